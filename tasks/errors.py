@@ -1,0 +1,55 @@
+"""Every failure that a user can cause, by name.
+
+    MnistError                     whatever this project refuses, in one line that says what to do
+    ├── InputError (ValueError)    an option that can't be used
+    │   ├── RecipeError            a recipe that is unknown, unreadable or half-specified
+    │   └── DatasetError           a data set that is unknown, unreadable or half-specified
+    ├── DownloadError (OSError)    no mirror gave the archive whose size and hash are pinned
+    ├── DecodeError (ValueError)   an archive that does not hold what it should
+    │   ├── ArchiveError           not a whole gzip file
+    │   ├── IdxFormatError         not a whole IDX file
+    │   └── ContentError           a sound IDX file, but not the data set's: type, rank, shape, count or label
+    └── StorageError (OSError)     a file under the root that can't be written or read, or is not what its record says
+"""
+
+
+class MnistError(Exception):
+    """What this project refuses. Its text is one line for the user; `exit_code` is the command's."""
+
+    exit_code = 2
+
+
+class InputError(MnistError, ValueError):
+    """An option that can't be used."""
+
+
+class RecipeError(InputError):
+    """A recipe that is unknown, unreadable or half-specified."""
+
+
+class DatasetError(InputError):
+    """A data set that is unknown, unreadable or half-specified."""
+
+
+class DownloadError(MnistError, OSError):
+    """No mirror gave the archive whose size and hash are pinned."""
+
+
+class DecodeError(MnistError, ValueError):
+    """An archive that does not hold what it should."""
+
+
+class ArchiveError(DecodeError):
+    """Not a whole gzip file."""
+
+
+class IdxFormatError(DecodeError):
+    """Not a whole IDX file."""
+
+
+class ContentError(DecodeError):
+    """A sound IDX file, but not the data set's: type, rank, shape, count or label."""
+
+
+class StorageError(MnistError, OSError):
+    """A file under the root that can't be written or read, or is not what its record says."""

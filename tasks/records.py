@@ -1,0 +1,126 @@
+"""Records: the small frozen values that travel between steps, while the data stays in files under the root.
+
+A record names its files by a path relative to the root, their size and their SHA-256, so that it holds wherever the root
+is moved. `origin` says which run made it; it is no part of its identity.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """A value that can't change once made, and refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Origin(Frozen):
+    """When and by which run a record was made, and how many seconds that took."""
+
+    run: str
+    at: datetime
+    seconds: float
+
+
+class FileRecord(Frozen):
+    """A file under the root: its path relative to the root, its size in bytes, and the SHA-256 of its bytes in hex."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Record(Frozen):
+    """What a step returns."""
+
+    origin: Origin | None = None
+
+    def files(self) -> Iterator[FileRecord]:
+        """Every file that this record vouches for."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, FileRecord):
+                yield value
+
+
+class ArchiveRecord(Record):
+    """A downloaded archive, and the mirror it came from. `passed_over` holds a line for each mirror that failed before."""
+
+    file: FileRecord
+    mirror: str
+    passed_over: tuple[str, ...] = ()
+
+
+class SplitRecord(Record):
+    """One split as Parquet. `pixels_sha256` is the hash of all decoded pixels in order, `archives` the sources' hashes."""
+
+    name: str
+    file: FileRecord
+    count: int
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    pixels_sha256: str
+    archives: tuple[str, str]
+
+
+class DuplicateSet(Frozen):
+    """Images of identical bytes: where they stand, as (split, index, label)."""
+
+    sha256: str
+    places: tuple[tuple[str, int, int], ...]
+
+
+class Profile(Record):
+    """What the data holds: counts by split and label, and exact duplicates within and between the splits.
+
+    `duplicates_within` counts the surplus copies in each split; `duplicates_between` the distinct images that both hold;
+    `label_conflicts` the distinct images that stand under more than one label. `examples` names the first few sets.
+    """
+
+    counts: dict[str, tuple[int, ...]]
+    duplicates_within: dict[str, int]
+    duplicates_between: int
+    label_conflicts: int
+    examples: tuple[DuplicateSet, ...] = ()
+
+
+class Epoch(Frozen):
+    """One line of a training history. The validation figures are None where nothing was held out."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    seconds: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+
+class ModelRecord(Record):
+    """A trained model as a `.keras` file. `fit_seconds` is the wall time of the training alone."""
+
+    name: str
+    recipe: str
+    file: FileRecord
+    parameters: int
+    trained_on: int
+    held_out: int
+    seed: int
+    threads: int
+    history: tuple[Epoch, ...]
+    fit_seconds: float
+
+
+class PredictionsRecord(Record):
+    """The predictions of one model for every test image, as Parquet, with the model's figures over them.
+
+    `loss` is the mean cross-entropy in nats; `accuracy` a share between 0 and 1.
+    """
+
+    model: str
+    file: FileRecord
+    count: int
+    errors: int
+    accuracy: float
+    loss: float
