@@ -98,14 +98,18 @@ class Epoch(Frozen):
 
 
 class ModelRecord(Record):
-    """A trained model as a `.keras` file. `fit_seconds` is the wall time of the training alone."""
+    """A trained model as a `.keras` file.
+
+    `trained_on` and `held_out` count images, `fit_seconds` is the wall time of the training alone, and `threads` how many
+    TensorFlow was given, 0 for one a core.
+    """
 
     name: str
-    recipe: str
     file: FileRecord
     parameters: int
     trained_on: int
     held_out: int
+    batch: int
     seed: int
     threads: int
     history: tuple[Epoch, ...]

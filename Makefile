@@ -1,0 +1,40 @@
+# `make run` and `make test` do all the set-up: they need Python 3.11 to 3.13 and make, and use uv where it is installed.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+BIN := .venv/bin
+
+# The first Python at hand that the project runs on; `make PYTHON=/path/to/python run` names another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$python" && break; done)
+
+.PHONY: run test setup check lock
+run: setup  ## the main job: both models on all of MNIST, and the report
+	@$(BIN)/mnist run $(ARGS)
+
+test: setup  ## all tests
+	@$(BIN)/pytest $(ARGS)
+
+setup: .venv/.setup
+
+check: setup  ## lint, format, types, and whether the lock agrees with pyproject.toml
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m tests.lock
+
+lock: setup  ## resolve the dependencies anew
+	$(BIN)/python -m tests.lock --write
+
+.venv/.setup: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; name one with make PYTHON=/path/to/python" >&2; exit 2; }
+	@echo "setting up .venv from requirements.lock (2.4 GB, a minute or more) ..." >&2
+	@if command -v uv >/dev/null; then \
+		test -x $(BIN)/python || uv venv --quiet --python "$(PYTHON)" .venv; \
+		uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock; \
+		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	else \
+		test -x $(BIN)/pip || "$(PYTHON)" -m venv --clear .venv; \
+		$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock; \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	fi
+	@touch $@

@@ -1,0 +1,1 @@
+"""Everything that a Prefect server needs to run the flow."""

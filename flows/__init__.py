@@ -1,0 +1,1 @@
+"""Flows that only call tasks, and the `mnist` command."""

@@ -1,0 +1,64 @@
+"""Evaluate: what a saved model predicts for every test image.
+
+In: the records of the model and of the test split. Out: a PredictionsRecord. Refuses: a model whose file is not the recorded
+one, or that Keras's safe mode won't load.
+"""
+# ruff: noqa: PLC0415  # TensorFlow is imported by the worker that evaluates, and not by the flow
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.errors import StorageError
+from tasks.files import adopt, verified
+from tasks.predictions import PredictionsMeta, predictions_of, write_predictions
+from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
+from tasks.split import read_split
+from tasks.step import step
+from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH = 1000  # divides MNIST's 10,000 test images: one shape of batch, one compiled function
+
+
+@step(libraries=("keras", "numpy", "pyarrow", "tensorflow"), task_run_name="evaluate-{model.name}")
+def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> PredictionsRecord:
+    """Load a model, predict every image of a split, and judge the predictions.
+
+    Raises:
+        StorageError: the model or the split is gone or altered, or the predictions can't be written.
+    """
+    data = read_split(verified(work.root, split.file))
+    network = load_model(verified(work.root, model.file))
+    probabilities = np.asarray(network.predict(data.images, batch_size=BATCH, verbose=0), np.float32)
+    meta = PredictionsMeta(model=model.name, model_sha256=model.file.sha256)
+    predictions = predictions_of(data, probabilities, meta)
+    with work.scratch() as scratch:
+        path = scratch / f"{model.name}.parquet"
+        write_predictions(path, predictions)
+        file = adopt(work.root, "predictions", model.name, ".parquet", path)
+    return PredictionsRecord(
+        model=model.name,
+        file=file,
+        count=len(predictions.labels),
+        errors=int(predictions.wrong.sum()),
+        accuracy=predictions.accuracy,
+        loss=predictions.loss,
+    )
+
+
+def load_model(path: Path) -> "keras.Model":
+    """Load a `.keras` file in Keras's safe mode, which runs no code that the file brings.
+
+    Raises:
+        StorageError: it is no such file, or is refused.
+    """
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise StorageError(f"can't load the model {path}: {error}") from error

@@ -1,0 +1,93 @@
+"""Networks: a recipe's flat list of layers as a Keras model.
+
+In: a Network, the images' shape and the number of classes. Out: a compiled model from raw bytes to probabilities.
+Keras is imported where it is used: the flow's own process never needs it, and its import takes many seconds.
+"""
+# ruff: noqa: PLC0415
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tasks.errors import RecipeError
+from tasks.recipe import BatchNorm, Conv, Dense, Flatten, Layer, MaxPool, Network, Training
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Model":
+    """Build a network: (N, *shape) uint8 in, (N, classes) float32 probabilities out.
+
+    Scaling is a layer of the model, so that a saved model takes raw bytes and training and prediction can't drift apart.
+
+    Raises:
+        RecipeError: the layers don't fit each other or the images.
+    """
+    import keras
+
+    try:
+        return keras.Sequential(
+            [
+                keras.Input(shape, dtype="uint8"),
+                keras.layers.Reshape((*shape, 1)),
+                keras.layers.Rescaling(1 / 255),
+                *layers(network),
+                keras.layers.Dense(classes, activation="softmax"),
+            ],
+            name=network.name,
+        )
+    except ValueError as error:
+        raise RecipeError(f"the layers of model {network.name!r} don't fit images of {shape}: {first_line(error)}") from error
+
+
+def layers(network: Network) -> Iterator["keras.layers.Layer"]:
+    """The layers of a network, in order."""
+    return (layer_of(spec) for spec in network.layers)
+
+
+def layer_of(spec: Layer) -> "keras.layers.Layer":
+    """One layer."""
+    import keras.layers as made
+
+    match spec:
+        case Conv(filters=filters, kernel=kernel):
+            return made.Conv2D(filters, kernel, padding="same", activation="relu")
+        case MaxPool(size=size):
+            return made.MaxPooling2D(size)
+        case BatchNorm(momentum=momentum):
+            return made.BatchNormalization(momentum=momentum)
+        case Flatten():
+            return made.Flatten()
+        case Dense(units=units):
+            return made.Dense(units, activation="relu")
+
+
+def compile_for(training: Training, model: "keras.Model") -> None:
+    """Make a model ready to be trained: Adam on the cross-entropy."""
+    import keras
+
+    model.compile(
+        optimizer=keras.optimizers.Adam(training.learning_rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and TensorFlow, and leave no order of summation to chance."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def threads() -> int:
+    """How many TensorFlow threads an operation may use in this process; 0 stands for all cores."""
+    return int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

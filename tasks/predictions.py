@@ -1,0 +1,100 @@
+"""Predictions as Parquet: one row an image, with the probability of every class.
+
+Columns: `index` (int32), `sha256` (fixed-size binary, 32 bytes), `label` and `predicted` (uint8), and `probability`
+(fixed-size list of K float32). The model's name and its hash stand in the file's own metadata.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tasks.files import writable
+from tasks.records import Frozen
+from tasks.split import Split
+
+META_KEY = b"mnist.predictions"
+SMALLEST = 1e-7  # Keras's own epsilon: a probability of 0 for the label would make the loss infinite
+
+
+class PredictionsMeta(Frozen):
+    """Whose predictions they are: the model's name and the SHA-256 of its file."""
+
+    model: str
+    model_sha256: str
+
+
+class Predictions(Frozen, arbitrary_types_allowed=True):
+    """Predictions in memory: `labels` and `predicted` (N,) uint8, `probabilities` (N, K) float32, `sha256` N hashes."""
+
+    meta: PredictionsMeta
+    labels: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    sha256: tuple[bytes, ...]
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Which images are misclassified: (N,) bool."""
+        return self.predicted != self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images that are classified rightly."""
+        return float(1 - self.wrong.mean())
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy in nats, over clipped probabilities as Keras has it."""
+        of_label = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
+        return float(-np.log(of_label.clip(SMALLEST, 1 - SMALLEST)).mean())
+
+
+def predictions_of(split: Split, probabilities: NDArray[np.float32], meta: PredictionsMeta) -> Predictions:
+    """Predictions from (N, K) probabilities, in the split's order; of equal ones, the lowest label is predicted."""
+    return Predictions(
+        meta=meta,
+        labels=split.labels,
+        predicted=probabilities.argmax(axis=1).astype(np.uint8),
+        probabilities=probabilities,
+        sha256=split.sha256,
+    )
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions as one Parquet file.
+
+    Raises:
+        StorageError: the file can't be written.
+    """
+    count, classes = predictions.probabilities.shape
+    values = pa.array(np.ascontiguousarray(predictions.probabilities).reshape(-1), pa.float32())
+    columns = {
+        "index": pa.array(np.arange(count, dtype=np.int32)),
+        "sha256": pa.array(predictions.sha256, pa.binary(32)),
+        "label": pa.array(predictions.labels),
+        "predicted": pa.array(predictions.predicted),
+        "probability": pa.FixedSizeListArray.from_arrays(values, classes),
+    }
+    table = pa.table(columns).replace_schema_metadata({META_KEY: predictions.meta.model_dump_json()})
+    with writable(path):
+        pq.write_table(table, path, compression="zstd")
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read predictions back.
+
+    Raises:
+        OSError: they can't be read.
+    """
+    table = pq.read_table(path).combine_chunks()
+    flat = table["probability"].combine_chunks().flatten().to_numpy()
+    return Predictions(
+        meta=PredictionsMeta.model_validate_json(table.schema.metadata[META_KEY]),
+        labels=table["label"].to_numpy(),
+        predicted=table["predicted"].to_numpy(),
+        probabilities=flat.reshape(table.num_rows, -1),
+        sha256=tuple(table["sha256"].to_pylist()),
+    )

@@ -1,0 +1,109 @@
+"""Recipes: which networks are trained, and how.
+
+In: the name of a built-in recipe or the path of a TOML file, and what the user sets otherwise. Out: a frozen Recipe.
+Refuses: an unknown name, a file that can't be read, a value that is missing, unknown or out of range.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.dataset import Name
+from tasks.errors import RecipeError
+from tasks.records import Frozen
+from tasks.toml import load, validated
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Conv(Frozen):
+    """A square "same" convolution with ReLU."""
+
+    layer: Literal["conv"]
+    filters: Positive
+    kernel: Positive
+
+
+class MaxPool(Frozen):
+    """Max-pooling over squares that don't overlap."""
+
+    layer: Literal["max_pool"]
+    size: Positive
+
+
+class BatchNorm(Frozen):
+    """Batch normalisation; `momentum` is the moving averages' share that each step keeps."""
+
+    layer: Literal["batch_norm"]
+    momentum: float = Field(ge=0, lt=1)
+
+
+class Flatten(Frozen):
+    """From maps to a vector."""
+
+    layer: Literal["flatten"]
+
+
+class Dense(Frozen):
+    """A fully connected layer with ReLU."""
+
+    layer: Literal["dense"]
+    units: Positive
+
+
+Layer = Annotated[Conv | MaxPool | BatchNorm | Flatten | Dense, Field(discriminator="layer")]
+
+
+class Network(Frozen):
+    """A network as a flat list of layers, between the scaled image and the softmax over the classes."""
+
+    name: Name
+    layers: tuple[Layer, ...] = Field(min_length=1)
+
+
+class Settings(Frozen):
+    """How a network is trained: cross-entropy and Adam, `validation` the share of the training images that is held out."""
+
+    epochs: int = Field(ge=1, le=10_000)
+    batch: int = Field(ge=1, le=60_000)
+    learning_rate: float = Field(gt=0, le=1)
+    validation: float = Field(default=0.0, ge=0, le=0.5)
+    seed: int = Field(ge=0, lt=2**31)
+
+
+class Training(Settings):
+    """All that one training depends on, besides the data."""
+
+    network: Network
+
+
+class Recipe(Settings):
+    """Networks that are trained in the same way, to be compared."""
+
+    name: Name
+    description: str
+    models: tuple[Network, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def names_differ(self) -> Self:
+        """Refuse two models of one name."""
+        names = [network.name for network in self.models]
+        if len(set(names)) < len(names):
+            raise ValueError(f"models need different names, these are {', '.join(names)}")
+        return self
+
+    def trainings(self) -> tuple[Training, ...]:
+        """One value per model."""
+        settings = {name: getattr(self, name) for name in Settings.model_fields}
+        return tuple(Training(network=network, **settings) for network in self.models)
+
+
+def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:
+    """Load a recipe, with `changes` (epochs, seed, validation) in place of its own values where they are not None.
+
+    Raises:
+        RecipeError: it is unknown, unreadable, half-specified, or a change is out of range.
+    """
+    recipe, _ = load(name_or_path, Recipe, "recipe", RecipeError)
+    given = {name: value for name, value in changes.items() if value is not None}
+    return validated(recipe.model_dump() | given, Recipe, f"the recipe {name_or_path}", RecipeError)

@@ -1,0 +1,71 @@
+"""TOML files that describe data sets and recipes: built-in ones by name, others by path.
+
+In: a name or a path, and the frozen model that it must fill. Out: the value, and the folder that its paths count from.
+Refuses: whatever can't be read or does not fill the model, in one line that names the field.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from tasks.errors import InputError
+from tasks.records import Frozen
+
+BUILTIN = Path(__file__).parent / "builtin"
+
+Value = TypeVar("Value", bound=Frozen)
+
+
+def load(name_or_path: str, model: type[Value], what: str, refusal: type[InputError]) -> tuple[Value, Path]:
+    """Read and validate a built-in file or the user's own.
+
+    Raises:
+        refusal: it is unknown, unreadable or half-specified.
+    """
+    path = path_of(name_or_path, what, refusal)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise refusal(f"can't read the {what} {path}: {error.strerror or error}") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise refusal(f"the {what} {path} is not TOML: {error}") from error
+    return validated(values, model, f"the {what} {name_or_path}", refusal), path.parent
+
+
+def path_of(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
+    """Where a file stands: `*.toml` is a path, anything else the name of a built-in one.
+
+    Raises:
+        refusal: there is no built-in one of that name.
+    """
+    folder = BUILTIN / f"{what.replace(' ', '')}s"
+    if name_or_path.endswith(".toml"):
+        return Path(name_or_path).expanduser().absolute()
+    names = sorted(path.stem for path in folder.glob("*.toml"))
+    if name_or_path not in names:
+        raise refusal(f"unknown {what} {name_or_path!r}: give {', '.join(names)}, or the path of a .toml file")
+    return folder / f"{name_or_path}.toml"
+
+
+def validated(values: object, model: type[Value], what: str, refusal: type[InputError]) -> Value:
+    """Fill `model` with `values`, or say in one line what is wrong with the first that does not fit.
+
+    Raises:
+        refusal: a value is missing, unknown or out of range.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        found = "" if first["type"] == "missing" else f", not {short(first['input'])}"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise refusal(f"{what}: {where}: {first['msg'].removeprefix('Value error, ')}{found}{more}") from error
+
+
+def short(value: object) -> str:
+    """A value as one short line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

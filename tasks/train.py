@@ -1,0 +1,71 @@
+"""Train: one network on the training split.
+
+In: a Training, and the record of the training split. Out: a ModelRecord, whose file is a `.keras` model that takes raw bytes.
+Runs in a process of its own, since seeds and Keras's state are a process's.
+"""
+# ruff: noqa: PLC0415  # TensorFlow is imported by the worker that trains, and not by the flow
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.files import adopt, verified
+from tasks.recipe import Training
+from tasks.records import ModelRecord, SplitRecord
+from tasks.split import read_split
+from tasks.step import step
+from tasks.workspace import Workspace
+
+
+@step(libraries=("keras", "numpy", "pyarrow", "tensorflow"), task_run_name="train-{training.network.name}")
+def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecord:
+    """Train one network and save it.
+
+    Raises:
+        RecipeError: the network does not fit the images.
+        StorageError: the split is gone or altered, or the model can't be written.
+    """
+    from tasks.network import build, compile_for, seed_everything, threads
+    from tasks.progress import Progress
+
+    data = read_split(verified(work.root, split.file))
+    kept, held_out = held_out_indices(len(data.labels), training.validation, training.seed)
+    seed_everything(training.seed)
+    model = build(training.network, split.shape, len(split.classes))
+    compile_for(training, model)
+    progress = Progress(training.network.name, len(kept), training.epochs, training.batch)
+    began = time.perf_counter()
+    model.fit(
+        data.images[kept],
+        data.labels[kept],
+        batch_size=training.batch,
+        epochs=training.epochs,
+        validation_data=(data.images[held_out], data.labels[held_out]) if len(held_out) else None,
+        callbacks=[progress],
+        verbose=0,
+    )
+    fit_seconds = round(time.perf_counter() - began, 3)
+    with work.scratch() as scratch:
+        path = scratch / f"{training.network.name}.keras"
+        model.save(path)
+        file = adopt(work.root, "models", training.network.name, ".keras", path)
+    return ModelRecord(
+        name=training.network.name,
+        file=file,
+        parameters=model.count_params(),
+        trained_on=len(kept),
+        held_out=len(held_out),
+        batch=training.batch,
+        seed=training.seed,
+        threads=threads(),
+        history=tuple(progress.history_lines),
+        fit_seconds=fit_seconds,
+    )
+
+
+def held_out_indices(count: int, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which of `count` images are trained on, and which are held out: a seeded draw, both in ascending order."""
+    order = np.random.default_rng(seed).permutation(count)
+    cut = round(count * share)
+    return np.sort(order[cut:]), np.sort(order[:cut])
