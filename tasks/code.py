@@ -7,10 +7,10 @@ Comments, docstrings and layout don't count: what is hashed is the syntax tree.
 import ast
 import functools
 import hashlib
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
+PROJECT = Path(__file__).parents[1]
 FIRST_PARTY = ("artifacts", "flows", "tasks")
 
 
@@ -37,10 +37,16 @@ def closure(module: str) -> set[str]:
 
 def source_of(module: str) -> str:
     """The text of a module's source file."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
+    path = path_of(module)
+    if path is None:
         raise ModuleNotFoundError(f"no source for module {module}", name=module)
-    return Path(spec.origin).read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def path_of(module: str) -> Path | None:
+    """The source file of a first-party module, found without importing anything; None if there is no such module."""
+    place = PROJECT.joinpath(*module.split("."))
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 def imported(source: str) -> Iterator[str]:
@@ -52,20 +58,12 @@ def imported(source: str) -> Iterator[str]:
             yield node.module
             # `from tasks import idx` names a module, `from tasks.idx import read` does not.
             names = (f"{node.module}.{alias.name}" for alias in node.names)
-            yield from (name for name in names if is_module(name))
+            yield from (name for name in names if path_of(name))
 
 
 def is_ours(module: str) -> bool:
     """Whether a module belongs to this project."""
     return module.split(".")[0] in FIRST_PARTY
-
-
-def is_module(name: str) -> bool:
-    """Whether a dotted name is a module, and not an attribute of one."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def meaning(source: str) -> str:

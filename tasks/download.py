@@ -51,7 +51,7 @@ def worth_retrying(_task: object, _run: object, state: Any) -> bool:
     return isinstance(error, NoMirrorError) and error.passing
 
 
-@step(unkeyed=("mirrors",), retries=2, retry_delay_seconds=[1, 4], retry_condition_fn=worth_retrying)
+@step("download-{archive.name}", unkeyed=("mirrors",), retries=2, retry_delay_seconds=[1, 4], retry_condition_fn=worth_retrying)
 def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> ArchiveRecord:
     """Fetch and verify one archive.
 

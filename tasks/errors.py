@@ -9,7 +9,9 @@
     │   ├── ArchiveError           not a whole gzip file
     │   ├── IdxFormatError         not a whole IDX file
     │   └── ContentError           a sound IDX file, but not the data set's: type, rank, shape, count or label
-    └── StorageError (OSError)     a file under the root that can't be written or read, or is not what its record says
+    ├── StorageError (OSError)     a file under the root that can't be written or read, or is not what its record says
+    ├── WorkerError (RuntimeError) a process that trained or evaluated has died
+    └── ServerError (RuntimeError) no Prefect server answers
 """
 
 
@@ -53,3 +55,11 @@ class ContentError(DecodeError):
 
 class StorageError(MnistError, OSError):
     """A file under the root that can't be written or read, or is not what its record says."""
+
+
+class WorkerError(MnistError, RuntimeError):
+    """A process that trained or evaluated has died."""
+
+
+class ServerError(MnistError, RuntimeError):
+    """No Prefect server answers."""

@@ -13,6 +13,7 @@ import numpy as np
 from tasks.errors import StorageError
 from tasks.files import adopt, verified
 from tasks.predictions import PredictionsMeta, predictions_of, write_predictions
+from tasks.quiet import import_quietly
 from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.split import read_split
 from tasks.step import step
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 BATCH = 1000  # divides MNIST's 10,000 test images: one shape of batch, one compiled function
 
 
-@step(libraries=("keras", "numpy", "pyarrow", "tensorflow"), task_run_name="evaluate-{model.name}")
+@step("evaluate-{model.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
 def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> PredictionsRecord:
     """Load a model, predict every image of a split, and judge the predictions.
 
@@ -56,6 +57,7 @@ def load_model(path: Path) -> "keras.Model":
     Raises:
         StorageError: it is no such file, or is refused.
     """
+    import_quietly("keras")
     import keras
 
     try:

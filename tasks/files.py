@@ -101,6 +101,14 @@ def keep(root: Path, folder: str, stem: str, suffix: str, content: bytes | memor
     return FileRecord(path=path.relative_to(root).as_posix(), bytes=len(content), sha256=digest)
 
 
+def write_text(root: Path, name: str, text: str) -> FileRecord:
+    """Write a text under a name of its own, in UTF-8."""
+    content = text.encode()
+    with written_whole(root / name) as stream:
+        stream.write(content)
+    return FileRecord(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
 def adopt(root: Path, folder: str, stem: str, suffix: str, written: Path) -> FileRecord:
     """Rename a file that already lies complete under the root to its content's name."""
     digest = sha256_of(written)

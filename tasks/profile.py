@@ -20,7 +20,7 @@ EXAMPLES = 12  # sets of duplicates that are named in the record
 Place = tuple[str, int, int]  # split, index, label
 
 
-@step(libraries=("numpy", "pyarrow"))
+@step("profile", libraries=("numpy", "pyarrow"))
 def profile(train: SplitRecord, test: SplitRecord, work: Workspace) -> Profile:
     """Profile both splits.
 

@@ -17,8 +17,9 @@ class Frozen(BaseModel):
 
 
 class Origin(Frozen):
-    """When and by which run a record was made, and how many seconds that took."""
+    """By which step of which run a record was made, when, and how many seconds that took."""
 
+    step: str
     run: str
     at: datetime
     seconds: float
@@ -128,3 +129,44 @@ class PredictionsRecord(Record):
     errors: int
     accuracy: float
     loss: float
+
+
+class AnalysisRecord(Record):
+    """The analysis document as JSON, and the models that it compares, in order."""
+
+    file: FileRecord
+    models: tuple[str, ...]
+
+
+class ReportRecord(Record):
+    """The report of one run, in its three forms."""
+
+    html: FileRecord
+    markdown: FileRecord
+    document: FileRecord
+
+
+class ModelResult(Frozen):
+    """One model of a run, as `mnist run --json` prints it: paths relative to the root."""
+
+    accuracy: float
+    errors: int
+    loss: float
+    parameters: int
+    epochs: int
+    fit_seconds: float
+    model: str
+    model_sha256: str
+    predictions: str
+
+
+class RunResult(Frozen):
+    """What a run leaves, as `mnist run --json` prints it: paths relative to the root."""
+
+    run: str
+    root: str
+    seconds: float
+    dataset: str
+    models: dict[str, ModelResult]
+    report: dict[str, str]
+    cached: tuple[str, ...]

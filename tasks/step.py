@@ -36,11 +36,12 @@ Kept = TypeVar("Kept", bound=Record)
 
 
 def step(
-    *, libraries: tuple[str, ...] = (), unkeyed: tuple[str, ...] = (), **options: Any
+    name: str, *, libraries: tuple[str, ...] = (), unkeyed: tuple[str, ...] = (), **options: Any
 ) -> Callable[[Callable[Params, Kept]], Task[Params, Kept]]:
     """Make a function a cached Prefect task. It takes its Workspace as the argument `work`.
 
     Args:
+        name: how a run of it is called, with arguments in braces.
         libraries: the distributions whose versions shape the result.
         unkeyed: arguments that don't, such as the mirrors of an archive whose hash is given.
         options: Prefect's own.
@@ -59,11 +60,12 @@ def step(
             parts = key_parts(function, inputs, libraries)
             path = work.root / "records" / f"{function.__name__}-{digest_of(parts)[:16]}.json"
             found = kept(path, record_type, parts, work.root)
-            return found_again(found) if found else made(lambda: function(*args, **kwargs), path, parts, work)
+            if found:
+                return found_again(found)
+            return made(lambda: function(*args, **kwargs), name.format(**given.arguments), path, parts, work)
 
-        return cast(
-            "Task[Params, Kept]", task(cached, cache_policy=NO_CACHE, persist_result=False, **options)
-        )
+        made_task = task(cached, task_run_name=name, cache_policy=NO_CACHE, persist_result=False, **options)
+        return cast("Task[Params, Kept]", made_task)
 
     return decorate
 
@@ -126,7 +128,7 @@ def found_again(record: Kept) -> Kept:
     return cast("Kept", Completed(name="Cached", message=f"made by run {record.origin.run}", data=record))
 
 
-def made(compute: Callable[[], Kept], path: Path, parts: Mapping[str, Any], work: Workspace) -> Kept:
+def made(compute: Callable[[], Kept], name: str, path: Path, parts: Mapping[str, Any], work: Workspace) -> Kept:
     """Compute a record, say where it came from, and keep it.
 
     Raises:
@@ -139,7 +141,7 @@ def made(compute: Callable[[], Kept], path: Path, parts: Mapping[str, Any], work
         raise
     except OSError as error:
         raise StorageError(f"{error.filename or work.root}: {error.strerror or error}") from error
-    origin = Origin(run=work.run, at=datetime.now(UTC), seconds=round(perf_counter() - began, 3))
+    origin = Origin(step=name, run=work.run, at=datetime.now(UTC), seconds=round(perf_counter() - began, 3))
     record = record.model_copy(update={"origin": origin})
     envelope = {"key": parts, "record": record.model_dump(mode="json")}
     with written_whole(path) as stream:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.files import adopt, verified
+from tasks.quiet import import_quietly
 from tasks.recipe import Training
 from tasks.records import ModelRecord, SplitRecord
 from tasks.split import read_split
@@ -18,7 +19,7 @@ from tasks.step import step
 from tasks.workspace import Workspace
 
 
-@step(libraries=("keras", "numpy", "pyarrow", "tensorflow"), task_run_name="train-{training.network.name}")
+@step("train-{training.network.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
 def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecord:
     """Train one network and save it.
 
@@ -26,6 +27,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         RecipeError: the network does not fit the images.
         StorageError: the split is gone or altered, or the model can't be written.
     """
+    import_quietly("keras")
     from tasks.network import build, compile_for, seed_everything, threads
     from tasks.progress import Progress
 

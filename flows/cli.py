@@ -1,0 +1,104 @@
+"""The `mnist` command.
+
+Every command exits 0 on success, 1 on a failed gate or check, 2 on bad usage or bad input, with one line that says what to
+do. Imports stand in the commands that need them, so that `--help` answers at once.
+"""
+# ruff: noqa: PLC0415
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tasks.errors import MnistError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tasks.records import RunResult
+
+INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mnist-error-analysis")
+def cli() -> None:
+    """Train image classifiers, and say with evidence which is better and on what each fails."""
+
+
+@cli.command()
+@click.option("--dataset", default="mnist", show_default=True, metavar="NAME|FILE.toml", help="What to learn from.")
+@click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="What to train, and how.")
+@click.option("--epochs", type=int, metavar="N", help="Passes over the training images, instead of the recipe's.")
+@click.option("--seed", type=int, metavar="N", help="Seed of the trainings, instead of the recipe's.")
+@click.option("--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1.")
+@click.option("--root", metavar="DIR", help="Folder of all files.  [default: MNIST_ROOT, else data]")
+@click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, logs on stderr.")
+def run(as_json: bool, **parameters: Any) -> None:  # noqa: FBT001  # click's way
+    """Run the flow: archives, Parquet, both models, evaluation, report."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    result, look_at = run_flow(parameters, console if console.is_terminal else None)
+    if as_json:
+        click.echo(result.model_dump_json())
+    else:
+        from artifacts.terminal import show
+
+        show(result, look_at)
+
+
+def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple[RunResult, str]":
+    """Run the flow on the configured server or on one of its own; with a `console`, show it live there.
+
+    Returns its result, and how to look at the run in the UI.
+    """
+    from prefect import Flow, State
+    from prefect.client.schemas.objects import FlowRun
+
+    from flows.live import live_view
+    from flows.logs import quiet_console
+    from flows.mnist import mnist
+    from flows.server import server
+
+    seen: list[FlowRun] = []
+    with ExitStack() as stack:
+        with console.status("starting Prefect") if console else nullcontext():
+            api = stack.enter_context(server())
+        stack.enter_context(quiet_console(console))
+        view = stack.enter_context(live_view(console)) if console else None
+
+        def started(_flow: Flow[..., Any], flow_run: FlowRun, _state: State[Any]) -> None:
+            seen.append(flow_run)
+            if view:
+                view.flow_run = flow_run.id
+
+        result = mnist.with_options(on_running=[started])(**parameters)
+    return result, api.look_at(seen[0].id)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its code; what a user can cause ends in one line."""
+    try:
+        cli.main(args=arguments, prog_name="mnist", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        fail(error.format_message(), 2)
+    except MnistError as error:
+        fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        fail("interrupted", INTERRUPTED)
+
+
+def fail(message: str, code: int) -> None:
+    """Say what went wrong in one line, and exit."""
+    click.echo(f"mnist: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Live view: what a run is doing, in the terminal, as it does it.
+
+In: the id of a flow run, once there is one. Out: a line per task run, with a bar for each training, from what Prefect's API
+knows: the same states and progress artifacts that its UI shows.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.sorting import TaskRunSort
+from prefect.exceptions import PrefectException
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+POLL_SECONDS = 0.5
+MARKS = {
+    "Cached": Text("=", "cyan"),
+    "Completed": Text("✓", "green"),
+    "Failed": Text("✗", "red"),
+    "Crashed": Text("✗", "red"),
+}
+
+
+class RunView:
+    """Polls one flow run, and draws it."""
+
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self.client = client
+        self.flow_run: UUID | None = None
+        self.stopped = threading.Event()
+        self.runs: Sequence[TaskRun] = ()
+        self.progress: dict[str, tuple[float, str]] = {}
+        self.spinner = Spinner("dots")
+
+    def watch(self) -> None:
+        """Poll until told to stop; what the server does not answer now is asked again."""
+        while not self.stopped.wait(POLL_SECONDS):
+            if self.flow_run:
+                try:
+                    self.poll(FlowRunFilter(id=FlowRunFilterId(any_=[self.flow_run])))
+                except (PrefectException, OSError, RuntimeError):
+                    continue
+
+    def poll(self, which: FlowRunFilter) -> None:
+        """Ask the API once."""
+        self.runs = self.client.read_task_runs(flow_run_filter=which, sort=TaskRunSort.EXPECTED_START_TIME_ASC)
+        kind = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
+        found = self.client.read_artifacts(flow_run_filter=which, artifact_filter=kind)
+        self.progress = {
+            str(item.task_run_id): (float(str(item.data)), item.description or "") for item in found if item.task_run_id
+        }
+
+    def __rich__(self) -> RenderableType:
+        """The view as it is now."""
+        table = Table.grid(padding=(0, 1))
+        for run in self.runs:
+            state = run.state_name or ""
+            seconds = run.estimated_run_time.total_seconds()
+            table.add_row(MARKS.get(state, self.spinner), run.name, self.detail(run, state), f"{seconds:.1f} s")
+        return Group(table) if self.runs else Group(self.spinner, Text("starting"))
+
+    def detail(self, run: TaskRun, state: str) -> RenderableType:
+        """What to say of one task run: its progress while it trains, else its state."""
+        share, text = self.progress.get(str(run.id), (0.0, ""))
+        if not text:
+            message = run.state.message if run.state and state == "Cached" else None
+            return Text(f"{state.lower()}, {message}" if message else state.lower(), "dim")
+        row = Table.grid(padding=(0, 1))
+        row.add_row(ProgressBar(total=100, completed=share, width=24), text.partition(": ")[2])
+        return row
+
+
+@contextmanager
+def live_view(console: Console) -> Iterator[RunView]:
+    """Show a run in the terminal while the block runs; set the view's `flow_run` once it is known."""
+    with get_client(sync_client=True) as client:
+        view = RunView(client)
+        poller = threading.Thread(target=view.watch, daemon=True)
+        with Live(view, console=console, refresh_per_second=8):
+            poller.start()
+            try:
+                yield view
+            finally:
+                view.stopped.set()
+                poller.join(timeout=5)

@@ -1,0 +1,168 @@
+"""The one Prefect server of a run: the user's, or one that lives as long as the run.
+
+Left to itself, Prefect starts a temporary server in the flow's process and another in each worker. Here, one child process
+serves them all. It uses Prefect's own database, so that the history stays for a later `prefect server start`.
+
+Run as a module, it is that child: it prints its port, and ends when its standard input does, however the parent ended.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+from uuid import UUID
+
+import httpx
+
+from tasks.errors import ServerError
+
+START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
+STOP_SECONDS = 15.0
+
+# As Prefect's own temporary server has it; and what can't be reached without internet is not tried.
+CHILD_ENV = {
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
+}
+
+
+class Api(NamedTuple):
+    """The API that a run talks to; `own` if its server lives no longer than the run."""
+
+    url: str
+    own: bool
+
+    def look_at(self, flow_run: UUID) -> str:
+        """How to look at a run in the UI."""
+        if self.own:
+            return f"prefect server start, then http://127.0.0.1:4200/runs/flow-run/{flow_run}"
+        return f"{self.url.removesuffix('/api')}/runs/flow-run/{flow_run}"
+
+
+@contextmanager
+def server() -> Iterator[Api]:
+    """The API that this process and its workers use; a server is started if none is configured.
+
+    Raises:
+        ServerError: the configured server does not answer, or a local one does not start.
+    """
+    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415  # slow, and of no use to the child
+
+    configured = PREFECT_API_URL.value()
+    if configured:
+        check(configured)
+        yield Api(configured, own=False)
+        return
+    with local_server() as url, using_api(url):
+        yield Api(url, own=True)
+
+
+def check(url: str) -> None:
+    """Ask the user's server whether it is there.
+
+    Raises:
+        ServerError: it does not answer.
+    """
+    try:
+        httpx.get(f"{url.rstrip('/')}/health", timeout=10)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ServerError(
+            f"no Prefect server answers at PREFECT_API_URL={url} ({error}); start it, or unset the variable"
+        ) from error
+
+
+@contextmanager
+def local_server() -> Iterator[str]:
+    """Start a server in a child process, and stop it in the end.
+
+    Raises:
+        ServerError: it does not come up.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-m", "flows.server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | CHILD_ENV,
+        start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
+    )
+    try:
+        yield wait_until_up(child)
+    finally:
+        stop(child)
+
+
+def wait_until_up(child: subprocess.Popen[bytes]) -> str:
+    """Wait for the child to answer, and return its API's URL.
+
+    Raises:
+        ServerError: it ended, or did not answer in time.
+    """
+    assert child.stdout  # noqa: S101  # it was asked for
+    port = child.stdout.readline().decode().strip()
+    url = f"http://127.0.0.1:{port}/api"
+    limit = time.monotonic() + START_SECONDS
+    while port and child.poll() is None and time.monotonic() < limit:
+        try:
+            if httpx.get(f"{url}/health", timeout=5).is_success:
+                return url
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise ServerError("the local Prefect server did not come up; see what `prefect server start` says")
+
+
+def stop(child: subprocess.Popen[bytes]) -> None:
+    """Ask the child to end, and see to it that it does."""
+    assert child.stdin  # noqa: S101  # it was asked for
+    child.stdin.close()
+    try:
+        child.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+@contextmanager
+def using_api(url: str) -> Iterator[None]:
+    """Let this process, all its threads, and its child processes talk to the API at `url`."""
+    from prefect.context import refresh_global_settings_context  # noqa: PLC0415
+
+    before = os.environ.get("PREFECT_API_URL")
+    os.environ["PREFECT_API_URL"] = url
+    refresh_global_settings_context()
+    try:
+        yield
+    finally:
+        os.environ.pop("PREFECT_API_URL")
+        if before is not None:
+            os.environ["PREFECT_API_URL"] = before
+        refresh_global_settings_context()
+
+
+def serve() -> None:
+    """Be the server: print the port, serve until standard input ends."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)  # noqa: T201  # the parent reads it
+
+    import uvicorn  # noqa: PLC0415  # slow: the parent does other work once it has the port
+    from prefect.server.api.server import create_app  # noqa: PLC0415
+
+    web = uvicorn.Server(uvicorn.Config(create_app(ephemeral=True, final=True), log_level="error", lifespan="on"))
+
+    def end_with_parent() -> None:
+        sys.stdin.buffer.read()
+        web.should_exit = True
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    web.run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,91 @@
+"""Worker processes: where TensorFlow lives. One process a model, spawned, through Prefect's own task runner.
+
+The flow itself keeps Prefect's thread runner for what waits on disk and network.
+"""
+
+import inspect
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar, cast
+
+from prefect import Task
+from prefect.client.orchestration import get_client
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.utilities.engine import collect_task_run_inputs_sync
+
+from flows.logs import one_line_errors
+from flows.server import using_api
+from tasks.errors import WorkerError
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """Submits tasks to the processes."""
+
+    def __init__(self, runner: ProcessPoolTaskRunner) -> None:
+        self.runner = runner
+
+    def submit(
+        self, task: Task[Params, Result], *args: Params.args, **kwargs: Params.kwargs
+    ) -> PrefectFuture[Result]:
+        """As `task.submit`, but to a worker process."""
+        parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
+        # Futures are resolved before they reach the process, where Prefect would look for the graph's edges.
+        edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
+        return cast("PrefectFuture[Result]", self.runner.submit(task, parameters, dependencies=edges))
+
+
+@contextmanager
+def worker_processes(count: int) -> Iterator[Workers]:
+    """`count` worker processes that share this machine's cores, talk to the flow's server, and end with the flow.
+
+    Raises:
+        WorkerError: one of them died.
+    """
+    threads = max(1, (os.cpu_count() or 1) // count)
+    runner = ProcessPoolTaskRunner(max_workers=count, initializer=prepare, initargs=(threads,))
+    url = str(get_client(sync_client=True).api_url)
+    with using_api(url), runner:
+        try:
+            yield Workers(runner)
+        except BrokenProcessPool as error:
+            raise WorkerError("a worker process died; it may have run out of memory: see the system's log") from error
+        except BaseException:
+            # Else the pool would wait for trainings whose results nobody wants any more.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def prepare(threads: int) -> None:
+    """Make a fresh worker process ready, before anything imports TensorFlow."""
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    one_line_errors()
+
+
+def end_with_parent() -> None:
+    """Wait for the parent process to end, however it does, and end with it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def finished(futures: Sequence[PrefectFuture[Any]]) -> list[Any]:
+    """Wait for all futures, raise the first error as soon as it is there, and return the results in order."""
+    for future in as_completed(list(futures)):
+        future.result()
+    return [future.result() for future in futures]
+
+

@@ -1,0 +1,87 @@
+"""Provenance: where everything of a run came from, and what it leaves.
+
+In: the records of all steps, in the order of the data. Out: the report's last section, and the run's result.
+"""
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from tasks.analysis import FileLine, Provenance, StepLine
+from tasks.records import (
+    ArchiveRecord,
+    ModelRecord,
+    ModelResult,
+    PredictionsRecord,
+    Record,
+    ReportRecord,
+    RunResult,
+    SplitRecord,
+)
+from tasks.step import versions
+from tasks.workspace import Workspace
+
+LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "prefect")
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def of(kind: type[Kind], records: Sequence[Record]) -> tuple[Kind, ...]:
+    """The records of one kind, in order."""
+    return tuple(record for record in records if isinstance(record, kind))
+
+
+def provenance_of(records: Sequence[Record], work: Workspace, began: datetime) -> Provenance:
+    """Where everything came from: steps that another run made show as cached."""
+    origins = [record.origin for record in records if record.origin]
+    return Provenance(
+        run=work.run,
+        began=began,
+        root=str(work.root),
+        archives=of(ArchiveRecord, records),
+        splits=of(SplitRecord, records),
+        steps=tuple(StepLine(name=origin.step, origin=origin, cached=origin.run != work.run) for origin in origins),
+        files=tuple(
+            FileLine(role=record.origin.step, path=file.path, sha256=file.sha256)
+            for record in records
+            if record.origin and not isinstance(record, ArchiveRecord)
+            for file in record.files()
+        ),
+        libraries=versions(LIBRARIES),
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        cores=os.cpu_count() or 1,
+    )
+
+
+def run_result(records: Sequence[Record], report: ReportRecord, dataset: str, work: Workspace, began: datetime) -> RunResult:
+    """What a run leaves, for the terminal and for `--json`."""
+    models, predictions = of(ModelRecord, records), of(PredictionsRecord, records)
+    return RunResult(
+        run=work.run,
+        root=str(work.root),
+        seconds=round((datetime.now(UTC) - began).total_seconds(), 2),
+        dataset=dataset,
+        models={model.name: model_result(model, found) for model, found in zip(models, predictions, strict=True)},
+        report={"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
+        cached=tuple(
+            record.origin.step for record in records if record.origin and record.origin.run != work.run
+        ),
+    )
+
+
+def model_result(model: ModelRecord, predictions: PredictionsRecord) -> ModelResult:
+    """One model of a run."""
+    return ModelResult(
+        accuracy=predictions.accuracy,
+        errors=predictions.errors,
+        loss=predictions.loss,
+        parameters=model.parameters,
+        epochs=len(model.history),
+        fit_seconds=model.fit_seconds,
+        model=model.file.path,
+        model_sha256=model.file.sha256,
+        predictions=predictions.file.path,
+    )
