@@ -7,6 +7,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -16,17 +17,21 @@ from artifacts import figures, tables
 from artifacts.pictures import figure_url, picture_url
 from tasks.analysis import Report
 
+NAMES = ("label", "predicted")  # columns whose numbers, if they are any, are names
 ACROSS = 6  # images in a row of a gallery: as many as fit beside the menu of Prefect's UI
 
 
-def summary(report: Report) -> str:
-    """The report's first part as Markdown: figures, tables and diagrams."""
-    return rendered("summary.md.j2", report)
+class Parts(NamedTuple):
+    """The report's parts as Markdown: what came out, the misclassified images, and where everything came from."""
+
+    summary: str
+    galleries: str
+    origins: str
 
 
-def galleries(report: Report) -> str:
-    """The report's second part as Markdown: the misclassified images."""
-    return rendered("galleries.md.j2", report)
+def parts_of(report: Report) -> Parts:
+    """Render every part of a report."""
+    return Parts(*(rendered(f"{part}.md.j2", report) for part in Parts._fields))
 
 
 def page(markdown: str, title: str) -> str:
@@ -61,7 +66,7 @@ def environment() -> Environment:
 
 def name(text: object) -> Markup:
     """A text that users may have written, as plain Markdown: neither HTML nor Markdown in it takes effect."""
-    return Markup(re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", html.escape(str(text))))  # noqa: S704  # it is escaped here
+    return Markup(re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", html.escape(str(text), quote=False)))  # noqa: S704  # it is escaped here
 
 
 def table(rows: Sequence[tables.Row]) -> Markup:
@@ -69,7 +74,7 @@ def table(rows: Sequence[tables.Row]) -> Markup:
     if not rows:
         return Markup("None.")
     columns = list(rows[0])
-    rule = ["---:" if isinstance(rows[0][column], int | float) else "---" for column in columns]
+    rule = ["---:" if str(rows[0][column])[:1].isdigit() and column not in NAMES else "---" for column in columns]
     lines = [columns, *([row[column] for column in columns] for row in rows)]
     head, *body = ([name(cell) for cell in line] for line in lines)
     return Markup("\n").join(line_of(cells) for cells in (head, rule, *body))

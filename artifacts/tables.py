@@ -5,7 +5,7 @@ In: an Analysis. Out: lists of rows, each a mapping of column to a text or a fin
 
 from collections.abc import Mapping, Sequence
 
-from tasks.analysis import Analysis, ModelAnalysis, Share
+from tasks.analysis import Analysis, ModelAnalysis, Provenance, Share
 
 Row = Mapping[str, str | int | float]
 
@@ -73,6 +73,15 @@ def patterns(analysis: Analysis) -> list[Row]:
         }
         for pattern in analysis.patterns
     ]
+
+
+def passed_over(provenance: Provenance) -> dict[str, list[str]]:
+    """Why mirrors were passed over: each reason with the archives that it was given for."""
+    reasons: dict[str, list[str]] = {}
+    for archive in provenance.archives:
+        for reason in archive.passed_over:
+            reasons.setdefault(reason, []).append(archive.name)
+    return reasons
 
 
 def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:

@@ -8,7 +8,7 @@ do. Imports stand in the commands that need them, so that `--help` answers at on
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -56,28 +56,25 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
 
     Returns its result, and how to look at the run in the UI.
     """
-    from prefect import Flow, State
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.orchestration import get_client
+    from prefect.flow_engine import run_flow as run_with_prefect
+    from prefect.states import Pending
 
     from flows.live import live_view
     from flows.logs import quiet_console
     from flows.mnist import mnist
     from flows.server import server
 
-    seen: list[FlowRun] = []
     with ExitStack() as stack:
+        stack.enter_context(quiet_console(console))
         with console.status("starting Prefect") if console else nullcontext():
             api = stack.enter_context(server())
-        stack.enter_context(quiet_console(console))
-        view = stack.enter_context(live_view(console)) if console else None
-
-        def started(_flow: Flow[..., Any], flow_run: FlowRun, _state: State[Any]) -> None:
-            seen.append(flow_run)
-            if view:
-                view.flow_run = flow_run.id
-
-        result = mnist.with_options(on_running=[started])(**parameters)
-    return result, api.look_at(seen[0].id)
+        client = stack.enter_context(get_client(sync_client=True))
+        # Made before it runs, so that the view knows from the start what to watch.
+        flow_run = client.create_flow_run(mnist, parameters=parameters, state=Pending())
+        stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
+        result = run_with_prefect(mnist, flow_run, parameters)
+    return cast("RunResult", result), api.look_at(flow_run.id)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,18 +1,19 @@
 """Live view: what a run is doing, in the terminal, as it does it.
 
-In: the id of a flow run, once there is one. Out: a line per task run, with a bar for each training, from what Prefect's API
+In: the id of a flow run. Out: a line per task run, with a bar for each training, from what Prefect's API
 knows: the same states and progress artifacts that its UI shows.
 """
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType, FlowRunFilter, FlowRunFilterId
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType, FlowRunFilter, FlowRunFilterId, TaskRunFilter
 from prefect.client.schemas.objects import TaskRun
-from prefect.client.schemas.sorting import TaskRunSort
+from prefect.client.schemas.sorting import ArtifactSort, TaskRunSort
 from prefect.exceptions import PrefectException
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -22,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 POLL_SECONDS = 0.5
+LINES = 200  # the most that Prefect's API gives at once
 MARKS = {
     "Cached": Text("=", "cyan"),
     "Completed": Text("✓", "green"),
@@ -33,9 +35,9 @@ MARKS = {
 class RunView:
     """Polls one flow run, and draws it."""
 
-    def __init__(self, client: SyncPrefectClient) -> None:
+    def __init__(self, client: SyncPrefectClient, flow_run: UUID) -> None:
         self.client = client
-        self.flow_run: UUID | None = None
+        self.which = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
         self.stopped = threading.Event()
         self.runs: Sequence[TaskRun] = ()
         self.progress: dict[str, tuple[float, str]] = {}
@@ -44,17 +46,21 @@ class RunView:
     def watch(self) -> None:
         """Poll until told to stop; what the server does not answer now is asked again."""
         while not self.stopped.wait(POLL_SECONDS):
-            if self.flow_run:
-                try:
-                    self.poll(FlowRunFilter(id=FlowRunFilterId(any_=[self.flow_run])))
-                except (PrefectException, OSError, RuntimeError):
-                    continue
+            with suppress(PrefectException, httpx.HTTPError, RuntimeError):
+                self.poll()
 
-    def poll(self, which: FlowRunFilter) -> None:
+    def poll(self) -> None:
         """Ask the API once."""
-        self.runs = self.client.read_task_runs(flow_run_filter=which, sort=TaskRunSort.EXPECTED_START_TIME_ASC)
+        self.runs = self.client.read_task_runs(flow_run_filter=self.which, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=LINES)
         kind = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
-        found = self.client.read_artifacts(flow_run_filter=which, artifact_filter=kind)
+        found = self.client.read_artifacts(
+            flow_run_filter=self.which,
+            task_run_filter=TaskRunFilter(),
+            artifact_filter=kind,
+            sort=ArtifactSort.ID_DESC,
+            limit=LINES,
+            offset=0,
+        )
         self.progress = {
             str(item.task_run_id): (float(str(item.data)), item.description or "") for item in found if item.task_run_id
         }
@@ -80,15 +86,16 @@ class RunView:
 
 
 @contextmanager
-def live_view(console: Console) -> Iterator[RunView]:
-    """Show a run in the terminal while the block runs; set the view's `flow_run` once it is known."""
-    with get_client(sync_client=True) as client:
-        view = RunView(client)
-        poller = threading.Thread(target=view.watch, daemon=True)
-        with Live(view, console=console, refresh_per_second=8):
-            poller.start()
-            try:
-                yield view
-            finally:
-                view.stopped.set()
-                poller.join(timeout=5)
+def live_view(client: SyncPrefectClient, flow_run: UUID, console: Console) -> Iterator[None]:
+    """Show a run in the terminal while the block runs."""
+    view = RunView(client, flow_run)
+    poller = threading.Thread(target=view.watch, daemon=True)
+    with Live(view, console=console, refresh_per_second=8):
+        poller.start()
+        try:
+            yield
+        finally:
+            view.stopped.set()
+            poller.join(timeout=5)
+            with suppress(PrefectException, httpx.HTTPError, RuntimeError):
+                view.poll()

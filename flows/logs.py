@@ -4,13 +4,16 @@ Prefect's API and UI keep every record; the console of the command leaves out wh
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prefect.logging.configuration import setup_logging
 from rich.console import Console
 
 from tasks.errors import MnistError
 
+WORKER_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # of the console lines of worker processes
 RUNS = ("prefect.flow_runs", "prefect.task_runs")
 
 
@@ -30,7 +33,10 @@ def one_line_errors() -> None:
 
 def no_failures(record: logging.LogRecord) -> bool:
     """A filter that drops how a run failed: the command says that as its last line."""
-    return record.levelno < logging.ERROR or not record.name.startswith(RUNS)
+    if record.name == "EventsWorker":
+        return False  # it counts what it still has to send
+    failure = record.levelno >= logging.ERROR or record.getMessage().startswith("Finished in state Failed")
+    return not (failure and record.name.startswith(RUNS))
 
 
 class ConsoleLines(logging.Handler):
@@ -48,17 +54,19 @@ class ConsoleLines(logging.Handler):
 
 @contextmanager
 def quiet_console(console: Console | None) -> Iterator[None]:
-    """Keep Prefect's console lines free of failures; with a `console`, print only warnings, and print them there."""
-    logger = logging.getLogger("prefect")
-    standard = list(logger.handlers)
-    lines = ConsoleLines(console) if console else None
-    if lines:
-        logger.handlers = [lines]
+    """Keep the console free of failures; with a `console`, print only warnings, and print them there."""
+    setup_logging()  # else Prefect would do so in the middle, and put its own handlers back
+    root = logging.getLogger()
+    standard = list(root.handlers)
+    if console:
+        root.handlers = [ConsoleLines(console)]
+        os.environ[WORKER_LEVEL] = "CRITICAL"
     for handler in standard:
         handler.addFilter(no_failures)
     try:
         yield
     finally:
-        logger.handlers = standard
+        os.environ.pop(WORKER_LEVEL, None)
+        root.handlers = standard
         for handler in standard:
             handler.removeFilter(no_failures)

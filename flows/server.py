@@ -23,6 +23,7 @@ from tasks.errors import ServerError
 
 START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
 STOP_SECONDS = 15.0
+DRAIN_SECONDS = 10.0
 
 # As Prefect's own temporary server has it; and what can't be reached without internet is not tried.
 CHILD_ENV = {
@@ -132,6 +133,8 @@ def stop(child: subprocess.Popen[bytes]) -> None:
 def using_api(url: str) -> Iterator[None]:
     """Let this process, all its threads, and its child processes talk to the API at `url`."""
     from prefect.context import refresh_global_settings_context  # noqa: PLC0415
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415
+    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
 
     before = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = url
@@ -139,6 +142,9 @@ def using_api(url: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # Logs and events travel in the background: they are for this server, which may be about to stop.
+        for service in (APILogWorker, EventsWorker):
+            service.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
         os.environ.pop("PREFECT_API_URL")
         if before is not None:
             os.environ["PREFECT_API_URL"] = before

@@ -72,7 +72,7 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
                 stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
                 file = adopt(work.root, "archives", stem, suffix, path)
                 passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
-                return ArchiveRecord(file=file, mirror=mirror, passed_over=passed_over)
+                return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
     raise NoMirrorError(archive, faults)
 
 

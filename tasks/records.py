@@ -49,6 +49,7 @@ class Record(Frozen):
 class ArchiveRecord(Record):
     """A downloaded archive, and the mirror it came from. `passed_over` holds a line for each mirror that failed before."""
 
+    name: str
     file: FileRecord
     mirror: str
     passed_over: tuple[str, ...] = ()

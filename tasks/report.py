@@ -4,8 +4,6 @@ In: the analysis's record and where everything came from. Out: `report.html`, `r
 folder, and Prefect artifacts of stable keys. Never cached: what a cached task would have published is not published.
 """
 
-from collections.abc import Sequence
-
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -20,7 +18,7 @@ from tasks.workspace import Workspace
 LARGEST = 512 * 1024  # bytes of one artifact: it lies in Prefect's database, and travels whole to the browser
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(analysis: AnalysisRecord, provenance: Provenance, work: Workspace) -> ReportRecord:
     """Render, write and publish the report of one run.
 
@@ -29,7 +27,7 @@ def report(analysis: AnalysisRecord, provenance: Provenance, work: Workspace) ->
     """
     document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
     whole = Report(provenance=provenance, analysis=document)
-    parts = [render.summary(whole), render.galleries(whole)]
+    parts = render.parts_of(whole)
     publish(document, parts)
     markdown = "\n\n".join(parts)
     title = f"{document.subject.title}: error analysis of {work.run}"
@@ -40,12 +38,15 @@ def report(analysis: AnalysisRecord, provenance: Provenance, work: Workspace) ->
     )
 
 
-def publish(analysis: Analysis, parts: Sequence[str]) -> None:
+def publish(analysis: Analysis, parts: render.Parts) -> None:
     """Make the report's parts artifacts of the task run, if there is one."""
     if TaskRunContext.get() is None:
         return
-    descriptions = ("Figures, tables and diagrams of the error analysis", "The misclassified images")
-    for key, text, description in zip(("report", "galleries"), parts, descriptions, strict=True):
+    pages = (
+        ("report", "What came out of the error analysis", f"{parts.summary}\n\n{parts.origins}"),
+        ("galleries", "The misclassified images", parts.galleries),
+    )
+    for key, description, text in pages:
         size = len(text.encode())
         if size <= LARGEST:
             create_markdown_artifact(text, key, description)

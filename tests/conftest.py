@@ -1,0 +1,57 @@
+"""What all tests share: tiny real data, a workspace, and one Prefect server for the session."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before Prefect is imported: its history of these tests goes where nobody looks for it.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "0"
+os.environ.pop("PREFECT_API_URL", None)
+os.environ.pop("MNIST_ROOT", None)
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from tasks.dataset import Dataset, load_dataset
+from tasks.decode import decode
+from tasks.download import download
+from tasks.records import SplitRecord
+from tasks.workspace import Workspace
+from tests import data
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Workspace:
+    return Workspace(root=tmp_path / "root", run="this-run")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> data.Files:
+    return data.make(tmp_path / "mirror")
+
+
+@pytest.fixture
+def tiny(files: data.Files) -> Dataset:
+    return load_dataset(str(files.toml()))
+
+
+@pytest.fixture
+def splits(tiny: Dataset, work: Workspace) -> dict[str, SplitRecord]:
+    return decoded(tiny, work)
+
+
+def decoded(dataset: Dataset, work: Workspace) -> dict[str, SplitRecord]:
+    archives = {archive.name: download.fn(archive, dataset.mirrors, work) for archive in dataset.archives()}
+    return {
+        name: decode.fn(dataset, name, archives[split.images.name], archives[split.labels.name], work)
+        for name, split in (("train", dataset.train), ("test", dataset.test))
+    }
+
+
+@pytest.fixture(scope="session")
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=180):
+        yield

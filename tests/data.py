@@ -1,0 +1,68 @@
+"""Tiny real data: the first few hundred images of MNIST, archived anew, with a data set file of their own."""
+
+import gzip
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.idx import read_blocks, read_header, write_idx
+
+MIRROR = Path(__file__).parents[1] / "data" / "mirror" / "mnist"
+NAMES = {
+    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+}
+COUNTS = {"train": 600, "test": 300}
+
+
+def first(name: str, count: int) -> NDArray[np.uint8]:
+    """The first `count` items of one of MNIST's archives."""
+    with gzip.open(MIRROR / name) as stream:
+        return next(read_blocks(stream, read_header(stream), count))
+
+
+@dataclass(frozen=True)
+class Files:
+    """A folder with four archives, and what their data set file says of them."""
+
+    folder: Path
+    counts: dict[str, int]
+    classes: int = 10
+    mirrors: tuple[str, ...] = ()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put other bytes in an archive's place; the data set file will pin them."""
+        (self.folder / name).write_bytes(content)
+
+    def toml(self, **changes: object) -> Path:
+        """Write the data set file for the archives as they are now."""
+        self = replace(self, **changes)
+        lines = [
+            'name = "tiny"',
+            'title = "Tiny"',
+            'licence = "as MNIST"',
+            f"classes = {[str(label) for label in range(self.classes)]}".replace("'", '"'),
+            "shape = [28, 28]",
+            f"mirrors = {list(self.mirrors or (self.folder.as_uri(),))}".replace("'", '"'),
+        ]
+        for split, names in NAMES.items():
+            lines += [f"[{split}]", f"count = {self.counts[split]}"]
+            for kind, name in zip(("images", "labels"), names, strict=True):
+                content = (self.folder / name).read_bytes()
+                digest = hashlib.sha256(content).hexdigest()
+                lines += [f"[{split}.{kind}]", f'name = "{name}"', f"bytes = {len(content)}", f'sha256 = "{digest}"']
+        path = self.folder / "tiny.toml"
+        path.write_text("\n".join(lines))
+        return path
+
+
+def make(folder: Path) -> Files:
+    """Write the tiny archives into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, names in NAMES.items():
+        for name in names:
+            (folder / name).write_bytes(gzip.compress(write_idx(first(name, COUNTS[split])), mtime=0))
+    return Files(folder, dict(COUNTS))

@@ -1,0 +1,96 @@
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.dataset import load_dataset
+from tasks.errors import ArchiveError, ContentError, DecodeError, IdxFormatError, StorageError
+from tasks.files import verified
+from tasks.idx import write_idx
+from tasks.records import SplitRecord
+from tasks.split import read_split
+from tasks.workspace import Workspace
+from tests import data
+from tests.conftest import decoded
+
+IMAGES, LABELS = data.NAMES["test"]
+
+
+def repacked(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    return lambda archive: gzip.compress(change(gzip.decompress(archive)), mtime=0)
+
+
+def label_99(unpacked: bytes) -> bytes:
+    return unpacked[:18] + b"\x63" + unpacked[19:]
+
+
+CORRUPTIONS = [
+    ("truncated gzip", IMAGES, lambda b: b[:-100], ArchiveError, "not a whole gzip file"),
+    ("no gzip at all", IMAGES, lambda b: b"PK" + b[2:], ArchiveError, "not a whole gzip file"),
+    ("a wrong check sum", IMAGES, lambda b: b[:-8] + b"\0\0\0\0" + b[-4:], ArchiveError, "not a whole gzip file"),
+    ("broken deflate data", IMAGES, lambda b: b[:2000] + bytes(200) + b[2200:], ArchiveError, "not a whole gzip file"),
+    ("magic number", IMAGES, repacked(lambda b: b"\1" + b[1:]), IdxFormatError, "two zero bytes"),
+    ("unknown type", IMAGES, repacked(lambda b: b[:2] + b"\7" + b[3:]), IdxFormatError, "unknown element type 0x07"),
+    ("other type", LABELS, repacked(lambda b: b[:2] + b"\x09" + b[3:]), ContentError, "elements of type int8, not uint8"),
+    ("rank", LABELS, lambda _: gzip.compress(write_idx(np.zeros((300, 1), np.uint8))), ContentError, "rank 2, not 1"),
+    ("count", LABELS, lambda _: gzip.compress(write_idx(np.zeros(299, np.uint8))), ContentError, "count 299, not 300"),
+    ("shape", IMAGES, lambda _: gzip.compress(write_idx(np.zeros((300, 28, 27), np.uint8))), ContentError, "shape"),
+    ("label", LABELS, repacked(label_99), ContentError, "label 99 at index 10"),
+    ("too short", IMAGES, repacked(lambda b: b[:-1]), IdxFormatError, "ends 1 bytes early"),
+    ("too long", LABELS, repacked(lambda b: b + b"\0"), IdxFormatError, "more bytes than its header promises"),
+]
+
+
+@pytest.mark.parametrize(("_what", "name", "corrupt", "error", "says"), CORRUPTIONS, ids=[c[0] for c in CORRUPTIONS])
+def test_each_corruption_has_its_own_error(
+    files: data.Files, work: Workspace, _what: str, name: str, corrupt: Callable[[bytes], bytes],
+    error: type[DecodeError], says: str,
+) -> None:
+    files.write(name, corrupt((files.folder / name).read_bytes()))
+    dataset = load_dataset(str(files.toml()))
+    with pytest.raises(error, match=says) as caught:
+        decoded(dataset, work)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list((work.root / "splits").glob("test*"))
+    assert not list((work.root / "scratch").iterdir())
+
+
+def test_a_gzip_bomb_is_refused_before_it_unpacks(files: data.Files, work: Workspace) -> None:
+    bomb = gzip.compress(write_idx(np.zeros((300, 28, 28), np.uint8)) + bytes(100_000_000))
+    files.write(IMAGES, bomb)
+    with pytest.raises(IdxFormatError, match="more bytes"):
+        decoded(load_dataset(str(files.toml())), work)
+
+
+def test_images_and_labels_of_different_counts_are_refused(files: data.Files, work: Workspace) -> None:
+    files.write(LABELS, gzip.compress(write_idx(data.first(LABELS, 250))))
+    with pytest.raises(ContentError, match=f"{LABELS}: count 250, not 300"):
+        decoded(load_dataset(str(files.toml())), work)
+
+
+def test_every_image_comes_back_bit_for_bit(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    for name, record in splits.items():
+        split = read_split(work.root / record.file.path)
+        images, labels = (data.first(archive, data.COUNTS[name]) for archive in data.NAMES[name])
+        np.testing.assert_array_equal(split.images, images)
+        np.testing.assert_array_equal(split.labels, labels)
+
+
+def test_the_record_and_the_file_say_where_they_came_from(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    record = splits["test"]
+    meta = read_split(work.root / record.file.path).meta
+    assert meta.archives == record.archives
+    assert meta.shape == (28, 28)
+    assert meta.classes == tuple("0123456789")
+    assert record.origin is not None
+    assert record.origin.step == "decode-test"
+
+
+def test_an_altered_archive_is_found_out(files: data.Files, work: Workspace, splits: dict[str, SplitRecord]) -> None:
+    archive: Path = next((work.root / "archives").glob("t10k-labels*"))
+    record = splits["test"].file.model_copy(update={"path": str(archive.relative_to(work.root))})
+    with pytest.raises(StorageError, match="bytes, not"):
+        verified(work.root, record)
