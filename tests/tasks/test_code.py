@@ -1,0 +1,66 @@
+import ast
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from tasks.code import PROJECT, closure, imported, meaning, source_of
+
+STEPS = {path.stem: ast.parse(path.read_text()) for path in (PROJECT / "tasks").glob("*.py") if "@step(" in path.read_text()}
+FORMATS = {"numpy", "pyarrow", "scipy", "keras", "tensorflow"}  # libraries that shape what a step writes
+
+
+def test_comments_docstrings_and_layout_do_not_count() -> None:
+    one = 'def f(a):\n    """Say it."""\n    # why\n    return a + 1\n'
+    two = "def f( a ):\n\n    return (a + 1)"
+    assert meaning(one) == meaning(two)
+    assert meaning(one) != meaning(one.replace("+ 1", "+ 2"))
+
+
+def test_both_forms_of_import_are_followed() -> None:
+    source = "from tasks import idx\nfrom tasks.split import read_split\nimport tasks.files\nimport numpy"
+    assert set(imported(source)) == {"tasks", "tasks.idx", "tasks.split", "tasks.files"}
+
+
+def test_a_training_depends_on_the_network_and_not_on_the_report() -> None:
+    found = closure("tasks.train")
+    assert {"tasks.network", "tasks.recipe", "tasks.split", "tasks.records"} <= found
+    assert not {name for name in found if name.startswith(("artifacts", "flows")) or "report" in name}
+
+
+def test_a_module_without_a_source_is_refused() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        source_of("tasks.no_such")
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_names_the_libraries_that_shape_its_output(name: str) -> None:
+    used = {library for module in closure(f"tasks.{name}") for library in libraries(source_of(module))}
+    (call,) = (
+        decorator
+        for node in STEPS[name].body
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "step"
+    )
+    declared = {ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg == "libraries"}
+    assert set().union(*declared) == used & FORMATS | ({"tensorflow"} if "keras" in used else set())
+
+
+def libraries(source: str) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    declared = {requirement.split(";")[0].split(">")[0].split("<")[0].strip() for requirement in metadata.requires("mnist-error-analysis") or ()}
+    sources = [path for folder in ("flows", "tasks", "artifacts") for path in (PROJECT / folder).rglob("*.py")]
+    used = {library for path in sources for library in libraries(Path(path).read_text())}
+    packages = metadata.packages_distributions()
+    third_party = {packages[name][0].lower() for name in used if name in packages and name not in {"flows", "tasks", "artifacts"}}
+    assert {name.replace("_", "-") for name in third_party} <= {name.lower() for name in declared}

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.dataset import Dataset, load_dataset
+from tasks.errors import DatasetError, InputError
+from tasks.toml import validated
+from tests import data
+
+
+def test_mnist_comes_with_two_mirrors_and_the_offline_one_last() -> None:
+    mirrors = load_dataset("mnist").mirrors
+    assert [mirror.split(":")[0] for mirror in mirrors] == ["https", "https", "file"]
+
+
+def test_mirrors_of_the_user_come_first(tmp_path: Path) -> None:
+    mirrors = load_dataset("mnist", ["http://localhost/a", str(tmp_path)]).mirrors
+    assert mirrors[:2] == ("http://localhost/a", tmp_path.as_uri())
+
+
+def test_a_mirror_that_is_neither_url_nor_folder_is_refused() -> None:
+    with pytest.raises(InputError, match="neither an http, https or file URL nor a folder"):
+        load_dataset("mnist", ["ftp://host/"])
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(DatasetError, match="unknown data set 'mnits': give mnist, or"):
+        load_dataset("mnits")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"can't read the data set .*none\.toml"):
+        load_dataset(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe"])
+def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="is not TOML"):
+        load_dataset(str(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("count = 300", "count = 0", "test.count"),
+        ("count = 300\n", "", "test.count: Field required"),
+        ("shape = [28, 28]", "shape = [28]", "shape"),
+        ('title = "Tiny"', 'title = "Tiny"\ncolour = "red"', "colour: Extra inputs are not permitted"),
+        (f'name = "{data.NAMES["test"][0]}"', 'name = "../outside.gz"', "test.images.name"),
+    ],
+)
+def test_a_half_specified_file_is_refused_with_the_field(files: data.Files, old: str, new: str, says: str) -> None:
+    path = files.toml()
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(DatasetError, match=says):
+        load_dataset(str(path))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner)))
+def test_whatever_stands_in_a_file_is_refused_in_one_line(values: object) -> None:
+    with pytest.raises(DatasetError) as caught:
+        validated(values, Dataset, "the data set", DatasetError)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import RecipeError
+from tasks.recipe import load_recipe
+from tasks.toml import BUILTIN
+
+POST = BUILTIN / "recipes" / "post.toml"
+
+
+def test_the_post_recipe_is_the_posts() -> None:
+    recipe = load_recipe("post")
+    assert (recipe.epochs, recipe.batch, recipe.learning_rate, recipe.validation) == (3, 512, 0.001, 0.0)
+    assert [model.name for model in recipe.models] == ["plain", "batch_norm"]
+
+
+def test_changes_take_the_place_of_the_recipes_own_values() -> None:
+    recipe = load_recipe("post", epochs=10, seed=None, validation=0.1)
+    assert (recipe.epochs, recipe.seed, recipe.validation) == (10, load_recipe("post").seed, 0.1)
+    assert all(training.epochs == 10 for training in recipe.trainings())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"epochs": 0}, "epochs: Input should be greater than or equal to 1, not 0"),
+        ({"epochs": "three"}, "epochs"),
+        ({"seed": -1}, "seed"),
+        ({"validation": 0.9}, "validation"),
+        ({"validation": float("nan")}, "validation"),
+    ],
+)
+def test_a_change_out_of_range_is_refused(change: dict[str, float], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        load_recipe("post", **change)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('name = "batch_norm"\nlayers', 'name = "plain"\nlayers', "models need different names"),
+        ('layer = "flatten"', 'layer = "flaten"', "flaten"),
+        ("units = 256", "units = 0", "units"),
+        ("batch = 512\n", "", "batch: Field required"),
+    ],
+)
+def test_a_half_specified_recipe_is_refused_with_the_field(tmp_path: Path, old: str, new: str, says: str) -> None:
+    text = POST.read_text()
+    assert old in text
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(str(path))

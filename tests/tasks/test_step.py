@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+
+from tasks import step as module
+from tasks.errors import StorageError
+from tasks.files import keep
+from tasks.records import AnalysisRecord, Record
+from tasks.step import identity, step
+from tasks.workspace import Workspace
+
+CALLS: list[str] = []
+
+
+@step("note-{text}", libraries=("numpy",), unkeyed=("hint",))
+def note(text: str, work: Workspace, hint: str = "") -> AnalysisRecord:
+    """Keep a text as a file."""
+    CALLS.append(text + hint)
+    return AnalysisRecord(file=keep(work.root, "notes", "note", ".txt", text.encode()), models=())
+
+
+@step("fail")
+def fail(work: Workspace) -> AnalysisRecord:
+    """Meet what the system says when the disk is full."""
+    raise OSError(28, "No space left on device", str(work.root / "x"))
+
+
+@pytest.fixture(autouse=True)
+def calls() -> list[str]:
+    CALLS.clear()
+    return CALLS
+
+
+def later(work: Workspace) -> Workspace:
+    return work.model_copy(update={"run": "later"})
+
+
+def test_the_same_inputs_are_computed_once(work: Workspace, calls: list[str]) -> None:
+    first = note.fn("a", work)
+    again = note.fn("a", later(work), hint=" whatever")
+    assert calls == ["a"]
+    assert again == first
+    assert again.origin is not None
+    assert (again.origin.run, again.origin.step) == ("this-run", "note-a")
+
+
+def test_other_inputs_are_computed(work: Workspace, calls: list[str]) -> None:
+    note.fn("a", work)
+    note.fn("b", work)
+    assert calls == ["a", "b"]
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"b"), lambda path: path.write_bytes(b"")])
+def test_a_record_whose_file_is_gone_or_altered_is_computed_again(work: Workspace, calls: list[str], harm) -> None:  # noqa: ANN001
+    path = work.root / note.fn("a", work).file.path
+    harm(path)
+    note.fn("a", later(work))
+    assert calls == ["a", "a"]
+    assert path.read_bytes() == b"a"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"key": 1, "record": {}}'])
+def test_a_broken_record_is_computed_again(work: Workspace, calls: list[str], content: str) -> None:
+    note.fn("a", work)
+    (path,) = (work.root / "records").iterdir()
+    path.write_text(content)
+    note.fn("a", later(work))
+    assert calls == ["a", "a"]
+
+
+def test_other_code_or_another_version_of_a_library_is_computed_again(
+    work: Workspace, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note.fn("a", work)
+    monkeypatch.setattr(module, "code_digest", lambda _module: "other")
+    note.fn("a", later(work))
+    monkeypatch.setattr(module, "versions", lambda _libraries: {"numpy": "0.1"})
+    note.fn("a", later(work))
+    assert calls == ["a", "a", "a"]
+
+
+def test_what_the_system_refuses_has_a_name(work: Workspace) -> None:
+    with pytest.raises(StorageError, match="No space left on device"):
+        fail.fn(work)
+
+
+def test_a_records_files_stand_for_it(work: Workspace) -> None:
+    record = note.fn("a", work)
+    assert identity(record) == identity(record.model_copy(update={"models": ("x",)}))
+    assert identity(Record()) == {}

@@ -1,0 +1,119 @@
+import os
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tasks.errors import RecipeError, StorageError
+from tasks.evaluate import evaluate, load_model
+from tasks.predictions import read_predictions
+from tasks.recipe import Flatten, MaxPool, Network, Training, load_recipe
+from tasks.records import ModelRecord, SplitRecord
+from tasks.split import read_split
+from tasks.train import held_out_indices, train
+from tasks.workspace import Workspace
+
+TRAININGS = {training.network.name: training for training in load_recipe("post", epochs=2).trainings()}
+PARAMETERS = {"plain": 272_234, "batch_norm": 272_330}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with warnings.catch_warnings():
+        # TensorFlow's own modules, on import and when a model is traced.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        yield
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_leaves_a_model_its_history_and_its_seed(
+    splits: dict[str, SplitRecord], work: Workspace, name: str
+) -> None:
+    record = train.fn(TRAININGS[name], splits["train"], work)
+    assert record.parameters == PARAMETERS[name]
+    assert (record.seed, record.threads, record.trained_on, record.held_out) == (TRAININGS[name].seed, 1, 600, 0)
+    assert [line.epoch for line in record.history] == [1, 2]
+    assert record.history[1].loss < record.history[0].loss
+    assert (work.root / record.file.path).suffix == ".keras"
+
+
+def test_the_loaded_model_is_judged_as_keras_judges_it(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    record = train.fn(TRAININGS["batch_norm"], splits["train"], work)
+    found = evaluate.fn(record, splits["test"], work)
+    data = read_split(work.root / splits["test"].file.path)
+    model = load_model(work.root / record.file.path)
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss, accuracy = model.evaluate(data.images, data.labels, verbose=0)
+    assert found.loss == pytest.approx(loss, rel=1e-5)
+    assert found.accuracy == pytest.approx(accuracy, abs=1e-7)
+    kept = read_predictions(work.root / found.file.path)
+    assert kept.probabilities.shape == (300, 10)
+    assert np.allclose(kept.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert found.errors == int(kept.wrong.sum())
+    assert kept.meta.model_sha256 == record.file.sha256
+    assert kept.sha256 == data.sha256
+
+
+def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(
+    splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    hashes = []
+    for seed, root in ((1, "a"), (1, "b"), (2, "c")):
+        place = Workspace(root=work.root, run=root)
+        model = train_anew(TRAININGS["plain"].model_copy(update={"seed": seed, "epochs": 1}), splits["train"], place)
+        found = evaluate.fn(model, splits["test"], place)
+        hashes.append(read_predictions(work.root / found.file.path).probabilities.tobytes())
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def train_anew(training: Training, split: SplitRecord, work: Workspace) -> ModelRecord:
+    for record in (work.root / "records").glob("train-*"):
+        record.unlink()
+    return train.fn(training, split, work)
+
+
+def test_the_post_architecture_is_read_top_to_bottom() -> None:
+    from tasks.network import build
+
+    names = [type(layer).__name__ for layer in build(TRAININGS["batch_norm"].network, (28, 28), 10).layers]
+    pool, norm = ["MaxPooling2D"], ["BatchNormalization"]
+    convolutions = ["Conv2D"] * 2 + pool + norm + ["Conv2D"] * 3 + pool + norm
+    assert names == ["Reshape", "Rescaling", *convolutions, "Flatten", "Dense", "Dense", "Dense"]
+
+
+def test_layers_that_do_not_fit_the_images_are_refused() -> None:
+    from tasks.network import build
+
+    pool = MaxPool(layer="max_pool", size=20)
+    with pytest.raises(RecipeError, match=r"the layers of model 'deep' don't fit images of \(28, 28\)"):
+        build(Network(name="deep", layers=(pool, pool, Flatten(layer="flatten"))), (28, 28), 10)
+
+
+def test_held_out_images_are_a_seeded_share_and_are_not_trained_on() -> None:
+    kept, held_out = held_out_indices(1000, 0.1, seed=3)
+    assert (len(kept), len(held_out)) == (900, 100)
+    assert not set(kept) & set(held_out)
+    np.testing.assert_array_equal(held_out, held_out_indices(1000, 0.1, seed=3)[1])
+    assert set(held_out) != set(held_out_indices(1000, 0.1, seed=4)[1])
+
+
+def test_validation_figures_stand_in_the_history(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    training = TRAININGS["plain"].model_copy(update={"validation": 0.1, "epochs": 1})
+    record = train.fn(training, splits["train"], work)
+    assert (record.trained_on, record.held_out) == (540, 60)
+    assert record.history[0].validation_accuracy is not None
+
+
+def test_a_model_that_is_none_or_brings_code_is_refused(work: Workspace) -> None:
+    import keras
+
+    work.root.mkdir(parents=True)
+    path = work.root / "model.keras"
+    path.write_bytes(os.urandom(100))
+    with pytest.raises(StorageError, match="can't load the model"):
+        load_model(path)
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(path)
+    with pytest.raises(StorageError, match="can't load the model"):
+        load_model(path)

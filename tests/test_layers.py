@@ -1,0 +1,50 @@
+"""The layers import in one direction: flows -> tasks -> artifacts, and artifacts only the records that they draw."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+FORBIDDEN = {
+    "tasks": ("flows", "deployments", "tests"),
+    "artifacts": ("flows", "deployments", "tests"),
+    "flows": ("tests", "deployments"),
+}
+DRAWN = {"tasks.analysis", "tasks.records"}
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((PROJECT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_a_layer_imports_nothing_above_it(folder: str) -> None:
+    assert modules(folder)
+    for path in modules(folder):
+        assert not {name for name in imports(path) if name.split(".")[0] in FORBIDDEN[folder]}, path
+
+
+def test_artifacts_import_only_the_records_that_they_draw() -> None:
+    for path in modules("artifacts"):
+        assert {name for name in imports(path) if name.startswith("tasks")} <= DRAWN, path
+
+
+def test_only_the_report_task_imports_artifacts() -> None:
+    users = {path.stem for path in modules("tasks") if any(name.startswith("artifacts") for name in imports(path))}
+    assert users == {"report"}
+
+
+def test_no_flow_is_named_like_a_top_level_folder() -> None:
+    folders = {path.name for path in PROJECT.iterdir() if path.is_dir()}
+    assert not folders & {path.stem for path in modules("flows")}
