@@ -34,7 +34,7 @@ def figure_url(figure: Figure) -> str:
     """A matplotlib figure, sharp on a screen of twice the density."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=144, metadata={"Software": None})
-    image = Image.open(stream).convert("P", palette=Image.Palette.ADAPTIVE, colors=64)
+    image = Image.open(stream).convert("RGB").quantize(64)
     packed = io.BytesIO()
     image.save(packed, "PNG", optimize=True)
     return data_url(packed.getvalue())
