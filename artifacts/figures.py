@@ -80,7 +80,9 @@ def errors_by_label(analysis: Analysis) -> Figure:
         axis.bar(at, values, width, color=colour(rank), label=model.name, alpha=0.85)
         axis.errorbar(at, values, yerr=bars, fmt="none", ecolor="#333333", elinewidth=1, capsize=2)
         for x, share in zip(at, shares, strict=True):
-            axis.annotate(f"{share.count}", (x, share.high), (0, 2), textcoords="offset points", ha="center", fontsize=7)
+            axis.annotate(
+                f"{share.count}", (x, share.high), (0, 2), textcoords="offset points", ha="center", fontsize=7
+            )
     axis.set_xticks(range(len(lines)), [analysis.subject.classes[line.label] for line in lines])
     axis.set(xlabel="label", title="error rate by label, with 95 % interval and count")
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -43,14 +43,18 @@ def page(markdown: str, title: str) -> str:
 def rendered(template: str, report: Report) -> str:
     """One template over one report."""
     analysis = report.analysis
-    return environment().get_template(template).render(
-        report=report,
-        provenance=report.provenance,
-        analysis=analysis,
-        tables=tables,
-        figure=lambda name: figure_url(figures.FIGURES[name](analysis)),
-        image=lambda index: picture_url(analysis.by_index[index], analysis.subject.shape),
-        across=ACROSS,
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            report=report,
+            provenance=report.provenance,
+            analysis=analysis,
+            tables=tables,
+            figure=lambda name: figure_url(figures.FIGURES[name](analysis)),
+            image=lambda index: picture_url(analysis.by_index[index], analysis.subject.shape),
+            across=ACROSS,
+        )
     )
 
 
@@ -58,7 +62,11 @@ def rendered(template: str, report: Report) -> str:
 def environment() -> Environment:
     """The templates, with what they call."""
     made = Environment(
-        loader=PackageLoader("artifacts"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("artifacts"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.filters |= {"percent": tables.percent, "interval": tables.interval, "name": name, "table": table}
     return made

@@ -33,11 +33,15 @@ def cli() -> None:
 @click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="What to train, and how.")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training images, instead of the recipe's.")
 @click.option("--seed", type=int, metavar="N", help="Seed of the trainings, instead of the recipe's.")
-@click.option("--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1.")
+@click.option(
+    "--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1."
+)
 @click.option("--root", metavar="DIR", help="Folder of all files.  [default: MNIST_ROOT, else data]")
-@click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable.")
+@click.option(
+    "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, logs on stderr.")
-def run(as_json: bool, **parameters: Any) -> None:  # noqa: FBT001  # click's way
+def run(as_json: bool, **parameters: Any) -> None:  # click's way
     """Run the flow: archives, Parquet, both models, evaluation, report."""
     from rich.console import Console
 

@@ -11,7 +11,13 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType, FlowRunFilter, FlowRunFilterId, TaskRunFilter
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterType,
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+)
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import ArtifactSort, TaskRunSort
 from prefect.exceptions import PrefectException
@@ -51,7 +57,9 @@ class RunView:
 
     def poll(self) -> None:
         """Ask the API once."""
-        self.runs = self.client.read_task_runs(flow_run_filter=self.which, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=LINES)
+        self.runs = self.client.read_task_runs(
+            flow_run_filter=self.which, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=LINES
+        )
         kind = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
         found = self.client.read_artifacts(
             flow_run_filter=self.which,

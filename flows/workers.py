@@ -33,9 +33,7 @@ class Workers:
     def __init__(self, runner: ProcessPoolTaskRunner) -> None:
         self.runner = runner
 
-    def submit(
-        self, task: Task[Params, Result], *args: Params.args, **kwargs: Params.kwargs
-    ) -> PrefectFuture[Result]:
+    def submit(self, task: Task[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> PrefectFuture[Result]:
         """As `task.submit`, but to a worker process."""
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
         # Futures are resolved before they reach the process, where Prefect would look for the graph's edges.
@@ -87,5 +85,3 @@ def finished(futures: Sequence[PrefectFuture[Any]]) -> list[Any]:
     for future in as_completed(list(futures)):
         future.result()
     return [future.result() for future in futures]
-
-

@@ -138,7 +138,9 @@ def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelError
     lines = [
         LabelErrors(
             label=label,
-            errors=tuple(share(int((p.wrong & (p.labels == label)).sum()), int((p.labels == label).sum())) for p in given),
+            errors=tuple(
+                share(int((p.wrong & (p.labels == label)).sum()), int((p.labels == label).sum())) for p in given
+            ),
         )
         for label in range(classes)
     ]

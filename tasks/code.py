@@ -63,7 +63,7 @@ def imported(source: str) -> Iterator[str]:
 
 def is_ours(module: str) -> bool:
     """Whether a module belongs to this project."""
-    return module.split(".")[0] in FIRST_PARTY
+    return module.split(".", maxsplit=1)[0] in FIRST_PARTY
 
 
 def meaning(source: str) -> str:

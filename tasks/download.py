@@ -51,7 +51,13 @@ def worth_retrying(_task: object, _run: object, state: Any) -> bool:
     return isinstance(error, NoMirrorError) and error.passing
 
 
-@step("download-{archive.name}", unkeyed=("mirrors",), retries=2, retry_delay_seconds=[1, 4], retry_condition_fn=worth_retrying)
+@step(
+    "download-{archive.name}",
+    unkeyed=("mirrors",),
+    retries=2,
+    retry_delay_seconds=[1, 4],
+    retry_condition_fn=worth_retrying,
+)
 def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> ArchiveRecord:
     """Fetch and verify one archive.
 
@@ -150,7 +156,9 @@ def faults_of_the_web() -> Iterator[None]:
     except httpx.ReadTimeout as error:
         raise MirrorFault(f"it stalled for {STALL_SECONDS:.0f} s", passing=True) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise MirrorFault(f"{error or type(error).__name__}", passing=isinstance(error, httpx.TransportError)) from error
+        raise MirrorFault(
+            f"{error or type(error).__name__}", passing=isinstance(error, httpx.TransportError)
+        ) from error
 
 
 def warn(line: str) -> None:

@@ -1,17 +1,17 @@
 """Every failure that a user can cause, by name.
 
-    MnistError                     whatever this project refuses, in one line that says what to do
-    ├── InputError (ValueError)    an option that can't be used
-    │   ├── RecipeError            a recipe that is unknown, unreadable or half-specified
-    │   └── DatasetError           a data set that is unknown, unreadable or half-specified
-    ├── DownloadError (OSError)    no mirror gave the archive whose size and hash are pinned
-    ├── DecodeError (ValueError)   an archive that does not hold what it should
-    │   ├── ArchiveError           not a whole gzip file
-    │   ├── IdxFormatError         not a whole IDX file
-    │   └── ContentError           a sound IDX file, but not the data set's: type, rank, shape, count or label
-    ├── StorageError (OSError)     a file under the root that can't be written or read, or is not what its record says
-    ├── WorkerError (RuntimeError) a process that trained or evaluated has died
-    └── ServerError (RuntimeError) no Prefect server answers
+MnistError                     whatever this project refuses, in one line that says what to do
+├── InputError (ValueError)    an option that can't be used
+│   ├── RecipeError            a recipe that is unknown, unreadable or half-specified
+│   └── DatasetError           a data set that is unknown, unreadable or half-specified
+├── DownloadError (OSError)    no mirror gave the archive whose size and hash are pinned
+├── DecodeError (ValueError)   an archive that does not hold what it should
+│   ├── ArchiveError           not a whole gzip file
+│   ├── IdxFormatError         not a whole IDX file
+│   └── ContentError           a sound IDX file, but not the data set's: type, rank, shape, count or label
+├── StorageError (OSError)     a file under the root that can't be written or read, or is not what its record says
+├── WorkerError (RuntimeError) a process that trained or evaluated has died
+└── ServerError (RuntimeError) no Prefect server answers
 """
 
 

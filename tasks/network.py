@@ -38,7 +38,9 @@ def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Mode
             name=network.name,
         )
     except ValueError as error:
-        raise RecipeError(f"the layers of model {network.name!r} don't fit images of {shape}: {first_line(error)}") from error
+        raise RecipeError(
+            f"the layers of model {network.name!r} don't fit images of {shape}: {first_line(error)}"
+        ) from error
 
 
 def layers(network: Network) -> Iterator["keras.layers.Layer"]:

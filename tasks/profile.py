@@ -49,6 +49,7 @@ def profile_of(splits: Iterable[Split]) -> Profile:
         duplicates_between=sum(len({split for split, _, _ in found}) > 1 for found in repeated.values()),
         label_conflicts=sum(len({label for _, _, label in found}) > 1 for found in repeated.values()),
         examples=tuple(
-            DuplicateSet(sha256=digest.hex(), places=tuple(found)) for digest, found in list(repeated.items())[:EXAMPLES]
+            DuplicateSet(sha256=digest.hex(), places=tuple(found))
+            for digest, found in list(repeated.items())[:EXAMPLES]
         ),
     )

@@ -56,7 +56,9 @@ def provenance_of(records: Sequence[Record], work: Workspace, began: datetime) -
     )
 
 
-def run_result(records: Sequence[Record], report: ReportRecord, dataset: str, work: Workspace, began: datetime) -> RunResult:
+def run_result(
+    records: Sequence[Record], report: ReportRecord, dataset: str, work: Workspace, began: datetime
+) -> RunResult:
     """What a run leaves, for the terminal and for `--json`."""
     models, predictions = of(ModelRecord, records), of(PredictionsRecord, records)
     return RunResult(
@@ -66,9 +68,7 @@ def run_result(records: Sequence[Record], report: ReportRecord, dataset: str, wo
         dataset=dataset,
         models={model.name: model_result(model, found) for model, found in zip(models, predictions, strict=True)},
         report={"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
-        cached=tuple(
-            record.origin.step for record in records if record.origin and record.origin.run != work.run
-        ),
+        cached=tuple(record.origin.step for record in records if record.origin and record.origin.run != work.run),
     )
 
 

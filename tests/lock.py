@@ -15,9 +15,22 @@ LOCK = PROJECT / "requirements.lock"
 
 def resolve(lock: Path, *options: str) -> None:
     """Resolve all dependencies into `lock`, which names no index."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--extra", "dev"]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--generate-hashes",
+        "--extra",
+        "dev",
+    ]
     named = ["--custom-compile-command", "make lock", "--no-emit-index-url", "--no-emit-find-links"]
-    subprocess.run([*command, *named, *options, PROJECT / "pyproject.toml", "--output-file", lock], cwd=PROJECT, check=True)
+    subprocess.run(
+        [*command, *named, *options, PROJECT / "pyproject.toml", "--output-file", lock], cwd=PROJECT, check=True
+    )
 
 
 def main() -> None:

@@ -73,8 +73,10 @@ def test_markdown_tables_html_and_json_state_the_same_numbers(report: Report) ->
     for model, row in zip(document["analysis"]["models"], tables.results(report.analysis), strict=True):
         share = model["accuracy"]["count"] / model["accuracy"]["total"]
         assert row["accuracy"] == f"{100 * share:.2f} %"
-        assert row["errors"] == model["errors"] == sum(map(sum, model["confusion"])) - sum(
-            line[label] for label, line in enumerate(model["confusion"])
+        assert (
+            row["errors"]
+            == model["errors"]
+            == sum(map(sum, model["confusion"])) - sum(line[label] for label, line in enumerate(model["confusion"]))
         )
         for value in (row["accuracy"], row["95 % interval"], row["loss"]):
             assert str(value) in parts.summary
@@ -89,7 +91,9 @@ def test_markdown_tables_html_and_json_state_the_same_numbers(report: Report) ->
 def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Report) -> None:
     galleries = render.parts_of(report).galleries
     for picture in report.analysis.pictures:
-        assert f"#{picture.index}, label **{report.analysis.subject.classes[picture.label]}**" in galleries.replace("\\", "")
+        assert f"#{picture.index}, label **{report.analysis.subject.classes[picture.label]}**" in galleries.replace(
+            "\\", ""
+        )
         assert picture_url(picture, report.analysis.subject.shape) in galleries
 
 
@@ -147,4 +151,7 @@ def test_tables_hold_only_texts_and_finite_numbers(analysis: Analysis) -> None:
 
 
 def test_templates_are_part_of_the_package() -> None:
-    assert {path.name for path in (Path(render.__file__).parent / "templates").iterdir()} >= {"summary.md.j2", "page.css"}
+    assert {path.name for path in (Path(render.__file__).parent / "templates").iterdir()} >= {
+        "summary.md.j2",
+        "page.css",
+    }

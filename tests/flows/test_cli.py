@@ -82,7 +82,9 @@ def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], 
     assert {step["origin"]["run"] for step in report["provenance"]["steps"]} == {first["run"]}
 
 
-def test_an_altered_model_is_trained_again_and_only_what_depends_on_it(first: dict[str, Any], options: list[str]) -> None:
+def test_an_altered_model_is_trained_again_and_only_what_depends_on_it(
+    first: dict[str, Any], options: list[str]
+) -> None:
     model = Path(first["root"]) / first["models"]["plain"]["model"]
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     found = result(run(*options))
@@ -127,7 +129,11 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(options: list[str], tmp
     home = {"PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///:memory:"}
     done = subprocess.run(
         [*limited, *options, "--root", str(tmp_path / "root")],
-        capture_output=True, text=True, timeout=SECONDS, check=False, env=os.environ | home,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env=os.environ | home,
     )
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
@@ -140,11 +146,17 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(options: list[str], tmp
 
 def test_a_server_that_does_not_answer_is_named(options: list[str]) -> None:
     done = subprocess.run(
-        [MNIST, "run", *options], capture_output=True, text=True, timeout=SECONDS, check=False,
+        [MNIST, "run", *options],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
         env=os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"},
     )
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("mnist: no Prefect server answers at PREFECT_API_URL=http://127.0.0.1:9")
+    assert done.stderr.splitlines()[-1].startswith(
+        "mnist: no Prefect server answers at PREFECT_API_URL=http://127.0.0.1:9"
+    )
 
 
 @pytest.fixture
@@ -152,7 +164,10 @@ def training(options: list[str], tmp_path: Path) -> Iterator[tuple[subprocess.Po
     """A run in the middle of its trainings, with all the processes that it has started."""
     with subprocess.Popen(
         [MNIST, "run", *options, "--root", str(tmp_path / "root"), "--epochs", "2000"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stderr
         for line in process.stderr:

@@ -6,7 +6,9 @@ import pytest
 
 from tasks.code import PROJECT, closure, imported, meaning, source_of
 
-STEPS = {path.stem: ast.parse(path.read_text()) for path in (PROJECT / "tasks").glob("*.py") if "@step(" in path.read_text()}
+STEPS = {
+    path.stem: ast.parse(path.read_text()) for path in (PROJECT / "tasks").glob("*.py") if "@step(" in path.read_text()
+}
 FORMATS = {"numpy", "pyarrow", "scipy", "keras", "tensorflow"}  # libraries that shape what a step writes
 
 
@@ -58,9 +60,14 @@ def libraries(source: str) -> set[str]:
 
 
 def test_every_library_that_is_imported_is_declared() -> None:
-    declared = {requirement.split(";")[0].split(">")[0].split("<")[0].strip() for requirement in metadata.requires("mnist-error-analysis") or ()}
+    declared = {
+        requirement.split(";")[0].split(">")[0].split("<")[0].strip()
+        for requirement in metadata.requires("mnist-error-analysis") or ()
+    }
     sources = [path for folder in ("flows", "tasks", "artifacts") for path in (PROJECT / folder).rglob("*.py")]
     used = {library for path in sources for library in libraries(Path(path).read_text())}
     packages = metadata.packages_distributions()
-    third_party = {packages[name][0].lower() for name in used if name in packages and name not in {"flows", "tasks", "artifacts"}}
+    third_party = {
+        packages[name][0].lower() for name in used if name in packages and name not in {"flows", "tasks", "artifacts"}
+    }
     assert {name.replace("_", "-") for name in third_party} <= {name.lower() for name in declared}

@@ -62,7 +62,9 @@ def test_a_half_specified_file_is_refused_with_the_field(files: data.Files, old:
         load_dataset(str(path))
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
+)
 def test_whatever_stands_in_a_file_is_refused_in_one_line(values: object) -> None:
     with pytest.raises(DatasetError) as caught:
         validated(values, Dataset, "the data set", DatasetError)

@@ -33,7 +33,13 @@ CORRUPTIONS = [
     ("broken deflate data", IMAGES, lambda b: b[:2000] + bytes(200) + b[2200:], ArchiveError, "not a whole gzip file"),
     ("magic number", IMAGES, repacked(lambda b: b"\1" + b[1:]), IdxFormatError, "two zero bytes"),
     ("unknown type", IMAGES, repacked(lambda b: b[:2] + b"\7" + b[3:]), IdxFormatError, "unknown element type 0x07"),
-    ("other type", LABELS, repacked(lambda b: b[:2] + b"\x09" + b[3:]), ContentError, "elements of type int8, not uint8"),
+    (
+        "other type",
+        LABELS,
+        repacked(lambda b: b[:2] + b"\x09" + b[3:]),
+        ContentError,
+        "elements of type int8, not uint8",
+    ),
     ("rank", LABELS, lambda _: gzip.compress(write_idx(np.zeros((300, 1), np.uint8))), ContentError, "rank 2, not 1"),
     ("count", LABELS, lambda _: gzip.compress(write_idx(np.zeros(299, np.uint8))), ContentError, "count 299, not 300"),
     ("shape", IMAGES, lambda _: gzip.compress(write_idx(np.zeros((300, 28, 27), np.uint8))), ContentError, "shape"),
@@ -45,8 +51,13 @@ CORRUPTIONS = [
 
 @pytest.mark.parametrize(("_what", "name", "corrupt", "error", "says"), CORRUPTIONS, ids=[c[0] for c in CORRUPTIONS])
 def test_each_corruption_has_its_own_error(
-    files: data.Files, work: Workspace, _what: str, name: str, corrupt: Callable[[bytes], bytes],
-    error: type[DecodeError], says: str,
+    files: data.Files,
+    work: Workspace,
+    _what: str,
+    name: str,
+    corrupt: Callable[[bytes], bytes],
+    error: type[DecodeError],
+    says: str,
 ) -> None:
     files.write(name, corrupt((files.folder / name).read_bytes()))
     dataset = load_dataset(str(files.toml()))

@@ -80,7 +80,7 @@ class Server(http.server.ThreadingHTTPServer):
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(handler) -> None:  # noqa: N802, N805
+            def do_GET(handler) -> None:  # noqa: N805
                 self.asked.append(handler.path)
                 answer(handler, (folder / handler.path.rpartition("/")[2]).read_bytes())
 
@@ -125,8 +125,13 @@ FAULTS = [
 
 @pytest.mark.parametrize(("answer", "reason", "passing"), FAULTS, ids=[fault[0].__name__ for fault in FAULTS])
 def test_a_bad_mirror_is_passed_over_with_its_reason(
-    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch,
-    answer: Answer, reason: str, passing: bool,
+    serve: Callable[[Answer], Server],
+    archive: Archive,
+    work: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Answer,
+    reason: str,
+    passing: bool,
 ) -> None:
     monkeypatch.setattr(module, "STALL_SECONDS", 0.5)
     bad, good = serve(answer), serve(whole)
@@ -155,7 +160,11 @@ def test_a_mirror_that_refuses_or_is_unknown_is_passed_over(archive: Archive, wo
 
 
 def test_a_redirect_from_https_to_http_is_refused(
-    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[[Answer], Server],
+    archive: Archive,
+    work: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = serve(whole)
 
@@ -167,9 +176,26 @@ def test_a_redirect_from_https_to_http_is_refused(
 
     certificate = tmp_path / "certificate.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", certificate, "-out", tmp_path / "public.pem"],
-        check=True, capture_output=True,
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            certificate,
+            "-out",
+            tmp_path / "public.pem",
+        ],
+        check=True,
+        capture_output=True,
     )
     certificate.write_text(certificate.read_text() + (tmp_path / "public.pem").read_text())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

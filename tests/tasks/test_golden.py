@@ -33,7 +33,9 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_all_decoded_pixels_are_those_of_the_archive(mnist: tuple[Workspace, dict[str, SplitRecord]], split: str) -> None:
+def test_all_decoded_pixels_are_those_of_the_archive(
+    mnist: tuple[Workspace, dict[str, SplitRecord]], split: str
+) -> None:
     work, splits = mnist
     assert splits[split].pixels_sha256 == PIXELS[split]
     assert hashlib.sha256(read_split(work.root / splits[split].file.path).images).hexdigest() == PIXELS[split]

@@ -23,7 +23,9 @@ def read(content: bytes, items: int = 3) -> NDArray[np.generic]:
     blocks = list(read_blocks(stream, header, items))
     if not header.shape:
         return blocks[0]
-    return np.concatenate([np.empty((0, *header.shape[1:]), header.dtype.newbyteorder("=")), *blocks]).reshape(header.shape)
+    return np.concatenate([np.empty((0, *header.shape[1:]), header.dtype.newbyteorder("=")), *blocks]).reshape(
+        header.shape
+    )
 
 
 @given(ARRAYS)

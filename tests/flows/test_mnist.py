@@ -1,0 +1,138 @@
+"""The flow on a real Prefect server: its states, its artifacts, and a deployment that a worker runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL
+
+from flows.mnist import mnist
+from tasks.errors import ContentError, MnistError
+from tests import data
+
+pytestmark = pytest.mark.usefixtures("prefect")
+
+PROJECT = Path(__file__).parents[2]
+
+
+def latest(client: SyncPrefectClient) -> FlowRun:
+    return client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)[0]
+
+
+def task_runs(client: SyncPrefectClient, run: FlowRun) -> dict[str, TaskRun]:
+    which = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    found = client.read_task_runs(flow_run_filter=which, sort=TaskRunSort.END_TIME_DESC, limit=100)
+    return {task.name: task for task in found}
+
+
+def artifacts(client: SyncPrefectClient, run: FlowRun) -> dict[str, dict[str, Any]]:
+    """What the UI asks for: the artifacts of one run by key."""
+    body = {"flow_runs": {"id": {"any_": [str(run.id)]}}, "limit": 100, "offset": 0}
+    response = client.request("POST", "/artifacts/filter", json=body)
+    return {item["key"]: item for item in response.json()}
+
+
+REFUSED: list[dict[str, Any]] = [
+    {"recipe": "nope"},
+    {"dataset": "nope"},
+    {"epochs": 0},
+    {"epochs": "three"},
+    {"seed": -1},
+    {"validation": 2.0},
+    {"root": "/dev/null/root"},
+    {"mirrors": ["ftp://host/"]},
+]
+
+
+@pytest.mark.parametrize("parameters", REFUSED, ids=[json.dumps(parameters) for parameters in REFUSED])
+def test_what_is_refused_is_a_failed_run_with_the_same_message(parameters: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(MnistError) as caught:
+        mnist(**{"root": str(tmp_path / "root")} | parameters)
+    with get_client(sync_client=True) as client:
+        run = latest(client)
+    assert run.state is not None
+    assert run.state.is_failed()
+    assert str(caught.value) in (run.state.message or "")
+
+
+def test_a_bad_archive_is_a_failed_run_with_the_same_message(files: data.Files, tmp_path: Path) -> None:
+    name = data.NAMES["train"][1]
+    files.write(name, (files.folder / data.NAMES["test"][1]).read_bytes())
+    with pytest.raises(ContentError, match=f"{name}: count 300, not 600") as caught:
+        mnist(dataset=str(files.toml()), root=str(tmp_path / "root"))
+    with get_client(sync_client=True) as client:
+        run = latest(client)
+        assert task_runs(client, run)["decode-train"].state_name == "Failed"
+    assert run.state is not None
+    assert str(caught.value) in (run.state.message or "")
+    assert not list((tmp_path / "root" / "splits").glob("train*"))
+
+
+def test_the_run_shows_its_graph_its_progress_and_its_artifacts(files: data.Files, tmp_path: Path) -> None:
+    options = {"dataset": str(files.toml()), "root": str(tmp_path / "root"), "epochs": 1}
+    result = mnist(**options)
+    again = mnist(**options)
+    with get_client(sync_client=True) as client:
+        run = latest(client)
+        assert run.name == again.run
+        tasks = task_runs(client, run)
+        for name in again.cached:
+            assert tasks[name].state_name == "Cached"
+            assert tasks[name].state.message == f"made by run {result.run}"
+        assert tasks["report"].state_name == "Completed"
+        assert upstream(tasks, "evaluate-plain") == {"train-plain", "decode-test"}
+        assert upstream(tasks, "train-plain") == {"decode-train"}
+        assert upstream(tasks, "analyse") == {
+            "profile", "decode-test", "train-plain", "train-batch_norm", "evaluate-plain", "evaluate-batch_norm",
+        }  # fmt: skip
+        found = artifacts(client, run)
+        assert set(found) == {"report", "galleries", "results", "errors-by-label", "patterns"}
+        assert all(len(item["data"].encode()) < 512 * 1024 for item in found.values())
+        assert "data:image/png;base64," in found["report"]["data"]
+        assert f"made by run | {result.run}" or result.run in found["report"]["data"]
+        rows = json.loads(found["results"]["data"])
+        assert [row["model"] for row in rows] == ["plain", "batch_norm"]
+        earlier = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=2)[1]
+        progress = artifacts(client, earlier)
+    for name in ("training-plain", "training-batch-norm"):
+        assert json.loads(progress[name]["data"]) == 100
+        assert "epoch 1/1, loss" in progress[name]["description"]
+
+
+def upstream(tasks: dict[str, TaskRun], name: str) -> set[str]:
+    names = {task.id: task.name for task in tasks.values()}
+    found = {names[item.id] for inputs in tasks[name].task_inputs.values() for item in inputs if hasattr(item, "id")}
+    return found
+
+
+def test_a_worker_runs_it_from_a_deployment(files: data.Files, tmp_path: Path) -> None:
+    source = Flow.from_source(str(PROJECT), "flows/mnist.py:mnist")
+    assert isinstance(source, Flow)
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="here", type="process"))
+    source.deploy("test", work_pool_name="here", print_next_steps=False, ignore_warnings=True)
+    parameters = {"dataset": str(files.toml()), "root": str(tmp_path / "root"), "epochs": 1}
+    run = run_deployment("mnist/test", parameters=parameters, timeout=0)
+    subprocess.run(
+        [Path(sys.executable).with_name("prefect"), "worker", "start", "--pool", "here", "--run-once"],
+        env=os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())},
+        check=True,
+        capture_output=True,
+        timeout=200,
+    )
+    with get_client(sync_client=True) as client:
+        done = client.read_flow_run(run.id)
+        assert done.state_name == "Completed", done.state
+        assert set(artifacts(client, done)) >= {"report", "galleries", "training-plain", "training-batch-norm"}
+    assert (tmp_path / "root" / "runs" / done.name / "report.html").is_file()
