@@ -4,12 +4,13 @@ In: an Analysis. Out: matplotlib figures, made without pyplot's global state, so
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tasks.analysis import Analysis, ModelAnalysis
 
@@ -40,26 +41,26 @@ def training_curves(analysis: Analysis) -> Figure:
     figure, (loss, error) = panels(2, 3.2, across=2)
     for rank, model in enumerate(analysis.models):
         epochs = [line.epoch for line in model.history]
-        style = {"color": colour(rank), "marker": "o", "markersize": 4}
+        style: dict[str, Any] = {"color": colour(rank), "marker": "o", "markersize": 4}
         loss.plot(epochs, [line.loss for line in model.history], label=f"{model.name}, training", **style)
         error.plot(epochs, [1 - line.accuracy for line in model.history], label=f"{model.name}, training", **style)
         held_out = [(e.epoch, e.validation_loss, e.validation_accuracy) for e in model.history]
         for epoch, validation_loss, validation_accuracy in held_out:
             if validation_loss is not None and validation_accuracy is not None:
-                mark = {"color": colour(rank), "marker": "x", "linestyle": "none"}
+                mark: dict[str, Any] = {"color": colour(rank), "marker": "x", "linestyle": "none"}
                 label = f"{model.name}, validation" if epoch == 1 else None
                 loss.plot([epoch], [validation_loss], label=label, **mark)
                 error.plot([epoch], [1 - validation_accuracy], label=label, **mark)
         tested = 1 - model.accuracy.value
         bars = [[tested - (1 - model.accuracy.high)], [(1 - model.accuracy.low) - tested]]
-        at, end = [epochs[-1] + 0.12 * (rank + 1)], {"color": colour(rank), "marker": "s", "linestyle": "none"}
+        at, end = [epochs[-1] + 0.12 * (rank + 1)], dict[str, Any](color=colour(rank), marker="s", linestyle="none")
         error.errorbar(at, [tested], yerr=bars, capsize=3, label=f"{model.name}, test", **end)
         loss.plot(at, [model.loss], label=f"{model.name}, test", **end)
     for axis, title in ((loss, "loss (cross-entropy, nats)"), (error, "error rate, test with 95 % interval")):
         axis.set_yscale("log")
         axis.set(title=title, xlabel="epoch")
         axis.grid(visible=True, which="both", axis="y", alpha=0.2)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     error.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     error.yaxis.set_minor_formatter(PercentFormatter(1, decimals=1))
     error.tick_params(axis="y", which="minor", labelsize=7)

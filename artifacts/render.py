@@ -83,9 +83,10 @@ def table(rows: Sequence[tables.Row]) -> Markup:
         return Markup("None.")
     columns = list(rows[0])
     rule = ["---:" if str(rows[0][column])[:1].isdigit() and column not in NAMES else "---" for column in columns]
-    lines = [columns, *([row[column] for column in columns] for row in rows)]
-    head, *body = ([name(cell) for cell in line] for line in lines)
-    return Markup("\n").join(line_of(cells) for cells in (head, rule, *body))
+    head = [name(column) for column in columns]
+    body = [[name(row[column]) for column in columns] for row in rows]
+    lines: list[Sequence[str]] = [head, rule, *body]
+    return Markup("\n").join(line_of(cells) for cells in lines)
 
 
 def line_of(cells: Iterable[str]) -> Markup:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from prefect import flow
 from prefect.context import FlowRunContext
@@ -46,11 +46,11 @@ def default_root() -> str:
 @flow(
     name="mnist",
     flow_run_name=run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=4),  # four archives at once
+    task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),  # four archives at once
     validate_parameters=False,  # what is refused is refused below, in one line
     persist_result=False,
 )
-def mnist(  # noqa: PLR0913  # the parameters are the form that the UI shows
+def mnist(  # the parameters are the form that the UI shows
     dataset: Annotated[str, Field(description="A built-in data set, or the path of a .toml file")] = "mnist",
     recipe: Annotated[str, Field(description="A built-in recipe, or the path of a .toml file")] = "post",
     epochs: Annotated[int | None, Field(description="Passes over the training images, instead of the recipe's")] = None,
@@ -66,8 +66,9 @@ def mnist(  # noqa: PLR0913  # the parameters are the form that the UI shows
     work = Workspace(root=checked_root(Path(root or default_root())), run=current_run())
 
     archives = {archive.name: download.submit(archive, source.mirrors, work) for archive in source.archives()}
+    # Prefect's types know no futures as arguments.
     splits = {
-        name: decode.submit(source, name, archives[split.images.name], archives[split.labels.name], work)
+        name: decode.submit(source, name, archives[split.images.name], archives[split.labels.name], work)  # type: ignore[call-overload]
         for name, split in (("train", source.train), ("test", source.test))
     }
     data = profile.submit(splits["train"], splits["test"], work)
@@ -76,7 +77,7 @@ def mnist(  # noqa: PLR0913  # the parameters are the form that the UI shows
         models = [workers.submit(train, training, splits["train"], work) for training in plan.trainings()]
         predictions = [workers.submit(evaluate, model, splits["test"], work) for model in models]
         finished([*models, *predictions])
-    analysis = analyse.submit(source, plan, data, splits["test"], models, predictions, work)
+    analysis = analyse.submit(source, plan, data, splits["test"], models, predictions, work)  # type: ignore[call-overload]
     records = finished([*archives.values(), *splits.values(), data, *models, *predictions, analysis])
     published = report(analysis, provenance_of(records, work, began), work)
     return run_result(records, published, source.name, work, began)

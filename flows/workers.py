@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from prefect import Task
 from prefect.client.orchestration import get_client
@@ -23,7 +23,6 @@ from flows.logs import one_line_errors
 from flows.server import using_api
 from tasks.errors import WorkerError
 
-Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
 
@@ -33,7 +32,7 @@ class Workers:
     def __init__(self, runner: ProcessPoolTaskRunner) -> None:
         self.runner = runner
 
-    def submit(self, task: Task[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> PrefectFuture[Result]:
+    def submit(self, task: Task[..., Result], *args: Any, **kwargs: Any) -> PrefectFuture[Result]:
         """As `task.submit`, but to a worker process."""
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
         # Futures are resolved before they reach the process, where Prefect would look for the graph's edges.

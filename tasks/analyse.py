@@ -29,7 +29,7 @@ PICTURES_SHOWN = 12  # images in a gallery
 
 
 @step("analyse", libraries=("numpy", "pyarrow", "scipy"))
-def analyse(  # noqa: PLR0913  # it is where everything meets
+def analyse(  # it is where everything meets
     dataset: Dataset,
     recipe: Recipe,
     data: Profile,

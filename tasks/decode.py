@@ -50,7 +50,7 @@ def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRe
         path = scratch / f"{name}.parquet"
         with split_writer(path, meta) as write:
             for pixels, classes in pairs(image_path, label_path, dataset, expected):
-                pixels_digest.update(pixels)
+                pixels_digest.update(pixels.data)
                 write(pixels, classes)
         return SplitRecord(
             name=name,

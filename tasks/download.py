@@ -28,7 +28,7 @@ STALL_SECONDS = 15.0  # without a single byte
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # status codes that a later try may not meet again
 
 
-class MirrorFault(Exception):
+class MirrorFault(Exception):  # noqa: N818  # a fault of the mirror, not of the run
     """Why one mirror was passed over; `passing` if a later try might succeed."""
 
     def __init__(self, reason: str, *, passing: bool = False) -> None:
@@ -157,7 +157,7 @@ def faults_of_the_web() -> Iterator[None]:
         raise MirrorFault(f"it stalled for {STALL_SECONDS:.0f} s", passing=True) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise MirrorFault(
-            f"{error or type(error).__name__}", passing=isinstance(error, httpx.TransportError)
+            str(error) or type(error).__name__, passing=isinstance(error, httpx.TransportError)
         ) from error
 
 

@@ -38,7 +38,7 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
     @property
     def wrong(self) -> NDArray[np.bool_]:
         """Which images are misclassified: (N,) bool."""
-        return self.predicted != self.labels
+        return np.not_equal(self.predicted, self.labels)
 
     @property
     def accuracy(self) -> float:

@@ -4,7 +4,7 @@ In: Keras's callbacks. Out: a progress artifact, refreshed about once a second, 
 """
 
 import time
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import keras
@@ -35,7 +35,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publish
         self.began = time.perf_counter()
         if self.reporting:
             key = f"training-{self.name.replace('_', '-')}"
-            self.artifact = create_progress_artifact(0.0, key, f"{self.name}: starting")
+            self.artifact = cast("UUID", create_progress_artifact(0.0, key, f"{self.name}: starting"))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         """Note which epoch it is, counted from 0."""

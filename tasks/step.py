@@ -64,8 +64,8 @@ def step(
                 return found_again(found)
             return made(lambda: function(*args, **kwargs), name.format(**given.arguments), path, parts, work)
 
-        made_task = task(cached, task_run_name=name, cache_policy=NO_CACHE, persist_result=False, **options)
-        return cast("Task[Params, Kept]", made_task)
+        prefect_options: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, **options}
+        return task(task_run_name=name, **prefect_options)(cached)
 
     return decorate
 
