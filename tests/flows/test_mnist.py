@@ -106,7 +106,7 @@ def test_the_run_shows_its_graph_its_progress_and_its_artifacts(files: data.File
         earlier = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=2)[1]
         progress = artifacts(client, earlier)
     for name in ("training-plain", "training-batch-norm"):
-        assert json.loads(progress[name]["data"]) == 100
+        assert float(progress[name]["data"]) == 100
         assert "epoch 1/1, loss" in progress[name]["description"]
 
 
