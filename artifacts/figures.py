@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from tasks.analysis import Analysis, ModelAnalysis
 
@@ -59,11 +59,12 @@ def training_curves(analysis: Analysis) -> Figure:
     for axis, title in ((loss, "loss (cross-entropy, nats)"), (error, "error rate, test with 95 % interval")):
         axis.set_yscale("log")
         axis.set(title=title, xlabel="epoch")
-        axis.grid(visible=True, which="both", axis="y", alpha=0.2)
+        axis.grid(visible=True, axis="y", alpha=0.2)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    error.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    error.yaxis.set_minor_formatter(PercentFormatter(1, decimals=1))
-    error.tick_params(axis="y", which="minor", labelsize=7)
+    error.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     error.legend(fontsize=8, frameon=False)
     return figure
 
