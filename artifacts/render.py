@@ -18,7 +18,7 @@ from artifacts.pictures import figure_url, picture_url
 from tasks.analysis import Report
 
 NAMES = ("label", "predicted")  # columns whose numbers, if they are any, are names
-ACROSS = 6  # images in a row of a gallery: as many as fit beside the menu of Prefect's UI
+ACROSS = 4  # images in a row of a gallery: as many as fit beside the menu of Prefect's UI
 
 
 class Parts(NamedTuple):
