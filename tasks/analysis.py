@@ -1,28 +1,26 @@
 """The analysis document: everything that the report states, in one value that all its forms are rendered from.
 
-Confusion matrices are (label, predicted). Shares carry their 95 % interval. Pictures are the raw bytes of the images,
-rows x columns, in base64.
+Confusion matrices are (label, predicted). What the values are made of stands in `tasks.findings`.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
 
+from tasks.findings import (
+    Answer,
+    Calibration,
+    Comparison,
+    Focus,
+    Group,
+    LabelErrors,
+    Pattern,
+    Picture,
+    Share,
+    Slice,
+    Suspects,
+)
 from tasks.published import Published
 from tasks.records import ArchiveRecord, Epoch, Frozen, Origin, Profile, SplitRecord
-
-
-class Share(Frozen):
-    """`count` of `total`, with the 95 % Wilson interval of the share."""
-
-    count: int
-    total: int
-    low: float
-    high: float
-
-    @property
-    def value(self) -> float:
-        """The share itself, between 0 and 1."""
-        return self.count / self.total if self.total else 0.0
 
 
 class ModelAnalysis(Frozen):
@@ -39,45 +37,13 @@ class ModelAnalysis(Frozen):
     fit_seconds: float
     accuracy: Share
     errors: int
-    loss: float
+    calibration: Calibration
     confusion: tuple[tuple[int, ...], ...]
     confident: tuple[int, ...]
+    window: int
+    focus: tuple[Focus, ...]
     history: tuple[Epoch, ...]
     published: tuple[Published, ...]
-
-
-class LabelErrors(Frozen):
-    """The errors among the images of one label, in the order of the models."""
-
-    label: int
-    errors: tuple[Share, ...]
-
-
-class Pattern(Frozen):
-    """How often each model took `label` for `predicted`; `shown` names the images of the gallery, by index."""
-
-    predicted: int
-    label: int
-    counts: tuple[int, ...]
-    shown: tuple[int, ...] = ()
-
-
-class Answer(Frozen):
-    """What one model says of one image, with the probability of its answer and of the label."""
-
-    predicted: int
-    probability: float
-    label_probability: float
-
-
-class Picture(Frozen):
-    """A test image that the report shows, with every model's answer."""
-
-    index: int
-    sha256: str
-    label: int
-    pixels: str
-    answers: tuple[Answer, ...]
 
 
 class Subject(Frozen):
@@ -95,19 +61,100 @@ class Subject(Frozen):
 
 
 class Analysis(Frozen):
-    """The findings, which depend on nothing but the data, the models and their predictions."""
+    """The findings, which depend on nothing but the data, the models and their predictions.
+
+    `comparisons` holds every pair of models, `groups` how the first pair disagrees. `pictures` are test images, `trained`
+    training images: suspects, and neighbours of the misclassified.
+    """
 
     subject: Subject
     models: tuple[ModelAnalysis, ...]
+    comparisons: tuple[Comparison, ...]
     labels: tuple[LabelErrors, ...]
     patterns: tuple[Pattern, ...]
+    groups: tuple[Group, ...]
+    slices: tuple[Slice, ...]
+    suspects: tuple[Suspects, ...]
     pictures: tuple[Picture, ...]
+    trained: tuple[Picture, ...]
     profile: Profile
 
     @property
     def by_index(self) -> Mapping[int, Picture]:
         """The pictures by their index in the test split."""
         return {picture.index: picture for picture in self.pictures}
+
+    @property
+    def trained_by_index(self) -> Mapping[int, Picture]:
+        """The training images by their index in the training split."""
+        return {picture.index: picture for picture in self.trained}
+
+
+class Setting(Frozen):
+    """Something that differs between two runs: a setting of the recipe, or the version of a library."""
+
+    name: str
+    before: str
+    now: str
+
+
+class Changed(Frozen):
+    """An image that one of two models got right and the other wrong."""
+
+    index: int
+    label: int
+    pixels: str
+    before: Answer
+    now: Answer
+
+
+class ModelChanges(Frozen):
+    """What two models, each of its run, do differently on the same images: `comparison` says whether it matters."""
+
+    before: str
+    now: str
+    comparison: Comparison
+    newly_wrong: tuple[Changed, ...]
+    newly_right: tuple[Changed, ...]
+
+
+class Changes(Frozen):
+    """Two runs over the same test images: what differs in how they were made, and in what they answer.
+
+    `images` counts those that both runs judged, found by their content; `only_before` and `only_now` the others.
+    """
+
+    before: str
+    now: str
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    images: int
+    only_before: int
+    only_now: int
+    settings: tuple[Setting, ...]
+    models: tuple[ModelChanges, ...]
+
+
+class Check(Frozen):
+    """One condition of a gate, with what was found in words."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+class Decision(Frozen):
+    """Whether a run's best model becomes the champion, and why. `champion` is the one before, None for the first."""
+
+    challenger: str
+    champion: str | None
+    margin: float
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check is."""
+        return all(check.passed for check in self.checks)
 
 
 class StepLine(Frozen):
@@ -146,4 +193,6 @@ class Report(Frozen):
     """What is rendered, and what `report.json` holds."""
 
     provenance: Provenance
+    decision: Decision | None
+    changes: Changes | None
     analysis: Analysis

@@ -3,7 +3,8 @@
 MnistError                     whatever this project refuses, in one line that says what to do
 ├── InputError (ValueError)    an option that can't be used
 │   ├── RecipeError            a recipe that is unknown, unreadable or half-specified
-│   └── DatasetError           a data set that is unknown, unreadable or half-specified
+│   ├── DatasetError           a data set that is unknown, unreadable or half-specified
+│   └── RunError               a run or a champion that is unknown, or can't be compared
 ├── DownloadError (OSError)    no mirror gave the archive whose size and hash are pinned
 ├── DecodeError (ValueError)   an archive that does not hold what it should
 │   ├── ArchiveError           not a whole gzip file
@@ -11,7 +12,8 @@ MnistError                     whatever this project refuses, in one line that s
 │   └── ContentError           a sound IDX file, but not the data set's: type, rank, shape, count or label
 ├── StorageError (OSError)     a file under the root that can't be written or read, or is not what its record says
 ├── WorkerError (RuntimeError) a process that trained or evaluated has died
-└── ServerError (RuntimeError) no Prefect server answers
+├── ServerError (RuntimeError) no Prefect server answers
+└── GateError (RuntimeError)   a model that does not pass: exit code 1, after the evidence has been published
 """
 
 
@@ -31,6 +33,10 @@ class RecipeError(InputError):
 
 class DatasetError(InputError):
     """A data set that is unknown, unreadable or half-specified."""
+
+
+class RunError(InputError):
+    """A run or a champion that is unknown, or can't be compared."""
 
 
 class DownloadError(MnistError, OSError):
@@ -63,3 +69,9 @@ class WorkerError(MnistError, RuntimeError):
 
 class ServerError(MnistError, RuntimeError):
     """No Prefect server answers."""
+
+
+class GateError(MnistError, RuntimeError):
+    """A model that does not pass."""
+
+    exit_code = 1

@@ -1,6 +1,6 @@
-"""Evaluate: what a saved model predicts for every test image.
+"""Evaluate: what a saved model predicts for every image of a split.
 
-In: the records of the model and of the test split. Out: a PredictionsRecord. Refuses: a model whose file is not the recorded
+In: the records of the model and of the split. Out: a PredictionsRecord. Refuses: a model whose file is not the recorded
 one, or that Keras's safe mode won't load.
 """
 # ruff: noqa: PLC0415  # TensorFlow is imported by the worker that evaluates, and not by the flow
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BATCH = 1000  # divides MNIST's 10,000 test images: one shape of batch, one compiled function
 
 
-@step("evaluate-{model.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
+@step("evaluate-{model.name}-{split.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
 def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> PredictionsRecord:
     """Load a model, predict every image of a split, and judge the predictions.
 
@@ -40,9 +40,10 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
     with work.scratch() as scratch:
         path = scratch / f"{model.name}.parquet"
         write_predictions(path, predictions)
-        file = adopt(work.root, "predictions", model.name, ".parquet", path)
+        file = adopt(work.root, "predictions", f"{model.name}-{split.name}", ".parquet", path)
     return PredictionsRecord(
         model=model.name,
+        split=split.name,
         file=file,
         count=len(predictions.labels),
         errors=int(predictions.wrong.sum()),

@@ -24,13 +24,15 @@ def sha256_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def written_whole(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it appears complete, or not at all.
 
-    The bytes go to a temporary name in the same folder, reach the disk, and are renamed.
+    The bytes go to a temporary name in the same folder, reach the disk, and are renamed. With `new`, a file that is there
+    already stays as it is.
 
     Raises:
         StorageError: the folder or the file can't be written.
+        FileExistsError: it should be new, and is not.
     """
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,10 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         with writable(path):
             Path(temporary.name).chmod(0o644)
-            Path(temporary.name).replace(path)
+            if new:
+                path.hardlink_to(temporary.name)
+            else:
+                Path(temporary.name).replace(path)
             sync_folder(path.parent)
     finally:
         Path(temporary.name).unlink(missing_ok=True)
@@ -68,7 +73,7 @@ def writable(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except StorageError:
+    except (StorageError, FileExistsError):
         raise
     except OSError as error:
         reason = error.strerror or str(error)

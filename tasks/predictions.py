@@ -35,6 +35,16 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
     probabilities: NDArray[np.float32]
     sha256: tuple[bytes, ...]
 
+    def take(self, places: NDArray[np.intp]) -> "Predictions":
+        """The predictions for some of the images, in this order."""
+        return Predictions(
+            meta=self.meta,
+            labels=self.labels[places],
+            predicted=self.predicted[places],
+            probabilities=self.probabilities[places],
+            sha256=tuple(self.sha256[place] for place in places),
+        )
+
     @property
     def wrong(self) -> NDArray[np.bool_]:
         """Which images are misclassified: (N,) bool."""
@@ -46,10 +56,20 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
         return float(1 - self.wrong.mean())
 
     @property
-    def loss(self) -> float:
-        """The mean cross-entropy in nats, over clipped probabilities as Keras has it."""
+    def confidence(self) -> NDArray[np.float64]:
+        """The probability of each answer: (N,) float64."""
+        return self.probabilities.max(axis=1).astype(np.float64)
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """The cross-entropy of each image in nats, over clipped probabilities as Keras has it: (N,) float64."""
         of_label = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
-        return float(-np.log(of_label.clip(SMALLEST, 1 - SMALLEST)).mean())
+        return -np.log(of_label.clip(SMALLEST, 1 - SMALLEST))
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy in nats."""
+        return float(self.losses.mean())
 
 
 def predictions_of(split: Split, probabilities: NDArray[np.float32], meta: PredictionsMeta) -> Predictions:

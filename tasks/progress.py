@@ -1,20 +1,16 @@
-"""Progress: how far a training is, for the terminal and for Prefect's UI.
+"""Progress: how far a training is.
 
-In: Keras's callbacks. Out: a progress artifact, refreshed about once a second, and one log line an epoch.
+In: Keras's callbacks. Out: a progress artifact, one log line an epoch, and the training's history.
 """
 
 import time
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 import keras
 from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
 
+from tasks.bar import Bar
 from tasks.records import Epoch
-
-REFRESH_SECONDS = 1.0
 
 
 class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publishes no types
@@ -26,16 +22,12 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publish
         self.steps = -(-images // batch)
         self.epoch = 0
         self.history_lines: list[Epoch] = []
-        self.reporting = TaskRunContext.get() is not None
-        self.artifact: UUID | None = None
-        self.began = self.epoch_began = self.reported = time.perf_counter()
+        self.bar = Bar(f"training-{name}", f"{name}: starting")
+        self.began = self.epoch_began = time.perf_counter()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Start the clock, and publish the artifact."""
+        """Start the clock."""
         self.began = time.perf_counter()
-        if self.reporting:
-            key = f"training-{self.name.replace('_', '-')}"
-            self.artifact = cast("UUID", create_progress_artifact(0.0, key, f"{self.name}: starting"))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         """Note which epoch it is, counted from 0."""
@@ -43,11 +35,9 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publish
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Refresh the artifact, if it is time to."""
-        now = time.perf_counter()
-        if self.artifact and now - self.reported >= REFRESH_SECONDS:
-            self.reported = now
+        if self.bar.due():
             done = (self.epoch * self.steps + batch + 1) / (self.epochs * self.steps)
-            self.refresh(done, self.line(done, now - self.began, logs or {}))
+            self.bar.refresh(done, self.line(done, time.perf_counter() - self.began, logs or {}))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add a line to the history and to the log."""
@@ -61,11 +51,11 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publish
             validation_accuracy=figures.get("val_accuracy"),
         )
         self.history_lines.append(line)
-        if self.reporting:
+        if self.bar.reporting:
             done, elapsed = (epoch + 1) / self.epochs, time.perf_counter() - self.began
             text = self.line(done, elapsed, figures)
             get_run_logger().info(text)
-            self.refresh(done, text)
+            self.bar.refresh(done, text)
 
     def line(self, done: float, elapsed: float, logs: dict[str, float]) -> str:
         """One line: epoch, loss, accuracy, images a second, time left."""
@@ -74,8 +64,3 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publish
             f"{self.name}: epoch {self.epoch + 1}/{self.epochs}, loss {logs.get('loss', 0):.4f}, "
             f"accuracy {logs.get('accuracy', 0):.2%}, {rate:,.0f} images/s, {left:.0f} s left"
         )
-
-    def refresh(self, done: float, text: str) -> None:
-        """Update the artifact; its progress counts to 100."""
-        if self.artifact:
-            update_progress_artifact(self.artifact, progress=round(100 * done, 1), description=text)

@@ -77,11 +77,24 @@ class Training(Settings):
     network: Network
 
 
+class Gate(Frozen):
+    """What the best model of a run must show to become the champion.
+
+    Its accuracy lies above `floor`, below `ceiling`, where it would be too good to be true, and is not inferior to the
+    champion's by more than `margin`. All are shares of the test images.
+    """
+
+    floor: float = Field(default=0.0, ge=0, lt=1)
+    ceiling: float = Field(default=1.0, gt=0, le=1)
+    margin: float = Field(default=0.005, gt=0, lt=1)
+
+
 class Recipe(Settings):
-    """Networks that are trained in the same way, to be compared."""
+    """Networks that are trained in the same way, to be compared, and what is expected of the best, by data set."""
 
     name: Name
     description: str
+    gates: dict[Name, Gate] = {}
     models: tuple[Network, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -91,6 +104,10 @@ class Recipe(Settings):
         if len(set(names)) < len(names):
             raise ValueError(f"models need different names, these are {', '.join(names)}")
         return self
+
+    def gate(self, dataset: str) -> Gate:
+        """The gate for a data set: where the recipe names none, there is neither floor nor ceiling."""
+        return self.gates.get(dataset, Gate())
 
     def trainings(self) -> tuple[Training, ...]:
         """One value per model."""

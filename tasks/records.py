@@ -119,12 +119,13 @@ class ModelRecord(Record):
 
 
 class PredictionsRecord(Record):
-    """The predictions of one model for every test image, as Parquet, with the model's figures over them.
+    """The predictions of one model for every image of a split, as Parquet, with the model's figures over them.
 
     `loss` is the mean cross-entropy in nats; `accuracy` a share between 0 and 1.
     """
 
     model: str
+    split: str
     file: FileRecord
     count: int
     errors: int
@@ -132,11 +133,32 @@ class PredictionsRecord(Record):
     loss: float
 
 
+class SelectionRecord(Record):
+    """The images that the report shows, named in a JSON file; `count` is how many."""
+
+    file: FileRecord
+    count: int
+
+
+class ExplanationsRecord(Record):
+    """What explains `count` wrong answers of one model, as JSON."""
+
+    model: str
+    file: FileRecord
+    count: int
+
+
 class AnalysisRecord(Record):
     """The analysis document as JSON, and the models that it compares, in order."""
 
     file: FileRecord
     models: tuple[str, ...]
+
+
+class ChangesRecord(Record):
+    """What differs between two runs, as JSON."""
+
+    file: FileRecord
 
 
 class ReportRecord(Record):

@@ -32,7 +32,8 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     from tasks.progress import Progress
 
     data = read_split(verified(work.root, split.file))
-    kept, held_out = held_out_indices(len(data.labels), training.validation, training.seed)
+    count = len(data.labels)
+    kept, held_out = held_out_indices(count, round(count * training.validation), training.seed)
     seed_everything(training.seed)
     model = build(training.network, split.shape, len(split.classes))
     compile_for(training, model)
@@ -66,8 +67,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     )
 
 
-def held_out_indices(count: int, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def held_out_indices(count: int, held_out: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which of `count` images are trained on, and which are held out: a seeded draw, both in ascending order."""
     order = np.random.default_rng(seed).permutation(count)
-    cut = round(count * share)
-    return np.sort(order[cut:]), np.sort(order[:cut])
+    return np.sort(order[held_out:]), np.sort(order[:held_out])

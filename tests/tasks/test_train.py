@@ -92,11 +92,11 @@ def test_layers_that_do_not_fit_the_images_are_refused() -> None:
 
 
 def test_held_out_images_are_a_seeded_share_and_are_not_trained_on() -> None:
-    kept, held_out = held_out_indices(1000, 0.1, seed=3)
+    kept, held_out = held_out_indices(1000, 100, seed=3)
     assert (len(kept), len(held_out)) == (900, 100)
     assert not set(kept) & set(held_out)
-    np.testing.assert_array_equal(held_out, held_out_indices(1000, 0.1, seed=3)[1])
-    assert set(held_out) != set(held_out_indices(1000, 0.1, seed=4)[1])
+    np.testing.assert_array_equal(held_out, held_out_indices(1000, 100, seed=3)[1])
+    assert set(held_out) != set(held_out_indices(1000, 100, seed=4)[1])
 
 
 def test_validation_figures_stand_in_the_history(splits: dict[str, SplitRecord], work: Workspace) -> None:

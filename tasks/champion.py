@@ -1,0 +1,171 @@
+"""Champion: the best model so far on a set of test images, and the gate that a run's best model must pass to follow it.
+
+In: the record of a run. Out: a Decision; and, where it is passed, one more entry in the champions' history.
+Entries are numbered files that are made and never changed: the last is the champion, and two runs can't overwrite each other.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from tasks.analysis import Check, Decision
+from tasks.compare import compared, read
+from tasks.errors import RunError, StorageError
+from tasks.files import written_whole
+from tasks.findings import Comparison
+from tasks.recipe import Gate
+from tasks.records import Frozen, ModelRecord, PredictionsRecord
+from tasks.runs import RunRecord
+from tasks.workspace import Workspace
+
+FOLDER = "champions"
+
+
+class Champion(Frozen):
+    """One entry of the history: which model of which run it was, since when, and the entry that a rollback goes back to."""
+
+    number: int
+    at: datetime
+    action: Literal["promoted", "rolled back"]
+    dataset: str
+    run: str
+    model: ModelRecord
+    predictions: PredictionsRecord
+    below: int | None
+
+    @property
+    def title(self) -> str:
+        """Its model and its run."""
+        return f"{self.model.name} of {self.run}"
+
+
+def line_of(run: RunRecord) -> str:
+    """The folder of the champions on a run's test images: other images or labels have champions of their own."""
+    content = f"{run.test.pixels_sha256} {run.test.archives[1]}"
+    return f"{run.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def history(root: Path, line: str) -> list[Champion]:
+    """All entries of a line, the champion last.
+
+    Raises:
+        StorageError: an entry can't be read.
+    """
+    try:
+        return [Champion.model_validate_json(path.read_bytes()) for path in sorted((root / FOLDER / line).glob("*.json"))]
+    except (OSError, ValidationError) as error:
+        raise StorageError(f"can't read the champions in {root / FOLDER / line}: {error}") from error
+
+
+def lines(root: Path) -> list[str]:
+    """All lines under the root."""
+    return sorted(path.name for path in (root / FOLDER).glob("*") if path.is_dir())
+
+
+def judge(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> Decision:
+    """Whether the run's best model may follow the champion.
+
+    Raises:
+        StorageError: the predictions of either are gone or altered.
+    """
+    gate, best = run.recipe.gate(run.dataset), run.best
+    checks = list(bounds(best, gate))
+    if champions:
+        comparison = compared(read(champions[-1].predictions, work), read(best, work), ("champion", best.model))
+        checks.append(not_inferior(comparison, gate.margin))
+    return Decision(
+        challenger=best.model,
+        champion=champions[-1].title if champions else None,
+        margin=gate.margin,
+        checks=tuple(checks),
+    )
+
+
+def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
+    """Whether the accuracy lies between floor and ceiling."""
+    return [
+        Check(
+            name="above the floor",
+            passed=best.accuracy > gate.floor or not gate.floor,
+            found=f"{best.accuracy:.2%} against {gate.floor:.2%}" if gate.floor else "the recipe names none",
+        ),
+        Check(
+            name="not too good to be true",
+            passed=best.accuracy < gate.ceiling or gate.ceiling == 1,
+            found=f"{best.accuracy:.2%} against {gate.ceiling:.2%}" if gate.ceiling < 1 else "the recipe names no bound",
+        ),
+    ]
+
+
+def not_inferior(comparison: Comparison, margin: float) -> Check:
+    """Whether the second of two is shown to be no worse than the first by more than the margin."""
+    difference = comparison.difference
+    low, value, high = (f"{100 * share:+.2f}" for share in (difference.low, difference.value, difference.high))
+    return Check(
+        name=f"not inferior to {comparison.first} by {100 * margin:g} points or more",
+        passed=difference.low > -margin,
+        found=f"{value} points (95 % interval {low} to {high})",
+    )
+
+
+def promote(run: RunRecord, decision: Decision, champions: Sequence[Champion], work: Workspace) -> Champion | None:
+    """Make the run's best model the champion if the decision is to; None if not.
+
+    Where another run has made a champion in the meantime, the decision is taken again, against that one.
+
+    Raises:
+        StorageError: the entry can't be written.
+    """
+    while decision.passed:
+        best = run.best
+        entry = Champion(
+            number=champions[-1].number + 1 if champions else 1,
+            at=datetime.now(UTC),
+            action="promoted",
+            dataset=run.dataset,
+            run=run.run,
+            model=next(model for model in run.models if model.name == best.model),
+            predictions=best,
+            below=champions[-1].number if champions else None,
+        )
+        try:
+            return append(entry, line_of(run), work.root)
+        except FileExistsError:
+            champions = history(work.root, line_of(run))
+            decision = judge(run, champions, work)
+    return None
+
+
+def append(entry: Champion, line: str, root: Path) -> Champion:
+    """Write the next entry of a line.
+
+    Raises:
+        FileExistsError: another process was first.
+        StorageError: it can't be written.
+    """
+    with written_whole(root / FOLDER / line / f"{entry.number:06}.json", new=True) as stream:
+        stream.write(entry.model_dump_json(indent=1).encode())
+    return entry
+
+
+def roll_back(root: Path, line: str) -> Champion:
+    """Make the champion before the present one the champion again; done again, it goes back further.
+
+    Raises:
+        RunError: there is none before.
+        StorageError: the history can't be read, or the entry not written.
+    """
+    champions = history(root, line)
+    below = champions[-1].below if champions else None
+    if below is None:
+        raise RunError(f"there is no champion of {line} to go back to")
+    former = next(entry for entry in champions if entry.number == below)
+    now = {"number": champions[-1].number + 1, "at": datetime.now(UTC), "action": "rolled back"}
+    try:
+        return append(former.model_copy(update=now), line, root)
+    except FileExistsError as error:
+        raise RunError(f"another run has just changed the champion of {line}; look at the list, and try again") from error

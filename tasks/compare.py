@@ -1,0 +1,179 @@
+"""Compare: two runs over the same test images, found by their content: what broke, what was fixed, and whether it matters.
+
+In: the records of two runs. Out: a ChangesRecord, whose file is the Changes. Refuses: runs without an image in common.
+"""
+# ruff: noqa: PLC0415  # the statistics' libraries take seconds to import
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.analysis import Changed, Changes, ModelChanges, Setting
+from tasks.errors import RunError
+from tasks.files import keep, verified
+from tasks.findings import Comparison
+from tasks.gallery import answer, encoded
+from tasks.predictions import Predictions, read_predictions
+from tasks.records import ChangesRecord, PredictionsRecord
+from tasks.runs import RunRecord
+from tasks.split import Split, read_split
+from tasks.step import step
+from tasks.workspace import Workspace
+
+SHOWN = 12  # images of each kind
+
+Pair = tuple[PredictionsRecord, PredictionsRecord]
+
+
+@step("compare", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
+def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord:
+    """Compare the models of one name of two runs.
+
+    Raises:
+        RunError: the runs have no image or no model in common.
+        StorageError: a file is gone or altered.
+    """
+    changes = changes_between(before, now, pairs_of(before, now), work)
+    return ChangesRecord(file=keep(work.root, "changes", "changes", ".json", changes.model_dump_json().encode()))
+
+
+def pairs_of(before: RunRecord, now: RunRecord) -> list[Pair]:
+    """The models of one name.
+
+    Raises:
+        RunError: there is none.
+    """
+    shared = [model.name for model in now.models if model.name in {other.name for other in before.models}]
+    if not shared:
+        raise RunError(f"runs {before.run} and {now.run} have no model of one name; give RUN:MODEL for each")
+    return [(before.of(name), now.of(name)) for name in shared]
+
+
+def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Pair], work: Workspace) -> Changes:
+    """What differs between two runs, for some pairs of their models.
+
+    Raises:
+        RunError: the runs have no image in common.
+        StorageError: a file is gone or altered.
+    """
+    split = read_split(verified(work.root, now.test.file))
+    given = [(read(one, work), read(other, work)) for one, other in pairs]
+    old, new = common_places(*given[0])
+    return Changes(
+        before=before.run,
+        now=now.run,
+        classes=split.meta.classes,
+        shape=split.meta.shape,
+        images=len(new),
+        only_before=len(given[0][0].labels) - len(old),
+        only_now=len(given[0][1].labels) - len(new),
+        settings=tuple(settings_between(before, now)),
+        models=tuple(
+            model_changes(pair, one.take(old), other.take(new), new, split)
+            for pair, (one, other) in zip(pairs, given, strict=True)
+        ),
+    )
+
+
+def read(record: PredictionsRecord, work: Workspace) -> Predictions:
+    """The predictions that a record vouches for.
+
+    Raises:
+        StorageError: the file is gone or altered.
+    """
+    return read_predictions(verified(work.root, record.file))
+
+
+def compared(one: Predictions, other: Predictions, names: tuple[str, str]) -> Comparison:
+    """The paired comparison over the images that both judged.
+
+    Raises:
+        RunError: there is none.
+    """
+    from tasks.statistics import compare as compare_paired
+
+    old, new = common_places(one, other)
+    return compare_paired(names[0], one.take(old), names[1], other.take(new))
+
+
+def common_places(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where the same images with the same labels stand in both; of equal images, the first goes with the first.
+
+    Raises:
+        RunError: there is none.
+    """
+    places: defaultdict[tuple[bytes, int], list[int]] = defaultdict(list)
+    for place in reversed(range(len(one.labels))):
+        places[one.sha256[place], int(one.labels[place])].append(place)
+    found = [
+        (places[key].pop(), place)
+        for place, key in enumerate(zip(other.sha256, other.labels.tolist(), strict=True))
+        if places.get(key)
+    ]
+    if not found:
+        raise RunError("the two have judged no image in common; only runs over the same test images can be compared")
+    old, new = np.array(found, np.intp).T
+    return old, new
+
+
+def model_changes(
+    pair: Pair, one: Predictions, other: Predictions, places: NDArray[np.intp], split: Split
+) -> ModelChanges:
+    """What one model does differently from another over the same images, which stand at `places` in the split."""
+    names = tuple(record.model for record in pair)
+    broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong
+
+    def shown(which: NDArray[np.bool_], sure: NDArray[np.float64]) -> Iterator[Changed]:
+        indices = np.flatnonzero(which)
+        for at in indices[np.argsort(-sure[indices], kind="stable")][:SHOWN].tolist():
+            yield Changed(
+                index=int(places[at]),
+                label=int(other.labels[at]),
+                pixels=encoded(split.images[places[at]]),
+                before=answer(one, at),
+                now=answer(other, at),
+            )
+
+    return ModelChanges(
+        before=names[0],
+        now=names[1],
+        comparison=compared(one, other, (f"{names[0]} before", f"{names[1]} now")),
+        newly_wrong=tuple(shown(broken, other.confidence)),
+        newly_right=tuple(shown(mended, one.confidence)),
+    )
+
+
+def settings_between(before: RunRecord, now: RunRecord) -> Iterator[Setting]:
+    """What differs in how two runs were made."""
+    one, other = dict(flat(described(before))), dict(flat(described(now)))
+    for name in dict.fromkeys([*one, *other]):
+        if one.get(name) != other.get(name):
+            yield Setting(name=name, before=one.get(name, "-"), now=other.get(name, "-"))
+
+
+def described(run: RunRecord) -> dict[str, Any]:
+    """All that shapes a run's models, by name."""
+    recipe = run.recipe.model_dump(mode="json", exclude={"description", "gates"})
+    networks = {network.pop("name"): network["layers"] for network in recipe.pop("models")}
+    return {
+        "recipe": recipe,
+        "model": networks,
+        "training images": run.train.pixels_sha256[:12],
+        "training labels": run.train.archives[1][:12],
+        "threads": {model.name: model.threads for model in run.models},
+        "code": run.code[:12],
+        **run.libraries,
+    }
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of nested values, each with its path in words."""
+    inner = value if isinstance(value, Mapping) else dict(enumerate(value, 1)) if isinstance(value, list) else None
+    if inner is None:
+        yield name, str(value)
+    else:
+        for key, item in inner.items():
+            yield from flat(item, f"{name} {key}".strip())

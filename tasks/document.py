@@ -1,0 +1,106 @@
+"""Document: the analysis document, put together from what each kind of finding has to say. Pure.
+
+In: splits, predictions and explanations in memory. Out: an Analysis.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tasks import patterns as found_patterns
+from tasks.analysis import Analysis, ModelAnalysis, Subject
+from tasks.calibration import calibration
+from tasks.dataset import Dataset
+from tasks.features import features
+from tasks.findings import Explanations
+from tasks.gallery import pictures
+from tasks.predictions import Predictions
+from tasks.published import published_for
+from tasks.recipe import Recipe
+from tasks.records import ModelRecord, Profile
+from tasks.slices import slices
+from tasks.split import Split
+from tasks.statistics import share
+from tasks.suspects import suspects
+
+
+def subject_of(dataset: Dataset, recipe: Recipe) -> Subject:
+    """What is analysed, in the document's words."""
+    return Subject(
+        dataset=dataset.name,
+        title=dataset.title,
+        licence=dataset.licence,
+        classes=dataset.classes,
+        shape=dataset.shape,
+        recipe=recipe.name,
+        description=recipe.description,
+        learning_rate=recipe.learning_rate,
+        validation=recipe.validation,
+    )
+
+
+def analysis_of(
+    subject: Subject,
+    data: Profile,
+    train: Split,
+    trained: Sequence[Predictions],
+    test: Split,
+    given: Sequence[Predictions],
+    models: Sequence[ModelRecord],
+    chosen: Sequence[int],
+    explained: Sequence[Explanations],
+) -> Analysis:
+    """The whole document, from what is in memory; `chosen` are the test images that may be shown."""
+    names = tuple(model.name for model in models)
+    may_show = np.isin(np.arange(len(test.labels)), chosen)
+    suspected = (suspects("test", given, set(chosen)), suspects("train", trained))
+    return Analysis(
+        subject=subject,
+        models=tuple(
+            model_analysis(subject.dataset, model, one, found, found_patterns.most_confident(one, may_show))
+            for model, one, found in zip(models, given, explained, strict=True)
+        ),
+        comparisons=found_patterns.comparisons(names, given),
+        labels=found_patterns.label_errors(given, len(subject.classes)),
+        patterns=found_patterns.patterns(given, may_show),
+        groups=found_patterns.groups((names[0], names[1]), given[0], given[1], may_show) if len(given) > 1 else (),
+        slices=slices(features(test.images), given),
+        suspects=suspected,
+        pictures=pictures(chosen, test, given, explained),
+        trained=pictures(
+            {*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, train, trained
+        ),
+        profile=data.model_copy(update={"origin": None}),
+    )
+
+
+def neighbours_in(explained: Iterable[Explanations]) -> set[int]:
+    """The training images that any explanation names."""
+    return {near.index for found in explained for one in found.by_index.values() for near in one.neighbours}
+
+
+def model_analysis(
+    dataset: str, model: ModelRecord, predictions: Predictions, explained: Explanations, confident: tuple[int, ...]
+) -> ModelAnalysis:
+    """One model's figures."""
+    count, errors = len(predictions.labels), int(predictions.wrong.sum())
+    return ModelAnalysis(
+        name=model.name,
+        parameters=model.parameters,
+        epochs=len(model.history),
+        batch=model.batch,
+        seed=model.seed,
+        trained_on=model.trained_on,
+        held_out=model.held_out,
+        threads=model.threads,
+        fit_seconds=model.fit_seconds,
+        accuracy=share(count - errors, count),
+        errors=errors,
+        calibration=calibration(predictions),
+        confusion=tuple(tuple(row) for row in found_patterns.confusion(predictions).tolist()),
+        confident=confident,
+        window=explained.window,
+        focus=explained.focus,
+        history=model.history,
+        published=published_for(dataset, model.name),
+    )

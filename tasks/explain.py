@@ -1,0 +1,149 @@
+"""Explain: why a model was wrong about the chosen images, and where it looks for each label.
+
+In: the records of a model, of its predictions, of the chosen images, and of both splits. Out: an ExplanationsRecord.
+Runs in a worker process, since it predicts some hundred thousand altered images.
+"""
+# ruff: noqa: PLC0415  # TensorFlow is imported by the worker that explains, and not by the flow
+
+import base64
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.bar import Bar
+from tasks.evaluate import BATCH, load_model
+from tasks.files import keep, verified
+from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
+from tasks.occlusion import Images, Predict, edges, heat_maps, heat_window, smallest_patches
+from tasks.predictions import Predictions, read_predictions
+from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SelectionRecord, SplitRecord
+from tasks.select import Selection
+from tasks.split import Split, read_split
+from tasks.step import step
+from tasks.train import held_out_indices
+from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    import keras
+
+FOCUS_IMAGES = 120  # right answers whose maps are averaged, over all labels together
+USUAL = 1000  # right answers whose nearest neighbours say how far is far
+
+
+@step("explain-{model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))
+def explain(
+    model: ModelRecord,
+    predictions: PredictionsRecord,
+    selection: SelectionRecord,
+    train: SplitRecord,
+    test: SplitRecord,
+    work: Workspace,
+) -> ExplanationsRecord:
+    """Explain a model's wrong answers among the chosen images.
+
+    Raises:
+        StorageError: a file is gone or altered, or the model is refused.
+    """
+    learned, asked = read_split(verified(work.root, train.file)), read_split(verified(work.root, test.file))
+    given = read_predictions(verified(work.root, predictions.file))
+    chosen = Selection.model_validate_json(verified(work.root, selection.file).read_bytes()).indices
+    network = load_model(verified(work.root, model.file))
+    bar = Bar(f"explaining-{model.name}", f"{model.name}: explaining")
+
+    wrong = np.array([index for index in chosen if given.wrong[index]], np.intp)
+    predict = predicting(network)
+    images, labels = asked.images[wrong], asked.labels[wrong]
+    sizes = len(list(edges(asked.meta.shape)))
+    patches = smallest_patches(
+        images, labels, predict, lambda n: bar.refresh(0.6 * n / sizes, f"{model.name}: erasing, size {n} of {sizes}")
+    )
+    heats = heat_maps(images, labels, predict)
+    bar.refresh(0.7, f"{model.name}: where it looks")
+    focus = tuple(focus_maps(asked, given, predict))
+    bar.refresh(0.8, f"{model.name}: nearest training images")
+    kept, _ = held_out_indices(len(learned.labels), model.held_out, model.seed)
+    neighbours = list(nearest_training_images(network, learned, kept, asked, given, wrong))
+    found = Explanations(
+        model=model.name,
+        window=heat_window(asked.meta.shape),
+        by_index=dict(zip(wrong.tolist(), explained(patches, heats, neighbours), strict=True)),
+        focus=focus,
+    )
+    bar.refresh(1.0, f"{model.name}: {len(wrong)} wrong answers explained")
+    file = keep(work.root, "explanations", model.name, ".json", found.model_dump_json().encode())
+    return ExplanationsRecord(model=model.name, file=file, count=len(wrong))
+
+
+def predicting(network: "keras.Model") -> Predict:
+    """A network as a function from images to numbers, (n, units) float32."""
+    return lambda images: np.asarray(network.predict(images, batch_size=BATCH, verbose=0), np.float32)
+
+
+def explained(
+    patches: list[Patch | None],
+    heats: NDArray[np.float32],
+    neighbours: list[tuple[tuple[Neighbour, ...], float]],
+) -> Iterator[Explanation]:
+    """One explanation an image, from its parts."""
+    for patch, heat, (near, rare) in zip(patches, heats, neighbours, strict=True):
+        yield Explanation(patch=patch, heat=packed(heat), neighbours=near, rarity=rare)
+
+
+def packed(shares: NDArray[np.floating]) -> str:
+    """Values between 0 and 1 as bytes in base64."""
+    return base64.b64encode(np.rint(shares.clip(0, 1) * 255).astype(np.uint8).tobytes()).decode()
+
+
+def focus_maps(split: Split, given: Predictions, predict: Predict) -> Iterator[Focus]:
+    """Where a model looks for each label, from its first right answers."""
+    classes = len(split.meta.classes)
+    for label in range(classes):
+        right = np.flatnonzero(~given.wrong & (given.labels == label))[: max(1, FOCUS_IMAGES // classes)]
+        if len(right):
+            yield focus_map(label, split.images[right], given.probabilities[right, label], predict)
+
+
+def focus_map(label: int, images: Images, before: NDArray[np.float32], predict: Predict) -> Focus:
+    """The mean fall of one label's probability over some images."""
+    labels = np.full(len(images), label, np.uint8)
+    falls = (before[:, None, None] - heat_maps(images, labels, predict)).clip(0).mean(axis=0)
+    peak = float(falls.max())
+    row, column = np.unravel_index(int(falls.argmax()), falls.shape)
+    return Focus(
+        label=label,
+        count=len(images),
+        peak=peak,
+        row=int(row),
+        column=int(column),
+        heat=packed(falls / peak if peak else falls),
+    )
+
+
+def nearest_training_images(
+    network: "keras.Model",
+    learned: Split,
+    kept: NDArray[np.intp],
+    asked: Split,
+    given: Predictions,
+    wrong: NDArray[np.intp],
+) -> Iterator[tuple[tuple[Neighbour, ...], float]]:
+    """For each wrong answer the nearest of the images that the model was trained on, and how rare it is to be so far."""
+    import keras
+
+    from tasks.neighbours import nearest, rarity
+
+    features = predicting(keras.Model(network.inputs, network.layers[-2].output))
+    known = features(learned.images[kept])
+    usual = np.flatnonzero(~given.wrong)[:USUAL]
+    if not len(wrong):
+        return
+    normal = nearest(known, features(asked.images[usual]))[0][:, 0] if len(usual) else np.zeros(0)
+    distances, places = nearest(known, features(asked.images[wrong]))
+    for row, found, rare in zip(distances, kept[places], rarity(distances[:, 0], normal), strict=True):
+        near = tuple(
+            Neighbour(index=int(index), label=int(learned.labels[index]), distance=float(distance))
+            for index, distance in zip(found, row, strict=True)
+        )
+        yield near, float(rare)

@@ -1,0 +1,235 @@
+"""Findings: the values that the analysis document is made of, one class for each thing that it can say.
+
+Shares and probabilities are between 0 and 1, intervals are of 95 %, images are named by their index in their split. Pictures
+and maps are raw bytes, rows x columns, in base64.
+"""
+
+from tasks.records import Frozen
+
+SIGNIFICANT = 0.05  # below this p-value, a difference is called real
+
+
+class Share(Frozen):
+    """`count` of `total`, with the Wilson interval of the share."""
+
+    count: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share itself."""
+        return self.count / self.total if self.total else 0.0
+
+
+class Estimate(Frozen):
+    """A figure with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Comparison(Frozen):
+    """Two classifiers over the same images, paired: how often each was right where the other was not, and what follows.
+
+    `difference` is the second's accuracy minus the first's, `loss` the same of the mean cross-entropy in nats, and `p` the
+    exact McNemar test's. `same_wrong` counts the images for which both gave the same wrong answer.
+    """
+
+    first: str
+    second: str
+    both_right: int
+    only_first: int
+    only_second: int
+    both_wrong: int
+    same_wrong: int
+    difference: Estimate
+    loss: Estimate
+    p: float
+
+    @property
+    def total(self) -> int:
+        """How many images were compared."""
+        return self.both_right + self.only_first + self.only_second + self.both_wrong
+
+    @property
+    def real(self) -> bool:
+        """Whether the difference is beyond what chance among the images explains."""
+        return self.p < SIGNIFICANT
+
+    @property
+    def better(self) -> str:
+        """The one that was right more often; the first if neither was."""
+        return self.second if self.only_second > self.only_first else self.first
+
+
+class Bin(Frozen):
+    """The answers whose probability lies between `low` and `high`: their mean probability, and how many were right."""
+
+    low: float
+    high: float
+    confidence: float
+    right: Share
+
+
+class Calibration(Frozen):
+    """How far a model's probabilities can be believed: mean cross-entropy (nats), Brier score, expected error of bins."""
+
+    log_loss: Estimate
+    brier: Estimate
+    expected_error: Estimate
+    bins: tuple[Bin, ...]
+
+
+class LabelErrors(Frozen):
+    """The errors among the images of one label, in the order of the models; `p` by comparison, corrected by Holm."""
+
+    label: int
+    errors: tuple[Share, ...]
+    p: tuple[float, ...] = ()
+
+
+class Pattern(Frozen):
+    """How often each model took `label` for `predicted`; `shown` names the images of the gallery."""
+
+    predicted: int
+    label: int
+    counts: tuple[int, ...]
+    shown: tuple[int, ...] = ()
+
+
+class Group(Frozen):
+    """Images that two models answered in one way, such as "only plain is wrong"; `shown` names some of them."""
+
+    name: str
+    count: int
+    shown: tuple[int, ...]
+
+
+class Slice(Frozen):
+    """The images whose `feature` lies from `low` to `high`, and how they fare against all the others.
+
+    `errors` and `elsewhere` are in the order of the models; `p` is Fisher's exact test's, corrected by Holm over all slices
+    of all models.
+    """
+
+    feature: str
+    low: float
+    high: float
+    errors: tuple[Share, ...]
+    elsewhere: tuple[Share, ...]
+    p: tuple[float, ...]
+
+    def stands_out(self, model: int) -> bool:
+        """Whether a model errs more often here than elsewhere, beyond chance."""
+        return self.p[model] < SIGNIFICANT and self.errors[model].value > self.elsewhere[model].value
+
+
+class Suspect(Frozen):
+    """An image whose label may be wrong: the models say `said`, each with the probability of its answer.
+
+    `named` tells whether all models are sure of it, `cleanlab` whether cleanlab names it; `quality` is cleanlab's score of
+    the label, low where it is doubtful.
+    """
+
+    index: int
+    label: int
+    said: int
+    probabilities: tuple[float, ...]
+    named: bool
+    cleanlab: bool
+    quality: float
+
+
+class SuspectPattern(Frozen):
+    """How many suspects of one label are said to be of another."""
+
+    label: int
+    said: int
+    count: int
+
+
+class Suspects(Frozen):
+    """The suspects of one split: how many the models name, how many cleanlab does, how many both; the surest are `shown`."""
+
+    split: str
+    total: int
+    named: int
+    by_cleanlab: int
+    by_both: int
+    patterns: tuple[SuspectPattern, ...]
+    shown: tuple[Suspect, ...]
+
+
+class Patch(Frozen):
+    """The smallest square whose erasing makes a model say the label, with this probability; in pixels from the top left."""
+
+    row: int
+    column: int
+    edge: int
+    probability: float
+
+
+class Neighbour(Frozen):
+    """A training image, and how far it lies in the space of the model's last features."""
+
+    index: int
+    label: int
+    distance: float
+
+
+class Explanation(Frozen):
+    """Why a model may have been wrong about an image.
+
+    `heat` holds the label's probability, 0 to 255, with a window around each pixel erased. `rarity` is the share of right
+    answers whose nearest training image is nearer than this one's.
+    """
+
+    patch: Patch | None
+    heat: str
+    neighbours: tuple[Neighbour, ...]
+    rarity: float
+
+
+class Focus(Frozen):
+    """Where a model looks for a label: the mean fall of its probability with a window around each pixel erased.
+
+    The mean is over `count` right answers; `heat` is 255 at the greatest fall, `peak`, which lies at (`row`, `column`).
+    """
+
+    label: int
+    count: int
+    peak: float
+    row: int
+    column: int
+    heat: str
+
+
+class Explanations(Frozen):
+    """What is explained of one model's answers: by the image's index, and by label."""
+
+    model: str
+    window: int
+    by_index: dict[int, Explanation]
+    focus: tuple[Focus, ...]
+
+
+class Answer(Frozen):
+    """What one model says of one image, with the probability of its answer and of the label."""
+
+    predicted: int
+    probability: float
+    label_probability: float
+    explanation: Explanation | None = None
+
+
+class Picture(Frozen):
+    """An image that the report shows, with every model's answer."""
+
+    index: int
+    sha256: str
+    label: int
+    pixels: str
+    answers: tuple[Answer, ...]

@@ -1,0 +1,118 @@
+"""Occlusion: what a model's answer hangs on, found by erasing parts of the image and predicting again.
+
+In: images, their labels, and a function that predicts. Out: the smallest square whose erasing makes the answer right, and a map
+of the label's probability. After Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 4.2.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.findings import Patch
+
+Images = NDArray[np.uint8]  # (n, rows, columns)
+Predict = Callable[[Images], NDArray[np.float32]]  # -> (n, classes) probabilities
+Progressed = Callable[[int], None]
+
+ROWS_AT_ONCE = 8000  # variants of images that are predicted in one call: 6 MB of MNIST's
+ERASED = 0  # no ink
+
+
+def heat_window(shape: Sequence[int]) -> int:
+    """The edge in pixels of the window that is erased around each pixel: odd, about a sixth of the image; 5 for MNIST."""
+    return max(3, max(shape) // 6 // 2 * 2 + 1)
+
+
+def edges(shape: Sequence[int]) -> Iterator[int]:
+    """The edges of the squares to try, in pixels: from 1 to half of the image, in steps that grow with them."""
+    edge = 1
+    while edge <= min(shape) // 2:
+        yield edge
+        edge += max(1, edge // 4)
+
+
+@cache
+def squares(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int, int], ...], NDArray[np.bool_]]:
+    """Every square of this edge, a quarter of it apart: the top left corners, and masks (n, rows, columns)."""
+    stride = max(1, edge // 4)
+    corners = tuple(
+        (row, column) for row in range(0, rows - edge + 1, stride) for column in range(0, columns - edge + 1, stride)
+    )
+    masks = np.zeros((len(corners), rows, columns), bool)
+    for mask, (row, column) in zip(masks, corners, strict=True):
+        mask[row : row + edge, column : column + edge] = True
+    return corners, masks
+
+
+@cache
+def windows(rows: int, columns: int, edge: int) -> NDArray[np.bool_]:
+    """The window of this edge around each pixel, cut at the border: masks (rows * columns, rows, columns)."""
+    near_row = np.abs(np.subtract.outer(np.arange(rows), np.arange(rows))) <= edge // 2
+    near_column = np.abs(np.subtract.outer(np.arange(columns), np.arange(columns))) <= edge // 2
+    return (near_row[:, None, :, None] & near_column[None, :, None, :]).reshape(-1, rows, columns)
+
+
+def with_ink(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Which masks cover any ink: erasing where there is none changes nothing."""
+    return np.flatnonzero(masks.reshape(len(masks), -1) @ (image.ravel() != ERASED))
+
+
+def predicted_each(stacks: Iterable[Images], predict: Predict) -> Iterator[NDArray[np.float32]]:
+    """The predictions for each stack, (n, classes); many stacks share a call."""
+    group: list[Images] = []
+    for stack in stacks:
+        group.append(stack)
+        if sum(map(len, group)) >= ROWS_AT_ONCE:
+            yield from predicted_together(group, predict)
+            group = []
+    if group:
+        yield from predicted_together(group, predict)
+
+
+def predicted_together(stacks: Sequence[Images], predict: Predict) -> list[NDArray[np.float32]]:
+    """One call for several stacks."""
+    ends = np.cumsum([len(stack) for stack in stacks])
+    whole = np.concatenate(stacks)
+    return np.split(predict(whole), ends[:-1]) if len(whole) else [np.zeros((0, 1), np.float32) for _ in stacks]
+
+
+def smallest_patches(
+    images: Images, labels: NDArray[np.uint8], predict: Predict, progressed: Progressed = lambda _: None
+) -> list[Patch | None]:
+    """For each image the smallest square whose erasing makes the label the answer, None where no tried square does.
+
+    Of several of one size, the one that makes the label most probable. `progressed` is told how many sizes were tried.
+    """
+    found: list[Patch | None] = [None] * len(images)
+    for tried, edge in enumerate(edges(images.shape[1:3]), start=1):
+        corners, masks = squares(*images.shape[1:3], edge)
+        still = [place for place, patch in enumerate(found) if patch is None]
+        kept = {place: with_ink(images[place], masks) for place in still}
+        stacks = (np.where(masks[kept[place]], ERASED, images[place]).astype(np.uint8) for place in still)
+        for place, answers in zip(still, predicted_each(stacks, predict), strict=True):
+            label = labels[place]
+            mended = np.flatnonzero(answers.argmax(axis=1) == label) if len(answers) else []
+            if len(mended):
+                best = mended[answers[mended, label].argmax()]
+                row, column = corners[kept[place][best]]
+                found[place] = Patch(row=row, column=column, edge=edge, probability=float(answers[best, label]))
+        progressed(tried)
+    return found
+
+
+def heat_maps(images: Images, labels: NDArray[np.uint8], predict: Predict) -> NDArray[np.float32]:
+    """The label's probability with the window around each pixel erased: (n, rows, columns) float32."""
+    rows, columns = images.shape[1:3]
+    masks = windows(rows, columns, heat_window((rows, columns)))
+    kept = [with_ink(image, masks) for image in images]
+    before = predict(images)[np.arange(len(images)), labels] if len(images) else np.zeros(0, np.float32)
+    heat = np.repeat(before, rows * columns).reshape(len(images), -1)
+    stacks = (
+        np.where(masks[which], ERASED, image).astype(np.uint8) for image, which in zip(images, kept, strict=True)
+    )
+    for place, answers in enumerate(predicted_each(stacks, predict)):
+        if len(answers):
+            heat[place, kept[place]] = answers[:, labels[place]]
+    return heat.reshape(-1, rows, columns)

@@ -1,0 +1,107 @@
+"""Patterns: what was taken for what, by which model, and where models disagree.
+
+In: the predictions of one model or of all, over the same images in the same order. Out: counts, and the images to show.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.findings import Comparison, Group, LabelErrors, Pattern
+from tasks.predictions import Predictions
+from tasks.statistics import compare, holm, mcnemar_p, share
+
+SHOWN = 12  # images in a gallery
+
+
+def confusion(predictions: Predictions) -> NDArray[np.int64]:
+    """The confusion matrix, (K, K): rows are labels, columns predictions."""
+    classes = predictions.probabilities.shape[1]
+    cells = predictions.labels.astype(np.int64) * classes + predictions.predicted
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def surest(which: NDArray[np.bool_], sure: NDArray[np.floating], may_show: NDArray[np.bool_]) -> tuple[int, ...]:
+    """The images of `which` that a gallery shows: those of the highest `sure` first."""
+    indices = np.flatnonzero(which & may_show)
+    return tuple(indices[np.argsort(-sure[indices], kind="stable")][:SHOWN].tolist())
+
+
+def most_confident(predictions: Predictions, may_show: NDArray[np.bool_]) -> tuple[int, ...]:
+    """The surest wrong answers of a model."""
+    return surest(predictions.wrong, predictions.confidence, may_show)
+
+
+def patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> tuple[Pattern, ...]:
+    """Every (predicted, label) pattern, the commonest over all models first, with the images that any model took so."""
+    counts = [Counter(zip(p.predicted[p.wrong].tolist(), p.labels[p.wrong].tolist(), strict=True)) for p in given]
+    total: Counter[tuple[int, int]] = sum(counts, Counter())
+    return tuple(
+        Pattern(
+            predicted=predicted,
+            label=label,
+            counts=tuple(count[predicted, label] for count in counts),
+            shown=taken_so(given, predicted, label, may_show),
+        )
+        for predicted, label in sorted(total, key=lambda pattern: (-total[pattern], pattern))
+    )
+
+
+def taken_so(
+    given: Sequence[Predictions], predicted: int, label: int, may_show: NDArray[np.bool_]
+) -> tuple[int, ...]:
+    """The images of one label that any model took for `predicted`."""
+    hits = np.array([(p.predicted == predicted) & (p.labels == label) for p in given])  # (models, N)
+    sure = np.array([p.probabilities[:, predicted] for p in given])  # (models, N)
+    return surest(hits.any(axis=0), np.where(hits, sure, 0).max(axis=0), may_show)
+
+
+def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelErrors, ...]:
+    """The errors by label, the label with the most errors of all models first, and what is real of the differences."""
+    lines = [
+        (label, [share(int((p.wrong & (p.labels == label)).sum()), int((p.labels == label).sum())) for p in given])
+        for label in range(classes)
+    ]
+    corrected = iter(holm([p for label in range(classes) for p in label_tests(given, label)]))
+    found = [
+        LabelErrors(label=label, errors=tuple(errors), p=tuple(next(corrected) for _ in combinations(given, 2)))
+        for label, errors in lines
+    ]
+    return tuple(sorted(found, key=lambda line: -sum(errors.count for errors in line.errors)))
+
+
+def label_tests(given: Sequence[Predictions], label: int) -> list[float]:
+    """McNemar's p-value of every pair of models over the images of one label."""
+    of_label = given[0].labels == label
+    return [
+        mcnemar_p(int((other.wrong & ~one.wrong & of_label).sum()), int((one.wrong & ~other.wrong & of_label).sum()))
+        for one, other in combinations(given, 2)
+    ]
+
+
+def comparisons(names: Sequence[str], given: Sequence[Predictions]) -> tuple[Comparison, ...]:
+    """Every pair of models."""
+    pairs = combinations(zip(names, given, strict=True), 2)
+    return tuple(compare(first, one, second, other) for (first, one), (second, other) in pairs)
+
+
+def groups(
+    names: tuple[str, str], one: Predictions, other: Predictions, may_show: NDArray[np.bool_]
+) -> tuple[Group, ...]:
+    """How two models disagree, or err together."""
+    same = one.predicted == other.predicted
+    sure = np.maximum(np.where(one.wrong, one.confidence, 0), np.where(other.wrong, other.confidence, 0))
+    found = {
+        "both right": ~one.wrong & ~other.wrong,
+        f"only {names[0]} wrong": one.wrong & ~other.wrong,
+        f"only {names[1]} wrong": ~one.wrong & other.wrong,
+        "both wrong, same answer": one.wrong & other.wrong & same,
+        "both wrong, different answers": one.wrong & other.wrong & ~same,
+    }
+    return tuple(
+        Group(name=name, count=int(which.sum()), shown=surest(which & (one.wrong | other.wrong), sure, may_show))
+        for name, which in found.items()
+    )

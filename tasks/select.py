@@ -1,0 +1,50 @@
+"""Select: which images the report shows and explains.
+
+In: the predictions of all models for one split. Out: a SelectionRecord, whose file names images by their index.
+Every misclassified image is chosen as long as there are not too many; else the surest of each pattern, in turn.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tasks.files import keep, verified
+from tasks.predictions import Predictions, read_predictions
+from tasks.records import Frozen, PredictionsRecord, SelectionRecord
+from tasks.step import step
+from tasks.workspace import Workspace
+
+MOST = 300  # images: with their explanations some 3 MB of report, and half a minute of one core
+
+
+class Selection(Frozen):
+    """The indices of the chosen images, in ascending order."""
+
+    indices: tuple[int, ...]
+
+
+@step("select", libraries=("numpy", "pyarrow"))
+def select(predictions: Sequence[PredictionsRecord], work: Workspace) -> SelectionRecord:
+    """Choose the images to show from what any model got wrong.
+
+    Raises:
+        StorageError: a file is gone or altered.
+    """
+    given = [read_predictions(verified(work.root, record.file)) for record in predictions]
+    selection = Selection(indices=tuple(sorted(chosen(given, MOST))))
+    file = keep(work.root, "selections", "selection", ".json", selection.model_dump_json().encode())
+    return SelectionRecord(file=file, count=len(selection.indices))
+
+
+def chosen(given: Sequence[Predictions], most: int) -> list[int]:
+    """Up to `most` misclassified images: of each (predicted, label) pattern the surest, then the second surest, ..."""
+    surest: dict[int, tuple[float, tuple[int, int]]] = {}
+    for predictions in given:
+        for index in predictions.wrong.nonzero()[0].tolist():
+            pattern = (int(predictions.predicted[index]), int(predictions.labels[index]))
+            surest[index] = max(surest.get(index, (0.0, pattern)), (float(predictions.confidence[index]), pattern))
+    rank: defaultdict[tuple[int, int], int] = defaultdict(int)
+    turns: list[tuple[int, float, int]] = []
+    for index, (sure, pattern) in sorted(surest.items(), key=lambda item: (-item[1][0], item[0])):
+        turns.append((rank[pattern], -sure, index))
+        rank[pattern] += 1
+    return [index for _, _, index in sorted(turns)[:most]]

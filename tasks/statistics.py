@@ -1,0 +1,99 @@
+"""Statistics: what a count proves. Pure functions, from scipy and statsmodels where they have them.
+
+In: counts, or arrays of one entry an image. Out: shares, estimates and comparisons with 95 % intervals, and p-values.
+"""
+
+from collections.abc import Sequence
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, fisher_exact, norm
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from tasks.findings import Comparison, Estimate, Share
+from tasks.predictions import Predictions
+
+CONFIDENCE = 0.95
+Z = float(norm.ppf((1 + CONFIDENCE) / 2))
+
+
+def share(count: int, total: int) -> Share:
+    """A share with its Wilson score interval (Wilson 1927, "Probable inference", JASA 22: 209), as scipy computes it."""
+    if not total:
+        return Share(count=0, total=0, low=0.0, high=1.0)
+    interval = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
+    return Share(count=count, total=total, low=float(interval.low), high=float(interval.high))
+
+
+def mean(values: NDArray[np.floating]) -> Estimate:
+    """The mean of (N,) values with its interval from the normal approximation; no interval of fewer than two is narrow."""
+    value = float(values.mean())
+    half = Z * float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else float("1e9")
+    return Estimate(value=value, low=value - half, high=value + half)
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """The two-sided p-value of McNemar's exact test (McNemar 1947, Psychometrika 12: 153), as statsmodels computes it."""
+    return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
+
+
+def paired_difference(both: int, only_first: int, only_second: int, neither: int) -> Estimate:
+    """The difference of two paired shares, second minus first, with Newcombe's interval.
+
+    Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions based on paired
+    data", Statistics in Medicine 17: 2635, method 10. statsmodels 0.15 does not have it.
+    """
+    total = both + only_first + only_second + neither
+    if not total:
+        return Estimate(value=0.0, low=-1.0, high=1.0)
+    first, second = share(both + only_first, total), share(both + only_second, total)
+    phi = paired_correlation(both, only_first, only_second, neither)
+    difference = second.value - first.value
+    below = spread(second.value - second.low, first.high - first.value, phi)
+    above = spread(second.high - second.value, first.value - first.low, phi)
+    return Estimate(value=difference, low=difference - below, high=difference + above)
+
+
+def paired_correlation(both: int, only_first: int, only_second: int, neither: int) -> float:
+    """The correlation of two paired shares, corrected for continuity where it is positive (Newcombe 1998)."""
+    margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    product = both * neither - only_first * only_second
+    corrected = product if product <= 0 else max(product - (both + only_first + only_second + neither) / 2, 0)
+    return corrected / sqrt(margins) if margins else 0.0
+
+
+def spread(one: float, other: float, phi: float) -> float:
+    """Two half-widths, squared and added, less what their correlation shares."""
+    return sqrt(max(one**2 - 2 * phi * one * other + other**2, 0.0))
+
+
+def compare(first: str, one: Predictions, second: str, other: Predictions) -> Comparison:
+    """Compare two models, by their names, over the same images in the same order."""
+    counts = {
+        "both_right": int((~one.wrong & ~other.wrong).sum()),
+        "only_first": int((~one.wrong & other.wrong).sum()),
+        "only_second": int((one.wrong & ~other.wrong).sum()),
+        "both_wrong": int((one.wrong & other.wrong).sum()),
+    }
+    return Comparison(
+        first=first,
+        second=second,
+        **counts,
+        same_wrong=int((one.wrong & (one.predicted == other.predicted)).sum()),
+        difference=paired_difference(*counts.values()),
+        loss=mean(other.losses - one.losses),
+        p=mcnemar_p(counts["only_first"], counts["only_second"]),
+    )
+
+
+def fisher_p(inside: Share, outside: Share) -> float:
+    """The two-sided p-value of Fisher's exact test (Fisher 1935) that two shares are the same."""
+    table = [[inside.count, inside.total - inside.count], [outside.count, outside.total - outside.count]]
+    return float(fisher_exact(table).pvalue)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number (Holm 1979, Scandinavian Journal of Statistics 6: 65), as statsmodels does."""
+    return [float(value) for value in multipletests(values, method="holm")[1]] if values else []
