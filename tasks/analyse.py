@@ -7,6 +7,7 @@ analysis document. Refuses: predictions that are not of these splits.
 
 from collections.abc import Sequence
 
+from tasks.analysis import AnalysisRecord
 from tasks.dataset import Dataset
 from tasks.errors import StorageError
 from tasks.files import keep, verified
@@ -14,7 +15,6 @@ from tasks.findings import Explanations
 from tasks.predictions import Predictions, read_predictions
 from tasks.recipe import Recipe
 from tasks.records import (
-    AnalysisRecord,
     ExplanationsRecord,
     ModelRecord,
     PredictionsRecord,
@@ -60,6 +60,7 @@ def analyse(  # it is where everything meets
     return AnalysisRecord(
         file=keep(work.root, "analyses", "analysis", ".json", document.model_dump_json().encode()),
         models=tuple(model.name for model in models),
+        comparisons=document.comparisons,
     )
 
 

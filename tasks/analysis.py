@@ -20,7 +20,7 @@ from tasks.findings import (
     Suspects,
 )
 from tasks.published import Published
-from tasks.records import ArchiveRecord, Epoch, Frozen, Origin, Profile, SplitRecord
+from tasks.records import ArchiveRecord, Epoch, FileRecord, Frozen, Origin, Profile, Record, SplitRecord
 
 
 class ModelAnalysis(Frozen):
@@ -88,6 +88,14 @@ class Analysis(Frozen):
     def trained_by_index(self) -> Mapping[int, Picture]:
         """The training images by their index in the training split."""
         return {picture.index: picture for picture in self.trained}
+
+
+class AnalysisRecord(Record):
+    """The analysis document as JSON, the models that it compares, in order, and how they compare."""
+
+    file: FileRecord
+    models: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
 
 
 class Setting(Frozen):

@@ -113,15 +113,17 @@ def not_inferior(comparison: Comparison, margin: float) -> Check:
 
 
 def promote(run: RunRecord, decision: Decision, champions: Sequence[Champion], work: Workspace) -> Champion | None:
-    """Make the run's best model the champion if the decision is to; None if not.
+    """Make the run's best model the champion if it passed, and is not the champion already; None if it did not pass.
 
     Where another run has made a champion in the meantime, the decision is taken again, against that one.
 
     Raises:
         StorageError: the entry can't be written.
     """
+    best = run.best
     while decision.passed:
-        best = run.best
+        if champions and champions[-1].predictions.file == best.file:
+            return champions[-1]  # it is the champion already
         entry = Champion(
             number=champions[-1].number + 1 if champions else 1,
             at=datetime.now(UTC),

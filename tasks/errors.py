@@ -72,6 +72,10 @@ class ServerError(MnistError, RuntimeError):
 
 
 class GateError(MnistError, RuntimeError):
-    """A model that does not pass."""
+    """A model that does not pass. `result` is what the run leaves all the same."""
 
     exit_code = 1
+
+    def __init__(self, text: str, result: object = None) -> None:
+        super().__init__(text)
+        self.result = result

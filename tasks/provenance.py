@@ -9,21 +9,26 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from tasks.analysis import FileLine, Provenance, StepLine
+from tasks.analysis import AnalysisRecord, Decision, FileLine, Provenance, StepLine
+from tasks.code import code_digest
+from tasks.dataset import Dataset
+from tasks.recipe import Recipe
 from tasks.records import (
+    TEST,
+    TRAIN,
     ArchiveRecord,
     ModelRecord,
-    ModelResult,
     PredictionsRecord,
     Record,
     ReportRecord,
-    RunResult,
     SplitRecord,
 )
+from tasks.results import ModelResult, RunResult
+from tasks.runs import RunRecord
 from tasks.step import versions
 from tasks.workspace import Workspace
 
-LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "prefect")
+LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")
 
 Kind = TypeVar("Kind", bound=Record)
 
@@ -56,17 +61,44 @@ def provenance_of(records: Sequence[Record], work: Workspace, began: datetime) -
     )
 
 
+def run_record(
+    records: Sequence[Record], dataset: Dataset, recipe: Recipe, work: Workspace, began: datetime
+) -> RunRecord:
+    """What later runs will compare themselves with."""
+    splits = {split.name: split for split in of(SplitRecord, records)}
+    return RunRecord(
+        run=work.run,
+        began=began,
+        dataset=dataset.name,
+        recipe=recipe,
+        train=splits[TRAIN],
+        test=splits[TEST],
+        models=of(ModelRecord, records),
+        predictions=tuple(one for one in of(PredictionsRecord, records) if one.split == TEST),
+        libraries=versions(LIBRARIES),
+        code=code_digest("tasks.train"),
+    )
+
+
 def run_result(
-    records: Sequence[Record], report: ReportRecord, dataset: str, work: Workspace, began: datetime
+    records: Sequence[Record],
+    run: RunRecord,
+    analysis: AnalysisRecord,
+    report: ReportRecord,
+    decision: Decision,
+    work: Workspace,
 ) -> RunResult:
     """What a run leaves, for the terminal and for `--json`."""
-    models, predictions = of(ModelRecord, records), of(PredictionsRecord, records)
     return RunResult(
         run=work.run,
         root=str(work.root),
-        seconds=round((datetime.now(UTC) - began).total_seconds(), 2),
-        dataset=dataset,
-        models={model.name: model_result(model, found) for model, found in zip(models, predictions, strict=True)},
+        seconds=round((datetime.now(UTC) - run.began).total_seconds(), 2),
+        dataset=run.dataset,
+        models={model.name: model_result(model, run.of(model.name)) for model in run.models},
+        verdict=report.verdict,
+        comparisons=analysis.comparisons,
+        decision=decision,
+        promoted=decision.passed,
         report={"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
         cached=tuple(record.origin.step for record in records if record.origin and record.origin.run != work.run),
     )

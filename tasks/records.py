@@ -55,6 +55,9 @@ class ArchiveRecord(Record):
     passed_over: tuple[str, ...] = ()
 
 
+TRAIN, TEST = "train", "test"  # the names of the splits
+
+
 class SplitRecord(Record):
     """One split as Parquet. `pixels_sha256` is the hash of all decoded pixels in order, `archives` the sources' hashes."""
 
@@ -148,13 +151,6 @@ class ExplanationsRecord(Record):
     count: int
 
 
-class AnalysisRecord(Record):
-    """The analysis document as JSON, and the models that it compares, in order."""
-
-    file: FileRecord
-    models: tuple[str, ...]
-
-
 class ChangesRecord(Record):
     """What differs between two runs, as JSON."""
 
@@ -162,34 +158,9 @@ class ChangesRecord(Record):
 
 
 class ReportRecord(Record):
-    """The report of one run, in its three forms."""
+    """The report of one run, in its three forms, and what it says first."""
 
     html: FileRecord
     markdown: FileRecord
     document: FileRecord
-
-
-class ModelResult(Frozen):
-    """One model of a run, as `mnist run --json` prints it: paths relative to the root."""
-
-    accuracy: float
-    errors: int
-    loss: float
-    parameters: int
-    epochs: int
-    fit_seconds: float
-    model: str
-    model_sha256: str
-    predictions: str
-
-
-class RunResult(Frozen):
-    """What a run leaves, as `mnist run --json` prints it: paths relative to the root."""
-
-    run: str
-    root: str
-    seconds: float
-    dataset: str
-    models: dict[str, ModelResult]
-    report: dict[str, str]
-    cached: tuple[str, ...]
+    verdict: str
