@@ -63,7 +63,9 @@ def mnist(  # the parameters are the form that the UI shows
     epochs: Annotated[int | None, Field(description="Passes over the training images, instead of the recipe's")] = None,
     seed: Annotated[int | None, Field(description="Seed of the trainings, instead of the recipe's")] = None,
     validation: Annotated[float | None, Field(description="Share of the training images to hold out, to 0.5")] = None,
-    gate: Annotated[bool, Field(description="Whether a failed gate fails the run, once its report is published")] = True,
+    gate: Annotated[
+        bool, Field(description="Whether a failed gate fails the run, once its report is published")
+    ] = True,
     root: Annotated[str | None, Field(description="Folder of all files; by default MNIST_ROOT, else data/")] = None,
     mirrors: Annotated[Sequence[str], Field(description="Mirrors to try before the data set's own")] = (),
 ) -> RunResult:

@@ -27,6 +27,7 @@ from tasks.split import Split, read_split
 from tasks.step import step
 from tasks.workspace import Workspace
 
+
 @step("analyse", libraries=("cleanlab", "numpy", "pandas", "pyarrow", "scipy", "statsmodels"))
 def analyse(  # it is where everything meets
     dataset: Dataset,

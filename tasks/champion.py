@@ -4,12 +4,15 @@ In: the record of a run. Out: a Decision; and, where it is passed, one more entr
 Entries are numbered files that are made and never changed: the last is the champion, and two runs can't overwrite each other.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 from pydantic import ValidationError
 
 from tasks.analysis import Check, Decision
@@ -56,7 +59,9 @@ def history(root: Path, line: str) -> list[Champion]:
         StorageError: an entry can't be read.
     """
     try:
-        return [Champion.model_validate_json(path.read_bytes()) for path in sorted((root / FOLDER / line).glob("*.json"))]
+        return [
+            Champion.model_validate_json(path.read_bytes()) for path in sorted((root / FOLDER / line).glob("*.json"))
+        ]
     except (OSError, ValidationError) as error:
         raise StorageError(f"can't read the champions in {root / FOLDER / line}: {error}") from error
 
@@ -66,12 +71,18 @@ def lines(root: Path) -> list[str]:
     return sorted(path.name for path in (root / FOLDER).glob("*") if path.is_dir())
 
 
-def judge(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> Decision:
+@task(task_run_name="judge", cache_policy=NO_CACHE, persist_result=False)
+def judge(run: RunRecord, work: Workspace) -> Decision:
     """Whether the run's best model may follow the champion.
 
     Raises:
-        StorageError: the predictions of either are gone or altered.
+        StorageError: the champions' history can't be read, or the predictions of either are gone or altered.
     """
+    return decision_of(run, history(work.root, line_of(run)), work)
+
+
+def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> Decision:
+    """The decision against the last of `champions`, if there is any."""
     gate, best = run.recipe.gate(run.dataset), run.best
     checks = list(bounds(best, gate))
     if champions:
@@ -96,7 +107,9 @@ def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
         Check(
             name="not too good to be true",
             passed=best.accuracy < gate.ceiling or gate.ceiling == 1,
-            found=f"{best.accuracy:.2%} against {gate.ceiling:.2%}" if gate.ceiling < 1 else "the recipe names no bound",
+            found=f"{best.accuracy:.2%} against {gate.ceiling:.2%}"
+            if gate.ceiling < 1
+            else "the recipe names no bound",
         ),
     ]
 
@@ -112,7 +125,8 @@ def not_inferior(comparison: Comparison, margin: float) -> Check:
     )
 
 
-def promote(run: RunRecord, decision: Decision, champions: Sequence[Champion], work: Workspace) -> Champion | None:
+@task(task_run_name="promote", cache_policy=NO_CACHE, persist_result=False)
+def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
     """Make the run's best model the champion if it passed, and is not the champion already; None if it did not pass.
 
     Where another run has made a champion in the meantime, the decision is taken again, against that one.
@@ -121,6 +135,7 @@ def promote(run: RunRecord, decision: Decision, champions: Sequence[Champion], w
         StorageError: the entry can't be written.
     """
     best = run.best
+    best, champions = run.best, history(work.root, line_of(run))
     while decision.passed:
         if champions and champions[-1].predictions.file == best.file:
             return champions[-1]  # it is the champion already
@@ -134,11 +149,11 @@ def promote(run: RunRecord, decision: Decision, champions: Sequence[Champion], w
             predictions=best,
             below=champions[-1].number if champions else None,
         )
-        try:
-            return append(entry, line_of(run), work.root)
-        except FileExistsError:
-            champions = history(work.root, line_of(run))
-            decision = judge(run, champions, work)
+        if decision.champion == (champions[-1].title if champions else None):
+            with contextlib.suppress(FileExistsError):
+                return append(entry, line_of(run), work.root)
+        champions = history(work.root, line_of(run))
+        decision = decision_of(run, champions, work)
     return None
 
 
@@ -170,4 +185,6 @@ def roll_back(root: Path, line: str) -> Champion:
     try:
         return append(former.model_copy(update=now), line, root)
     except FileExistsError as error:
-        raise RunError(f"another run has just changed the champion of {line}; look at the list, and try again") from error
+        raise RunError(
+            f"another run has just changed the champion of {line}; look at the list, and try again"
+        ) from error

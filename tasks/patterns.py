@@ -50,9 +50,7 @@ def patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> tuple
     )
 
 
-def taken_so(
-    given: Sequence[Predictions], predicted: int, label: int, may_show: NDArray[np.bool_]
-) -> tuple[int, ...]:
+def taken_so(given: Sequence[Predictions], predicted: int, label: int, may_show: NDArray[np.bool_]) -> tuple[int, ...]:
     """The images of one label that any model took for `predicted`."""
     hits = np.array([(p.predicted == predicted) & (p.labels == label) for p in given])  # (models, N)
     sure = np.array([p.probabilities[:, predicted] for p in given])  # (models, N)

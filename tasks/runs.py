@@ -94,7 +94,9 @@ def find_run(root: Path, name: str) -> RunRecord:
         return fitting[0]
     if fitting:
         raise RunError(f"{name!r} fits {len(fitting)} runs: {named(fitting)}; give more of the name")
-    raise RunError(f"no finished run {name!r} under {root}: " + (f"there are {named(runs)}" if runs else "there is none"))
+    raise RunError(
+        f"no finished run {name!r} under {root}: " + (f"there are {named(runs)}" if runs else "there is none")
+    )
 
 
 def named(runs: Sequence[RunRecord]) -> str:
