@@ -3,6 +3,7 @@
 In: an Analysis. Out: matplotlib figures, made without pyplot's global state, so that they can be drawn in any thread.
 """
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from artifacts.words import range_of
 from tasks.analysis import Analysis, ModelAnalysis
 
 # Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 WIDTH = 9.0  # inches
+MAPS = 12  # labels that fit side by side
+MARKERS = "os^Dv"  # models are told apart by form as well as by colour
 
 
 def colour(rank: int) -> str:
@@ -55,7 +60,7 @@ def training_curves(analysis: Analysis) -> Figure:
         bars = [[tested - (1 - model.accuracy.high)], [(1 - model.accuracy.low) - tested]]
         at, end = [epochs[-1] + 0.12 * (rank + 1)], dict[str, Any](color=colour(rank), marker="s", linestyle="none")
         error.errorbar(at, [tested], yerr=bars, capsize=3, label=f"{model.name}, test", **end)
-        loss.plot(at, [model.loss], label=f"{model.name}, test", **end)
+        loss.plot(at, [model.calibration.log_loss.value], label=f"{model.name}, test", **end)
     for axis, title in ((loss, "loss (cross-entropy, nats)"), (error, "error rate, test with 95 % interval")):
         axis.set_yscale("log")
         axis.set(title=title, xlabel="epoch")
@@ -126,8 +131,96 @@ def write_counts(axis: Axes, counts: "np.ndarray[tuple[int, ...], np.dtype[np.in
             axis.text(predicted, label, f"{count}", ha="center", va="center", fontsize=7, color=ink)
 
 
+def reliability(analysis: Analysis) -> Figure:
+    """How often answers of a probability are right, with 95 % intervals and the number of answers below."""
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    curve.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="as probable as it says")
+    width = 0.8 / len(analysis.models)
+    for rank, model in enumerate(analysis.models):
+        bins = model.calibration.bins
+        at = np.array([one.confidence for one in bins])
+        values = np.array([one.right.value for one in bins])
+        bars = np.array([[one.right.value - one.right.low, one.right.high - one.right.value] for one in bins]).clip(0).T
+        style: dict[str, Any] = {
+            "color": colour(rank),
+            "marker": MARKERS[rank % len(MARKERS)],
+            "markersize": 5,
+            "linewidth": 1,
+        }
+        curve.errorbar(at, values, yerr=bars, capsize=2, label=model.name, **style)
+        centres = np.array([(one.low + one.high) / 2 for one in bins])
+        step = (bins[0].high - bins[0].low) * width
+        left = centres + (rank - (len(analysis.models) - 1) / 2) * step
+        counts.bar(left, [one.right.total for one in bins], step, color=colour(rank), alpha=0.85)
+    curve.set(ylabel="share right", title="reliability: are answers as often right as their probability says?")
+    counts.set(xlabel="probability of the answer", ylabel="answers", yscale="log", xlim=(0, 1.01))
+    for axis in (curve, counts):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    curve.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    curve.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def focus(analysis: Analysis) -> Figure:
+    """Where each model looks for each label: a map a label, a row a model, each brightest at its own greatest fall."""
+    classes = analysis.subject.classes[:MAPS]
+    figure = Figure(figsize=(WIDTH, 1.25 * len(analysis.models) + 0.3), layout="constrained")
+    axes = figure.subplots(len(analysis.models), len(classes), squeeze=False)
+    for row, model in zip(axes, analysis.models, strict=True):
+        found = {one.label: one for one in model.focus}
+        for label, axis in enumerate(row):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if label in found:
+                heat = np.frombuffer(base64.b64decode(found[label].heat), np.uint8).reshape(analysis.subject.shape)
+                axis.imshow(heat, cmap="cividis", vmin=0, vmax=255)
+                axis.set_xlabel(f"-{100 * found[label].peak:.0f} pts", fontsize=7)
+            axis.set_title(classes[label] if row is axes[0] else "", fontsize=9)
+        row[0].set_ylabel(model.name, fontsize=8)
+    return figure
+
+
+def slice_rates(analysis: Analysis) -> Figure:
+    """Error rate by slice with 95 % intervals, a panel for each thing measured, filled marks where it stands out."""
+    features = list(dict.fromkeys(part.feature for part in analysis.slices))
+    figure, axes = panels(len(features), 2.4, across=3)
+    for axis, feature in zip(axes, features, strict=False):
+        parts = [part for part in analysis.slices if part.feature == feature]
+        for rank, _ in enumerate(analysis.models):
+            shares = [part.errors[rank] for part in parts]
+            at = np.arange(len(parts)) + (rank - (len(analysis.models) - 1) / 2) * 0.2
+            values = np.array([share.value for share in shares])
+            bars = np.array([[s.value - s.low for s in shares], [s.high - s.value for s in shares]]).clip(0)
+            axis.errorbar(at, values, yerr=bars, fmt="none", ecolor=colour(rank), elinewidth=1.2, capsize=2)
+            for x, value, part in zip(at, values, parts, strict=True):
+                fill = colour(rank) if part.stands_out(rank) else "white"
+                axis.plot(
+                    [x],
+                    [value],
+                    marker=MARKERS[rank % len(MARKERS)],
+                    color=colour(rank),
+                    markerfacecolor=fill,
+                    markersize=6,
+                )
+        axis.set_xticks(range(len(parts)), [range_of(part) for part in parts], fontsize=6.5)
+        axis.set_title(feature, fontsize=9)
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    marks = [
+        Line2D([], [], marker=MARKERS[rank % len(MARKERS)], color=colour(rank))
+        for rank, _ in enumerate(analysis.models)
+    ]
+    axes[0].legend(marks, [model.name for model in analysis.models], fontsize=7, frameon=False)
+    return figure
+
+
 FIGURES: dict[str, Callable[[Analysis], Figure]] = {
     "training_curves": training_curves,
     "errors_by_label": errors_by_label,
     "confusion_matrices": confusion_matrices,
+    "reliability": reliability,
+    "focus": focus,
+    "slice_rates": slice_rates,
 }

@@ -1,94 +1,129 @@
-"""Rendering: one report as Markdown, and that Markdown as one self-contained HTML page.
+"""Rendering: one report as Markdown, and the same templates as one self-contained HTML page.
 
-In: a Report. Out: texts. Every form comes from the same value through the same template, so that no two can differ.
+In: a Report, or the Changes between two runs. Out: texts. Both forms come from the same value through the same templates; only
+galleries are drawn by each form in its own way.
 """
 
+import base64
+import hashlib
 import html
 import re
-from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import NamedTuple
+from importlib import resources
+from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from markupsafe import Markup
 
-from artifacts import figures, tables
-from artifacts.pictures import figure_url, picture_url
-from tasks.analysis import Report
+from artifacts import figures
+from artifacts.galleries import Galleries, InHtml, InMarkdown
+from artifacts.pictures import figure_url
+from artifacts.templating import environment, name
+from tasks.analysis import Changes, Report
 
-NAMES = ("label", "predicted")  # columns whose numbers, if they are any, are names
-ACROSS = 4  # images in a row of a gallery: as many as fit beside the menu of Prefect's UI
+MOST = 24  # images that a gallery in Markdown shows
 
 
 class Parts(NamedTuple):
-    """The report's parts as Markdown: what came out, the misclassified images, and where everything came from."""
+    """The report's parts as Markdown: what came out, a page a model, the galleries, and where everything came from."""
 
-    summary: str
+    overview: str
+    models: dict[str, str]
     galleries: str
     origins: str
 
+    @property
+    def whole(self) -> str:
+        """All of them as one text."""
+        return "\n\n".join((self.overview, *self.models.values(), self.galleries, self.origins))
 
-def parts_of(report: Report) -> Parts:
-    """Render every part of a report."""
-    return Parts(*(rendered(f"{part}.md.j2", report) for part in Parts._fields))
+
+class Rendering:
+    """One report, whose figures are drawn once for all forms."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.figure_url = cache(lambda name: figure_url(figures.FIGURES[name](report.analysis)))
+
+    def markdown(self, most: int = MOST) -> Parts:
+        """Every part as Markdown; a gallery shows up to `most` images."""
+        drawn = InMarkdown(self.report.analysis, most)
+        pages = {
+            model.name: self.rendered(
+                "model.md.j2", drawn, model=model, gallery=lambda rank=rank: drawn.explained_gallery(rank)
+            )
+            for rank, model in enumerate(self.report.analysis.models)
+        }
+        overview, galleries, origins = (
+            self.rendered(f"{part}.md.j2", drawn) for part in ("overview", "galleries", "origins")
+        )
+        return Parts(overview, pages, galleries, origins)
+
+    def html(self, title: str) -> str:
+        """The whole report as one HTML page."""
+        drawn = InHtml(self.report.analysis)
+        parts = [self.rendered(f"{part}.md.j2", drawn) for part in ("overview", "galleries")]
+        errors = f"## Every error, explained\n\n{drawn.errors_gallery()}"
+        return page("\n\n".join((*parts, errors, self.rendered("origins.md.j2", drawn))), title)
+
+    def rendered(self, template: str, drawn: Galleries, **more: Any) -> str:
+        """One template."""
+        return (
+            environment()
+            .get_template(template)
+            .render(
+                {
+                    "report": self.report,
+                    "provenance": self.report.provenance,
+                    "analysis": self.report.analysis,
+                    "figure": self.figure,
+                    "gallery": drawn.gallery,
+                    "suspect_gallery": drawn.suspect_gallery,
+                    "changed_gallery": drawn.changed_gallery,
+                    **more,
+                }
+            )
+        )
+
+    def figure(self, name: str, alt: str) -> Markup:
+        """A figure as Markdown."""
+        return Markup(f"![{alt}]({self.figure_url(name)})")  # noqa: S704  # both are our own
+
+
+def changes_page(changes: Changes, title: str) -> str:
+    """What differs between two runs as one HTML page."""
+    template = environment().get_template("changes.md.j2")
+    text = template.render(changes=changes, changed_gallery=InHtml().changed_gallery)
+    return page(f"# {name(title)}\n\n{text}", title)
 
 
 def page(markdown: str, title: str) -> str:
-    """A Markdown text as one HTML page that needs no other file."""
-    body = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
-    return environment().get_template("page.html.j2").render(title=title, body=Markup(body))  # noqa: S704  # escaped before
-
-
-def rendered(template: str, report: Report) -> str:
-    """One template over one report."""
-    analysis = report.analysis
+    """A Markdown text as one HTML page that needs no other file, with a table of contents."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    tokens = parser.parse(markdown)
+    contents = numbered_headings(tokens)
+    script = resources.files("artifacts").joinpath("templates/page.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         environment()
-        .get_template(template)
+        .get_template("page.html.j2")
         .render(
-            report=report,
-            provenance=report.provenance,
-            analysis=analysis,
-            tables=tables,
-            figure=lambda name: figure_url(figures.FIGURES[name](analysis)),
-            image=lambda index: picture_url(analysis.by_index[index], analysis.subject.shape),
-            across=ACROSS,
+            title=title,
+            contents=contents,
+            body=Markup(parser.renderer.render(tokens, parser.options, {})),  # noqa: S704  # escaped before
+            script=Markup(script),  # noqa: S704  # our own
+            script_hash=f"sha256-{digest}",
         )
     )
 
 
-@cache
-def environment() -> Environment:
-    """The templates, with what they call."""
-    made = Environment(
-        loader=PackageLoader("artifacts"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"percent": tables.percent, "interval": tables.interval, "name": name, "table": table}
-    return made
-
-
-def name(text: object) -> Markup:
-    """A text that users may have written, as plain Markdown: neither HTML nor Markdown in it takes effect."""
-    return Markup(re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", html.escape(str(text), quote=False)))  # noqa: S704  # it is escaped here
-
-
-def table(rows: Sequence[tables.Row]) -> Markup:
-    """Rows as a Markdown table, numbers to the right."""
-    if not rows:
-        return Markup("None.")
-    columns = list(rows[0])
-    rule = ["---:" if str(rows[0][column])[:1].isdigit() and column not in NAMES else "---" for column in columns]
-    head = [name(column) for column in columns]
-    body = [[name(row[column]) for column in columns] for row in rows]
-    lines: list[Sequence[str]] = [head, rule, *body]
-    return Markup("\n").join(line_of(cells) for cells in lines)
-
-
-def line_of(cells: Iterable[str]) -> Markup:
-    """One line of a Markdown table."""
-    return Markup("| {} |").format(Markup(" | ").join(Markup(cell) for cell in cells))  # noqa: S704  # escaped by `name`
+def numbered_headings(tokens: list[Token]) -> list[tuple[str, str]]:
+    """Give every heading of the second rank an id; the ids and the texts, in order."""
+    contents: list[tuple[str, str]] = []
+    for opened, inline in zip(tokens, tokens[1:], strict=False):
+        if opened.type == "heading_open" and opened.tag == "h2":
+            identity = f"part-{len(contents) + 1}"
+            opened.attrSet("id", identity)
+            contents.append((identity, html.unescape(re.sub(r"\\(.)", r"\1", inline.content))))
+    return contents

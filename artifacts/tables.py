@@ -5,19 +5,11 @@ In: an Analysis. Out: lists of rows, each a mapping of column to a text or a fin
 
 from collections.abc import Mapping, Sequence
 
-from tasks.analysis import Analysis, ModelAnalysis, Provenance, Share
+from artifacts.words import estimate, interval, p_value, percent, published, range_of, significant
+from tasks.analysis import Analysis, Changes, Decision, Provenance
+from tasks.findings import Suspects
 
 Row = Mapping[str, str | int | float]
-
-
-def percent(value: float, digits: int = 2) -> str:
-    """A share as a percentage, with a space before the sign as in print."""
-    return f"{100 * value:.{digits}f} %"
-
-
-def interval(share: Share, digits: int = 2) -> str:
-    """The interval of a share, in percent."""
-    return f"{100 * share.low:.{digits}f} to {100 * share.high:.{digits}f}"
 
 
 def results(analysis: Analysis) -> list[Row]:
@@ -29,7 +21,7 @@ def results(analysis: Analysis) -> list[Row]:
             "accuracy": percent(model.accuracy.value),
             "95 % interval": interval(model.accuracy),
             "errors": model.errors,
-            "loss": f"{model.loss:.4f}",
+            "loss": f"{model.calibration.log_loss.value:.4f}",
             "parameters": f"{model.parameters:,}",
             "fit": f"{model.fit_seconds:.0f} s",
             "the post": published(model),
@@ -38,16 +30,22 @@ def results(analysis: Analysis) -> list[Row]:
     ]
 
 
-def published(model: ModelAnalysis) -> str:
-    """What the post has for this model: its figure for as many epochs, else all it has."""
-    same = [result for result in model.published if result.epochs == model.epochs]
-    if same:
-        return f"{percent(same[0].accuracy)}, {same[0].errors} errors"
-    return ", ".join(f"{percent(result.accuracy)} ({result.epochs} epochs)" for result in model.published) or "-"
+def probabilities(analysis: Analysis) -> list[Row]:
+    """One row a model: how far its probabilities can be believed."""
+    return [
+        {
+            "model": model.name,
+            "log-loss": estimate(model.calibration.log_loss),
+            "Brier score": estimate(model.calibration.brier),
+            "expected calibration error": estimate(model.calibration.expected_error),
+        }
+        for model in analysis.models
+    ]
 
 
 def errors_by_label(analysis: Analysis) -> list[Row]:
     """One row a label, the most errors first."""
+    pairs = [f"{pair.first} or {pair.second}" for pair in analysis.comparisons]
     return [
         {
             "label": analysis.subject.classes[line.label],
@@ -57,6 +55,8 @@ def errors_by_label(analysis: Analysis) -> list[Row]:
                 for model, errors in zip(analysis.models, line.errors, strict=True)
                 for suffix, value in (("", errors.count), (" rate", percent(errors.value)), (" 95 %", interval(errors)))
             },
+            **{f"{pair}: p": p_value(p) for pair, p in zip(pairs, line.p, strict=True)},
+            **{f"{pair}: real": significant(p) for pair, p in zip(pairs, line.p, strict=True)},
         }
         for line in analysis.labels
     ]
@@ -75,6 +75,72 @@ def patterns(analysis: Analysis) -> list[Row]:
     ]
 
 
+def slices(analysis: Analysis) -> list[Row]:
+    """One row a slice, with the error rate of each model in it and whether that stands out."""
+    return [
+        {
+            "measured": part.feature,
+            "range": range_of(part),
+            "images": part.errors[0].total,
+            **{
+                f"{model.name}{suffix}": value
+                for rank, model in enumerate(analysis.models)
+                for suffix, value in (
+                    (" wrong", part.errors[rank].count),
+                    (" rate", percent(part.errors[rank].value)),
+                    (" 95 %", interval(part.errors[rank])),
+                    (" p", p_value(part.p[rank])),
+                    (" stands out", "yes" if part.stands_out(rank) else "-"),
+                )
+            },
+        }
+        for part in analysis.slices
+    ]
+
+
+def groups(analysis: Analysis) -> list[Row]:
+    """One row for each way in which two models answer."""
+    return [{"images": group.count, "answered": group.name} for group in analysis.groups]
+
+
+def suspect_patterns(analysis: Analysis, found: Suspects) -> list[Row]:
+    """One row for each label that the models hold to be another."""
+    classes = analysis.subject.classes
+    return [
+        {"label": classes[line.label], "all models say": classes[line.said], "images": line.count}
+        for line in found.patterns
+    ]
+
+
+def checks(decision: Decision) -> list[Row]:
+    """One row for each condition of the gate."""
+    return [
+        {"check": check.name, "passed": "yes" if check.passed else "no", "found": check.found}
+        for check in decision.checks
+    ]
+
+
+def changes(found: Changes) -> list[Row]:
+    """One row a model of two runs."""
+    return [
+        {
+            "model": model.now if model.now == model.before else f"{model.now} against {model.before}",
+            "newly wrong": model.comparison.only_first,
+            "newly right": model.comparison.only_second,
+            "still wrong": model.comparison.both_wrong,
+            "difference, points": f"{100 * model.comparison.difference.value:+.2f}",
+            "95 % interval, points": interval(model.comparison.difference),
+            "p": p_value(model.comparison.p),
+        }
+        for model in found.models
+    ]
+
+
+def settings(found: Changes) -> list[Row]:
+    """One row for each thing that differs in how two runs were made."""
+    return [{"setting": one.name, "before": one.before, "now": one.now} for one in found.settings]
+
+
 def passed_over(provenance: Provenance) -> dict[str, list[str]]:
     """Why mirrors were passed over: each reason with the archives that it was given for."""
     reasons: dict[str, list[str]] = {}
@@ -88,7 +154,8 @@ def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
     """Every table with its artifact's key and description."""
     title = analysis.subject.title
     return (
-        ("results", f"Both models on {title}'s test images, beside the post's figures", results(analysis)),
-        ("errors-by-label", "Errors by label, the most first", errors_by_label(analysis)),
+        ("results", f"All models on {title}'s test images, beside the post's figures", results(analysis)),
+        ("errors-by-label", "Errors by label, the most first; p-values corrected by Holm", errors_by_label(analysis)),
         ("patterns", "Errors by (predicted, label), the commonest first", patterns(analysis)),
+        ("slices", "Errors by what can be measured on an image; p-values corrected by Holm", slices(analysis)),
     )

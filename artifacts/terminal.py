@@ -5,8 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from artifacts.tables import percent
-from tasks.records import RunResult
+from artifacts.words import decided, percent
+from tasks.results import RunResult
 
 
 def show(result: RunResult, look_at: str) -> None:
@@ -21,6 +21,8 @@ def show(result: RunResult, look_at: str) -> None:
     console.print(table)
     if result.cached:
         console.print(f"found from earlier runs: {', '.join(result.cached)}")
+    console.print(result.verdict)
+    console.print(decided(result.decision))
     console.print(f"{result.seconds:.1f} s")
     console.print(f"report:  {Path(result.root) / result.report['html']}")
     console.print(f"in the UI:  {look_at}")

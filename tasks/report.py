@@ -1,56 +1,98 @@
 """Report: one analysis, published for people.
 
-In: the analysis's record and where everything came from. Out: `report.html`, `report.md` and `report.json` in the run's
-folder, and Prefect artifacts of stable keys. Never cached: what a cached task would have published is not published.
+In: the records of the analysis and of what changed, the gate's decision, and where everything came from. Out: `report.html`,
+`report.md` and `report.json` in the run's folder, and Prefect artifacts of stable keys. Never cached: what a cached task would
+have published is not published.
 """
+
+from collections.abc import Iterator
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from artifacts import render, tables
-from tasks.analysis import Analysis, Provenance, Report
+from artifacts import tables, words
+from artifacts.render import MOST, Rendering
+from tasks.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
 from tasks.files import verified, write_text
-from tasks.records import AnalysisRecord, ReportRecord
+from tasks.records import ChangesRecord, ReportRecord
 from tasks.workspace import Workspace
 
 LARGEST = 512 * 1024  # bytes of one artifact: it lies in Prefect's database, and travels whole to the browser
 
+Pages = dict[str, tuple[str, str]]  # description and Markdown by key
+
 
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
-def report(analysis: AnalysisRecord, provenance: Provenance, work: Workspace) -> ReportRecord:
+def report(
+    analysis: AnalysisRecord,
+    changes: ChangesRecord | None,
+    decision: Decision,
+    provenance: Provenance,
+    work: Workspace,
+) -> ReportRecord:
     """Render, write and publish the report of one run.
 
     Raises:
         StorageError: the analysis is gone or altered, or a file can't be written.
     """
     document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
-    whole = Report(provenance=provenance, analysis=document)
-    parts = render.parts_of(whole)
-    publish(document, parts)
-    markdown = "\n\n".join(parts)
+    changed = Changes.model_validate_json(verified(work.root, changes.file).read_bytes()) if changes else None
+    whole = Report(provenance=provenance, decision=decision, changes=changed, analysis=document)
+    rendering = Rendering(whole)
+    publish(rendering)
     title = f"{document.subject.title}: error analysis of {work.run}"
     return ReportRecord(
-        html=write_text(work.root, f"runs/{work.run}/report.html", render.page(markdown, title)),
-        markdown=write_text(work.root, f"runs/{work.run}/report.md", markdown),
+        html=write_text(work.root, f"runs/{work.run}/report.html", rendering.html(title)),
+        markdown=write_text(work.root, f"runs/{work.run}/report.md", rendering.markdown().whole),
         document=write_text(work.root, f"runs/{work.run}/report.json", whole.model_dump_json(indent=1)),
+        verdict=words.headline(document),
     )
 
 
-def publish(analysis: Analysis, parts: render.Parts) -> None:
+def publish(rendering: Rendering) -> None:
     """Make the report's parts artifacts of the task run, if there is one."""
     if TaskRunContext.get() is None:
         return
-    pages = (
-        ("report", "What came out of the error analysis", f"{parts.summary}\n\n{parts.origins}"),
-        ("galleries", "The misclassified images", parts.galleries),
-    )
-    for key, description, text in pages:
-        size = len(text.encode())
-        if size <= LARGEST:
-            create_markdown_artifact(text, key, description)
-        else:
-            get_run_logger().warning(f"artifact {key!r} not published: {size:,} bytes; see report.html")
-    for key, description, rows in tables.all_tables(analysis):
+    for key, (description, text) in fitting(rendering).items():
+        create_markdown_artifact(text, key, description)
+    for key, description, rows in tables.all_tables(rendering.report.analysis):
         create_table_artifact([dict(row) for row in rows], key, description)
+
+
+def fitting(rendering: Rendering) -> Pages:
+    """Every page with as many images as keep it small enough; one that is too large without any is left out, and said so."""
+    found: Pages = {}
+    for most in attempts():
+        pages = pages_of(rendering, most)
+        found |= {key: page for key, page in pages.items() if key not in found and len(page[1].encode()) <= LARGEST}
+        if len(found) == len(pages):
+            break
+    for key in pages.keys() - found.keys():
+        get_run_logger().warning(
+            f"artifact {key!r} not published: it is larger than {LARGEST:,} bytes; see report.html"
+        )
+    return found
+
+
+def attempts() -> Iterator[int]:
+    """How many images a gallery may show: the most first, then half of that, ..."""
+    most = MOST
+    while most:
+        yield most
+        most //= 2
+
+
+def pages_of(rendering: Rendering, most: int) -> Pages:
+    """The pages for Prefect's UI; a gallery shows up to `most` images."""
+    parts = rendering.markdown(most)
+    models = {
+        f"model-{name.replace('_', '-')}": (f"{name}: its errors, explained", text)
+        for name, text in parts.models.items()
+    }
+    return {
+        "report": ("What came out of the error analysis", f"{parts.overview}\n\n{parts.origins}"),
+        **models,
+        "galleries": ("The misclassified images", parts.galleries),
+    }

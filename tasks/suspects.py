@@ -11,7 +11,7 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
-from tasks.findings import Suspect, Suspects, SuspectPattern
+from tasks.findings import Suspect, SuspectPattern, Suspects
 from tasks.predictions import Predictions
 
 SURE = 0.9  # of each model's probability, to count as sure

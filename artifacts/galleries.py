@@ -1,0 +1,160 @@
+"""Galleries: images with what is known of them, drawn once as Markdown for Prefect's UI, once as HTML for the page.
+
+In: an Analysis, or the Changes between two runs. Out: Markdown tables of enlarged images; or HTML that enlarges small ones.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
+
+from markupsafe import Markup
+
+from artifacts import words
+from artifacts.pictures import EDGE, explained_url, heat_url, picture_url, strip_url
+from artifacts.templating import environment, name, picture_table
+from tasks.analysis import Analysis, Changed
+from tasks.findings import Picture, Suspects
+
+ACROSS = 4  # images in a row: as many as fit beside the menu of Prefect's UI
+
+
+class Galleries(Protocol):
+    """What the templates may draw."""
+
+    def gallery(self, indices: Sequence[int]) -> Markup:
+        """Test images, with every model's answer."""
+
+    def suspect_gallery(self, found: Suspects) -> Markup:
+        """Images whose label may be wrong."""
+
+    def changed_gallery(self, shown: Sequence[Changed], classes: Sequence[str], shape: Sequence[int]) -> Markup:
+        """Images that two runs answered differently."""
+
+
+class InMarkdown:
+    """Galleries as Markdown; each shows up to `most` images."""
+
+    def __init__(self, analysis: Analysis, most: int) -> None:
+        self.analysis, self.most = analysis, most
+        self.classes, self.shape = analysis.subject.classes, analysis.subject.shape
+        self.names = [model.name for model in analysis.models]
+
+    def image(self, pixels: str, alt: str) -> str:
+        """One enlarged image."""
+        return f'<img width="{EDGE}" alt="{name(alt)}" src="{picture_url(pixels, self.shape)}">'
+
+    def cell(self, picture: Picture, split: str = "test") -> tuple[str, str]:
+        """One image over what the models say of it."""
+        return self.image(picture.pixels, f"{split} image {picture.index}"), self.caption(picture)
+
+    def caption(self, picture: Picture) -> str:
+        """What the models say of an image, wrong answers in bold."""
+        lines = [f"#{picture.index}, label **{name(self.classes[picture.label])}**"]
+        for model, answer in zip(self.names, picture.answers, strict=True):
+            said = name(words.answer_said(answer, picture.label, self.classes))
+            lines.append(f"{name(model)}: {said if answer.predicted == picture.label else f'**{said}**'}")
+        return "<br>".join(lines)
+
+    def gallery(self, indices: Sequence[int]) -> Markup:
+        """Test images, with every model's answer."""
+        return picture_table([self.cell(self.analysis.by_index[index]) for index in indices[: self.most]], ACROSS)
+
+    def suspect_gallery(self, found: Suspects) -> Markup:
+        """Images whose label may be wrong."""
+        known = self.analysis.by_index if found.split == "test" else self.analysis.trained_by_index
+        cells = []
+        for suspect in found.shown[: self.most]:
+            image, caption = self.cell(known[suspect.index], found.split)
+            cells.append((image, f"{caption}<br>{words.suspected(suspect)}"))
+        return picture_table(cells, ACROSS)
+
+    def changed_gallery(self, shown: Sequence[Changed], classes: Sequence[str], shape: Sequence[int]) -> Markup:  # noqa: ARG002
+        """Images that two runs answered differently."""
+        cells = [
+            (
+                self.image(one.pixels, f"test image {one.index}"),
+                f"#{one.index}, label **{name(classes[one.label])}**"
+                f"<br>before: {name(words.answer_said(one.before, one.label, tuple(classes)))}"
+                f"<br>now: {name(words.answer_said(one.now, one.label, tuple(classes)))}",
+            )
+            for one in shown[: self.most]
+        ]
+        return picture_table(cells, ACROSS)
+
+    def explained_gallery(self, rank: int) -> Markup:
+        """The surest wrong answers of one model, each with what explains it."""
+        found = [(p, p.answers[rank]) for p in self.analysis.pictures if p.answers[rank].explanation]
+        surest = sorted(found, key=lambda one: -one[1].probability)[: self.most]
+        return Markup("\n\n").join(self.explained(picture, rank) for picture, _ in surest) or Markup("None.")
+
+    def explained(self, picture: Picture, rank: int) -> Markup:
+        """One wrong answer with its pictures and what they say."""
+        explanation = picture.answers[rank].explanation
+        assert explanation  # noqa: S101  # it was chosen for it
+        near = [self.analysis.trained_by_index[one.index].pixels for one in explanation.neighbours]
+        pictures = (
+            f'<img alt="test image {picture.index} and its heat map" '
+            f'src="{explained_url(picture.pixels, explanation, self.shape)}"> '
+            f'<img alt="the nearest training images" src="{strip_url(near, self.shape)}">'
+        )
+        label = self.classes[picture.label]
+        patch = name(words.patch_said(explanation, label, min(self.shape) // 2))
+        said = f"{self.caption(picture)}<br>{patch}; {name(words.neighbours_said(explanation, self.classes))}"
+        return Markup(f"{pictures}\n\n{said}")  # noqa: S704  # escaped by `name`
+
+
+class InHtml:
+    """Galleries as HTML, which opens its own: the images are small, and the page enlarges them."""
+
+    def __init__(self, analysis: Analysis | None = None) -> None:
+        self.analysis = analysis
+
+    @cached_property
+    def known(self) -> Analysis:
+        """The analysis, where the galleries are of one."""
+        assert self.analysis  # noqa: S101  # only the galleries of changes do without
+        return self.analysis
+
+    def drawn(self, macro: str, *arguments: object, shape: Sequence[int]) -> Markup:
+        """One macro of the cards, as one line: a blank line would end the HTML within Markdown."""
+        cards = environment().get_template("cards.html.j2", globals={
+            "tiny": lambda pixels: picture_url(pixels, shape, 1),
+            "heat": lambda heat: heat_url(heat, shape, 1),
+        })  # fmt: skip
+        return Markup(" ".join(str(getattr(cards.module, macro)(*arguments)).split()))  # noqa: S704  # escaped by Jinja
+
+    def of_analysis(self, macro: str, *arguments: object) -> Markup:
+        """A macro that shows images of the analysis."""
+        names = [model.name for model in self.known.models]
+        subject = self.known.subject
+        return self.drawn(macro, *arguments, names, subject.classes, shape=subject.shape)
+
+    def gallery(self, indices: Sequence[int]) -> Markup:
+        """Test images, with every model's answer, each a link to all that is known of it."""
+        return self.of_analysis("gallery", [self.known.by_index[index] for index in indices])
+
+    def suspect_gallery(self, found: Suspects) -> Markup:
+        """Images whose label may be wrong."""
+        pictures = self.known.by_index if found.split == "test" else self.known.trained_by_index
+        pairs = [(pictures[suspect.index], words.suspected(suspect)) for suspect in found.shown]
+        return self.of_analysis("suspects", pairs, found.split)
+
+    def changed_gallery(self, shown: Sequence[Changed], classes: Sequence[str], shape: Sequence[int]) -> Markup:
+        """Images that two runs answered differently."""
+        return self.drawn("changed", shown, tuple(classes), shape=shape)
+
+    def errors_gallery(self) -> Markup:
+        """Every chosen error, with what explains it and what a reader may filter by."""
+        wrong = {picture.index: wrong_answers(picture) for picture in self.known.pictures}
+        return self.of_analysis("errors", self.known, wrong)
+
+
+def wrong_answers(picture: Picture) -> str:
+    """Which model, by its place, took an image for what: as JSON."""
+    pairs = [
+        (str(rank), str(answer.predicted))
+        for rank, answer in enumerate(picture.answers)
+        if answer.predicted != picture.label
+    ]
+    return json.dumps(pairs)

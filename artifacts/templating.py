@@ -1,0 +1,62 @@
+"""Templating: the Jinja environment, and what keeps texts that users write from taking effect in Markdown."""
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from artifacts import tables, words
+
+NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
+
+
+@cache
+def environment() -> Environment:
+    """The templates, with what they call."""
+    made = Environment(
+        loader=PackageLoader("artifacts"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {"tables": tables, "words": words}
+    made.filters |= {"percent": words.percent, "name": name, "table": table}
+    return made
+
+
+def name(text: object) -> Markup:
+    """A text that users may have written, as plain Markdown: neither HTML nor Markdown in it takes effect."""
+    line = " ".join(str(text).split())
+    return Markup(re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", html.escape(line, quote=False)))  # noqa: S704  # it is escaped here
+
+
+def table(rows: Sequence[tables.Row]) -> Markup:
+    """Rows as a Markdown table, numbers to the right."""
+    if not rows:
+        return Markup("None.")
+    columns = list(rows[0])
+    rule = ["---:" if re.match(r"[+-]?\d", str(rows[0][one])) and one not in NAMES else "---" for one in columns]
+    head = [name(column) for column in columns]
+    body = [[name(row[column]) for column in columns] for row in rows]
+    lines: list[Sequence[str]] = [head, rule, *body]
+    return Markup("\n").join(line_of(cells) for cells in lines)
+
+
+def line_of(cells: Iterable[str]) -> Markup:
+    """One line of a Markdown table."""
+    return Markup("| {} |").format(Markup(" | ").join(Markup(cell) for cell in cells))  # noqa: S704  # escaped by `name`
+
+
+def picture_table(cells: Sequence[tuple[str, str]], across: int) -> Markup:
+    """Pictures as a Markdown table, each over its caption, both Markdown already."""
+    lines: list[str] = []
+    for start in range(0, len(cells), across):
+        row = cells[start : start + across]
+        lines += [line_of(picture for picture, _ in row), line_of(caption for _, caption in row)]
+        if start == 0:
+            lines.insert(1, line_of(":---:" for _ in row))
+    return Markup("\n").join(Markup(line) for line in lines)  # noqa: S704  # escaped by `name`

@@ -1,0 +1,142 @@
+"""Words: figures as people read them, and the sentences that say what they mean. Every form of the report takes them from here.
+
+In: values of the analysis. Out: plain texts, in which a share is a percentage and a difference of shares is in points.
+"""
+
+from tasks.analysis import Analysis, Changes, Decision, ModelAnalysis
+from tasks.findings import SIGNIFICANT, Answer, Comparison, Estimate, Explanation, Share, Slice, Suspect
+
+UNITS = {"ink": " %", "stroke width": " px", "slant": "°", "height": " px", "width": " px", "components": ""}
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """A share as a percentage, with a space before the sign as in print."""
+    return f"{100 * value:.{digits}f} %"
+
+
+def interval(share: Share | Estimate, digits: int = 2) -> str:
+    """The interval of a share, in percent."""
+    return f"{100 * share.low:.{digits}f} to {100 * share.high:.{digits}f}"
+
+
+def points(difference: Estimate) -> str:
+    """A difference of shares with its interval, in points."""
+    low, value, high = (f"{100 * share:+.2f}" for share in (difference.low, difference.value, difference.high))
+    return f"{value} points (95 % interval {low} to {high})"
+
+
+def estimate(found: Estimate, digits: int = 4) -> str:
+    """A figure with its interval."""
+    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+
+
+def p_value(p: float) -> str:
+    """A p-value with two digits that count."""
+    return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
+
+
+def verdict(comparison: Comparison) -> str:
+    """Which of two models is better, or that the difference is within error, with its uncertainty, in one sentence."""
+    first, second = comparison.first, comparison.second
+    evidence = (
+        f"{points(comparison.difference)} over {comparison.total:,} images, exact McNemar p = {p_value(comparison.p)}"
+    )
+    evidence = evidence.replace("= <", "<")
+    if not comparison.real:
+        return f"The difference between {first} and {second} is within error: {second} against {first} {evidence}."
+    better, worse = (first, second) if comparison.better == first else (second, first)
+    return f"{better} is better than {worse}: {second} against {first} {evidence}."
+
+
+def headline(analysis: Analysis) -> str:
+    """What the report says first."""
+    if not analysis.comparisons:
+        (model,) = analysis.models
+        return (
+            f"{model.name} is right about {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)})."
+        )
+    return " ".join(verdict(comparison) for comparison in analysis.comparisons)
+
+
+def decided(decision: Decision) -> str:
+    """What became of a run's best model, in one sentence."""
+    if not decision.passed:
+        return f"The gate failed: {decision.challenger} does not become the champion."
+    before = f"follows {decision.champion}" if decision.champion else "is the first"
+    return f"The gate passed: {decision.challenger} {before} as champion."
+
+
+def changed(changes: Changes) -> str:
+    """What differs between two runs, in one sentence a model."""
+    if all(not model.comparison.only_first and not model.comparison.only_second for model in changes.models):
+        return f"All answers are as right or wrong as in {changes.before}."
+    return " ".join(verdict(model.comparison) for model in changes.models)
+
+
+def range_of(part: Slice) -> str:
+    """The range of a slice, with its unit."""
+    digits = 0 if part.low == int(part.low) and part.high == int(part.high) else 1
+    low, high = f"{part.low:.{digits}f}", f"{part.high:.{digits}f}"
+    return (low if low == high else f"{low} to {high}") + UNITS[part.feature]
+
+
+def standing_out(analysis: Analysis) -> list[str]:
+    """A sentence for each slice in which a model errs more often than elsewhere, beyond chance; the surest first."""
+    found = [
+        (
+            part.p[rank],
+            f"{model.name}: {part.feature} {range_of(part)}, {against(part.errors[rank], part.elsewhere[rank])}",
+        )
+        for part in analysis.slices
+        for rank, model in enumerate(analysis.models)
+        if part.stands_out(rank)
+    ]
+    return [f"{text}, corrected p = {p_value(p)}".replace("= <", "<") for p, text in sorted(found)]
+
+
+def against(errors: Share, elsewhere: Share) -> str:
+    """An error rate with its interval and support, against that of all other images."""
+    return (
+        f"{percent(errors.value)} wrong ({interval(errors)}; {errors.count} of {errors.total:,}), "
+        f"elsewhere {percent(elsewhere.value)}"
+    )
+
+
+def published(model: ModelAnalysis) -> str:
+    """What the post has for this model: its figure for as many epochs, else all it has."""
+    same = [result for result in model.published if result.epochs == model.epochs]
+    if same:
+        return f"{percent(same[0].accuracy)}, {same[0].errors} errors"
+    return ", ".join(f"{percent(result.accuracy)} ({result.epochs} epochs)" for result in model.published) or "-"
+
+
+def patch_said(explanation: Explanation, label: str, largest: int) -> str:
+    """What erasing did to an answer."""
+    if explanation.patch is None:
+        return f"erasing no square of up to {largest} x {largest} pixels makes it a {label}"
+    edge = explanation.patch.edge
+    size = "this pixel" if edge == 1 else f"this {edge} x {edge} square"
+    return f"erasing {size} makes it a {label} ({percent(explanation.patch.probability, 0)})"
+
+
+def neighbours_said(explanation: Explanation, classes: tuple[str, ...]) -> str:
+    """What the nearest training images are, and how far away."""
+    labels = ", ".join(classes[near.label] for near in explanation.neighbours)
+    return f"nearest training images: {labels}; farther than for {percent(explanation.rarity, 0)} of right answers"
+
+
+def answer_said(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
+    """What one model said of an image, with the probability of its answer, and of the label where that is another."""
+    text = f"{classes[answer.predicted]} {percent(answer.probability, 1)}"
+    return text if answer.predicted == label else f"{text} ({classes[label]}: {percent(answer.label_probability, 1)})"
+
+
+def significant(p: float) -> str:
+    """A corrected p-value as a word, for those who read no p-values."""
+    return "yes" if p < SIGNIFICANT else "within error"
+
+
+def suspected(suspect: Suspect) -> str:
+    """Who suspects a label."""
+    who = [name for name, yes in (("all models", suspect.named), ("cleanlab", suspect.cleanlab)) if yes]
+    return f"suspected by {' and '.join(who)}; cleanlab's label quality {suspect.quality:.3f}"
