@@ -74,9 +74,13 @@ class InMarkdown:
         cells = [
             (
                 self.image(one.pixels, f"test image {one.index}"),
-                f"#{one.index}, label **{name(classes[one.label])}**"
-                f"<br>before: {name(words.answer_said(one.before, one.label, tuple(classes)))}"
-                f"<br>now: {name(words.answer_said(one.now, one.label, tuple(classes)))}",
+                "<br>".join(
+                    (
+                        f"#{one.index}, label **{name(classes[one.label])}**",
+                        f"before: {name(words.answer_said(one.before, one.label, tuple(classes)))}",
+                        f"now: {name(words.answer_said(one.now, one.label, tuple(classes)))}",
+                    )
+                ),
             )
             for one in shown[: self.most]
         ]

@@ -46,7 +46,7 @@ def picture_url(pixels: str, shape: Sequence[int], edge: int = EDGE) -> str:
 @cache
 def palette() -> list[int]:
     """The colours of a heat map from 0 to 255, as PIL takes them."""
-    return [int(round(255 * part)) for value in range(256) for part in colormaps[HEAT](value)[:3]]
+    return [round(255 * part) for value in range(256) for part in colormaps[HEAT](value)[:3]]
 
 
 def heat_url(heat: str, shape: Sequence[int], edge: int = EDGE) -> str:

@@ -10,6 +10,7 @@ import html
 import re
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
@@ -121,7 +122,7 @@ def page(markdown: str, title: str) -> str:
 def numbered_headings(tokens: list[Token]) -> list[tuple[str, str]]:
     """Give every heading of the second rank an id; the ids and the texts, in order."""
     contents: list[tuple[str, str]] = []
-    for opened, inline in zip(tokens, tokens[1:], strict=False):
+    for opened, inline in pairwise(tokens):
         if opened.type == "heading_open" and opened.tag == "h2":
             identity = f"part-{len(contents) + 1}"
             opened.attrSet("id", identity)

@@ -1,12 +1,16 @@
-"""The end of a run in the terminal: a table of the models, the report's path, and how to look at the run in the UI."""
+"""The terminal: the end of a run, the list of runs, two runs compared, and the champions."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from artifacts.words import decided, percent
+from artifacts import tables
+from artifacts.words import changed, decided, percent
+from tasks.analysis import Changes, Check
 from tasks.results import RunResult
+from tasks.runs import Champion, RunRecord
 
 
 def show(result: RunResult, look_at: str) -> None:
@@ -26,3 +30,60 @@ def show(result: RunResult, look_at: str) -> None:
     console.print(f"{result.seconds:.1f} s")
     console.print(f"report:  {Path(result.root) / result.report['html']}")
     console.print(f"in the UI:  {look_at}")
+
+
+def table_of(rows: Sequence[tables.Row], title: str = "") -> Table:
+    """Rows as a table of the terminal."""
+    table = Table(title=title or None, title_justify="left")
+    for column in rows[0] if rows else ():
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    return table
+
+
+def show_runs(runs: Sequence[RunRecord]) -> None:
+    """Print the list of runs."""
+    console = Console(highlight=False, soft_wrap=True)
+    rows = [
+        {
+            "run": run.run,
+            "data set": run.dataset,
+            "recipe": f"{run.recipe.name}, {run.recipe.epochs} epochs, seed {run.recipe.seed}",
+            "accuracy": ", ".join(f"{one.model} {percent(one.accuracy)}" for one in run.predictions),
+        }
+        for run in runs
+    ]
+    console.print(table_of(rows) if rows else "no finished run")
+
+
+def show_changes(changes: Changes, checks: Sequence[Check], page: Path) -> None:
+    """Print how two runs compare."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table_of(tables.changes(changes), f"{changes.now} against {changes.before}"))
+    console.print(changed(changes))
+    for model, check in zip(changes.models, checks, strict=True):
+        console.print(f"{model.now}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
+    if changes.settings:
+        console.print(table_of(tables.settings(changes)))
+    console.print(f"pictures:  {page}")
+
+
+def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
+    """Print every line of champions."""
+    console = Console(highlight=False, soft_wrap=True)
+    for line, champions in lines.items():
+        rows = [
+            {
+                "": "*" if one is champions[-1] else "",
+                "since": f"{one.at:%Y-%m-%d %H:%M}",
+                "model": one.model.name,
+                "accuracy": percent(one.predictions.accuracy),
+                "of run": one.run,
+                "how": one.action,
+            }
+            for one in champions
+        ]
+        console.print(table_of(rows, line))
+    if not lines:
+        console.print("no champion yet")

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from tasks.errors import MnistError
+from flows.options import JSON, ROOT
+from flows.past import champion, compare, runs
+from tasks.errors import GateError, MnistError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tasks.records import RunResult
+    from tasks.results import RunResult
 
 INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
 
@@ -36,29 +38,32 @@ def cli() -> None:
 @click.option(
     "--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1."
 )
-@click.option("--root", metavar="DIR", help="Folder of all files.  [default: MNIST_ROOT, else data]")
+@click.option("--gate/--no-gate", default=True, help="Whether a failed gate fails the run, after its report.")
+@ROOT
 @click.option(
     "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, logs on stderr.")
-def run(as_json: bool, **parameters: Any) -> None:  # click's way
+@JSON
+def run(as_json: bool, **parameters: Any) -> None:
     """Run the flow: archives, Parquet, both models, evaluation, report."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    result, look_at = run_flow(parameters, console if console.is_terminal else None)
+    result, look_at, failed = run_flow(parameters, console if console.is_terminal else None)
     if as_json:
         click.echo(result.model_dump_json())
     else:
         from artifacts.terminal import show
 
         show(result, look_at)
+    if failed:
+        raise failed
 
 
-def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple[RunResult, str]":
+def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple[RunResult, str, GateError | None]":
     """Run the flow on the configured server or on one of its own; with a `console`, show it live there.
 
-    Returns its result, and how to look at the run in the UI.
+    Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
     """
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow as run_with_prefect
@@ -77,8 +82,16 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
         # Made before it runs, so that the view knows from the start what to watch.
         flow_run = client.create_flow_run(mnist, parameters=parameters, state=Pending())
         stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
-        result = run_with_prefect(mnist, flow_run, parameters)
-    return cast("RunResult", result), api.look_at(flow_run.id)
+        failed = None
+        try:
+            result = run_with_prefect(mnist, flow_run, parameters)
+        except GateError as error:
+            result, failed = cast("RunResult", error.result), error
+    return cast("RunResult", result), api.look_at(flow_run.id), failed
+
+
+for command in (compare, champion, runs):
+    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

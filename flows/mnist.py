@@ -3,7 +3,6 @@
 Every line calls a task; what travels between them are records, and the data stays in files under the root.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,11 +11,13 @@ from typing import Annotated, Any, cast
 
 from prefect import flow
 from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.names import generate_slug
 from pydantic import Field
 
 from flows.logs import one_line_errors
+from flows.options import default_root
 from flows.workers import finished, worker_processes
 from tasks.analyse import analyse
 from tasks.champion import judge, promote
@@ -43,11 +44,6 @@ from tasks.workspace import Workspace
 def run_name() -> str:
     """A name for a run that sorts by time and can be remembered: of its folder, and in Prefect's UI."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{generate_slug(2)}"
-
-
-def default_root() -> str:
-    """Where runs keep their files if nothing else is said."""
-    return os.environ.get("MNIST_ROOT") or "data"
 
 
 @flow(
@@ -87,7 +83,7 @@ def mnist(  # the parameters are the form that the UI shows
         models = [workers.submit(train, training, splits[TRAIN], work) for training in plan.trainings()]
         predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
         trained = [workers.submit(evaluate, model, splits[TRAIN], work) for model in models]
-        selection = select.submit(predictions, work)  # type: ignore[call-overload]
+        selection = select.submit(predictions, work)  # type: ignore[arg-type]
         explanations = [
             workers.submit(explain, model, found, selection, splits[TRAIN], splits[TEST], work)
             for model, found in zip(models, predictions, strict=True)
@@ -96,7 +92,7 @@ def mnist(  # the parameters are the form that the UI shows
     analysis = analyse.submit(  # type: ignore[call-overload]
         source, plan, data, splits[TRAIN], splits[TEST], models, trained, predictions, selection, explanations, work
     )
-    learned = [*models, *predictions, *trained, selection, *explanations]
+    learned: list[PrefectFuture[Any]] = [*models, *predictions, *trained, selection, *explanations]
     records = finished([*archives.values(), *splits.values(), data, *learned, analysis])
 
     this = run_record(records, source, plan, work, began)

@@ -33,7 +33,7 @@ def brier_scores(predictions: Predictions) -> NDArray[np.float64]:
     """
     distances = predictions.probabilities.astype(np.float64)
     distances[np.arange(len(distances)), predictions.labels] -= 1
-    return np.square(distances).sum(axis=1)
+    return np.asarray(np.square(distances).sum(axis=1))
 
 
 def bin_of(predictions: Predictions) -> NDArray[np.int64]:
@@ -51,7 +51,7 @@ def expected_calibration_error(predictions: Predictions) -> Estimate:
 
     def error(gaps: NDArray[np.float64], places: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
         sums = [np.abs(np.where(places == place, gaps, 0).sum(axis=axis)) for place in np.unique(places)]
-        return np.asarray(sum(sums)) / gaps.shape[axis]
+        return np.asarray(sum(sums) / gaps.shape[axis])
 
     places = bin_of(predictions)
     value = float(error(gaps, places))

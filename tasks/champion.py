@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -21,29 +20,11 @@ from tasks.errors import RunError, StorageError
 from tasks.files import written_whole
 from tasks.findings import Comparison
 from tasks.recipe import Gate
-from tasks.records import Frozen, ModelRecord, PredictionsRecord
-from tasks.runs import RunRecord
+from tasks.records import PredictionsRecord
+from tasks.runs import Champion, RunRecord
 from tasks.workspace import Workspace
 
 FOLDER = "champions"
-
-
-class Champion(Frozen):
-    """One entry of the history: which model of which run it was, since when, and the entry that a rollback goes back to."""
-
-    number: int
-    at: datetime
-    action: Literal["promoted", "rolled back"]
-    dataset: str
-    run: str
-    model: ModelRecord
-    predictions: PredictionsRecord
-    below: int | None
-
-    @property
-    def title(self) -> str:
-        """Its model and its run."""
-        return f"{self.model.name} of {self.run}"
 
 
 def line_of(run: RunRecord) -> str:

@@ -40,7 +40,7 @@ def features(images: NDArray[np.uint8]) -> pd.DataFrame:
 
 def extents(ink: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Height and width of the box around the ink, in pixels: (N,) each."""
-    return extent(ink.any(axis=2)), extent(ink.any(axis=1))
+    return extent(np.any(ink, axis=2)), extent(np.any(ink, axis=1))
 
 
 def extent(lines: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -70,7 +70,7 @@ def slant(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     y = rows - (weights * rows).sum(axis=(1, 2), keepdims=True) / mass[:, None, None]
     x = columns - (weights * columns).sum(axis=(1, 2), keepdims=True) / mass[:, None, None]
     vertical, mixed = (weights * y * y).sum(axis=(1, 2)), (weights * x * y).sum(axis=(1, 2))
-    return np.degrees(np.arctan2(-mixed, np.maximum(vertical, 1e-9)))
+    return np.asarray(np.degrees(np.arctan2(-mixed, np.maximum(vertical, 1e-9))))
 
 
 def components(ink: NDArray[np.bool_]) -> NDArray[np.int64]:

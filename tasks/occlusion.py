@@ -93,7 +93,7 @@ def smallest_patches(
         stacks = (np.where(masks[kept[place]], ERASED, images[place]).astype(np.uint8) for place in still)
         for place, answers in zip(still, predicted_each(stacks, predict), strict=True):
             label = labels[place]
-            mended = np.flatnonzero(answers.argmax(axis=1) == label) if len(answers) else []
+            mended = np.flatnonzero(answers.argmax(axis=1) == label)
             if len(mended):
                 best = mended[answers[mended, label].argmax()]
                 row, column = corners[kept[place][best]]

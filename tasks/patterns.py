@@ -54,7 +54,7 @@ def taken_so(given: Sequence[Predictions], predicted: int, label: int, may_show:
     """The images of one label that any model took for `predicted`."""
     hits = np.array([(p.predicted == predicted) & (p.labels == label) for p in given])  # (models, N)
     sure = np.array([p.probabilities[:, predicted] for p in given])  # (models, N)
-    return surest(hits.any(axis=0), np.where(hits, sure, 0).max(axis=0), may_show)
+    return surest(np.any(hits, axis=0), np.where(hits, sure, 0).max(axis=0), may_show)
 
 
 def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelErrors, ...]:

@@ -58,13 +58,13 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
     @property
     def confidence(self) -> NDArray[np.float64]:
         """The probability of each answer: (N,) float64."""
-        return self.probabilities.max(axis=1).astype(np.float64)
+        return np.asarray(self.probabilities.max(axis=1), np.float64)
 
     @property
     def losses(self) -> NDArray[np.float64]:
         """The cross-entropy of each image in nats, over clipped probabilities as Keras has it: (N,) float64."""
         of_label = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
-        return -np.log(of_label.clip(SMALLEST, 1 - SMALLEST))
+        return np.asarray(-np.log(of_label.clip(SMALLEST, 1 - SMALLEST)))
 
     @property
     def loss(self) -> float:

@@ -94,7 +94,7 @@ class Recipe(Settings):
 
     name: Name
     description: str
-    gates: dict[Name, Gate] = {}
+    gates: dict[Name, Gate] = Field(default_factory=dict)
     models: tuple[Network, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

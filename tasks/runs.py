@@ -7,6 +7,7 @@ Refuses: a name that is unknown or fits more than one run.
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -48,6 +49,24 @@ class RunRecord(Frozen):
             if one.model == model:
                 return one
         raise RunError(f"run {self.run} has no model {model!r}, only {', '.join(m.name for m in self.models)}")
+
+
+class Champion(Frozen):
+    """One entry of the history: which model of which run it was, since when, and the entry that a rollback goes back to."""
+
+    number: int
+    at: datetime
+    action: Literal["promoted", "rolled back"]
+    dataset: str
+    run: str
+    model: ModelRecord
+    predictions: PredictionsRecord
+    below: int | None
+
+    @property
+    def title(self) -> str:
+        """Its model and its run."""
+        return f"{self.model.name} of {self.run}"
 
 
 def remember(run: RunRecord, work: Workspace) -> FileRecord:

@@ -40,7 +40,7 @@ def codes_of(values: "pd.Series[float]") -> "pd.Series[float]":
         return values
     codes: pd.Series[float] = pd.qcut(values, PARTS, labels=False, duplicates="drop")
     # Where nearly all values are the same, as the height of MNIST's digits: what is below that value, it, and what is above.
-    return codes if codes.nunique() > 1 else np.sign(values - values.mode()[0])
+    return codes if codes.nunique() > 1 else (values - values.mode()[0]).clip(-1, 1)
 
 
 def raw_slice(feature: str, inside: NDArray[np.bool_], low: float, high: float, given: Sequence[Predictions]) -> Slice:

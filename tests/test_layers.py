@@ -11,7 +11,7 @@ FORBIDDEN = {
     "artifacts": ("flows", "deployments", "tests"),
     "flows": ("tests", "deployments"),
 }
-DRAWN = {"tasks.analysis", "tasks.records"}
+DRAWN = {"tasks.analysis", "tasks.findings", "tasks.records", "tasks.results", "tasks.runs"}
 
 
 def modules(folder: str) -> list[Path]:

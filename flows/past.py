@@ -1,0 +1,150 @@
+"""The commands that look back: which runs there are, how two of them compare, and which model is the champion.
+
+None of them starts a server or imports TensorFlow: they read what runs left under the root.
+"""
+# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flows.options import JSON, ROOT, default_root
+from tasks.errors import GateError, RunError
+
+if TYPE_CHECKING:
+    from tasks.compare import Pair
+    from tasks.runs import Champion, RunRecord
+
+
+@click.command()
+@ROOT
+@JSON
+def runs(root: str | None, as_json: bool) -> None:
+    """List the finished runs, the earliest first."""
+    from artifacts.terminal import show_runs
+    from tasks.runs import finished_runs
+
+    found = finished_runs(Path(root or default_root()))
+    if as_json:
+        click.echo(json.dumps([run.model_dump(mode="json") for run in found]))
+    else:
+        show_runs(found)
+
+
+@click.command()
+@click.argument("before", metavar="RUN[:MODEL]")
+@click.argument("now", metavar="RUN[:MODEL]")
+@click.option("--fail-if-worse", is_flag=True, help="Exit with 1 unless NOW is shown not to be worse by the margin.")
+@click.option(
+    "--margin", type=click.FloatRange(0, 100, min_open=True), default=0.5, show_default=True, metavar="POINTS",
+    help="By how many points of accuracy NOW may be worse.",
+)  # fmt: skip
+@ROOT
+@JSON
+def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str | None, as_json: bool) -> None:
+    """Compare two runs over the same test images: what broke, what was fixed, and whether it matters.
+
+    A run goes by its name, by the beginning or the end of it, or by `last`. Models of one name are compared; with
+    MODEL, any two.
+    """
+    from artifacts.render import changes_page
+    from artifacts.terminal import show_changes
+    from tasks.champion import not_inferior
+    from tasks.compare import changes_between
+    from tasks.files import checked_root, write_text
+    from tasks.workspace import Workspace
+
+    place = checked_root(Path(root or default_root()))
+    one, other, pairs = chosen(place, before, now)
+    changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
+    page = changes_page(changes, f"{one.run} against {other.run}")
+    written = write_text(place, f"comparisons/{one.run}..{other.run}.html", page)
+    checks = [not_inferior(model.comparison, margin / 100) for model in changes.models]
+    if as_json:
+        click.echo(json.dumps({
+            **changes.model_dump(mode="json"),
+            "checks": [check.model_dump() for check in checks],
+            "report": written.path,
+        }))  # fmt: skip
+    else:
+        show_changes(changes, checks, place / written.path)
+    failed = [check for check in checks if not check.passed]
+    if fail_if_worse and failed:
+        raise GateError("; ".join(f"{check.name}: no, {check.found}" for check in failed))
+
+
+def chosen(root: Path, before: str, now: str) -> "tuple[RunRecord, RunRecord, list[Pair]]":
+    """Two runs, and the pairs of their predictions to compare.
+
+    Raises:
+        RunError: a run or a model is unknown, or only one of the two names a model.
+    """
+    from tasks.compare import pairs_of
+    from tasks.runs import find_run
+
+    (first, model), (second, other) = (text.partition(":")[::2] for text in (before, now))
+    one, two = find_run(root, first), find_run(root, second)
+    if bool(model) != bool(other):
+        raise RunError("give a model for both runs, as RUN:MODEL, or for none")
+    return one, two, [(one.of(model), two.of(other))] if model else pairs_of(one, two)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def champion(context: click.Context) -> None:
+    """Show the champions, or go back to the one before."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_champions)
+
+
+@champion.command("list")
+@ROOT
+@JSON
+def list_champions(root: str | None = None, as_json: bool = False) -> None:
+    """Show every line of champions, the present one last."""
+    from artifacts.terminal import show_champions
+    from tasks.champion import history, lines
+
+    place = Path(root or default_root())
+    found = {line: history(place, line) for line in lines(place)}
+    if as_json:
+        click.echo(json.dumps({line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()}))
+    else:
+        show_champions(found)
+
+
+@champion.command()
+@click.argument("line", required=False)
+@ROOT
+@JSON
+def rollback(line: str | None, root: str | None, as_json: bool) -> None:
+    """Make the champion before the present one the champion again.
+
+    LINE is needed only where there is more than one, as `mnist champion list` shows them.
+    """
+    from tasks.champion import roll_back
+
+    place = Path(root or default_root())
+    now = roll_back(place, line or only_line(place))
+    click.echo(now.model_dump_json() if as_json else f"the champion is {titled(now)} again")
+
+
+def only_line(root: Path) -> str:
+    """The one line of champions under the root.
+
+    Raises:
+        RunError: there is none, or more than one.
+    """
+    from tasks.champion import lines
+
+    found = lines(root)
+    if len(found) != 1:
+        raise RunError(f"give the line of champions: {', '.join(found)}" if found else f"no champion under {root}")
+    return found[0]
+
+
+def titled(one: "Champion") -> str:
+    """A champion in words."""
+    return f"{one.title}, {one.predictions.accuracy:.2%}"
