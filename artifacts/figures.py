@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from artifacts.words import range_of
+from artifacts.words import UNITS, range_of
 from tasks.analysis import Analysis, ModelAnalysis
 
 # Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
@@ -169,7 +169,7 @@ def focus(analysis: Analysis) -> Figure:
     classes = analysis.subject.classes[:MAPS]
     figure = Figure(figsize=(WIDTH, 1.25 * len(analysis.models) + 0.3), layout="constrained")
     axes = figure.subplots(len(analysis.models), len(classes), squeeze=False)
-    for row, model in zip(axes, analysis.models, strict=True):
+    for first, row, model in zip([True, *[False] * len(axes)], axes, analysis.models, strict=False):
         found = {one.label: one for one in model.focus}
         for label, axis in enumerate(row):
             axis.set_xticks([])
@@ -178,7 +178,7 @@ def focus(analysis: Analysis) -> Figure:
                 heat = np.frombuffer(base64.b64decode(found[label].heat), np.uint8).reshape(analysis.subject.shape)
                 axis.imshow(heat, cmap="cividis", vmin=0, vmax=255)
                 axis.set_xlabel(f"-{100 * found[label].peak:.0f} pts", fontsize=7)
-            axis.set_title(classes[label] if row is axes[0] else "", fontsize=9)
+            axis.set_title(classes[label] if first else "", fontsize=9)
         row[0].set_ylabel(model.name, fontsize=8)
     return figure
 
@@ -186,7 +186,7 @@ def focus(analysis: Analysis) -> Figure:
 def slice_rates(analysis: Analysis) -> Figure:
     """Error rate by slice with 95 % intervals, a panel for each thing measured, filled marks where it stands out."""
     features = list(dict.fromkeys(part.feature for part in analysis.slices))
-    figure, axes = panels(len(features), 2.4, across=3)
+    figure, axes = panels(len(features), 2.2, across=2)
     for axis, feature in zip(axes, features, strict=False):
         parts = [part for part in analysis.slices if part.feature == feature]
         for rank, _ in enumerate(analysis.models):
@@ -205,9 +205,10 @@ def slice_rates(analysis: Analysis) -> Figure:
                     markerfacecolor=fill,
                     markersize=6,
                 )
-        axis.set_xticks(range(len(parts)), [range_of(part) for part in parts], fontsize=6.5)
-        axis.set_title(feature, fontsize=9)
-        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_xticks(range(len(parts)), [range_of(part, unit=False) for part in parts], fontsize=7.5)
+        axis.set_title(f"{feature} ({UNITS[feature].strip()})" if UNITS[feature] else feature, fontsize=9)
+        axis.set_ylim(bottom=0)
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     marks = [
         Line2D([], [], marker=MARKERS[rank % len(MARKERS)], color=colour(rank))
         for rank, _ in enumerate(analysis.models)

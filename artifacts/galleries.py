@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from artifacts import words
 from artifacts.pictures import EDGE, explained_url, heat_url, picture_url, strip_url
-from artifacts.templating import environment, name, picture_table
+from artifacts.templating import environment, name, picture_table, plain
 from tasks.analysis import Analysis, Changed
 from tasks.findings import Picture, Suspects
 
@@ -42,7 +42,7 @@ class InMarkdown:
 
     def image(self, pixels: str, alt: str) -> str:
         """One enlarged image."""
-        return f'<img width="{EDGE}" alt="{name(alt)}" src="{picture_url(pixels, self.shape)}">'
+        return f'<img width="{EDGE}" alt="{plain(alt)}" src="{picture_url(pixels, self.shape)}">'
 
     def cell(self, picture: Picture, split: str = "test") -> tuple[str, str]:
         """One image over what the models say of it."""

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from artifacts import tables, words
 
 NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
+NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|-")
 
 
 @cache
@@ -24,7 +25,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"tables": tables, "words": words}
-    made.filters |= {"percent": words.percent, "name": name, "table": table}
+    made.filters |= {"percent": words.percent, "name": name, "plain": plain, "table": table}
     return made
 
 
@@ -34,12 +35,17 @@ def name(text: object) -> Markup:
     return Markup(re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", html.escape(line, quote=False)))  # noqa: S704  # it is escaped here
 
 
+def plain(text: object) -> Markup:
+    """A text that users may have written, for HTML that stands in Markdown, in a table as well."""
+    return Markup(html.escape(" ".join(str(text).split())).replace("|", "&#124;"))  # noqa: S704  # it is escaped here
+
+
 def table(rows: Sequence[tables.Row]) -> Markup:
     """Rows as a Markdown table, numbers to the right."""
     if not rows:
         return Markup("None.")
     columns = list(rows[0])
-    rule = ["---:" if re.match(r"[+-]?\d", str(rows[0][one])) and one not in NAMES else "---" for one in columns]
+    rule = ["---:" if NUMBER.fullmatch(str(rows[0][one])) and one not in NAMES else "---" for one in columns]
     head = [name(column) for column in columns]
     body = [[name(row[column]) for column in columns] for row in rows]
     lines: list[Sequence[str]] = [head, rule, *body]

@@ -6,6 +6,7 @@ In: values of the analysis. Out: plain texts, in which a share is a percentage a
 from tasks.analysis import Analysis, Changes, Decision, ModelAnalysis
 from tasks.findings import SIGNIFICANT, Answer, Comparison, Estimate, Explanation, Share, Slice, Suspect
 
+SMALLEST_P = 0.0001  # smaller ones are not told apart
 UNITS = {"ink": " %", "stroke width": " px", "slant": "°", "height": " px", "width": " px", "components": ""}
 
 
@@ -30,22 +31,21 @@ def estimate(found: Estimate, digits: int = 4) -> str:
     return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
-def p_value(p: float) -> str:
-    """A p-value with two digits that count."""
-    return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
+def p_value(p: float, *, sign: bool = False) -> str:
+    """A p-value with two digits that count; in a sentence, with its sign of equality."""
+    return f"{'= ' if sign else ''}{p:.2g}" if p >= SMALLEST_P else f"< {SMALLEST_P:.4f}"
 
 
 def verdict(comparison: Comparison) -> str:
     """Which of two models is better, or that the difference is within error, with its uncertainty, in one sentence."""
-    first, second = comparison.first, comparison.second
-    evidence = (
-        f"{points(comparison.difference)} over {comparison.total:,} images, exact McNemar p = {p_value(comparison.p)}"
-    )
-    evidence = evidence.replace("= <", "<")
-    if not comparison.real:
-        return f"The difference between {first} and {second} is within error: {second} against {first} {evidence}."
-    better, worse = (first, second) if comparison.better == first else (second, first)
-    return f"{better} is better than {worse}: {second} against {first} {evidence}."
+    first, second, difference = comparison.first, comparison.second, comparison.difference
+    if comparison.better == first:
+        first, second = second, first
+        difference = Estimate(value=-difference.value, low=-difference.high, high=-difference.low)
+    test = f"over {comparison.total:,} images, exact McNemar p {p_value(comparison.p, sign=True)}"
+    if comparison.real:
+        return f"{second} is better than {first}: {points(difference)} {test}."
+    return f"The difference between {first} and {second} is within error: {second} {points(difference)} {test}."
 
 
 def headline(analysis: Analysis) -> str:
@@ -62,8 +62,8 @@ def decided(decision: Decision) -> str:
     """What became of a run's best model, in one sentence."""
     if not decision.passed:
         return f"The gate failed: {decision.challenger} does not become the champion."
-    before = f"follows {decision.champion}" if decision.champion else "is the first"
-    return f"The gate passed: {decision.challenger} {before} as champion."
+    before = f"follows {decision.champion} as champion" if decision.champion else "is the first champion"
+    return f"The gate passed: {decision.challenger} {before}."
 
 
 def changed(changes: Changes) -> str:
@@ -73,11 +73,11 @@ def changed(changes: Changes) -> str:
     return " ".join(verdict(model.comparison) for model in changes.models)
 
 
-def range_of(part: Slice) -> str:
-    """The range of a slice, with its unit."""
+def range_of(part: Slice, *, unit: bool = True) -> str:
+    """The range of a slice."""
     digits = 0 if part.low == int(part.low) and part.high == int(part.high) else 1
     low, high = f"{part.low:.{digits}f}", f"{part.high:.{digits}f}"
-    return (low if low == high else f"{low} to {high}") + UNITS[part.feature]
+    return (low if low == high else f"{low} to {high}") + (UNITS[part.feature] if unit else "")
 
 
 def standing_out(analysis: Analysis) -> list[str]:
@@ -91,7 +91,7 @@ def standing_out(analysis: Analysis) -> list[str]:
         for rank, model in enumerate(analysis.models)
         if part.stands_out(rank)
     ]
-    return [f"{text}, corrected p = {p_value(p)}".replace("= <", "<") for p, text in sorted(found)]
+    return [f"{text}, corrected p {p_value(p, sign=True)}" for p, text in sorted(found)]
 
 
 def against(errors: Share, elsewhere: Share) -> str:

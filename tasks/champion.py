@@ -83,16 +83,21 @@ def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
         Check(
             name="above the floor",
             passed=best.accuracy > gate.floor or not gate.floor,
-            found=f"{best.accuracy:.2%} against {gate.floor:.2%}" if gate.floor else "the recipe names none",
+            found=f"{percent(best.accuracy)} against {percent(gate.floor)}" if gate.floor else "the recipe names none",
         ),
         Check(
             name="not too good to be true",
             passed=best.accuracy < gate.ceiling or gate.ceiling == 1,
-            found=f"{best.accuracy:.2%} against {gate.ceiling:.2%}"
+            found=f"{percent(best.accuracy)} against {percent(gate.ceiling)}"
             if gate.ceiling < 1
             else "the recipe names no bound",
         ),
     ]
+
+
+def percent(value: float) -> str:
+    """A share as a percentage."""
+    return f"{100 * value:.2f} %"
 
 
 def not_inferior(comparison: Comparison, margin: float) -> Check:
