@@ -108,7 +108,7 @@ def heat_maps(images: Images, labels: NDArray[np.uint8], predict: Predict) -> ND
     masks = windows(rows, columns, heat_window((rows, columns)))
     kept = [with_ink(image, masks) for image in images]
     before = predict(images)[np.arange(len(images)), labels] if len(images) else np.zeros(0, np.float32)
-    heat = np.repeat(before, rows * columns).reshape(len(images), -1)
+    heat = np.repeat(before, rows * columns).reshape(len(images), rows * columns)
     stacks = (np.where(masks[which], ERASED, image).astype(np.uint8) for image, which in zip(images, kept, strict=True))
     for place, answers in enumerate(predicted_each(stacks, predict)):
         if len(answers):

@@ -1,13 +1,20 @@
-"""Small examples that several tests look at: a split of six images, and two models' predictions for them."""
+"""Small examples that several tests look at: splits of six images, two models' predictions for them, and the whole document."""
+
+import base64
 
 import numpy as np
 
-from tasks.analyse import analysis_of
-from tasks.analysis import Analysis, Subject
+from tasks.analysis import Analysis, Changed, Changes, Check, Decision, ModelChanges, Setting, Subject
+from tasks.document import analysis_of
+from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
+from tasks.gallery import answer, encoded
 from tasks.predictions import Predictions, PredictionsMeta, predictions_of
 from tasks.profile import profile_of
 from tasks.records import Epoch, FileRecord, ModelRecord
 from tasks.split import Split, SplitMeta
+from tasks.statistics import compare
+
+FILE = FileRecord(path="m", bytes=1, sha256="0" * 64)
 
 
 def split_of(labels: list[int], classes: int = 3, name: str = "test") -> Split:
@@ -26,17 +33,60 @@ def predicted(split: Split, answers: list[int], sure: list[float]) -> Prediction
 
 
 SPLIT = split_of([0, 0, 1, 1, 2, 2])
+TRAIN = split_of([0, 1, 2, 0, 1, 2], name="train")
 FIRST = predicted(SPLIT, [0, 1, 1, 0, 0, 0], [0.9, 0.8, 0.9, 0.7, 0.6, 0.95])
 SECOND = predicted(SPLIT, [0, 0, 1, 1, 0, 2], [0.9, 0.8, 0.9, 0.7, 0.99, 0.95])
+LEARNED = predicted(TRAIN, [0, 1, 2, 0, 2, 2], [0.9, 0.9, 0.9, 0.9, 0.97, 0.9])
+EVERYWHERE = np.ones(6, bool)
+
+
+def explained(name: str, predictions: Predictions) -> Explanations:
+    """What explains one model's wrong answers: the first is mended by a patch, the others by none."""
+    wrong = np.flatnonzero(predictions.wrong).tolist()
+    heat = base64.b64encode(bytes([0, 80, 160, 255])).decode()
+    near = (Neighbour(index=2, label=2, distance=1.5), Neighbour(index=5, label=2, distance=2.5))
+    patch = Patch(row=0, column=1, edge=1, probability=0.75)
+    return Explanations(
+        model=name,
+        window=3,
+        by_index={
+            index: Explanation(patch=patch if index == wrong[0] else None, heat=heat, neighbours=near, rarity=0.97)
+            for index in wrong
+        },
+        focus=(Focus(label=0, count=2, peak=0.5, row=1, column=1, heat=heat),),
+    )
+
+
+def model(name: str) -> ModelRecord:
+    epoch = Epoch(epoch=1, loss=1.0, accuracy=0.5, seconds=1.0)
+    return ModelRecord(name=name, file=FILE, parameters=1, trained_on=6, held_out=0, batch=2, seed=1, threads=1,
+                       history=(epoch,), fit_seconds=1.0)  # fmt: skip
 
 
 def analysis_of_two() -> Analysis:
     """The whole document for both."""
-    epoch = Epoch(epoch=1, loss=1.0, accuracy=0.5, seconds=1.0)
-    file = FileRecord(path="m", bytes=1, sha256="0" * 64)
-    model = ModelRecord(name="plain", file=file, parameters=1, trained_on=6, held_out=0, batch=2, seed=1, threads=1,
-                        history=(epoch,), fit_seconds=1.0)  # fmt: skip
     subject = Subject(dataset="drawn", title="Drawn", licence="-", classes=SPLIT.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
-    other = model.model_copy(update={"name": "other"})
-    return analysis_of(subject, profile_of([SPLIT]), SPLIT, [model, other], [FIRST, SECOND])
+    return analysis_of(
+        subject, profile_of([SPLIT]), TRAIN, [LEARNED, LEARNED], SPLIT, [FIRST, SECOND],
+        [model("plain"), model("other")], [1, 3, 4, 5], [explained("plain", FIRST), explained("other", SECOND)],
+    )  # fmt: skip
+
+
+def changes_of_two() -> Changes:
+    """What the second model does differently, as if it were a later run's."""
+    pixels = encoded(SPLIT.images[1])
+    changed = Changed(index=1, label=0, pixels=pixels, before=answer(FIRST, 1), now=answer(SECOND, 1))
+    one = ModelChanges(
+        before="plain", now="plain", comparison=compare("plain before", FIRST, "plain now", SECOND),
+        newly_wrong=(), newly_right=(changed,),
+    )  # fmt: skip
+    return Changes(
+        before="earlier", now="later", classes=SPLIT.meta.classes, shape=(2, 2), images=6, only_before=0, only_now=1,
+        settings=(Setting(name="recipe seed", before="1", now="2"),), models=(one,),
+    )  # fmt: skip
+
+
+DECISION = Decision(
+    challenger="other", champion=None, margin=0.005, checks=(Check(name="above the floor", passed=True, found="83.33 % against 50.00 %"),)
+)  # fmt: skip

@@ -1,0 +1,191 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.champion import bounds, decision_of, history, judge, line_of, lines, not_inferior, promote, roll_back
+from tasks.compare import changes_between, common_places, pairs_of
+from tasks.errors import RunError, StorageError
+from tasks.files import adopt
+from tasks.predictions import Predictions, write_predictions
+from tasks.recipe import Gate, Recipe, load_recipe
+from tasks.records import PredictionsRecord, SplitRecord
+from tasks.runs import RunRecord, find_run, finished_runs, last_run, remember
+from tasks.split import read_split
+from tasks.statistics import compare
+from tasks.workspace import Workspace
+from tests.samples import FIRST, SECOND, model, predicted
+
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def judged(work: Workspace, test: SplitRecord, wrong: int, *, start: int = 0, name: str = "plain") -> PredictionsRecord:
+    """A model that is wrong about `wrong` images of the split, from `start` on."""
+    split = read_split(work.root / test.file.path)
+    answers = split.labels.astype(int).tolist()
+    answers[start : start + wrong] = [(answer + 1) % 10 for answer in answers[start : start + wrong]]
+    given = predicted(split, answers, [0.9] * len(answers))
+    path = work.root / "p"
+    write_predictions(path, given)
+    file = adopt(work.root, "predictions", f"{name}-{wrong}-{start}", ".parquet", path)
+    return PredictionsRecord(
+        model=name, split="test", file=file, count=len(answers), errors=wrong, accuracy=given.accuracy, loss=given.loss
+    )
+
+
+@pytest.fixture
+def make(splits: dict[str, SplitRecord], work: Workspace):  # noqa: ANN201
+    def run(day: int, *predictions: PredictionsRecord, seed: int = 1, gate: Gate | None = None) -> RunRecord:
+        recipe: Recipe = load_recipe("post", seed=seed).model_copy(update={"gates": {"tiny": gate} if gate else {}})
+        record = RunRecord(
+            run=f"2026010{day}-000000-run-{day}", began=DAY.replace(day=day), dataset="tiny", recipe=recipe,
+            train=splits["train"], test=splits["test"], models=tuple(model(one.model) for one in predictions),
+            predictions=predictions, libraries={"keras": "3"}, code="0" * 64,
+        )  # fmt: skip
+        remember(record, work)
+        return record
+
+    return run
+
+
+def test_runs_are_found_by_name_by_part_of_it_and_as_the_last(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    one, two = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
+    assert finished_runs(work.root) == [one, two]
+    assert last_run(work.root, "tiny") == find_run(work.root, "last") == two
+    assert last_run(work.root, "other") is None
+    for name in (one.run, "20260101", "run-1"):
+        assert find_run(work.root, name) == one
+    with pytest.raises(RunError, match="fits 2 runs"):
+        find_run(work.root, "2026")
+    with pytest.raises(RunError, match="there are 20260101-000000-run-1, 20260102-000000-run-2"):
+        find_run(work.root, "nope")
+    with pytest.raises(RunError, match="there is none"):
+        find_run(work.root / "elsewhere", "last")
+
+
+def test_a_run_without_a_sound_record_is_not_finished(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    one = make(1, judged(work, splits["test"], 1))
+    (work.root / f"runs/{one.run}/run.json").write_text("{}")
+    assert finished_runs(work.root) == []
+
+
+def test_what_broke_and_what_was_fixed_is_found(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    before = make(1, judged(work, splits["test"], 10))
+    now = make(2, judged(work, splits["test"], 4, start=8), seed=2)
+    found = changes_between(before, now, pairs_of(before, now), work)
+    (changed,) = found.models
+    assert [one.index for one in changed.newly_wrong] == [10, 11]
+    assert sorted(one.index for one in changed.newly_right) == list(range(8))
+    assert (changed.comparison.only_first, changed.comparison.only_second, changed.comparison.both_wrong) == (2, 8, 2)
+    assert (
+        changed.newly_wrong[0].before.predicted == changed.newly_wrong[0].label != changed.newly_wrong[0].now.predicted
+    )
+    assert (found.images, found.only_before, found.only_now) == (300, 0, 0)
+    assert [(one.name, one.before, one.now) for one in found.settings] == [("recipe seed", "1", "2")]
+
+
+def test_images_are_found_by_their_content_wherever_they_stand() -> None:
+    order = np.array([5, 0, 3, 1])
+    old, new = common_places(FIRST, SECOND.take(order))
+    assert (old.tolist(), new.tolist()) == (order.tolist(), [0, 1, 2, 3])
+    relabelled = SECOND.model_copy(update={"labels": (SECOND.labels + np.array([1, 0, 0, 0, 0, 0])).astype(np.uint8)})
+    assert common_places(FIRST, relabelled)[0].tolist() == [1, 2, 3, 4, 5]
+    same = FIRST.model_copy(update={"sha256": (bytes(32),) * 6})
+    assert [one.tolist() for one in common_places(same, same)] == [[0, 1, 2, 3, 4, 5]] * 2
+
+
+def test_runs_without_a_common_image_or_model_are_refused(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    other: Predictions = SECOND.model_copy(update={"sha256": tuple(b"x" * 31 + bytes([i]) for i in range(6))})
+    with pytest.raises(RunError, match="no image in common"):
+        common_places(FIRST, other)
+    one, two = make(1, judged(work, splits["test"], 1)), make(2, judged(work, splits["test"], 1, name="other"))
+    with pytest.raises(RunError, match="no model of one name"):
+        pairs_of(one, two)
+    with pytest.raises(RunError, match="has no model 'x', only plain"):
+        one.of("x")
+
+
+def test_predictions_that_were_altered_are_refused(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    one, two = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
+    (work.root / one.predictions[0].file.path).write_bytes(b"x")
+    with pytest.raises(StorageError, match="bytes, not"):
+        changes_between(one, two, pairs_of(one, two), work)
+
+
+def test_not_inferior_goes_by_the_interval() -> None:
+    found = compare("champion", FIRST, "other", SECOND)
+    assert not_inferior(found, 0.05).passed
+    turned = compare("champion", SECOND, "other", FIRST)
+    assert not not_inferior(turned, 0.05).passed
+    assert "-50.00 points (95 % interval" in not_inferior(turned, 0.05).found
+
+
+@pytest.mark.parametrize(("accuracy", "passed"), [(0.95, [True, True]), (0.8, [False, True]), (0.999, [True, False])])
+def test_floor_and_ceiling(splits, work: Workspace, accuracy: float, passed: list[bool]) -> None:  # noqa: ANN001
+    best = judged(work, splits["test"], 0).model_copy(update={"accuracy": accuracy})
+    assert [check.passed for check in bounds(best, Gate(floor=0.9, ceiling=0.998))] == passed
+
+
+def test_the_best_model_follows_the_champion_unless_it_is_worse(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    gate = Gate(margin=0.01)
+    first = make(1, judged(work, splits["test"], 6), judged(work, splits["test"], 3, name="better"), gate=gate)
+    decision = judge.fn(first, work)
+    assert (decision.challenger, decision.champion, decision.passed) == ("better", None, True)
+    entry = promote.fn(first, decision, work)
+    assert entry is not None
+    assert (entry.number, entry.model.name) == (1, "better")
+
+    same = make(2, judged(work, splits["test"], 3, name="better"), gate=gate)
+    promote.fn(same, judge.fn(same, work), work)
+    assert len(history(work.root, line_of(first))) == 1  # it is the champion already
+
+    worse = make(3, judged(work, splits["test"], 30), gate=gate)
+    decision = judge.fn(worse, work)
+    assert [check.name for check in decision.checks if not check.passed] == [
+        "not inferior to champion by 1 points or more"
+    ]
+    assert promote.fn(worse, decision, work) is None
+
+    best = make(4, judged(work, splits["test"], 0), gate=gate)
+    promote.fn(best, judge.fn(best, work), work)
+    assert [one.title for one in history(work.root, line_of(first))] == [
+        "better of 20260101-000000-run-1", "plain of 20260104-000000-run-4",
+    ]  # fmt: skip
+
+
+def test_a_rollback_is_one_more_entry_and_goes_further_back(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    for day, wrong in enumerate((3, 2, 1), start=1):
+        run = make(day, judged(work, splits["test"], wrong), gate=Gate(margin=0.05))
+        promote.fn(run, judge.fn(run, work), work)
+    (line,) = lines(work.root)
+    assert roll_back(work.root, line).run.endswith("run-2")
+    assert roll_back(work.root, line).run.endswith("run-1")
+    assert [one.action for one in history(work.root, line)] == ["promoted"] * 3 + ["rolled back"] * 2
+    with pytest.raises(RunError, match="no champion of tiny-.* to go back to"):
+        roll_back(work.root, line)
+
+
+def test_a_decision_against_a_champion_that_has_changed_is_taken_again(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    gate = Gate(margin=0.01)
+    worse, better = (make(day, judged(work, splits["test"], wrong), gate=gate) for day, wrong in ((1, 60), (2, 0)))
+    early = judge.fn(worse, work)
+    assert early.passed  # there is no champion yet
+    promote.fn(better, judge.fn(better, work), work)
+    assert promote.fn(worse, early, work) is None
+    assert [one.run for one in history(work.root, line_of(worse))] == [better.run]
+
+
+def test_other_test_images_have_champions_of_their_own(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    run = make(1, judged(work, splits["test"], 1))
+    other = run.model_copy(update={"test": run.test.model_copy(update={"pixels_sha256": "1" * 64})})
+    assert line_of(run) != line_of(other)
+    assert decision_of(other, [], work).champion is None
+
+
+def test_a_champion_that_cannot_be_read_is_named(work: Workspace) -> None:
+    folder: Path = work.root / "champions" / "tiny-0"
+    folder.mkdir(parents=True)
+    (folder / "000001.json").write_text("{}")
+    with pytest.raises(StorageError, match="can't read the champions"):
+        history(work.root, "tiny-0")

@@ -1,0 +1,102 @@
+"""A real network on tiny real data, explained."""
+
+import base64
+import json
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tasks.evaluate import evaluate
+from tasks.explain import explain
+from tasks.findings import Explanations
+from tasks.neighbours import nearest, rarity
+from tasks.predictions import read_predictions
+from tasks.recipe import load_recipe
+from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.select import Selection, select
+from tasks.split import read_split
+from tasks.train import held_out_indices, train
+from tasks.workspace import Workspace
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # TensorFlow's own
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        yield
+
+
+@pytest.fixture
+def trained(splits: dict[str, SplitRecord], work: Workspace) -> tuple[ModelRecord, PredictionsRecord]:
+    training = load_recipe("post", epochs=4, validation=0.1).trainings()[0]
+    model = train.fn(training, splits["train"], work)
+    return model, evaluate.fn(model, splits["test"], work)
+
+
+def explained(
+    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+) -> tuple[ExplanationsRecord, Explanations]:
+    selection = select.fn([trained[1]], work)
+    record = explain.fn(*trained, selection, splits["train"], splits["test"], work)
+    return record, Explanations.model_validate_json((work.root / record.file.path).read_bytes())
+
+
+def test_every_chosen_error_is_explained(
+    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    model, predictions = trained
+    record, found = explained(trained, splits, work)
+    given = read_predictions(work.root / predictions.file.path)
+    assert set(found.by_index) == set(np.flatnonzero(given.wrong).tolist())
+    assert record.count == predictions.errors > 10
+    train_split, test_split = (read_split(work.root / splits[name].file.path) for name in ("train", "test"))
+    kept, _ = held_out_indices(600, model.held_out, model.seed)
+    from tasks.evaluate import load_model
+
+    network = load_model(work.root / model.file.path)
+    for index, one in found.by_index.items():
+        assert len(base64.b64decode(one.heat)) == 28 * 28
+        assert len(one.neighbours) == 5
+        assert [near.distance for near in one.neighbours] == sorted(near.distance for near in one.neighbours)
+        assert all(near.label == train_split.labels[near.index] and near.index in kept for near in one.neighbours)
+        assert 0 <= one.rarity <= 1
+        if one.patch:
+            image = test_split.images[index].copy()
+            image[
+                one.patch.row : one.patch.row + one.patch.edge, one.patch.column : one.patch.column + one.patch.edge
+            ] = 0
+            answer = network.predict(image[None], verbose=0)[0]
+            assert answer.argmax() == test_split.labels[index]
+            assert answer.max() == pytest.approx(one.patch.probability, abs=1e-4)
+    assert sum(one.patch is not None for one in found.by_index.values()) > 10
+
+
+def test_where_it_looks_lies_where_the_ink_is(
+    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    _, found = explained(trained, splits, work)
+    assert found.window == 5
+    for one in found.focus:
+        heat = np.frombuffer(base64.b64decode(one.heat), np.uint8).reshape(28, 28)
+        assert one.count >= 1
+        assert heat[one.row, one.column] == heat.max()
+        assert 2 <= one.row <= 25
+        assert 2 <= one.column <= 25
+
+
+def test_a_selection_names_images_in_order(trained: tuple[ModelRecord, PredictionsRecord], work: Workspace) -> None:
+    record = select.fn([trained[1]], work)
+    indices = Selection(**json.loads((work.root / record.file.path).read_text())).indices
+    assert list(indices) == sorted(indices)
+    assert len(indices) == record.count
+
+
+def test_the_nearest_are_the_nearest() -> None:
+    learned = np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]], np.float32)
+    distances, places = nearest(learned, np.array([[0.0, 0.0]], np.float32))
+    assert places.tolist() == [[0, 2, 1]]
+    assert distances.tolist() == [[0, 1, 5]]
+    assert rarity(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])).tolist() == [0, 0.25, 1]

@@ -1,0 +1,64 @@
+"""A model that is known through and through: it says 1 where any ink lies in the top left corner, else 0."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.findings import Patch
+from tasks.occlusion import edges, heat_maps, heat_window, smallest_patches
+
+Images = NDArray[np.uint8]
+
+
+def predict(images: Images) -> NDArray[np.float32]:
+    dirty = images[:, :4, :4].any(axis=(1, 2)).astype(np.float32)
+    return np.stack([0.9 - 0.8 * dirty, 0.1 + 0.8 * dirty], axis=1).astype(np.float32)
+
+
+def digit(*dirt: tuple[int, int]) -> Images:
+    image = np.zeros((28, 28), np.uint8)
+    image[8:20, 12:16] = 255
+    for row, column in dirt:
+        image[row, column] = 200
+    return image
+
+
+def test_the_smallest_patch_that_mends_is_found() -> None:
+    images = np.array([digit((2, 1)), digit((1, 1), (3, 3)), digit((0, 0), (0, 2))])
+    one, three, three_too = smallest_patches(images, np.zeros(3, np.uint8), predict)
+    assert one == Patch(row=2, column=1, edge=1, probability=one.probability if one else 0)
+    assert three is not None
+    assert (three.row, three.column, three.edge) == (1, 1, 3)
+    assert three_too is not None
+    assert three_too.edge == 3
+    assert one is not None
+    assert one.probability > 0.89
+
+
+def test_where_no_patch_mends_there_is_none() -> None:
+    images = np.array([digit(), np.zeros((28, 28), np.uint8)])
+    assert smallest_patches(images, np.ones(2, np.uint8), predict) == [None, None]
+
+
+def test_the_heat_map_is_bright_where_erasing_helps() -> None:
+    (heat,) = heat_maps(np.array([digit((2, 1))]), np.zeros(1, np.uint8), predict)
+    assert heat.shape == (28, 28)
+    assert (heat > 0.8).nonzero()[0].tolist() == [row for row in range(5) for _ in range(4)]
+    assert heat[14, 14] < 0.2
+
+
+def test_no_images_are_no_work() -> None:
+    none = np.zeros((0, 28, 28), np.uint8)
+    assert smallest_patches(none, np.zeros(0, np.uint8), predict) == []
+    assert heat_maps(none, np.zeros(0, np.uint8), predict).shape == (0, 28, 28)
+
+
+def test_progress_is_told_for_every_size() -> None:
+    told: list[int] = []
+    smallest_patches(np.array([digit((2, 1))]), np.zeros(1, np.uint8), predict, told.append)
+    assert told == list(range(1, len(list(edges((28, 28)))) + 1))
+
+
+def test_sizes_fit_the_image() -> None:
+    assert heat_window((28, 28)) == 5
+    assert list(edges((28, 28))) == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12]
+    assert max(edges((8, 100))) <= 4
