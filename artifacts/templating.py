@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from artifacts import tables, words
+from artifacts.standouts import standouts
 
 NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
 NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|-")
@@ -24,7 +25,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"tables": tables, "words": words}
+    made.globals |= {"tables": tables, "words": words, "standouts": standouts}
     made.filters |= {"percent": words.percent, "name": name, "plain": plain, "table": table}
     return made
 

@@ -80,7 +80,7 @@ def range_of(part: Slice, *, unit: bool = True) -> str:
     return (low if low == high else f"{low} to {high}") + (UNITS[part.feature] if unit else "")
 
 
-def standing_out(analysis: Analysis) -> list[str]:
+def standing_slices(analysis: Analysis) -> list[str]:
     """A sentence for each slice in which a model errs more often than elsewhere, beyond chance; the surest first."""
     found = [
         (

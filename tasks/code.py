@@ -7,16 +7,27 @@ Comments, docstrings and layout don't count: what is hashed is the syntax tree.
 import ast
 import functools
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 FIRST_PARTY = ("artifacts", "flows", "tasks")
 
+# Before 3.11.8 and 3.12.2, threads that build syntax trees at once get "AST constructor recursion depth mismatch"
+# (python/cpython#106905).
+PARSING = threading.Lock()
 
-@functools.cache
+
 def code_digest(module: str) -> str:
     """The digest of `module` and of what it imports of this project."""
+    with PARSING:
+        return digest_of(module)
+
+
+@functools.cache
+def digest_of(module: str) -> str:
+    """As `code_digest`, for one thread at a time."""
     digest = hashlib.sha256()
     for name in sorted(closure(module)):
         digest.update(f"{name}\n{meaning(source_of(name))}\n".encode())

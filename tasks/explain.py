@@ -16,7 +16,7 @@ from tasks.bar import Bar
 from tasks.evaluate import BATCH, load_model
 from tasks.files import keep, verified
 from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
-from tasks.occlusion import Images, Predict, edges, heat_maps, heat_window, smallest_patches
+from tasks.occlusion import INK, Predict, edges, heat_maps, heat_window, smallest_patches
 from tasks.predictions import Predictions, read_predictions
 from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.select import Selection
@@ -102,21 +102,27 @@ def focus_maps(split: Split, given: Predictions, predict: Predict) -> Iterator[F
     for label in range(classes):
         right = np.flatnonzero(~given.wrong & (given.labels == label))[: max(1, FOCUS_IMAGES // classes)]
         if len(right):
-            yield focus_map(label, split.images[right], given.probabilities[right, label], predict)
+            labels = np.full(len(right), label, np.uint8)
+            heats = heat_maps(split.images[right], labels, predict)
+            falls = (given.probabilities[right, label][:, None, None] - heats).clip(0).mean(axis=0)
+            yield focus_of(label, len(right), falls, split)
 
 
-def focus_map(label: int, images: Images, before: NDArray[np.float32], predict: Predict) -> Focus:
-    """The mean fall of one label's probability over some images."""
-    labels = np.full(len(images), label, np.uint8)
-    falls = (before[:, None, None] - heat_maps(images, labels, predict)).clip(0).mean(axis=0)
+def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split) -> Focus:
+    """The focus on one label, from the mean falls of its probability, (rows, columns)."""
     peak = float(falls.max())
-    row, column = np.unravel_index(int(falls.argmax()), falls.shape)
+    row, column = (int(place) for place in np.unravel_index(int(falls.argmax()), falls.shape))
+    half = heat_window(falls.shape) // 2
+    window = split.images[:, max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1]
+    inked, of_label = np.any(window >= INK, axis=(1, 2)), np.asarray(split.labels == label)
     return Focus(
         label=label,
-        count=len(images),
+        count=count,
         peak=peak,
-        row=int(row),
-        column=int(column),
+        row=row,
+        column=column,
+        ink_here=float(inked[of_label].mean()),
+        ink_elsewhere=float(inked[~of_label].mean()) if not of_label.all() else 0.0,
         heat=packed(falls / peak if peak else falls),
     )
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-INK = 64  # from this value on, a pixel counts as ink: low enough for faint dirt, high enough to leave blurred edges out
+from tasks.occlusion import INK
 
 # Every feature with its unit.
 UNITS = {

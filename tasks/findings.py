@@ -84,11 +84,20 @@ class Calibration(Frozen):
 
 
 class LabelErrors(Frozen):
-    """The errors among the images of one label, in the order of the models; `p` by comparison, corrected by Holm."""
+    """The errors among the images of one label and `elsewhere`, in the order of the models.
+
+    `p` is McNemar's exact test's by comparison, `p_elsewhere` Fisher's by model; each is corrected by Holm over all labels.
+    """
 
     label: int
     errors: tuple[Share, ...]
-    p: tuple[float, ...] = ()
+    elsewhere: tuple[Share, ...]
+    p: tuple[float, ...]
+    p_elsewhere: tuple[float, ...]
+
+    def stands_out(self, model: int) -> bool:
+        """Whether a model errs more often on this label than on the others, beyond chance."""
+        return self.p_elsewhere[model] < SIGNIFICANT and self.errors[model].value > self.elsewhere[model].value
 
 
 class Pattern(Frozen):
@@ -197,6 +206,7 @@ class Focus(Frozen):
     """Where a model looks for a label: the mean fall of its probability with a window around each pixel erased.
 
     The mean is over `count` right answers; `heat` is 255 at the greatest fall, `peak`, which lies at (`row`, `column`).
+    `ink_here` is the share of images of this label with ink in the window there, `ink_elsewhere` that of all other labels.
     """
 
     label: int
@@ -204,6 +214,8 @@ class Focus(Frozen):
     peak: float
     row: int
     column: int
+    ink_here: float
+    ink_elsewhere: float
     heat: str
 
 

@@ -18,6 +18,7 @@ Progressed = Callable[[int], None]
 
 ROWS_AT_ONCE = 8000  # variants of images that are predicted in one call: 6 MB of MNIST's
 ERASED = 0  # no ink
+INK = 64  # from this value on, a pixel counts as ink: low enough for faint dirt, high enough to leave blurred edges out
 
 
 def heat_window(shape: Sequence[int]) -> int:

@@ -10,9 +10,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.findings import Comparison, Group, LabelErrors, Pattern
+from tasks.findings import Comparison, Group, LabelErrors, Pattern, Share
 from tasks.predictions import Predictions
-from tasks.statistics import compare, holm, mcnemar_p, share
+from tasks.statistics import compare, fisher_p, holm, mcnemar_p, share
 
 SHOWN = 12  # images in a gallery
 
@@ -59,16 +59,28 @@ def taken_so(given: Sequence[Predictions], predicted: int, label: int, may_show:
 
 def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelErrors, ...]:
     """The errors by label, the label with the most errors of all models first, and what is real of the differences."""
-    lines = [
-        (label, [share(int((p.wrong & (p.labels == label)).sum()), int((p.labels == label).sum())) for p in given])
+    inside = [[errors_where(p, p.labels == label) for p in given] for label in range(classes)]
+    outside = [[errors_where(p, p.labels != label) for p in given] for label in range(classes)]
+    paired = iter(holm([p for label in range(classes) for p in label_tests(given, label)]))
+    against = iter(
+        holm([fisher_p(*pair) for row in zip(inside, outside, strict=True) for pair in zip(*row, strict=True)])
+    )
+    found = [
+        LabelErrors(
+            label=label,
+            errors=tuple(inside[label]),
+            elsewhere=tuple(outside[label]),
+            p=tuple(next(paired) for _ in combinations(given, 2)),
+            p_elsewhere=tuple(next(against) for _ in given),
+        )
         for label in range(classes)
     ]
-    corrected = iter(holm([p for label in range(classes) for p in label_tests(given, label)]))
-    found = [
-        LabelErrors(label=label, errors=tuple(errors), p=tuple(next(corrected) for _ in combinations(given, 2)))
-        for label, errors in lines
-    ]
     return tuple(sorted(found, key=lambda line: -sum(errors.count for errors in line.errors)))
+
+
+def errors_where(predictions: Predictions, which: NDArray[np.bool_]) -> Share:
+    """The share of wrong answers among some images."""
+    return share(int(predictions.wrong[which].sum()), int(which.sum()))
 
 
 def label_tests(given: Sequence[Predictions], label: int) -> list[float]:

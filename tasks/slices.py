@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from tasks.features import UNITS
 from tasks.findings import Slice
+from tasks.patterns import errors_where
 from tasks.predictions import Predictions
-from tasks.statistics import fisher_p, holm, share
+from tasks.statistics import fisher_p, holm
 
 PARTS = 5  # of equal numbers of images, as far as equal values allow
 FEW = 5  # up to as many different values, each is a slice of its own
@@ -45,8 +46,7 @@ def codes_of(values: "pd.Series[float]") -> "pd.Series[float]":
 
 def raw_slice(feature: str, inside: NDArray[np.bool_], low: float, high: float, given: Sequence[Predictions]) -> Slice:
     """One slice, its p-values not yet corrected."""
-    errors = [share(int(p.wrong[inside].sum()), int(inside.sum())) for p in given]
-    elsewhere = [share(int(p.wrong[~inside].sum()), int((~inside).sum())) for p in given]
+    errors, elsewhere = ([errors_where(p, which) for p in given] for which in (inside, ~inside))
     return Slice(
         feature=feature,
         low=low,

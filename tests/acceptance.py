@@ -16,8 +16,14 @@ def main(first_path: str, second_path: str) -> None:
         assert model["parameters"] == PARAMETERS[name], f"{name} has {model['parameters']} parameters"
         assert LEAST[name] <= model["accuracy"] <= MOST, f"{name} tests at {model['accuracy']}"
         print(f"{name}: {model['accuracy']:.2%}, {model['errors']} errors, {model['fit_seconds']} s")  # noqa: T201
+    (comparison,) = first["comparisons"]
+    assert comparison["first"] in first["verdict"], first["verdict"]
+    assert comparison["second"] in first["verdict"], first["verdict"]
+    assert second["verdict"] == first["verdict"]
+    assert first["promoted"], first["decision"]
+    print(first["verdict"])  # noqa: T201
     assert second["models"] == first["models"], "a second run of the same inputs differs"
-    assert len(second["cached"]) == 12, f"a second run computed anew all but {second['cached']}"
+    assert len(second["cached"]) == 17, f"a second run computed anew all but {second['cached']}"
     print(f"first run {first['seconds']} s, second run {second['seconds']} s")  # noqa: T201
 
 

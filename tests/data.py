@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,10 +60,16 @@ class Files:
         return path
 
 
-def make(folder: Path) -> Files:
-    """Write the tiny archives into a folder."""
+Plant = Callable[[str, NDArray[np.uint8], NDArray[np.uint8]], None]
+
+
+def make(folder: Path, counts: Mapping[str, int] = COUNTS, plant: Plant | None = None) -> Files:
+    """Write tiny archives into a folder; `plant` may first alter the images and labels of a split in place."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, names in NAMES.items():
-        for name in names:
-            (folder / name).write_bytes(gzip.compress(write_idx(first(name, COUNTS[split])), mtime=0))
-    return Files(folder, dict(COUNTS))
+        arrays = [first(name, counts[split]) for name in names]
+        if plant:
+            plant(split, *arrays)
+        for name, array in zip(names, arrays, strict=True):
+            (folder / name).write_bytes(gzip.compress(write_idx(array), 1, mtime=0))
+    return Files(folder, dict(counts))

@@ -53,7 +53,7 @@ def explained(name: str, predictions: Predictions) -> Explanations:
             index: Explanation(patch=patch if index == wrong[0] else None, heat=heat, neighbours=near, rarity=0.97)
             for index in wrong
         },
-        focus=(Focus(label=0, count=2, peak=0.5, row=1, column=1, heat=heat),),
+        focus=(Focus(label=0, count=2, peak=0.5, row=1, column=1, ink_here=1, ink_elsewhere=0, heat=heat),),
     )
 
 

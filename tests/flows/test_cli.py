@@ -52,12 +52,17 @@ def first(options: list[str]) -> dict[str, Any]:
 STEPS = [
     *(f"download-{name}" for names in data.NAMES.values() for name in names),
     *("decode-train", "decode-test", "profile"),
-    *("train-plain", "train-batch_norm", "evaluate-plain", "evaluate-batch_norm", "analyse"),
+    *("train-plain", "train-batch_norm", "evaluate-plain-test", "evaluate-batch_norm-test"),
+    *("evaluate-plain-train", "evaluate-batch_norm-train", "select", "explain-plain", "explain-batch_norm", "analyse"),
 ]
 
 
 def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
-    assert set(first) == {"run", "root", "seconds", "dataset", "models", "report", "cached"}
+    assert set(first) == {"run", "root", "seconds", "dataset", "models", "verdict", "comparisons", "decision", "promoted",
+                          "report", "cached"}  # fmt: skip
+    assert first["promoted"]
+    (comparison,) = first["comparisons"]
+    assert f"{100 * abs(comparison['difference']['value']):.2f} points" in first["verdict"]
     assert first["cached"] == []
     root = Path(first["root"])
     for name, parameters in (("plain", 272_234), ("batch_norm", 272_330)):
@@ -88,7 +93,10 @@ def test_an_altered_model_is_trained_again_and_only_what_depends_on_it(
     model = Path(first["root"]) / first["models"]["plain"]["model"]
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     found = result(run(*options))
-    assert [step for step in STEPS if step not in found["cached"]] == ["train-plain", "evaluate-plain", "analyse"]
+    anew = {step for step in STEPS if step not in found["cached"]}
+    # The model's file holds the time at which it was made, and so has another hash.
+    plain = {"train-plain", "evaluate-plain-test", "evaluate-plain-train", "explain-plain"}
+    assert plain | {"analyse"} <= anew <= plain | {"analyse", "select", "explain-batch_norm"}
     assert found["models"]["plain"]["accuracy"] == first["models"]["plain"]["accuracy"]
     assert found["models"]["batch_norm"] == first["models"]["batch_norm"]
 
@@ -97,6 +105,84 @@ def test_another_seed_trains_anew_and_decodes_nothing(first: dict[str, Any], opt
     found = result(run(*options, "--seed", "7"))
     assert found["cached"] == STEPS[: STEPS.index("train-plain")]
     assert found["models"]["plain"]["model_sha256"] != first["models"]["plain"]["model_sha256"]
+
+
+def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run(*arguments, command=(MNIST,))
+
+
+def test_two_runs_are_compared(first: dict[str, Any], options: list[str]) -> None:
+    root = first["root"]
+    other = result(run(*options, "--seed", "7"))
+    found = result(mnist("compare", first["run"], other["run"], "--root", root, "--json"))
+    assert [model["now"] for model in found["models"]] == ["plain", "batch_norm"]
+    one = found["models"][0]["comparison"]
+    wrong = (first["models"]["plain"]["errors"], other["models"]["plain"]["errors"])
+    assert (one["only_second"] + one["both_wrong"], one["only_first"] + one["both_wrong"]) == wrong
+    assert {"name": "recipe seed", "before": "1", "now": "7"} in found["settings"]
+    page = (Path(root) / found["report"]).read_text()
+    assert page.count("data:image/png") >= min(12, one["only_first"]) + min(12, one["only_second"])
+    said = mnist("compare", f"{first['run']}:plain", f"{other['run']}:batch_norm", "--root", root)
+    assert "batch_norm against plain" in said.stdout
+    report = json.loads((Path(root) / other["report"]["json"]).read_text())
+    assert report["changes"]["now"] == other["run"]
+    assert report["changes"]["images"] == 300
+
+
+def test_a_worse_run_fails_where_it_is_told_to(first: dict[str, Any], options: list[str]) -> None:
+    root = first["root"]
+    same = (first["run"], first["run"], "--root", root, "--fail-if-worse")
+    assert mnist("compare", *same, "--margin", "5").returncode == 0
+    done = mnist("compare", *same, "--margin", "0.001")  # 300 images prove no such thing
+    assert done.returncode == 1
+    assert "not inferior to plain before by 0.001 points or more: no" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_runs_are_listed(first: dict[str, Any]) -> None:
+    assert first["run"] in mnist("runs", "--root", first["root"]).stdout
+    assert first["run"] in {run["run"] for run in json.loads(mnist("runs", "--root", first["root"], "--json").stdout)}
+
+
+def test_champions_are_listed_and_rolled_back(first: dict[str, Any], folder: Path) -> None:
+    root = first["root"]
+    (champions,) = json.loads(mnist("champion", "list", "--root", root, "--json").stdout).values()
+    assert champions[0]["run"] == first["run"]
+    assert first["run"] in mnist("champion", "list", "--root", root).stdout
+    done = mnist("champion", "rollback", "--root", str(folder / "empty"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("compare", "nope", "last"), ("compare", "last:plain", "last"), ("compare", "last")]
+)
+def test_what_cannot_be_compared_is_said_in_one_line(first: dict[str, Any], arguments: tuple[str, ...]) -> None:
+    done = mnist(*arguments, "--root", first["root"])
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def strict(folder: Path) -> Path:
+    """A recipe whose floor no model reaches."""
+    text = (Path(__file__).parents[2] / "tasks/builtin/recipes/post.toml").read_text()
+    path = folder / "strict.toml"
+    path.write_text(text.replace("[gates.mnist]", "[gates.tiny]").replace("floor = 0.95", "floor = 0.998"))
+    return path
+
+
+def test_a_failed_gate_fails_the_run_after_its_report(options: list[str], strict: Path, tmp_path: Path) -> None:
+    failed = run(*options, "--recipe", str(strict), "--root", str(tmp_path))
+    assert failed.returncode == 1
+    found = json.loads(failed.stdout)
+    assert not found["promoted"]
+    assert "above the floor" in (tmp_path / found["report"]["markdown"]).read_text()
+    assert failed.stderr.splitlines()[-1].startswith("mnist: the gate failed: ")
+    assert "Traceback" not in failed.stderr
+    assert not (tmp_path / "champions").exists()
+    passed = result(run(*options, "--recipe", str(strict), "--root", str(tmp_path), "--no-gate"))
+    assert not passed["promoted"]
 
 
 USAGE = [

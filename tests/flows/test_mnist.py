@@ -52,6 +52,7 @@ REFUSED: list[dict[str, Any]] = [
     {"validation": 2.0},
     {"root": "/dev/null/root"},
     {"mirrors": ["ftp://host/"]},
+    {"gate": "maybe"},
 ]
 
 
@@ -91,13 +92,22 @@ def test_the_run_shows_its_graph_its_progress_and_its_artifacts(files: data.File
             assert tasks[name].state_name == "Cached"
             assert tasks[name].state.message == f"made by run {result.run}"
         assert tasks["report"].state_name == "Completed"
-        assert upstream(tasks, "evaluate-plain") == {"train-plain", "decode-test"}
+        assert upstream(tasks, "evaluate-plain-test") == {"train-plain", "decode-test"}
+        assert upstream(tasks, "select") == {"evaluate-plain-test", "evaluate-batch_norm-test"}
+        assert upstream(tasks, "explain-plain") == {
+            "train-plain", "evaluate-plain-test", "select", "decode-train", "decode-test",
+        }  # fmt: skip
         assert upstream(tasks, "train-plain") == {"decode-train"}
         assert upstream(tasks, "analyse") == {
-            "profile", "decode-test", "train-plain", "train-batch_norm", "evaluate-plain", "evaluate-batch_norm",
+            "profile", "decode-train", "decode-test", "train-plain", "train-batch_norm", "select", "explain-plain",
+            "explain-batch_norm", "evaluate-plain-test", "evaluate-batch_norm-test", "evaluate-plain-train",
+            "evaluate-batch_norm-train",
         }  # fmt: skip
         found = artifacts(client, run)
-        assert set(found) == {"report", "galleries", "results", "errors-by-label", "patterns"}
+        assert set(found) == {
+            "report", "model-plain", "model-batch-norm", "galleries", "results", "errors-by-label", "patterns", "slices",
+        }  # fmt: skip
+        assert not any("NaN" in item["data"] or "Infinity" in item["data"] for item in found.values())
         assert all(len(item["data"].encode()) < 512 * 1024 for item in found.values())
         assert "data:image/png;base64," in found["report"]["data"]
         assert result.run in found["report"]["data"]

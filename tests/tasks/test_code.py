@@ -9,7 +9,11 @@ from tasks.code import PROJECT, closure, imported, meaning, source_of
 STEPS = {
     path.stem: ast.parse(path.read_text()) for path in (PROJECT / "tasks").glob("*.py") if "@step(" in path.read_text()
 }
-FORMATS = {"numpy", "pyarrow", "scipy", "keras", "tensorflow"}  # libraries that shape what a step writes
+# Libraries that shape what a step writes, by the name of their import.
+FORMATS = {
+    name: name for name in ("cleanlab", "keras", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "tensorflow")
+}
+FORMATS["sklearn"] = "scikit-learn"
 
 
 def test_comments_docstrings_and_layout_do_not_count() -> None:
@@ -46,7 +50,9 @@ def test_a_step_names_the_libraries_that_shape_its_output(name: str) -> None:
         if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "step"
     )
     declared = {ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg == "libraries"}
-    assert set().union(*declared) == used & FORMATS | ({"tensorflow"} if "keras" in used else set())
+    assert set().union(*declared) == {FORMATS[name] for name in used & FORMATS.keys()} | (
+        {"tensorflow"} if "keras" in used else set()
+    )
 
 
 def libraries(source: str) -> set[str]:

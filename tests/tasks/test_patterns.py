@@ -19,7 +19,7 @@ def test_a_real_difference_on_one_label_is_found_and_the_others_are_not_blamed()
     split = split_of([0] * 40 + [1] * 40 + [2] * 40)
     right = split.labels.tolist()
     one = predicted(split, [1] * 12 + right[12:], [0.9] * 120)
-    other = predicted(split, right[:40] + [2] + right[41:], [0.9] * 120)
+    other = predicted(split, [*right[:40], 2, *right[41:]], [0.9] * 120)
     found = {line.label: line.p[0] for line in label_errors([one, other], 3)}
     # 12 against 0 discordant: 2 / 2^12, times 3 labels.
     assert found[0] == 3 * 2 / 2**12

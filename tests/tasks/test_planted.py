@@ -1,0 +1,116 @@
+"""Defects that are planted in real data: the report must lead its reader to each."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from artifacts.standouts import standouts
+from tasks.analyse import analyse
+from tasks.analysis import Analysis
+from tasks.dataset import load_dataset
+from tasks.evaluate import evaluate
+from tasks.explain import explain
+from tasks.profile import profile
+from tasks.recipe import load_recipe
+from tasks.select import select
+from tasks.train import train
+from tasks.workspace import Workspace
+from tests import data
+from tests.conftest import decoded
+
+COUNTS = {"train": 10_000, "test": 2_000}
+SWAPPED = 200
+CORNER = slice(0, 3)  # of rows and of columns
+
+Images = NDArray[np.uint8]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # TensorFlow's own
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        yield
+
+
+def analysed(folder: Path, plant: data.Plant) -> Analysis:
+    """The whole way from archives with a planted defect to the analysis."""
+    source = load_dataset(str(data.make(folder / "mirror", COUNTS, plant).toml()))
+    work, plan = Workspace(root=folder / "root", run="planted"), load_recipe("post")
+    splits = decoded(source, work)
+    models = [train.fn(training, splits["train"], work) for training in plan.trainings()]
+    predictions = [evaluate.fn(model, splits["test"], work) for model in models]
+    trained = [evaluate.fn(model, splits["train"], work) for model in models]
+    selection = select.fn(predictions, work)
+    explanations = [
+        explain.fn(model, one, selection, splits["train"], splits["test"], work)
+        for model, one in zip(models, predictions, strict=True)
+    ]
+    counted = profile.fn(splits["train"], splits["test"], work)
+    record = analyse.fn(
+        source,
+        plan,
+        counted,
+        splits["train"],
+        splits["test"],
+        models,
+        trained,
+        predictions,
+        selection,
+        explanations,
+        work,
+    )
+    return Analysis.model_validate_json((work.root / record.file.path).read_bytes())
+
+
+def test_swapped_labels_are_suspects_of_the_training_split(tmp_path: Path) -> None:
+    planted: list[int] = []
+
+    def swap(split: str, _: Images, labels: Images) -> None:
+        if split == "train":
+            planted.extend(np.flatnonzero(labels == 7)[:SWAPPED].tolist())
+            labels[planted] = 1
+
+    found = analysed(tmp_path, swap)
+    (of_training,) = (one for one in found.suspects if one.split == "train")
+    pattern = of_training.patterns[0]
+    assert (pattern.label, pattern.said) == (1, 7)
+    assert pattern.count > 0.7 * SWAPPED
+    assert {one.index for one in of_training.shown if one.label == 1} <= set(planted)
+    assert sum(one.label == 1 for one in of_training.shown) > 12
+    (said,) = (line for line in standouts(found) if "labelled 1" in line and "they are 7" in line)
+    assert said.startswith(f"{pattern.count} train images")
+
+
+def test_dirt_in_the_corner_of_all_nines_is_where_the_models_look(tmp_path: Path) -> None:
+    def dirty(_: str, images: Images, labels: Images) -> None:
+        images[labels == 9, CORNER, CORNER] = 255
+
+    found = analysed(tmp_path, dirty)
+    for model in found.models:
+        focus = {one.label: one for one in model.focus}
+        assert max(focus[9].row, focus[9].column) <= 4  # the window of 5 around it covers dirt
+        assert focus[9].ink_here == 1
+        assert all(one.row > 4 or one.column > 4 for label, one in focus.items() if label != 9)
+        assert any(f"{model.name} goes by" in line and "for label 9" in line for line in standouts(found))
+    assert not [line for line in standouts(found) if " goes by " in line and "label 9" not in line]
+
+
+def test_dirt_that_the_training_images_do_not_have_is_what_erasing_mends(tmp_path: Path) -> None:
+    def dirty(split: str, images: Images, labels: Images) -> None:
+        if split == "test":
+            images[labels == 9, 0:6, 0:6] = 255
+
+    found = analysed(tmp_path, dirty)
+    assert found.labels[0].label == 9
+    assert all(found.labels[0].stands_out(rank) for rank in range(2))
+    lines = standouts(found)
+    assert any("label 9" in line and "wrong" in line for line in lines)
+    assert any("erasing a patch at the top left mends" in line and "on label 9" in line for line in lines)
+    two_pieces = next(part for part in found.slices if part.feature == "components" and part.low == 2)
+    assert any(two_pieces.stands_out(rank) for rank in range(2))
+    assert any("components 2" in line for line in lines)
