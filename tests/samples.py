@@ -88,5 +88,8 @@ def changes_of_two() -> Changes:
 
 
 DECISION = Decision(
-    challenger="other", champion=None, margin=0.005, checks=(Check(name="above the floor", passed=True, found="83.33 % against 50.00 %"),)
-)  # fmt: skip
+    challenger="other",
+    champion=None,
+    margin=0.005,
+    checks=(Check(name="above the floor", passed=True, found="83.33 % against 50.00 %"),),
+)

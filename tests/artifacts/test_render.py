@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from artifacts import render, tables
+from artifacts import render, tables, words
 from artifacts.figures import FIGURES
-from artifacts.pictures import figure_url, picture_url
+from artifacts.pictures import explained_url, figure_url, heat_url, outline, picture_url, strip_url
+from artifacts.render import Rendering
 from tasks.analysis import Analysis, FileLine, Provenance, Report, StepLine
+from tasks.findings import Comparison, Estimate, Patch
 from tasks.records import ArchiveRecord, Origin
-from tests.samples import analysis_of_two
+from tests.samples import DECISION, analysis_of_two, changes_of_two
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def report(analysis: Analysis) -> Report:
         files=(FileLine(role="train-plain", path="models/plain.keras", sha256="1" * 64),),
         libraries={"numpy": "2"}, python="3.11", platform="Linux", cores=2,
     )  # fmt: skip
-    return Report(provenance=provenance, analysis=analysis)
+    return Report(provenance=provenance, decision=DECISION, changes=changes_of_two(), analysis=analysis)
 
 
 class Page(HTMLParser):
@@ -48,76 +50,170 @@ class Page(HTMLParser):
         super().__init__()
         self.links: list[str] = []
         self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.alts: list[str] = []
         self.text = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.links += [value or "" for name, value in attrs if name in {"src", "href"}]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag == "img":
+            self.alts += [value or "" for name, value in attrs if name == "alt"]
 
     def handle_data(self, data: str) -> None:
         self.text += data
 
 
+def html_of(report: Report) -> Page:
+    return Page(Rendering(report).html("title"))
+
+
 def test_the_page_needs_no_other_file(report: Report) -> None:
-    page = Page(render.page("\n\n".join(render.parts_of(report)), "title"))
-    assert page.links
-    assert all(link.startswith("data:image/png;base64,") for link in page.links)
-    assert not {"script", "link", "iframe"} & set(page.tags)
+    page = html_of(report)
+    pictures = [link for link in page.links if not link.startswith("#")]
+    assert pictures
+    assert all(link.startswith("data:image/png;base64,") for link in pictures)
+    assert not {"link", "iframe"} & set(page.tags)
+    assert page.tags.count("script") == 1
+
+
+def test_every_link_within_the_page_leads_somewhere_and_every_picture_has_an_alternative(report: Report) -> None:
+    page = html_of(report)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert len(page.alts) == page.tags.count("img")
+    assert len(set(page.ids)) == len(page.ids)
 
 
 def test_markdown_tables_html_and_json_state_the_same_numbers(report: Report) -> None:
-    parts = render.parts_of(report)
-    text = Page(render.page("\n\n".join(parts), "title")).text
-    document = json.loads(report.model_dump_json())
-    for model, row in zip(document["analysis"]["models"], tables.results(report.analysis), strict=True):
+    rendering = Rendering(report)
+    texts = [rendering.markdown().whole.replace("\\", ""), " ".join(html_of(report).text.split())]
+    document = json.loads(report.model_dump_json())["analysis"]
+    for model, row in zip(document["models"], tables.results(report.analysis), strict=True):
         share = model["accuracy"]["count"] / model["accuracy"]["total"]
         assert row["accuracy"] == f"{100 * share:.2f} %"
-        assert (
-            row["errors"]
-            == model["errors"]
-            == sum(map(sum, model["confusion"])) - sum(line[label] for label, line in enumerate(model["confusion"]))
-        )
-        for value in (row["accuracy"], row["95 % interval"], row["loss"]):
-            assert str(value) in parts.summary
-            assert str(value) in text
-    for pattern in document["analysis"]["patterns"]:
+        wrong = sum(map(sum, model["confusion"])) - sum(line[label] for label, line in enumerate(model["confusion"]))
+        assert row["errors"] == model["errors"] == wrong
+        loss = f"{model['calibration']['log_loss']['value']:.4f}"
+        assert row["loss"] == loss
+        for text in texts:
+            assert all(str(value) in text for value in (row["accuracy"], row["95 % interval"], loss))
+            assert f"{model['calibration']['brier']['value']:.4f}" in text
+    (comparison,) = document["comparisons"]
+    for text in texts:
+        assert f"{100 * comparison['difference']['value']:+.2f} points" in text
+        assert f"p = {comparison['p']:.2g}" in text
+    for pattern in document["patterns"]:
         assert any(
-            [row[model["name"]] for model in document["analysis"]["models"]] == pattern["counts"]
+            [row[model["name"]] for model in document["models"]] == pattern["counts"]
             for row in tables.patterns(report.analysis)
         )
+    for group in document["groups"]:
+        assert {"images": group["count"], "answered": group["name"]} in tables.groups(report.analysis)
 
 
 def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Report) -> None:
-    galleries = render.parts_of(report).galleries
+    galleries = Rendering(report).markdown().galleries.replace("\\", "")
+    page = html_of(report)
     for picture in report.analysis.pictures:
-        assert f"#{picture.index}, label **{report.analysis.subject.classes[picture.label]}**" in galleries.replace(
-            "\\", ""
-        )
-        assert picture_url(picture, report.analysis.subject.shape) in galleries
+        label = report.analysis.subject.classes[picture.label]
+        assert f"#{picture.index}, label **{label}**" in galleries
+        assert picture_url(picture.pixels, report.analysis.subject.shape) in galleries
+        assert f"image-{picture.index}" in page.ids
+        for answer in picture.answers:
+            said = words.answer_said(answer, picture.label, report.analysis.subject.classes)
+            assert said in galleries
+            assert said in page.text
+
+
+def test_errors_are_explained_in_both_forms(report: Report) -> None:
+    parts, text = Rendering(report).markdown(), " ".join(html_of(report).text.split())
+    for form in (parts.models["plain"].replace("\\", ""), text):
+        assert "erasing this pixel makes it a c0 (75 %)" in form
+        assert "erasing no square of up to 1 x 1 pixels makes it a c2" in form
+        assert "nearest training images: c2, c2; farther than for 97 % of right answers" in form
+
+
+def test_what_changed_stands_in_both_forms(report: Report) -> None:
+    for text in (Rendering(report).markdown().overview.replace("\\", ""), " ".join(html_of(report).text.split())):
+        assert "Against run" in text
+        assert "6 test images that both judged (0 only then, 1 only now)" in text
+        assert "recipe seed" in text
+        assert "newly right" in text
+    page = Page(render.changes_page(changes_of_two(), "earlier against later"))
+    assert "recipe seed" in page.text
+    assert [link for link in page.links if link.startswith("data:image/png")]
+
+
+def test_the_first_run_has_nothing_to_compare_with(report: Report) -> None:
+    alone = report.model_copy(update={"changes": None})
+    assert "This is the first run" in Rendering(alone).markdown().overview
+
+
+def test_one_model_alone_is_reported(report: Report) -> None:
+    analysis = report.analysis
+    alone = analysis.model_copy(
+        update={
+            "models": analysis.models[:1],
+            "comparisons": (),
+            "groups": (),
+            "labels": tuple(line.model_copy(update={"errors": line.errors[:1], "p": ()}) for line in analysis.labels),
+            "patterns": tuple(one.model_copy(update={"counts": one.counts[:1]}) for one in analysis.patterns),
+            "pictures": tuple(one.model_copy(update={"answers": one.answers[:1]}) for one in analysis.pictures),
+            "trained": tuple(one.model_copy(update={"answers": one.answers[:1]}) for one in analysis.trained),
+        }
+    )
+    text = html_of(report.model_copy(update={"analysis": alone})).text
+    assert "plain is right about 33.33 %" in text
 
 
 def test_the_report_says_what_came_from_which_run(report: Report) -> None:
-    origins = render.parts_of(report).origins.replace("\\", "")
+    origins = Rendering(report).markdown().origins.replace("\\", "")
     assert "| train-plain | an-earlier-run |" in origins
     assert "| profile | this one |" in origins
     assert "passed over https://host/: HTTP 404 (t10k.gz)" in origins
 
 
 def test_names_that_users_write_take_no_effect(report: Report) -> None:
-    evil = "<script>alert(1)</script>|[x](javascript:1)`"
+    evil = "<script>alert(1)</script>|[x](javascript:1)`\n\n<img src=x>"
     subject = report.analysis.subject.model_copy(update={"title": evil, "classes": (evil, "b", "c")})
-    changed = report.model_copy(update={"analysis": report.analysis.model_copy(update={"subject": subject})})
-    page = Page(render.page("\n\n".join(render.parts_of(changed)), evil))
-    assert "script" not in page.tags
-    assert "a" not in page.tags
-    assert page.text.count("<script>alert(1)</script>") > 3
+    changed = changes_of_two().model_copy(update={"classes": (evil, "b", "c")})
+    analysis = report.analysis.model_copy(update={"subject": subject})
+    plain, mean = html_of(report), html_of(report.model_copy(update={"analysis": analysis, "changes": changed}))
+    assert mean.tags == plain.tags
+    assert not [link for link in mean.links if "javascript" in link or link == "x"]
+    assert mean.text.count("<script>alert(1)</script>") > 10
+
+
+COMPARISON = Comparison(
+    first="plain", second="norm", both_right=9736, only_first=79, only_second=120, both_wrong=65, same_wrong=54,
+    difference=Estimate(value=0.0041, low=0.0013, high=0.0069), loss=Estimate(value=-0.01, low=-0.02, high=-0.007), p=0.0045,
+)  # fmt: skip
+
+
+def test_the_verdict_names_the_better_one_with_its_uncertainty() -> None:
+    evidence = "+0.41 points (95 % interval +0.13 to +0.69) over 10,000 images, exact McNemar p = 0.0045."
+    assert words.verdict(COMPARISON) == f"norm is better than plain: {evidence}"
+    turned = COMPARISON.model_copy(
+        update={"only_first": 120, "only_second": 79, "difference": Estimate(value=-0.0041, low=-0.0069, high=-0.0013)}
+    )
+    assert words.verdict(turned) == f"plain is better than norm: {evidence}"
+
+
+def test_the_verdict_says_when_a_difference_is_within_error() -> None:
+    said = words.verdict(COMPARISON.model_copy(update={"p": 0.06}))
+    assert said.startswith("The difference between plain and norm is within error: norm +0.41 points (95 %")
+    assert words.verdict(COMPARISON.model_copy(update={"p": 1e-9})).endswith("p < 0.0001.")
+
+
+def image_of(url: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
 
 
 def test_an_image_is_enlarged_without_blur(analysis: Analysis) -> None:
     picture = analysis.pictures[0]
-    url = picture_url(picture, analysis.subject.shape)
-    image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    image = image_of(picture_url(picture.pixels, analysis.subject.shape))
     rows, columns = analysis.subject.shape
     factor = image.height // rows
     assert image.size == (columns * factor, rows * factor)
@@ -125,6 +221,20 @@ def test_an_image_is_enlarged_without_blur(analysis: Analysis) -> None:
     for y in range(image.height):
         for x in range(image.width):
             assert image.getpixel((x, y)) == 255 - raw[y // factor * columns + x // factor]
+
+
+def test_a_patch_is_drawn_where_it_was_found() -> None:
+    assert outline(Patch(row=2, column=5, edge=3, probability=1), 4) == (20, 8, 31, 19)
+
+
+def test_maps_and_strips_are_drawn(analysis: Analysis) -> None:
+    picture = next(one for one in analysis.pictures if one.answers[0].explanation)
+    explanation = picture.answers[0].explanation
+    assert explanation
+    heat = image_of(heat_url(explanation.heat, (2, 2), 1)).convert("RGB")
+    assert sum(heat.getpixel((0, 0))) < sum(heat.getpixel((1, 1)))
+    assert image_of(explained_url(picture.pixels, explanation, (2, 2))).size == (84 * 2 + 42, 84)
+    assert image_of(strip_url([picture.pixels] * 3, (2, 2))).size == (3 * 44, 42)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -137,10 +247,12 @@ def test_every_figure_is_drawn_the_same_twice(analysis: Analysis, name: str) -> 
 
 def test_a_model_without_errors_is_reported(report: Report) -> None:
     models = tuple(model.model_copy(update={"confident": ()}) for model in report.analysis.models)
-    bare = report.analysis.model_copy(update={"models": models, "patterns": (), "pictures": ()})
-    parts = render.parts_of(report.model_copy(update={"analysis": bare}))
+    suspects = tuple(one.model_copy(update={"named": 0, "shown": ()}) for one in report.analysis.suspects)
+    nothing: dict[str, object] = {"patterns": (), "groups": (), "pictures": (), "suspects": suspects}
+    bare = report.analysis.model_copy(update={"models": models, **nothing})
+    parts = Rendering(report.model_copy(update={"analysis": bare})).markdown()
     assert "None." in parts.galleries
-    assert not re.search("undefined|\\bnan\\b", re.sub("data:[^)]*", "", parts.summary), re.IGNORECASE)
+    assert not re.search("undefined|\\bnan\\b", re.sub("data:[^)]*", "", parts.overview), re.IGNORECASE)
 
 
 def test_tables_hold_only_texts_and_finite_numbers(analysis: Analysis) -> None:
@@ -152,6 +264,7 @@ def test_tables_hold_only_texts_and_finite_numbers(analysis: Analysis) -> None:
 
 def test_templates_are_part_of_the_package() -> None:
     assert {path.name for path in (Path(render.__file__).parent / "templates").iterdir()} >= {
-        "summary.md.j2",
+        "overview.md.j2",
+        "page.js",
         "page.css",
     }

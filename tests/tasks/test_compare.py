@@ -162,7 +162,7 @@ def test_a_rollback_is_one_more_entry_and_goes_further_back(make, splits, work: 
     assert roll_back(work.root, line).run.endswith("run-2")
     assert roll_back(work.root, line).run.endswith("run-1")
     assert [one.action for one in history(work.root, line)] == ["promoted"] * 3 + ["rolled back"] * 2
-    with pytest.raises(RunError, match="no champion of tiny-.* to go back to"):
+    with pytest.raises(RunError, match=r"no champion of tiny-.* to go back to"):
         roll_back(work.root, line)
 
 

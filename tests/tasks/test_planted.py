@@ -22,7 +22,8 @@ from tasks.workspace import Workspace
 from tests import data
 from tests.conftest import decoded
 
-COUNTS = {"train": 10_000, "test": 2_000}
+COUNTS = {"train": 20_000, "test": 2_000}
+ENOUGH = {"batch": 128, "epochs": 2}  # steps on a third of the images to learn what all of them teach in three epochs
 SWAPPED = 200
 CORNER = slice(0, 3)  # of rows and of columns
 
@@ -40,7 +41,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def analysed(folder: Path, plant: data.Plant) -> Analysis:
     """The whole way from archives with a planted defect to the analysis."""
     source = load_dataset(str(data.make(folder / "mirror", COUNTS, plant).toml()))
-    work, plan = Workspace(root=folder / "root", run="planted"), load_recipe("post")
+    work, plan = Workspace(root=folder / "root", run="planted"), load_recipe("post").model_copy(update=ENOUGH)
     splits = decoded(source, work)
     models = [train.fn(training, splits["train"], work) for training in plan.trainings()]
     predictions = [evaluate.fn(model, splits["test"], work) for model in models]
