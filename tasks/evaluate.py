@@ -5,10 +5,12 @@ one, or that Keras's safe mode won't load.
 """
 # ruff: noqa: PLC0415  # TensorFlow is imported by the worker that evaluates, and not by the flow
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.errors import StorageError
 from tasks.files import adopt, verified
@@ -22,7 +24,7 @@ from tasks.workspace import Workspace
 if TYPE_CHECKING:
     import keras
 
-BATCH = 1000  # divides MNIST's 10,000 test images: one shape of batch, one compiled function
+BATCH = 1000  # divides MNIST's 10,000 test images
 
 
 @step("evaluate-{model.name}-{split.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
@@ -34,7 +36,7 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
     """
     data = read_split(verified(work.root, split.file))
     network = load_model(verified(work.root, model.file))
-    probabilities = np.asarray(network.predict(data.images, batch_size=BATCH, verbose=0), np.float32)
+    probabilities = predicting(network)(data.images)
     meta = PredictionsMeta(model=model.name, model_sha256=model.file.sha256)
     predictions = predictions_of(data, probabilities, meta)
     with work.scratch() as scratch:
@@ -50,6 +52,20 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
         accuracy=predictions.accuracy,
         loss=predictions.loss,
     )
+
+
+def predicting(network: "keras.Model") -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """A network as a function from images, (n, ...) uint8, to its outputs, (n, units) float32.
+
+    Every batch is filled up, with blank images: each further shape would be compiled anew.
+    """
+
+    def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        full = np.zeros((-(-len(images) // BATCH) * BATCH, *images.shape[1:]), np.uint8)
+        full[: len(images)] = images
+        return np.asarray(network.predict(full, batch_size=BATCH, verbose=0), np.float32)[: len(images)]
+
+    return predict
 
 
 def load_model(path: Path) -> "keras.Model":

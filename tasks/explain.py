@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.bar import Bar
-from tasks.evaluate import BATCH, load_model
+from tasks.evaluate import load_model, predicting
 from tasks.files import keep, verified
 from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
 from tasks.occlusion import INK, Predict, edges, heat_maps, heat_window, smallest_patches
@@ -74,11 +74,6 @@ def explain(
     bar.refresh(1.0, f"{model.name}: {len(wrong)} wrong answers explained")
     file = keep(work.root, "explanations", model.name, ".json", found.model_dump_json().encode())
     return ExplanationsRecord(model=model.name, file=file, count=len(wrong))
-
-
-def predicting(network: "keras.Model") -> Predict:
-    """A network as a function from images to numbers, (n, units) float32."""
-    return lambda images: np.asarray(network.predict(images, batch_size=BATCH, verbose=0), np.float32)
 
 
 def explained(

@@ -1,42 +1,152 @@
-"""The report of a run in a real browser: every picture is drawn, nothing is fetched, nothing is wider than the page."""
+"""What people look at, in a real browser: the report of a run, and the same run's artifacts in Prefect's UI.
+
+Every picture is drawn, nothing is fetched from elsewhere, nothing is wider than the page, filters and sorting work.
+"""
 
 import json
+import os
 import shutil
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+import httpx
+from playwright.sync_api import Browser, Page, sync_playwright
 
-BROKEN = "Array.from(document.images).filter(image => !image.complete || !image.naturalWidth).length"
+DRAWN = "Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode(); }))"
 WIDER = "document.documentElement.scrollWidth > window.innerWidth"
+SIZES = {"screen": (1100, 1300), "telephone": (400, 800)}
+PAGES = {"report", "galleries", "model-plain", "model-batch-norm", "results", "errors-by-label", "patterns", "slices"}
+START_SECONDS = 120
 
 
-def main(result_path: str, screenshot: str) -> None:
-    """Open the report, look at it, and take a picture of its first screen."""
+def main(result_path: str, screenshots: str) -> None:
+    """Look at the report of a run and at its artifacts, and keep pictures of both in a folder."""
     result = json.loads(Path(result_path).read_text())
     report = Path(result["root"]) / result["report"]["html"]
+    folder = Path(screenshots)
+    folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1100, "height": 1300})
-        check(page, report)
-        page.screenshot(path=screenshot)
-        page.set_viewport_size({"width": 400, "height": 800})
-        assert not page.evaluate(WIDER), "the report is wider than a telephone"
+        for scheme in ("light", "dark"):
+            look_at_report(browser, report, scheme, folder)
+        with prefect_server() as address:
+            look_at_artifacts(browser, address, folder)
         browser.close()
 
 
-def check(page: Page, report: Path) -> None:
-    """Load the report, and refuse whatever a reader would stumble over."""
+def look_at_report(browser: Browser, report: Path, scheme: str, folder: Path) -> None:
+    """Load the report in both sizes, and refuse whatever a reader would stumble over."""
+    page = browser.new_page(color_scheme="dark" if scheme == "dark" else "light")
     complaints: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(report.as_uri())
-    assert page.locator("img").count() > 20, "there are hardly any pictures"
-    assert page.evaluate(BROKEN) == 0, "a picture is broken"
+    for size, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        page.goto(report.as_uri())
+        assert page.locator("img").count() > 100, "there are hardly any pictures"
+        page.evaluate(DRAWN)
+        assert not page.evaluate(WIDER), f"the report is wider than the {size}"
+        page.screenshot(path=folder / f"report-{size}-{scheme}.png")
     assert not complaints, complaints
-    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()], asked
-    assert not page.evaluate(WIDER), "the report is wider than the screen"
+    assert {url for url in asked if not url.startswith("data:")} == {report.as_uri()}, asked
+    filters_work(page)
+    sorting_works(page)
+    page.locator("#errors").scroll_into_view_if_needed()
+    page.screenshot(path=folder / f"errors-{scheme}.png")
+    page.close()
+
+
+def filters_work(page: Page) -> None:
+    """Choose a label, then a model, and see only what they admit; then all again."""
+    cards = page.locator("#errors > figure")
+    total = cards.count()
+    label = cards.first.get_attribute("data-label")
+    page.select_option("#filters [name=label]", label)
+    shown = [card for card in cards.all() if card.is_visible()]
+    assert 0 < len(shown) < total, f"the filter shows {len(shown)} of {total}"
+    assert {card.get_attribute("data-label") for card in shown} == {label}
+    page.select_option("#filters [name=model]", "0")
+    narrower = [card for card in cards.all() if card.is_visible()]
+    assert len(narrower) <= len(shown)
+    assert all('["0",' in (card.get_attribute("data-wrong") or "") for card in narrower)
+    assert page.locator("#shown").inner_text() == f"{len(narrower)} of {total} images"
+    page.click("#filters button")
+    page.wait_for_function(f"document.querySelector('#shown').textContent === '{total} of {total} images'")
+
+
+def sorting_works(page: Page) -> None:
+    """Sort the table of errors by label by its count of images, up and down, by keyboard."""
+    table = page.locator("table", has=page.locator("th", has_text="images")).first
+    button = table.locator("th", has_text="images").locator("button")
+    for order in ("ascending", "descending"):
+        button.focus()
+        page.keyboard.press("Enter")
+        found = [int(text) for text in table.locator("tbody td:nth-child(2)").all_inner_texts()]
+        assert found == sorted(found, reverse=order == "descending"), found
+        assert table.locator("th", has_text="images").get_attribute("aria-sort") == order
+
+
+@contextmanager
+def prefect_server() -> Iterator[str]:
+    """Prefect's own server with its UI, on the history that the run has left."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    env = {"PREFECT_UI_API_URL": f"{address}/api", "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
+    server = subprocess.Popen(
+        [Path(sys.executable).with_name("prefect"), "server", "start", "--port", str(port)],
+        env=os.environ | env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(f"{address}/api/health")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def wait_for(url: str) -> None:
+    """Wait until an address answers."""
+    limit = time.monotonic() + START_SECONDS
+    while time.monotonic() < limit:
+        try:
+            if httpx.get(url, timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.3)
+    raise AssertionError(f"{url} did not answer within {START_SECONDS} s")
+
+
+def look_at_artifacts(browser: Browser, address: str, folder: Path) -> None:
+    """Open the page of every artifact of the last run in the UI."""
+    body = {"limit": 100, "offset": 0, "sort": "ID_DESC"}
+    found = {one["key"]: one for one in httpx.post(f"{address}/api/artifacts/latest/filter", json=body).json()}
+    assert found.keys() >= PAGES, f"missing: {PAGES - found.keys()}"
+    page = browser.new_page(viewport={"width": 1400, "height": 1300})
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    for key in sorted(PAGES):
+        page.goto(f"{address}/artifacts/artifact/{found[key]['latest_id']}", wait_until="networkidle")
+        if found[key]["type"] == "markdown":
+            page.locator("img").first.wait_for()
+            assert page.locator("img").count() > 5, f"artifact {key} shows hardly any picture"
+            page.evaluate(DRAWN)
+        else:
+            first = next(iter(json.loads(found[key]["data"])[0].values()))
+            page.get_by_text(str(first), exact=True).first.wait_for()
+        page.screenshot(path=folder / f"artifact-{key}.png")
+    assert not complaints, complaints
+    page.close()
 
 
 if __name__ == "__main__":

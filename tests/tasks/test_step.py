@@ -5,7 +5,8 @@ import pytest
 from tasks import step as module
 from tasks.errors import StorageError
 from tasks.files import keep
-from tasks.records import AnalysisRecord, Record
+from tasks.analysis import AnalysisRecord
+from tasks.records import Record
 from tasks.step import identity, step
 from tasks.workspace import Workspace
 
