@@ -5,8 +5,7 @@ import pytest
 from tasks import step as module
 from tasks.errors import StorageError
 from tasks.files import keep
-from tasks.analysis import AnalysisRecord
-from tasks.records import Record
+from tasks.records import ChangesRecord, Record
 from tasks.step import identity, step
 from tasks.workspace import Workspace
 
@@ -14,14 +13,14 @@ CALLS: list[str] = []
 
 
 @step("note-{text}", libraries=("numpy",), unkeyed=("hint",))
-def note(text: str, work: Workspace, hint: str = "") -> AnalysisRecord:
+def note(text: str, work: Workspace, hint: str = "") -> ChangesRecord:
     """Keep a text as a file."""
     CALLS.append(text + hint)
-    return AnalysisRecord(file=keep(work.root, "notes", "note", ".txt", text.encode()), models=())
+    return ChangesRecord(file=keep(work.root, "notes", "note", ".txt", text.encode()))
 
 
 @step("fail")
-def fail(work: Workspace) -> AnalysisRecord:
+def fail(work: Workspace) -> ChangesRecord:
     """Meet what the system says when the disk is full."""
     raise OSError(28, "No space left on device", str(work.root / "x"))
 
