@@ -1,5 +1,6 @@
 """The terminal: the end of a run, the list of runs, two runs compared, and the champions."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,9 +14,17 @@ from tasks.results import RunResult
 from tasks.runs import Champion, RunRecord
 
 
+PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
+
+
+def standard_output() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for any table."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
 def show(result: RunResult, look_at: str) -> None:
     """Print a run's result on standard output."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = standard_output()
     table = Table(title=f"{result.dataset}, run {result.run}", title_justify="left")
     for column in ("model", "parameters", "epochs", "accuracy", "errors", "loss", "fit"):
         table.add_column(column, justify="left" if column == "model" else "right")
@@ -36,7 +45,7 @@ def table_of(rows: Sequence[tables.Row], title: str = "") -> Table:
     """Rows as a table of the terminal."""
     table = Table(title=title or None, title_justify="left")
     for column in rows[0] if rows else ():
-        table.add_column(column)
+        table.add_column(column, overflow="fold")  # a name that is cut short can't be given to a command
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     return table
@@ -44,7 +53,7 @@ def table_of(rows: Sequence[tables.Row], title: str = "") -> Table:
 
 def show_runs(runs: Sequence[RunRecord]) -> None:
     """Print the list of runs."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = standard_output()
     rows = [
         {
             "run": run.run,
@@ -59,7 +68,7 @@ def show_runs(runs: Sequence[RunRecord]) -> None:
 
 def show_changes(changes: Changes, checks: Sequence[Check], page: Path) -> None:
     """Print how two runs compare."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = standard_output()
     console.print(table_of(tables.changes(changes), f"{changes.now} against {changes.before}"))
     console.print(changed(changes))
     for model, check in zip(changes.models, checks, strict=True):
@@ -71,7 +80,7 @@ def show_changes(changes: Changes, checks: Sequence[Check], page: Path) -> None:
 
 def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
     """Print every line of champions."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = standard_output()
     for line, champions in lines.items():
         rows = [
             {

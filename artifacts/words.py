@@ -20,12 +20,6 @@ def interval(share: Share | Estimate, digits: int = 2) -> str:
     return f"{100 * share.low:.{digits}f} to {100 * share.high:.{digits}f}"
 
 
-def points(difference: Estimate) -> str:
-    """A difference of shares with its interval, in points."""
-    low, value, high = (f"{100 * share:+.2f}" for share in (difference.low, difference.value, difference.high))
-    return f"{value} points (95 % interval {low} to {high})"
-
-
 def estimate(found: Estimate, digits: int = 4) -> str:
     """A figure with its interval."""
     return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
@@ -44,8 +38,8 @@ def verdict(comparison: Comparison) -> str:
         difference = Estimate(value=-difference.value, low=-difference.high, high=-difference.low)
     test = f"over {comparison.total:,} images, exact McNemar p {p_value(comparison.p, sign=True)}"
     if comparison.real:
-        return f"{second} is better than {first}: {points(difference)} {test}."
-    return f"The difference between {first} and {second} is within error: {second} {points(difference)} {test}."
+        return f"{second} is better than {first}: {difference.points} {test}."
+    return f"The difference between {first} and {second} is within error: {second} {difference.points} {test}."
 
 
 def headline(analysis: Analysis) -> str:

@@ -156,7 +156,7 @@ class Decision(Frozen):
 
     challenger: str
     champion: str | None
-    margin: float
+    margin: float | None
     checks: tuple[Check, ...]
 
     @property

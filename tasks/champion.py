@@ -67,14 +67,21 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
     gate, best = run.recipe.gate(run.dataset), run.best
     checks = list(bounds(best, gate))
     if champions:
-        comparison = compared(read(champions[-1].predictions, work), read(best, work), ("champion", best.model))
-        checks.append(not_inferior(comparison, gate.margin))
+        checks.append(against(champions[-1], best, gate, work))
     return Decision(
         challenger=best.model,
         champion=champions[-1].title if champions else None,
         margin=gate.margin,
         checks=tuple(checks),
     )
+
+
+def against(champion: Champion, best: PredictionsRecord, gate: Gate, work: Workspace) -> Check:
+    """Whether a model can take the champion's place; the champion's own predictions need no test."""
+    if champion.predictions.file == best.file:
+        return Check(name="not inferior to the champion", passed=True, found="it is the champion itself")
+    comparison = compared(read(champion.predictions, work), read(best, work), ("champion", best.model))
+    return not_inferior(comparison, gate.margin) if gate.margin else not_worse(comparison)
 
 
 def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
@@ -102,12 +109,19 @@ def percent(value: float) -> str:
 
 def not_inferior(comparison: Comparison, margin: float) -> Check:
     """Whether the second of two is shown to be no worse than the first by more than the margin."""
-    difference = comparison.difference
-    low, value, high = (f"{100 * share:+.2f}" for share in (difference.low, difference.value, difference.high))
     return Check(
         name=f"not inferior to {comparison.first} by {100 * margin:g} points or more",
-        passed=difference.low > -margin,
-        found=f"{value} points (95 % interval {low} to {high})",
+        passed=comparison.difference.low > -margin,
+        found=comparison.difference.points,
+    )
+
+
+def not_worse(comparison: Comparison) -> Check:
+    """Whether the second of two is not shown to be worse than the first."""
+    return Check(
+        name=f"not worse than {comparison.first} beyond chance",
+        passed=comparison.difference.high >= 0,
+        found=comparison.difference.points,
     )
 
 
@@ -120,7 +134,6 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
     Raises:
         StorageError: the entry can't be written.
     """
-    best = run.best
     best, champions = run.best, history(work.root, line_of(run))
     while decision.passed:
         if champions and champions[-1].predictions.file == best.file:

@@ -30,6 +30,12 @@ class Estimate(Frozen):
     low: float
     high: float
 
+    @property
+    def points(self) -> str:
+        """A difference of shares in points, in words."""
+        low, value, high = (f"{100 * share:+.2f}" for share in (self.low, self.value, self.high))
+        return f"{value} points (95 % interval {low} to {high})"
+
 
 class Comparison(Frozen):
     """Two classifiers over the same images, paired: how often each was right where the other was not, and what follows.

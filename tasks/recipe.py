@@ -80,13 +80,14 @@ class Training(Settings):
 class Gate(Frozen):
     """What the best model of a run must show to become the champion.
 
-    Its accuracy lies above `floor`, below `ceiling`, where it would be too good to be true, and is not inferior to the
-    champion's by more than `margin`. All are shares of the test images.
+    Its accuracy lies above `floor`, below `ceiling`, where it would be too good to be true, and is shown not to be inferior
+    to the champion's by more than `margin`. All are shares of the test images. Without a margin, which only fits images of a
+    known number, the model must not be worse than the champion beyond chance.
     """
 
     floor: float = Field(default=0.0, ge=0, lt=1)
     ceiling: float = Field(default=1.0, gt=0, le=1)
-    margin: float = Field(default=0.005, gt=0, lt=1)
+    margin: float | None = Field(default=None, gt=0, lt=1)
 
 
 class Recipe(Settings):
@@ -106,7 +107,7 @@ class Recipe(Settings):
         return self
 
     def gate(self, dataset: str) -> Gate:
-        """The gate for a data set: where the recipe names none, there is neither floor nor ceiling."""
+        """The gate for a data set: where the recipe names none, there is neither floor, ceiling nor margin."""
         return self.gates.get(dataset, Gate())
 
     def trainings(self) -> tuple[Training, ...]:

@@ -17,6 +17,7 @@ NAMES = {
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
 COUNTS = {"train": 600, "test": 300}
+FEW = {"train": 600, "test": 60}  # for whole runs: each image that a hardly trained network gets wrong is explained
 
 
 def first(name: str, count: int) -> NDArray[np.uint8]:

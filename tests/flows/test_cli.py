@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def toml(folder: Path) -> Path:
-    return data.make(folder / "mirror").toml()
+    return data.make(folder / "mirror", data.FEW).toml()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
         assert set(model) == {"accuracy", "errors", "loss", "parameters", "epochs", "fit_seconds", "model",
                               "model_sha256", "predictions"}  # fmt: skip
         assert (model["parameters"], model["epochs"]) == (parameters, 1)
-        assert model["errors"] == round(300 * (1 - model["accuracy"]))
+        assert model["errors"] == round(60 * (1 - model["accuracy"]))
         assert hashlib.sha256((root / model["model"]).read_bytes()).hexdigest() == model["model_sha256"]
         assert (root / model["predictions"]).is_file()
     for form in ("html", "markdown", "json"):
@@ -126,14 +126,14 @@ def test_two_runs_are_compared(first: dict[str, Any], options: list[str]) -> Non
     assert "batch_norm against plain" in said.stdout
     report = json.loads((Path(root) / other["report"]["json"]).read_text())
     assert report["changes"]["now"] == other["run"]
-    assert report["changes"]["images"] == 300
+    assert report["changes"]["images"] == 60
 
 
 def test_a_worse_run_fails_where_it_is_told_to(first: dict[str, Any], options: list[str]) -> None:
     root = first["root"]
     same = (first["run"], first["run"], "--root", root, "--fail-if-worse")
-    assert mnist("compare", *same, "--margin", "5").returncode == 0
-    done = mnist("compare", *same, "--margin", "0.001")  # 300 images prove no such thing
+    assert mnist("compare", *same, "--margin", "10").returncode == 0
+    done = mnist("compare", *same, "--margin", "0.001")  # 60 images prove no such thing
     assert done.returncode == 1
     assert "not inferior to plain before by 0.001 points or more: no" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -211,7 +211,7 @@ def test_bad_input_ends_in_one_line_without_traceback(options: list[str]) -> Non
 
 def test_a_full_disk_ends_in_one_line_and_leaves_no_file(options: list[str], tmp_path: Path) -> None:
     # A limit on the size of a file, as `ulimit -f` sets it, is the full disk that needs no administrator.
-    limited = ("bash", "-c", f'ulimit -f 40; trap "" XFSZ; exec "{MNIST}" run "$@"', "mnist")
+    limited = ("bash", "-c", f'ulimit -f 8; trap "" XFSZ; exec "{MNIST}" run "$@"', "mnist")
     home = {"PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///:memory:"}
     done = subprocess.run(
         [*limited, *options, "--root", str(tmp_path / "root")],

@@ -113,6 +113,20 @@ def test_predictions_that_were_altered_are_refused(make, splits, work: Workspace
         changes_between(one, two, pairs_of(one, two), work)
 
 
+def test_a_champion_may_be_found_again_by_a_run_of_the_same_inputs(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    run = make(1, judged(work, splits["test"], 3), gate=Gate(margin=0.0001))  # 300 images never prove so small a margin
+    promote.fn(run, judge.fn(run, work), work)
+    assert judge.fn(run, work).passed
+
+
+def test_without_a_margin_a_model_must_not_be_worse_beyond_chance(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    first = make(1, judged(work, splits["test"], 3))
+    promote.fn(first, judge.fn(first, work), work)
+    assert judge.fn(make(2, judged(work, splits["test"], 5, start=100)), work).passed
+    worse = judge.fn(make(3, judged(work, splits["test"], 30, start=100)), work)
+    assert [check.name for check in worse.checks if not check.passed] == ["not worse than champion beyond chance"]
+
+
 def test_not_inferior_goes_by_the_interval() -> None:
     found = compare("champion", FIRST, "other", SECOND)
     assert not_inferior(found, 0.05).passed
