@@ -3,15 +3,12 @@
 In: an Analysis. Out: sentences: labels, slices, places and suspects beyond what chance explains. None is a verdict.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 
 from artifacts.words import against, p_value, percent, standing_slices
 from tasks.analysis import Analysis
-from tasks.findings import Patch
 
 LONELY = 0.05  # a model that goes by a place where fewer other images have ink goes by something else than shapes
-OFTEN = 0.5  # of the mended errors of a label: more in one place of the border are no accident
 ENOUGH = 10  # images: fewer are no pattern
 
 
@@ -49,26 +46,14 @@ def odd_places(analysis: Analysis) -> Iterator[str]:
 
 
 def mending_places(analysis: Analysis) -> Iterator[str]:
-    """Places at the border whose erasing mends most of the errors on a label, such as dirt."""
-    for rank, model in enumerate(analysis.models):
-        for label, name in enumerate(analysis.subject.classes):
-            answers = [picture.answers[rank] for picture in analysis.pictures if picture.label == label]
-            patches = [one.explanation.patch for one in answers if one.explanation and one.explanation.patch]
-            counts = Counter(place_of(patch, analysis.subject.shape) for patch in patches)
-            for place, count in counts.most_common(1):
-                if place != "middle" and count >= ENOUGH and count > OFTEN * len(patches):
-                    yield (
-                        f"{model.name}: erasing a patch at the {place} mends {count} of {len(patches)} errors on label "
-                        f"{name} that any patch mends"
-                    )
-
-
-def place_of(patch: Patch, shape: tuple[int, ...]) -> str:
-    """Where the middle of a patch lies, in thirds of the image."""
-    rows, columns = shape[:2]
-    vertical = ("top", "", "bottom")[min(2, int(3 * (patch.row + patch.edge / 2) / rows))]
-    horizontal = ("left", "", "right")[min(2, int(3 * (patch.column + patch.edge / 2) / columns))]
-    return f"{vertical} {horizontal}".strip() or "middle"
+    """Places at the border whose erasing mends errors on one label more than on others, beyond chance, such as dirt."""
+    for one in analysis.mendings:
+        if one.stands_out and one.place != "middle" and one.here.count >= ENOUGH:
+            yield (
+                f"{one.model}: erasing a patch at the {one.place} mends {one.here.count} of the {one.here.total} errors on "
+                f"label {analysis.subject.classes[one.label]} that any patch mends, on other labels {one.elsewhere.count} of "
+                f"{one.elsewhere.total}, corrected p {p_value(one.p, sign=True)}"
+            )
 
 
 def doubted_labels(analysis: Analysis) -> Iterator[str]:

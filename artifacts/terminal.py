@@ -13,7 +13,6 @@ from tasks.analysis import Changes, Check
 from tasks.results import RunResult
 from tasks.runs import Champion, RunRecord
 
-
 PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
 
 

@@ -41,7 +41,7 @@ def git(*arguments: str, folder: Path) -> str:
         OSError: there is no git.
         CalledProcessError: git refuses.
     """
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603  # arguments of our own
         ["git", *arguments],  # noqa: S607  # the user's own
         cwd=folder,
         check=True,

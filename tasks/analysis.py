@@ -13,6 +13,7 @@ from tasks.findings import (
     Focus,
     Group,
     LabelErrors,
+    Mending,
     Pattern,
     Picture,
     Share,
@@ -74,6 +75,7 @@ class Analysis(Frozen):
     patterns: tuple[Pattern, ...]
     groups: tuple[Group, ...]
     slices: tuple[Slice, ...]
+    mendings: tuple[Mending, ...]
     suspects: tuple[Suspects, ...]
     pictures: tuple[Picture, ...]
     trained: tuple[Picture, ...]

@@ -14,6 +14,7 @@ from tasks.dataset import Dataset
 from tasks.features import features
 from tasks.findings import Explanations
 from tasks.gallery import pictures
+from tasks.mending import mendings
 from tasks.predictions import Predictions
 from tasks.published import published_for
 from tasks.recipe import Recipe
@@ -53,6 +54,7 @@ def analysis_of(
     """The whole document, from what is in memory; `chosen` are the test images that may be shown."""
     names = tuple(model.name for model in models)
     may_show = np.isin(np.arange(len(test.labels)), chosen)
+    shown = pictures(chosen, test, given, explained)
     suspected = (suspects("test", given, set(chosen)), suspects("train", trained))
     return Analysis(
         subject=subject,
@@ -65,8 +67,9 @@ def analysis_of(
         patterns=found_patterns.patterns(given, may_show),
         groups=found_patterns.groups((names[0], names[1]), given[0], given[1], may_show) if len(given) > 1 else (),
         slices=slices(features(test.images), given),
+        mendings=mendings(names, shown, subject.shape),
         suspects=suspected,
-        pictures=pictures(chosen, test, given, explained),
+        pictures=shown,
         trained=pictures(
             {*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, train, trained
         ),

@@ -187,6 +187,26 @@ class Patch(Frozen):
     probability: float
 
 
+class Mending(Frozen):
+    """How many of a model's errors on a label are mended by a patch in one part of the image, of all that any patch mends.
+
+    `elsewhere` is the same share over all other labels; `p` is Fisher's exact test's, corrected by Holm over all models,
+    labels and places.
+    """
+
+    model: str
+    label: int
+    place: str
+    here: Share
+    elsewhere: Share
+    p: float
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether such patches gather here for this label more than for others, beyond chance."""
+        return self.p < SIGNIFICANT and self.here.value > self.elsewhere.value
+
+
 class Neighbour(Frozen):
     """A training image, and how far it lies in the space of the model's last features."""
 
