@@ -91,7 +91,7 @@ def errors_by_label(analysis: Analysis) -> Figure:
                 f"{share.count}", (x, share.high), (0, 2), textcoords="offset points", ha="center", fontsize=7
             )
     axis.set_xticks(range(len(lines)), [analysis.subject.classes[line.label] for line in lines])
-    axis.set(xlabel="label", title="error rate by label, with 95 % interval and count")
+    axis.set(xlabel="label", ylabel="share wrong", title="error rate by label, with 95 % interval and count")
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.legend(frameon=False)
     return figure
@@ -208,6 +208,7 @@ def slice_rates(analysis: Analysis) -> Figure:
         axis.set_xticks(range(len(parts)), [range_of(part, unit=False) for part in parts], fontsize=7.5)
         axis.set_title(f"{feature} ({UNITS[feature].strip()})" if UNITS[feature] else feature, fontsize=9)
         axis.set_ylim(bottom=0)
+        axis.set_ylabel("share wrong", fontsize=8)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     marks = [
         Line2D([], [], marker=MARKERS[rank % len(MARKERS)], color=colour(rank))

@@ -52,6 +52,15 @@ def headline(analysis: Analysis) -> str:
     return " ".join(verdict(comparison) for comparison in analysis.comparisons)
 
 
+def accuracies(analysis: Analysis) -> list[str]:
+    """How often each model is right, a line a model."""
+    return [
+        f"{model.name}: {percent(model.accuracy.value)} right (95 % interval {interval(model.accuracy)}), "
+        f"{model.errors:,} of {model.accuracy.total:,} wrong"
+        for model in analysis.models
+    ]
+
+
 def decided(decision: Decision) -> str:
     """What became of a run's best model, in one sentence."""
     if not decision.passed:

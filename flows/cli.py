@@ -14,6 +14,7 @@ import click
 
 from flows.options import JSON, ROOT
 from flows.past import champion, compare, runs
+from flows.serve import serve
 from tasks.errors import GateError, MnistError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
     return cast("RunResult", result), api.look_at(flow_run.id), failed
 
 
-for command in (compare, champion, runs):
+for command in (compare, champion, runs, serve):
     cli.add_command(command)
 
 

@@ -7,17 +7,18 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 from prefect import flow
-from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.names import generate_slug
-from pydantic import Field
 
+from flows.events import tell
 from flows.logs import one_line_errors
-from flows.options import default_root
+from flows.options import default_root, flag
+from flows.orphans import end_with_worker
+from flows.titles import run_name, title
 from flows.workers import finished, worker_processes
 from tasks.analyse import analyse
 from tasks.champion import judge, promote
@@ -31,45 +32,54 @@ from tasks.explain import explain
 from tasks.files import checked_root
 from tasks.profile import profile
 from tasks.provenance import provenance_of, run_record, run_result
-from tasks.recipe import load_recipe
+from tasks.recipe import Epochs, HeldOut, Seed, load_recipe
 from tasks.records import TEST, TRAIN
 from tasks.report import report
 from tasks.results import RunResult
 from tasks.runs import last_run, remember
 from tasks.select import select
+from tasks.toml import NameOrFile
 from tasks.train import train
 from tasks.workspace import Workspace
 
 
-def run_name() -> str:
-    """A name for a run that sorts by time and can be remembered: of its folder, and in Prefect's UI."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{generate_slug(2)}"
-
-
 @flow(
     name="mnist",
-    flow_run_name=run_name,
+    flow_run_name=title,
     task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),  # four archives at once
+    on_failure=[tell],
+    on_crashed=[tell],
     validate_parameters=False,  # what is refused is refused below, in one line
     persist_result=False,
 )
-def mnist(  # the parameters are the form that the UI shows
-    dataset: Annotated[str, Field(description="A built-in data set, or the path of a .toml file")] = "mnist",
-    recipe: Annotated[str, Field(description="A built-in recipe, or the path of a .toml file")] = "post",
-    epochs: Annotated[int | None, Field(description="Passes over the training images, instead of the recipe's")] = None,
-    seed: Annotated[int | None, Field(description="Seed of the trainings, instead of the recipe's")] = None,
-    validation: Annotated[float | None, Field(description="Share of the training images to hold out, to 0.5")] = None,
-    gate: Annotated[
-        bool, Field(description="Whether a failed gate fails the run, once its report is published")
-    ] = True,
-    root: Annotated[str | None, Field(description="Folder of all files; by default MNIST_ROOT, else data/")] = None,
-    mirrors: Annotated[Sequence[str], Field(description="Mirrors to try before the data set's own")] = (),
+def mnist(  # the parameters and what is said of them are the form that the UI shows
+    dataset: NameOrFile = "mnist",
+    recipe: NameOrFile = "post",
+    epochs: Epochs | None = None,
+    seed: Seed | None = None,
+    validation: HeldOut | None = None,
+    gate: bool = True,
+    root: str | None = None,
+    mirrors: Sequence[str] = (),
 ) -> RunResult:
-    """Download, decode, train, evaluate, explain, analyse, compare, report."""
+    """Download and verify the archives, train both models, and report what they get wrong, which is better, what changed.
+
+    Args:
+        dataset: A built-in data set (mnist), or the path of a .toml file on the worker's machine.
+        recipe: A built-in recipe (post), or the path of a .toml file on the worker's machine.
+        epochs: Passes over the training images, from 1. Empty: the recipe's.
+        seed: Seed of the trainings, from 0. The same seed gives the same models. Empty: the recipe's.
+        validation: Share of the training images to hold out, from 0 to 0.5. Empty: the recipe's.
+        gate: Whether the run fails, once its report is published, if its best model does not pass the gate.
+        root: Folder of all files on the worker's machine. Empty: MNIST_ROOT of the worker, else data/.
+        mirrors: Where to look for the archives first: http, https or file addresses.
+    """
     began = datetime.now(UTC)
     one_line_errors()
+    end_with_worker()
     source, plan = load_dataset(dataset, mirrors), load_recipe(recipe, epochs=epochs, seed=seed, validation=validation)
-    work = Workspace(root=checked_root(Path(root or default_root())), run=current_run())
+    must_pass = flag("gate", gate)
+    work = Workspace(root=checked_root(Path(root or default_root())), run=run_name())
 
     archives = {archive.name: download.submit(archive, source.mirrors, work) for archive in source.archives()}
     # Prefect's types know no futures as arguments.
@@ -103,7 +113,12 @@ def mnist(  # the parameters are the form that the UI shows
     remember(this, work)
     promote(this, decision, work)
     result = run_result(records, this, records[-1], published, decision, work)
-    return passed(result) if gate else result
+    return finished_with(passed(result) if must_pass else result)
+
+
+def finished_with(result: RunResult) -> RunResult:
+    """The result as a state whose message is the verdict, for who looks at the list of runs."""
+    return cast("RunResult", Completed(message=result.verdict, data=result))
 
 
 def passed(result: RunResult) -> RunResult:
@@ -118,12 +133,6 @@ def passed(result: RunResult) -> RunResult:
         report = f"{result.root}/{result.report['html']}"
         raise GateError(f"the gate failed: {result.decision.challenger} is not promoted; {why}; see {report}", result)
     return result
-
-
-def current_run() -> str:
-    """The name of the run that is under way."""
-    context = FlowRunContext.get()
-    return context.flow_run.name if context and context.flow_run else run_name()
 
 
 if __name__ == "__main__":

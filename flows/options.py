@@ -6,12 +6,25 @@ from typing import Any
 
 import click
 
+from tasks.errors import InputError
+
 Command = Callable[..., Any]
 
 
 def default_root() -> str:
     """Where runs keep their files if nothing else is said."""
     return os.environ.get("MNIST_ROOT") or "data"
+
+
+def flag(name: str, value: object) -> bool:
+    """A parameter that is true or false.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    raise InputError(f"{name} must be true or false, not {value!r}")
 
 
 ROOT: Callable[[Command], Command] = click.option(

@@ -7,14 +7,16 @@ Run as a module, it is that child: it prints its port, and ends when its standar
 """
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from uuid import UUID
 
 import httpx
@@ -86,44 +88,51 @@ def local_server() -> Iterator[str]:
     Raises:
         ServerError: it does not come up.
     """
-    child = subprocess.Popen(
-        [sys.executable, "-m", "flows.server"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | CHILD_ENV,
-        start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
-    )
-    try:
-        yield wait_until_up(child)
-    finally:
-        stop(child)
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "flows.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=os.environ | CHILD_ENV,
+            start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
+        )
+        try:
+            assert child.stdout  # noqa: S101  # it was asked for
+            url = f"http://127.0.0.1:{child.stdout.readline().decode().strip()}/api"
+            if not up(url, child):
+                raise ServerError(f"the local Prefect server did not come up: {last_line(said)}")
+            yield url
+        finally:
+            stop(child)
 
 
-def wait_until_up(child: subprocess.Popen[bytes]) -> str:
-    """Wait for the child to answer, and return its API's URL.
-
-    Raises:
-        ServerError: it ended, or did not answer in time.
-    """
-    assert child.stdout  # noqa: S101  # it was asked for
-    port = child.stdout.readline().decode().strip()
-    url = f"http://127.0.0.1:{port}/api"
+def up(url: str, child: subprocess.Popen[bytes]) -> bool:
+    """Wait for a server's API to answer; False if its process ends before, or it takes too long."""
     limit = time.monotonic() + START_SECONDS
-    while port and child.poll() is None and time.monotonic() < limit:
+    while child.poll() is None and time.monotonic() < limit:
         try:
             if httpx.get(f"{url}/health", timeout=5).is_success:
-                return url
-        except httpx.TransportError:
+                return True
+        except (httpx.TransportError, httpx.InvalidURL):
             time.sleep(0.1)
-    raise ServerError("the local Prefect server did not come up; see what `prefect server start` says")
+    return False
 
 
-def stop(child: subprocess.Popen[bytes]) -> None:
-    """Ask the child to end, and see to it that it does."""
+def last_line(said: IO[bytes]) -> str:
+    """The last error that a process has named, or where to look for it."""
+    said.seek(0)
+    lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    return named[-1] if named else "see what `prefect server start` says"
+
+
+def stop(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
+    """Ask a child that ends with its standard input to end, and see to it that it does."""
     assert child.stdin  # noqa: S101  # it was asked for
     child.stdin.close()
     try:
-        child.wait(STOP_SECONDS)
+        child.wait(seconds)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()

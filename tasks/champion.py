@@ -19,6 +19,7 @@ from tasks.compare import compared, read
 from tasks.errors import RunError, StorageError
 from tasks.files import written_whole
 from tasks.findings import Comparison
+from tasks.log import say
 from tasks.recipe import Gate
 from tasks.records import PredictionsRecord
 from tasks.runs import Champion, RunRecord
@@ -59,7 +60,10 @@ def judge(run: RunRecord, work: Workspace) -> Decision:
     Raises:
         StorageError: the champions' history can't be read, or the predictions of either are gone or altered.
     """
-    return decision_of(run, history(work.root, line_of(run)), work)
+    decision = decision_of(run, history(work.root, line_of(run)), work)
+    for check in decision.checks:
+        say(f"{decision.challenger}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
+    return decision
 
 
 def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> Decision:

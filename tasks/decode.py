@@ -28,7 +28,7 @@ from tasks.workspace import Workspace
 BYTE = np.dtype(np.uint8)
 
 
-@step("decode-{name}", libraries=("numpy", "pyarrow"))
+@step("decode {name}", libraries=("numpy", "pyarrow"))
 def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRecord, work: Workspace) -> SplitRecord:
     """Decode one split; `name` is "train" or "test".
 

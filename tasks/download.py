@@ -5,6 +5,7 @@ https to plain http, a mirror that stalls. Each mirror that fails is named in a 
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,11 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 import httpx
-from prefect import get_run_logger
-from prefect.context import TaskRunContext
 
 from tasks.dataset import Archive
 from tasks.errors import DownloadError
 from tasks.files import CHUNK, adopt, writable
+from tasks.log import say
 from tasks.records import ArchiveRecord
 from tasks.step import step
 from tasks.workspace import Workspace
@@ -52,7 +52,7 @@ def worth_retrying(_task: object, _run: object, state: Any) -> bool:
 
 
 @step(
-    "download-{archive.name}",
+    "download {archive.name}",
     unkeyed=("mirrors",),
     retries=2,
     retry_delay_seconds=[1, 4],
@@ -73,10 +73,11 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
                 fetch(mirror, archive, path)
             except MirrorFault as fault:
                 faults.append((mirror, fault))
-                warn(f"{archive.name}: passed over {mirror}: {fault}")
+                say(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
             else:
                 stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
                 file = adopt(work.root, "archives", stem, suffix, path)
+                say(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
                 passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
                 return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
     raise NoMirrorError(archive, faults)
@@ -159,9 +160,3 @@ def faults_of_the_web() -> Iterator[None]:
         raise MirrorFault(
             str(error) or type(error).__name__, passing=isinstance(error, httpx.TransportError)
         ) from error
-
-
-def warn(line: str) -> None:
-    """Log a warning in the task run's log, if there is one."""
-    if TaskRunContext.get() is not None:
-        get_run_logger().warning(line)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import StorageError
 from tasks.files import adopt, verified
+from tasks.log import say
 from tasks.predictions import PredictionsMeta, predictions_of, write_predictions
 from tasks.quiet import import_quietly
 from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 BATCH = 1000  # divides MNIST's 10,000 test images
 
 
-@step("evaluate-{model.name}-{split.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
+@step("evaluate {model.name} on {split.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
 def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> PredictionsRecord:
     """Load a model, predict every image of a split, and judge the predictions.
 
@@ -39,6 +40,8 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
     probabilities = predicting(network)(data.images)
     meta = PredictionsMeta(model=model.name, model_sha256=model.file.sha256)
     predictions = predictions_of(data, probabilities, meta)
+    errors = int(predictions.wrong.sum())
+    say(f"{model.name} on {split.name}: {predictions.accuracy:.2%} right, {errors:,} of {split.count:,} wrong")
     with work.scratch() as scratch:
         path = scratch / f"{model.name}.parquet"
         write_predictions(path, predictions)
@@ -48,7 +51,7 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
         split=split.name,
         file=file,
         count=len(predictions.labels),
-        errors=int(predictions.wrong.sum()),
+        errors=errors,
         accuracy=predictions.accuracy,
         loss=predictions.loss,
     )

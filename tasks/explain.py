@@ -32,7 +32,7 @@ FOCUS_IMAGES = 120  # right answers whose maps are averaged, over all labels tog
 USUAL = 1000  # right answers whose nearest neighbours say how far is far
 
 
-@step("explain-{model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))
+@step("explain {model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))
 def explain(
     model: ModelRecord,
     predictions: PredictionsRecord,

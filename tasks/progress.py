@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 import keras
-from prefect import get_run_logger
 
 from tasks.bar import Bar
+from tasks.log import say
 from tasks.records import Epoch
 
 
@@ -51,11 +51,10 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publish
             validation_accuracy=figures.get("val_accuracy"),
         )
         self.history_lines.append(line)
-        if self.bar.reporting:
-            done, elapsed = (epoch + 1) / self.epochs, time.perf_counter() - self.began
-            text = self.line(done, elapsed, figures)
-            get_run_logger().info(text)
-            self.bar.refresh(done, text)
+        done, elapsed = (epoch + 1) / self.epochs, time.perf_counter() - self.began
+        text = self.line(done, elapsed, figures)
+        say(text)
+        self.bar.refresh(done, text)
 
     def line(self, done: float, elapsed: float, logs: dict[str, float]) -> str:
         """One line: epoch, loss, accuracy, images a second, time left."""

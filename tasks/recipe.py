@@ -14,6 +14,9 @@ from tasks.records import Frozen
 from tasks.toml import load, validated
 
 Positive = Annotated[int, Field(gt=0)]
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+HeldOut = Annotated[float, Field(ge=0, le=0.5)]  # a share of the training images
 
 
 class Conv(Frozen):
@@ -64,11 +67,11 @@ class Network(Frozen):
 class Settings(Frozen):
     """How a network is trained: cross-entropy and Adam, `validation` the share of the training images that is held out."""
 
-    epochs: int = Field(ge=1, le=10_000)
+    epochs: Epochs
     batch: int = Field(ge=1, le=60_000)
     learning_rate: float = Field(gt=0, le=1)
-    validation: float = Field(default=0.0, ge=0, le=0.5)
-    seed: int = Field(ge=0, lt=2**31)
+    validation: HeldOut = 0.0
+    seed: Seed
 
 
 class Training(Settings):

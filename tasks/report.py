@@ -5,9 +5,10 @@ In: the records of the analysis and of what changed, the gate's decision, and wh
 have published is not published.
 """
 
+import logging
 from collections.abc import Iterator
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
@@ -16,6 +17,7 @@ from artifacts import tables, words
 from artifacts.render import MOST, Rendering
 from tasks.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
 from tasks.files import verified, write_text
+from tasks.log import say
 from tasks.records import ChangesRecord, ReportRecord
 from tasks.workspace import Workspace
 
@@ -43,8 +45,12 @@ def report(
     rendering = Rendering(whole)
     publish(rendering)
     title = f"{document.subject.title}: error analysis of {work.run}"
+    for line in (*words.accuracies(document), words.headline(document), words.decided(decision)):
+        say(line)
+    html = write_text(work.root, f"runs/{work.run}/report.html", rendering.html(title))
+    say(f"the whole report: {work.root / html.path}")
     return ReportRecord(
-        html=write_text(work.root, f"runs/{work.run}/report.html", rendering.html(title)),
+        html=html,
         markdown=write_text(work.root, f"runs/{work.run}/report.md", rendering.markdown().whole),
         document=write_text(work.root, f"runs/{work.run}/report.json", whole.model_dump_json(indent=1)),
         verdict=words.headline(document),
@@ -70,9 +76,7 @@ def fitting(rendering: Rendering) -> Pages:
         if len(found) == len(pages):
             break
     for key in pages.keys() - found.keys():
-        get_run_logger().warning(
-            f"artifact {key!r} not published: it is larger than {LARGEST:,} bytes; see report.html"
-        )
+        say(f"artifact {key!r} not published: it is larger than {LARGEST:,} bytes; see report.html", logging.WARNING)
     return found
 
 

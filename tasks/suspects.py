@@ -3,6 +3,7 @@
 In: the predictions of all models for one split. Out: its Suspects: those that all models name, beside those of cleanlab.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Container, Sequence
 
@@ -27,7 +28,8 @@ def suspects(split: str, given: Sequence[Predictions], may_show: Container[int] 
     """
     named = agreed(given)
     labels, probabilities = given[0].labels.astype(np.int64), np.mean([p.probabilities for p in given], axis=0)
-    found = find_label_issues(labels, probabilities, n_jobs=1)
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # that it leaves alone classes of few images
+        found = find_label_issues(labels, probabilities, n_jobs=1)
     quality = get_label_quality_scores(labels, probabilities)
     sure = np.min([p.confidence for p in given], axis=0)
     ordered = np.flatnonzero(named | found)

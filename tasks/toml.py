@@ -6,14 +6,17 @@ Refuses: whatever can't be read or does not fill the model, in one line that nam
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tasks.errors import InputError
 from tasks.records import Frozen
 
 BUILTIN = Path(__file__).parent / "builtin"
+
+# What `load` takes: a form can refuse anything else before a run.
+NameOrFile = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|.+\.toml)$")]
 
 Value = TypeVar("Value", bound=Frozen)
 

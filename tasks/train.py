@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.files import adopt, verified
+from tasks.log import say
 from tasks.quiet import import_quietly
 from tasks.recipe import Training
 from tasks.records import ModelRecord, SplitRecord
@@ -19,7 +20,7 @@ from tasks.step import step
 from tasks.workspace import Workspace
 
 
-@step("train-{training.network.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
+@step("train {training.network.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
 def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecord:
     """Train one network and save it.
 
@@ -49,6 +50,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         verbose=0,
     )
     fit_seconds = round(time.perf_counter() - began, 3)
+    say(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
     with work.scratch() as scratch:
         path = scratch / f"{training.network.name}.keras"
         model.save(path)

@@ -18,6 +18,8 @@ import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
 DRAWN = "Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode(); }))"
+# Cards outside the window are laid out only when they come into it.
+PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 300))))"
 WIDER = "document.documentElement.scrollWidth > window.innerWidth"
 SIZES = {"screen": (1100, 1300), "telephone": (400, 800)}
 PAGES = {"report", "galleries", "model-plain", "model-batch-norm", "results", "errors-by-label", "patterns", "slices"}
@@ -58,7 +60,9 @@ def look_at_report(browser: Browser, report: Path, scheme: str, folder: Path) ->
     assert {url for url in asked if not url.startswith("data:")} == {report.as_uri()}, asked
     filters_work(page)
     sorting_works(page)
-    page.locator("#errors").scroll_into_view_if_needed()
+    page.set_viewport_size({"width": 1100, "height": 1300})
+    page.evaluate("document.querySelector('#errors').scrollIntoView()")
+    page.evaluate(PAINTED)
     page.screenshot(path=folder / f"errors-{scheme}.png")
     page.close()
 

@@ -26,7 +26,7 @@ def analysis() -> Analysis:
 
 @pytest.fixture
 def report(analysis: Analysis) -> Report:
-    made = Origin(step="train-plain", run="an-earlier-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5)
+    made = Origin(step="train plain", run="an-earlier-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5)
     here = made.model_copy(update={"step": "profile", "run": "this-run"})
     archive = ArchiveRecord(
         name="t10k.gz",
@@ -36,8 +36,8 @@ def report(analysis: Analysis) -> Report:
     )
     provenance = Provenance(
         run="this-run", began=made.at, root="/root", archives=(archive,), splits=(),
-        steps=(StepLine(name="train-plain", origin=made, cached=True), StepLine(name="profile", origin=here, cached=False)),
-        files=(FileLine(role="train-plain", path="models/plain.keras", sha256="1" * 64),),
+        steps=(StepLine(name="train plain", origin=made, cached=True), StepLine(name="profile", origin=here, cached=False)),
+        files=(FileLine(role="train plain", path="models/plain.keras", sha256="1" * 64),),
         libraries={"numpy": "2"}, python="3.11", platform="Linux", cores=2,
     )  # fmt: skip
     return Report(provenance=provenance, decision=DECISION, changes=changes_of_two(), analysis=analysis)

@@ -74,7 +74,7 @@ def test_a_bad_archive_is_a_failed_run_with_the_same_message(files: data.Files, 
         mnist(dataset=str(files.toml()), root=str(tmp_path / "root"))
     with get_client(sync_client=True) as client:
         run = latest(client)
-        assert task_runs(client, run)["decode-train"].state_name == "Failed"
+        assert task_runs(client, run)["decode train"].state_name == "Failed"
     assert run.state is not None
     assert str(caught.value) in (run.state.message or "")
     assert not list((tmp_path / "root" / "splits").glob("train*"))
@@ -92,16 +92,16 @@ def test_the_run_shows_its_graph_its_progress_and_its_artifacts(files: data.File
             assert tasks[name].state_name == "Cached"
             assert tasks[name].state.message == f"made by run {result.run}"
         assert tasks["report"].state_name == "Completed"
-        assert upstream(tasks, "evaluate-plain-test") == {"train-plain", "decode-test"}
-        assert upstream(tasks, "select") == {"evaluate-plain-test", "evaluate-batch_norm-test"}
-        assert upstream(tasks, "explain-plain") == {
-            "train-plain", "evaluate-plain-test", "select", "decode-train", "decode-test",
+        assert upstream(tasks, "evaluate plain on test") == {"train plain", "decode test"}
+        assert upstream(tasks, "select") == {"evaluate plain on test", "evaluate batch_norm on test"}
+        assert upstream(tasks, "explain plain") == {
+            "train plain", "evaluate plain on test", "select", "decode train", "decode test",
         }  # fmt: skip
-        assert upstream(tasks, "train-plain") == {"decode-train"}
+        assert upstream(tasks, "train plain") == {"decode train"}
         assert upstream(tasks, "analyse") == {
-            "profile", "decode-train", "decode-test", "train-plain", "train-batch_norm", "select", "explain-plain",
-            "explain-batch_norm", "evaluate-plain-test", "evaluate-batch_norm-test", "evaluate-plain-train",
-            "evaluate-batch_norm-train",
+            "profile", "decode train", "decode test", "train plain", "train batch_norm", "select", "explain plain",
+            "explain batch_norm", "evaluate plain on test", "evaluate batch_norm on test", "evaluate plain on train",
+            "evaluate batch_norm on train",
         }  # fmt: skip
         found = artifacts(client, run)
         assert set(found) == {

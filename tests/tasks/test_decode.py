@@ -97,7 +97,7 @@ def test_the_record_and_the_file_say_where_they_came_from(splits: dict[str, Spli
     assert meta.shape == (28, 28)
     assert meta.classes == tuple("0123456789")
     assert record.origin is not None
-    assert record.origin.step == "decode-test"
+    assert record.origin.step == "decode test"
 
 
 def test_an_altered_archive_is_found_out(files: data.Files, work: Workspace, splits: dict[str, SplitRecord]) -> None:

@@ -1,0 +1,43 @@
+"""Events: tell someone that a run has failed, crashed, or that its gate refused the model.
+
+In: the end of a flow run. Out: a POST to the webhook that MNIST_WEBHOOK names; nothing where it is not set.
+The address is a secret, as webhooks have it: it is never logged.
+"""
+
+import logging
+import os
+from typing import Any
+
+import httpx
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.settings import get_current_settings
+
+SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
+
+logger = logging.getLogger("prefect.flow_runs")
+
+
+def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
+    """Post what happened as JSON. Its `text` is what Slack, Mattermost and their like show."""
+    address = os.environ.get("MNIST_WEBHOOK")
+    if not address:
+        return
+    ui = get_current_settings().ui_url
+    page = f"{ui}/runs/flow-run/{flow_run.id}" if ui else None
+    text = f"{flow.name}, {flow_run.name}: {state.name}: {state.message or 'no message'}"
+    body = {
+        "text": f"{text} {page or ''}".strip(),
+        "flow": flow.name,
+        "run": flow_run.name,
+        "run_id": str(flow_run.id),
+        "state": state.name,
+        "message": state.message,
+        "url": page,
+    }
+    try:
+        httpx.post(address, json=body, timeout=SECONDS).raise_for_status()
+    except httpx.HTTPStatusError as error:
+        logger.warning("the webhook of MNIST_WEBHOOK answered HTTP %s", error.response.status_code)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        logger.warning("the webhook of MNIST_WEBHOOK can't be reached: %s", type(error).__name__)
