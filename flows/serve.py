@@ -98,7 +98,7 @@ def tied(command: tuple[str, ...], env: Mapping[str, str]) -> Iterator[subproces
     """Run a Python module as a command that ends with this process; told to end with the block."""
     from flows.server import stop
 
-    child = subprocess.Popen(
+    child = subprocess.Popen(  # noqa: S603  # a command of our own
         [sys.executable, "-m", "flows.tied", *command],
         stdin=subprocess.PIPE,
         stdout=sys.stderr,
@@ -148,7 +148,9 @@ def deploy(env: Mapping[str, str]) -> None:
     """
     with resources.as_file(resources.files("deployments") / "prefect.yaml") as file:
         command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
-        done = subprocess.run([sys.executable, "-m", *command], env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(  # noqa: S603  # a command of our own
+            [sys.executable, "-m", *command], env=env, capture_output=True, text=True, check=False
+        )
     if done.returncode:
         raise ServerError(f"the deployments were refused: {' '.join(done.stderr.split()) or done.stdout}")
 
