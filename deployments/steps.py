@@ -1,6 +1,7 @@
 """Steps of `prefect deploy`: what `prefect.yaml` needs to know and can't hold itself.
 
-In: nothing. Out: the version of the code that is deployed, and the folder that the runs work in.
+In: nothing. Out: the version of the code that is deployed, and the folder that the runs work in; and the server's automations,
+brought up to date.
 """
 
 import subprocess
@@ -8,6 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
 
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.events.schemas.automations import AutomationCore
+
+AUTOMATIONS = Path(__file__).with_name("automations.yaml")
 CODE = Path(__file__).parents[1]
 
 
@@ -48,3 +54,16 @@ def git(*arguments: str, folder: Path) -> str:
         capture_output=True,
         text=True,
     ).stdout.strip()
+
+
+async def automations() -> dict[str, list[str]]:
+    """Make the automations of `automations.yaml` where they are missing, and as the file has them; the names of all."""
+    wanted = [AutomationCore.model_validate(one) for one in yaml.safe_load(AUTOMATIONS.read_text("utf-8"))]
+    async with get_client() as client:
+        for one in wanted:
+            found = await client.read_automations_by_name(one.name)
+            if found:
+                await client.update_automation(found[0].id, one)
+            else:
+                await client.create_automation(one)
+    return {"automations": [one.name for one in wanted]}

@@ -24,6 +24,7 @@ from tasks.errors import ServerError
 POOL = "mnist"
 STOP_SECONDS = 60.0  # for the worker to end its runs, and for the server to hear of it
 POOL_SECONDS = 120.0
+WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1")  # one run takes all cores
 HERE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -53,13 +54,15 @@ def serve(host: str, port: int, root: str | None, as_json: bool) -> None:
     try:
         with tied(server, env) as serving:
             await_api(address, serving)
-            with tied(
-                ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"), env
-            ) as working:
+            with tied(WORKER, env) as working:
                 await_pool(address, env, working)
                 deploy(env)
                 click.echo(json.dumps(described(address, place)) if as_json else how_to_go_on(address, place))
-                await_end({"server": serving, "worker": working})
+                await_end(serving, working)
+            while True:
+                click.echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
+                with tied(WORKER, env) as working:
+                    await_end(serving, working)
     except KeyboardInterrupt:
         click.echo("mnist: stopped", err=True)
 
@@ -172,13 +175,14 @@ def how_to_go_on(address: str, root: Path) -> str:
     )
 
 
-def await_end(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    """Wait for Ctrl-C.
+def await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes]) -> None:
+    """Wait until the worker is killed.
 
     Raises:
-        ServerError: a process has ended by itself.
+        ServerError: the server has ended by itself, or the worker has, which another would do as well.
     """
-    while all(process.poll() is None for process in processes.values()):
+    while server.poll() is None and worker.poll() is None:
         time.sleep(0.5)
-    ended = ", ".join(name for name, process in processes.items() if process.poll() is not None)
-    raise ServerError(f"the {ended} has ended by itself; what it said stands above")
+    if server.poll() is not None or worker.returncode >= 0:
+        name = "worker" if server.poll() is None else "server"
+        raise ServerError(f"the {name} has ended by itself; what it said stands above")

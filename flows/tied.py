@@ -1,7 +1,7 @@
 """Tied: run a Python module as a command that ends when its parent does, however the parent ends.
 
 In: `python -m flows.tied MODULE ARGUMENT...`, with a pipe as standard input that the parent holds open. Out: what the module
-does. When the pipe ends, the process is told to terminate, as a supervisor would; what does not listen is ended.
+does. When the pipe ends, its child processes are told to terminate, then the process itself; what does not listen is ended.
 """
 
 import os
@@ -11,15 +11,27 @@ import sys
 import threading
 import time
 
-END_SECONDS = 40.0  # for a worker to end its runs, which first tell the server
+import psutil
+
+STDIN = 0
+CHILDREN_SECONDS = (
+    20.0  # for the runs of a worker to tell the server that they end: the worker itself would only kill them
+)
+END_SECONDS = 20.0
 
 
 def end_with_parent() -> None:
-    """Wait for the end of standard input, then terminate this process."""
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    """Wait for the end of standard input, then terminate the children and this process."""
+    while os.read(STDIN, 1):
+        pass
+    this = psutil.Process()
+    children = this.children()
+    for child in children:
+        child.terminate()
+    psutil.wait_procs(children, CHILDREN_SECONDS)
+    this.send_signal(signal.SIGTERM)
     time.sleep(END_SECONDS)
-    os._exit(1)
+    this.kill()
 
 
 if __name__ == "__main__":
