@@ -9,13 +9,14 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from prefect import Task
 from prefect.client.orchestration import get_client
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.utilities.engine import collect_task_run_inputs_sync
 
@@ -25,19 +26,37 @@ from tasks.errors import WorkerError
 
 Result = TypeVar("Result")
 
+LOST_SECONDS = 0.3  # a future that is not done this long after its process ended will never be
+
 
 class Workers:
     """Submits tasks to the processes."""
 
     def __init__(self, runner: ProcessPoolTaskRunner) -> None:
         self.runner = runner
+        self.submitted: list[PrefectConcurrentFuture[Any]] = []
 
     def submit(self, task: Task[..., Result], *args: Any, **kwargs: Any) -> PrefectFuture[Result]:
         """As `task.submit`, but to a worker process."""
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
         # Futures are resolved before they reach the process, where Prefect would look for the graph's edges.
         edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
-        return cast("PrefectFuture[Result]", self.runner.submit(task, parameters, dependencies=edges))
+        future = self.runner.submit(task, parameters, dependencies=edges)
+        self.submitted.append(future)
+        return cast("PrefectFuture[Result]", future)
+
+    def end(self) -> None:
+        """End the processes at once, and see to it that nothing waits for results that will never come.
+
+        Prefect's runner loses sight of a future whose process is ended while another waits for it, and then waits itself.
+        """
+        for child in multiprocessing.active_children():
+            child.terminate()
+        for future in self.submitted:
+            chained = cast("Any", future.wrapped_future).wrapped_future
+            if not wait([chained], LOST_SECONDS).done:
+                with suppress(InvalidStateError):
+                    chained.set_exception(WorkerError("it was ended before its result was there"))
 
 
 @contextmanager
@@ -51,14 +70,14 @@ def worker_processes(count: int) -> Iterator[Workers]:
     runner = ProcessPoolTaskRunner(max_workers=count, initializer=prepare, initargs=(threads,))
     url = str(get_client(sync_client=True).api_url)
     with using_api(url), runner:
+        workers = Workers(runner)
         try:
-            yield Workers(runner)
+            yield workers
         except BrokenProcessPool as error:
+            workers.end()
             raise WorkerError("a worker process died; it may have run out of memory: see the system's log") from error
         except BaseException:
-            # Else the pool would wait for trainings whose results nobody wants any more.
-            for child in multiprocessing.active_children():
-                child.terminate()
+            workers.end()  # else the pool would wait for trainings whose results nobody wants any more
             raise
 
 
