@@ -4,18 +4,16 @@ In: the end of a flow run. Out: a POST to the webhook that MNIST_WEBHOOK names; 
 The address is a secret, as webhooks have it: it is never logged.
 """
 
-import logging
 import os
 from typing import Any
 
 import httpx
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
 SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
-
-logger = logging.getLogger("prefect.flow_runs")
 
 
 def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
@@ -35,6 +33,7 @@ def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
         "message": state.message,
         "url": page,
     }
+    logger = flow_run_logger(flow_run)
     try:
         httpx.post(address, json=body, timeout=SECONDS).raise_for_status()
     except httpx.HTTPStatusError as error:

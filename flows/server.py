@@ -68,17 +68,25 @@ def server() -> Iterator[Api]:
 
 
 def check(url: str) -> None:
-    """Ask the user's server whether it is there.
+    """Ask the user's server whether it is there, and lets us in.
 
     Raises:
-        ServerError: it does not answer.
+        ServerError: it does not answer, or asks for other authentication.
     """
+    from prefect.settings import get_current_settings  # noqa: PLC0415  # slow, and of no use to the child
+
+    secret = get_current_settings().api.auth_string
+    user, _, password = (secret.get_secret_value() if secret else "").partition(":")
     try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=10)
+        answer = httpx.get(f"{url.rstrip('/')}/version", auth=(user, password) if secret else None, timeout=10)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServerError(
             f"no Prefect server answers at PREFECT_API_URL={url} ({error}); start it, or unset the variable"
         ) from error
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise ServerError(
+            f"the Prefect server at {url} lets in nobody unknown: set PREFECT_API_AUTH_STRING=user:password"
+        )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import base64
 import json
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tasks.select import Selection, select
 from tasks.split import read_split
 from tasks.train import held_out_indices, train
 from tasks.workspace import Workspace
+from tests import data
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,11 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         warnings.simplefilter("ignore", DeprecationWarning)  # TensorFlow's own
         monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
         yield
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> data.Files:
+    return data.make(tmp_path / "mirror", {"train": 600, "test": 120})
 
 
 @pytest.fixture

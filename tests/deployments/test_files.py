@@ -1,0 +1,53 @@
+"""The files of the deployments: what their own linters say, and that no secret stands in them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+FOLDER = Path(__file__).parents[2] / "deployments"
+BIN = Path(sys.executable).parent
+
+
+def test_the_dockerfile_passes_its_linter() -> None:
+    done = subprocess.run([BIN / "hadolint", FOLDER / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_compose_file_fits_its_schema() -> None:
+    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", FOLDER / "compose.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_secret_of_the_compose_file_comes_from_the_environment_and_has_no_default() -> None:
+    text = (FOLDER / "compose.yaml").read_text()
+    named = re.findall(r"\$\{(\w+)(:\?|:-)?", text)
+    assert {name for name, how in named if how == ":?"} == {"POSTGRES_PASSWORD", "PREFECT_AUTH"}
+    assert {name for name, how in named if how != ":?"} == {"MNIST_WEBHOOK"}  # may be empty: then nobody is told
+    for service in yaml.safe_load(text)["services"].values():
+        secrets = [
+            str(value) for name, value in service.get("environment", {}).items() if re.search("PASS|AUTH|URL$", name)
+        ]
+        assert all("${" in value or value in ("/api", "http://server:4200/api") for value in secrets)
+
+
+@pytest.mark.parametrize("service", ["postgres", "server", "worker"])
+def test_a_service_is_restarted_and_asked_for_its_health(service: str) -> None:
+    found = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"][service]
+    assert found["restart"] == "unless-stopped"
+    assert found["healthcheck"]["test"][0] == "CMD"
+
+
+def test_server_and_worker_are_one_image() -> None:
+    services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
+    assert {services[name]["image"] for name in ("server", "worker", "deploy")} == {"mnist"}
+
+
+def test_the_server_is_open_to_this_machine_only() -> None:
+    services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
+    assert services["server"]["ports"] == ["127.0.0.1:4200:4200"]
+    assert "--host 127.0.0.1 " in (FOLDER / "systemd" / "mnist-server.service").read_text()

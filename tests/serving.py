@@ -1,0 +1,151 @@
+"""`mnist serve` as a user has it, in a process of its own, and what its API says of the runs."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+MNIST = Path(sys.executable).with_name("mnist")
+PREFECT = Path(sys.executable).with_name("prefect")
+START_SECONDS = 180.0
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def until(found: Callable[[], Any], what: str, seconds: float = START_SECONDS) -> Any:
+    """Wait until a function returns something, and return that."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        value = found()
+        if value:
+            return value
+        time.sleep(0.3)
+    raise AssertionError(f"{what}: not within {seconds:.0f} s")
+
+
+def answered(response: httpx.Response) -> tuple[httpx.Response] | None:
+    """A response, unless the server is too busy for one; in a tuple, since one that refuses counts as false."""
+    return None if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else (response,)
+
+
+class Api:
+    """Prefect's API, with the few questions that tests ask."""
+
+    def __init__(self, url: str, auth: tuple[str, str] | None = None) -> None:
+        self.url = url
+        self.client = httpx.Client(base_url=url, auth=auth, timeout=30)
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """POST; where the database is busy, SQLite's at least, again, as Prefect's own client does."""
+        (response,) = until(lambda: answered(self.client.post(path, json=body)), f"POST {path}", 60)
+        return response
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """What the API answers to a POST."""
+        return self.post(path, body).raise_for_status().json()
+
+    def run(self, identity: str) -> dict[str, Any]:
+        """A flow run."""
+        found: dict[str, Any] = self.client.get(f"flow_runs/{identity}").raise_for_status().json()
+        return found
+
+    def ended(self, identity: str, seconds: float = START_SECONDS) -> dict[str, Any]:
+        """A flow run once it has ended."""
+        return until(lambda: self.in_state(identity, ENDED), f"the end of {identity}", seconds)
+
+    def in_state(self, identity: str, states: set[str]) -> dict[str, Any] | None:
+        """A flow run if it is in one of these states."""
+        run = self.run(identity)
+        return run if run["state_type"] in states else None
+
+    def tasks(self, identity: str) -> dict[str, dict[str, Any]]:
+        """The task runs of a flow run by name."""
+        found = self.ask("task_runs/filter", flow_runs={"id": {"any_": [identity]}})
+        return {task["name"]: task for task in found}
+
+    def artifacts(self, identity: str) -> dict[str, dict[str, Any]]:
+        """The artifacts of a flow run by key."""
+        found = self.ask("artifacts/filter", flow_runs={"id": {"any_": [identity]}})
+        return {one["key"]: one for one in found}
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """A deployment of the flow."""
+        found: dict[str, Any] = self.client.get(f"deployments/name/mnist/{name}").raise_for_status().json()
+        return found
+
+    def start(self, deployment: str, **parameters: Any) -> httpx.Response:
+        """Ask for a run."""
+        identity = self.deployment(deployment)["id"]
+        return self.post(f"deployments/{identity}/create_flow_run", {"parameters": parameters})
+
+    def logs(self, identity: str) -> list[str]:
+        """The lines that a flow run and its tasks have logged."""
+        found = self.ask("logs/filter", logs={"flow_run_id": {"any_": [identity]}}, sort="TIMESTAMP_ASC")
+        return [line["message"] for line in found]
+
+
+class Serving:
+    """A running `mnist serve`."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int, api: Api) -> None:
+        self.process, self.port, self.api = process, port, api
+
+    def processes(self) -> list[psutil.Process]:
+        """All that it has started."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def worker(self) -> psutil.Process:
+        """The worker."""
+        return until(lambda: next((p for p in self.processes() if "worker" in p.cmdline()), None), "the worker")
+
+    def stop(self) -> list[psutil.Process]:
+        """Press Ctrl-C; what is left of its processes after that."""
+        started = self.processes()
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(90)
+        return psutil.wait_procs(started, 10)[1]
+
+
+@contextmanager
+def serving(home: Path, root: Path, auth: str = "", **env: str) -> Iterator[Serving]:
+    """Run `mnist serve` on a free port, with a history of its own."""
+    port = free_port()
+    settings = {"PREFECT_HOME": str(home)} | ({"PREFECT_SERVER_API_AUTH_STRING": auth} if auth else {}) | env
+    user, _, password = auth.partition(":")
+    with subprocess.Popen(
+        [MNIST, "serve", "--port", str(port), "--root", root, "--json"],
+        env=without_prefect(os.environ) | settings,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            said = json.loads(process.stdout.readline() or "null")
+            assert said, "mnist serve ended before it was ready"
+            api = Api(f"{said['api']}/", (user, password) if auth else None)
+            with api.client:
+                yield Serving(process, port, api)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+
+
+def without_prefect(env: Any) -> dict[str, str]:
+    """An environment without what the session's own Prefect server has set."""
+    return {name: value for name, value in env.items() if not name.startswith("PREFECT_API")}
