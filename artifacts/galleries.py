@@ -122,11 +122,12 @@ class InHtml:
 
     def drawn(self, macro: str, *arguments: object, shape: Sequence[int]) -> Markup:
         """One macro of the cards, as one line: a blank line would end the HTML within Markdown."""
-        cards = environment().get_template("cards.html.j2", globals={
+        # Not `get_template(..., globals=...)`: Jinja keeps the first module that it made, with the first shape.
+        cards = environment().get_template("cards.html.j2").make_module({
             "tiny": lambda pixels: picture_url(pixels, shape, 1),
             "heat": lambda heat: heat_url(heat, shape, 1),
         })  # fmt: skip
-        return Markup(" ".join(str(getattr(cards.module, macro)(*arguments)).split()))  # noqa: S704  # escaped by Jinja
+        return Markup(" ".join(str(getattr(cards, macro)(*arguments)).split()))  # noqa: S704  # escaped by Jinja
 
     def of_analysis(self, macro: str, *arguments: object) -> Markup:
         """A macro that shows images of the analysis."""

@@ -40,6 +40,7 @@ def cli() -> None:
     "--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1."
 )
 @click.option("--gate/--no-gate", default=True, help="Whether a failed gate fails the run, after its report.")
+@click.option("--line", default="main", show_default=True, metavar="NAME", help="Line of champions to compete in.")
 @ROOT
 @click.option(
     "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."

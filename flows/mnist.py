@@ -16,14 +16,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
 from flows.logs import one_line_errors
-from flows.options import default_root, flag
+from flows.options import default_root, flag, named
 from flows.orphans import end_with_worker
 from flows.titles import run_name, title
 from flows.workers import finished, worker_processes
 from tasks.analyse import analyse
 from tasks.champion import judge, promote
 from tasks.compare import compare
-from tasks.dataset import load_dataset
+from tasks.dataset import Name, load_dataset
 from tasks.decode import decode
 from tasks.download import download
 from tasks.errors import GateError
@@ -36,7 +36,7 @@ from tasks.recipe import Epochs, HeldOut, Seed, load_recipe
 from tasks.records import TEST, TRAIN
 from tasks.report import report
 from tasks.results import RunResult
-from tasks.runs import last_run, remember
+from tasks.runs import MAIN, last_run, remember
 from tasks.select import select
 from tasks.toml import NameOrFile
 from tasks.train import train
@@ -59,6 +59,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     seed: Seed | None = None,
     validation: HeldOut | None = None,
     gate: bool = True,
+    line: Name = MAIN,
     root: str | None = None,
     mirrors: Sequence[str] = (),
 ) -> RunResult:
@@ -71,6 +72,8 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
         seed: Seed of the trainings, from 0. The same seed gives the same models. Empty: the recipe's.
         validation: Share of the training images to hold out, from 0 to 0.5. Empty: the recipe's.
         gate: Whether the run fails, once its report is published, if its best model does not pass the gate.
+        line: The line of champions that the best model competes in. Runs of unlike recipes, such as of 3 and of 10 epochs, need
+            lines of their own.
         root: Folder of all files on the worker's machine. Empty: MNIST_ROOT of the worker, else data/.
         mirrors: Where to look for the archives first: http, https or file addresses.
     """
@@ -78,7 +81,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     one_line_errors()
     end_with_worker()
     source, plan = load_dataset(dataset, mirrors), load_recipe(recipe, epochs=epochs, seed=seed, validation=validation)
-    must_pass = flag("gate", gate)
+    must_pass, champions = flag("gate", gate), named("line", line)
     work = Workspace(root=checked_root(Path(root or default_root())), run=run_name())
 
     archives = {archive.name: download.submit(archive, source.mirrors, work) for archive in source.archives()}
@@ -105,7 +108,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     learned: list[PrefectFuture[Any]] = [*models, *predictions, *trained, selection, *explanations]
     records = finished([*archives.values(), *splits.values(), data, *learned, analysis])
 
-    this = run_record(records, source, plan, work, began)
+    this = run_record(records, source, plan, champions, work, began)
     last = last_run(work.root, source.name)
     changes = compare(last, this, work) if last else None
     decision = judge(this, work)

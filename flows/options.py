@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
+from tasks.dataset import Name
 from tasks.errors import InputError
 
 Command = Callable[..., Any]
@@ -25,6 +27,18 @@ def flag(name: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
     raise InputError(f"{name} must be true or false, not {value!r}")
+
+
+def named(name: str, value: object) -> str:
+    """A parameter that becomes part of a file's name.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return TypeAdapter(Name).validate_python(value)
+    except ValidationError as error:
+        raise InputError(f"{name} must be small letters, digits and _, from a letter on, not {value!r}") from error
 
 
 ROOT: Callable[[Command], Command] = click.option(

@@ -22,16 +22,17 @@ from tasks.findings import Comparison
 from tasks.log import say
 from tasks.recipe import Gate
 from tasks.records import PredictionsRecord
-from tasks.runs import Champion, RunRecord
+from tasks.runs import MAIN, Champion, RunRecord
 from tasks.workspace import Workspace
 
 FOLDER = "champions"
 
 
 def line_of(run: RunRecord) -> str:
-    """The folder of the champions on a run's test images: other images or labels have champions of their own."""
+    """The folder of a run's champions: other test images or labels, and other named lines, have champions of their own."""
     content = f"{run.test.pixels_sha256} {run.test.archives[1]}"
-    return f"{run.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    images = f"{run.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return images if run.line == MAIN else f"{images}-{run.line}"
 
 
 def history(root: Path, line: str) -> list[Champion]:

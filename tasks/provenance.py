@@ -62,7 +62,7 @@ def provenance_of(records: Sequence[Record], work: Workspace, began: datetime) -
 
 
 def run_record(
-    records: Sequence[Record], dataset: Dataset, recipe: Recipe, work: Workspace, began: datetime
+    records: Sequence[Record], dataset: Dataset, recipe: Recipe, line: str, work: Workspace, began: datetime
 ) -> RunRecord:
     """What later runs will compare themselves with."""
     splits = {split.name: split for split in of(SplitRecord, records)}
@@ -77,6 +77,7 @@ def run_record(
         predictions=tuple(one for one in of(PredictionsRecord, records) if one.split == TEST),
         libraries=versions(LIBRARIES),
         code=code_digest("tasks.train"),
+        line=line,
     )
 
 

@@ -18,10 +18,11 @@ from tasks.records import FileRecord, Frozen, ModelRecord, PredictionsRecord, Sp
 from tasks.workspace import Workspace
 
 LAST = "last"
+MAIN = "main"  # the line of champions that a run competes in if nothing else is said
 
 
 class RunRecord(Frozen):
-    """All that a comparison needs of a run. `predictions` are for the test split, in the order of the models."""
+    """All that a comparison needs of a run. `predictions` are for the test split; `line` names the champions of its kind."""
 
     run: str
     began: datetime
@@ -33,6 +34,7 @@ class RunRecord(Frozen):
     predictions: tuple[PredictionsRecord, ...]
     libraries: dict[str, str]
     code: str
+    line: str = MAIN
 
     @property
     def best(self) -> PredictionsRecord:

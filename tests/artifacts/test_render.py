@@ -168,9 +168,25 @@ def test_one_model_alone_is_reported(report: Report) -> None:
     assert "plain is right about 33.33 %" in text
 
 
+def test_images_of_another_shape_are_drawn_in_their_own() -> None:
+    pixels = base64.b64encode(bytes(range(9))).decode()
+    for size, of in ((2, base64.b64encode(bytes(range(4))).decode()), (3, pixels)):
+        changes = changes_of_two()
+        (model,) = changes.models
+        one = model.newly_right[0].model_copy(update={"pixels": of})
+        page = render.changes_page(
+            changes.model_copy(
+                update={"shape": (size, size), "models": (model.model_copy(update={"newly_right": (one,)}),)}
+            ),
+            "t",
+        )
+        drawn = re.findall(r"data:image/png;base64,([^\"']+)", page)
+        assert {Image.open(io.BytesIO(base64.b64decode(text))).size for text in drawn} == {(size, size)}
+
+
 def test_the_report_says_what_came_from_which_run(report: Report) -> None:
     origins = Rendering(report).markdown().origins.replace("\\", "")
-    assert "| train-plain | an-earlier-run |" in origins
+    assert "| train plain | an-earlier-run |" in origins
     assert "| profile | this one |" in origins
     assert "passed over https://host/: HTTP 404 (t10k.gz)" in origins
 

@@ -85,7 +85,8 @@ def test_the_deployments_stand_as_the_file_has_them(api: Api) -> None:
     schedules = {name: [one["schedule"] for one in found[name]["schedules"]] for name in ("nightly", "weekly")}
     assert [(one["cron"], one["timezone"]) for one in schedules["nightly"]] == [("0 2 * * *", "UTC")]
     assert [(one["cron"], one["timezone"]) for one in schedules["weekly"]] == [("0 4 * * 0", "UTC")]
-    assert found["weekly"]["parameters"]["epochs"] == 10
+    assert found["nightly"]["parameters"] == {"recipe": "post", "epochs": 3, "line": "nightly"}
+    assert found["weekly"]["parameters"] == {"recipe": "post", "epochs": 10, "line": "weekly"}
 
 
 def test_the_version_is_what_git_says(api: Api) -> None:
@@ -104,7 +105,7 @@ def test_the_schedules_have_runs_that_wait(api: Api) -> None:
 
 def test_the_form_describes_and_limits_every_parameter(api: Api) -> None:
     form = api.deployment("on-demand")["parameter_openapi_schema"]["properties"]
-    assert list(form) == ["dataset", "recipe", "epochs", "seed", "validation", "gate", "root", "mirrors"]
+    assert list(form) == ["dataset", "recipe", "epochs", "seed", "validation", "gate", "line", "root", "mirrors"]
     assert all(field["description"] for field in form.values())
     assert {"type": "integer", "minimum": 1, "maximum": 10_000} in form["epochs"]["anyOf"]
 

@@ -197,6 +197,14 @@ def test_other_test_images_have_champions_of_their_own(make, splits, work: Works
     assert decision_of(other, [], work).champion is None
 
 
+def test_runs_of_unlike_recipes_have_lines_of_champions_of_their_own(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    long = make(1, judged(work, splits["test"], 1), gate=Gate(margin=0.01))
+    promote.fn(long, judge.fn(long, work), work)
+    short = make(2, judged(work, splits["test"], 40), gate=Gate(margin=0.01))
+    assert not judge.fn(short, work).passed
+    assert judge.fn(short.model_copy(update={"line": "nightly"}), work).passed
+
+
 def test_a_champion_that_cannot_be_read_is_named(work: Workspace) -> None:
     folder: Path = work.root / "champions" / "tiny-0"
     folder.mkdir(parents=True)
