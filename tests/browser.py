@@ -1,4 +1,4 @@
-"""What people look at, in a real browser: the report of a run, and the same run's artifacts in Prefect's UI.
+"""The report of a run in a real browser.
 
 Every picture is drawn, nothing is fetched from elsewhere, nothing is wider than the page, filters and sorting work.
 """
@@ -22,12 +22,10 @@ DRAWN = "Promise.all([...document.images].map(image => { image.loading = 'eager'
 PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 300))))"
 WIDER = "document.documentElement.scrollWidth > window.innerWidth"
 SIZES = {"screen": (1100, 1300), "telephone": (400, 800)}
-PAGES = {"report", "galleries", "model-plain", "model-batch-norm", "results", "errors-by-label", "patterns", "slices"}
-START_SECONDS = 120
 
 
 def main(result_path: str, screenshots: str) -> None:
-    """Look at the report of a run and at its artifacts, and keep pictures of both in a folder."""
+    """Look at the report of a run, and keep pictures of it in a folder."""
     result = json.loads(Path(result_path).read_text())
     report = Path(result["root"]) / result["report"]["html"]
     folder = Path(screenshots)
@@ -36,8 +34,6 @@ def main(result_path: str, screenshots: str) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for scheme in ("light", "dark"):
             look_at_report(browser, report, scheme, folder)
-        with prefect_server() as address:
-            look_at_artifacts(browser, address, folder)
         browser.close()
 
 
@@ -95,62 +91,6 @@ def sorting_works(page: Page) -> None:
         found = [int(text) for text in table.locator("tbody td:nth-child(2)").all_inner_texts()]
         assert found == sorted(found, reverse=order == "descending"), found
         assert table.locator("th", has_text="images").get_attribute("aria-sort") == order
-
-
-@contextmanager
-def prefect_server() -> Iterator[str]:
-    """Prefect's own server with its UI, on the history that the run has left."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    env = {"PREFECT_UI_API_URL": f"{address}/api", "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
-    server = subprocess.Popen(
-        [Path(sys.executable).with_name("prefect"), "server", "start", "--port", str(port)],
-        env=os.environ | env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_for(f"{address}/api/health")
-        yield address
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def wait_for(url: str) -> None:
-    """Wait until an address answers."""
-    limit = time.monotonic() + START_SECONDS
-    while time.monotonic() < limit:
-        try:
-            if httpx.get(url, timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.3)
-    raise AssertionError(f"{url} did not answer within {START_SECONDS} s")
-
-
-def look_at_artifacts(browser: Browser, address: str, folder: Path) -> None:
-    """Open the page of every artifact of the last run in the UI."""
-    body = {"limit": 100, "offset": 0, "sort": "ID_DESC"}
-    found = {one["key"]: one for one in httpx.post(f"{address}/api/artifacts/latest/filter", json=body).json()}
-    assert found.keys() >= PAGES, f"missing: {PAGES - found.keys()}"
-    page = browser.new_page(viewport={"width": 1400, "height": 1300})
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    for key in sorted(PAGES):
-        page.goto(f"{address}/artifacts/artifact/{found[key]['latest_id']}", wait_until="networkidle")
-        if found[key]["type"] == "markdown":
-            page.locator("img").first.wait_for()
-            assert page.locator("img").count() > 5, f"artifact {key} shows hardly any picture"
-            page.evaluate(DRAWN)
-        else:
-            first = next(iter(json.loads(found[key]["data"])[0].values()))
-            page.get_by_text(str(first), exact=True).first.wait_for()
-        page.screenshot(path=folder / f"artifact-{key}.png")
-    assert not complaints, complaints
-    page.close()
 
 
 if __name__ == "__main__":
