@@ -4,17 +4,10 @@ Every picture is drawn, nothing is fetched from elsewhere, nothing is wider than
 """
 
 import json
-import os
 import shutil
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
 DRAWN = "Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode(); }))"

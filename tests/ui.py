@@ -1,7 +1,7 @@
 """What a user does in Prefect's UI, in a real browser, in both of its versions.
 
-Dashboard, a run's graph, a task's logs, every artifact with every picture, an artifact's history, and a run from the form, which
-refuses what is wrong.
+Dashboard, a run's graph, a task's logs, every artifact with every picture, an artifact's history, and a run from the form,
+which refuses what is wrong.
 """
 
 import json
@@ -103,8 +103,11 @@ def start_from_the_form(page: Page, ui: str, api: Api, pictures: Path) -> None:
     expect(page.get_by_text(re.compile("does not match|Validation failed|must match|pattern")).first).to_be_visible()
     keep(page, f"{pictures}-refused.png")
     assert {run["id"] for run in api.ask("flow_runs/filter", **of_it)} == before
-    recipe.fill("post")
+    page.goto(f"{ui}/deployments/deployment/{deployment}/run")
+    expect(page.get_by_text("Passes over the training images").first).to_be_visible()
+    page.wait_for_timeout(1000)
     page.get_by_role("button", name="Submit").click()
+    page.wait_for_timeout(5000)  # the browser goes on only while Playwright waits for it
     (started,) = until(lambda: {run["id"] for run in api.ask("flow_runs/filter", **of_it)} - before, "a run")
     assert api.ended(started, 600)["state_type"] in {"COMPLETED", "FAILED"}
 

@@ -1,0 +1,62 @@
+"""The README's section "On a server", run as it stands.
+
+The first command goes on while the others run; then both UIs are walked through.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from tests.serving import until, without_prefect
+from tests.ui import walk
+
+PROJECT = Path(__file__).parents[1]
+ADDRESS = "http://127.0.0.1:4200"
+
+
+def commands() -> list[str]:
+    """The commands of the section's first block."""
+    section = (PROJECT / "README.md").read_text().partition("\n## On a server\n")[2].partition("\n## ")[0]
+    block = re.search(r"```console\n(.*?)```", section, re.DOTALL)
+    assert block, "the README has no commands for a server"
+    return [line.removeprefix("$ ").partition("  #")[0] for line in block[1].splitlines() if line.startswith("$ ")]
+
+
+def main(screenshots: str) -> None:
+    """Run them all."""
+    serve, *others = commands()
+    assert serve.endswith("mnist serve"), serve
+    env = without_prefect(os.environ)
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(shlex.split(serve), cwd=PROJECT, env=env, stdout=said) as server,
+    ):
+        try:
+            until(lambda: server.poll() is not None or "Ctrl-C" in read(said), "mnist serve")
+            for command in others:
+                subprocess.run(["bash", "-c", command], cwd=PROJECT, env=env, check=True)
+            walk(ADDRESS, Path(screenshots))
+        finally:
+            started = psutil.Process(server.pid).children(recursive=True)
+            server.send_signal(signal.SIGINT)
+            server.wait(90)
+    assert psutil.wait_procs(started, 10)[1] == []
+    assert server.returncode == 0
+
+
+def read(stream: IO[str]) -> str:
+    """All that a file holds by now."""
+    stream.seek(0)
+    return stream.read()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
