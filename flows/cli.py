@@ -106,6 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(error.format_message(), 2)
     except MnistError as error:
         fail(str(error), error.exit_code)
+    except TimeoutError as error:  # of a task run
+        fail(
+            f"a step was ended: {error} What takes so long hangs: run again, or with fewer epochs", MnistError.exit_code
+        )
     except (KeyboardInterrupt, click.Abort):
         fail("interrupted", INTERRUPTED)
 

@@ -23,6 +23,7 @@ from tasks.log import say
 from tasks.recipe import Gate
 from tasks.records import PredictionsRecord
 from tasks.runs import MAIN, Champion, RunRecord
+from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
 
 FOLDER = "champions"
@@ -54,7 +55,7 @@ def lines(root: Path) -> list[str]:
     return sorted(path.name for path in (root / FOLDER).glob("*") if path.is_dir())
 
 
-@task(task_run_name="judge", cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="judge", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
 def judge(run: RunRecord, work: Workspace) -> Decision:
     """Whether the run's best model may follow the champion.
 
@@ -130,7 +131,7 @@ def not_worse(comparison: Comparison) -> Check:
     )
 
 
-@task(task_run_name="promote", cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="promote", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
 def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
     """Make the run's best model the champion if it passed, and is not the champion already; None if it did not pass.
 

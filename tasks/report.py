@@ -19,6 +19,7 @@ from tasks.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenan
 from tasks.files import verified, write_text
 from tasks.log import say
 from tasks.records import ChangesRecord, ReportRecord
+from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
 
 LARGEST = 512 * 1024  # bytes of one artifact: it lies in Prefect's database, and travels whole to the browser
@@ -26,7 +27,7 @@ LARGEST = 512 * 1024  # bytes of one artifact: it lies in Prefect's database, an
 Pages = dict[str, tuple[str, str]]  # description and Markdown by key
 
 
-@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
 def report(
     analysis: AnalysisRecord,
     changes: ChangesRecord | None,

@@ -31,6 +31,9 @@ from tasks.files import fault_of, written_whole
 from tasks.records import Origin, Record
 from tasks.workspace import Workspace
 
+# A step that takes longer hangs: on six million images none but a training takes an hour.
+STEP_SECONDS = 4 * 3600.0
+
 Params = ParamSpec("Params")
 Kept = TypeVar("Kept", bound=Record)
 
@@ -64,7 +67,13 @@ def step(
                 return found_again(found)
             return made(lambda: function(*args, **kwargs), name.format(**given.arguments), path, parts, work)
 
-        prefect_options: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, **options}
+        # No retries, unless a step asks for them: from the same inputs it would compute the same again.
+        prefect_options: dict[str, Any] = {
+            "cache_policy": NO_CACHE,
+            "persist_result": False,
+            "timeout_seconds": STEP_SECONDS,
+            **options,
+        }
         return task(task_run_name=name, **prefect_options)(cached)
 
     return decorate

@@ -19,8 +19,15 @@ from tasks.split import read_split
 from tasks.step import step
 from tasks.workspace import Workspace
 
+TRAIN_SECONDS = 24 * 3600.0  # the longest recipe takes an hour; after a day, the next night's run has begun
 
-@step("train {training.network.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
+
+@step(
+    "train {training.network.name}",
+    libraries=("keras", "numpy", "pyarrow", "tensorflow"),
+    timeout_seconds=TRAIN_SECONDS,
+    tags=["train"],  # by which a server can limit how many train at once
+)
 def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecord:
     """Train one network and save it.
 

@@ -1,12 +1,25 @@
+import time
 from pathlib import Path
 
 import pytest
+from prefect import flow
 
 from tasks import step as module
+from tasks.analyse import analyse
+from tasks.champion import judge, promote
+from tasks.compare import compare
+from tasks.decode import decode
+from tasks.download import download
 from tasks.errors import StorageError
+from tasks.evaluate import evaluate
+from tasks.explain import explain
 from tasks.files import keep
+from tasks.profile import profile
 from tasks.records import ChangesRecord, Record
+from tasks.report import report
+from tasks.select import select
 from tasks.step import identity, step
+from tasks.train import train
 from tasks.workspace import Workspace
 
 CALLS: list[str] = []
@@ -17,6 +30,15 @@ def note(text: str, work: Workspace, hint: str = "") -> ChangesRecord:
     """Keep a text as a file."""
     CALLS.append(text + hint)
     return ChangesRecord(file=keep(work.root, "notes", "note", ".txt", text.encode()))
+
+
+@step("stall", timeout_seconds=0.5)
+def stall(work: Workspace) -> ChangesRecord:
+    """Take longer than it may."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+    raise AssertionError("nobody has ended it")
 
 
 @step("fail")
@@ -88,3 +110,19 @@ def test_a_records_files_stand_for_it(work: Workspace) -> None:
     record = note.fn("a", work)
     assert identity(record) == identity(record.model_copy(update={"models": ("x",)}))
     assert identity(Record()) == {}
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_step_that_hangs_is_ended(work: Workspace) -> None:
+    @flow
+    def hanging() -> None:
+        stall.submit(work).result()
+
+    with pytest.raises(TimeoutError, match="timed out"):
+        hanging()
+
+
+def test_every_step_has_a_limit_and_only_the_network_is_tried_again() -> None:
+    steps = [download, decode, profile, train, evaluate, select, explain, analyse, compare, judge, report, promote]
+    assert all(one.timeout_seconds for one in steps)
+    assert [one.name for one in steps if one.retries] == ["download"]
