@@ -23,7 +23,6 @@ def resolve(lock: Path, *options: str) -> None:
         "compile",
         "--quiet",
         "--universal",
-        "--no-strip-extras",  # else pip looks for `sqlalchemy[asyncio]` beyond the pinned version of `sqlalchemy`
         "--generate-hashes",
         "--extra",
         "dev",

@@ -43,7 +43,6 @@ def resolve(folder: Path, *options: str) -> Path:
         "compile",
         "--quiet",
         "--universal",
-        "--no-strip-extras",
         "--extra",
         "dev",
         "--no-annotate",
