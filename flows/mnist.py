@@ -16,8 +16,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
 from flows.logs import one_line_errors
-from flows.options import default_root, flag, named
+from flows.options import default_root
 from flows.orphans import end_with_worker
+from flows.parameters import flag, named
 from flows.titles import run_name, title
 from flows.workers import finished, worker_processes
 from tasks.analyse import analyse
