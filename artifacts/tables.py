@@ -6,7 +6,7 @@ In: an Analysis. Out: lists of rows, each a mapping of column to a text or a fin
 from collections.abc import Mapping, Sequence
 
 from artifacts.words import estimate, interval, p_value, percent, published, range_of, significant
-from tasks.analysis import Analysis, Changes, Decision, Provenance
+from tasks.analysis import Analysis, Changes, Decision, Provenance, StepLine
 from tasks.findings import Suspects
 
 Row = Mapping[str, str | int | float]
@@ -139,6 +139,20 @@ def changes(found: Changes) -> list[Row]:
 def settings(found: Changes) -> list[Row]:
     """One row for each thing that differs in how two runs were made."""
     return [{"setting": one.name, "before": one.before, "now": one.now} for one in found.settings]
+
+
+def steps(lines: Sequence[StepLine]) -> list[Row]:
+    """One row a step: whether it was found, and if not, why it was computed."""
+    return [
+        {
+            "step": line.name,
+            "found": "hit" if line.cached else "miss",
+            "why": "" if line.cached else line.origin.why,
+            "by run": line.origin.run,
+            "seconds": f"{line.origin.seconds:.2f}",
+        }
+        for line in lines
+    ]
 
 
 def passed_over(provenance: Provenance) -> dict[str, list[str]]:

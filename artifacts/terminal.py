@@ -10,7 +10,7 @@ from rich.table import Table
 from artifacts import tables
 from artifacts.words import changed, decided, percent
 from tasks.analysis import Changes, Check
-from tasks.results import RunResult
+from tasks.results import Pruning, RunResult, Verified
 from tasks.runs import Champion, RunRecord
 
 PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
@@ -21,8 +21,8 @@ def standard_output() -> Console:
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
-def show(result: RunResult, look_at: str) -> None:
-    """Print a run's result on standard output."""
+def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
+    """Print a run's result on standard output; with `explain`, which of its steps were found, and why the others were not."""
     console = standard_output()
     table = Table(title=f"{result.dataset}, run {result.run}", title_justify="left")
     for column in ("model", "parameters", "epochs", "accuracy", "errors", "loss", "fit"):
@@ -31,7 +31,9 @@ def show(result: RunResult, look_at: str) -> None:
         figures = (f"{model.parameters:,}", f"{model.epochs}", percent(model.accuracy), f"{model.errors:,}")
         table.add_row(name, *figures, f"{model.loss:.4f}", f"{model.fit_seconds:.1f} s")
     console.print(table)
-    if result.cached:
+    if explain:
+        console.print(table_of(tables.steps(result.steps)))
+    elif result.cached:
         console.print(f"found from earlier runs: {', '.join(result.cached)}")
     console.print(result.verdict)
     console.print(decided(result.decision))
@@ -63,6 +65,26 @@ def show_runs(runs: Sequence[RunRecord]) -> None:
         for run in runs
     ]
     console.print(table_of(rows) if rows else "no finished run")
+
+
+def show_links(run: str, links: Sequence[Verified]) -> None:
+    """Print every file of a run, and whether it is what it was. The records of steps are many, and shown only if broken."""
+    console = standard_output()
+    shown = [link for link in links if link.fault or link.role != "record"]
+    rows = [{"step": link.role, "file": link.path, "": link.fault or "sound"} for link in shown]
+    console.print(table_of(rows, f"run {run}"))
+    broken = sum(link.fault is not None for link in links)
+    console.print(f"{len(links)} files, {broken or 'none'} broken")
+
+
+def show_pruning(what: Pruning, *, removed: bool) -> None:
+    """Print what goes."""
+    console = standard_output()
+    for path in (*(f"runs/{run}" for run in what.runs), *what.files):
+        console.print(path)
+    size = f"{what.bytes / 1e6:,.1f} MB"
+    done = f"{'removed' if removed else 'would remove'} {len(what.runs)} runs and {len(what.files)} other files, {size}"
+    console.print(f"{done}; {len(what.kept)} runs stay")
 
 
 def show_changes(changes: Changes, checks: Sequence[Check], page: Path) -> None:

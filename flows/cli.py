@@ -15,6 +15,7 @@ import click
 from flows.options import JSON, ROOT
 from flows.past import champion, compare, runs
 from flows.serve import serve
+from flows.upkeep import prune, verify
 from tasks.errors import GateError, MnistError
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def cli() -> None:
 @click.option(
     "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."
 )
+@click.option("--explain", is_flag=True, help="Show for each step whether it was found, and if not, what has changed.")
 @JSON
-def run(as_json: bool, **parameters: Any) -> None:
+def run(as_json: bool, explain: bool, **parameters: Any) -> None:
     """Run the flow: archives, Parquet, both models, evaluation, report."""
     from rich.console import Console
 
@@ -57,7 +59,7 @@ def run(as_json: bool, **parameters: Any) -> None:
     else:
         from artifacts.terminal import show
 
-        show(result, look_at)
+        show(result, look_at, explain=explain)
     if failed:
         raise failed
 
@@ -92,7 +94,7 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
     return cast("RunResult", result), api.look_at(flow_run.id), failed
 
 
-for command in (compare, champion, runs, serve):
+for command in (compare, champion, runs, verify, prune, serve):
     cli.add_command(command)
 
 

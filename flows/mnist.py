@@ -24,7 +24,7 @@ from flows.workers import finished, worker_processes
 from tasks.analyse import analyse
 from tasks.champion import judge, promote
 from tasks.compare import compare
-from tasks.dataset import Name, load_dataset
+from tasks.dataset import Dataset, Name, load_dataset
 from tasks.decode import decode
 from tasks.download import download
 from tasks.errors import GateError
@@ -32,8 +32,8 @@ from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.files import checked_root
 from tasks.profile import profile
-from tasks.provenance import provenance_of, run_record, run_result
-from tasks.recipe import Epochs, HeldOut, Seed, load_recipe
+from tasks.provenance import provenance_of, run_record, run_result, with_chain
+from tasks.recipe import Epochs, HeldOut, Recipe, Seed, load_recipe
 from tasks.records import TEST, TRAIN
 from tasks.report import report
 from tasks.results import RunResult
@@ -41,7 +41,7 @@ from tasks.runs import MAIN, last_run, remember
 from tasks.select import select
 from tasks.toml import NameOrFile
 from tasks.train import train
-from tasks.workspace import Workspace
+from tasks.workspace import Workspace, at_work
 
 
 @flow(
@@ -83,8 +83,13 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     end_with_worker()
     source, plan = load_dataset(dataset, mirrors), load_recipe(recipe, epochs=epochs, seed=seed, validation=validation)
     must_pass, champions = flag("gate", gate), named("line", line)
-    work = Workspace(root=checked_root(Path(root or default_root())), run=run_name())
+    with at_work(checked_root(Path(root or default_root())), run_name()) as work:
+        result = way_of_the_data(source, plan, champions, work, began)
+    return finished_with(passed(result) if must_pass else result)
 
+
+def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspace, began: datetime) -> RunResult:
+    """All steps, in the order of the data."""
     archives = {archive.name: download.submit(archive, source.mirrors, work) for archive in source.archives()}
     # Prefect's types know no futures as arguments.
     splits = {
@@ -114,10 +119,9 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     changes = compare(last, this, work) if last else None
     decision = judge(this, work)
     published = report(records[-1], changes, decision, provenance_of(records, work, began), work)
-    remember(this, work)
+    remember(with_chain(this, records, changes, published), work)
     promote(this, decision, work)
-    result = run_result(records, this, records[-1], published, decision, work)
-    return finished_with(passed(result) if must_pass else result)
+    return run_result(records, this, records[-1], published, decision, work)
 
 
 def finished_with(result: RunResult) -> RunResult:

@@ -168,7 +168,7 @@ class Decision(Frozen):
 
 
 class StepLine(Frozen):
-    """One step of the run: what it was, and which run made its record, when, and in how many seconds."""
+    """One step of the run: what it was, which run made its record, when, in how many seconds, and whether it was found."""
 
     name: str
     origin: Origin

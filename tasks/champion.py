@@ -12,17 +12,17 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import ValidationError
 
 from tasks.analysis import Check, Decision
 from tasks.compare import compared, read
-from tasks.errors import RunError, StorageError
+from tasks.errors import RunError, SealError, StorageError
 from tasks.files import written_whole
 from tasks.findings import Comparison
 from tasks.log import say
 from tasks.recipe import Gate
 from tasks.records import PredictionsRecord
 from tasks.runs import MAIN, Champion, RunRecord
+from tasks.sealed import read_sealed, sealed
 from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
 
@@ -43,11 +43,9 @@ def history(root: Path, line: str) -> list[Champion]:
         StorageError: an entry can't be read.
     """
     try:
-        return [
-            Champion.model_validate_json(path.read_bytes()) for path in sorted((root / FOLDER / line).glob("*.json"))
-        ]
-    except (OSError, ValidationError) as error:
-        raise StorageError(f"can't read the champions in {root / FOLDER / line}: {error}") from error
+        return [read_sealed(path, Champion) for path in sorted((root / FOLDER / line).glob("*.json"))]
+    except (OSError, SealError) as error:
+        raise StorageError(f"can't read the champions: {error}; put the file back, or move its folder away") from error
 
 
 def lines(root: Path) -> list[str]:
@@ -170,7 +168,7 @@ def append(entry: Champion, line: str, root: Path) -> Champion:
         StorageError: it can't be written.
     """
     with written_whole(root / FOLDER / line / f"{entry.number:06}.json", new=True) as stream:
-        stream.write(entry.model_dump_json(indent=1).encode())
+        stream.write(sealed(entry.model_dump_json(indent=1).encode()))
     return entry
 
 

@@ -1,6 +1,6 @@
-"""The digest of the code that a step depends on.
+"""Digests of the code that a step depends on.
 
-In: a module's name. Out: a SHA-256 over that module and every module of this project that it imports, directly or not.
+In: a module's name. Out: a SHA-256 of that module, and of every module of this project that it imports, directly or not.
 Comments, docstrings and layout don't count: what is hashed is the syntax tree.
 """
 
@@ -14,36 +14,44 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 FIRST_PARTY = ("artifacts", "flows", "tasks")
 
+# How steps are run, kept and kept apart, and how they fail: none of it shapes what they make.
+PLUMBING = frozenset(
+    f"tasks.{name}" for name in ("cache", "code", "errors", "locks", "log", "quiet", "sealed", "step", "workspace")
+)
+
 # Before 3.11.8 and 3.12.2, threads that build syntax trees at once get "AST constructor recursion depth mismatch"
 # (python/cpython#106905).
 PARSING = threading.Lock()
 
 
 def code_digest(module: str) -> str:
-    """The digest of `module` and of what it imports of this project."""
+    """One digest of `module` and of what it imports of this project."""
+    return hashlib.sha256(repr(sorted(code_digests(module).items())).encode()).hexdigest()
+
+
+def code_digests(module: str) -> dict[str, str]:
+    """The digest of `module` and of each module that it imports of this project, by name."""
     with PARSING:
-        return digest_of(module)
+        return {name: digest_of(name) for name in sorted(closure(module))}
 
 
 @functools.cache
 def digest_of(module: str) -> str:
-    """As `code_digest`, for one thread at a time."""
-    digest = hashlib.sha256()
-    for name in sorted(closure(module)):
-        digest.update(f"{name}\n{meaning(source_of(name))}\n".encode())
-    return digest.hexdigest()
+    """The digest of one module's meaning, in hex: 64 bits, enough to tell its versions apart."""
+    return hashlib.sha256(meaning(source_of(module)).encode()).hexdigest()[:16]
 
 
-def closure(module: str) -> set[str]:
-    """`module` and every first-party module reached from it by imports."""
+@functools.cache
+def closure(module: str) -> frozenset[str]:
+    """`module` and every first-party module reached from it by imports, except the plumbing."""
     found: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in found | PLUMBING:
             found.add(name)
             waiting.extend(imported(source_of(name)))
-    return found
+    return frozenset(found)
 
 
 def source_of(module: str) -> str:

@@ -1,39 +1,27 @@
 """Download: one archive from the first mirror that serves the pinned bytes.
 
-In: an Archive and its mirrors in order. Out: an ArchiveRecord. Refuses: other bytes than the pinned ones, a redirect from
-https to plain http, a mirror that stalls. Each mirror that fails is named in a warning and in the record.
+In: an Archive and its mirrors in order. Out: an ArchiveRecord. Refuses: other bytes than the pinned ones.
+Each mirror that fails is named in a warning and in the record. What has come of an archive stays for the next try, in this
+run or in a later one, from this mirror or from another: the hash says in the end whether it was right.
 """
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
-from urllib.request import url2pathname
-
-import httpx
+from urllib.parse import urljoin
 
 from tasks.dataset import Archive
 from tasks.errors import DownloadError
-from tasks.files import CHUNK, adopt, writable
+from tasks.files import adopt, sha256_of, writable
 from tasks.log import say
+from tasks.mirror import MirrorFault, append
 from tasks.records import ArchiveRecord
 from tasks.step import step
 from tasks.workspace import Workspace
 
-CONNECT_SECONDS = 5.0  # a machine without internet finds out soon, and goes on to the offline mirror
-STALL_SECONDS = 15.0  # without a single byte
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # status codes that a later try may not meet again
-
-
-class MirrorFault(Exception):  # noqa: N818  # a fault of the mirror, not of the run
-    """Why one mirror was passed over; `passing` if a later try might succeed."""
-
-    def __init__(self, reason: str, *, passing: bool = False) -> None:
-        super().__init__(reason)
-        self.passing = passing
+AGAIN = 3  # times that a download which broke off is taken up at one mirror, as long as each brings it further
+PATIENCE_SECONDS = 10.0  # that a mirror may ask to wait, once; another mirror, or the next run, is sooner than more
 
 
 class NoMirrorError(DownloadError):
@@ -66,97 +54,87 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
         StorageError: the archive can't be written.
     """
     faults: list[tuple[str, MirrorFault]] = []
-    with work.scratch() as scratch:
-        path = scratch / archive.name
-        for mirror in mirrors:
-            try:
-                fetch(mirror, archive, path)
-            except MirrorFault as fault:
-                faults.append((mirror, fault))
-                say(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
-            else:
-                stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
-                file = adopt(work.root, "archives", stem, suffix, path)
-                say(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
-                passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
-                return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
+    with writable(work.unfinished):
+        work.unfinished.mkdir(parents=True, exist_ok=True)
+    path = work.unfinished / f"{archive.name}.partial"
+    for mirror in mirrors:
+        try:
+            fetch(mirror, archive, path)
+        except MirrorFault as fault:
+            faults.append((mirror, fault))
+            say(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
+        else:
+            stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
+            file = adopt(work.root, "archives", stem, suffix, path)
+            say(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
+            passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
+            return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
     raise NoMirrorError(archive, faults)
 
 
 def fetch(mirror: str, archive: Archive, path: Path) -> None:
-    """Write the archive's bytes to `path`, hashing on the way.
+    """Bring `path` to the archive's bytes, going on from what it holds.
 
     Raises:
         MirrorFault: the mirror can't be had, or serves other bytes.
         StorageError: `path` can't be written.
     """
     url = urljoin(mirror.rstrip("/") + "/", archive.name)
-    digest, size = hashlib.sha256(), 0
-    source = read_file if urlsplit(url).scheme == "file" else read_web
-    with writable(path), path.open("wb") as target:
-        for chunk in source(url):
-            digest.update(chunk)
-            size += len(chunk)
-            if size > archive.bytes:
-                break
-            target.write(chunk)
+    begun = size_of(path)
+    try:
+        packed = complete(url, archive, path)
+    except MirrorFault:
+        if size_of(path) < archive.bytes:
+            raise
+        packed = ""  # it broke off after the last byte: the hash decides
+    fault = fault_in(path, archive, packed)
+    if fault and begun:
+        path.unlink()
+        say(f"{archive.name}: what an earlier try has left does not fit; from the beginning")
+        fetch(mirror, archive, path)
+    elif fault:
+        if size_of(path) >= archive.bytes:
+            path.unlink()
+        raise fault
+
+
+def complete(url: str, archive: Archive, path: Path) -> str:
+    """Fetch what is missing, in as many goes as it takes; say how it was packed on the way, if it was.
+
+    Raises:
+        MirrorFault: the mirror has failed without bringing more, or too often.
+        StorageError: `path` can't be written.
+    """
+    goes, waited = 0, False
+    while True:
+        have = size_of(path)
+        if have:
+            say(f"{archive.name}: taken up again at byte {have:,}, from {url}")
+        try:
+            return append(url, path, archive.bytes)
+        except MirrorFault as fault:
+            goes += 1
+            if fault.wait is not None and fault.wait <= PATIENCE_SECONDS and not waited:
+                say(f"{archive.name}: {url} asks to wait {fault.wait:.0f} s")
+                time.sleep(fault.wait)
+                waited = True
+            elif not fault.passing or goes > AGAIN or not have < size_of(path) < archive.bytes:
+                raise
+
+
+def fault_in(path: Path, archive: Archive, packed: str) -> MirrorFault | None:
+    """What is wrong with the bytes that a mirror has served."""
+    size = size_of(path)
+    how = f", packed on the way as {packed}" if packed else ""
     if size != archive.bytes:
         found = f"more than {archive.bytes:,}" if size > archive.bytes else f"{size:,}"
-        raise MirrorFault(f"it served {found} bytes, not {archive.bytes:,}", passing=size < archive.bytes)
-    if digest.hexdigest() != archive.sha256:
-        raise MirrorFault(f"it served other bytes: SHA-256 {digest.hexdigest()[:12]}…, not {archive.sha256[:12]}…")
+        return MirrorFault(f"it served {found} bytes, not {archive.bytes:,}{how}", passing=size < archive.bytes)
+    digest = sha256_of(path)
+    if digest != archive.sha256:
+        return MirrorFault(f"it served other bytes: SHA-256 {digest[:12]}…, not {archive.sha256[:12]}…{how}")
+    return None
 
 
-def read_file(url: str) -> Iterator[bytes]:
-    """The bytes of a file URL, chunk by chunk."""
-    path = Path(url2pathname(urlsplit(url).path))
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(CHUNK):
-                yield chunk
-    except OSError as error:
-        raise MirrorFault(error.strerror or str(error)) from error
-
-
-def read_web(url: str) -> Iterator[bytes]:
-    """The bytes of an http or https URL, chunk by chunk, exactly as served."""
-    timeout = httpx.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS)
-    headers = {"Accept-Encoding": "identity"}  # the hash is of the archive, not of what a server makes of it
-    hooks: dict[str, list[Callable[..., Any]]] = {"request": [refuse_downgrade(urlsplit(url).scheme)]}
-    with (
-        faults_of_the_web(),
-        httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=5, event_hooks=hooks) as client,
-        client.stream("GET", url, headers=headers) as response,
-    ):
-        response.raise_for_status()
-        yield from response.iter_raw(CHUNK)
-
-
-def refuse_downgrade(scheme: str) -> Callable[[httpx.Request], None]:
-    """A hook that lets no request of a redirect chain leave https."""
-
-    def check(request: httpx.Request) -> None:
-        if scheme == "https" and request.url.scheme != "https":
-            raise MirrorFault(f"it redirects from https to {request.url.scheme}")
-
-    return check
-
-
-@contextmanager
-def faults_of_the_web() -> Iterator[None]:
-    """Turn what httpx raises into a reason of a few words."""
-    try:
-        yield
-    except httpx.HTTPStatusError as error:
-        status = error.response.status_code
-        raise MirrorFault(f"HTTP {status} {error.response.reason_phrase}", passing=status in PASSING) from error
-    except httpx.TooManyRedirects as error:
-        raise MirrorFault("it redirects in a circle") from error
-    except httpx.ConnectTimeout as error:
-        raise MirrorFault(f"no connection within {CONNECT_SECONDS:.0f} s", passing=True) from error
-    except httpx.ReadTimeout as error:
-        raise MirrorFault(f"it stalled for {STALL_SECONDS:.0f} s", passing=True) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise MirrorFault(
-            str(error) or type(error).__name__, passing=isinstance(error, httpx.TransportError)
-        ) from error
+def size_of(path: Path) -> int:
+    """The bytes that are there."""
+    return path.stat().st_size if path.exists() else 0

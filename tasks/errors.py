@@ -11,6 +11,8 @@ MnistError                     whatever this project refuses, in one line that s
 │   ├── IdxFormatError         not a whole IDX file
 │   └── ContentError           a sound IDX file, but not the data set's: type, rank, shape, count or label
 ├── StorageError (OSError)     a file under the root that can't be written or read, or is not what its record says
+│   └── SealError              a document whose bytes are not those that were sealed
+├── ChainError (RuntimeError)  a run of which a file is gone or altered: exit code 1, found by `mnist verify`
 ├── WorkerError (RuntimeError) a process that trained or evaluated has died
 ├── ServerError (RuntimeError) no Prefect server answers
 └── GateError (RuntimeError)   a model that does not pass: exit code 1, after the evidence has been published
@@ -61,6 +63,16 @@ class ContentError(DecodeError):
 
 class StorageError(MnistError, OSError):
     """A file under the root that can't be written or read, or is not what its record says."""
+
+
+class SealError(StorageError):
+    """A document whose bytes are not those that were sealed."""
+
+
+class ChainError(MnistError, RuntimeError):
+    """A run of which a file is gone or altered."""
+
+    exit_code = 1
 
 
 class WorkerError(MnistError, RuntimeError):

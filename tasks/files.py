@@ -15,6 +15,7 @@ from tasks.errors import StorageError
 from tasks.records import FileRecord
 
 CHUNK = 1 << 20  # 1 MiB: large enough that hashing, not the calls, takes the time
+PART = ".part"  # how the temporary names end
 
 
 def sha256_of(path: Path) -> str:
@@ -36,7 +37,7 @@ def written_whole(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
     """
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False)
+        temporary = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=PART, delete=False)
     try:
         with writable(path), temporary as stream:
             yield stream  # type: ignore[misc]  # the wrapper is a BinaryIO in all but name
@@ -122,6 +123,8 @@ def adopt(root: Path, folder: str, stem: str, suffix: str, written: Path) -> Fil
         path.parent.mkdir(parents=True, exist_ok=True)
         size = written.stat().st_size
         written.chmod(0o644)
+        with written.open("rb") as stream:
+            os.fsync(stream.fileno())
         written.replace(path)
         sync_folder(path.parent)
     return FileRecord(path=path.relative_to(root).as_posix(), bytes=size, sha256=digest)

@@ -4,6 +4,7 @@ In: Keras's callbacks. Out: a progress artifact, one log line an epoch, and the 
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -16,18 +17,14 @@ from tasks.records import Epoch
 class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publishes no types
     """Reports a training as it runs, and collects its history."""
 
-    def __init__(self, name: str, images: int, epochs: int, batch: int) -> None:
+    def __init__(self, name: str, images: int, epochs: int, batch: int, done: Sequence[Epoch] = ()) -> None:
         super().__init__()
         self.name, self.images, self.epochs = name, images, epochs
         self.steps = -(-images // batch)
-        self.epoch = 0
-        self.history_lines: list[Epoch] = []
+        self.epoch = self.first = len(done)
+        self.history_lines: list[Epoch] = list(done)
         self.bar = Bar(f"training-{name}", f"{name}: starting")
         self.began = self.epoch_began = time.perf_counter()
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Start the clock."""
-        self.began = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         """Note which epoch it is, counted from 0."""
@@ -58,7 +55,8 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publish
 
     def line(self, done: float, elapsed: float, logs: dict[str, float]) -> str:
         """One line: epoch, loss, accuracy, images a second, time left."""
-        rate, left = done * self.epochs * self.images / elapsed, elapsed * (1 / done - 1)
+        here = done - self.first / self.epochs  # what an earlier run has done took no time of this one
+        rate, left = here * self.epochs * self.images / elapsed, elapsed * (1 - done) / here
         return (
             f"{self.name}: epoch {self.epoch + 1}/{self.epochs}, loss {logs.get('loss', 0):.4f}, "
             f"accuracy {logs.get('accuracy', 0):.2%}, {rate:,.0f} images/s, {left:.0f} s left"

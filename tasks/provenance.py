@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from tasks.analysis import AnalysisRecord, Decision, FileLine, Provenance, StepLine
+from tasks.cache import versions
 from tasks.code import code_digest
 from tasks.dataset import Dataset
 from tasks.recipe import Recipe
@@ -17,6 +18,8 @@ from tasks.records import (
     TEST,
     TRAIN,
     ArchiveRecord,
+    ChangesRecord,
+    Link,
     ModelRecord,
     PredictionsRecord,
     Record,
@@ -25,7 +28,6 @@ from tasks.records import (
 )
 from tasks.results import ModelResult, RunResult
 from tasks.runs import RunRecord
-from tasks.step import versions
 from tasks.workspace import Workspace
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")
@@ -40,14 +42,13 @@ def of(kind: type[Kind], records: Sequence[Record]) -> tuple[Kind, ...]:
 
 def provenance_of(records: Sequence[Record], work: Workspace, began: datetime) -> Provenance:
     """Where everything came from: steps that another run made show as cached."""
-    origins = [record.origin for record in records if record.origin]
     return Provenance(
         run=work.run,
         began=began,
         root=str(work.root),
         archives=of(ArchiveRecord, records),
         splits=of(SplitRecord, records),
-        steps=tuple(StepLine(name=origin.step, origin=origin, cached=origin.run != work.run) for origin in origins),
+        steps=steps_of(records, work),
         files=tuple(
             FileLine(role=record.origin.step, path=file.path, sha256=file.sha256)
             for record in records
@@ -59,6 +60,21 @@ def provenance_of(records: Sequence[Record], work: Workspace, began: datetime) -
         platform=f"{platform.system()} {platform.machine()}",
         cores=os.cpu_count() or 1,
     )
+
+
+def steps_of(records: Sequence[Record], work: Workspace) -> tuple[StepLine, ...]:
+    """The steps of a run: which were found, and why the others were computed."""
+    origins = [record.origin for record in records if record.origin]
+    return tuple(StepLine(name=origin.step, origin=origin, cached=origin.run != work.run) for origin in origins)
+
+
+def with_chain(
+    run: RunRecord, records: Sequence[Record], changes: ChangesRecord | None, report: ReportRecord
+) -> RunRecord:
+    """The record of a finished run: with every file that it made or used, from the archives to the report."""
+    steps = [*records, *([changes] if changes else [])]
+    made = [Link(role=one.origin.step, file=file) for one in steps if one.origin for file in one.files()]
+    return run.model_copy(update={"chain": (*made, *(Link(role="report", file=file) for file in report.files()))})
 
 
 def run_record(
@@ -101,7 +117,7 @@ def run_result(
         decision=decision,
         promoted=decision.passed,
         report={"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
-        cached=tuple(record.origin.step for record in records if record.origin and record.origin.run != work.run),
+        steps=steps_of(records, work),
     )
 
 

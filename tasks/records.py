@@ -17,12 +17,13 @@ class Frozen(BaseModel):
 
 
 class Origin(Frozen):
-    """By which step of which run a record was made, when, and how many seconds that took."""
+    """By which step of which run a record was made, when, how many seconds that took, and why it was not found instead."""
 
     step: str
     run: str
     at: datetime
     seconds: float
+    why: str = ""
 
 
 class FileRecord(Frozen):
@@ -31,6 +32,13 @@ class FileRecord(Frozen):
     path: str
     bytes: int
     sha256: str
+
+
+class Link(Frozen):
+    """One file in the chain of a run: the step that it came from, and the file."""
+
+    role: str
+    file: FileRecord
 
 
 class Record(Frozen):

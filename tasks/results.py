@@ -1,6 +1,11 @@
-"""Results: what a run leaves, as `mnist run` shows it and `--json` prints it. Paths are relative to the root."""
+"""Results: what a run leaves, and what `mnist verify` and `mnist prune` find, as they show it and `--json` prints it.
 
-from tasks.analysis import Decision
+Paths are relative to the root.
+"""
+
+from pydantic import computed_field
+
+from tasks.analysis import Decision, StepLine
 from tasks.findings import Comparison
 from tasks.records import Frozen
 
@@ -20,7 +25,9 @@ class ModelResult(Frozen):
 
 
 class RunResult(Frozen):
-    """A whole run: `cached` names the steps that an earlier run had made, `promoted` whether its best model is the champion."""
+    """A whole run: `steps` says which were found, and why the others were computed; `promoted`, whether its best model is
+    the champion.
+    """
 
     run: str
     root: str
@@ -32,4 +39,27 @@ class RunResult(Frozen):
     decision: Decision
     promoted: bool
     report: dict[str, str]
-    cached: tuple[str, ...]
+    steps: tuple[StepLine, ...]
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic's own documentation has it
+    @property
+    def cached(self) -> tuple[str, ...]:
+        """The steps whose records were found."""
+        return tuple(step.name for step in self.steps if step.cached)
+
+
+class Verified(Frozen):
+    """One link as it was found: the step that it came from, its path under the root, and what is wrong with it, if anything."""
+
+    role: str
+    path: str
+    fault: str | None = None
+
+
+class Pruning(Frozen):
+    """What goes: the names of runs, and the paths of other files under the root; with `bytes` in all."""
+
+    kept: tuple[str, ...]
+    runs: tuple[str, ...]
+    files: tuple[str, ...]
+    bytes: int

@@ -1,6 +1,6 @@
 """Runs: what a finished run leaves behind, so that later ones can be compared with it.
 
-In: the records of a run. Out: a RunRecord, kept as `runs/<run>/run.json`, and found again by the run's name.
+In: the records of a run. Out: a RunRecord, kept sealed as `runs/<run>/run.json`, and found again by the run's name.
 Refuses: a name that is unknown or fits more than one run.
 """
 
@@ -9,12 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from tasks.errors import RunError
-from tasks.files import write_text
+from tasks.errors import RunError, SealError
+from tasks.files import written_whole
 from tasks.recipe import Recipe
-from tasks.records import FileRecord, Frozen, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.records import Frozen, Link, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.sealed import read_sealed, sealed
 from tasks.workspace import Workspace
 
 LAST = "last"
@@ -22,7 +21,11 @@ MAIN = "main"  # the line of champions that a run competes in if nothing else is
 
 
 class RunRecord(Frozen):
-    """All that a comparison needs of a run. `predictions` are for the test split; `line` names the champions of its kind."""
+    """All that a later look at a run needs.
+
+    `predictions` are for the test split; `line` names the champions of its kind; `chain` holds every file of a finished run, in
+    the order of the data.
+    """
 
     run: str
     began: datetime
@@ -35,6 +38,7 @@ class RunRecord(Frozen):
     libraries: dict[str, str]
     code: str
     line: str = MAIN
+    chain: tuple[Link, ...] = ()
 
     @property
     def best(self) -> PredictionsRecord:
@@ -71,27 +75,39 @@ class Champion(Frozen):
         return f"{self.model.name} of {self.run}"
 
 
-def remember(run: RunRecord, work: Workspace) -> FileRecord:
+def remember(run: RunRecord, work: Workspace) -> None:
     """Keep a run's record; from then on the run counts as finished.
 
     Raises:
         StorageError: the file can't be written.
     """
-    return write_text(work.root, f"runs/{run.run}/run.json", run.model_dump_json(indent=1))
+    with written_whole(record_path(work.root, run.run)) as stream:
+        stream.write(sealed(run.model_dump_json(indent=1).encode()))
 
 
-def read_run(path: Path) -> RunRecord | None:
-    """The record in a file; None if there is none that this version can read."""
+def record_path(root: Path, run: str) -> Path:
+    """Where a run's record is kept."""
+    return root / "runs" / run / "run.json"
+
+
+def read_run(path: Path) -> RunRecord | SealError:
+    """The record in a file, or why it can't be read: `mnist verify` says so, whoever else looks back passes it over."""
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+        return read_sealed(path, RunRecord)
+    except SealError as error:
+        return error
 
 
 def finished_runs(root: Path) -> list[RunRecord]:
-    """Every finished run under the root, the earliest first."""
+    """Every finished run under the root whose record can be read, the earliest first."""
     found = (read_run(path) for path in root.glob("runs/*/run.json"))
-    return sorted((run for run in found if run), key=lambda run: run.began)
+    return sorted((run for run in found if isinstance(run, RunRecord)), key=lambda run: run.began)
+
+
+def unreadable_runs(root: Path) -> list[str]:
+    """What is wrong with the records that can't be read, a line each."""
+    found = (read_run(path) for path in sorted(root.glob("runs/*/run.json")))
+    return [str(error) for error in found if isinstance(error, SealError)]
 
 
 def last_run(root: Path, dataset: str) -> RunRecord | None:
@@ -105,22 +121,39 @@ def find_run(root: Path, name: str) -> RunRecord:
     Raises:
         RunError: no run fits, or several do.
     """
-    runs = finished_runs(root)
-    if name == LAST and runs:
-        return runs[-1]
-    fitting = [run for run in runs if run.run == name] or [
-        run for run in runs if name and (run.run.startswith(name) or run.run.endswith(f"-{name}"))
+    runs = {run.run: run for run in finished_runs(root)}
+    return runs[chosen(list(runs), name, root)]
+
+
+def find_record(root: Path, name: str) -> Path:
+    """The record of a run, by the run's name as in `find_run`, though it may be altered.
+
+    Raises:
+        RunError: no run fits, or several do.
+    """
+    return record_path(root, chosen(sorted(path.parent.name for path in root.glob("runs/*/run.json")), name, root))
+
+
+def chosen(names: Sequence[str], name: str, root: Path) -> str:
+    """The one of `names`, the latest last, that is meant.
+
+    Raises:
+        RunError: none is, or several are.
+    """
+    if name == LAST and names:
+        return names[-1]
+    fitting = [one for one in names if one == name] or [
+        one for one in names if name and (one.startswith(name) or one.endswith(f"-{name}"))
     ]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise RunError(f"{name!r} fits {len(fitting)} runs: {named(fitting)}; give more of the name")
     raise RunError(
-        f"no finished run {name!r} under {root}: " + (f"there are {named(runs)}" if runs else "there is none")
+        f"no finished run {name!r} under {root}: " + (f"there are {named(names)}" if names else "there is none")
     )
 
 
-def named(runs: Sequence[RunRecord]) -> str:
-    """The names of the last few runs."""
-    names = [run.run for run in runs[-5:]]
-    return ("..., " if len(runs) > len(names) else "") + ", ".join(names)
+def named(names: Sequence[str]) -> str:
+    """The last few names."""
+    return ("..., " if len(names) > 5 else "") + ", ".join(names[-5:])

@@ -1,21 +1,18 @@
 """Steps: Prefect tasks whose records are kept, so that nothing is computed twice.
 
 In: a function from records and settings to a record. Out: a Prefect task that looks for the record of the same inputs,
-code and library versions first. A kept record counts only while every file it names is there and unaltered.
+code and library versions first. Two runs that need the same record at once make it once: the second waits.
 
 Prefect's own cache is left aside: its hits are not checked against the files, its key sees only the task's own text, and
 its results need a storage block on the server.
 """
 
 import functools
-import hashlib
 import inspect
-import json
+import shutil
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -23,11 +20,11 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed
-from pydantic import BaseModel, ValidationError
 
-from tasks.code import code_digest
+from tasks.cache import Key, Miss, keep_record, key_of, look_up
 from tasks.errors import MnistError, StorageError
-from tasks.files import fault_of, written_whole
+from tasks.locks import holding, shared
+from tasks.log import say
 from tasks.records import Origin, Record
 from tasks.workspace import Workspace
 
@@ -60,12 +57,17 @@ def step(
             given.apply_defaults()
             work: Workspace = given.arguments["work"]
             inputs = {name: value for name, value in given.arguments.items() if name not in {"work", *unkeyed}}
-            parts = key_parts(function, inputs, libraries)
-            path = work.root / "records" / f"{function.__name__}-{digest_of(parts)[:16]}.json"
-            found = kept(path, record_type, parts, work.root)
-            if found:
+            key = key_of(function, inputs, libraries)
+            called = name.format(**given.arguments)
+            found = look_up(key, record_type, called, work.root)
+            if not isinstance(found, Miss):
                 return found_again(found)
-            return made(lambda: function(*args, **kwargs), name.format(**given.arguments), path, parts, work)
+            with shared(work.root, say), holding(work.root, key.name, f"run {work.run}", say):
+                found = look_up(key, record_type, called, work.root)  # another run may have made it in the meantime
+                if not isinstance(found, Miss):
+                    return found_again(found)
+                given.arguments["work"] = work = work.model_copy(update={"key": key.name})
+                return made(lambda: function(*given.args, **given.kwargs), called, found.why, key, work)
 
         # No retries, unless a step asks for them: from the same inputs it would compute the same again.
         prefect_options: dict[str, Any] = {
@@ -79,57 +81,6 @@ def step(
     return decorate
 
 
-def key_parts(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: tuple[str, ...]) -> dict[str, Any]:
-    """All that a result depends on, in JSON's types."""
-    return {
-        "step": function.__name__,
-        "inputs": {name: identity(value) for name, value in inputs.items()},
-        "code": code_digest(function.__module__),
-        "libraries": versions(libraries),
-    }
-
-
-def identity(value: Any) -> Any:
-    """What of a value counts: a record's files stand for the record, since they are named by their content."""
-    if isinstance(value, Record):
-        files = [file.model_dump() for file in value.files()]
-        return files or value.model_dump(mode="json", exclude={"origin"})
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, list | tuple):
-        return [identity(item) for item in value]
-    return value
-
-
-def digest_of(parts: Mapping[str, Any]) -> str:
-    """The SHA-256 of a key's parts."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-@functools.cache
-def versions(libraries: tuple[str, ...]) -> dict[str, str]:
-    """The installed version of each distribution; `tensorflow` also goes by the name of its CPU wheel."""
-    found = {}
-    for library in libraries:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            found[library] = metadata.version(f"{library}-cpu")
-    return found
-
-
-def kept(path: Path, record_type: type[Kept], parts: Mapping[str, Any], root: Path) -> Kept | None:
-    """The record at `path`, if it is one, is of these parts, and all its files are sound."""
-    try:
-        envelope = json.loads(path.read_bytes())
-        if envelope["key"] != parts:
-            return None
-        record = record_type.model_validate_json(json.dumps(envelope["record"]))
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        return None
-    return None if any(fault_of(root, file) for file in record.files()) else record
-
-
 def found_again(record: Kept) -> Kept:
     """The record; inside a task run, as a state that shows as Cached and says which run made it."""
     if TaskRunContext.get() is None or record.origin is None:
@@ -137,12 +88,13 @@ def found_again(record: Kept) -> Kept:
     return cast("Kept", Completed(name="Cached", message=f"made by run {record.origin.run}", data=record))
 
 
-def made(compute: Callable[[], Kept], name: str, path: Path, parts: Mapping[str, Any], work: Workspace) -> Kept:
+def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Workspace) -> Kept:
     """Compute a record, say where it came from, and keep it.
 
     Raises:
         StorageError: the system refused to read or write a file.
     """
+    say(f"{name}: computed, {why}")
     began = perf_counter()
     try:
         record = compute()
@@ -150,9 +102,10 @@ def made(compute: Callable[[], Kept], name: str, path: Path, parts: Mapping[str,
         raise
     except OSError as error:
         raise StorageError(f"{error.filename or work.root}: {error.strerror or error}") from error
-    origin = Origin(step=name, run=work.run, at=datetime.now(UTC), seconds=round(perf_counter() - began, 3))
-    record = record.model_copy(update={"origin": origin})
-    envelope = {"key": parts, "record": record.model_dump(mode="json")}
-    with written_whole(path) as stream:
-        stream.write(json.dumps(envelope, indent=1).encode())
+    seconds = round(perf_counter() - began, 3)
+    record = record.model_copy(
+        update={"origin": Origin(step=name, run=work.run, at=datetime.now(UTC), seconds=seconds, why=why)}
+    )
+    keep_record(key, record, work.root)
+    shutil.rmtree(work.unfinished, ignore_errors=True)
     return record

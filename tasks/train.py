@@ -1,11 +1,10 @@
 """Train: one network on the training split.
 
 In: a Training, and the record of the training split. Out: a ModelRecord, whose file is a `.keras` model that takes raw bytes.
-Runs in a process of its own, since seeds and Keras's state are a process's.
+Runs in a process of its own, since seeds and Keras's state are a process's. A training that was killed goes on from its last
+finished epoch, and ends where it would have ended undisturbed: the order of the images depends on the seed and the epoch alone.
 """
 # ruff: noqa: PLC0415  # TensorFlow is imported by the worker that trains, and not by the flow
-
-import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +35,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         StorageError: the split is gone or altered, or the model can't be written.
     """
     import_quietly("keras")
+    from tasks.backup import back_up, restore
     from tasks.network import build, compile_for, seed_everything, threads
     from tasks.progress import Progress
 
@@ -45,18 +45,23 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     seed_everything(training.seed)
     model = build(training.network, split.shape, len(split.classes))
     compile_for(training, model)
-    progress = Progress(training.network.name, len(kept), training.epochs, training.batch)
-    began = time.perf_counter()
-    model.fit(
-        data.images[kept],
-        data.labels[kept],
-        batch_size=training.batch,
-        epochs=training.epochs,
-        validation_data=(data.images[held_out], data.labels[held_out]) if len(held_out) else None,
-        callbacks=[progress],
-        verbose=0,
-    )
-    fit_seconds = round(time.perf_counter() - began, 3)
+    done = restore(model, work)
+    progress = Progress(training.network.name, len(kept), training.epochs, training.batch, done)
+    for epoch in range(len(done), training.epochs):
+        order = kept[shuffled(len(kept), training.seed, epoch)]
+        model.fit(
+            data.images[order],
+            data.labels[order],
+            batch_size=training.batch,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            shuffle=False,
+            validation_data=(data.images[held_out], data.labels[held_out]) if len(held_out) else None,
+            callbacks=[progress],
+            verbose=0,
+        )
+        back_up(model, progress.history_lines, work)
+    fit_seconds = round(sum(line.seconds for line in progress.history_lines), 3)
     say(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
     with work.scratch() as scratch:
         path = scratch / f"{training.network.name}.keras"
@@ -74,6 +79,11 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         history=tuple(progress.history_lines),
         fit_seconds=fit_seconds,
     )
+
+
+def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.intp]:
+    """The order of `count` images in one epoch, counted from 0."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def held_out_indices(count: int, held_out: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

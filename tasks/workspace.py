@@ -3,27 +3,79 @@
 A Workspace is handed to every step and is no part of a step's inputs: the same inputs give the same record under any root.
 """
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.files import writable
+from tasks.files import PART, writable
+from tasks.locks import FOLDER as LOCKS
+from tasks.locks import ROOT, alone_at_once, shared
+from tasks.log import say
 from tasks.records import Frozen
+
+RECORDS, SCRATCH, UNFINISHED = "records", "scratch", "unfinished"
 
 
 class Workspace(Frozen):
-    """The absolute root, and the run's name."""
+    """The absolute root, the name of the run, and the key of the step under way."""
 
     root: Path
     run: str
+    key: str = ""
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder of the root's file system for what is not yet whole; gone at the end."""
-        folder = self.root / "scratch"
+        folder = self.root / SCRATCH
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             temporary = tempfile.TemporaryDirectory(dir=folder, prefix=f"{self.run}-")
         with temporary as name:
             yield Path(name)
+
+    @property
+    def unfinished(self) -> Path:
+        """A folder for what the step's next try goes on from; it stays until the step's record is kept."""
+        return self.root / UNFINISHED / self.key
+
+
+@contextmanager
+def at_work(root: Path, run: str) -> Iterator[Workspace]:
+    """Work under a root, along with other runs; what dead ones have left half-done is removed before and after.
+
+    Raises:
+        StorageError: the root can't be locked.
+    """
+    sweep(root)
+    try:
+        with shared(root, say):
+            yield Workspace(root=root, run=run)
+    finally:
+        sweep(root)
+
+
+def sweep(root: Path) -> None:
+    """Remove what nobody will finish, unless someone is at work: then it is theirs, or the last of them sweeps.
+
+    What a training or a download has left for its next try stays.
+
+    Raises:
+        StorageError: the root can't be locked.
+    """
+    with alone_at_once(root) as nobody_else:
+        if nobody_else:
+            clear(root)
+
+
+def clear(root: Path) -> None:
+    """As `sweep`, for who has the root alone."""
+    for path in (root / SCRATCH).glob("*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in (root / UNFINISHED).glob("*"):
+        if (root / RECORDS / f"{path.name}.json").exists():
+            shutil.rmtree(path, ignore_errors=True)
+    for path in (*root.rglob(f".*{PART}"), *(root / LOCKS).glob("*.lock")):
+        if path.name != ROOT:
+            path.unlink(missing_ok=True)

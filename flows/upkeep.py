@@ -1,0 +1,68 @@
+"""The commands that keep a root in order: whether its files are what they were, and which may go."""
+# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
+
+import json
+from pathlib import Path
+
+import click
+
+from flows.options import JSON, ROOT, default_root
+from tasks.errors import ChainError, SealError
+
+
+@click.command()
+@click.argument("run", default="last")
+@ROOT
+@JSON
+def verify(run: str, root: str | None, as_json: bool) -> None:
+    """Hash every file of a run again, from the archives to the report, and name the first that is not what it was.
+
+    RUN is a run's name, the beginning or the end of it, or `last`, which is the default.
+    """
+    from artifacts.terminal import show_links
+    from tasks.runs import find_record, read_run
+    from tasks.verify import links_of
+
+    place = Path(root or default_root()).expanduser().absolute()
+    path = find_record(place, run)
+    record = read_run(path)
+    if isinstance(record, SealError):
+        raise ChainError(f"run {path.parent.name} is broken at its own record: {record}; run again to make it anew")
+    links = list(links_of(place, record))
+    broken = [link for link in links if link.fault]
+    if as_json:
+        found = {"run": record.run, "sound": not broken, "links": [link.model_dump() for link in links]}
+        click.echo(json.dumps(found))
+    else:
+        show_links(record.run, links)
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise ChainError(
+            f"run {record.run} is broken at {broken[0].role}: {broken[0].fault}{more}; run again to make it anew"
+        )
+
+
+@click.command()
+@click.option("--keep", type=click.IntRange(min=1), required=True, metavar="N", help="How many of the last runs stay.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@ROOT
+@JSON
+def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
+    """Remove all but the last N runs, and every file that no other run refers to.
+
+    The runs of champions stay, as far back as a rollback can go. While runs are under way, it waits for their end.
+    """
+    from artifacts.terminal import show_pruning
+    from tasks.files import checked_root
+    from tasks.locks import alone
+    from tasks.prune import carry_out, pruning
+
+    place = checked_root(Path(root or default_root()))
+    with alone(place, "mnist prune", lambda line, _level: click.echo(line, err=True)):
+        what = pruning(place, keep)
+        if not dry_run:
+            carry_out(place, what)
+    if as_json:
+        click.echo(json.dumps(what.model_dump() | {"removed": not dry_run}))
+    else:
+        show_pruning(what, removed=not dry_run)

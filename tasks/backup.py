@@ -1,0 +1,59 @@
+"""Back-up: a training's state after each epoch, from which a killed one goes on.
+
+In: a model that is being trained, and its history. Out: a weights file with the optimizer's state, named by its content, and a
+sealed file that names it, written in this order, so that the two always belong together. Keras's own BackupAndRestore writes
+weights and epoch one after the other in place: killed between the two, it would train an epoch twice.
+"""
+
+import keras
+
+from tasks.errors import StorageError
+from tasks.files import adopt, verified, written_whole
+from tasks.log import say
+from tasks.records import Epoch, FileRecord, Frozen
+from tasks.sealed import read_sealed, sealed
+from tasks.workspace import Workspace
+
+STATE = "state.json"
+
+
+class State(Frozen):
+    """How far a training has come."""
+
+    weights: FileRecord
+    history: tuple[Epoch, ...]
+
+
+def back_up(model: keras.Model, history: list[Epoch], work: Workspace) -> None:
+    """Keep the state after an epoch, in place of the one before.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    with work.scratch() as scratch:
+        path = scratch / "epoch.weights.h5"
+        model.save_weights(path)
+        weights = adopt(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
+    state = State(weights=weights, history=tuple(history))
+    with written_whole(work.unfinished / STATE) as stream:
+        stream.write(sealed(state.model_dump_json().encode()))
+    for older in work.unfinished.glob("*.weights.h5"):
+        if older.name != weights.path:
+            older.unlink(missing_ok=True)
+
+
+def restore(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:
+    """Set a fresh model to the last state that was kept; the history until then, empty if there is none."""
+    path = work.unfinished / STATE
+    if not path.exists():
+        return ()
+    try:
+        state = read_sealed(path, State)
+        weights = verified(work.unfinished, state.weights)
+    except StorageError as error:
+        say(f"{model.name}: the back-up is of no use, from the first epoch then: {error}")
+        return ()
+    model.optimizer.build(model.trainable_variables)  # else its state would not be loaded
+    model.load_weights(weights)
+    say(f"{model.name}: goes on after epoch {len(state.history)}, from the back-up of a run that did not finish")
+    return state.history

@@ -1,0 +1,165 @@
+"""Cache: the record of the same inputs, code and library versions, if it is there and sound; else why not.
+
+In: a step's function and its inputs. Out: the kept record, or the Miss that says what differs from the last record of the same
+step. A record is a sealed file; it counts only while every file that it names is there and unaltered.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.code import code_digests
+from tasks.errors import SealError
+from tasks.files import fault_of, written_whole
+from tasks.records import Record
+from tasks.sealed import seal, unseal
+from tasks.workspace import RECORDS
+
+SHOWN = 3  # differences that a Miss names
+LATEST = 50  # records of the same step that are looked at for one to compare with
+
+Kept = TypeVar("Kept", bound=Record)
+
+
+class Miss(NamedTuple):
+    """Why a step is computed."""
+
+    why: str
+
+
+class Key(NamedTuple):
+    """All that a result depends on, in JSON's types, and the name of its file."""
+
+    parts: dict[str, Any]
+    name: str
+
+    def path(self, root: Path) -> Path:
+        """Where the record is kept."""
+        return root / RECORDS / f"{self.name}.json"
+
+
+def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: tuple[str, ...]) -> Key:
+    """The key of a step: its inputs, the code that it depends on by module, and the versions of libraries."""
+    parts = {
+        "step": function.__name__,
+        "inputs": {name: identity(value) for name, value in inputs.items()},
+        "code": code_digests(function.__module__),
+        "libraries": versions(libraries),
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return Key(parts, f"{function.__name__}-{digest[:16]}")
+
+
+def identity(value: Any) -> Any:
+    """What of a value counts: a record's files stand for the record, since they are named by their content."""
+    if isinstance(value, Record):
+        files = [file.model_dump() for file in value.files()]
+        return files or value.model_dump(mode="json", exclude={"origin"})
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, list | tuple):
+        return [identity(item) for item in value]
+    return value
+
+
+@functools.cache
+def versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    """The installed version of each distribution; `tensorflow` also goes by the name of its CPU wheel."""
+    found = {}
+    for library in libraries:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            found[library] = metadata.version(f"{library}-cpu")
+    return found
+
+
+def look_up(key: Key, record_type: type[Kept], step: str, root: Path) -> Kept | Miss:
+    """The kept record of a key, if it is sound; `step` is what a run of the step is called."""
+    try:
+        envelope = unseal(key.path(root).read_bytes())
+        record = record_type.model_validate(envelope["record"])
+    except FileNotFoundError:
+        return Miss(difference(key, step, root))
+    except OSError as error:
+        return Miss(f"its record can't be read: {error.strerror or error}")
+    except (SealError, KeyError, TypeError, ValidationError):
+        return Miss("its record was altered, or is another version's")
+    if envelope.get("key") != key.parts:
+        return Miss("its record is of another key")
+    fault = next((found for file in record.files() if (found := fault_of(root, file))), None)
+    return Miss(fault) if fault else record
+
+
+def keep_record(key: Key, record: Record, root: Path) -> None:
+    """Keep a record.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    with written_whole(key.path(root)) as stream:
+        stream.write(seal({"key": key.parts, "record": record.model_dump(mode="json")}))
+
+
+def difference(key: Key, step: str, root: Path) -> str:
+    """What differs from the last record of the same step."""
+    last = max(earlier(key, step, root), key=lambda found: found[0], default=None)
+    if last is None:
+        return "for the first time"
+    found = list(differences(last[1], key.parts))
+    return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+
+def earlier(key: Key, step: str, root: Path) -> Iterator[tuple[datetime, dict[str, Any]]]:
+    """When the last records of the same step were made, and their keys."""
+    paths = (root / RECORDS).glob(f"{key.parts['step']}-*.json")
+    for path in sorted(paths, key=modified, reverse=True)[:LATEST]:
+        try:
+            envelope = unseal(path.read_bytes())
+            origin = envelope["record"]["origin"]
+            if origin["step"] == step:
+                yield datetime.fromisoformat(origin["at"]), envelope["key"]
+        except (OSError, SealError, KeyError, TypeError, ValueError):
+            continue
+
+
+def modified(path: Path) -> float:
+    """When a file was last written; long ago, if it has gone in the meantime."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return datetime.min.replace(tzinfo=UTC).timestamp()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """The parts of a key that differ, in words."""
+    for kind, one in (("inputs", "input"), ("code", "code"), ("libraries", "library")):
+        old, new = flat(before.get(kind)), flat(now[kind])
+        changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+        if kind == "code" and changed:
+            yield f"code: {', '.join(changed)}"
+        elif changed:
+            yield from (f"{one} {name}: {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in changed)
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """A tree as its leaves by their dotted names; a file counts by its path, which holds its hash."""
+    if isinstance(value, Mapping) and {"path", "sha256"} <= value.keys():
+        return {name: value["path"]}
+    if isinstance(value, Mapping):
+        items: Iterator[tuple[Any, Any]] = iter(value.items())
+    elif isinstance(value, list):
+        items = iter(enumerate(value)) if len(value) > 1 else iter([("", item) for item in value])
+    else:
+        return {name: value}
+    leaves: dict[str, Any] = {}
+    for key, item in items:
+        leaves |= flat(item, ".".join(part for part in (name, str(key)) if part))
+    return leaves

@@ -1,0 +1,73 @@
+"""Sealed documents: JSON that holds the SHA-256 of itself, so that no byte of it can change unseen.
+
+In: what JSON can hold. Out: bytes; and back. Refuses: bytes that are not exactly what was sealed.
+A seal is against accidents, not against a forger, who could seal anew: who may write under the root is trusted.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from tasks.errors import SealError
+from tasks.records import Frozen
+
+HEAD = b'{"sha256": "'
+BODY = b'",\n"content": '
+TAIL = b"}\n"
+DIGEST = 64  # hex digits
+
+Value = TypeVar("Value", bound=Frozen)
+
+
+def seal(content: Any) -> bytes:
+    """A JSON document around `content`, with the SHA-256 of the content's own bytes."""
+    return sealed(json.dumps(content, indent=1).encode())
+
+
+def sealed(body: bytes) -> bytes:
+    """As `seal`, for content that is JSON already."""
+    return HEAD + hashlib.sha256(body).hexdigest().encode() + BODY + body + TAIL
+
+
+def unseal(raw: bytes) -> Any:
+    """What was sealed.
+
+    Raises:
+        SealError: a byte is missing, added or changed.
+    """
+    try:
+        return json.loads(body_of(raw))
+    except (ValueError, RecursionError) as error:  # only where something else than our JSON was sealed
+        raise SealError(f"it holds no JSON: {error}") from error
+
+
+def body_of(raw: bytes) -> bytes:
+    """The bytes of the content.
+
+    Raises:
+        SealError: a byte is missing, added or changed.
+    """
+    start = len(HEAD) + DIGEST + len(BODY)
+    digest, body = raw[len(HEAD) : len(HEAD) + DIGEST], raw[start : -len(TAIL)]
+    if raw != HEAD + digest + BODY + body + TAIL or digest != hashlib.sha256(body).hexdigest().encode():
+        raise SealError("it was altered, or another version of this program wrote it")
+    return body
+
+
+def read_sealed(path: Path, model: type[Value]) -> Value:
+    """The value that a file holds.
+
+    Raises:
+        SealError: the file can't be read, was altered, or holds another value than expected.
+    """
+    try:
+        return model.model_validate_json(body_of(path.read_bytes()))
+    except OSError as error:
+        raise SealError(f"{path}: {error.strerror or error}") from error
+    except SealError as error:
+        raise SealError(f"{path}: {error}") from error
+    except ValidationError as error:
+        raise SealError(f"{path}: another version of this program wrote it") from error

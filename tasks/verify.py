@@ -1,0 +1,69 @@
+"""Verify: whether every file of a run still is what it was, from the archives to the report.
+
+In: a root, and a run's record. Out: the links of its chain in order, each sound or with its fault. Pure reading.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from tasks.champion import FOLDER as CHAMPIONS
+from tasks.errors import SealError
+from tasks.files import fault_of
+from tasks.predictions import META_KEY, PredictionsMeta
+from tasks.records import Link
+from tasks.results import Verified
+from tasks.runs import RunRecord, record_path
+from tasks.sealed import body_of
+from tasks.workspace import RECORDS
+
+
+def links_of(root: Path, run: RunRecord) -> Iterator[Verified]:
+    """Every file of a run in the order of the data, then its record, and the sealed records and champions under the root."""
+    models = {link.file.sha256 for link in run.chain if link.role.startswith("train ")}
+    archives = {link.file.sha256 for link in run.chain if link.role.startswith("download ")}
+    for link in run.chain:
+        fault = fault_of(root, link.file)
+        if fault is None and link.role.startswith("evaluate "):
+            fault = stranger(root, link, models)
+        if fault is None and link.role.startswith("decode "):
+            fault = unknown(run, link, archives)
+        yield Verified(role=link.role, path=link.file.path, fault=fault)
+    for role, path in sealed_files(root, run):
+        yield Verified(role=role, path=path.relative_to(root).as_posix(), fault=broken_seal(path))
+
+
+def stranger(root: Path, link: Link, models: set[str]) -> str | None:
+    """What is wrong with predictions that are not of one of the run's models."""
+    try:
+        meta = PredictionsMeta.model_validate_json(pq.read_schema(root / link.file.path).metadata[META_KEY])
+    except (OSError, pa.ArrowException, TypeError, KeyError, ValidationError):
+        return f"{root / link.file.path} holds no predictions"
+    return None if meta.model_sha256 in models else f"{root / link.file.path} is of a model that is not the run's"
+
+
+def unknown(run: RunRecord, link: Link, archives: set[str]) -> str | None:
+    """What is wrong with a split that was not made from the run's archives."""
+    sources = {hash_ for split in (run.train, run.test) if split.file == link.file for hash_ in split.archives}
+    return None if sources and sources <= archives else f"{link.file.path} is from archives that are not the run's"
+
+
+def sealed_files(root: Path, run: RunRecord) -> Iterator[tuple[str, Path]]:
+    """The run's record, the champions, and the kept records of steps."""
+    yield "run", record_path(root, run.run)
+    yield from (("champion", path) for path in sorted((root / CHAMPIONS).glob("*/*.json")))
+    yield from (("record", path) for path in sorted((root / RECORDS).glob("*.json")))
+
+
+def broken_seal(path: Path) -> str | None:
+    """What is wrong with a sealed file."""
+    try:
+        body_of(path.read_bytes())
+    except SealError as error:
+        return f"{path}: {error}"
+    except OSError as error:
+        return f"{path}: {error.strerror or error}"
+    return None
