@@ -148,7 +148,7 @@ def steps(lines: Sequence[StepLine]) -> list[Row]:
             "step": line.name,
             "found": "hit" if line.cached else "miss",
             "why": "" if line.cached else line.origin.why,
-            "by run": line.origin.run,
+            "by run": line.origin.run if line.cached else "this one",
             "seconds": f"{line.origin.seconds:.2f}",
         }
         for line in lines

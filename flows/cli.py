@@ -114,6 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except (KeyboardInterrupt, click.Abort):
         fail("interrupted", INTERRUPTED)
+    except OSError as error:  # outside the root, where no step has named it: a full temporary folder, say
+        fail(f"{error.filename or 'the system'}: {error.strerror or error}", MnistError.exit_code)
+    except Exception as error:
+        from flows.server import lost_server
+
+        line = lost_server(error)
+        if line is None:
+            raise  # a defect: whoever mends it needs the traceback
+        fail(line, MnistError.exit_code)
 
 
 def fail(message: str, code: int) -> None:

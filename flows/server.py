@@ -3,9 +3,10 @@
 Left to itself, Prefect starts a temporary server in the flow's process and another in each worker. Here, one child process
 serves them all. It uses Prefect's own database, so that the history stays for a later `prefect server start`.
 
-Run as a module, it is that child: it prints its port, and ends when its standard input does, however the parent ended.
+Run as a module, it is that child: it ends when its standard input does, however the parent ended.
 """
 
+import logging
 import os
 import re
 import socket
@@ -26,6 +27,7 @@ from tasks.errors import ServerError
 START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
 STOP_SECONDS = 15.0
 DRAIN_SECONDS = 10.0
+RESTARTS = 3  # a server that dies more often will not serve
 
 # As Prefect's own temporary server has it; and what can't be reached without internet is not tried.
 CHILD_ENV = {
@@ -91,28 +93,63 @@ def check(url: str) -> None:
 
 @contextmanager
 def local_server() -> Iterator[str]:
-    """Start a server in a child process, and stop it in the end.
+    """Run a server in a child process, and stop it in the end.
+
+    This process holds the socket: when the child dies, another takes its place, and whoever has called meanwhile is answered.
 
     Raises:
         ServerError: it does not come up.
     """
-    with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "flows.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            env=os.environ | CHILD_ENV,
-            start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
-        )
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as said:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        children = [child_of(listener, said)]
+        keeper = threading.Thread(target=keep_up, args=(children, listener, said, over), daemon=True)
         try:
-            assert child.stdout  # noqa: S101  # it was asked for
-            url = f"http://127.0.0.1:{child.stdout.readline().decode().strip()}/api"
-            if not up(url, child):
+            if not up(url, children[0]):
                 raise ServerError(f"the local Prefect server did not come up: {last_line(said)}")
+            keeper.start()
             yield url
         finally:
-            stop(child)
+            over.set()
+            stop(children[-1])
+            if keeper.is_alive():
+                keeper.join()
+                stop(children[-1])  # where one has just taken another's place
+
+
+def child_of(listener: socket.socket, said: IO[bytes]) -> subprocess.Popen[bytes]:
+    """A process that serves at a socket."""
+    return subprocess.Popen(  # noqa: S603  # this module
+        [sys.executable, "-m", "flows.server", str(listener.fileno())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=said,
+        env=os.environ | CHILD_ENV,
+        pass_fds=[listener.fileno()],
+        start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
+    )
+
+
+def keep_up(
+    children: list[subprocess.Popen[bytes]], listener: socket.socket, said: IO[bytes], over: threading.Event
+) -> None:
+    """Start another child when one dies, until all is over, or too many have died."""
+    while children[-1].wait() is not None and not over.is_set():
+        if len(children) > RESTARTS:
+            return
+        logging.getLogger("flows.server").warning("the local Prefect server has died, and is started again")
+        children.append(child_of(listener, said))
+
+
+def lost_server(error: BaseException | None) -> str | None:
+    """A line for the user if an error, or what has led to it, is that the server does not answer any more."""
+    while error:
+        if isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
+            why = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+            return f"the Prefect server has gone or fails ({why}); run again: what was finished is found"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def up(url: str, child: subprocess.Popen[bytes]) -> bool:
@@ -168,13 +205,9 @@ def using_api(url: str) -> Iterator[None]:
         refresh_global_settings_context()
 
 
-def serve() -> None:
-    """Be the server: print the port, serve until standard input ends."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    print(listener.getsockname()[1], flush=True)  # noqa: T201  # the parent reads it
-
-    import uvicorn  # noqa: PLC0415  # slow: the parent does other work once it has the port
+def serve(fileno: int) -> None:
+    """Be the server: serve at an open socket until standard input ends."""
+    import uvicorn  # noqa: PLC0415  # slow, and of no use to the parent
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
     web = uvicorn.Server(uvicorn.Config(create_app(ephemeral=True, final=True), log_level="error", lifespan="on"))
@@ -184,8 +217,8 @@ def serve() -> None:
         web.should_exit = True
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    web.run(sockets=[listener])
+    web.run(sockets=[socket.socket(fileno=fileno)])
 
 
 if __name__ == "__main__":
-    serve()
+    serve(int(sys.argv[1]))

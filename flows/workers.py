@@ -73,12 +73,20 @@ def worker_processes(count: int) -> Iterator[Workers]:
         workers = Workers(runner)
         try:
             yield workers
-        except BrokenProcessPool as error:
-            workers.end()
-            raise WorkerError("a worker process died; it may have run out of memory: see the system's log") from error
-        except BaseException:
+        except BaseException as error:
             workers.end()  # else the pool would wait for trainings whose results nobody wants any more
+            if any(isinstance(one, BrokenProcessPool) for one in causes(error)):
+                raise WorkerError(
+                    "a worker process died; it may have run out of memory: see the system's log"
+                ) from error
             raise
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what has led to it: a step that waits for a dead process fails with an error of Prefect's own."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def prepare(threads: int) -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -143,16 +143,20 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
     for kind, one in (("inputs", "input"), ("code", "code"), ("libraries", "library")):
         old, new = flat(before.get(kind)), flat(now[kind])
         changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+        files = [name for name in changed if isinstance(new.get(name, old.get(name)), PurePosixPath)]
+        if files:
+            yield f"other files: {', '.join(dict.fromkeys(name.split('.')[0] for name in files))}"
         if kind == "code" and changed:
             yield f"code: {', '.join(changed)}"
-        elif changed:
-            yield from (f"{one} {name}: {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in changed)
+        else:
+            others = [name for name in changed if name not in files]
+            yield from (f"{one} {name}: {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in others)
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:
     """A tree as its leaves by their dotted names; a file counts by its path, which holds its hash."""
     if isinstance(value, Mapping) and {"path", "sha256"} <= value.keys():
-        return {name: value["path"]}
+        return {name: PurePosixPath(value["path"])}
     if isinstance(value, Mapping):
         items: Iterator[tuple[Any, Any]] = iter(value.items())
     elif isinstance(value, list):

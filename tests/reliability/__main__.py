@@ -1,0 +1,39 @@
+"""Break the pipeline on purpose, and print the rows of docs/reliability.md: `python -m tests.reliability kills --times 200`.
+
+Every command prints what it does as it goes, its rows last, and ends with 1 if anything was lost.
+"""
+
+import sys
+from collections.abc import Iterator
+
+import click
+
+from tests.reliability.table import HEAD, Row, say
+
+SEED = click.option("--seed", default=1, show_default=True, help="The same seed draws the same faults.")
+
+
+@click.group()
+def cli() -> None:
+    """Break the pipeline on purpose."""
+
+
+def finish(rows: Iterator[Row]) -> None:
+    """Print the rows, and fail if anything was lost."""
+    found = list(rows)
+    say("\n".join((HEAD, *(row.markdown() for row in found))))
+    sys.exit(any(row.survived < row.tried for row in found))
+
+
+@cli.command()
+@click.option("--times", default=200, show_default=True)
+@SEED
+def kills(times: int, seed: int) -> None:
+    """SIGKILL to a process of a whole run, at a drawn moment."""
+    from tests.reliability.kills import main
+
+    finish(main(times, seed))
+
+
+if __name__ == "__main__":
+    cli()

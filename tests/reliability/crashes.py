@@ -1,0 +1,261 @@
+"""Crashes: SIGKILL before every single file operation of every step, one after another.
+
+Each step runs in a forked process that kills itself at its n-th operation on a file under the root, for every n there is;
+then the step runs again, in another process, and must make what it makes undisturbed, and leave nothing temporary.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tasks.analyse import analyse
+from tasks.champion import judge, promote
+from tasks.compare import compare
+from tasks.dataset import Dataset, load_dataset
+from tasks.decode import decode
+from tasks.download import download
+from tasks.evaluate import evaluate
+from tasks.explain import explain
+from tasks.predictions import read_predictions
+from tasks.profile import profile
+from tasks.provenance import provenance_of, run_record, with_chain
+from tasks.prune import carry_out, pruning
+from tasks.recipe import Recipe, load_recipe
+from tasks.records import TEST, TRAIN, Record
+from tasks.report import report
+from tasks.runs import RunRecord, remember
+from tasks.select import select
+from tasks.train import train
+from tasks.verify import links_of
+from tasks.workspace import Workspace, at_work
+from tests import data
+from tests.reliability.table import Row, say
+from tests.reliability.world import COUNTS, incomplete, left_over
+
+OPERATIONS = frozenset(
+    {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "fcntl.flock"}
+)
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Case(NamedTuple):
+    """What every step needs, and what the steps before it have made."""
+
+    dataset: Dataset
+    recipe: Recipe
+    got: dict[str, Any]
+
+    @property
+    def records(self) -> list[Record]:
+        """The records so far, in the order of the data."""
+        return [record for one in self.got.values() for record in (one if isinstance(one, list) else [one])]
+
+    def run(self, work: Workspace) -> RunRecord:
+        """The run so far."""
+        return run_record(self.records, self.dataset, self.recipe, "main", work, BEGAN)
+
+
+def downloads(case: Case, work: Workspace) -> Any:
+    return [download.fn(archive, case.dataset.mirrors, work) for archive in case.dataset.archives()]
+
+
+def decodes(case: Case, work: Workspace) -> Any:
+    archives = {archive.name: archive for archive in case.got["download"]}
+    splits = ((TRAIN, case.dataset.train), (TEST, case.dataset.test))
+    return [
+        decode.fn(case.dataset, name, archives[split.images.name], archives[split.labels.name], work)
+        for name, split in splits
+    ]
+
+
+def finish(case: Case, work: Workspace) -> Any:
+    """All that is done anew in every run: judge, report, remember, promote."""
+    run = case.run(work)
+    decision = judge.fn(run, work)
+    published = report.fn(case.got["analyse"], None, decision, provenance_of(case.records, work, BEGAN), work)
+    remember(with_chain(run, case.records, None, published), work)
+    promote.fn(run, decision, work)
+    return published.verdict
+
+
+def compares(case: Case, work: Workspace) -> Any:
+    run = case.run(work)
+    return compare.fn(run, run.model_copy(update={"run": "other"}), work)
+
+
+def prunes(_case: Case, work: Workspace) -> Any:
+    """Remove all runs but the last, whose files must all stay sound."""
+    what = pruning(work.root, 1)
+    carry_out(work.root, what)
+    (kept,) = what.kept
+    return kept, sorted(str(path.relative_to(work.root)) for path in work.root.rglob("*") if path.is_file())
+
+
+Step = Callable[[Case, Workspace], Any]
+STEPS: dict[str, Step] = {
+    "download": downloads,
+    "decode": decodes,
+    "profile": lambda case, work: profile.fn(*case.got["decode"], work),
+    "train": lambda case, work: train.fn(case.recipe.trainings()[0], case.got["decode"][0], work),
+    "evaluate": lambda case, work: evaluate.fn(case.got["train"], case.got["decode"][1], work),
+    "evaluate on train": lambda case, work: evaluate.fn(case.got["train"], case.got["decode"][0], work),
+    "select": lambda case, work: select.fn([case.got["evaluate"]], work),
+    "explain": lambda case, work: explain.fn(
+        case.got["train"], case.got["evaluate"], case.got["select"], *case.got["decode"], work
+    ),
+    "analyse": lambda case, work: analyse.fn(
+        case.dataset, case.recipe, case.got["profile"], *case.got["decode"], [case.got["train"]],
+        [case.got["evaluate on train"]], [case.got["evaluate"]], case.got["select"], [case.got["explain"]], work,
+    ),
+    "compare": compares,
+    "judge, report, remember, promote": finish,
+}  # fmt: skip
+
+
+def in_child(body: Callable[[], Any]) -> int:
+    """Run `body` in a forked process; its exit code, or the negative signal that has ended it."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        body()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def operations(root: Path, at: int | None) -> Callable[[], int]:
+    """Count the operations on files under `root` in this process, and end it before number `at`, counted from 0."""
+    count = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
+        if (writing and str(root) in str(arguments[0])) or event in OPERATIONS:
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+
+    sys.addaudithook(hook)
+    return lambda: count
+
+
+def result_of(step: Step, case: Case, root: Path) -> Any:
+    """What a step makes, as far as it is the same in every run of it."""
+    with at_work(root, "a-run") as work:
+        found = step(case, work)
+        if isinstance(found, Record) and "history" in type(found).model_fields:
+            found = evaluate.fn(found, case.got["decode"][1], work)
+            return read_predictions(root / found.file.path).probabilities.tobytes()
+    return [one.model_copy(update={"origin": None}) for one in found] if isinstance(found, list) else (
+        found.model_copy(update={"origin": None}) if isinstance(found, Record) else found
+    )  # fmt: skip
+
+
+def tried(name: str, step: Step, case: Case, before: Path) -> Iterator[str]:
+    """Kill a step before each of its operations; of each try, what was lost, if anything."""
+    folder = Path(tempfile.mkdtemp(dir=before.parent))
+
+    def fresh(label: str) -> Path:
+        return Path(shutil.copytree(before, folder / label))
+
+    undisturbed, counted = fresh("undisturbed"), folder / "counted"
+
+    def count() -> None:
+        so_far = operations(undisturbed, None)
+        result_of(step, case, undisturbed)
+        counted.write_text(str(so_far()))
+
+    assert in_child(count) == 0, f"{name}: the undisturbed step failed"
+    expected = folder / "expected"
+    assert in_child(lambda: expected.write_text(repr(result_of(step, case, fresh("expected-root"))))) == 0
+    for at in range(int(counted.read_text())):
+        root = fresh(f"at-{at}")
+        yield "; ".join(lost(step, case, root, at, expected.read_text()))
+        shutil.rmtree(root)
+
+
+def lost(step: Step, case: Case, root: Path, at: int, expected: str) -> Iterator[str]:
+    """What is wrong after a kill before operation `at`."""
+
+    def killed() -> None:
+        operations(root, at)
+        result_of(step, case, root)
+
+    ended = in_child(killed)
+    if ended not in {-signal.SIGKILL, 0}:
+        yield f"operation {at}: it ended with {ended}"
+    if broken := incomplete(root):
+        yield f"operation {at}: incomplete {broken}"
+    again = root.parent / f"again-{at}"
+    if in_child(lambda: again.write_text(repr(result_of(step, case, root)))):
+        yield f"operation {at}: it fails when it is run again"
+    elif again.read_text() != expected:
+        yield f"operation {at}: it makes something else when it is run again"
+    if remains := left_over(root):
+        yield f"operation {at}: left over {remains}"
+
+
+def sound_after_prune(step: Step, case: Case, before: Path) -> Iterator[str]:
+    """As `tried`, for the removal of runs: the kept run's files are sound after every kill, before anything else is done."""
+
+    def guarded(case: Case, work: Workspace) -> Any:
+        for run in [RunRecord.model_validate_json(case.got["kept"])]:
+            assert not [link for link in links_of(work.root, run) if link.fault], "a kept file is gone"
+        return step(case, work)
+
+    yield from tried("prune", guarded, case, before)
+
+
+def main() -> Iterator[Row]:
+    """Kill every step before each of its operations, and sum it up."""
+    from tasks.quiet import import_quietly
+
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    import_quietly("keras")
+    folder = Path(tempfile.mkdtemp(prefix="mnist-crashes-"))
+    dataset = load_dataset(str(data.make(folder / "mirror", COUNTS).toml()))
+    recipe = load_recipe("post", epochs=2)
+    case = Case(dataset, recipe.model_copy(update={"models": recipe.models[:1]}), {})
+    root = folder / "root"
+    root.mkdir()
+    for name, step in STEPS.items():
+        yield summed(f"SIGKILL before each file operation of {name}", tried(name, step, case, root))
+        case.got[name] = in_parent(step, case, root)
+    shutil.rmtree(folder)
+
+
+def summed(fault: str, tries: Iterator[str]) -> Row:
+    """One row of many tries."""
+    losses = list(tries)
+    for loss in filter(None, losses):
+        say(f"LOST {loss}")
+    row = Row(fault, len(losses), losses.count(""))
+    say(row.markdown())
+    return row
+
+
+def in_parent(step: Step, case: Case, root: Path) -> Any:
+    """Do a step for good, in a process of its own: TensorFlow must not run in the one that is forked from."""
+    import cloudpickle
+
+    kept = root.parent / "record"
+
+    def body() -> None:
+        with at_work(root, "a-run") as work:
+            kept.write_bytes(cloudpickle.dumps(step(case, work)))
+
+    assert in_child(body) == 0
+    return cloudpickle.loads(kept.read_bytes())

@@ -1,0 +1,163 @@
+"""A world to break things in: tiny real data, one Prefect server, and what an undisturbed run makes of it."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from tasks.predictions import read_predictions
+from tasks.sealed import body_of
+from tests import data
+from tests.serving import PREFECT, free_port, until, without_prefect
+
+MNIST = Path(sys.executable).with_name("mnist")
+PYTHON = Path(sys.executable)
+COUNTS = {"train": 300, "test": 12}
+MARK = "MNIST_TRIAL"  # in the environment of everything that a trial starts
+SECONDS = 300
+BY_CONTENT = re.compile(r".+-([0-9a-f]{12})\.[\w.]+")
+
+
+class World(NamedTuple):
+    """Where trials happen."""
+
+    folder: Path
+    dataset: Path
+    api: str
+
+    def command(self, root: Path, *options: str) -> list[str]:
+        """A run of three epochs."""
+        given = ["--dataset", str(self.dataset), "--root", str(root), "--epochs", "3", "--json"]
+        return [str(PYTHON), "-m", "flows.cli", "run", *given, *options]
+
+    def env(self, trial: str, *, own_server: bool = False) -> dict[str, str]:
+        """What a trial's processes see; with `own_server`, they start their own."""
+        settings = {"PREFECT_HOME": str(self.folder / "home"), MARK: trial, "PREFECT_LOGGING_EXTRA_LOGGERS": ""}
+        return without_prefect(os.environ) | settings | ({} if own_server else {"PREFECT_API_URL": self.api})
+
+    def run(self, root: Path, *options: str, trial: str = "plain", **env: str) -> subprocess.CompletedProcess[str]:
+        """A run to its end."""
+        return subprocess.run(
+            self.command(root, *options),
+            env=self.env(trial) | env,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """A world, gone at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="mnist-reliability-"))
+    dataset = data.make(folder / "mirror", COUNTS).toml()
+    port = free_port()
+    env = without_prefect(os.environ) | {"PREFECT_HOME": str(folder / "home"), "PREFECT_UI_ENABLED": "0",
+                                         "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}  # fmt: skip
+    command = [PREFECT, "server", "start", "--port", str(port), "--log-level", "ERROR"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            until(lambda: answers(port), "the server")
+            yield World(folder, dataset, f"http://127.0.0.1:{port}/api")
+        finally:
+            server.terminate()
+            server.wait(30)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def answers(port: int) -> bool:
+    """Whether a server is up."""
+    import httpx
+
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What a run that must succeed has printed."""
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def made(found: dict[str, Any]) -> dict[str, Any]:
+    """What two runs of the same inputs have in common, down to the last bit of every probability."""
+    return {
+        "verdict": found["verdict"],
+        "probabilities": {
+            name: hashlib.sha256(
+                read_predictions(Path(found["root"]) / model["predictions"]).probabilities.tobytes()
+            ).hexdigest()
+            for name, model in found["models"].items()
+        },
+        "models": {
+            name: {key: model[key] for key in ("accuracy", "errors", "loss", "parameters", "epochs")}
+            for name, model in found["models"].items()
+        },
+    }
+
+
+def incomplete(root: Path) -> list[str]:
+    """Files under a final name that are not whole: named by a hash that is not theirs, or sealed and broken."""
+    return [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and not whole(path, root)]
+
+
+def whole(path: Path, root: Path) -> bool:
+    """Whether a file is what its name says, or has no final name."""
+    top = path.relative_to(root).parts[0]
+    named = BY_CONTENT.fullmatch(path.name)
+    if top in {"scratch", "locks"} or path.name.endswith((".part", ".partial")):
+        return True
+    if top in {"records", "champions"} or path.name in {"run.json", "state.json"}:
+        return sound(path.read_bytes())
+    if path.name in {"report.html", "report.md", "report.json"}:
+        return path.read_text().rstrip().endswith(("</html>", "}", "."))
+    return named is not None and hashlib.sha256(path.read_bytes()).hexdigest().startswith(named[1])
+
+
+def sound(raw: bytes) -> bool:
+    """Whether a sealed file is whole."""
+    try:
+        return bool(body_of(raw))
+    except OSError:
+        return False
+
+
+def left_over(root: Path) -> list[str]:
+    """Temporary files, of whatever kind, that nobody needs any more."""
+    found = [*root.rglob("*.part"), *root.glob("scratch/*"), *root.glob("unfinished/*"), *root.glob("locks/*")]
+    return [str(path.relative_to(root)) for path in found if path.name != "root.lock"]
+
+
+def processes(trial: str) -> list[psutil.Process]:
+    """All processes that a trial has started and that still live."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == trial and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def all_gone(trial: str, seconds: float = 60) -> list[psutil.Process]:
+    """What still lives of a trial's processes, when all had time to end."""
+    limit = time.monotonic() + seconds
+    while (left := processes(trial)) and time.monotonic() < limit:
+        time.sleep(0.2)
+    return left
