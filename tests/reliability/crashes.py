@@ -129,7 +129,7 @@ def in_child(body: Callable[[], Any]) -> int:
     try:
         body()
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # whatever it was, the parent sees the exit code
         traceback.print_exc()
     finally:
         sys.stderr.flush()

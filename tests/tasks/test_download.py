@@ -1,95 +1,20 @@
-import http.server
+import re
 import socket
-import ssl
-import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tasks import download as module
+from tasks import mirror as network
 from tasks.dataset import Archive, load_dataset
 from tasks.download import NoMirrorError, download, worth_retrying
 from tasks.files import sha256_of
+from tasks.mirror import MirrorFault
 from tasks.workspace import Workspace
-from tests import data
+from tests import data, mirrors
+from tests.mirrors import PASSED_OVER, SURVIVED, Answer, Server, whole
 
-Answer = Callable[[http.server.BaseHTTPRequestHandler, bytes], None]
 NAME = data.NAMES["test"][0]
-
-
-def whole(request: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(content)))
-    request.end_headers()
-    request.wfile.write(content)
-
-
-def truncated(request: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(content)))
-    request.end_headers()
-    request.wfile.write(content[: len(content) // 2])
-    request.close_connection = True
-
-
-def stalls(request: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(content)))
-    request.end_headers()
-    request.wfile.write(content[:100])
-    request.wfile.flush()
-    time.sleep(3)
-
-
-def short(request: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    whole(request, content[:-1])
-
-
-def long(request: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    whole(request, content + b"x")
-
-
-def lies(request: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    whole(request, b"\0" * len(content))
-
-
-def missing(request: http.server.BaseHTTPRequestHandler, _content: bytes) -> None:
-    request.send_error(404)
-
-
-def busy(request: http.server.BaseHTTPRequestHandler, _content: bytes) -> None:
-    request.send_error(503)
-
-
-def circle(request: http.server.BaseHTTPRequestHandler, _content: bytes) -> None:
-    request.send_response(302)
-    request.send_header("Location", request.path)
-    request.send_header("Content-Length", "0")
-    request.end_headers()
-
-
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, answer: Answer, folder: Path) -> None:
-        self.asked: list[str] = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(handler) -> None:  # noqa: N805
-                self.asked.append(handler.path)
-                answer(handler, (folder / handler.path.rpartition("/")[2]).read_bytes())
-
-            def log_message(handler, *_: object) -> None:  # noqa: N805
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/mnist/"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 @pytest.fixture
@@ -111,42 +36,109 @@ def archive(files: data.Files) -> Archive:
     return load_dataset(str(files.toml())).test.images
 
 
-FAULTS = [
-    (truncated, "closed connection|incomplete", True),
-    (stalls, "stalled", True),
-    (short, "bytes, not", True),
-    (long, "more than", False),
-    (lies, "other bytes: SHA-256", False),
-    (missing, "HTTP 404 Not Found", False),
-    (busy, "HTTP 503", True),
-    (circle, "redirects in a circle", False),
-]
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "STALL_SECONDS", 0.6)
+    monkeypatch.setattr(network, "SLOW_SECONDS", 0.5)
+    monkeypatch.setattr(network, "SLOW_BYTES", 512)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
 
-@pytest.mark.parametrize(("answer", "reason", "passing"), FAULTS, ids=[fault[0].__name__ for fault in FAULTS])
+@pytest.mark.parametrize("name", PASSED_OVER)
 def test_a_bad_mirror_is_passed_over_with_its_reason(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, name: str
+) -> None:
+    fault = PASSED_OVER[name]
+    bad, good = serve(fault.answer), serve(whole)
+    record = download.fn(archive, (bad.url, good.url), work)
+    assert record.mirror == good.url
+    assert sha256_of(work.root / record.file.path) == archive.sha256
+    (said,) = record.passed_over
+    assert said.startswith(f"{bad.url}: ")
+    assert re.search(fault.reason, said, re.IGNORECASE), said
+    assert not list((work.root / "unfinished").iterdir())
+
+    work = Workspace(root=work.root / "other", run="alone")
+    with pytest.raises(NoMirrorError) as caught:
+        download.fn(archive, (bad.url,), work)
+    assert caught.value.passing is fault.passing
+    assert bad.url in str(caught.value)
+    assert not list(work.root.glob("archives/*"))
+
+
+@pytest.mark.parametrize("name", SURVIVED)
+def test_a_difficult_mirror_is_borne_with(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, name: str
+) -> None:
+    record = download.fn(archive, (serve(SURVIVED[name]).url,), work)
+    assert record.passed_over == ()
+    assert sha256_of(work.root / record.file.path) == archive.sha256
+
+
+def test_a_download_goes_on_where_another_mirror_broke_off(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace
+) -> None:
+    first, second = serve(mirrors.truncated), serve(mirrors.ranged)
+    download.fn(archive, (first.url, second.url), work)
+    assert second.ranges == [f"bytes={archive.bytes // 2}-"]
+
+
+def test_a_download_goes_on_in_a_later_run(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace
+) -> None:
+    with pytest.raises(NoMirrorError):
+        download.fn(archive, (serve(mirrors.truncated).url,), work)
+    later = serve(mirrors.ranged)
+    download.fn(archive, (later.url,), work)
+    assert later.ranges == [f"bytes={archive.bytes // 2}-"]
+    assert not list((work.root / "unfinished").iterdir())
+
+
+def test_what_does_not_fit_is_fetched_from_the_beginning(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace
+) -> None:
+    def half_of_something_else(request: mirrors.Request, content: bytes) -> None:
+        mirrors.truncated(request, bytes(len(content)))
+
+    good = serve(mirrors.ranged)
+    record = download.fn(archive, (serve(half_of_something_else).url, good.url), work)
+    assert sha256_of(work.root / record.file.path) == archive.sha256
+    assert good.ranges == [f"bytes={archive.bytes // 2}-", ""]
+
+
+def test_the_environments_proxy_is_used(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(whole)
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    download.fn(archive, ("http://no-such-host.invalid/mnist/",), work)
+    assert proxy.asked == [f"http://no-such-host.invalid/mnist/{NAME}"]
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "nonsense://x", "socks5://127.0.0.1:9", "http://[::bad"])
+def test_a_proxy_that_is_of_no_use_is_a_reason(
     serve: Callable[[Answer], Server],
     archive: Archive,
     work: Workspace,
     monkeypatch: pytest.MonkeyPatch,
-    answer: Answer,
-    reason: str,
-    passing: bool,
+    files: data.Files,
+    proxy: str,
 ) -> None:
-    monkeypatch.setattr(module, "STALL_SECONDS", 0.5)
-    bad, good = serve(answer), serve(whole)
-    record = download.fn(archive, (bad.url, good.url), work)
-    assert record.mirror == good.url
-    assert sha256_of(work.root / record.file.path) == archive.sha256
-    assert len(record.passed_over) == 1
-    assert record.passed_over[0].startswith(f"{bad.url}: ")
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    good = serve(whole)
+    record = download.fn(archive, (good.url, files.folder.as_uri()), work)
+    assert record.passed_over[0].startswith(f"{good.url}: ")
 
-    work = Workspace(root=work.root / "other", run="alone")
-    with pytest.raises(NoMirrorError, match=reason) as caught:
-        download.fn(archive, (bad.url,), work)
-    assert caught.value.passing is passing
-    assert bad.url in str(caught.value)
-    assert not list(work.root.rglob(f"*{NAME.split('.')[0]}*"))
+
+def test_a_certificate_that_nobody_vouches_for_is_a_reason(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, tmp_path: Path
+) -> None:
+    secure = serve(whole)
+    secure.secure(mirrors.certificate(tmp_path)[0])
+    with pytest.raises(NoMirrorError, match="CERTIFICATE_VERIFY_FAILED"):
+        download.fn(archive, (secure.url,), work)
 
 
 def test_a_mirror_that_refuses_or_is_unknown_is_passed_over(archive: Archive, work: Workspace) -> None:
@@ -168,43 +160,14 @@ def test_a_redirect_from_https_to_http_is_refused(
 ) -> None:
     plain = serve(whole)
 
-    def downgrade(request: http.server.BaseHTTPRequestHandler, _content: bytes) -> None:
-        request.send_response(301)
-        request.send_header("Location", plain.url + NAME)
-        request.send_header("Content-Length", "0")
-        request.end_headers()
+    downgrade = mirrors.status(301, Location=plain.url + NAME)
 
-    certificate = tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "1",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-keyout",
-            certificate,
-            "-out",
-            tmp_path / "public.pem",
-        ],
-        check=True,
-        capture_output=True,
-    )
-    certificate.write_text(certificate.read_text() + (tmp_path / "public.pem").read_text())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "public.pem"))
+    both, public = mirrors.certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(public))
     secure = serve(downgrade)
-    secure.socket = context.wrap_socket(secure.socket, server_side=True)
+    secure.secure(both)
     with pytest.raises(NoMirrorError, match="redirects from https to http"):
-        download.fn(archive, (f"https://localhost:{secure.server_port}/",), work)
+        download.fn(archive, (secure.url,), work)
     assert secure.asked
     assert not plain.asked
 
@@ -240,8 +203,8 @@ class Ended:
 
 
 def test_only_what_may_pass_is_retried(archive: Archive) -> None:
-    passing = module.MirrorFault("busy", passing=True)
-    lasting = module.MirrorFault("other bytes")
+    passing = MirrorFault("busy", passing=True)
+    lasting = MirrorFault("other bytes")
     assert worth_retrying(None, None, Ended(NoMirrorError(archive, [("a", lasting), ("b", passing)])))
     assert not worth_retrying(None, None, Ended(NoMirrorError(archive, [("a", lasting)])))
     assert not worth_retrying(None, None, Ended(ValueError("a defect")))

@@ -1,0 +1,327 @@
+"""Mirrors that misbehave: an HTTP server on this machine, and what it may do to who asks it for an archive."""
+
+import gzip
+import http.server
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import NamedTuple
+
+Request = http.server.BaseHTTPRequestHandler
+Answer = Callable[[Request, bytes], None]
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers every GET in one way, and remembers what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: Answer, folder: Path) -> None:
+        self.asked: list[str] = []
+        self.ranges: list[str] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(handler) -> None:  # noqa: N805
+                self.asked.append(handler.path)
+                self.ranges.append(handler.headers.get("Range", ""))
+                try:
+                    answer(handler, (folder / handler.path.rpartition("/")[2]).read_bytes())
+                except OSError:  # whoever asked has hung up
+                    handler.close_connection = True
+
+            def log_message(handler, *_: object) -> None:  # noqa: N805
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/mnist/"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A connection that broke is what is meant."""
+
+    @property
+    def times(self) -> int:
+        """How often it was asked."""
+        return len(self.asked)
+
+    def secure(self, certificate: Path) -> None:
+        """From now on, speak TLS."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.url = self.url.replace("http://127.0.0.1", "https://localhost")
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost with its key, and the certificate alone, for who shall trust it."""
+    key, public = folder / "key.pem", folder / "public.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, "-keyout", key, "-out", public]
+    subprocess.run(command, check=True, capture_output=True)
+    both = folder / "both.pem"
+    both.write_text(key.read_text() + public.read_text())
+    return both, public
+
+
+def head(request: Request, length: int, status: int = 200, **more: str) -> None:
+    request.send_response(status)
+    request.send_header("Content-Length", str(length))
+    for name, value in more.items():
+        request.send_header(name.replace("_", "-"), value)
+    request.end_headers()
+
+
+def whole(request: Request, content: bytes) -> None:
+    head(request, len(content))
+    request.wfile.write(content)
+
+
+def begun(request: Request) -> int:
+    """Where the asker wants to go on."""
+    return int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+
+
+def ranged(request: Request, content: bytes, most: int | None = None) -> None:
+    """Serve from where the asker wants to go on, but no more than `most` bytes, though all are promised."""
+    start = begun(request)
+    if start:
+        head(request, len(content) - start, 206, Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}")
+    else:
+        head(request, len(content))
+    request.wfile.write(content[start:][:most])
+
+
+def reset(request: Request) -> None:
+    """Break a connection off the hard way."""
+    request.wfile.flush()
+    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.connection.close()
+    request.close_connection = True
+
+
+# What a download survives at the same mirror
+
+
+def in_pieces(request: Request, content: bytes) -> None:
+    ranged(request, content, len(content) // 3 + 1)
+    request.close_connection = True
+
+
+def resets_once(request: Request, content: bytes) -> None:
+    if begun(request):
+        return ranged(request, content)
+    ranged(request, content, len(content) // 2)
+    time.sleep(0.2)  # else the reset overtakes the bytes
+    return reset(request)
+
+
+def stalls_once(request: Request, content: bytes) -> None:
+    if begun(request):
+        return ranged(request, content)
+    ranged(request, content, len(content) // 2)
+    request.wfile.flush()
+    return time.sleep(2)
+
+
+def slow(request: Request, content: bytes) -> None:
+    """Slower than the limit of any single wait allows for the whole, but steady."""
+    head(request, len(content))
+    for start in range(0, len(content), len(content) // 8):
+        request.wfile.write(content[start:][: len(content) // 8])
+        request.wfile.flush()
+        time.sleep(0.15)
+
+
+def promises_more(request: Request, content: bytes) -> None:
+    head(request, len(content) + 10)
+    request.wfile.write(content)
+    request.close_connection = True
+
+
+def busy_at_first(status: int, retry_after: Callable[[], str]) -> Answer:
+    def answer(request: Request, content: bytes) -> None:
+        server = request.server
+        assert isinstance(server, Server)
+        if server.times == 1:
+            head(request, 0, status, Retry_After=retry_after())
+        else:
+            whole(request, content)
+
+    return answer
+
+
+def labelled_as_packed(request: Request, content: bytes) -> None:
+    """The archive's own bytes, under a header that servers of .gz files are known to send."""
+    head(request, len(content), Content_Encoding="gzip")
+    request.wfile.write(content)
+
+
+def redirects(request: Request, content: bytes) -> None:
+    if "moved" in request.path:
+        return whole(request, content)
+    return head(request, 0, 302, Location=f"/moved{request.path}")
+
+
+def in_a_second() -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=1.5), usegmt=True)
+
+
+SURVIVED: dict[str, Answer] = {
+    "breaks off after each third, can go on": in_pieces,
+    "resets the connection in the middle, can go on": resets_once,
+    "stalls in the middle, can go on": stalls_once,
+    "slow but steady": slow,
+    "right bytes, a length header that promises more": promises_more,
+    "429, Retry-After 1 second": busy_at_first(429, lambda: "1"),
+    "503, Retry-After a date": busy_at_first(503, in_a_second),
+    "right bytes, labelled as packed": labelled_as_packed,
+    "302 to another place": redirects,
+}
+
+# What it passes over
+
+
+def truncated(request: Request, content: bytes) -> None:
+    head(request, len(content))
+    request.wfile.write(content[: len(content) // 2])
+    request.close_connection = True
+
+
+def resets(request: Request, content: bytes) -> None:
+    head(request, len(content))
+    request.wfile.write(content[:100])
+    time.sleep(0.2)
+    reset(request)
+
+
+def stalls(request: Request, content: bytes) -> None:
+    head(request, len(content))
+    request.wfile.write(content[:100])
+    request.wfile.flush()
+    time.sleep(2)
+
+
+def stalls_before(_request: Request, _content: bytes) -> None:
+    time.sleep(2)
+
+
+def drips(request: Request, content: bytes) -> None:
+    head(request, len(content))
+    for byte in content[:20]:
+        request.wfile.write(bytes([byte]))
+        request.wfile.flush()
+        time.sleep(0.1)
+
+
+def short(request: Request, content: bytes) -> None:
+    whole(request, content[:-1])
+
+
+def long(request: Request, content: bytes) -> None:
+    whole(request, content + b"x")
+
+
+def promises_less(request: Request, content: bytes) -> None:
+    head(request, len(content) - 10)
+    request.wfile.write(content)
+    request.close_connection = True
+
+
+def lies(request: Request, content: bytes) -> None:
+    whole(request, b"\0" * len(content))
+
+
+def packed(request: Request, content: bytes) -> None:
+    """Pack on the way what was asked for as it is."""
+    again = gzip.compress(content)
+    head(request, len(again), Content_Encoding="gzip")
+    request.wfile.write(again)
+
+
+def bomb(request: Request, _content: bytes) -> None:
+    """A megabyte of gzip that unpacks to a gigabyte: not the archive, and nobody's to unpack."""
+    thousand = gzip.compress(b"\0" * (1 << 20)) * 1000
+    head(request, len(thousand), Content_Encoding="gzip")
+    request.wfile.write(thousand)
+
+
+def endless(request: Request, _content: bytes) -> None:
+    request.send_response(200)
+    request.send_header("Connection", "close")
+    request.end_headers()
+    while True:
+        request.wfile.write(b"\0" * 65536)
+
+
+def another_part(request: Request, content: bytes) -> None:
+    head(request, len(content), 206, Content_Range=f"bytes 7-{len(content) - 1}/{len(content)}")
+    request.wfile.write(content)
+
+
+def status(code: int, **headers: str) -> Answer:
+    return lambda request, _content: head(request, 0, code, **headers)
+
+
+def circle(request: Request, _content: bytes) -> None:
+    head(request, 0, 302, Location=request.path)
+
+
+def hangs_up(request: Request, _content: bytes) -> None:
+    request.close_connection = True
+
+
+def no_http(request: Request, _content: bytes) -> None:
+    request.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+    request.close_connection = True
+
+
+def flood(request: Request, content: bytes) -> None:
+    head(request, len(content), **{f"X_{number}": "x" * 60_000 for number in range(30)})
+    request.wfile.write(content)
+
+
+class Fault(NamedTuple):
+    """How a mirror fails, what is said of it, and whether it may pass."""
+
+    answer: Answer
+    reason: str
+    passing: bool
+
+
+PASSED_OVER: dict[str, Fault] = {
+    "breaks off in the middle": Fault(truncated, "closed connection|incomplete", True),
+    "resets the connection in the middle": Fault(resets, "reset", True),
+    "stalls before its answer": Fault(stalls_before, "stalled", True),
+    "stalls in the middle": Fault(stalls, "stalled", True),
+    "a byte now and then": Fault(drips, "it sent only", True),
+    "short": Fault(short, "bytes, not", True),
+    "long": Fault(long, "more than", False),
+    "right bytes, a length header that promises less": Fault(promises_less, "bytes, not", True),
+    "wrong bytes": Fault(lies, "other bytes: SHA-256", False),
+    "packs on the way": Fault(packed, "packed on the way as gzip", False),
+    "a gzip bomb": Fault(bomb, "more than .* packed on the way as gzip", False),
+    "endless": Fault(endless, "more than", False),
+    "404": Fault(status(404), "HTTP 404 Not Found", False),
+    "403": Fault(status(403), "HTTP 403 Forbidden", False),
+    "500": Fault(status(500), "HTTP 500", True),
+    "503": Fault(status(503), "HTTP 503", True),
+    "429, Retry-After an hour": Fault(status(429, Retry_After="3600"), "HTTP 429.*again in 3600 s", True),
+    "302 in a circle": Fault(circle, "redirects in a circle", False),
+    "302 to nowhere": Fault(
+        status(302, Location="http://no-such-host.invalid/x"), "no-such-host|not known|resol", True
+    ),
+    "302 to a file": Fault(status(302, Location="file:///etc/passwd"), "file", True),
+    "hangs up": Fault(hangs_up, "disconnected", True),
+    "speaks no HTTP": Fault(no_http, "illegal|protocol|disconnected", True),
+    "a flood of headers": Fault(flood, "too large|too many|receive buffer", True),
+    "answers with another part than asked": Fault(another_part, "another part|other bytes|bytes, not", False),
+}
