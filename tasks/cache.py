@@ -1,7 +1,7 @@
 """Cache: the record of the same inputs, code and library versions, if it is there and sound; else why not.
 
-In: a step's function and its inputs. Out: the kept record, or the Miss that says what differs from the last record of the same
-step. A record is a sealed file; it counts only while every file that it names is there and unaltered.
+In: a step's function and its inputs. Out: the kept record, or the Miss that says what differs from the most similar record of the
+same step. A record is a sealed file; it counts only while every file that it names is there and unaltered.
 """
 
 import functools
@@ -109,11 +109,11 @@ def keep_record(key: Key, record: Record, root: Path) -> None:
 
 
 def difference(key: Key, step: str, root: Path) -> str:
-    """What differs from the last record of the same step."""
-    last = max(earlier(key, step, root), key=lambda found: found[0], default=None)
-    if last is None:
+    """What differs from the most similar of the last records of the same step; of equally similar ones, from the latest."""
+    candidates = [(-at.timestamp(), list(differences(parts, key.parts))) for at, parts in earlier(key, step, root)]
+    if not candidates:
         return "for the first time"
-    found = list(differences(last[1], key.parts))
+    _, found = min(candidates, key=lambda candidate: (len(candidate[1]), candidate[0]))
     return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 

@@ -79,11 +79,22 @@ def mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[str]:
         InputError: it is no URL that can be fetched from, and no folder.
     """
     for mirror in mirrors:
-        scheme = urlsplit(mirror).scheme
-        path = folder / Path(mirror).expanduser()
-        if scheme in ("http", "https", "file"):
-            yield mirror
-        elif path.is_dir():
-            yield path.resolve().as_uri()
-        else:
-            raise InputError(f"mirror {mirror!r} is neither an http, https or file URL nor a folder")
+        try:
+            yield mirror_url(mirror, folder)
+        except (OSError, RuntimeError, ValueError) as error:  # no URL, no folder, no home of that user
+            raise InputError(f"mirror {mirror!r} is neither an http, https or file URL nor a folder") from error
+
+
+def mirror_url(mirror: str, folder: Path) -> str:
+    """One mirror as a URL.
+
+    Raises:
+        ValueError: it is none.
+        OSError: it is no folder.
+    """
+    if urlsplit(mirror).scheme in ("http", "https", "file"):
+        return mirror
+    path = (folder / Path(mirror).expanduser()).resolve(strict=True)
+    if not path.is_dir():
+        raise NotADirectoryError(path)
+    return path.as_uri()

@@ -5,6 +5,7 @@ one, or that Keras's safe mode won't load.
 """
 # ruff: noqa: PLC0415  # TensorFlow is imported by the worker that evaluates, and not by the flow
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from tasks.errors import StorageError
 from tasks.files import adopt, verified
 from tasks.log import say
+from tasks.network import first_line
 from tasks.predictions import PredictionsMeta, predictions_of, write_predictions
 from tasks.quiet import import_quietly
 from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     import keras
 
 BATCH = 1000  # divides MNIST's 10,000 test images
+
+# All that Keras writes into a model's file; it would also unpack what else is there.
+PARTS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 
 
 @step("evaluate {model.name} on {split.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
@@ -81,6 +86,12 @@ def load_model(path: Path) -> "keras.Model":
     import keras
 
     try:
+        with zipfile.ZipFile(path) as parts:
+            strange = set(parts.namelist()) - PARTS
+        if strange:
+            raise StorageError(f"can't load the model {path}: it holds {', '.join(sorted(strange))}")
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise StorageError(f"can't load the model {path}: {error}") from error
+    except StorageError:
+        raise
+    except Exception as error:  # whatever a file that is no model makes of Keras, h5py or zipfile
+        raise StorageError(f"can't load the model {path}: {first_line(error)}") from error

@@ -43,7 +43,7 @@ def written_whole(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
             yield stream  # type: ignore[misc]  # the wrapper is a BinaryIO in all but name
             stream.flush()
             os.fsync(stream.fileno())
-        with writable(path):
+        with writable(path, new=new):
             Path(temporary.name).chmod(0o644)
             if new:
                 path.hardlink_to(temporary.name)
@@ -66,17 +66,20 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def writable(path: Path) -> Iterator[None]:
+def writable(path: Path, *, new: bool = False) -> Iterator[None]:
     """Turn what the system says against a write into one line that names the file.
 
     Raises:
         StorageError: the system refused.
+        FileExistsError: it should be `new`, and is not.
     """
     try:
         yield
-    except (StorageError, FileExistsError):
+    except StorageError:
         raise
     except OSError as error:
+        if new and isinstance(error, FileExistsError):
+            raise
         reason = error.strerror or str(error)
         raise StorageError(f"can't write {path}: {reason}; make room or give another --root") from error
 

@@ -32,6 +32,8 @@ def load(name_or_path: str, model: type[Value], what: str, refusal: type[InputEr
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise refusal(f"can't read the {what} {path}: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise refusal(f"the {what} {path} is not TOML that anyone would write: it is nested too deeply") from error
     except ValueError as error:  # not UTF-8, or not TOML
         raise refusal(f"the {what} {path} is not TOML: {error}") from error
     return validated(values, model, f"the {what} {name_or_path}", refusal), path.parent

@@ -35,5 +35,41 @@ def kills(times: int, seed: int) -> None:
     finish(main(times, seed))
 
 
+@cli.command()
+def crashes() -> None:
+    """SIGKILL before every single file operation of every step."""
+    from tests.reliability.crashes import main
+
+    finish(main())
+
+
+@cli.command()
+@click.option("--times", default=100_000, show_default=True)
+@SEED
+def fuzz(times: int, seed: int) -> None:
+    """Broken inputs for everything that reads what others have written."""
+    from tests.reliability.fuzzing import main
+
+    finish(main(times, seed))
+
+
+@cli.command()
+@click.option("--count", default=10, show_default=True)
+def together(count: int) -> None:
+    """Many runs at once, of the same inputs and of different ones."""
+    from tests.reliability.together import main
+
+    finish(main(count))
+
+
+@cli.command()
+@click.option("--names", default="", metavar="TEXT", help="Only the faults whose names hold this.")
+def disk(names: str) -> None:
+    """Disks and roots of all kinds; files that go or change. Needs root, for `mount`."""
+    from tests.reliability.disk import main
+
+    finish(main(names))
+
+
 if __name__ == "__main__":
     cli()

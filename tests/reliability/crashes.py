@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ from tasks.train import train
 from tasks.verify import links_of
 from tasks.workspace import Workspace, at_work
 from tests import data
+from tests.finished import crown, finished
 from tests.reliability.table import Row, say
 from tests.reliability.world import COUNTS, incomplete, left_over
 
@@ -92,11 +93,14 @@ def compares(case: Case, work: Workspace) -> Any:
 
 
 def prunes(_case: Case, work: Workspace) -> Any:
-    """Remove all runs but the last, whose files must all stay sound."""
-    what = pruning(work.root, 1)
-    carry_out(work.root, what)
-    (kept,) = what.kept
-    return kept, sorted(str(path.relative_to(work.root)) for path in work.root.rglob("*") if path.is_file())
+    """Remove all runs but the last and the champion's."""
+    carry_out(work.root, pruning(work.root, 1))
+    return sorted(str(path.relative_to(work.root)) for path in work.root.rglob("*") if path.is_file())
+
+
+def broken_runs(root: Path, kept: Sequence[RunRecord]) -> list[str]:
+    """Which of the runs that must stay have lost something."""
+    return [run.run for run in kept if any(link.fault for link in links_of(root, run))]
 
 
 Step = Callable[[Case, Workspace], Any]
@@ -164,7 +168,7 @@ def result_of(step: Step, case: Case, root: Path) -> Any:
     )  # fmt: skip
 
 
-def tried(name: str, step: Step, case: Case, before: Path) -> Iterator[str]:
+def tried(name: str, step: Step, case: Case, before: Path, kept: Sequence[RunRecord] = ()) -> Iterator[str]:
     """Kill a step before each of its operations; of each try, what was lost, if anything."""
     folder = Path(tempfile.mkdtemp(dir=before.parent))
 
@@ -183,11 +187,11 @@ def tried(name: str, step: Step, case: Case, before: Path) -> Iterator[str]:
     assert in_child(lambda: expected.write_text(repr(result_of(step, case, fresh("expected-root"))))) == 0
     for at in range(int(counted.read_text())):
         root = fresh(f"at-{at}")
-        yield "; ".join(lost(step, case, root, at, expected.read_text()))
+        yield "; ".join(lost(step, case, root, at, expected.read_text(), kept))
         shutil.rmtree(root)
 
 
-def lost(step: Step, case: Case, root: Path, at: int, expected: str) -> Iterator[str]:
+def lost(step: Step, case: Case, root: Path, at: int, expected: str, kept: Sequence[RunRecord]) -> Iterator[str]:
     """What is wrong after a kill before operation `at`."""
 
     def killed() -> None:
@@ -197,6 +201,8 @@ def lost(step: Step, case: Case, root: Path, at: int, expected: str) -> Iterator
     ended = in_child(killed)
     if ended not in {-signal.SIGKILL, 0}:
         yield f"operation {at}: it ended with {ended}"
+    if kept and (harmed := broken_runs(root, kept)):
+        yield f"operation {at}: kept runs have lost something: {harmed}"
     if broken := incomplete(root):
         yield f"operation {at}: incomplete {broken}"
     again = root.parent / f"again-{at}"
@@ -206,17 +212,6 @@ def lost(step: Step, case: Case, root: Path, at: int, expected: str) -> Iterator
         yield f"operation {at}: it makes something else when it is run again"
     if remains := left_over(root):
         yield f"operation {at}: left over {remains}"
-
-
-def sound_after_prune(step: Step, case: Case, before: Path) -> Iterator[str]:
-    """As `tried`, for the removal of runs: the kept run's files are sound after every kill, before anything else is done."""
-
-    def guarded(case: Case, work: Workspace) -> Any:
-        for run in [RunRecord.model_validate_json(case.got["kept"])]:
-            assert not [link for link in links_of(work.root, run) if link.fault], "a kept file is gone"
-        return step(case, work)
-
-    yield from tried("prune", guarded, case, before)
 
 
 def main() -> Iterator[Row]:
@@ -234,6 +229,13 @@ def main() -> Iterator[Row]:
     for name, step in STEPS.items():
         yield summed(f"SIGKILL before each file operation of {name}", tried(name, step, case, root))
         case.got[name] = in_parent(step, case, root)
+    work = Workspace(root=root, run="a-run")
+    shutil.rmtree(root / "runs")
+    shutil.rmtree(root / "champions")
+    splits = {split.name: split for split in case.got["decode"]}
+    runs = [finished(work, splits, dataset, number) for number in (1, 2, 3, 4)]
+    crown(work, runs[1], 1, None)
+    yield summed("SIGKILL before each file operation of prune", tried("prune", prunes, case, root, [runs[1], runs[3]]))
     shutil.rmtree(folder)
 
 

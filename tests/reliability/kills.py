@@ -70,7 +70,7 @@ def trials(times: int, seed: int) -> Iterator[tuple[Kill, str]]:
         expected, lines = made(result(undisturbed)), undisturbed.stderr.count("\n")
         for number in range(times):
             root, trial = place.folder / f"root-{number}", f"{seed}-{number}"
-            killed = kill(place, trial, root, random.Random(f"{seed} {number}"), lines)  # noqa: S311
+            killed = kill(place, trial, root, random.Random(f"{seed} {number}"), lines)
             yield killed, "; ".join(lost(place, trial, root, expected, killed))
             shutil.rmtree(root, ignore_errors=True)
 

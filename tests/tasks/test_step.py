@@ -1,11 +1,16 @@
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
 
-from tasks import step as module
+from tasks import cache
 from tasks.analyse import analyse
+from tasks.cache import identity
 from tasks.champion import judge, promote
 from tasks.compare import compare
 from tasks.decode import decode
@@ -17,8 +22,9 @@ from tasks.files import keep
 from tasks.profile import profile
 from tasks.records import ChangesRecord, Record
 from tasks.report import report
+from tasks.sealed import sealed
 from tasks.select import select
-from tasks.step import identity, step
+from tasks.step import step
 from tasks.train import train
 from tasks.workspace import Workspace
 
@@ -39,6 +45,20 @@ def stall(work: Workspace) -> ChangesRecord:
     while time.monotonic() < deadline:
         time.sleep(0.05)
     raise AssertionError("nobody has ended it")
+
+
+@step("slow")
+def slow(work: Workspace) -> ChangesRecord:
+    """Take a while."""
+    CALLS.append("slow")
+    time.sleep(0.5)
+    return ChangesRecord(file=keep(work.root, "notes", "slow", ".txt", b"slow"))
+
+
+@step("pair")
+def pair(notes: Sequence[ChangesRecord], settings: dict[str, Any], work: Workspace) -> ChangesRecord:
+    """Depend on two records and some settings."""
+    return ChangesRecord(file=keep(work.root, "notes", "pair", ".txt", f"{len(notes)} {settings}".encode()))
 
 
 @step("fail")
@@ -82,21 +102,56 @@ def test_a_record_whose_file_is_gone_or_altered_is_computed_again(work: Workspac
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"key": 1, "record": {}}'])
-def test_a_broken_record_is_computed_again(work: Workspace, calls: list[str], content: str) -> None:
+@pytest.mark.parametrize("sealing", [bytes, sealed])
+def test_a_broken_record_is_computed_again(
+    work: Workspace, calls: list[str], content: str, sealing: Callable[[bytes], bytes]
+) -> None:
     note.fn("a", work)
     (path,) = (work.root / "records").iterdir()
-    path.write_text(content)
-    note.fn("a", later(work))
+    path.write_bytes(sealing(content.encode()))
+    again = note.fn("a", later(work))
     assert calls == ["a", "a"]
+    assert "its record" in why(again)
+
+
+def why(record: Record) -> str:
+    assert record.origin is not None
+    return record.origin.why
+
+
+def test_a_step_says_why_it_was_computed(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = note.fn("a", work)
+    assert why(first) == "for the first time"
+    (work.root / first.file.path).unlink()
+    assert "No such file" in why(note.fn("a", later(work)))
+    (work.root / first.file.path).write_bytes(b"b")
+    assert "was altered" in why(note.fn("a", later(work)))
+    monkeypatch.setattr(cache, "code_digests", lambda module: {module: "old", "tasks.files": "new"})
+    assert why(note.fn("a", later(work))).startswith("code: tests.tasks.test_step, tasks.files")
+    monkeypatch.setattr(cache, "versions", lambda _libraries: {"numpy": "0.1"})
+    assert why(note.fn("a", later(work))) == f"library numpy: {metadata.version('numpy')} -> 0.1"
+
+
+def test_the_input_that_changed_is_named(work: Workspace) -> None:
+    pair.fn([note.fn("a", work), note.fn("b", work)], {"seed": 1, "deep": [1, {"x": 2}]}, work)
+    again = pair.fn([note.fn("a", work), note.fn("c", work)], {"seed": 2, "deep": [1, {"x": 3}]}, work)
+    assert why(again) == "other files: notes; input settings.seed: 1 -> 2; input settings.deep.1.x: 2 -> 3"
+
+
+def test_runs_that_need_the_same_make_it_once(work: Workspace, calls: list[str]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        records = list(pool.map(lambda number: slow.fn(work.model_copy(update={"run": f"run-{number}"})), range(8)))
+    assert calls == ["slow"]
+    assert len(set(records)) == 1
 
 
 def test_other_code_or_another_version_of_a_library_is_computed_again(
     work: Workspace, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note.fn("a", work)
-    monkeypatch.setattr(module, "code_digest", lambda _module: "other")
+    monkeypatch.setattr(cache, "code_digests", lambda _module: {"tasks.x": "other"})
     note.fn("a", later(work))
-    monkeypatch.setattr(module, "versions", lambda _libraries: {"numpy": "0.1"})
+    monkeypatch.setattr(cache, "versions", lambda _libraries: {"numpy": "0.1"})
     note.fn("a", later(work))
     assert calls == ["a", "a", "a"]
 

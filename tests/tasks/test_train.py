@@ -1,6 +1,10 @@
 import os
+import subprocess
+import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -68,6 +72,55 @@ def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_as_if_undisturbed(
+    splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    training = TRAININGS["batch_norm"].model_copy(update={"epochs": 3})
+    whole = train.fn(training, splits["train"], Workspace(root=work.root, run="whole"))
+    for record in (work.root / "records").glob("train-*"):
+        record.unlink()
+    with dying_after(2), pytest.raises(Died):
+        train.fn(training, splits["train"], Workspace(root=work.root, run="killed"))
+    (state,) = (work.root / "unfinished").glob("train-*/state.json")
+    again = train.fn(training, splits["train"], Workspace(root=work.root, run="again"))
+    assert not state.exists()
+    assert [line.epoch for line in again.history] == [1, 2, 3]
+    assert [line.loss for line in again.history] == [line.loss for line in whole.history]
+    assert again.fit_seconds == pytest.approx(sum(line.seconds for line in again.history), abs=0.01)
+    one, other = (load_model(work.root / record.file.path).get_weights() for record in (whole, again))
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class Died(BaseException):
+    """What no code of ours catches, as none does SIGKILL."""
+
+
+@contextmanager
+def dying_after(epochs: int) -> Iterator[None]:
+    from tasks.progress import Progress
+
+    with pytest.MonkeyPatch.context() as patch:
+        begin = Progress.on_epoch_begin
+
+        def die(self: Progress, epoch: int, logs: dict[str, float] | None = None) -> None:
+            if epoch == epochs:
+                raise Died
+            begin(self, epoch, logs)
+
+        patch.setattr(Progress, "on_epoch_begin", die)
+        yield
+
+
+@pytest.mark.parametrize("harm", ["state.json", "epoch-"])
+def test_a_broken_back_up_is_left_aside(splits: dict[str, SplitRecord], work: Workspace, harm: str) -> None:
+    training = TRAININGS["plain"]
+    with dying_after(1), pytest.raises(Died):
+        train.fn(training, splits["train"], work)
+    for path in (work.root / "unfinished").glob(f"train-*/{harm}*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert [line.epoch for line in train.fn(training, splits["train"], work).history] == [1, 2]
+
+
 def train_anew(training: Training, split: SplitRecord, work: Workspace) -> ModelRecord:
     for record in (work.root / "records").glob("train-*"):
         record.unlink()
@@ -115,5 +168,67 @@ def test_a_model_that_is_none_or_brings_code_is_refused(work: Workspace) -> None
     with pytest.raises(StorageError, match="can't load the model"):
         load_model(path)
     keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(path)
+    with pytest.raises(StorageError, match=r"can't load the model.*[Ll]ambda"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "assets/../../outside", "assets/x.txt"])
+def test_a_model_that_brings_other_files_is_refused(work: Workspace, name: str) -> None:
+    import keras
+
+    work.root.mkdir(parents=True)
+    path = work.root / "model.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
+    load_model(path)
+    with zipfile.ZipFile(path, "a") as parts:
+        parts.writestr(name, "x")
+    with pytest.raises(StorageError, match=f"it holds {name}"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_model_with_a_broken_part_is_refused(work: Workspace, name: str) -> None:
+    import keras
+
+    work.root.mkdir(parents=True)
+    whole, path = work.root / "whole.keras", work.root / "model.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(whole)
+    with zipfile.ZipFile(whole) as parts, zipfile.ZipFile(path, "w") as broken:
+        for part in parts.namelist():
+            broken.writestr(part, parts.read(part) if part != name else b"nonsense")
     with pytest.raises(StorageError, match="can't load the model"):
         load_model(path)
+
+
+def test_a_model_that_is_not_the_recorded_one_is_not_loaded(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    record = train.fn(TRAININGS["plain"].model_copy(update={"epochs": 1}), splits["train"], work)
+    other = record.model_copy(update={"file": record.file.model_copy(update={"sha256": "0" * 64})})
+    with pytest.raises(StorageError, match="was altered"):
+        evaluate.fn(other, splits["test"], work)
+
+
+def test_nothing_is_unpickled(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    """The interpreter's own audit says so, of every step that reads what others have written."""
+    code = """
+import sys
+from tasks.workspace import Workspace
+from tasks.records import ModelRecord, SplitRecord
+from tasks.evaluate import evaluate, load_model
+from tasks.split import read_split
+from tasks.predictions import read_predictions
+import keras
+
+model, split = ModelRecord.model_validate_json(sys.argv[2]), SplitRecord.model_validate_json(sys.argv[3])
+work = Workspace.model_validate_json(sys.argv[1])
+found = []
+sys.addaudithook(lambda event, arguments: found.append(arguments) if event.startswith("pickle.") else None)
+read_predictions(work.root / evaluate.fn(model, split, work).file.path)
+evaluate.fn(model, split, work)
+assert not found, found
+import pickle
+pickle.loads(pickle.dumps(print))
+assert found, "the audit hears nothing"
+"""
+    record = train.fn(TRAININGS["plain"].model_copy(update={"epochs": 1}), splits["train"], work)
+    given = [one.model_dump_json() for one in (work, record, splits["test"])]
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, *given], check=True)

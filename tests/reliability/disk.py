@@ -1,0 +1,253 @@
+"""Disk: file systems that are full, read-only or elsewhere; files that go or change; roots of all kinds. Needs root, to mount.
+
+After each fault: exit code 2 and one line, or a run that ends well; and the next run on a sound disk makes what an
+undisturbed one makes.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.reliability.table import Row, say
+from tests.reliability.world import World, incomplete, left_over, made, result, world
+
+NOBODY = 65534
+KIB = 1024
+FULL = [
+    16,
+    48,
+    150,
+    400,
+    800,
+    1600,
+    3200,
+    3600,
+    4000,
+    4400,
+]  # KiB: from the first archive to the report of a run of some 5 MB
+FOLDERS = ("archives", "splits", "models", "predictions", "selections", "explanations", "analyses", "records")
+
+
+@contextmanager
+def mounted(size: int) -> Iterator[Path]:
+    """A file system of its own, of `size` KiB."""
+    place = Path(tempfile.mkdtemp(prefix="mnist-disk-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+        place.rmdir()
+
+
+def remount(place: Path, option: str) -> None:
+    """Change a mounted file system."""
+    subprocess.run(["mount", "-o", f"remount,{option}", place], check=True)
+
+
+class Tried:
+    """What one fault has led to."""
+
+    def __init__(self, place: World, expected: object) -> None:
+        self.place, self.expected = place, expected
+
+    def refused(self, root: Path, says: str, **options: object) -> str:
+        """A run that must end with one line; what is wrong with how it did."""
+        done = subprocess.run(
+            self.place.command(root), env=self.place.env("disk"), capture_output=True, text=True, check=False, **options
+        )  # type: ignore[call-overload]
+        last = (done.stderr.splitlines() or [""])[-1]
+        say(f"    exit {done.returncode}: {last[:230]}")
+        if done.returncode == 0:
+            return "" if says == "" else "it did not fail"
+        good = done.returncode == 2 and last.startswith("mnist: ") and says in last and "Traceback" not in done.stderr
+        return "" if good else f"exit code {done.returncode}: {done.stderr[-2000:]}"
+
+    def goes_on(self, root: Path) -> str:
+        """A run that must make what an undisturbed one makes; what is wrong."""
+        if root.exists() and (broken := incomplete(root)):
+            return f"incomplete: {broken}"
+        if made(result(self.place.run(root))) != self.expected:
+            return "another result"
+        return f"left over: {left_over(root)}" if left_over(root) else ""
+
+
+def full(tried: Tried, size: int) -> str:
+    with mounted(size) as place:
+        wrong = tried.refused(place / "root", "")
+        remount(place, "size=100m")
+        return wrong or tried.goes_on(place / "root")
+
+
+def read_only(tried: Tried) -> str:
+    with mounted(100 * KIB) as place:
+        remount(place, "ro")
+        wrong = tried.refused(place / "root", "Read-only file system")
+        remount(place, "rw")
+        return wrong or tried.goes_on(place / "root")
+
+
+def turned_read_only(tried: Tried) -> str:
+    """A root that has become read-only since its last run."""
+    with mounted(100 * KIB) as place:
+        wrong = tried.goes_on(place / "root")
+        remount(place, "ro")
+        wrong = wrong or tried.refused(place / "root", "Read-only file system")
+        remount(place, "rw")
+        return wrong or tried.goes_on(place / "root")
+
+
+def elsewhere(tried: Tried) -> str:
+    with mounted(100 * KIB) as place:
+        return tried.goes_on(place / "root")
+
+
+def strange_name(name: str) -> Callable[[Tried], str]:
+    return lambda tried: tried.goes_on(tried.place.folder / "names" / name)
+
+
+def another_user(tried: Tried) -> str:
+    """A root of root's, for nobody: who may read the program, and has a home of its own."""
+    root = tried.place.folder / "of root"
+    root.mkdir(mode=0o755)
+    tried.place.folder.chmod(0o755)
+    env = tried.place.env("disk") | {"HOME": tempfile.gettempdir(), "PREFECT_HOME": tempfile.mkdtemp(dir="/var/tmp")}
+    os.chown(env["PREFECT_HOME"], NOBODY, NOBODY)
+    wrong = tried.refused(root, "Permission denied", user=NOBODY, group=NOBODY, extra_groups=[])
+    return wrong or tried.goes_on(root)
+
+
+def occupied(make: Callable[[Path], object], says: str) -> Callable[[Tried], str]:
+    """A place where the root, or one of its folders, is something else."""
+
+    def fault(tried: Tried) -> str:
+        root = Path(tempfile.mkdtemp(dir=tried.place.folder)) / "root"
+        make(root)
+        return tried.refused(root, says)
+
+    return fault
+
+
+def below_a_file(root: Path) -> None:
+    root.parent.rmdir()
+    root.parent.write_bytes(b"")
+
+
+def dangling(root: Path) -> None:
+    root.symlink_to("/nowhere/at/all")
+
+
+def folder_is_a_file(name: str) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        root.mkdir()
+        (root / name).write_bytes(b"")
+
+    return make
+
+
+def linked(tried: Tried) -> str:
+    """A root that is a link to a folder."""
+    target = Path(tempfile.mkdtemp(dir=tried.place.folder))
+    root = tried.place.folder / "link"
+    root.symlink_to(target)
+    return tried.goes_on(root)
+
+
+def harmed(folder: str, harm: Callable[[Path], object]) -> Callable[[Tried], str]:
+    """Every file of one folder, after a run: gone or altered. The next run makes it anew."""
+
+    def fault(tried: Tried) -> str:
+        root = Path(tempfile.mkdtemp(dir=tried.place.folder))
+        shutil.copytree(tried.place.folder / "undisturbed", root, dirs_exist_ok=True)
+        for path in (root / folder).iterdir():
+            harm(path)
+        return tried.goes_on(root)
+
+    return fault
+
+
+def altered(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def between_steps(folder: str, after: str, harm: Callable[[Path], object]) -> Callable[[Tried], str]:
+    """Files that go or change while the run goes on; the line of the log after which they do."""
+
+    def fault(tried: Tried) -> str:
+        root = Path(tempfile.mkdtemp(dir=tried.place.folder))
+        with subprocess.Popen(
+            tried.place.command(root), env=tried.place.env("disk"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True,
+        ) as run:  # fmt: skip
+            assert run.stderr
+            said = []
+            for line in run.stderr:
+                said.append(line)
+                if after in line:
+                    break
+            for path in (root / folder).iterdir():
+                harm(path)
+            said += run.stderr.readlines()
+            code = run.wait()
+        say(f"    exit {code}: {said[-1].strip()[:230]}")
+        if code not in {0, 2} or "Traceback" in "".join(said) or (code and not said[-1].startswith("mnist: ")):
+            return f"exit code {code}: {said[-30:]}"
+        return tried.goes_on(root)
+
+    return fault
+
+
+def full_temporary_folder(tried: Tried) -> str:
+    with mounted(4) as place:
+        os.environ["TMPDIR"] = str(place)
+        (place / "ballast").write_bytes(b"x" * 2 * KIB)
+        try:
+            wrong = tried.refused(tried.place.folder / "no-temporary", "")
+        finally:
+            del os.environ["TMPDIR"]
+    return wrong or tried.goes_on(tried.place.folder / "no-temporary")
+
+
+FAULTS: dict[str, Callable[[Tried], str]] = {
+    **{f"disk full after {size} KiB": lambda tried, size=size: full(tried, size) for size in FULL},
+    "temporary folder full": full_temporary_folder,
+    "root read-only": read_only,
+    "root turned read-only after a run": turned_read_only,
+    "root on another file system": elsewhere,
+    "root a link to a folder": linked,
+    "root of another user": another_user,
+    "root with a space and other letters": strange_name("a b é ✓ 漢字"),
+    "root with quotes, a dollar, a line break": strange_name('it\'s "$HOME"\n{x}'),
+    "root with a leading dash": strange_name("-root"),
+    "root a file": occupied(lambda root: root.write_bytes(b""), "can't write under the root"),
+    "root below a file": occupied(below_a_file, "can't write under the root"),
+    "root a link to nowhere": occupied(dangling, "can't write under the root"),
+    **{
+        f"{name} a file": occupied(folder_is_a_file(name), name) for name in ("records", "locks", "archives", "scratch")
+    },
+    **{f"every file in {name} gone": harmed(name, Path.unlink) for name in FOLDERS},
+    **{f"every file in {name} altered": harmed(name, altered) for name in FOLDERS},
+    "archives gone between steps": between_steps("archives", "SHA-256 as pinned", Path.unlink),
+    "splits gone between steps": between_steps("splits", "epoch 1/3", Path.unlink),
+    "splits altered between steps": between_steps("splits", "epoch 1/3", altered),
+    "models gone between steps": between_steps("models", "'train plain' - Finished", Path.unlink),
+    "predictions altered between steps": between_steps("predictions", "'select' - Finished", altered),
+}
+
+
+def main(names: str) -> Iterator[Row]:
+    """Try every fault whose name holds `names`."""
+    with world() as place:
+        tried = Tried(place, made(result(place.run(place.folder / "undisturbed"))))
+        for name, fault in FAULTS.items():
+            if names in name:
+                say(name)
+                wrong = fault(tried)
+                say(f"    {'LOST ' + wrong if wrong else 'survived'}")
+                yield Row(name, 1, int(not wrong))

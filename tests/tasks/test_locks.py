@@ -1,0 +1,87 @@
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import StorageError
+from tasks.locks import alone, alone_at_once, holding, shared
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tasks.locks import holding
+with holding(Path(sys.argv[1]), "key", "run early", print):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def nothing(line: str, level: int) -> None:
+    pytest.fail(f"it waited: {line}, {level}")
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+def holder_of(root: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, root], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
+    with holder_of(tmp_path) as process:
+        process.send_signal(signal.SIGKILL)
+    assert (tmp_path / "locks/key.lock").read_text() == "run early"
+    with holding(tmp_path, "key", "run late", nothing):
+        assert (tmp_path / "locks/key.lock").read_text() == "run late"
+
+
+def test_a_live_process_is_waited_for_with_a_line_that_names_it(tmp_path: Path, lines: list[str]) -> None:
+    with holder_of(tmp_path) as process:
+        threading.Timer(2, process.kill).start()
+        began = time.monotonic()
+        with holding(
+            tmp_path, "key", "run late", lambda line, level: lines.append(f"{logging.getLevelName(level)} {line}")
+        ):
+            assert time.monotonic() - began > 1
+    assert lines == [f"WARNING waiting for run early: {tmp_path}/locks/key.lock is locked"]
+
+
+def test_other_keys_are_not_waited_for(tmp_path: Path) -> None:
+    with holding(tmp_path, "one", "a", nothing), holding(tmp_path, "other", "b", nothing):
+        pass
+
+
+def test_a_root_is_shared_by_many_or_had_alone(tmp_path: Path, lines: list[str]) -> None:
+    with shared(tmp_path, nothing), shared(tmp_path, nothing), alone_at_once(tmp_path) as nobody_else:
+        assert not nobody_else
+    with alone_at_once(tmp_path) as nobody_else:
+        assert nobody_else
+    with shared(tmp_path, nothing):
+        entered = threading.Event()
+
+        def prune() -> None:
+            with alone(tmp_path, "mnist prune", lambda line, _level: lines.append(line)):
+                entered.set()
+
+        thread = threading.Thread(target=prune)
+        thread.start()
+        assert not entered.wait(1.5)
+    assert entered.wait(5)
+    thread.join()
+    assert lines == [f"waiting for the runs under way: {tmp_path}/locks/root.lock is locked"]
+
+
+def test_a_root_that_cannot_be_locked_is_said(tmp_path: Path) -> None:
+    (tmp_path / "locks").write_bytes(b"")
+    with pytest.raises(StorageError, match="locks"), shared(tmp_path, nothing):
+        pass
