@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$python" && break; done)
 
-.PHONY: run test setup check lock
+.PHONY: run test setup check lock audit reliability
 run: setup  ## the main job: both models on all of MNIST, and the report
 	@$(BIN)/mnist run $(ARGS)
 
@@ -21,6 +21,18 @@ check: setup  ## lint, format, types, and whether the lock agrees with pyproject
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.lock
+
+audit: setup  ## which locked versions have known vulnerabilities, as far as the index answers
+	@$(BIN)/python -m tests.audit
+
+reliability: setup  ## all that docs/reliability.md states; takes some three hours, and needs root for its disks
+	$(BIN)/python -m tests.reliability crashes
+	$(BIN)/python -m tests.reliability kills
+	$(BIN)/python -m tests.reliability network
+	$(BIN)/python -m tests.reliability disk
+	$(BIN)/python -m tests.reliability together
+	$(BIN)/python -m tests.reliability tamper
+	$(BIN)/python -m tests.reliability fuzz
 
 lock: setup  ## resolve the dependencies anew
 	$(BIN)/python -m tests.lock --write

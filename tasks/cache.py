@@ -1,7 +1,7 @@
 """Cache: the record of the same inputs, code and library versions, if it is there and sound; else why not.
 
-In: a step's function and its inputs. Out: the kept record, or the Miss that says what differs from the most similar record of the
-same step. A record is a sealed file; it counts only while every file that it names is there and unaltered.
+In: a step's function and its inputs. Out: the kept record, or the Miss that says what differs from the most similar record of
+the same step. A record is a sealed file; it counts only while every file that it names is there and unaltered.
 """
 
 import functools

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,7 +67,7 @@ STEPS = [
 
 def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
     assert set(first) == {"run", "root", "seconds", "dataset", "models", "verdict", "comparisons", "decision", "promoted",
-                          "report", "cached"}  # fmt: skip
+                          "report", "cached", "steps"}  # fmt: skip
     assert first["promoted"]
     (comparison,) = first["comparisons"]
     assert f"{100 * abs(comparison['difference']['value']):.2f} points" in first["verdict"]
@@ -82,7 +83,7 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
         assert (root / model["predictions"]).is_file()
     for form in ("html", "markdown", "json"):
         assert (root / first["report"][form]).stat().st_size > 10_000
-    assert not list((root / "scratch").iterdir())
+    assert not list(root.glob("scratch/*"))
 
 
 def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], options: list[str]) -> None:
@@ -161,13 +162,60 @@ def test_champions_are_listed_and_rolled_back(first: dict[str, Any], folder: Pat
 
 
 @pytest.mark.parametrize(
-    "arguments", [("compare", "nope", "last"), ("compare", "last:plain", "last"), ("compare", "last")]
+    "arguments",
+    [
+        ("compare", "nope", "last"),
+        ("compare", "last:plain", "last"),
+        ("compare", "last"),
+        ("verify", "nope"),
+        ("prune",),
+        ("prune", "--keep", "0"),
+    ],
 )
 def test_what_cannot_be_compared_is_said_in_one_line(first: dict[str, Any], arguments: tuple[str, ...]) -> None:
     done = mnist(*arguments, "--root", first["root"])
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_is_verified_and_a_changed_file_is_named(first: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    sound = mnist("verify", first["run"], "--root", first["root"])
+    assert sound.returncode == 0, sound.stderr
+    assert "none broken" in sound.stdout
+    root = tmp_path / "copy"
+    shutil.copytree(first["root"], root)
+    (page,) = root.glob(f"runs/{first['run']}/report.html")
+    page.write_bytes(page.read_bytes().replace(b"a", b"b", 1))
+    done = mnist("verify", first["run"], "--root", root, "--json")
+    assert done.returncode == 1
+    assert not json.loads(done.stdout)["sound"]
+    assert f"is broken at report: {page} was altered" in done.stderr
+    assert done.stderr.count("\n") == 1
+    record = page.with_name("run.json")
+    record.write_bytes(record.read_bytes().replace(b"a", b"b", 1))
+    done = mnist("verify", first["run"], "--root", root)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "is broken at its own record" in done.stderr
+    listed = mnist("runs", "--root", root)
+    assert f"left out: {record}: it was altered" in listed.stderr
+
+
+def test_runs_are_pruned_but_for_the_last_and_the_champions(first: dict[str, Any], tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(first["root"], root)
+    count = len(json.loads(mnist("runs", "--root", root, "--json").stdout))
+    planned = json.loads(mnist("prune", "--keep", "1", "--dry-run", "--root", root, "--json").stdout)
+    assert len(planned["runs"]) == count - len(planned["kept"]) > 0
+    assert first["run"] in planned["kept"], "the champion's"
+    assert not planned["removed"]
+    assert all((root / path).exists() for path in planned["files"])
+    done = mnist("prune", "--keep", "1", "--root", root)
+    assert f"removed {len(planned['runs'])} runs and {len(planned['files'])} other files" in done.stdout
+    assert not any((root / path).exists() for path in planned["files"])
+    assert len(json.loads(mnist("runs", "--root", root, "--json").stdout)) == len(planned["kept"])
+    for run in planned["kept"]:
+        assert mnist("verify", run, "--root", root).returncode == 0
 
 
 @pytest.fixture(scope="module")

@@ -36,11 +36,29 @@ def kills(times: int, seed: int) -> None:
 
 
 @cli.command()
-def crashes() -> None:
+@click.option("--steps", default="", metavar="STEP,...", help="Only these, and what they need.")
+def crashes(steps: str) -> None:
     """SIGKILL before every single file operation of every step."""
     from tests.reliability.crashes import main
 
+    finish(main(steps.split(",") if steps else ()))
+
+
+@cli.command()
+def network() -> None:
+    """Mirrors that do all that mirrors can do."""
+    from tests.reliability.network import main
+
     finish(main())
+
+
+@cli.command()
+@SEED
+def tamper(seed: int) -> None:
+    """A byte changed in every file of a run, and every file gone."""
+    from tests.reliability.tampering import main
+
+    finish(main(seed))
 
 
 @cli.command()

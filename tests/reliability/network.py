@@ -1,0 +1,106 @@
+"""Network: every mirror of tests/mirrors.py, once before a good one and once alone, through the download step."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from tasks import mirror as network
+from tasks.dataset import Archive, load_dataset
+from tasks.download import NoMirrorError, download
+from tasks.files import sha256_of
+from tasks.workspace import Workspace
+from tests import data
+from tests.mirrors import PASSED_OVER, SURVIVED, Answer, Fault, Server, certificate, status, whole
+from tests.reliability.table import Row
+
+
+def main() -> Iterator[Row]:
+    """Try every mirror."""
+    network.STALL_SECONDS, network.SLOW_SECONDS, network.SLOW_BYTES = 0.6, 0.5, 512
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        os.environ.pop(name, None)
+        os.environ.pop(name.lower(), None)
+    with tempfile.TemporaryDirectory() as folder:
+        files = data.make(Path(folder) / "mirror")
+        archive = load_dataset(str(files.toml())).test.images
+        for number, (name, answer) in enumerate(SURVIVED.items()):
+            work = Workspace(root=Path(folder) / f"borne-{number}", run="r")
+            yield Row(f"mirror: {name}", 1, int(borne(answer, archive, files.folder, work)))
+        for number, (name, fault) in enumerate(PASSED_OVER.items()):
+            work = Workspace(root=Path(folder) / f"passed-{number}", run="r")
+            yield Row(f"mirror passed over: {name}", 2, passed_over(fault, archive, files.folder, work))
+        for number, (name, fault) in enumerate(unreachable(files.folder, Path(folder)).items()):
+            work = Workspace(root=Path(folder) / f"unreachable-{number}", run="r")
+            with fault as (url, reason):
+                yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
+
+
+Unreachable = AbstractContextManager[tuple[str, str]]  # a mirror's URL, and what is said of it
+
+
+def unreachable(content: Path, folder: Path) -> dict[str, Unreachable]:
+    """Mirrors that no answer comes from, or none that may be taken."""
+    return {
+        "refuses the connection": nullcontext(("http://127.0.0.1:9/", "refused")),
+        "no such host": nullcontext(("http://no-such-host.invalid/", "no-such-host|not known|resol")),
+        "an address that leads nowhere": nullcontext(("http://192.0.2.1/", "no connection|unreachable|refused")),
+        "a folder that is not there": nullcontext(("file:///no/such/folder", "No such file")),
+        "a certificate that nobody vouches for": secure(whole, content, folder, trusted=False),
+        "301 from https to http": secure(status(301, Location="http://127.0.0.1:9/"), content, folder, trusted=True),
+        "a proxy that refuses": proxied("http://127.0.0.1:9", "refused"),
+        "a proxy that is no URL": proxied("nonsense://x", "proxy"),
+    }
+
+
+@contextmanager
+def secure(answer: Answer, content: Path, folder: Path, *, trusted: bool) -> Iterator[tuple[str, str]]:
+    """A mirror that speaks TLS."""
+    both, public = certificate(folder)
+    if trusted:
+        os.environ["SSL_CERT_FILE"] = str(public)
+    with Server(answer, content) as server:
+        server.secure(both)
+        yield server.url, "redirects from https to http" if trusted else "CERTIFICATE_VERIFY_FAILED"
+        server.shutdown()
+    os.environ.pop("SSL_CERT_FILE", None)
+
+
+@contextmanager
+def proxied(proxy: str, reason: str) -> Iterator[tuple[str, str]]:
+    """A mirror behind a proxy of the environment."""
+    os.environ["HTTP_PROXY"] = proxy
+    yield "http://mirror.invalid/", reason
+    del os.environ["HTTP_PROXY"]
+
+
+def left_for(url: str, reason: str, archive: Archive, folder: Path, work: Workspace) -> bool:
+    """Whether a mirror is left for another, with the reason kept."""
+    record = download.fn(archive, (url, folder.as_uri()), work)
+    (said,) = record.passed_over
+    return said.startswith(f"{url}: ") and re.search(reason, said, re.IGNORECASE) is not None
+
+
+def borne(answer: Answer, archive: Archive, folder: Path, work: Workspace) -> bool:
+    """Whether a difficult mirror serves the archive all the same."""
+    with Server(answer, folder) as server:
+        record = download.fn(archive, (server.url,), work)
+        server.shutdown()
+    return record.passed_over == () and sha256_of(work.root / record.file.path) == archive.sha256
+
+
+def passed_over(fault: Fault, archive: Archive, folder: Path, work: Workspace) -> int:
+    """How many of two went well: before a good mirror, with the reason kept; and alone, with the reason in the error."""
+    with Server(fault.answer, folder) as bad, Server(whole, folder) as good:
+        record = download.fn(archive, (bad.url, good.url), work)
+        (said,) = record.passed_over
+        well = int(record.mirror == good.url and re.search(fault.reason, said, re.IGNORECASE) is not None)
+        try:
+            download.fn(archive, (bad.url,), work.model_copy(update={"root": work.root / "alone"}))
+        except NoMirrorError as error:
+            well += int(bad.url in str(error) and not list(work.root.glob("alone/archives/*")))
+        for server in (bad, good):
+            server.shutdown()
+    return well
