@@ -10,7 +10,7 @@ from rich.table import Table
 from artifacts import tables
 from artifacts.words import changed, decided, percent
 from tasks.analysis import Changes, Check
-from tasks.results import Pruning, RunResult, Verified
+from tasks.results import Pruning, RunResult, Shown, Verified
 from tasks.runs import Champion, RunRecord
 
 PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
@@ -85,6 +85,21 @@ def show_pruning(what: Pruning, *, removed: bool) -> None:
     size = f"{what.bytes / 1e6:,.1f} MB"
     done = f"{'removed' if removed else 'would remove'} {len(what.runs)} runs and {len(what.files)} other files, {size}"
     console.print(f"{done}; {len(what.kept)} runs stay")
+
+
+def show_guesses(shown: Sequence[Shown], page: Path) -> None:
+    """Print what the models say of pictures."""
+    console = standard_output()
+    rows = [
+        {
+            "picture": one.path,
+            **{name: f"{guess.label}, {percent(guess.probability)}" for name, guess in one.guesses.items()},
+        }
+        for one in shown
+    ]
+    if rows:
+        console.print(table_of(rows))
+    console.print(f"what the network was shown:  {page}")
 
 
 def show_changes(changes: Changes, checks: Sequence[Check], page: Path) -> None:

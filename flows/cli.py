@@ -14,6 +14,7 @@ import click
 
 from flows.options import JSON, ROOT
 from flows.past import champion, compare, runs
+from flows.predict import predict
 from flows.serve import serve
 from flows.upkeep import prune, verify
 from tasks.errors import GateError, MnistError
@@ -94,7 +95,7 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
     return cast("RunResult", result), api.look_at(flow_run.id), failed
 
 
-for command in (compare, champion, runs, verify, prune, serve):
+for command in (compare, predict, champion, runs, verify, prune, serve):
     cli.add_command(command)
 
 

@@ -107,11 +107,11 @@ def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspa
             workers.submit(explain, model, found, selection, splits[TRAIN], splits[TEST], work)
             for model, found in zip(models, predictions, strict=True)
         ]
-        finished(explanations)
+        learned: list[PrefectFuture[Any]] = [*models, *predictions, *trained, selection, *explanations]
+        finished(learned)
     analysis = analyse.submit(  # type: ignore[call-overload]
         source, plan, data, splits[TRAIN], splits[TEST], models, trained, predictions, selection, explanations, work
     )
-    learned: list[PrefectFuture[Any]] = [*models, *predictions, *trained, selection, *explanations]
     records = finished([*archives.values(), *splits.values(), data, *learned, analysis])
 
     this = run_record(records, source, plan, champions, work, began)

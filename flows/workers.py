@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 from prefect import Task
 from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.utilities.engine import collect_task_run_inputs_sync
@@ -107,7 +108,24 @@ def end_with_parent() -> None:
 
 
 def finished(futures: Sequence[PrefectFuture[Any]]) -> list[Any]:
-    """Wait for all futures, raise the first error as soon as it is there, and return the results in order."""
+    """Wait for all futures, raise the first error as soon as it is there, and return the results in order.
+
+    What fails because something before it has failed is not what went wrong: that other error is raised.
+    """
     for future in as_completed(list(futures)):
-        future.result()
+        try:
+            future.result()
+        except PrefectException as error:
+            raise next(errors_of(futures), error) from None
     return [future.result() for future in futures]
+
+
+def errors_of(futures: Sequence[PrefectFuture[Any]]) -> Iterator[Exception]:
+    """The errors of those futures that have failed by themselves, in order."""
+    for future in futures:
+        try:
+            future.result(timeout=0.1)
+        except (PrefectException, TimeoutError):
+            continue
+        except Exception as error:  # noqa: BLE001  # whatever it was, it is handed on
+            yield error

@@ -8,7 +8,7 @@ weights and epoch one after the other in place: killed between the two, it would
 import keras
 
 from tasks.errors import StorageError
-from tasks.files import adopt, verified, written_whole
+from tasks.files import adopt, verified, writable, written_whole
 from tasks.log import say
 from tasks.records import Epoch, FileRecord, Frozen
 from tasks.sealed import read_sealed, sealed
@@ -32,7 +32,8 @@ def back_up(model: keras.Model, history: list[Epoch], work: Workspace) -> None:
     """
     with work.scratch() as scratch:
         path = scratch / "epoch.weights.h5"
-        model.save_weights(path)
+        with writable(path):
+            model.save_weights(path)
         weights = adopt(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
     state = State(weights=weights, history=tuple(history))
     with written_whole(work.unfinished / STATE) as stream:

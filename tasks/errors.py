@@ -4,7 +4,9 @@ MnistError                     whatever this project refuses, in one line that s
 ├── InputError (ValueError)    an option that can't be used
 │   ├── RecipeError            a recipe that is unknown, unreadable or half-specified
 │   ├── DatasetError           a data set that is unknown, unreadable or half-specified
-│   └── RunError               a run or a champion that is unknown, or can't be compared
+│   ├── RunError               a run or a champion that is unknown, or can't be compared
+│   └── PictureError           a picture that can't be read, or is empty
+├── UnreadableError (ValueError) pictures that were left out: exit code 1, after the others have been shown
 ├── DownloadError (OSError)    no mirror gave the archive whose size and hash are pinned
 ├── DecodeError (ValueError)   an archive that does not hold what it should
 │   ├── ArchiveError           not a whole gzip file
@@ -39,6 +41,16 @@ class DatasetError(InputError):
 
 class RunError(InputError):
     """A run or a champion that is unknown, or can't be compared."""
+
+
+class PictureError(InputError):
+    """A picture that can't be read, or is empty."""
+
+
+class UnreadableError(MnistError, ValueError):
+    """Pictures that were left out."""
+
+    exit_code = 1
 
 
 class DownloadError(MnistError, OSError):

@@ -6,6 +6,7 @@ In: bytes or a function that writes them. Out: a FileRecord. Refuses: a file tha
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,8 +81,13 @@ def writable(path: Path, *, new: bool = False) -> Iterator[None]:
     except OSError as error:
         if new and isinstance(error, FileExistsError):
             raise
-        reason = error.strerror or str(error)
-        raise StorageError(f"can't write {path}: {reason}; make room or give another --root") from error
+        raise StorageError(f"can't write {path}: {reason_of(error)}; make room or give another --root") from error
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says of an error, in a few words: HDF5 has it in the middle of many."""
+    inside = re.search(r"error message = '([^']+)'", str(error))
+    return inside[1] if inside else error.strerror or str(error)
 
 
 def checked_root(root: Path) -> Path:

@@ -63,3 +63,26 @@ class Pruning(Frozen):
     runs: tuple[str, ...]
     files: tuple[str, ...]
     bytes: int
+
+
+class Guess(Frozen):
+    """What one model says of a picture: its label, and the probabilities of all labels by name."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class Shown(Frozen):
+    """A person's own picture: what the network was shown, in base64, and what each model says of it."""
+
+    path: str
+    pixels: str
+    guesses: dict[str, Guess]
+
+
+class Unreadable(Frozen):
+    """A picture that could not be read, and why."""
+
+    path: str
+    why: str

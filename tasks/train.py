@@ -9,7 +9,7 @@ finished epoch, and ends where it would have ended undisturbed: the order of the
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.files import adopt, verified
+from tasks.files import adopt, verified, writable
 from tasks.log import say
 from tasks.quiet import import_quietly
 from tasks.recipe import Training
@@ -65,7 +65,8 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     say(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
     with work.scratch() as scratch:
         path = scratch / f"{training.network.name}.keras"
-        model.save(path)
+        with writable(path):
+            model.save(path)
         file = adopt(work.root, "models", training.network.name, ".keras", path)
     return ModelRecord(
         name=training.network.name,

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw
 
 from tasks.cache import Key, Miss, look_up
 from tasks.champion import FOLDER, history
 from tasks.dataset import load_dataset
 from tasks.decode import blocks
-from tasks.errors import DecodeError, InputError, MnistError, StorageError
+from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
 from tasks.idx import DTYPES, Header, read_blocks, read_header, write_idx
+from tasks.picture import FORMATS, prepare
 from tasks.recipe import load_recipe
 from tasks.records import Origin, PredictionsRecord, SplitRecord
 from tasks.runs import RunRecord, read_run
@@ -30,7 +32,7 @@ from tasks.toml import BUILTIN
 from tests.samples import FILE
 
 SECONDS = 1.0  # of the processor, not of the clock: the machine may be busy
-CONSTANT = 4 << 20  # bytes, for the reader's own buffers
+CONSTANT = 32 << 20  # bytes, for the reader's own buffers: for pictures, some arrays of 512 x 512 floats
 
 BYTE = np.dtype(np.uint8)
 ARRAYS = [np.arange(np.prod(shape or (1,)), dtype=dtype).reshape(shape)
@@ -123,6 +125,18 @@ def read_champion(content: bytes, folder: Path) -> None:
     history(folder, "line")
 
 
+def pictures() -> list[bytes]:
+    """One small picture in each format."""
+    image = Image.new("L", (40, 60), 255)
+    ImageDraw.Draw(image).line([(5, 5), (30, 5), (12, 50)], 0, width=4)
+    found = []
+    for kind in FORMATS:
+        stream = io.BytesIO()
+        image.save(stream, kind)
+        found.append(stream.getvalue())
+    return found
+
+
 RECORD = b'{"key": {"step": "decode"}, "record": ' + SPLIT.model_dump_json().encode() + b"}"
 RUN_JSON = RUN.model_dump_json().encode()
 BODIES = broken([RECORD, RUN_JSON])
@@ -132,6 +146,9 @@ TARGETS = {
     "archives": Target(broken(GZIP) | st.binary(max_size=64), read_archive, (DecodeError,)),
     "data set files": Target(broken([DATASET]), read_toml(load_dataset), (InputError,)),
     "recipe files": Target(broken([RECIPE]), read_toml(load_recipe), (InputError,)),
+    "pictures": Target(
+        broken(pictures()) | st.binary(max_size=64), lambda content, _: prepare(content, (28, 28)), (PictureError,)
+    ),
     "records of steps": Target(BODIES | BODIES.map(sealed) | broken([sealed(RECORD)]), read_record, ()),
     "records of runs": Target(BODIES | BODIES.map(sealed) | broken([sealed(RUN_JSON)]), read_run_record, ()),
     "champions": Target(BODIES | BODIES.map(sealed), read_champion, (StorageError,)),

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
 from tests import data
 
@@ -216,6 +217,29 @@ def test_runs_are_pruned_but_for_the_last_and_the_champions(first: dict[str, Any
     assert len(json.loads(mnist("runs", "--root", root, "--json").stdout)) == len(planned["kept"])
     for run in planned["kept"]:
         assert mnist("verify", run, "--root", root).returncode == 0
+
+
+def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dict[str, Any], tmp_path: Path) -> None:
+    for number, image in enumerate(data.first(data.NAMES["test"][0], 3)):
+        Image.fromarray(255 - image).resize((140, 140)).save(tmp_path / f"{number}.png")
+    good = mnist("predict", tmp_path, "--root", first["root"], "--run", first["run"], "--json")
+    found = json.loads(good.stdout)
+    assert good.returncode == 0, good.stderr
+    assert [Path(one["path"]).name for one in found["pictures"]] == ["0.png", "1.png", "2.png"]
+    for one in found["pictures"]:
+        assert set(one["guesses"]) == {"plain", "batch_norm"}
+        for guess in one["guesses"].values():
+            assert sum(guess["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+            assert guess["probabilities"][guess["label"]] == guess["probability"]
+    assert Path(found["page"]).read_text().count("data:image/png") == 3
+    (tmp_path / "bad.png").write_bytes(b"hello")
+    some = mnist("predict", tmp_path, tmp_path / "none.jpg", "--root", first["root"], "--csv")
+    assert some.returncode == 1
+    assert len(some.stdout.splitlines()) == 1 + 3 * 2
+    assert some.stdout.startswith("path,model,label,0,1,2")
+    assert "2 of 5 pictures left out: " in some.stderr
+    assert "bad.png: it is no picture that can be read" in some.stderr
+    assert some.stderr.count("\n") == 1
 
 
 @pytest.fixture(scope="module")

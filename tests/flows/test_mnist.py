@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
 from flows.mnist import mnist
-from tasks.errors import ContentError, MnistError
+from tasks.errors import ContentError, MnistError, RecipeError
 from tests import data
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -72,6 +72,17 @@ def test_a_bad_archive_is_a_failed_run_with_the_same_message(files: data.Files, 
     assert run.state is not None
     assert str(caught.value) in (run.state.message or "")
     assert not list((tmp_path / "root" / "splits").glob("train*"))
+
+
+def test_a_training_that_fails_is_what_the_run_fails_with(files: data.Files, tmp_path: Path) -> None:
+    """And not the steps after it, which fail because of it."""
+    text = (PROJECT / "tasks/builtin/recipes/post.toml").read_text()
+    deep = text.replace('{ layer = "flatten" }', '{ layer = "max_pool", size = 20 },\n    { layer = "flatten" }')
+    assert deep != text
+    recipe = tmp_path / "deep.toml"
+    recipe.write_text(deep)
+    with pytest.raises(RecipeError, match="the layers of model 'plain' don't fit images of"):
+        mnist(dataset=str(files.toml()), root=str(tmp_path / "root"), recipe=str(recipe))
 
 
 def test_the_run_shows_its_graph_its_progress_and_its_artifacts(tmp_path: Path) -> None:

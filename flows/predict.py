@@ -1,0 +1,90 @@
+"""The command that shows a person's own pictures to the models of a run."""
+# ruff: noqa: PLC0415  # the command imports what it needs, so that `--help` answers at once
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flows.options import JSON, ROOT, default_root
+from tasks.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from tasks.results import Shown
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER...", type=click.Path(path_type=Path))
+@click.option("--run", "name", default="last", show_default=True, metavar="RUN", help="The run whose models are asked.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print one line a picture and model, with all probabilities.")
+@ROOT
+@JSON
+def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None, as_json: bool) -> None:
+    """Say what your own pictures show, each of one character.
+
+    Any size, colour and background will do: a picture is prepared as the training images were, and a page shows what the
+    network was shown. What can't be read is named and left out, and the exit code is 1.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from artifacts.render import pictures_page
+    from artifacts.terminal import show_guesses
+    from tasks.files import checked_root, write_text
+    from tasks.predict import pictures_in
+    from tasks.predict import predict as answers
+    from tasks.results import Shown, Unreadable
+    from tasks.runs import find_run
+
+    place = checked_root(Path(root or default_root()))
+    run, paths = find_run(place, name), pictures_in(images)
+    with progress(len(paths)) as advance:
+        found = list(answers(paths, run, place, advance))
+    shown = [one for one in found if isinstance(one, Shown)]
+    unreadable = [one for one in found if isinstance(one, Unreadable)]
+    page = (
+        place
+        / write_text(
+            place,
+            f"pictures/{datetime.now(UTC):%Y%m%d-%H%M%S}.html",
+            pictures_page(shown, run.train.shape, f"{len(shown)} pictures, as {run.run} sees them"),
+        ).path
+    )
+    if as_json:
+        pictures = [one.model_dump(exclude={"pixels"}) for one in shown]
+        left_out = [one.model_dump() for one in unreadable]
+        click.echo(json.dumps({"run": run.run, "pictures": pictures, "unreadable": left_out, "page": str(page)}))
+    elif as_csv:
+        write_csv(shown, run.train.classes)
+    else:
+        show_guesses(shown, page)
+    if unreadable or not paths:
+        first = "; ".join(f"{one.path}: {one.why}" for one in unreadable[:3]) or "no picture found"
+        more = f"; and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
+        raise UnreadableError(f"{len(unreadable)} of {len(paths)} pictures left out: {first}{more}")
+
+
+def write_csv(shown: Sequence["Shown"], classes: Sequence[str]) -> None:
+    """One line a picture and model on standard output."""
+    out = csv.writer(sys.stdout)
+    out.writerow(["path", "model", "label", *classes])
+    for one in shown:
+        for model, guess in one.guesses.items():
+            out.writerow([one.path, model, guess.label, *(f"{guess.probabilities[label]:.6f}" for label in classes)])
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal; elsewhere nothing."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("pictures", total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,136 @@
+"""Picture: a person's own picture of one character, prepared as MNIST's were.
+
+In: the bytes of a picture file of any size, colour and background. Out: an image as the network knows it, bright on black.
+Refuses: what is no picture, what is too large, and what has nothing in it that stands out.
+Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits": size-normalised to 20 of 28 pixels with
+its aspect ratio kept, grey levels by anti-aliasing, the centre of mass in the centre of the image.
+"""
+
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from tasks.errors import PictureError
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow knows more, some through other programs
+MOST_PIXELS = 64_000_000  # more than any telephone's camera; 64 MB in grey
+WORKING = 512  # pixels of the longer side at which the foreground is found
+BOX = 20 / 28  # the longer side of the character, of the shorter side of the image
+CONTRAST = 24  # of 255: what stands out less is no ink
+SPECK = 0.05  # of the largest piece's area: what is smaller is dirt
+EIGHT = np.ones((3, 3), bool)  # pixels that touch by a corner belong together
+
+Grey = NDArray[np.float64]
+
+
+def prepare(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A picture as the network is shown it: `shape` uint8.
+
+    Raises:
+        PictureError: it is no picture, too large, or empty.
+    """
+    ink = ink_of(read(content))
+    return centred(cropped(ink, foreground(ink)), shape)
+
+
+def read(content: bytes) -> Grey:
+    """The grey levels of a picture, (rows, columns) from 0 to 255, at most WORKING pixels a side.
+
+    Raises:
+        PictureError: it is no picture, or too large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of all that is odd in a file
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise PictureError(
+                        f"it has {image.width:,} x {image.height:,} pixels; the most are {MOST_PIXELS:,}"
+                    )
+                image.draft("L", (WORKING, WORKING))  # a JPEG need not be decoded whole
+                return grey(ImageOps.exif_transpose(image))
+    except PictureError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever they meet
+        raise PictureError("it is no picture that can be read") from error
+
+
+def grey(image: Image.Image) -> Grey:
+    """A picture in grey, on white where it is transparent."""
+    if image.mode[0] in "IF":  # more than 8 bits a pixel
+        deep = np.nan_to_num(np.asarray(image, np.float64))
+        image = Image.fromarray((255 * (deep - deep.min()) / max(np.ptp(deep), 1e-9)).astype(np.uint8))
+    elif image.has_transparency_data:
+        colours = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+    image = image.convert("L")
+    image.thumbnail((WORKING, WORKING), Image.Resampling.BOX)
+    return np.asarray(image, np.float64)
+
+
+def ink_of(levels: Grey) -> Grey:
+    """How far each pixel is from the background, whatever its polarity.
+
+    The background is a plane through the picture's edge, since paper is seldom lit evenly. What of the edge is no background,
+    because a stroke leaves the picture there, does not count.
+    """
+    rows, columns = (axis.ravel() for axis in np.indices(levels.shape))
+    edge = (rows == 0) | (columns == 0) | (rows == levels.shape[0] - 1) | (columns == levels.shape[1] - 1)
+    values = levels.ravel()
+    design = np.column_stack([np.ones(values.size), rows, columns])
+    typical = np.median(values[edge])
+    usual = edge & (np.abs(values - typical) <= max(CONTRAST, 3 * np.median(np.abs(values[edge] - typical))))
+    plane, *_ = np.linalg.lstsq(design[usual], values[usual], rcond=None)
+    return np.asarray(np.abs(values - design @ plane).reshape(levels.shape))
+
+
+def foreground(ink: Grey) -> NDArray[np.bool_]:
+    """Which pixels are the character, without specks of dirt.
+
+    Raises:
+        PictureError: nothing stands out.
+    """
+    if ink.max() < CONTRAST:
+        raise PictureError("nothing in it stands out from its background")
+    pieces, _ = ndimage.label(ink > threshold(ink), EIGHT)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes >= max(1, SPECK * sizes.max()))[pieces] & (pieces > 0))
+
+
+def threshold(ink: Grey) -> float:
+    """What parts ink from paper: the level with the largest variance between the two (N. Otsu, 1979)."""
+    counts, edges = np.histogram(ink, 256)
+    levels = (edges[:-1] + edges[1:]) / 2
+    below, sums = np.cumsum(counts), np.cumsum(counts * levels)
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(edges[1:][np.nan_to_num(between).argmax()])
+
+
+def cropped(ink: Grey, mask: NDArray[np.bool_]) -> Image.Image:
+    """The character in its bounding box, bright on black; its soft edges stay."""
+    full = np.percentile(ink[mask], 90)
+    soft = np.where(ndimage.binary_dilation(mask, EIGHT), np.clip(ink / full, 0, 1), 0)
+    rows, columns = ndimage.find_objects(mask.astype(np.int8))[0]
+    return Image.fromarray((255 * soft[rows, columns]).astype(np.uint8))
+
+
+def centred(character: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A character scaled into the box, its centre of mass in the centre: `shape` uint8."""
+    scale = BOX * min(shape) / max(character.size)
+    size = max(1, round(character.width * scale)), max(1, round(character.height * scale))
+    small = np.asarray(character.resize(size, Image.Resampling.BICUBIC), np.float64)
+    small *= 255 / max(small.max(), 1)
+    image = np.zeros(shape, np.uint8)
+    places = [
+        int(np.clip(round(whole / 2 - centre), 0, whole - part))  # as MNIST has it: at 14, not at 13.5
+        for whole, part, centre in zip(shape, small.shape, ndimage.center_of_mass(small), strict=True)
+    ]
+    image[places[0] : places[0] + small.shape[0], places[1] : places[1] + small.shape[1]] = small.round()
+    return image
