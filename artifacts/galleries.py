@@ -6,6 +6,7 @@ In: an Analysis, or the Changes between two runs. Out: Markdown tables of enlarg
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from markupsafe import Markup
@@ -15,6 +16,7 @@ from artifacts.pictures import EDGE, explained_url, heat_url, picture_url, strip
 from artifacts.templating import environment, name, picture_table, plain
 from tasks.analysis import Analysis, Changed
 from tasks.findings import Picture, Suspects
+from tasks.results import Shown
 
 ACROSS = 4  # images in a row: as many as fit beside the menu of Prefect's UI
 
@@ -148,6 +150,10 @@ class InHtml:
     def changed_gallery(self, shown: Sequence[Changed], classes: Sequence[str], shape: Sequence[int]) -> Markup:
         """Images that two runs answered differently."""
         return self.drawn("changed", shown, tuple(classes), shape=shape)
+
+    def own_gallery(self, shown: Sequence[Shown], shape: Sequence[int]) -> Markup:
+        """A person's own pictures, as the network was shown them."""
+        return self.drawn("own", [(Path(one.path).name, one) for one in shown], shape=shape)
 
     def errors_gallery(self) -> Markup:
         """Every chosen error, with what explains it and what a reader may filter by."""

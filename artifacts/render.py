@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
@@ -21,9 +20,8 @@ from markupsafe import Markup
 
 from artifacts import figures
 from artifacts.galleries import Galleries, InHtml, InMarkdown
-from artifacts.pictures import EDGE, figure_url, picture_url
-from artifacts.templating import environment, name, picture_table
-from artifacts.words import percent
+from artifacts.pictures import figure_url
+from artifacts.templating import environment, name
 from tasks.analysis import Changes, Report
 from tasks.results import Shown
 
@@ -106,17 +104,8 @@ def changes_page(changes: Changes, title: str) -> str:
 
 def pictures_page(shown: Sequence[Shown], shape: Sequence[int], title: str) -> str:
     """A person's own pictures as the network was shown them, with what each model says, as one HTML page."""
-    cells = [(f'<img width="{EDGE}" alt="" src="{picture_url(one.pixels, shape)}">', caption(one)) for one in shown]
     most = f"The first {MOST_SHOWN:,} of {len(shown):,}.\n\n" if len(shown) > MOST_SHOWN else ""
-    return page(f"# {name(title)}\n\n{most}{picture_table(cells[:MOST_SHOWN], 6)}", title)
-
-
-def caption(one: Shown) -> str:
-    """What the models say of one picture."""
-    said = [
-        f"{name(model)}: **{name(guess.label)}** {percent(guess.probability)}" for model, guess in one.guesses.items()
-    ]
-    return "<br>".join((str(name(Path(one.path).name)), *said))
+    return page(f"# {name(title)}\n\n{most}{InHtml().own_gallery(shown[:MOST_SHOWN], shape)}", title)
 
 
 def page(markdown: str, title: str) -> str:

@@ -81,7 +81,7 @@ def together(count: int) -> None:
 
 
 @cli.command()
-@click.option("--names", default="", metavar="TEXT", help="Only the faults whose names hold this.")
+@click.option("--names", default="", metavar="PATTERN", help="Only the faults in whose names it is found.")
 def disk(names: str) -> None:
     """Disks and roots of all kinds; files that go or change. Needs root, for `mount`."""
     from tests.reliability.disk import main
