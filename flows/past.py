@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.options import JSON, ROOT, default_root
+from flows.options import JSON, ROOT, at_root, default_root
 from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
@@ -56,14 +56,14 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
     from artifacts.terminal import show_changes
     from tasks.champion import not_inferior
     from tasks.compare import changes_between
-    from tasks.files import checked_root, write_text
+    from tasks.files import write_text
     from tasks.workspace import Workspace
 
-    place = checked_root(Path(root or default_root()))
-    one, other, pairs = chosen(place, before, now)
-    changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
-    page = changes_page(changes, f"{one.run} against {other.run}")
-    written = write_text(place, f"comparisons/{one.run}..{other.run}.html", page)
+    with at_root(root) as place:
+        one, other, pairs = chosen(place, before, now)
+        changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
+        page = changes_page(changes, f"{one.run} against {other.run}")
+        written = write_text(place, f"comparisons/{one.run}..{other.run}.html", page)
     checks = [not_inferior(model.comparison, margin / 100) for model in changes.models]
     if as_json:
         click.echo(json.dumps({
@@ -129,8 +129,8 @@ def rollback(line: str | None, root: str | None, as_json: bool) -> None:
     """
     from tasks.champion import roll_back
 
-    place = Path(root or default_root())
-    now = roll_back(place, line or only_line(place))
+    with at_root(root) as place:
+        now = roll_back(place, line or only_line(place))
     click.echo(now.model_dump_json() if as_json else f"the champion is {titled(now)} again")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.options import JSON, ROOT, default_root
+from flows.options import JSON, ROOT, at_root
 from tasks.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -35,26 +35,20 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.render import pictures_page
     from artifacts.terminal import show_guesses
-    from tasks.files import checked_root, write_text
+    from tasks.files import write_text
     from tasks.predict import pictures_in
     from tasks.predict import predict as answers
     from tasks.results import Shown, Unreadable
     from tasks.runs import find_run
 
-    place = checked_root(Path(root or default_root()))
-    run, paths = find_run(place, name), pictures_in(images)
-    with progress(len(paths)) as advance:
-        found = list(answers(paths, run, place, advance))
-    shown = [one for one in found if isinstance(one, Shown)]
-    unreadable = [one for one in found if isinstance(one, Unreadable)]
-    page = (
-        place
-        / write_text(
-            place,
-            f"pictures/{datetime.now(UTC):%Y%m%d-%H%M%S}.html",
-            pictures_page(shown, run.train.shape, f"{len(shown)} pictures, as {run.run} sees them"),
-        ).path
-    )
+    with at_root(root) as place:
+        run, paths = find_run(place, name), pictures_in(images)
+        with progress(len(paths)) as advance:
+            found = list(answers(paths, run, place, advance))
+        shown = [one for one in found if isinstance(one, Shown)]
+        unreadable = [one for one in found if isinstance(one, Unreadable)]
+        text = pictures_page(shown, run.train.shape, f"{len(shown)} pictures, as {run.run} sees them")
+        page = place / write_text(place, f"pictures/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text).path
     if as_json:
         pictures = [one.model_dump(exclude={"pixels"}) for one in shown]
         left_out = [one.model_dump() for one in unreadable]

@@ -63,7 +63,10 @@ def server() -> Iterator[Api]:
     configured = PREFECT_API_URL.value()
     if configured:
         check(configured)
-        yield Api(configured, own=False)
+        try:
+            yield Api(configured, own=False)
+        finally:
+            drain()
         return
     with local_server() as url, using_api(url):
         yield Api(url, own=True)
@@ -187,8 +190,6 @@ def stop(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
 def using_api(url: str) -> Iterator[None]:
     """Let this process, all its threads, and its child processes talk to the API at `url`."""
     from prefect.context import refresh_global_settings_context  # noqa: PLC0415
-    from prefect.events.worker import EventsWorker  # noqa: PLC0415
-    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
 
     before = os.environ.get("PREFECT_API_URL")
     os.environ["PREFECT_API_URL"] = url
@@ -196,13 +197,20 @@ def using_api(url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Logs and events travel in the background: they are for this server, which may be about to stop.
-        for service in (APILogWorker, EventsWorker):
-            service.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
+        drain()
         os.environ.pop("PREFECT_API_URL")
         if before is not None:
             os.environ["PREFECT_API_URL"] = before
         refresh_global_settings_context()
+
+
+def drain() -> None:
+    """Send what travels in the background, logs and events, while the server is there and the console still filtered."""
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415
+    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
+
+    for service in (APILogWorker, EventsWorker):
+        service.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
 
 
 def serve(fileno: int) -> None:

@@ -24,6 +24,7 @@ from prefect.utilities.engine import collect_task_run_inputs_sync
 from flows.logs import one_line_errors
 from flows.server import using_api
 from tasks.errors import WorkerError
+from tasks.quiet import without_hdf5_echo
 
 Result = TypeVar("Result")
 
@@ -97,6 +98,7 @@ def prepare(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
     threading.Thread(target=end_with_parent, daemon=True).start()
     one_line_errors()
+    without_hdf5_echo()
 
 
 def end_with_parent() -> None:

@@ -36,7 +36,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     """
     import_quietly("keras")
     from tasks.backup import back_up, restore
-    from tasks.network import build, compile_for, seed_everything, threads
+    from tasks.network import build, compile_for, save, seed_everything, threads
     from tasks.progress import Progress
 
     data = read_split(verified(work.root, split.file))
@@ -66,7 +66,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     with work.scratch() as scratch:
         path = scratch / f"{training.network.name}.keras"
         with writable(path):
-            model.save(path)
+            save(model, path)
         file = adopt(work.root, "models", training.network.name, ".keras", path)
     return ModelRecord(
         name=training.network.name,

@@ -96,22 +96,17 @@ def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], 
     assert {step["origin"]["run"] for step in report["provenance"]["steps"]} == {first["run"]}
 
 
-def test_an_altered_model_is_trained_again_and_only_what_depends_on_it(
-    first: dict[str, Any], options: list[str]
-) -> None:
+def test_an_altered_model_is_trained_again_and_is_what_it_was(first: dict[str, Any], options: list[str]) -> None:
     model = Path(first["root"]) / first["models"]["plain"]["model"]
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     found = result(run(*options))
-    anew = {step for step in STEPS if step not in found["cached"]}
-    # The model's file holds the time at which it was made, and so has another hash.
-    plain = {"train plain", "evaluate plain on test", "evaluate plain on train", "explain plain"}
-    assert plain | {"analyse"} <= anew <= plain | {"analyse", "select", "explain batch_norm"}
-    assert found["models"]["plain"]["accuracy"] == first["models"]["plain"]["accuracy"]
-    assert found["models"]["batch_norm"] == first["models"]["batch_norm"]
+    assert [step for step in STEPS if step not in found["cached"]] == ["train plain"]
+    kept = {name: {**model, "fit_seconds": 0} for name, model in found["models"].items()}
+    assert kept == {name: {**model, "fit_seconds": 0} for name, model in first["models"].items()}
 
 
 def test_another_seed_trains_anew_and_decodes_nothing(first: dict[str, Any], options: list[str]) -> None:
-    found = result(run(*options, "--seed", "7"))
+    found = result(run(*options, "--seed", "7", "--no-gate"))
     assert found["cached"] == STEPS[: STEPS.index("train plain")]
     assert found["models"]["plain"]["model_sha256"] != first["models"]["plain"]["model_sha256"]
 
@@ -122,7 +117,7 @@ def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_two_runs_are_compared(first: dict[str, Any], options: list[str]) -> None:
     root = first["root"]
-    other = result(run(*options, "--seed", "7"))
+    other = result(run(*options, "--seed", "7", "--no-gate"))
     found = result(mnist("compare", first["run"], other["run"], "--root", root, "--json"))
     assert [model["now"] for model in found["models"]] == ["plain", "batch_norm"]
     one = found["models"][0]["comparison"]
