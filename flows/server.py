@@ -22,7 +22,7 @@ from uuid import UUID
 
 import httpx
 
-from tasks.errors import ServerError
+from tasks.errors import ServerError, causes
 
 START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
 STOP_SECONDS = 15.0
@@ -147,11 +147,10 @@ def keep_up(
 
 def lost_server(error: BaseException | None) -> str | None:
     """A line for the user if an error, or what has led to it, is that the server does not answer any more."""
-    while error:
-        if isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
-            why = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+    for one in causes(error):
+        if isinstance(one, httpx.TransportError | httpx.HTTPStatusError):
+            why = str(one).split("\n", maxsplit=1)[0] or type(one).__name__
             return f"the Prefect server has gone or fails ({why}); run again: what was finished is found"
-        error = error.__cause__ or error.__context__
     return None
 
 

@@ -23,7 +23,7 @@ from prefect.utilities.engine import collect_task_run_inputs_sync
 
 from flows.logs import one_line_errors
 from flows.server import using_api
-from tasks.errors import WorkerError
+from tasks.errors import WorkerError, causes
 from tasks.quiet import without_hdf5_echo
 
 Result = TypeVar("Result")
@@ -77,18 +77,12 @@ def worker_processes(count: int) -> Iterator[Workers]:
             yield workers
         except BaseException as error:
             workers.end()  # else the pool would wait for trainings whose results nobody wants any more
+            # A step that waits for a dead process fails with an error of Prefect's own.
             if any(isinstance(one, BrokenProcessPool) for one in causes(error)):
                 raise WorkerError(
                     "a worker process died; it may have run out of memory: see the system's log"
                 ) from error
             raise
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what has led to it: a step that waits for a dead process fails with an error of Prefect's own."""
-    while error:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def prepare(threads: int) -> None:

@@ -20,6 +20,15 @@ MnistError                     whatever this project refuses, in one line that s
 └── GateError (RuntimeError)   a model that does not pass: exit code 1, after the evidence has been published
 """
 
+from collections.abc import Iterator
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what has led to it, one after the other."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
+
 
 class MnistError(Exception):
     """What this project refuses. Its text is one line for the user; `exit_code` is the command's."""
