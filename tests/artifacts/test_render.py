@@ -27,7 +27,7 @@ def analysis() -> Analysis:
 @pytest.fixture
 def report(analysis: Analysis) -> Report:
     made = Origin(step="train plain", run="an-earlier-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5)
-    here = made.model_copy(update={"step": "profile", "run": "this-run"})
+    here = made.model_copy(update={"step": "profile", "run": "this-run", "why": "code: tasks.profile"})
     archive = ArchiveRecord(
         name="t10k.gz",
         file={"path": "archives/t10k.gz", "bytes": 1, "sha256": "0" * 64},
@@ -186,8 +186,8 @@ def test_images_of_another_shape_are_drawn_in_their_own() -> None:
 
 def test_the_report_says_what_came_from_which_run(report: Report) -> None:
     origins = Rendering(report).markdown().origins.replace("\\", "")
-    assert "| train plain | an-earlier-run |" in origins
-    assert "| profile | this one |" in origins
+    assert "| train plain | hit | - | an-earlier-run |" in origins
+    assert "| profile | miss | code: tasks.profile | this one |" in origins
     assert "passed over https://host/: HTTP 404 (t10k.gz)" in origins
 
 
