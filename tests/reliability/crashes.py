@@ -163,9 +163,12 @@ def result_of(step: Step, case: Case, root: Path) -> Any:
         if isinstance(found, Record) and "history" in type(found).model_fields:
             found = evaluate.fn(found, case.got["decode"][1], work)
             return read_predictions(root / found.file.path).probabilities.tobytes()
-    return [one.model_copy(update={"origin": None}) for one in found] if isinstance(found, list) else (
-        found.model_copy(update={"origin": None}) if isinstance(found, Record) else found
-    )  # fmt: skip
+    return [without_origin(one) for one in found] if isinstance(found, list) else without_origin(found)
+
+
+def without_origin(found: Any) -> Any:
+    """A record without who made it and when; anything else as it is."""
+    return found.model_copy(update={"origin": None}) if isinstance(found, Record) else found
 
 
 def tried(name: str, step: Step, case: Case, before: Path, kept: Sequence[RunRecord] = ()) -> Iterator[str]:
