@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # else Pillow loads all that it knows
 from scipy import ndimage
 
 from tasks.errors import PictureError
