@@ -56,11 +56,10 @@ class Tried:
     def __init__(self, place: World, expected: object) -> None:
         self.place, self.expected = place, expected
 
-    def refused(self, root: Path, says: str, **options: object) -> str:
-        """A run that must end with one line; what is wrong with how it did."""
-        done = subprocess.run(
-            self.place.command(root), env=self.place.env("disk"), capture_output=True, text=True, check=False, **options
-        )  # type: ignore[call-overload]
+    def refused(self, root: Path, says: str, *through: str) -> str:
+        """A run, `through` another command, that must end with one line; what is wrong with how it did."""
+        command = [*through, *self.place.command(root)]
+        done = subprocess.run(command, env=self.place.env("disk"), capture_output=True, text=True, check=False)
         last = (done.stderr.splitlines() or [""])[-1]
         say(f"    exit {done.returncode}: {last[:230]}")
         if done.returncode == 0:
@@ -112,13 +111,11 @@ def strange_name(name: str) -> Callable[[Tried], str]:
 
 
 def another_user(tried: Tried) -> str:
-    """A root of root's, for nobody: who may read the program, and has a home of its own."""
-    root = tried.place.folder / "of root"
+    """A root of nobody's, for a process that has none of root's powers."""
+    root = tried.place.folder / "of nobody"
     root.mkdir(mode=0o755)
-    tried.place.folder.chmod(0o755)
-    env = tried.place.env("disk") | {"HOME": tempfile.gettempdir(), "PREFECT_HOME": tempfile.mkdtemp(dir="/var/tmp")}
-    os.chown(env["PREFECT_HOME"], NOBODY, NOBODY)
-    wrong = tried.refused(root, "Permission denied", user=NOBODY, group=NOBODY, extra_groups=[])
+    os.chown(root, NOBODY, NOBODY)
+    wrong = tried.refused(root, "Permission denied", "setpriv", "--bounding-set=-all", "--inh-caps=-all")
     return wrong or tried.goes_on(root)
 
 
