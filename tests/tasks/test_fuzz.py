@@ -3,7 +3,6 @@
 import gzip
 import struct
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,8 +48,6 @@ CORPUS: dict[str, list[bytes]] = {
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_of_the_corpus_is_taken_badly(name: str, tmp_path: Path) -> None:
-    with suppress(AssertionError):
-        check(TARGETS[name], pictures()[0], tmp_path)  # what is imported at the first call is not the input's to pay
     for content in CORPUS[name]:
         check(TARGETS[name], content, tmp_path)
 
