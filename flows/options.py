@@ -27,8 +27,13 @@ def at_root(given: str | None) -> Iterator[Path]:
     from tasks.locks import shared  # noqa: PLC0415
 
     root = checked_root(Path(given or default_root()))
-    with shared(root, lambda line, _level: click.echo(line, err=True)):
+    with shared(root, say):
         yield root
+
+
+def say(line: str, _level: int) -> None:
+    """Print a line on standard error."""
+    click.echo(line, err=True)
 
 
 ROOT: Callable[[Command], Command] = click.option(

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 def runs(root: str | None, as_json: bool) -> None:
     """List the finished runs, the earliest first."""
     from artifacts.terminal import show_runs
-    from tasks.runs import finished_runs, unreadable_runs
+    from tasks.runs import read_runs
 
-    place = Path(root or default_root())
-    found = finished_runs(place)
-    for fault in unreadable_runs(place):
+    found, unreadable = read_runs(Path(root or default_root()))
+    for fault in unreadable:
         click.echo(f"left out: {fault}", err=True)
     if as_json:
         click.echo(json.dumps([run.model_dump(mode="json") for run in found]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flows.options import JSON, ROOT, default_root
+from flows.options import JSON, ROOT, default_root, say
 from tasks.errors import ChainError, SealError
 
 
@@ -58,7 +58,7 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     from tasks.prune import carry_out, pruning
 
     place = checked_root(Path(root or default_root()))
-    with alone(place, "mnist prune", lambda line, _level: click.echo(line, err=True)):
+    with alone(place, "mnist prune", say):
         what = pruning(place, keep)
         if not dry_run:
             carry_out(place, what)

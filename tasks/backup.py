@@ -8,10 +8,10 @@ weights and epoch one after the other in place: killed between the two, it would
 import keras
 
 from tasks.errors import StorageError
-from tasks.files import adopt, verified, writable, written_whole
+from tasks.files import adopt, verified, writable
 from tasks.log import say
 from tasks.records import Epoch, FileRecord, Frozen
-from tasks.sealed import read_sealed, sealed
+from tasks.sealed import read_sealed, write_sealed
 from tasks.workspace import Workspace
 
 STATE = "state.json"
@@ -35,9 +35,7 @@ def back_up(model: keras.Model, history: list[Epoch], work: Workspace) -> None:
         with writable(path):
             model.save_weights(path)
         weights = adopt(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
-    state = State(weights=weights, history=tuple(history))
-    with written_whole(work.unfinished / STATE) as stream:
-        stream.write(sealed(state.model_dump_json().encode()))
+    write_sealed(work.unfinished / STATE, State(weights=weights, history=tuple(history)))
     for older in work.unfinished.glob("*.weights.h5"):
         if older.name != weights.path:
             older.unlink(missing_ok=True)

@@ -1,14 +1,14 @@
 """Cache: the record of the same inputs, code and library versions, if it is there and sound; else why not.
 
-In: a step's function and its inputs. Out: the kept record, or the Miss that says what differs from the most similar record of
-the same step. A record is a sealed file; it counts only while every file that it names is there and unaltered.
+In: a step's function and its inputs. Out: the kept record; or a Miss, and what differs from the most similar record of the
+same step. A record is a sealed file; it counts only while every file that it names is there and unaltered.
 """
 
 import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -29,9 +29,9 @@ Kept = TypeVar("Kept", bound=Record)
 
 
 class Miss(NamedTuple):
-    """Why a step is computed."""
+    """What is wrong with a key's record, in words; empty if there is none, and `difference` says why."""
 
-    why: str
+    fault: str = ""
 
 
 class Key(NamedTuple):
@@ -81,13 +81,13 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def look_up(key: Key, record_type: type[Kept], step: str, root: Path) -> Kept | Miss:
-    """The kept record of a key, if it is sound; `step` is what a run of the step is called."""
+def look_up(key: Key, record_type: type[Kept], root: Path) -> Kept | Miss:
+    """The kept record of a key, if it is sound."""
     try:
         envelope = unseal(key.path(root).read_bytes())
         record = record_type.model_validate(envelope["record"])
     except FileNotFoundError:
-        return Miss(difference(key, step, root))
+        return Miss()
     except OSError as error:
         return Miss(f"its record can't be read: {error.strerror or error}")
     except (SealError, KeyError, TypeError, ValidationError):
@@ -109,7 +109,10 @@ def keep_record(key: Key, record: Record, root: Path) -> None:
 
 
 def difference(key: Key, step: str, root: Path) -> str:
-    """What differs from the most similar of the last records of the same step; of equally similar ones, from the latest."""
+    """What differs from the most similar of the last records of the same step; of equally similar ones, from the latest.
+
+    `step` is what a run of the step is called.
+    """
     candidates = [(-at.timestamp(), list(differences(parts, key.parts))) for at, parts in earlier(key, step, root)]
     if not candidates:
         return "for the first time"
@@ -135,7 +138,7 @@ def modified(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:
-        return datetime.min.replace(tzinfo=UTC).timestamp()
+        return 0.0
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

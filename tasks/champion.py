@@ -15,14 +15,13 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.analysis import Check, Decision
 from tasks.compare import compared, read
-from tasks.errors import RunError, SealError, StorageError
-from tasks.files import written_whole
+from tasks.errors import RunError, StorageError
 from tasks.findings import Comparison
 from tasks.log import say
 from tasks.recipe import Gate
 from tasks.records import PredictionsRecord
 from tasks.runs import MAIN, Champion, RunRecord
-from tasks.sealed import read_sealed, sealed
+from tasks.sealed import read_sealed, write_sealed
 from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
 
@@ -44,7 +43,7 @@ def history(root: Path, line: str) -> list[Champion]:
     """
     try:
         return [read_sealed(path, Champion) for path in sorted((root / FOLDER / line).glob("*.json"))]
-    except (OSError, SealError) as error:
+    except OSError as error:
         raise StorageError(f"can't read the champions: {error}; put the file back, or move its folder away") from error
 
 
@@ -167,8 +166,7 @@ def append(entry: Champion, line: str, root: Path) -> Champion:
         FileExistsError: another process was first.
         StorageError: it can't be written.
     """
-    with written_whole(root / FOLDER / line / f"{entry.number:06}.json", new=True) as stream:
-        stream.write(sealed(entry.model_dump_json(indent=1).encode()))
+    write_sealed(root / FOLDER / line / f"{entry.number:06}.json", entry, new=True)
     return entry
 
 

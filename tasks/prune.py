@@ -15,7 +15,7 @@ from tasks.champion import history, lines
 from tasks.errors import SealError, StorageError
 from tasks.files import writable
 from tasks.results import Pruning
-from tasks.runs import Champion, RunRecord, finished_runs, unreadable_runs
+from tasks.runs import Champion, RunRecord, read_runs
 from tasks.sealed import unseal
 from tasks.workspace import RECORDS, SCRATCH, UNFINISHED, clear
 
@@ -29,9 +29,10 @@ def pruning(root: Path, keep: int) -> Pruning:
     Raises:
         StorageError: a run's or a champion's record can't be read, so that nobody knows which files it needs.
     """
-    for fault in unreadable_runs(root):
-        raise StorageError(f"can't tell which files are needed: {fault}; move that run's folder away first")
-    runs, champions = finished_runs(root), [one for line in lines(root) for one in reachable(history(root, line))]
+    runs, unreadable = read_runs(root)
+    if unreadable:
+        raise StorageError(f"can't tell which files are needed: {unreadable[0]}; move that run's folder away first")
+    champions = [one for line in lines(root) for one in reachable(history(root, line))]
     champion_runs = {one.run for one in champions}
     kept = [run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs]
     needed = {link.file.path for run in kept for link in run.chain}

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.errors import RunError, SealError
-from tasks.files import written_whole
 from tasks.recipe import Recipe
 from tasks.records import Frozen, Link, ModelRecord, PredictionsRecord, SplitRecord
-from tasks.sealed import read_sealed, sealed
+from tasks.sealed import read_sealed, write_sealed
 from tasks.workspace import Workspace
 
 LAST = "last"
@@ -81,8 +80,7 @@ def remember(run: RunRecord, work: Workspace) -> None:
     Raises:
         StorageError: the file can't be written.
     """
-    with written_whole(record_path(work.root, run.run)) as stream:
-        stream.write(sealed(run.model_dump_json(indent=1).encode()))
+    write_sealed(record_path(work.root, run.run), run)
 
 
 def record_path(root: Path, run: str) -> Path:
@@ -98,16 +96,17 @@ def read_run(path: Path) -> RunRecord | SealError:
         return error
 
 
+def read_runs(root: Path) -> tuple[list[RunRecord], list[SealError]]:
+    """Every finished run under the root, the earliest first; and what is wrong with the records that can't be read."""
+    found = [read_run(path) for path in sorted(root.glob("runs/*/run.json"))]
+    runs = sorted((run for run in found if isinstance(run, RunRecord)), key=lambda run: run.began)
+    return runs, [error for error in found if isinstance(error, SealError)]
+
+
 def finished_runs(root: Path) -> list[RunRecord]:
     """Every finished run under the root whose record can be read, the earliest first."""
-    found = (read_run(path) for path in root.glob("runs/*/run.json"))
-    return sorted((run for run in found if isinstance(run, RunRecord)), key=lambda run: run.began)
-
-
-def unreadable_runs(root: Path) -> list[str]:
-    """What is wrong with the records that can't be read, a line each."""
-    found = (read_run(path) for path in sorted(root.glob("runs/*/run.json")))
-    return [str(error) for error in found if isinstance(error, SealError)]
+    runs, _ = read_runs(root)
+    return runs
 
 
 def last_run(root: Path, dataset: str) -> RunRecord | None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from tasks.errors import SealError
+from tasks.files import written_whole
 from tasks.records import Frozen
 
 HEAD = b'{"sha256": "'
@@ -64,10 +65,31 @@ def read_sealed(path: Path, model: type[Value]) -> Value:
         SealError: the file can't be read, was altered, or holds another value than expected.
     """
     try:
-        return model.model_validate_json(body_of(path.read_bytes()))
-    except OSError as error:
-        raise SealError(f"{path}: {error.strerror or error}") from error
-    except SealError as error:
-        raise SealError(f"{path}: {error}") from error
+        return model.model_validate_json(body_in(path))
     except ValidationError as error:
         raise SealError(f"{path}: another version of this program wrote it") from error
+
+
+def body_in(path: Path) -> bytes:
+    """The bytes of the content of a sealed file.
+
+    Raises:
+        SealError: the file can't be read, or was altered; the message names it.
+    """
+    try:
+        return body_of(path.read_bytes())
+    except SealError as error:
+        raise SealError(f"{path}: {error}") from error
+    except OSError as error:
+        raise SealError(f"{path}: {error.strerror or error}") from error
+
+
+def write_sealed(path: Path, value: Frozen, *, new: bool = False) -> None:
+    """Write a value to a file, sealed and whole; with `new`, a file that is there already stays as it is.
+
+    Raises:
+        StorageError: it can't be written.
+        FileExistsError: it should be new, and is not.
+    """
+    with written_whole(path, new=new) as stream:
+        stream.write(sealed(value.model_dump_json(indent=1).encode()))

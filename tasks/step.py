@@ -21,7 +21,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
-from tasks.cache import Key, Miss, keep_record, key_of, look_up
+from tasks.cache import Key, Miss, difference, keep_record, key_of, look_up
 from tasks.errors import MnistError, StorageError
 from tasks.locks import holding, shared
 from tasks.log import say
@@ -59,15 +59,16 @@ def step(
             inputs = {name: value for name, value in given.arguments.items() if name not in {"work", *unkeyed}}
             key = key_of(function, inputs, libraries)
             called = name.format(**given.arguments)
-            found = look_up(key, record_type, called, work.root)
+            found = look_up(key, record_type, work.root)
             if not isinstance(found, Miss):
                 return found_again(found)
             with shared(work.root, say), holding(work.root, key.name, f"run {work.run}", say):
-                found = look_up(key, record_type, called, work.root)  # another run may have made it in the meantime
+                found = look_up(key, record_type, work.root)  # another run may have made it in the meantime
                 if not isinstance(found, Miss):
                     return found_again(found)
+                why = found.fault or difference(key, called, work.root)
                 given.arguments["work"] = work = work.model_copy(update={"key": key.name})
-                return made(lambda: function(*given.args, **given.kwargs), called, found.why, key, work)
+                return made(lambda: function(*given.args, **given.kwargs), called, why, key, work)
 
         # No retries, unless a step asks for them: from the same inputs it would compute the same again.
         prefect_options: dict[str, Any] = {

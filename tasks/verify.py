@@ -17,7 +17,7 @@ from tasks.predictions import META_KEY, PredictionsMeta
 from tasks.records import Link
 from tasks.results import Verified
 from tasks.runs import RunRecord, record_path
-from tasks.sealed import body_of
+from tasks.sealed import body_in
 from tasks.workspace import RECORDS
 
 
@@ -61,9 +61,7 @@ def sealed_files(root: Path, run: RunRecord) -> Iterator[tuple[str, Path]]:
 def broken_seal(path: Path) -> str | None:
     """What is wrong with a sealed file."""
     try:
-        body_of(path.read_bytes())
+        body_in(path)
     except SealError as error:
-        return f"{path}: {error}"
-    except OSError as error:
-        return f"{path}: {error.strerror or error}"
+        return str(error)
     return None

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tasks.champion import append
 from tasks.dataset import Dataset
-from tasks.files import keep
+from tasks.files import adopt, keep, sha256_of
 from tasks.predictions import write_predictions
 from tasks.recipe import load_recipe
-from tasks.records import Link, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.records import FileRecord, Link, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.runs import Champion, RunRecord, remember
 from tasks.workspace import Workspace
 from tests.samples import FIRST, model
@@ -16,28 +16,18 @@ from tests.samples import FIRST, model
 RECIPE = load_recipe("post")
 
 
-def predictions_file(root: Path, model_sha256: str) -> tuple[Path, bytes]:
-    path = root / "p.parquet"
-    meta = FIRST.meta.model_copy(update={"model_sha256": model_sha256})
-    write_predictions(path, FIRST.model_copy(update={"meta": meta}))
-    return path, path.read_bytes()
-
-
 def finished(work: Workspace, splits: dict[str, SplitRecord], dataset: Dataset, number: int) -> RunRecord:
     """One run with a model and predictions of its own, and its report."""
     root = work.root
     weights = keep(root, "models", "plain", ".keras", f"model {number}".encode())
-    path, content = predictions_file(root, weights.sha256)
-    path.unlink()
-    predicted = keep(root, "predictions", "plain-test", ".parquet", content)
+    path, meta = root / "predicted.parquet", FIRST.meta.model_copy(update={"model_sha256": weights.sha256})
+    write_predictions(path, FIRST.model_copy(update={"meta": meta}))
+    predicted = adopt(root, "predictions", "plain-test", ".parquet", path)
     name = f"2026010{number}-000000-run-{number}"
     page = keep(root, f"runs/{name}", "report", ".html", f"report {number}".encode())
     archives = sorted((root / "archives").iterdir())
     links = [
-        *(
-            Link(role=f"download {one.name}", file=keep(root, "archives", *parts(one), one.read_bytes()))
-            for one in archives
-        ),
+        *(Link(role=f"download {one.name}", file=recorded(root, one)) for one in archives),
         *(Link(role=f"decode {name}", file=split.file) for name, split in splits.items()),
         Link(role="train plain", file=weights),
         Link(role="evaluate plain on test", file=predicted),
@@ -54,10 +44,9 @@ def finished(work: Workspace, splits: dict[str, SplitRecord], dataset: Dataset, 
     return run
 
 
-def parts(path: Path) -> tuple[str, str]:
-    """The stem and the suffix of a file named by its content."""
-    stem, _, suffix = path.name.partition(".")
-    return stem.rpartition("-")[0], f".{suffix}"
+def recorded(root: Path, path: Path) -> FileRecord:
+    """The record of a file as it is."""
+    return FileRecord(path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def crown(work: Workspace, run: RunRecord, number: int, below: int | None) -> None:

@@ -107,7 +107,7 @@ def read_record(content: bytes, folder: Path) -> None:
     path = key.path(folder)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    assert isinstance(look_up(key, SplitRecord, "decode train", folder), Miss)
+    assert isinstance(look_up(key, SplitRecord, folder), Miss)
 
 
 def read_run_record(content: bytes, folder: Path) -> None:
