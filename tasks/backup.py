@@ -5,6 +5,8 @@ sealed file that names it, written in this order, so that the two always belong 
 weights and epoch one after the other in place: killed between the two, it would train an epoch twice.
 """
 
+from collections.abc import Sequence
+
 import keras
 
 from tasks.errors import StorageError
@@ -24,21 +26,29 @@ class State(Frozen):
     history: tuple[Epoch, ...]
 
 
-def back_up(model: keras.Model, history: list[Epoch], work: Workspace) -> None:
-    """Keep the state after an epoch, in place of the one before.
+class BackUp(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publishes no types
+    """Keeps the state after each epoch, in place of the one before; `history` is what another callback collects.
 
     Raises:
         StorageError: it can't be written.
     """
-    with work.scratch() as scratch:
-        path = scratch / "epoch.weights.h5"
-        with writable(path):
-            model.save_weights(path)
-        weights = adopt(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
-    write_sealed(work.unfinished / STATE, State(weights=weights, history=tuple(history)))
-    for older in work.unfinished.glob("*.weights.h5"):
-        if older.name != weights.path:
-            older.unlink(missing_ok=True)
+
+    def __init__(self, history: Sequence[Epoch], work: Workspace) -> None:
+        super().__init__()
+        self.history, self.work = history, work
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        """Keep the model's weights and its optimizer's state."""
+        folder = self.work.unfinished
+        with self.work.scratch() as scratch:
+            path = scratch / "epoch.weights.h5"
+            with writable(path):
+                self.model.save_weights(path)
+            weights = adopt(folder, ".", f"epoch-{epoch + 1:05}", ".weights.h5", path)
+        write_sealed(folder / STATE, State(weights=weights, history=tuple(self.history)))
+        for older in folder.glob("*.weights.h5"):
+            if older.name != weights.path:
+                older.unlink(missing_ok=True)
 
 
 def restore(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:

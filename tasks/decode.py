@@ -21,7 +21,7 @@ from tasks.errors import ArchiveError, ContentError, DecodeError
 from tasks.files import adopt, verified
 from tasks.idx import Header, described, read_blocks, read_header
 from tasks.records import ArchiveRecord, SplitRecord
-from tasks.split import ROWS, SplitMeta, split_writer
+from tasks.split import SplitMeta, rows_of, split_writer
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -71,8 +71,9 @@ def pairs(
     Raises:
         DecodeError: an archive does not hold what it should.
     """
-    images = blocks(image_path, expected.images.name, Header(BYTE, (expected.count, *dataset.shape)))
-    labels = blocks(label_path, expected.labels.name, Header(BYTE, (expected.count,)))
+    rows = rows_of(dataset.shape)
+    images = blocks(image_path, expected.images.name, Header(BYTE, (expected.count, *dataset.shape)), rows)
+    labels = blocks(label_path, expected.labels.name, Header(BYTE, (expected.count,)), rows)
     start = 0
     for pixels, classes in zip(images, labels, strict=True):
         bad = np.flatnonzero(classes >= len(dataset.classes))
@@ -85,8 +86,8 @@ def pairs(
         yield pixels, classes
 
 
-def blocks(path: Path, name: str, expected: Header) -> Iterator[NDArray[Any]]:
-    """The blocks of one archive, after its header has been found to be the expected one.
+def blocks(path: Path, name: str, expected: Header, rows: int) -> Iterator[NDArray[Any]]:
+    """The blocks of one archive, of `rows` items each, after its header has been found to be the expected one.
 
     Raises:
         ArchiveError: it is not a whole gzip file.
@@ -97,7 +98,7 @@ def blocks(path: Path, name: str, expected: Header) -> Iterator[NDArray[Any]]:
         with gzip.open(path, "rb") as unpacked:
             stream = cast("BinaryIO", unpacked)
             check(read_header(stream), expected)
-            yield from read_blocks(stream, expected, ROWS)
+            yield from read_blocks(stream, expected, rows)
     except DecodeError as error:
         raise type(error)(f"{name}: {error}") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -17,17 +17,17 @@ from tasks.errors import StorageError
 from tasks.files import adopt, verified
 from tasks.log import say
 from tasks.network import first_line
-from tasks.predictions import PredictionsMeta, predictions_of, write_predictions
+from tasks.predictions import PredictionsMeta, predictions_of, predictions_writer
 from tasks.quiet import import_quietly
 from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
-from tasks.split import read_split
+from tasks.split import read_groups
 from tasks.step import step
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     import keras
 
-BATCH = 1000  # divides MNIST's 10,000 test images
+BATCH = 1024  # divides a row group
 
 # All that Keras writes into a model's file; it would also unpack what else is there.
 PARTS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
@@ -40,25 +40,29 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
     Raises:
         StorageError: the model or the split is gone or altered, or the predictions can't be written.
     """
-    data = read_split(verified(work.root, split.file))
-    network = load_model(verified(work.root, model.file))
-    probabilities = predicting(network)(data.images)
     meta = PredictionsMeta(model=model.name, model_sha256=model.file.sha256)
-    predictions = predictions_of(data, probabilities, meta)
-    errors = int(predictions.wrong.sum())
-    say(f"{model.name} on {split.name}: {predictions.accuracy:.2%} right, {errors:,} of {split.count:,} wrong")
+    path_of_split = verified(work.root, split.file)
+    predict = predicting(load_model(verified(work.root, model.file)))
+    errors, loss = 0, 0.0
     with work.scratch() as scratch:
         path = scratch / f"{model.name}.parquet"
-        write_predictions(path, predictions)
+        with predictions_writer(path, meta, len(split.classes)) as write:
+            for block in read_groups(path_of_split):
+                found = predictions_of(block, predict(block.images), meta)
+                errors += int(found.wrong.sum())
+                loss += float(found.losses.sum())
+                write(found)
         file = adopt(work.root, "predictions", f"{model.name}-{split.name}", ".parquet", path)
+    accuracy = 1 - errors / split.count
+    say(f"{model.name} on {split.name}: {accuracy:.2%} right, {errors:,} of {split.count:,} wrong")
     return PredictionsRecord(
         model=model.name,
         split=split.name,
         file=file,
-        count=len(predictions.labels),
+        count=split.count,
         errors=errors,
-        accuracy=predictions.accuracy,
-        loss=predictions.loss,
+        accuracy=accuracy,
+        loss=loss / split.count,
     )
 
 
@@ -69,9 +73,12 @@ def predicting(network: "keras.Model") -> Callable[[NDArray[np.uint8]], NDArray[
     """
 
     def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        full = np.zeros((-(-len(images) // BATCH) * BATCH, *images.shape[1:]), np.uint8)
+        batches = max(1, -(-len(images) // BATCH))
+        full = np.zeros((batches * BATCH, *images.shape[1:]), np.uint8)
         full[: len(images)] = images
-        return np.asarray(network.predict(full, batch_size=BATCH, verbose=0), np.float32)[: len(images)]
+        # Not `predict`, which sets up a data set and callbacks at every call.
+        found = [network.predict_on_batch(batch) for batch in np.split(full, batches)]
+        return np.concatenate(found, dtype=np.float32)[: len(images)]
 
     return predict
 

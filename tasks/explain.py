@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.bar import Bar
 from tasks.evaluate import load_model, predicting
+from tasks.feed import held_out_indices
 from tasks.files import keep, verified
 from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
 from tasks.occlusion import INK, Predict, edges, heat_maps, heat_window, smallest_patches
@@ -22,7 +23,6 @@ from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, Se
 from tasks.select import Selection
 from tasks.split import Split, read_split
 from tasks.step import step
-from tasks.train import held_out_indices
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import RecipeError
 from tasks.recipe import BatchNorm, Conv, Dense, Flatten, Layer, MaxPool, Network, Training
@@ -69,15 +69,42 @@ def layer_of(spec: Layer) -> "keras.layers.Layer":
             return made.Dense(units, activation="relu")
 
 
-def compile_for(training: Training, model: "keras.Model") -> None:
-    """Make a model ready to be trained: Adam on the cross-entropy."""
+def compile_for(training: Training, model: "keras.Model", steps: int) -> None:
+    """Make a model ready to be trained, with so many steps an epoch."""
     import keras
 
     model.compile(
-        optimizer=keras.optimizers.Adam(training.learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        optimizer=keras.optimizers.Adam(learning_rate(training, steps * training.epochs)),
+        loss=cross_entropy(training.label_smoothing),
+        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )
+
+
+def learning_rate(training: Training, steps: int) -> "float | keras.optimizers.schedules.LearningRateSchedule":
+    """The learning rate, or how it runs over all steps."""
+    from keras.optimizers.schedules import CosineDecay
+
+    if training.schedule is None:
+        return training.learning_rate
+    warm_up = round(steps * training.schedule.warm_up)
+    if not warm_up:
+        return CosineDecay(training.learning_rate, steps)
+    return CosineDecay(0.0, steps - warm_up, warmup_target=training.learning_rate, warmup_steps=warm_up)
+
+
+def cross_entropy(smoothing: float) -> "str | Callable[[Any, Any], Any]":
+    """The cross-entropy between labels, as numbers, and probabilities."""
+    import keras
+
+    if not smoothing:
+        return "sparse_categorical_crossentropy"
+
+    def smoothed(labels: Any, probabilities: Any) -> Any:
+        """As Keras has it for labels as vectors; for numbers, it knows no smoothing."""
+        vectors = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(labels, [-1]), "int32"), probabilities.shape[-1])
+        return keras.losses.categorical_crossentropy(vectors, probabilities, label_smoothing=smoothing)
+
+    return smoothed
 
 
 def save(model: "keras.Model", path: Path) -> None:

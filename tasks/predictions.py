@@ -4,6 +4,8 @@ Columns: `index` (int32), `sha256` (fixed-size binary, 32 bytes), `label` and `p
 (fixed-size list of K float32). The model's name and its hash stand in the file's own metadata.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -83,24 +85,52 @@ def predictions_of(split: Split, probabilities: NDArray[np.float32], meta: Predi
     )
 
 
+@contextmanager
+def predictions_writer(path: Path, meta: PredictionsMeta, classes: int) -> Iterator[Callable[[Predictions], None]]:
+    """A function that appends the predictions for a block of images as one row group.
+
+    Raises:
+        StorageError: the file can't be written.
+    """
+    schema = pa.schema(
+        {
+            "index": pa.int32(),
+            "sha256": pa.binary(32),
+            "label": pa.uint8(),
+            "predicted": pa.uint8(),
+            "probability": pa.list_(pa.float32(), classes),
+        },
+        metadata={META_KEY: meta.model_dump_json()},
+    )
+    written = 0
+
+    with writable(path), pq.ParquetWriter(path, schema, compression="zstd") as parquet:
+
+        def write(block: Predictions) -> None:
+            nonlocal written
+            count = len(block.labels)
+            values = pa.array(np.ascontiguousarray(block.probabilities).reshape(-1), pa.float32())
+            columns = [
+                pa.array(np.arange(written, written + count, dtype=np.int32)),
+                pa.array(block.sha256, pa.binary(32)),
+                pa.array(block.labels),
+                pa.array(block.predicted),
+                pa.FixedSizeListArray.from_arrays(values, classes),
+            ]
+            parquet.write_table(pa.table(columns, schema=schema), row_group_size=max(1, count))
+            written += count
+
+        yield write
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write predictions as one Parquet file.
 
     Raises:
         StorageError: the file can't be written.
     """
-    count, classes = predictions.probabilities.shape
-    values = pa.array(np.ascontiguousarray(predictions.probabilities).reshape(-1), pa.float32())
-    columns = {
-        "index": pa.array(np.arange(count, dtype=np.int32)),
-        "sha256": pa.array(predictions.sha256, pa.binary(32)),
-        "label": pa.array(predictions.labels),
-        "predicted": pa.array(predictions.predicted),
-        "probability": pa.FixedSizeListArray.from_arrays(values, classes),
-    }
-    table = pa.table(columns).replace_schema_metadata({META_KEY: predictions.meta.model_dump_json()})
-    with writable(path):
-        pq.write_table(table, path, compression="zstd")
+    with predictions_writer(path, predictions.meta, predictions.probabilities.shape[1]) as write:
+        write(predictions)
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -64,12 +64,28 @@ class Network(Frozen):
     layers: tuple[Layer, ...] = Field(min_length=1)
 
 
+class OneCycle(Frozen):
+    """The learning rate rises from 0 over the first `warm_up` of all steps, and falls along half a cosine to 0 at the end.
+
+    After Smith and Topin 2018, "Super-convergence: very fast training of neural networks using large learning rates".
+    """
+
+    kind: Literal["one_cycle"]
+    warm_up: float = Field(ge=0, lt=1)
+
+
 class Settings(Frozen):
-    """How a network is trained: cross-entropy and Adam, `validation` the share of the training images that is held out."""
+    """How a network is trained: by Adam on the cross-entropy.
+
+    `schedule` says how the learning rate runs; without, it stays. `label_smoothing` is the probability that is taken from the
+    label and spread over all classes. `validation` is the share of the training images that is held out.
+    """
 
     epochs: Epochs
     batch: int = Field(ge=1, le=60_000)
     learning_rate: float = Field(gt=0, le=1)
+    schedule: OneCycle | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     validation: HeldOut = 0.0
     seed: Seed
 

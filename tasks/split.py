@@ -7,9 +7,10 @@ and the archives' hashes stand in the file's own metadata.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from tasks.files import writable
 from tasks.records import Frozen
 
-ROWS = 4096  # a row group: 3 MB of MNIST, small enough to stream, large enough to compress
+ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
+GROUP_BYTES = 16 << 20  # of the pixels of a row group, at most
 META_KEY = b"mnist.split"
 
 Writer = Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
@@ -57,6 +59,11 @@ def schema_of(meta: SplitMeta) -> pa.Schema:
     )
 
 
+def rows_of(shape: tuple[int, ...]) -> int:
+    """How many images of a shape make a row group."""
+    return max(1, min(ROWS, GROUP_BYTES // math.prod(shape)))
+
+
 @contextmanager
 def split_writer(path: Path, meta: SplitMeta) -> Iterator[Writer]:
     """A function that appends a block of images, (n, rows, columns) uint8, with labels, (n,) uint8, as one row group.
@@ -65,39 +72,73 @@ def split_writer(path: Path, meta: SplitMeta) -> Iterator[Writer]:
         StorageError: the file can't be written.
     """
     schema = schema_of(meta)
+    size = math.prod(meta.shape)
     written = 0
+    # Neither images nor hashes repeat, and hashes don't shrink: to look for it would take longer than all else.
+    parquet_options = {
+        "compression": {"index": "zstd", "image": "zstd", "label": "zstd", "sha256": "none"},
+        "use_dictionary": ["label"],
+        "write_statistics": ["index", "label"],
+    }
 
-    with writable(path), pq.ParquetWriter(path, schema, compression="zstd") as parquet:
+    with writable(path), pq.ParquetWriter(path, schema, **parquet_options) as parquet:
 
         def write(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
             nonlocal written
-            size = math.prod(meta.shape)
-            pixels = np.ascontiguousarray(images).tobytes()
-            rows = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+            count = len(labels)
+            pixels = np.ascontiguousarray(images).reshape(count, size)
+            hashes = b"".join(hashlib.sha256(image.data).digest() for image in pixels)
             columns = [
-                pa.array(range(written, written + len(rows)), pa.int32()),
-                pa.array(rows, pa.binary(size)),
+                pa.array(np.arange(written, written + count, dtype=np.int32)),
+                fixed_size(pixels, size),
                 pa.array(labels, pa.uint8()),
-                pa.array([hashlib.sha256(row).digest() for row in rows], pa.binary(32)),
+                fixed_size(hashes, 32),
             ]
-            parquet.write_table(pa.table(columns, schema=schema), row_group_size=len(rows))
-            written += len(rows)
+            parquet.write_table(pa.table(columns, schema=schema), row_group_size=count)
+            written += count
 
         yield write
 
 
+def fixed_size(values: Any, size: int) -> pa.Array:
+    """Bytes, one value after the other, as a column of values of `size` bytes; they are not copied."""
+    buffer = pa.py_buffer(values)
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(size), buffer.size // size, [None, buffer])
+
+
 def read_split(path: Path) -> Split:
-    """Read a split back.
+    """Read a split back, whole.
 
     Raises:
         OSError: it can't be read.
     """
-    table = pq.read_table(path)
+    return split_of(pq.read_table(path))
+
+
+def read_groups(path: Path, groups: Sequence[int] | None = None) -> Iterator[Split]:
+    """Read a split back, one row group after the other; all, or those with these numbers.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with pq.ParquetFile(path) as parquet:
+        for group in range(parquet.num_row_groups) if groups is None else groups:
+            yield split_of(parquet.read_row_group(group))
+
+
+def split_of(table: pa.Table) -> Split:
+    """A split, or a part of it, from its columns."""
     meta = SplitMeta.model_validate_json(table.schema.metadata[META_KEY])
-    images = np.frombuffer(b"".join(table["image"].to_pylist()), np.uint8)
     return Split(
         meta=meta,
-        images=images.reshape(-1, *meta.shape),
+        images=bytes_of(table["image"]).reshape(-1, *meta.shape),
         labels=table["label"].to_numpy(),
         sha256=tuple(table["sha256"].to_pylist()),
     )
+
+
+def bytes_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    """The values of a column of fixed size, one after the other."""
+    values = column.combine_chunks()
+    size = values.type.byte_width
+    return np.frombuffer(values.buffers()[1], np.uint8, len(values) * size, values.offset * size)

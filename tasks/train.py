@@ -6,15 +6,12 @@ finished epoch, and ends where it would have ended undisturbed: the order of the
 """
 # ruff: noqa: PLC0415  # TensorFlow is imported by the worker that trains, and not by the flow
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tasks.feed import Feed, held_out_indices
 from tasks.files import adopt, verified, writable
 from tasks.log import say
 from tasks.quiet import import_quietly
 from tasks.recipe import Training
 from tasks.records import ModelRecord, SplitRecord
-from tasks.split import read_split
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -35,32 +32,29 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         StorageError: the split is gone or altered, or the model can't be written.
     """
     import_quietly("keras")
-    from tasks.backup import back_up, restore
+    from tasks.backup import BackUp, restore
     from tasks.network import build, compile_for, save, seed_everything, threads
     from tasks.progress import Progress
 
-    data = read_split(verified(work.root, split.file))
-    count = len(data.labels)
-    kept, held_out = held_out_indices(count, round(count * training.validation), training.seed)
+    path_of_split = verified(work.root, split.file)
+    _, held_out = held_out_indices(split.count, round(split.count * training.validation), training.seed)
+    feed = Feed(path_of_split, split.shape, held_out, training.batch, training.seed)
     seed_everything(training.seed)
     model = build(training.network, split.shape, len(split.classes))
-    compile_for(training, model)
+    compile_for(training, model, feed.steps)
     done = restore(model, work)
-    progress = Progress(training.network.name, len(kept), training.epochs, training.batch, done)
-    for epoch in range(len(done), training.epochs):
-        order = kept[shuffled(len(kept), training.seed, epoch)]
+    progress = Progress(training.network.name, feed.count, training.epochs, training.batch, done)
+    if len(done) < training.epochs:
         model.fit(
-            data.images[order],
-            data.labels[order],
-            batch_size=training.batch,
-            initial_epoch=epoch,
-            epochs=epoch + 1,
+            feed.training(len(done), training.epochs),
+            steps_per_epoch=feed.steps,
             shuffle=False,
-            validation_data=(data.images[held_out], data.labels[held_out]) if len(held_out) else None,
-            callbacks=[progress],
+            initial_epoch=len(done),
+            epochs=training.epochs,
+            validation_data=feed.validation(),
+            callbacks=[progress, BackUp(progress.history_lines, work)],
             verbose=0,
         )
-        back_up(model, progress.history_lines, work)
     fit_seconds = round(sum(line.seconds for line in progress.history_lines), 3)
     say(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
     with work.scratch() as scratch:
@@ -72,7 +66,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         name=training.network.name,
         file=file,
         parameters=model.count_params(),
-        trained_on=len(kept),
+        trained_on=feed.count,
         held_out=len(held_out),
         batch=training.batch,
         seed=training.seed,
@@ -80,14 +74,3 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         history=tuple(progress.history_lines),
         fit_seconds=fit_seconds,
     )
-
-
-def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.intp]:
-    """The order of `count` images in one epoch, counted from 0."""
-    return np.random.default_rng((seed, epoch)).permutation(count)
-
-
-def held_out_indices(count: int, held_out: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which of `count` images are trained on, and which are held out: a seeded draw, both in ascending order."""
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])

@@ -11,6 +11,7 @@ import pytest
 
 from tasks.evaluate import evaluate
 from tasks.explain import explain
+from tasks.feed import held_out_indices
 from tasks.findings import Explanations
 from tasks.neighbours import nearest, rarity
 from tasks.predictions import read_predictions
@@ -18,7 +19,7 @@ from tasks.recipe import load_recipe
 from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.select import Selection, select
 from tasks.split import read_split
-from tasks.train import held_out_indices, train
+from tasks.train import train
 from tasks.workspace import Workspace
 from tests import data
 

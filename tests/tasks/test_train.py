@@ -12,10 +12,10 @@ import pytest
 from tasks.errors import RecipeError, StorageError
 from tasks.evaluate import evaluate, load_model
 from tasks.predictions import read_predictions
-from tasks.recipe import Flatten, MaxPool, Network, Training, load_recipe
+from tasks.recipe import Flatten, MaxPool, Network, OneCycle, Training, load_recipe
 from tasks.records import ModelRecord, SplitRecord
 from tasks.split import read_split
-from tasks.train import held_out_indices, train
+from tasks.train import train
 from tasks.workspace import Workspace
 
 TRAININGS = {training.network.name: training for training in load_recipe("post", epochs=2).trainings()}
@@ -145,19 +145,48 @@ def test_layers_that_do_not_fit_the_images_are_refused() -> None:
         build(Network(name="deep", layers=(pool, pool, Flatten(layer="flatten"))), (28, 28), 10)
 
 
-def test_held_out_images_are_a_seeded_share_and_are_not_trained_on() -> None:
-    kept, held_out = held_out_indices(1000, 100, seed=3)
-    assert (len(kept), len(held_out)) == (900, 100)
-    assert not set(kept) & set(held_out)
-    np.testing.assert_array_equal(held_out, held_out_indices(1000, 100, seed=3)[1])
-    assert set(held_out) != set(held_out_indices(1000, 100, seed=4)[1])
-
-
 def test_validation_figures_stand_in_the_history(splits: dict[str, SplitRecord], work: Workspace) -> None:
     training = TRAININGS["plain"].model_copy(update={"validation": 0.1, "epochs": 1})
     record = train.fn(training, splits["train"], work)
     assert (record.trained_on, record.held_out) == (540, 60)
     assert record.history[0].validation_accuracy is not None
+
+
+def test_one_cycle_rises_and_falls_to_nothing() -> None:
+    from tasks.network import learning_rate
+
+    schedule = OneCycle(kind="one_cycle", warm_up=0.1)
+    training = TRAININGS["plain"].model_copy(update={"schedule": schedule, "learning_rate": 0.01})
+    rate = learning_rate(training, 100)
+    assert [float(rate(step)) for step in (0, 5, 10, 55, 100)] == pytest.approx([0, 0.005, 0.01, 0.005, 0], abs=1e-6)
+    at_once = training.model_copy(update={"schedule": schedule.model_copy(update={"warm_up": 0.0})})
+    assert float(learning_rate(at_once, 100)(0)) == pytest.approx(0.01)
+
+
+def test_smoothed_labels_cost_what_keras_says_they_cost() -> None:
+    import keras
+
+    from tasks.network import cross_entropy
+
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], np.float32)
+    loss = cross_entropy(0.3)
+    assert callable(loss)
+    vectors = np.eye(3)[[0, 2]] * 0.7 + 0.1
+    found = keras.ops.convert_to_numpy(loss(np.array([[0], [2]], np.uint8), probabilities))
+    np.testing.assert_allclose(found, -(vectors * np.log(probabilities)).sum(axis=1), rtol=1e-5)
+
+
+def test_a_training_with_schedule_and_smoothing_goes_on_where_it_was(
+    splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    changes = {"schedule": OneCycle(kind="one_cycle", warm_up=0.2), "label_smoothing": 0.1}
+    training = TRAININGS["plain"].model_copy(update=changes)
+    whole = train.fn(training, splits["train"], Workspace(root=work.root, run="whole"))
+    for record in (work.root / "records").glob("train-*"):
+        record.unlink()
+    with dying_after(1), pytest.raises(Died):
+        train.fn(training, splits["train"], Workspace(root=work.root, run="killed"))
+    assert train.fn(training, splits["train"], Workspace(root=work.root, run="again")).file == whole.file
 
 
 def test_a_model_that_is_none_or_brings_code_is_refused(work: Workspace) -> None:

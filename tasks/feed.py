@@ -1,0 +1,120 @@
+"""Feed: the images of a split as a training wants them, in batches, in an order drawn anew for each epoch.
+
+In: a split's file, which images are held out, and a seed. Out: data sets of (images, labels) for Keras. The order depends on
+the seed, the epoch and the split alone, so that a training can go on where it was. Memory is flat in the number of images:
+what is larger than a window is read a window at a time, each of row groups that are drawn, and shuffled within.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tasks.split import read_groups
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+WINDOW_BYTES = 256 << 20  # of pixels that are shuffled together: five times all of MNIST
+AHEAD = 2  # batches that are made while one is learned from
+
+Block = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # images (n, rows, columns), labels (n,)
+Places = NDArray[np.intp]
+
+
+class Feed:
+    """The images of a split, of `shape`, but for those that are held out."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], held_out: Places, batch: int, seed: int) -> None:
+        self.path, self.shape, self.batch, self.seed = path, shape, batch, seed
+        metadata = pq.read_metadata(path)
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self.ends = np.cumsum(sizes)
+        self.learned = np.ones(metadata.num_rows, bool)
+        self.learned[held_out] = False
+        self.count = int(self.learned.sum())
+        self.steps = -(-self.count // batch)  # in an epoch
+        self.groups_at_once = max(1, WINDOW_BYTES // (math.prod(shape) * max(sizes, default=1)))
+        self.all: Block | None = None
+
+    def training(self, first: int, epochs: int) -> "tf.data.Dataset":
+        """The batches of the epochs from `first` on, counted from 0."""
+        return self.dataset(lambda: (block for epoch in range(first, epochs) for block in self.epoch(epoch)))
+
+    def validation(self) -> "tf.data.Dataset | None":
+        """The images that are held out, in the order of the split."""
+        import tensorflow as tf  # noqa: PLC0415  # imported by the worker that trains
+
+        blocks = sum(not self.learned[self.rows(group)].all() for group in range(len(self.ends)))
+        # Keras warns of the end of a data set whose length it does not know.
+        return self.dataset(self.held_out).apply(tf.data.experimental.assert_cardinality(blocks)) if blocks else None
+
+    def dataset(self, blocks: Callable[[], Iterator[Block]]) -> "tf.data.Dataset":
+        """Blocks as Keras takes them."""
+        import tensorflow as tf  # noqa: PLC0415  # imported by the worker that trains
+
+        kinds = (tf.TensorSpec((None, *self.shape), tf.uint8), tf.TensorSpec((None,), tf.uint8))
+        return tf.data.Dataset.from_generator(blocks, output_signature=kinds).prefetch(AHEAD)
+
+    def epoch(self, epoch: int) -> Iterator[Block]:
+        """The batches of one epoch; only the last may be smaller."""
+        parts: list[Block] = []
+        missing = self.batch
+        for (images, labels), order in self.windows(epoch):
+            at = 0
+            while at < len(order):
+                some = order[at : at + missing]
+                at, missing = at + len(some), missing - len(some)
+                parts.append((images[some], labels[some]))
+                if not missing:
+                    yield joined(parts)
+                    parts, missing = [], self.batch
+        if parts:
+            yield joined(parts)
+
+    def windows(self, epoch: int) -> Iterator[tuple[Block, Places]]:
+        """What is in memory at once, and in which order to take of it what is not held out."""
+        groups = np.random.default_rng((self.seed, epoch, len(self.ends))).permutation(len(self.ends))
+        within = np.random.default_rng((self.seed, epoch))
+        for start in range(0, len(groups), self.groups_at_once):
+            window = np.sort(groups[start : start + self.groups_at_once])
+            kept = np.flatnonzero(np.concatenate([self.learned[self.rows(group)] for group in window]))
+            yield self.read(window), kept[within.permutation(len(kept))]
+
+    def read(self, groups: NDArray[np.intp]) -> Block:
+        """Some row groups; all of them are read once."""
+        if self.all:
+            return self.all
+        block = joined([(split.images, split.labels) for split in read_groups(self.path, groups.tolist())])
+        if len(groups) == len(self.ends):
+            self.all = block
+        return block
+
+    def held_out(self) -> Iterator[Block]:
+        """What is held out, a row group at a time."""
+        for group, split in enumerate(read_groups(self.path)):
+            out = ~self.learned[self.rows(group)]
+            if out.any():
+                yield split.images[out], split.labels[out]
+
+    def rows(self, group: int) -> slice:
+        """The images of a row group, by their places in the split."""
+        return slice(int(self.ends[group - 1]) if group else 0, int(self.ends[group]))
+
+
+def joined(blocks: list[Block]) -> Block:
+    """Blocks as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    images, labels = zip(*blocks, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def held_out_indices(count: int, held_out: int, seed: int) -> tuple[Places, Places]:
+    """Which of `count` images are trained on, and which are held out: a seeded draw, both in ascending order."""
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
