@@ -74,15 +74,18 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
     from prefect.flow_engine import run_flow as run_with_prefect
     from prefect.states import Pending
 
-    from flows.live import live_view
     from flows.logs import quiet_console
-    from flows.mnist import mnist
     from flows.server import server
 
     with ExitStack() as stack:
         stack.enter_context(quiet_console(console))
         with console.status("starting Prefect") if console else nullcontext():
             api = stack.enter_context(server())
+            # Imported while the server starts.
+            from flows.live import live_view
+            from flows.mnist import mnist
+
+            api.wait()
         client = stack.enter_context(get_client(sync_client=True))
         # Made before it runs, so that the view knows from the start what to watch.
         flow_run = client.create_flow_run(mnist, parameters=parameters, state=Pending())

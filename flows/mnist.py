@@ -39,6 +39,7 @@ from tasks.report import report
 from tasks.results import RunResult
 from tasks.runs import MAIN, last_run, remember
 from tasks.select import select
+from tasks.step import ever_kept
 from tasks.toml import NameOrFile
 from tasks.train import train
 from tasks.workspace import Workspace, at_work
@@ -90,15 +91,16 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
 
 def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspace, began: datetime) -> RunResult:
     """All steps, in the order of the data."""
-    archives = {archive.name: download.submit(archive, source.mirrors, work) for archive in source.archives()}
-    # Prefect's types know no futures as arguments.
-    splits = {
-        name: decode.submit(source, name, archives[split.images.name], archives[split.labels.name], work)  # type: ignore[call-overload]
-        for name, split in ((TRAIN, source.train), (TEST, source.test))
-    }
-    data = profile.submit(splits[TRAIN], splits[TEST], work)
-    finished([*archives.values(), *splits.values(), data])
-    with worker_processes(len(plan.models)) as workers:
+    # On a root that has seen no training, TensorFlow is imported while the archives come.
+    with worker_processes(len(plan.models), ahead=not ever_kept(train, work.root)) as workers:
+        archives = {archive.name: download.submit(archive, source.mirrors, work) for archive in source.archives()}
+        # Prefect's types know no futures as arguments.
+        splits = {
+            name: decode.submit(source, name, archives[split.images.name], archives[split.labels.name], work)  # type: ignore[call-overload]
+            for name, split in ((TRAIN, source.train), (TEST, source.test))
+        }
+        finished([*archives.values(), *splits.values()])
+        data = profile.submit(splits[TRAIN], splits[TEST], work)
         models = [workers.submit(train, training, splits[TRAIN], work) for training in plan.trainings()]
         predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
         trained = [workers.submit(evaluate, model, splits[TRAIN], work) for model in models]
@@ -107,12 +109,12 @@ def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspa
             workers.submit(explain, model, found, selection, splits[TRAIN], splits[TEST], work)
             for model, found in zip(models, predictions, strict=True)
         ]
-        learned: list[PrefectFuture[Any]] = [*models, *predictions, *trained, selection, *explanations]
+        learned: list[PrefectFuture[Any]] = [data, *models, *predictions, *trained, selection, *explanations]
         finished(learned)
     analysis = analyse.submit(  # type: ignore[call-overload]
         source, plan, data, splits[TRAIN], splits[TEST], models, trained, predictions, selection, explanations, work
     )
-    records = finished([*archives.values(), *splits.values(), data, *learned, analysis])
+    records = finished([*archives.values(), *splits.values(), *learned, analysis])
 
     this = run_record(records, source, plan, champions, work, began)
     last = last_run(work.root, source.name)

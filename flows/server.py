@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, NamedTuple
 from uuid import UUID
@@ -38,11 +38,17 @@ CHILD_ENV = {
 }
 
 
+# Servers of runs at once share one SQLite database: with ten of them on two cores, one was seen to be locked out for more than
+# the minute that Prefect's 5 retries last.
+PATIENCE = {"PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "7")}
+
+
 class Api(NamedTuple):
     """The API that a run talks to; `own` if its server lives no longer than the run."""
 
     url: str
     own: bool
+    wait: Callable[[], None] = lambda: None  # until it answers
 
     def look_at(self, flow_run: UUID) -> str:
         """How to look at a run in the UI."""
@@ -53,10 +59,10 @@ class Api(NamedTuple):
 
 @contextmanager
 def server() -> Iterator[Api]:
-    """The API that this process and its workers use; a server is started if none is configured.
+    """The API that this process and its workers use; a server is started if none is configured, and may be waited for.
 
     Raises:
-        ServerError: the configured server does not answer, or a local one does not start.
+        ServerError: the configured server does not answer.
     """
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415  # slow, and of no use to the child
 
@@ -68,8 +74,8 @@ def server() -> Iterator[Api]:
         finally:
             drain()
         return
-    with local_server() as url, using_api(url):
-        yield Api(url, own=True)
+    with local_server() as api, using_api(api.url, PATIENCE):
+        yield api
 
 
 def check(url: str) -> None:
@@ -95,24 +101,24 @@ def check(url: str) -> None:
 
 
 @contextmanager
-def local_server() -> Iterator[str]:
-    """Run a server in a child process, and stop it in the end.
+def local_server() -> Iterator[Api]:
+    """Run a server in a child process, and stop it in the end; to wait for it may raise a ServerError.
 
     This process holds the socket: when the child dies, another takes its place, and whoever has called meanwhile is answered.
-
-    Raises:
-        ServerError: it does not come up.
     """
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as said:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         children = [child_of(listener, said)]
         keeper = threading.Thread(target=keep_up, args=(children, listener, said, over), daemon=True)
-        try:
+
+        def wait() -> None:
             if not up(url, children[0]):
                 raise ServerError(f"the local Prefect server did not come up: {last_line(said)}")
             keeper.start()
-            yield url
+
+        try:
+            yield Api(url, own=True, wait=wait)
         finally:
             over.set()
             stop(children[-1])
@@ -186,20 +192,22 @@ def stop(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
 
 
 @contextmanager
-def using_api(url: str) -> Iterator[None]:
-    """Let this process, all its threads, and its child processes talk to the API at `url`."""
+def using_api(url: str, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Let this process, all its threads, and its child processes talk to the API at `url`, with other settings of Prefect's."""
     from prefect.context import refresh_global_settings_context  # noqa: PLC0415
 
-    before = os.environ.get("PREFECT_API_URL")
-    os.environ["PREFECT_API_URL"] = url
+    changed = {"PREFECT_API_URL": url, **(settings or {})}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     refresh_global_settings_context()
     try:
         yield
     finally:
         drain()
-        os.environ.pop("PREFECT_API_URL")
-        if before is not None:
-            os.environ["PREFECT_API_URL"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
         refresh_global_settings_context()
 
 

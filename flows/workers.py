@@ -14,33 +14,48 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
+from joblib import cpu_count
 from prefect import Task
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner
-from prefect.utilities.engine import collect_task_run_inputs_sync
+from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_inputs_sync
 
 from flows.logs import one_line_errors
 from flows.server import using_api
 from tasks.errors import WorkerError, causes
-from tasks.quiet import without_hdf5_echo
+from tasks.quiet import import_quietly, without_hdf5_echo
+from tasks.step import is_kept
 
 Result = TypeVar("Result")
 
 LOST_SECONDS = 0.3  # a future that is not done this long after its process ended will never be
 
 
-class Workers:
-    """Submits tasks to the processes."""
+class Runner(ProcessPoolTaskRunner):
+    """Prefect's runner of processes, which can start them before there is anything to do."""
 
-    def __init__(self, runner: ProcessPoolTaskRunner) -> None:
+    def start_ahead(self) -> None:
+        """Start all processes."""
+        assert self._executor  # noqa: S101  # the runner was entered
+        for _ in range(self._max_workers):
+            self._executor.submit(int)  # a process is started for each, as long as none of them is ready
+
+
+class Workers:
+    """Submits tasks to the processes; those whose records are kept are run here, so that nothing is started for them."""
+
+    def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.submitted: list[PrefectConcurrentFuture[Any]] = []
 
     def submit(self, task: Task[..., Result], *args: Any, **kwargs: Any) -> PrefectFuture[Result]:
-        """As `task.submit`, but to a worker process."""
+        """As `task.submit`, but to a worker process if there is something to compute."""
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
+        # As long as nothing was sent, whatever this step waits for is found as soon as it is looked for.
+        if not self.submitted and kept(task, parameters):
+            return cast("PrefectFuture[Result]", task.submit(*args, **kwargs))
         # Futures are resolved before they reach the process, where Prefect would look for the graph's edges.
         edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
         future = self.runner.submit(task, parameters, dependencies=edges)
@@ -61,18 +76,30 @@ class Workers:
                     chained.set_exception(WorkerError("it was ended before its result was there"))
 
 
+def kept(task: Task[..., Any], parameters: dict[str, Any]) -> bool:
+    """Whether a step would find its record; not if what it waits for has failed, which `finished` tells."""
+    try:
+        return is_kept(task, resolve_inputs_sync(parameters))
+    except PrefectException:
+        return False
+
+
 @contextmanager
-def worker_processes(count: int) -> Iterator[Workers]:
-    """`count` worker processes that share this machine's cores, talk to the flow's server, and end with the flow.
+def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
+    """Worker processes that share this machine's cores, talk to the flow's server, and end with the flow.
+
+    With `ahead`, they start and import TensorFlow at once, while the flow does what comes before the trainings.
 
     Raises:
         WorkerError: one of them died.
     """
-    threads = max(1, (os.cpu_count() or 1) // count)
-    runner = ProcessPoolTaskRunner(max_workers=count, initializer=prepare, initargs=(threads,))
+    count, threads = shares(trainings, cpu_count())
+    runner = Runner(max_workers=count, initializer=prepare, initargs=(threads,))
     url = str(get_client(sync_client=True).api_url)
     with using_api(url), runner:
         workers = Workers(runner)
+        if ahead:
+            runner.start_ahead()
         try:
             yield workers
         except BaseException as error:
@@ -85,14 +112,25 @@ def worker_processes(count: int) -> Iterator[Workers]:
             raise
 
 
+def shares(trainings: int, cores: int) -> tuple[int, int]:
+    """How many processes, and how many threads for each of their TensorFlows: no two trainings fight over a core.
+
+    One thread is as fast as the cores are many (docs/performance.md): small convolutions hardly gain from a second. So there
+    are as many trainings at once as there are cores for, and threads only where cores are left over.
+    """
+    processes = max(1, min(trainings, cores))
+    return processes, max(1, cores // processes)
+
+
 def prepare(threads: int) -> None:
-    """Make a fresh worker process ready, before anything imports TensorFlow."""
+    """Make a fresh worker process ready, and import TensorFlow."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
     threading.Thread(target=end_with_parent, daemon=True).start()
     one_line_errors()
     without_hdf5_echo()
+    import_quietly("keras")
 
 
 def end_with_parent() -> None:

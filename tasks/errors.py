@@ -112,3 +112,8 @@ class GateError(MnistError, RuntimeError):
     def __init__(self, text: str, result: object = None) -> None:
         super().__init__(text)
         self.result = result
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

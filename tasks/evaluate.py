@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import StorageError
+from tasks.errors import StorageError, first_line
 from tasks.files import adopt, verified
 from tasks.log import say
-from tasks.network import first_line
 from tasks.predictions import PredictionsMeta, predictions_of, predictions_writer
 from tasks.quiet import import_quietly
 from tasks.records import ModelRecord, PredictionsRecord, SplitRecord

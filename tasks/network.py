@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import RecipeError
+from tasks.errors import RecipeError, first_line
 from tasks.recipe import BatchNorm, Conv, Dense, Flatten, Layer, MaxPool, Network, Training
 
 if TYPE_CHECKING:
@@ -138,8 +138,3 @@ def seed_everything(seed: int) -> None:
 def threads() -> int:
     """How many TensorFlow threads an operation may use in this process; 0 stands for all cores."""
     return int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what a library says."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -4,14 +4,15 @@ In: the name of a built-in recipe or the path of a TOML file, and what the user 
 Refuses: an unknown name, a file that can't be read, a value that is missing, unknown or out of range.
 """
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tasks.dataset import Name
 from tasks.errors import RecipeError
 from tasks.records import Frozen
-from tasks.toml import load, validated
+from tasks.toml import read, validated
 
 Positive = Annotated[int, Field(gt=0)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
@@ -141,6 +142,20 @@ def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:
     Raises:
         RecipeError: it is unknown, unreadable, half-specified, or a change is out of range.
     """
-    recipe, _ = load(name_or_path, Recipe, "recipe", RecipeError)
     given = {name: value for name, value in changes.items() if value is not None}
-    return validated(recipe.model_dump() | given, Recipe, f"the recipe {name_or_path}", RecipeError)
+    return validated(with_base(name_or_path) | given, Recipe, f"the recipe {name_or_path}", RecipeError)
+
+
+def with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a recipe; where it names a `base`, those of that recipe in the place of what it does not say itself.
+
+    Raises:
+        RecipeError: one of them is unknown or unreadable, or they are each other's base.
+    """
+    values, path = read(name_or_path, "recipe", RecipeError)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str) or path in above:
+        raise RecipeError(f"the recipe {path}: base: give the name of another recipe, or the path of its .toml file")
+    return with_base(str(path.parent / base) if base.endswith(".toml") else base, (*above, path)) | values

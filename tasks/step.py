@@ -11,8 +11,9 @@ import functools
 import inspect
 import shutil
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -26,10 +27,12 @@ from tasks.errors import MnistError, StorageError
 from tasks.locks import holding, shared
 from tasks.log import say
 from tasks.records import Origin, Record
-from tasks.workspace import Workspace
+from tasks.workspace import RECORDS, Workspace
 
 # A step that takes longer hangs: on six million images none but a training takes an hour.
 STEP_SECONDS = 4 * 3600.0
+
+LOOK_UPS: dict[str, Callable[[Mapping[str, Any]], Record | Miss]] = {}  # by the task's key
 
 Params = ParamSpec("Params")
 Kept = TypeVar("Kept", bound=Record)
@@ -51,15 +54,17 @@ def step(
         signature = inspect.signature(function)
         record_type: type[Kept] = typing.get_type_hints(function)["return"]
 
+        def looked_up(given: inspect.BoundArguments) -> tuple[Key, Kept | Miss]:
+            inputs = {name: value for name, value in given.arguments.items() if name not in {"work", *unkeyed}}
+            key = key_of(function, inputs, libraries)
+            return key, look_up(key, record_type, given.arguments["work"].root)
+
         @functools.wraps(function)
         def cached(*args: Params.args, **kwargs: Params.kwargs) -> Kept:
             given = signature.bind(*args, **kwargs)
-            given.apply_defaults()
             work: Workspace = given.arguments["work"]
-            inputs = {name: value for name, value in given.arguments.items() if name not in {"work", *unkeyed}}
-            key = key_of(function, inputs, libraries)
             called = name.format(**given.arguments)
-            found = look_up(key, record_type, work.root)
+            key, found = looked_up(given)
             if not isinstance(found, Miss):
                 return found_again(found)
             with shared(work.root, say), holding(work.root, key.name, f"run {work.run}", say):
@@ -77,9 +82,21 @@ def step(
             "timeout_seconds": STEP_SECONDS,
             **options,
         }
-        return task(task_run_name=name, **prefect_options)(cached)
+        made_task = task(task_run_name=name, **prefect_options)(cached)
+        LOOK_UPS[made_task.task_key] = lambda arguments: looked_up(signature.bind(**arguments))[1]
+        return made_task
 
     return decorate
+
+
+def is_kept(step: Task[..., Any], arguments: Mapping[str, Any]) -> bool:
+    """Whether a step would find its record."""
+    return not isinstance(LOOK_UPS[step.task_key](arguments), Miss)
+
+
+def ever_kept(step: Task[..., Any], root: Path) -> bool:
+    """Whether a step has ever kept a record under a root."""
+    return any((root / RECORDS).glob(f"{step.fn.__name__}-*.json"))
 
 
 def found_again(record: Kept) -> Kept:

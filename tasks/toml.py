@@ -6,7 +6,7 @@ Refuses: whatever can't be read or does not fill the model, in one line that nam
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -27,16 +27,25 @@ def load(name_or_path: str, model: type[Value], what: str, refusal: type[InputEr
     Raises:
         refusal: it is unknown, unreadable or half-specified.
     """
+    values, path = read(name_or_path, what, refusal)
+    return validated(values, model, f"the {what} {name_or_path}", refusal), path.parent
+
+
+def read(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[str, Any], Path]:
+    """Read a built-in file or the user's own: its values, and where it stands.
+
+    Raises:
+        refusal: it is unknown, or unreadable.
+    """
     path = path_of(name_or_path, what, refusal)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8")), path
     except OSError as error:
         raise refusal(f"can't read the {what} {path}: {error.strerror or error}") from error
     except RecursionError as error:
         raise refusal(f"the {what} {path} is not TOML that anyone would write: it is nested too deeply") from error
     except ValueError as error:  # not UTF-8, or not TOML
         raise refusal(f"the {what} {path} is not TOML: {error}") from error
-    return validated(values, model, f"the {what} {name_or_path}", refusal), path.parent
 
 
 def path_of(name_or_path: str, what: str, refusal: type[InputError]) -> Path:

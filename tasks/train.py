@@ -45,16 +45,17 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     done = restore(model, work)
     progress = Progress(training.network.name, feed.count, training.epochs, training.batch, done)
     if len(done) < training.epochs:
-        model.fit(
-            feed.training(len(done), training.epochs),
-            steps_per_epoch=feed.steps,
-            shuffle=False,
-            initial_epoch=len(done),
-            epochs=training.epochs,
-            validation_data=feed.validation(),
-            callbacks=[progress, BackUp(progress.history_lines, work)],
-            verbose=0,
-        )
+        with feed.naming_faults():
+            model.fit(
+                feed.training(len(done), training.epochs),
+                steps_per_epoch=feed.steps,
+                shuffle=False,
+                initial_epoch=len(done),
+                epochs=training.epochs,
+                validation_data=feed.validation(),
+                callbacks=[progress, BackUp(progress.history_lines, work)],
+                verbose=0,
+            )
     fit_seconds = round(sum(line.seconds for line in progress.history_lines), 3)
     say(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
     with work.scratch() as scratch:

@@ -57,12 +57,14 @@ class Tried:
         good = done.returncode == 2 and last.startswith("mnist: ") and says in last and "Traceback" not in done.stderr
         return "" if good else f"exit code {done.returncode}: {done.stderr[-2000:]}"
 
-    def goes_on(self, root: Path) -> str:
-        """A run that must make what an undisturbed one makes; what is wrong."""
-        if root.exists() and (broken := incomplete(root)):
+    def goes_on(self, root: Path, *, harmed: bool = False) -> str:
+        """A run that must make what an undisturbed one makes; what is wrong. What a fault itself has harmed is made anew."""
+        if root.exists() and not harmed and (broken := incomplete(root)):
             return f"incomplete: {broken}"
         if made(result(self.place.run(root))) != self.expected:
             return "another result"
+        if broken := incomplete(root):
+            return f"incomplete in the end: {broken}"
         return f"left over: {left_over(root)}" if left_over(root) else ""
 
 
@@ -153,7 +155,7 @@ def harmed(folder: str, harm: Callable[[Path], object]) -> Callable[[Tried], str
         shutil.copytree(tried.place.folder / "undisturbed", root, dirs_exist_ok=True)
         for path in (root / folder).iterdir():
             harm(path)
-        return tried.goes_on(root)
+        return tried.goes_on(root, harmed=True)
 
     return fault
 
@@ -186,7 +188,7 @@ def between_steps(folder: str, after: str, harm: Callable[[Path], object]) -> Ca
         say(f"    exit {code}: {said[-1].strip()[:230]}")
         if code not in {0, 2} or "Traceback" in "".join(said) or (code and not said[-1].startswith("mnist: ")):
             return f"exit code {code}: {said[-30:]}"
-        return tried.goes_on(root)
+        return tried.goes_on(root, harmed=True)
 
     return fault
 

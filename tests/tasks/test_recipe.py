@@ -52,3 +52,19 @@ def test_a_half_specified_recipe_is_refused_with_the_field(tmp_path: Path, old: 
     path.write_text(text.replace(old, new))
     with pytest.raises(RecipeError, match=says):
         load_recipe(str(path))
+
+
+def test_a_recipe_takes_from_its_base_what_it_does_not_say(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('base = "post"\nname = "mine"\nepochs = 7\n')
+    (tmp_path / "other.toml").write_text('base = "mine.toml"\nbatch = 64\n')
+    mine, post = load_recipe(str(tmp_path / "other.toml")), load_recipe("post")
+    assert (mine.name, mine.epochs, mine.batch) == ("mine", 7, 64)
+    assert (mine.models, mine.gates) == (post.models, post.gates)
+
+
+@pytest.mark.parametrize("base", ['"mine.toml"', '"other.toml"', "1", '"nothing"'])
+def test_a_base_that_is_none_is_refused(tmp_path: Path, base: str) -> None:
+    (tmp_path / "other.toml").write_text('base = "mine.toml"')
+    (tmp_path / "mine.toml").write_text(f"base = {base}")
+    with pytest.raises(RecipeError, match=r"base: give|unknown recipe"):
+        load_recipe(str(tmp_path / "mine.toml"))

@@ -92,6 +92,21 @@ def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_as_if_undisturb
     assert again.file == whole.file, "down to the last bit"
 
 
+def test_a_split_that_goes_while_it_is_read_is_named(
+    splits: dict[str, SplitRecord], work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.progress import Progress
+
+    path = work.root / splits["train"].file.path
+    # As if it were too large for one window: it is read anew in each epoch.
+    monkeypatch.setattr("tasks.feed.WINDOW_BYTES", 1)
+    monkeypatch.setattr("tasks.feed.Feed.all", property(lambda _: None, lambda _, __: None), raising=False)
+    monkeypatch.setattr(Progress, "on_epoch_end", lambda *_: path.unlink(missing_ok=True))
+    training = TRAININGS["plain"].model_copy(update={"epochs": 5})
+    with pytest.raises(StorageError, match=f"{path.name} can't be read any more: .*No such file"):
+        train.fn(training, splits["train"], work)
+
+
 class Died(BaseException):
     """What no code of ours catches, as none does SIGKILL."""
 
