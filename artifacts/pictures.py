@@ -1,6 +1,6 @@
 """Pictures as data URLs, so that a report is one file.
 
-In: raw pixels in base64, or a figure. Out: `data:image/png;base64,...`. Images are enlarged by whole factors, without blur.
+In: raw pixels in base64. Out: `data:image/png;base64,...`. Images are enlarged by whole factors, without blur.
 """
 
 import base64
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import cache
 
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from tasks.findings import Explanation, Patch
@@ -87,10 +86,3 @@ def strip_url(several: Sequence[str], shape: Sequence[int], edge: int = EDGE // 
         strip.paste(image, (at, 0))
         at += image.width + 2
     return png_url(strip)
-
-
-def figure_url(figure: Figure) -> str:
-    """A matplotlib figure, sharp on a screen of twice the density."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=144, metadata={"Software": None})
-    return png_url(Image.open(stream).convert("RGB").quantize(64))

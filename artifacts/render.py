@@ -8,8 +8,7 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,9 +17,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from artifacts import figures
 from artifacts.galleries import Galleries, InHtml, InMarkdown
-from artifacts.pictures import figure_url
 from artifacts.templating import environment, name
 from tasks.analysis import Changes, Report
 from tasks.results import Shown
@@ -44,11 +41,10 @@ class Parts(NamedTuple):
 
 
 class Rendering:
-    """One report, whose figures are drawn once for all forms."""
+    """One report, with its figures as data URLs by their names."""
 
-    def __init__(self, report: Report) -> None:
-        self.report = report
-        self.figure_url = cache(lambda name: figure_url(figures.FIGURES[name](report.analysis)))
+    def __init__(self, report: Report, figures: Mapping[str, str]) -> None:
+        self.report, self.figures = report, figures
 
     def markdown(self, most: int = MOST) -> Parts:
         """Every part as Markdown; a gallery shows up to `most` images."""
@@ -92,7 +88,7 @@ class Rendering:
 
     def figure(self, name: str, alt: str) -> Markup:
         """A figure as Markdown."""
-        return Markup(f"![{alt}]({self.figure_url(name)})")  # noqa: S704  # both are our own
+        return Markup(f"![{alt}]({self.figures[name]})")  # noqa: S704  # both are our own
 
 
 def changes_page(changes: Changes, title: str) -> str:

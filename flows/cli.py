@@ -81,7 +81,8 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
         stack.enter_context(quiet_console(console))
         with console.status("starting Prefect") if console else nullcontext():
             api = stack.enter_context(server())
-            # Imported while the server starts.
+            # Imported while the server starts; the last two are slow, and would else be imported in the middle of the run.
+            import tasks.statistics  # noqa: F401
             from flows.live import live_view
             from flows.mnist import mnist
 

@@ -27,6 +27,7 @@ from tasks.compare import compare
 from tasks.dataset import Dataset, Name, load_dataset
 from tasks.decode import decode
 from tasks.download import download
+from tasks.draw import draw
 from tasks.errors import GateError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
@@ -111,19 +112,22 @@ def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspa
         ]
         learned: list[PrefectFuture[Any]] = [data, *models, *predictions, *trained, selection, *explanations]
         finished(learned)
-    analysis = analyse.submit(  # type: ignore[call-overload]
-        source, plan, data, splits[TRAIN], splits[TEST], models, trained, predictions, selection, explanations, work
-    )
-    records = finished([*archives.values(), *splits.values(), *learned, analysis])
+        # Submitted before the workers end, which takes them a second.
+        analysis = analyse.submit(  # type: ignore[call-overload]
+            source, plan, data, splits[TRAIN], splits[TEST], models, trained, predictions, selection, explanations, work
+        )
+        figures = draw.submit(analysis, work)
+    records = finished([*archives.values(), *splits.values(), *learned, analysis, figures])
 
     this = run_record(records, source, plan, champions, work, began)
     last = last_run(work.root, source.name)
     changes = compare(last, this, work) if last else None
     decision = judge(this, work)
-    published = report(records[-1], changes, decision, provenance_of(records, work, began), work)
+    analysed, drawn = records[-2:]
+    published = report(analysed, drawn, changes, decision, provenance_of(records, work, began), work)
     remember(with_chain(this, records, changes, published), work)
     promote(this, decision, work)
-    return run_result(records, this, records[-1], published, decision, work)
+    return run_result(records, this, analysed, published, decision, work)
 
 
 def finished_with(result: RunResult) -> RunResult:

@@ -42,6 +42,8 @@ CHILD_ENV = {
 # the minute that Prefect's 5 retries last.
 PATIENCE = {"PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "7")}
 
+LOCAL: set[str] = set()  # the APIs of servers that this process has started
+
 
 class Api(NamedTuple):
     """The API that a run talks to; `own` if its server lives no longer than the run."""
@@ -64,7 +66,8 @@ def server() -> Iterator[Api]:
     Raises:
         ServerError: the configured server does not answer.
     """
-    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415  # slow, and of no use to the child
+    # Slow, and of no use to the child.
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415
 
     configured = PREFECT_API_URL.value()
     if configured:
@@ -74,7 +77,9 @@ def server() -> Iterator[Api]:
         finally:
             drain()
         return
-    with local_server() as api, using_api(api.url, PATIENCE):
+    # Nobody listens to the heartbeat of a run whose server goes with it, and to stop it takes up to a second.
+    quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with local_server() as api, using_api(api.url, PATIENCE), temporary_settings(quiet):
         yield api
 
 
@@ -117,9 +122,11 @@ def local_server() -> Iterator[Api]:
                 raise ServerError(f"the local Prefect server did not come up: {last_line(said)}")
             keeper.start()
 
+        LOCAL.add(url)
         try:
             yield Api(url, own=True, wait=wait)
         finally:
+            LOCAL.discard(url)
             over.set()
             stop(children[-1])
             if keeper.is_alive():

@@ -23,7 +23,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_inputs_sync
 
 from flows.logs import one_line_errors
-from flows.server import using_api
+from flows.server import LOCAL, using_api
 from tasks.errors import WorkerError, causes
 from tasks.quiet import import_quietly, without_hdf5_echo
 from tasks.step import is_kept
@@ -44,14 +44,20 @@ class Runner(ProcessPoolTaskRunner):
 
 
 class Workers:
-    """Submits tasks to the processes; those whose records are kept are run here, so that nothing is started for them."""
+    """Submits tasks to the processes; those whose records are kept are run here, so that nothing is started for them.
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
+    `alone` says that no other run can be at the same server, which limits how many train at once.
+    """
+
+    def __init__(self, runner: Runner, *, alone: bool) -> None:
+        self.runner, self.alone = runner, alone
         self.submitted: list[PrefectConcurrentFuture[Any]] = []
 
     def submit(self, task: Task[..., Result], *args: Any, **kwargs: Any) -> PrefectFuture[Result]:
         """As `task.submit`, but to a worker process if there is something to compute."""
+        if self.alone:
+            task = task.with_options()
+            task.tags = set()  # to ask for a place takes two seconds, and nobody else can take one
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
         # As long as nothing was sent, whatever this step waits for is found as soon as it is looked for.
         if not self.submitted and kept(task, parameters):
@@ -97,7 +103,7 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
     runner = Runner(max_workers=count, initializer=prepare, initargs=(threads,))
     url = str(get_client(sync_client=True).api_url)
     with using_api(url), runner:
-        workers = Workers(runner)
+        workers = Workers(runner, alone=url.rstrip("/") in LOCAL)
         if ahead:
             runner.start_ahead()
         try:

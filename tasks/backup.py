@@ -26,29 +26,21 @@ class State(Frozen):
     history: tuple[Epoch, ...]
 
 
-class BackUp(keras.callbacks.Callback):  # type: ignore[misc]  # Keras publishes no types
-    """Keeps the state after each epoch, in place of the one before; `history` is what another callback collects.
+def back_up(model: keras.Model, history: Sequence[Epoch], work: Workspace) -> None:
+    """Keep the model's weights and its optimizer's state after an epoch, in place of those after the one before.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: they can't be written.
     """
-
-    def __init__(self, history: Sequence[Epoch], work: Workspace) -> None:
-        super().__init__()
-        self.history, self.work = history, work
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Keep the model's weights and its optimizer's state."""
-        folder = self.work.unfinished
-        with self.work.scratch() as scratch:
-            path = scratch / "epoch.weights.h5"
-            with writable(path):
-                self.model.save_weights(path)
-            weights = adopt(folder, ".", f"epoch-{epoch + 1:05}", ".weights.h5", path)
-        write_sealed(folder / STATE, State(weights=weights, history=tuple(self.history)))
-        for older in folder.glob("*.weights.h5"):
-            if older.name != weights.path:
-                older.unlink(missing_ok=True)
+    with work.scratch() as scratch:
+        path = scratch / "epoch.weights.h5"
+        with writable(path):
+            model.save_weights(path)
+        weights = adopt(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
+    write_sealed(work.unfinished / STATE, State(weights=weights, history=tuple(history)))
+    for older in work.unfinished.glob("*.weights.h5"):
+        if older.name != weights.path:
+            older.unlink(missing_ok=True)
 
 
 def restore(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:

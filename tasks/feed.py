@@ -1,29 +1,21 @@
 """Feed: the images of a split as a training wants them, in batches, in an order drawn anew for each epoch.
 
-In: a split's file, which images are held out, and a seed. Out: data sets of (images, labels) for Keras. The order depends on
-the seed, the epoch and the split alone, so that a training can go on where it was. Memory is flat in the number of images:
-what is larger than a window is read a window at a time, each of row groups that are drawn, and shuffled within.
+In: a split's file, which images are held out, and a seed. Out: blocks of images and labels. The order depends on the seed, the
+epoch and the split alone, so that a training can go on where it was. Memory is flat in the number of images: what is larger
+than a window is read a window at a time, each of row groups that are drawn, and shuffled within.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.errors import StorageError, first_line
 from tasks.split import read_groups
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
 WINDOW_BYTES = 256 << 20  # of pixels that are shuffled together: five times all of MNIST
-AHEAD = 2  # batches that are made while one is learned from
 
 Block = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # images (n, rows, columns), labels (n,)
 Places = NDArray[np.intp]
@@ -43,47 +35,6 @@ class Feed:
         self.steps = -(-self.count // batch)  # in an epoch
         self.groups_at_once = max(1, WINDOW_BYTES // (math.prod(shape) * max(sizes, default=1)))
         self.all: Block | None = None
-        self.fault: Exception | None = None
-
-    def training(self, first: int, epochs: int) -> "tf.data.Dataset":
-        """The batches of the epochs from `first` on, counted from 0."""
-        return self.dataset(lambda: (block for epoch in range(first, epochs) for block in self.epoch(epoch)))
-
-    def validation(self) -> "tf.data.Dataset | None":
-        """The images that are held out, in the order of the split."""
-        import tensorflow as tf  # noqa: PLC0415  # imported by the worker that trains
-
-        blocks = sum(not self.learned[self.rows(group)].all() for group in range(len(self.ends)))
-        # Keras warns of the end of a data set whose length it does not know.
-        return self.dataset(self.held_out).apply(tf.data.experimental.assert_cardinality(blocks)) if blocks else None
-
-    def dataset(self, blocks: Callable[[], Iterator[Block]]) -> "tf.data.Dataset":
-        """Blocks as Keras takes them; what goes wrong with the file is kept as `fault`, since TensorFlow turns it into text."""
-        import tensorflow as tf  # noqa: PLC0415  # imported by the worker that trains
-
-        def kept() -> Iterator[Block]:
-            try:
-                yield from blocks()
-            except (OSError, pa.ArrowException) as error:
-                self.fault = error
-                raise
-
-        kinds = (tf.TensorSpec((None, *self.shape), tf.uint8), tf.TensorSpec((None,), tf.uint8))
-        return tf.data.Dataset.from_generator(kept, output_signature=kinds).prefetch(AHEAD)
-
-    @contextmanager
-    def naming_faults(self) -> Iterator[None]:
-        """Say in one line if it was the file that a training failed for.
-
-        Raises:
-            StorageError: it has gone, or was altered in the meantime.
-        """
-        try:
-            yield
-        except Exception as error:
-            if self.fault is None:
-                raise
-            raise StorageError(f"{self.path} can't be read any more: {first_line(self.fault)}; run again") from error
 
     def epoch(self, epoch: int) -> Iterator[Block]:
         """The batches of one epoch; only the last may be smaller."""

@@ -19,7 +19,17 @@ from tasks.runs import Champion, RunRecord, read_runs
 from tasks.sealed import unseal
 from tasks.workspace import RECORDS, SCRATCH, UNFINISHED, clear
 
-FOLDERS = ("archives", "splits", "models", "predictions", "selections", "explanations", "analyses", "changes")
+FOLDERS = (
+    "archives",
+    "splits",
+    "models",
+    "predictions",
+    "selections",
+    "explanations",
+    "analyses",
+    "figures",
+    "changes",
+)
 BY_CONTENT = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
 
 

@@ -159,6 +159,13 @@ class ExplanationsRecord(Record):
     count: int
 
 
+class FiguresRecord(Record):
+    """The figures of one analysis, `count` of them, in a JSON file."""
+
+    file: FileRecord
+    count: int
+
+
 class ChangesRecord(Record):
     """What differs between two runs, as JSON."""
 

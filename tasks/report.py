@@ -1,10 +1,11 @@
 """Report: one analysis, published for people.
 
-In: the records of the analysis and of what changed, the gate's decision, and where everything came from. Out: `report.html`,
-`report.md` and `report.json` in the run's folder, and Prefect artifacts of stable keys. Never cached: what a cached task would
-have published is not published.
+In: the records of the analysis, of its figures and of what changed, the gate's decision, and where everything came from. Out:
+`report.html`, `report.md` and `report.json` in the run's folder, and Prefect artifacts of stable keys. Never cached: what a
+cached task would have published is not published.
 """
 
+import json
 import logging
 from collections.abc import Iterator
 
@@ -18,7 +19,7 @@ from artifacts.render import MOST, Rendering
 from tasks.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
 from tasks.files import verified, write_text
 from tasks.log import say
-from tasks.records import ChangesRecord, ReportRecord
+from tasks.records import ChangesRecord, FiguresRecord, ReportRecord
 from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
 
@@ -30,6 +31,7 @@ Pages = dict[str, tuple[str, str]]  # description and Markdown by key
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
 def report(
     analysis: AnalysisRecord,
+    figures: FiguresRecord,
     changes: ChangesRecord | None,
     decision: Decision,
     provenance: Provenance,
@@ -38,12 +40,12 @@ def report(
     """Render, write and publish the report of one run.
 
     Raises:
-        StorageError: the analysis is gone or altered, or a file can't be written.
+        StorageError: the analysis or its figures are gone or altered, or a file can't be written.
     """
     document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
     changed = Changes.model_validate_json(verified(work.root, changes.file).read_bytes()) if changes else None
     whole = Report(provenance=provenance, decision=decision, changes=changed, analysis=document)
-    rendering = Rendering(whole)
+    rendering = Rendering(whole, json.loads(verified(work.root, figures.file).read_bytes()))
     publish(rendering)
     title = f"{document.subject.title}: error analysis of {work.run}"
     for line in (*words.accuracies(document), words.headline(document), words.decided(decision)):

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tasks.errors import StorageError, first_line
 from tasks.files import writable
 from tasks.records import Frozen
 
@@ -119,11 +120,14 @@ def read_groups(path: Path, groups: Sequence[int] | None = None) -> Iterator[Spl
     """Read a split back, one row group after the other; all, or those with these numbers.
 
     Raises:
-        OSError: it can't be read.
+        StorageError: it has gone, or was altered since it was verified.
     """
-    with pq.ParquetFile(path) as parquet:
-        for group in range(parquet.num_row_groups) if groups is None else groups:
-            yield split_of(parquet.read_row_group(group))
+    try:
+        with pq.ParquetFile(path) as parquet:
+            for group in range(parquet.num_row_groups) if groups is None else groups:
+                yield split_of(parquet.read_row_group(group))
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path} can't be read any more: {first_line(error)}; run again to make it anew") from error
 
 
 def split_of(table: pa.Table) -> Split:

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from artifacts import render, tables, words
-from artifacts.figures import FIGURES
-from artifacts.pictures import explained_url, figure_url, heat_url, outline, picture_url, strip_url
+from artifacts.figures import FIGURES, drawn, figure_url
+from artifacts.pictures import explained_url, heat_url, outline, picture_url, strip_url
 from artifacts.render import Rendering
 from tasks.analysis import Analysis, FileLine, Provenance, Report, StepLine
 from tasks.findings import Comparison, Estimate, Patch
@@ -66,8 +66,12 @@ class Page(HTMLParser):
         self.text += data
 
 
+def rendering_of(report: Report) -> Rendering:
+    return Rendering(report, drawn(report.analysis))
+
+
 def html_of(report: Report) -> Page:
-    return Page(Rendering(report).html("title"))
+    return Page(rendering_of(report).html("title"))
 
 
 def test_the_page_needs_no_other_file(report: Report) -> None:
@@ -87,7 +91,7 @@ def test_every_link_within_the_page_leads_somewhere_and_every_picture_has_an_alt
 
 
 def test_markdown_tables_html_and_json_state_the_same_numbers(report: Report) -> None:
-    rendering = Rendering(report)
+    rendering = rendering_of(report)
     texts = [rendering.markdown().whole.replace("\\", ""), " ".join(html_of(report).text.split())]
     document = json.loads(report.model_dump_json())["analysis"]
     for model, row in zip(document["models"], tables.results(report.analysis), strict=True):
@@ -114,7 +118,7 @@ def test_markdown_tables_html_and_json_state_the_same_numbers(report: Report) ->
 
 
 def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Report) -> None:
-    galleries = Rendering(report).markdown().galleries.replace("\\", "")
+    galleries = rendering_of(report).markdown().galleries.replace("\\", "")
     page = html_of(report)
     for picture in report.analysis.pictures:
         label = report.analysis.subject.classes[picture.label]
@@ -128,7 +132,7 @@ def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Rep
 
 
 def test_errors_are_explained_in_both_forms(report: Report) -> None:
-    parts, text = Rendering(report).markdown(), " ".join(html_of(report).text.split())
+    parts, text = rendering_of(report).markdown(), " ".join(html_of(report).text.split())
     for form in (parts.models["plain"].replace("\\", ""), text):
         assert "erasing this pixel makes it a c0 (75 %)" in form
         assert "erasing no square of up to 1 x 1 pixels makes it a c2" in form
@@ -136,7 +140,7 @@ def test_errors_are_explained_in_both_forms(report: Report) -> None:
 
 
 def test_what_changed_stands_in_both_forms(report: Report) -> None:
-    for text in (Rendering(report).markdown().overview.replace("\\", ""), " ".join(html_of(report).text.split())):
+    for text in (rendering_of(report).markdown().overview.replace("\\", ""), " ".join(html_of(report).text.split())):
         assert "Against run" in text
         assert "6 test images that both judged (0 only then, 1 only now)" in text
         assert "recipe seed" in text
@@ -148,7 +152,7 @@ def test_what_changed_stands_in_both_forms(report: Report) -> None:
 
 def test_the_first_run_has_nothing_to_compare_with(report: Report) -> None:
     alone = report.model_copy(update={"changes": None})
-    assert "This is the first run" in Rendering(alone).markdown().overview
+    assert "This is the first run" in rendering_of(alone).markdown().overview
 
 
 def test_one_model_alone_is_reported(report: Report) -> None:
@@ -185,7 +189,7 @@ def test_images_of_another_shape_are_drawn_in_their_own() -> None:
 
 
 def test_the_report_says_what_came_from_which_run(report: Report) -> None:
-    origins = Rendering(report).markdown().origins.replace("\\", "")
+    origins = rendering_of(report).markdown().origins.replace("\\", "")
     assert "| train plain | hit | - | an-earlier-run |" in origins
     assert "| profile | miss | code: tasks.profile | this one |" in origins
     assert "passed over https://host/: HTTP 404 (t10k.gz)" in origins
@@ -266,7 +270,7 @@ def test_a_model_without_errors_is_reported(report: Report) -> None:
     suspects = tuple(one.model_copy(update={"named": 0, "shown": ()}) for one in report.analysis.suspects)
     nothing: dict[str, object] = {"patterns": (), "groups": (), "pictures": (), "suspects": suspects}
     bare = report.analysis.model_copy(update={"models": models, **nothing})
-    parts = Rendering(report.model_copy(update={"analysis": bare})).markdown()
+    parts = rendering_of(report.model_copy(update={"analysis": bare})).markdown()
     assert "None." in parts.galleries
     assert not re.search("undefined|\\bnan\\b", re.sub("data:[^)]*", "", parts.overview), re.IGNORECASE)
 

@@ -53,7 +53,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, prefect: None) -> Copy:
     """The copy, after its first run."""
     copy = Copy(tmp_path_factory.mktemp("cache"))
     computed = copy.computed()
-    assert len(computed) == 17
+    assert len(computed) == 18
     assert set(computed.values()) == {"for the first time"}
     return copy
 
@@ -81,7 +81,7 @@ def test_another_version_of_a_library_recomputes_the_steps_that_it_shapes(copy: 
 
 def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
     computed = copy.computed("--seed", "5")
-    assert set(computed) == TRAINED | EVALUATED | EXPLAINED | {"analyse"} | ({"select"} & set(computed))
+    assert set(computed) == TRAINED | EVALUATED | EXPLAINED | {"analyse", "draw"} | ({"select"} & set(computed))
     assert all(computed[step] == "input training.seed: 1 -> 5" for step in TRAINED)
     assert all(computed[step] == "other files: model" for step in EVALUATED)
     assert computed["analyse"].startswith("other files: models, trained, predictions")
@@ -91,7 +91,12 @@ def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
     text = copy.dataset.read_text()
     copy.dataset.write_text(text.replace('licence = "as MNIST"', 'licence = "as it was"'))
     said = "input dataset.licence: as MNIST -> as it was"
-    assert copy.computed() == {"decode train": said, "decode test": said, "analyse": said}
+    assert copy.computed() == {
+        "decode train": said,
+        "decode test": said,
+        "analyse": said,
+        "draw": "other files: analysis",
+    }
 
 
 def test_a_missing_file_recomputes_its_step_alone(copy: Copy) -> None:

@@ -62,6 +62,7 @@ STEPS = [
         "explain plain",
         "explain batch_norm",
         "analyse",
+        "draw",
     ),
 ]
 

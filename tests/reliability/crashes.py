@@ -21,6 +21,7 @@ from tasks.compare import compare
 from tasks.dataset import Dataset, load_dataset
 from tasks.decode import decode
 from tasks.download import download
+from tasks.draw import draw
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.predictions import read_predictions
@@ -81,7 +82,8 @@ def finish(case: Case, work: Workspace) -> Any:
     """All that is done anew in every run: judge, report, remember, promote."""
     run = case.run(work)
     decision = judge.fn(run, work)
-    published = report.fn(case.got["analyse"], None, decision, provenance_of(case.records, work, BEGAN), work)
+    where_from = provenance_of(case.records, work, BEGAN)
+    published = report.fn(case.got["analyse"], case.got["draw"], None, decision, where_from, work)
     remember(with_chain(run, case.records, None, published), work)
     promote.fn(run, decision, work)
     return published.verdict
@@ -119,6 +121,7 @@ STEPS: dict[str, Step] = {
         case.dataset, case.recipe, case.got["profile"], *case.got["decode"], [case.got["train"]],
         [case.got["evaluate on train"]], [case.got["evaluate"]], case.got["select"], [case.got["explain"]], work,
     ),
+    "draw": lambda case, work: draw.fn(case.got["analyse"], work),
     "compare": compares,
     "judge, report, remember, promote": finish,
 }  # fmt: skip

@@ -20,7 +20,17 @@ NOBODY = 65534
 KIB = 1024
 # KiB: from the first archive to the report of a run of some 5 MB
 FULL = (16, 48, 150, 400, 800, 1600, 3200, 3600, 4000, 4400)
-FOLDERS = ("archives", "splits", "models", "predictions", "selections", "explanations", "analyses", "records")
+FOLDERS = (
+    "archives",
+    "splits",
+    "models",
+    "predictions",
+    "selections",
+    "explanations",
+    "analyses",
+    "figures",
+    "records",
+)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -92,19 +93,20 @@ def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_as_if_undisturb
     assert again.file == whole.file, "down to the last bit"
 
 
-def test_a_split_that_goes_while_it_is_read_is_named(
+def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
     splits: dict[str, SplitRecord], work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.progress import Progress
-
     path = work.root / splits["train"].file.path
+    whole = path.read_bytes()
     # As if it were too large for one window: it is read anew in each epoch.
-    monkeypatch.setattr("tasks.feed.WINDOW_BYTES", 1)
     monkeypatch.setattr("tasks.feed.Feed.all", property(lambda _: None, lambda _, __: None), raising=False)
-    monkeypatch.setattr(Progress, "on_epoch_end", lambda *_: path.unlink(missing_ok=True))
     training = TRAININGS["plain"].model_copy(update={"epochs": 5})
-    with pytest.raises(StorageError, match=f"{path.name} can't be read any more: .*No such file"):
-        train.fn(training, splits["train"], work)
+    for harm in (path.unlink, lambda: path.write_bytes(whole[:-400] + bytes(400))):
+        path.write_bytes(whole)
+        monkeypatch.setattr("tasks.train.validated", lambda *_, harm=harm: (harm(), None)[1])
+        with pytest.raises(StorageError, match=f"{path.name} can't be read any more"):
+            train.fn(training, splits["train"], work)
+        shutil.rmtree(work.root / "unfinished")
 
 
 class Died(BaseException):
@@ -116,14 +118,14 @@ def dying_after(epochs: int) -> Iterator[None]:
     from tasks.progress import Progress
 
     with pytest.MonkeyPatch.context() as patch:
-        begin = Progress.on_epoch_begin
+        begin = Progress.begin
 
-        def die(self: Progress, epoch: int, logs: dict[str, float] | None = None) -> None:
+        def die(self: Progress, epoch: int) -> None:
             if epoch == epochs:
                 raise Died
-            begin(self, epoch, logs)
+            begin(self, epoch)
 
-        patch.setattr(Progress, "on_epoch_begin", die)
+        patch.setattr(Progress, "begin", die)
         yield
 
 

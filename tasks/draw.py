@@ -1,0 +1,27 @@
+"""Draw: the figures of an analysis.
+
+In: the record of an analysis. Out: a FiguresRecord, whose file holds each figure as a data URL by its name. A step of its own,
+since a report is made anew in every run, and its figures are not.
+"""
+
+import json
+
+from tasks.analysis import Analysis, AnalysisRecord
+from tasks.files import keep, verified
+from tasks.records import FiguresRecord
+from tasks.step import step
+from tasks.workspace import Workspace
+
+
+@step("draw", libraries=("matplotlib", "numpy", "pillow"))
+def draw(analysis: AnalysisRecord, work: Workspace) -> FiguresRecord:
+    """Draw all figures of an analysis.
+
+    Raises:
+        StorageError: the analysis is gone or altered, or the figures can't be written.
+    """
+    from artifacts.figures import drawn  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
+
+    figures = drawn(Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes()))
+    file = keep(work.root, "figures", "figures", ".json", json.dumps(figures).encode())
+    return FiguresRecord(file=file, count=len(figures))
