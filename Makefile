@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$python" && break; done)
 
-.PHONY: run test setup check lock audit reliability
+.PHONY: run test setup check lock audit reliability bench
 run: setup  ## the main job: both models on all of MNIST, and the report
 	@$(BIN)/mnist run $(ARGS)
 
@@ -33,6 +33,9 @@ reliability: setup  ## all that docs/reliability.md states; takes some three hou
 	$(BIN)/python -m tests.reliability together
 	$(BIN)/python -m tests.reliability tamper
 	$(BIN)/python -m tests.reliability fuzz
+
+bench: setup  ## all that docs/performance.md states of speed; takes some half an hour of an idle machine
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock: setup  ## resolve the dependencies anew
 	$(BIN)/python -m tests.lock --write

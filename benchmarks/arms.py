@@ -1,0 +1,116 @@
+"""The arms: each runs commands of its own, as a person would give them, and says what they took."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.measure import run
+
+PYTHON = sys.executable
+MNIST = (PYTHON, "-m", "flows.cli")
+MODELS = ("plain", "batch_norm")
+
+
+class Sample(NamedTuple):
+    """What an arm took once: seconds, and the peak memory of all its processes in bytes; what accuracies it reached."""
+
+    seconds: float
+    peak: int
+    accuracies: tuple[float, ...] = ()
+
+
+class Bench(NamedTuple):
+    """What all arms have in common; `epochs` of the same work, and of the post."""
+
+    folder: Path
+    dataset: str
+    mirror: Path
+    epochs: tuple[int, int]
+    env: Mapping[str, str]
+
+    def post(self, place: Path, *steps: tuple[str, ...]) -> Sample:
+        """The post's own way, a process for each step."""
+        commands: list[tuple[str | Path, ...]] = [
+            (PYTHON, "-m", "benchmarks.post", step[0], self.mirror, place, *step[1:]) for step in steps
+        ]
+        taken = run(commands, self.env, place)
+        said = [line.split()[1] for line in taken.said.splitlines() if line.startswith("accuracy ")]
+        return Sample(taken.seconds, taken.peak, tuple(map(float, said)))
+
+    def mnist(self, place: Path, root: str, *options: str) -> tuple[Sample, float]:
+        """A run of the pipeline; also the moment when the last model had been tested, in seconds after the start."""
+        began = time.time()
+        given = ("--dataset", self.dataset, "--mirror", self.mirror.as_uri(), "--root", place / root)
+        taken = run([(*MNIST, "run", "--json", "--no-gate", *given, *options)], self.env, place)
+        found = json.loads(taken.said)
+        tested = [step["origin"]["at"] for step in found["steps"] if step["name"].startswith("evaluate ")
+                  and step["name"].endswith(" on test")]  # fmt: skip
+        accuracies = tuple(model["accuracy"] for model in found["models"].values())
+        last = max(datetime.fromisoformat(at).timestamp() for at in tested) - began
+        return Sample(taken.seconds, taken.peak, accuracies), last
+
+    def inside(self, place: Path, arm: str) -> Sample:
+        """A single step, timed inside its process."""
+        root = place / arm
+        taken = run([(PYTHON, "-m", "benchmarks.steps", arm, self.dataset, self.mirror, root)], self.env, place)
+        shutil.rmtree(root, ignore_errors=True)
+        return Sample(float(taken.said), taken.peak)
+
+    def command(self, place: Path, *words: str) -> Sample:
+        """Any other command."""
+        taken = run([(PYTHON, *words)], self.env, place)
+        return Sample(taken.seconds, taken.peak)
+
+
+def post_same_work(bench: Bench, place: Path) -> Sample:
+    """Both models, trained, tested and analysed."""
+    epochs = str(bench.epochs[0])
+    steps = [step for model in MODELS for step in (("train", model, epochs), ("evaluate", model), ("analyse", model))]
+    return bench.post(place, *steps)
+
+
+def post_best(bench: Bench, place: Path) -> Sample:
+    """The post's best: batch norm alone, trained to its end and tested."""
+    return bench.post(place, ("train", "batch_norm", str(bench.epochs[1])), ("evaluate", "batch_norm"))
+
+
+def cold(bench: Bench, place: Path) -> Sample:
+    """A run into an empty root, from archives to the report."""
+    return bench.mnist(place, "same", "--epochs", str(bench.epochs[0]))[0]
+
+
+def again(bench: Bench, place: Path) -> Sample:
+    """The same run once more."""
+    return cold(bench, place)
+
+
+def onecycle(bench: Bench, place: Path) -> Sample:
+    """A run into an empty root, until both models have been tested."""
+    sample, tested = bench.mnist(place, "onecycle", "--recipe", "onecycle")
+    return sample._replace(seconds=tested)
+
+
+ARMS: dict[str, Callable[[Bench, Path], Sample]] = {
+    "post, same work": post_same_work,
+    "mnist run": cold,
+    "mnist run again": again,
+    "post, 10 epochs of batch norm": post_best,
+    "mnist run --recipe onecycle": onecycle,
+    "archives by loops": lambda bench, place: bench.inside(place, "loops"),
+    "archives by frombuffer": lambda bench, place: bench.inside(place, "frombuffer"),
+    "archives to Parquet": lambda bench, place: bench.inside(place, "parquet"),
+    "Parquet to arrays": lambda bench, place: bench.inside(place, "arrays"),
+    "steps that do nothing": lambda bench, place: bench.command(place, "-m", "benchmarks.nothing"),
+    "… without TensorFlow": lambda bench, place: bench.command(place, "-m", "benchmarks.nothing", "without-tensorflow"),
+    "python -c pass": lambda bench, place: bench.command(place, "-c", "pass"),
+    "mnist --help": lambda bench, place: bench.command(place, *MNIST[1:], "--help"),
+    "mnist runs": lambda bench, place: bench.command(place, *MNIST[1:], "runs"),
+}
+if find_spec("datasets"):
+    ARMS["Parquet by Hugging Face"] = lambda bench, place: bench.inside(place, "hugging_face")

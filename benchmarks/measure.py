@@ -1,0 +1,75 @@
+"""Measure: how long a command takes, and how much memory all its processes hold together."""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+SAMPLE_SECONDS = 0.2
+
+
+class Taken(NamedTuple):
+    """Wall time, the largest sum of resident sets in bytes (shared libraries count in each), and the output."""
+
+    seconds: float
+    peak: int
+    said: str
+
+
+def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder: Path) -> Taken:
+    """Run commands one after the other, as one."""
+    began, peak, said = time.perf_counter(), 0, []
+    for number, command in enumerate(commands):
+        with (
+            (folder / f"{number}.err").open("wb") as errors,
+            subprocess.Popen(
+                command, env=os.environ | env, stdout=subprocess.PIPE, stderr=errors, text=True
+            ) as process,
+        ):
+            sampler = Sampler(process.pid)
+            out, _ = process.communicate()
+            peak = max(peak, sampler.end())
+        if process.returncode:
+            raise SystemExit(
+                f"{' '.join(map(str, command))}: exit {process.returncode}; {(folder / f'{number}.err').read_text()[-2000:]}"
+            )
+        said.append(out)
+    return Taken(time.perf_counter() - began, peak, "".join(said))
+
+
+class Sampler:
+    """Looks at a process and all that it has started, a few times a second."""
+
+    def __init__(self, pid: int) -> None:
+        self.process, self.over, self.peak = psutil.Process(pid), threading.Event(), 0
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def watch(self) -> None:
+        """Take samples until it is over."""
+        while True:
+            self.peak = max(self.peak, resident(self.process))
+            if self.over.wait(SAMPLE_SECONDS):
+                return
+
+    def end(self) -> int:
+        """The largest sum, in bytes."""
+        self.over.set()
+        self.thread.join()
+        return self.peak
+
+
+def resident(process: psutil.Process) -> int:
+    """The resident sets of a process and its descendants, in bytes."""
+    total = 0
+    try:
+        for one in (process, *process.children(recursive=True)):
+            total += one.memory_info().rss
+    except psutil.Error:
+        pass  # one of them has ended in between
+    return total

@@ -1,0 +1,86 @@
+"""Single steps, timed inside the process, so that interpreter and imports don't count.
+
+`python -m benchmarks.steps ARM DATASET MIRROR ROOT` prints the seconds.
+"""
+
+import gzip
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd  # noqa: F401  # pyarrow would import it in the middle
+
+from benchmarks.post import FILES, read_images, read_labels
+from tasks.dataset import Dataset, load_dataset
+from tasks.decode import decode
+from tasks.download import download
+from tasks.records import ArchiveRecord, SplitRecord
+from tasks.split import read_split
+from tasks.workspace import Workspace
+
+
+def downloaded(dataset: Dataset, work: Workspace) -> dict[str, ArchiveRecord]:
+    """The archives, under the root."""
+    return {archive.name: download.fn(archive, dataset.mirrors, work) for archive in dataset.archives()}
+
+
+def to_parquet(dataset: Dataset, archives: dict[str, ArchiveRecord], work: Workspace) -> list[SplitRecord]:
+    """Archives, whose hashes are checked, to Parquet; both splits at once, as the flow has it."""
+
+    def one(name: str) -> SplitRecord:
+        split = getattr(dataset, name)
+        return decode.fn(dataset, name, archives[split.images.name], archives[split.labels.name], work)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, ("train", "test")))
+
+
+def by_loops(mirror: Path) -> None:
+    """Archives to arrays, as the post has it."""
+    for files in FILES.values():
+        read_images(mirror / files.format("images", 3))
+        read_labels(mirror / files.format("labels", 1))
+
+
+def by_frombuffer(mirror: Path) -> None:
+    """Archives to arrays, as one does it who knows numpy, and trusts the archives."""
+    for files in FILES.values():
+        np.frombuffer(gzip.open(mirror / files.format("images", 3)).read(), np.uint8, offset=16).reshape(-1, 28, 28)
+        np.frombuffer(gzip.open(mirror / files.format("labels", 1)).read(), np.uint8, offset=8)
+
+
+def by_hugging_face(paths: list[Path]) -> None:
+    """Parquet to arrays with `datasets`, from the same files."""
+    from datasets import load_dataset as load
+
+    for path in paths:
+        table = load("parquet", data_files=str(path), split="train", cache_dir=str(path.parent / "hugging-face"))
+        arrow = table.with_format("arrow")[:]
+        np.frombuffer(b"".join(arrow["image"].to_pylist()), np.uint8).reshape(-1, 28, 28)
+        arrow["label"].to_numpy()
+
+
+def main(arm: str, name: str, mirror: Path, root: Path) -> None:
+    """Time one arm, after what it needs is there; print the seconds."""
+    work = Workspace(root=root, run="benchmark")
+    dataset = load_dataset(name, [mirror.as_uri()])
+    archives = downloaded(dataset, work)
+    read = arm in {"arrays", "hugging_face"}
+    paths = [root / record.file.path for record in to_parquet(dataset, archives, work)] if read else []
+    arms: dict[str, Callable[[], object]] = {
+        "parquet": lambda: to_parquet(dataset, archives, work),
+        "loops": lambda: by_loops(mirror),
+        "frombuffer": lambda: by_frombuffer(mirror),
+        "arrays": lambda: [read_split(path) for path in paths],
+        "hugging_face": lambda: by_hugging_face(paths),
+    }
+    began = time.perf_counter()
+    arms[arm]()
+    print(time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]).absolute(), Path(sys.argv[4]))
