@@ -1,0 +1,93 @@
+"""One step on a grown data set: `python -m benchmarks.grown STEP DATASET ROOT` prints a Grown as JSON."""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks import feed
+from tasks.dataset import Dataset, load_dataset
+from tasks.records import ModelRecord, SplitRecord
+from tasks.workspace import Workspace
+
+
+class Grown(NamedTuple):
+    """What a step took: `peak` is the greatest resident set of its process, in bytes."""
+
+    step: str
+    images: int
+    seconds: float
+    peak: int
+
+
+def decoded(dataset: Dataset, work: Workspace) -> SplitRecord:
+    """The training split."""
+    from tasks.decode import decode
+    from tasks.download import download
+
+    images, labels = (download.fn(one, dataset.mirrors, work) for one in (dataset.train.images, dataset.train.labels))
+    return decode.fn(dataset, "train", images, labels, work)
+
+
+def untrained(split: SplitRecord, work: Workspace) -> ModelRecord:
+    """The batch-norm network, as it begins: what it answers takes as long."""
+    from tasks.files import adopt
+    from tasks.network import build, save, threads
+    from tasks.recipe import load_recipe
+
+    training = load_recipe("post").trainings()[1]
+    model = build(training.network, split.shape, len(split.classes))
+    with work.scratch() as scratch:
+        save(model, scratch / "untrained.keras")
+        file = adopt(work.root, "models", "untrained", ".keras", scratch / "untrained.keras")
+    return ModelRecord(
+        name="untrained",
+        file=file,
+        parameters=model.count_params(),
+        trained_on=0,
+        held_out=0,
+        batch=training.batch,
+        seed=training.seed,
+        threads=threads(),
+        history=(),
+        fit_seconds=0,
+    )
+
+
+def main(step: str, path: str, root: Path) -> Grown:
+    """Run one step; all others need that "decode" was run before."""
+    work = Workspace(root=root, run="growth")
+    kept = root / "split.json"
+    began = time.perf_counter()
+    if step == "decode":
+        split = decoded(load_dataset(path), work)
+        kept.write_text(split.model_dump_json())
+        return Grown(step, split.count, time.perf_counter() - began, peak())
+    split = SplitRecord.model_validate_json(kept.read_bytes())
+    if step == "predict":
+        from tasks.evaluate import evaluate
+
+        model = untrained(split, work)
+        began = time.perf_counter()
+        evaluate.fn(model, split, work)
+        return Grown(step, split.count, time.perf_counter() - began, peak())
+    from tasks.recipe import load_recipe
+    from tasks.train import train
+
+    in_memory = step == "train-in-memory"
+    if in_memory:
+        feed.WINDOW_BYTES = 1 << 40
+    changes = {"epochs": 1, "seed": 2 if in_memory else 1}  # another seed, else the first's training would be found
+    training = load_recipe("post").trainings()[1].model_copy(update=changes)
+    return Grown(step, split.count, train.fn(training, split, work).fit_seconds, peak())
+
+
+def peak() -> int:
+    """The greatest resident set of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))))
