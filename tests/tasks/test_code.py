@@ -11,9 +11,10 @@ STEPS = {
 }
 # Libraries that shape what a step writes, by the name of their import.
 FORMATS = {
-    name: name for name in ("cleanlab", "keras", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "tensorflow")
+    name: name
+    for name in ("cleanlab", "keras", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "tensorflow")
 }
-FORMATS["sklearn"] = "scikit-learn"
+FORMATS |= {"PIL": "pillow", "sklearn": "scikit-learn"}
 
 
 def test_comments_docstrings_and_layout_do_not_count() -> None:
