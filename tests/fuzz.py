@@ -39,7 +39,7 @@ ARRAYS = [np.arange(np.prod(shape or (1,)), dtype=dtype).reshape(shape)
           for dtype in DTYPES.values() for shape in ((), (0,), (3,), (2, 3, 4), (5, 28, 28))]  # fmt: skip
 IDX = [write_idx(array) for array in ARRAYS]
 GZIP = [gzip.compress(content, 1, mtime=0) for content in IDX]
-RECIPE = (BUILTIN / "recipes" / "post.toml").read_bytes()
+RECIPES = [(BUILTIN / "recipes" / f"{name}.toml").read_bytes() for name in ("post", "onecycle")]
 DATASET = (BUILTIN / "datasets" / "mnist.toml").read_bytes()
 SPLIT = SplitRecord(
     name="train", file=FILE, count=1, shape=(2, 2), classes=("0", "1"), pixels_sha256="0" * 64, archives=("a", "b"),
@@ -86,7 +86,7 @@ def read_archive(content: bytes, folder: Path) -> None:
     """As the decoder does, for an archive that should hold 5 images."""
     path = folder / "archive.gz"
     path.write_bytes(content)
-    for _ in blocks(path, "archive.gz", Header(BYTE, (5, 28, 28))):
+    for _ in blocks(path, "archive.gz", Header(BYTE, (5, 28, 28)), 2):
         pass
 
 
@@ -145,7 +145,7 @@ TARGETS = {
     "IDX": Target(broken(IDX) | st.binary(max_size=64), read_idx, (DecodeError,)),
     "archives": Target(broken(GZIP) | st.binary(max_size=64), read_archive, (DecodeError,)),
     "data set files": Target(broken([DATASET]), read_toml(load_dataset), (InputError,)),
-    "recipe files": Target(broken([RECIPE]), read_toml(load_recipe), (InputError,)),
+    "recipe files": Target(broken(RECIPES), read_toml(load_recipe), (InputError,)),
     "pictures": Target(
         broken(pictures()) | st.binary(max_size=64), lambda content, _: prepare(content, (28, 28)), (PictureError,)
     ),

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.sealed import sealed
-from tests.fuzz import DATASET, GZIP, IDX, NASTY, RECIPE, RECORD, TARGETS, check, pictures
+from tests.fuzz import DATASET, GZIP, IDX, NASTY, RECIPES, RECORD, TARGETS, check, pictures
 
 IMAGES = struct.pack(">HBB3I", 0, 8, 3, 5, 28, 28)
 
@@ -38,7 +38,15 @@ CORPUS: dict[str, list[bytes]] = {
         *(DATASET.replace(b"60000", piece) for piece in NASTY),
         *(DATASET.replace(b"[28, 28]", piece) for piece in (b"[28]", b"[0, 28]", b"[1e9, 1]", b"[[28]]", b'"28"')),
     ],
-    "recipe files": [*NASTY, *(RECIPE.replace(b"512", piece) for piece in NASTY), RECIPE + b"\n[[models]]\n" * 1000],
+    "recipe files": [
+        *NASTY,
+        *(
+            recipe.replace(value, piece)
+            for recipe, value in zip(RECIPES, (b"512", b"0.2"), strict=True)
+            for piece in NASTY
+        ),
+        RECIPES[0] + b"\n[[models]]\n" * 1000,
+    ],
     "pictures": [*NASTY, *pictures(), *(content[: len(content) // 2] for content in pictures())],
     "records of steps": [*NASTY, RECORD, *(sealed(piece) for piece in NASTY), sealed(b"[" * 100_000)],
     "records of runs": [*NASTY, *(sealed(piece) for piece in NASTY), sealed(b"[" * 100_000)],
