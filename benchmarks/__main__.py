@@ -14,9 +14,8 @@ import click
 from benchmarks.arms import ARMS, Bench, Sample
 from benchmarks.figures import FIGURES, Figure, table, value
 from benchmarks.picture import draw
+from benchmarks.post import MIRROR
 from tests.serving import without_prefect
-
-MIRROR = Path(__file__).parents[1] / "data" / "mirror" / "mnist"
 
 
 @click.command()
@@ -32,9 +31,10 @@ MIRROR = Path(__file__).parents[1] / "data" / "mirror" / "mnist"
 @click.option("--to", type=click.Path(path_type=Path), default=Path("docs/benchmarks"), show_default=True)
 def main(rounds: int, only: str, dataset: str, mirror: Path, epochs: tuple[int, int], to: Path) -> None:
     """Measure the figures, print them as a table, and write benchmarks.json and benchmarks.svg."""
-    if unknown := set(only.split(",")) - set(FIGURES) - {""}:
+    names = only.split(",") if only else list(FIGURES)
+    if unknown := set(names) - set(FIGURES):
         raise click.UsageError(f"no such figure: {', '.join(sorted(unknown))}; there are {', '.join(FIGURES)}")
-    figures = {name: figure for name, figure in FIGURES.items() if not only or name in only.split(",")}
+    figures = {name: figure for name, figure in FIGURES.items() if name in names}
     samples: dict[str, list[Sample]] = {
         name: [] for name in ARMS if any(name in each.arms for each in figures.values())
     }

@@ -16,10 +16,9 @@ from tempfile import TemporaryDirectory
 import click
 from matplotlib.figure import Figure as Canvas
 
-from benchmarks.__main__ import MIRROR
 from benchmarks.grown import Grown
 from benchmarks.measure import run
-from benchmarks.post import FILES
+from benchmarks.post import FILES, MIRROR
 
 IMAGES = 60_000
 SIZE = 28 * 28

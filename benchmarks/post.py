@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
+MIRROR = Path(__file__).parents[1] / "data" / "mirror" / "mnist"
 FILES = {"train": "train-{}-idx{}-ubyte.gz", "test": "t10k-{}-idx{}-ubyte.gz"}
 SHOWN = 5  # patterns whose pictures are drawn
 
