@@ -1,6 +1,11 @@
-"""The layers import in one direction: flows -> tasks -> artifacts, and artifacts only the records that they draw."""
+"""The layers import in one direction: flows -> tasks -> artifacts, and artifacts only the records that they draw.
+
+And nobody imports what takes long and is of no use there.
+"""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +53,28 @@ def test_only_the_tasks_that_draw_and_report_import_artifacts() -> None:
 def test_no_flow_is_named_like_a_top_level_folder() -> None:
     folders = {path.name for path in PROJECT.iterdir() if path.is_dir()}
     assert not folders & {path.stem for path in modules("flows")}
+
+
+@pytest.mark.parametrize(
+    ("what", "not_needed"),
+    [
+        (
+            "from flows.cli import cli; cli.main(['--help'], standalone_mode=False)",
+            "numpy prefect pydantic pyarrow tensorflow",
+        ),
+        ("from flows.cli import cli; cli.main(['runs'], standalone_mode=False)", "numpy prefect pyarrow tensorflow"),
+        ("import flows.mnist", "keras sklearn statsmodels tensorflow"),
+    ],
+)
+def test_what_takes_long_to_import_is_imported_where_it_is_needed(what: str, not_needed: str, tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys; {what}; print(*sys.modules)"],
+        env={"MNIST_ROOT": str(tmp_path), "PREFECT_HOME": str(tmp_path)},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = found.stdout.splitlines()[-1].split()
+    assert "flows" in imported
+    assert not set(not_needed.split()) & set(imported)
