@@ -34,7 +34,9 @@ class Feed:
         self.count = int(self.learned.sum())
         self.steps = -(-self.count // batch)  # in an epoch
         self.groups_at_once = max(1, WINDOW_BYTES // (math.prod(shape) * max(sizes, default=1)))
-        self.all: Block | None = None
+        rows = min(metadata.num_rows, self.groups_at_once * max(sizes, default=0))
+        self.window = np.empty((rows, *shape), np.uint8), np.empty(rows, np.uint8)
+        self.all_is_read = False
 
     def epoch(self, epoch: int) -> Iterator[Block]:
         """The batches of one epoch; only the last may be smaller."""
@@ -62,13 +64,16 @@ class Feed:
             yield self.read(window), kept[within.permutation(len(kept))]
 
     def read(self, groups: NDArray[np.intp]) -> Block:
-        """Some row groups; all of them are read once."""
-        if self.all:
-            return self.all
-        block = joined([(split.images, split.labels) for split in read_groups(self.path, groups.tolist())])
-        if len(groups) == len(self.ends):
-            self.all = block
-        return block
+        """Some row groups, in the place of those before them; all of them are read once."""
+        images, labels = self.window
+        if self.all_is_read:
+            return self.window
+        end = 0
+        for split in read_groups(self.path, groups.tolist()):
+            start, end = end, end + len(split.labels)
+            images[start:end], labels[start:end] = split.images, split.labels
+        self.all_is_read = len(groups) == len(self.ends)
+        return images[:end], labels[:end]
 
     def held_out(self) -> Iterator[Block]:
         """What is held out, a row group at a time."""

@@ -99,7 +99,7 @@ def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
     path = work.root / splits["train"].file.path
     whole = path.read_bytes()
     # As if it were too large for one window: it is read anew in each epoch.
-    monkeypatch.setattr("tasks.feed.Feed.all", property(lambda _: None, lambda _, __: None), raising=False)
+    monkeypatch.setattr("tasks.feed.Feed.all_is_read", property(lambda _: False, lambda _, __: None), raising=False)
     training = TRAININGS["plain"].model_copy(update={"epochs": 5})
     for harm in (path.unlink, lambda: path.write_bytes(whole[:-400] + bytes(400))):
         path.write_bytes(whole)
