@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import workers
-from flows.server import server
+from flows.server import early_server, server
 from flows.workers import finished, worker_processes
 from tasks.cache import Miss
 from tasks.step import LOOK_UPS
@@ -49,6 +49,6 @@ def shape() -> None:
 
 
 if __name__ == "__main__":
-    with server() as api:
+    with early_server() as early, server(early) as api:
         api.wait()
         shape()

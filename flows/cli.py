@@ -70,19 +70,21 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
 
     Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
     """
-    from prefect.client.orchestration import get_client
-    from prefect.flow_engine import run_flow as run_with_prefect
-    from prefect.states import Pending
-
-    from flows.logs import quiet_console
-    from flows.server import server
+    from flows.server import early_server, server
 
     with ExitStack() as stack:
-        stack.enter_context(quiet_console(console))
         with console.status("starting Prefect") if console else nullcontext():
-            api = stack.enter_context(server())
-            # Imported while the server starts; the last two are slow, and would else be imported in the middle of the run.
-            import tasks.statistics  # noqa: F401
+            early = stack.enter_context(early_server())
+            # All that is slow is imported while the server starts.
+            from prefect.client.orchestration import get_client
+            from prefect.flow_engine import run_flow as run_with_prefect
+            from prefect.states import Pending
+
+            from flows.logs import quiet_console
+
+            stack.enter_context(quiet_console(console))
+            api = stack.enter_context(server(early))
+            import tasks.statistics  # noqa: F401  # else in the middle of the run
             from flows.live import live_view
             from flows.mnist import mnist
 

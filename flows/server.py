@@ -51,6 +51,7 @@ class Api(NamedTuple):
     url: str
     own: bool
     wait: Callable[[], None] = lambda: None  # until it answers
+    end: Callable[[], None] = lambda: None
 
     def look_at(self, flow_run: UUID) -> str:
         """How to look at a run in the UI."""
@@ -60,8 +61,21 @@ class Api(NamedTuple):
 
 
 @contextmanager
-def server() -> Iterator[Api]:
-    """The API that this process and its workers use; a server is started if none is configured, and may be waited for.
+def early_server() -> Iterator[Api | None]:
+    """A server of this process's own, unless the environment names another; started at once, and not waited for.
+
+    To import Prefect, and ask its settings, takes this process as long as the other half of the server's start.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        yield None
+    else:
+        with local_server() as local:
+            yield local
+
+
+@contextmanager
+def server(early: Api | None) -> Iterator[Api]:
+    """The API that this process and its workers use: the configured server's, else the early one's, which may be waited for.
 
     Raises:
         ServerError: the configured server does not answer.
@@ -70,17 +84,19 @@ def server() -> Iterator[Api]:
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415
 
     configured = PREFECT_API_URL.value()
-    if configured:
-        check(configured)
-        try:
-            yield Api(configured, own=False)
-        finally:
-            drain()
+    if early and not configured:
+        # Nobody listens to the heartbeat of a run whose server goes with it, and to stop it takes up to a second.
+        quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        with using_api(early.url, PATIENCE), temporary_settings(quiet):
+            yield early
         return
-    # Nobody listens to the heartbeat of a run whose server goes with it, and to stop it takes up to a second.
-    quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with local_server() as api, using_api(api.url, PATIENCE), temporary_settings(quiet):
-        yield api
+    if early:  # it is a profile of Prefect's that names another
+        early.end()
+    check(configured)
+    try:
+        yield Api(configured, own=False)
+    finally:
+        drain()
 
 
 def check(url: str) -> None:
@@ -122,16 +138,19 @@ def local_server() -> Iterator[Api]:
                 raise ServerError(f"the local Prefect server did not come up: {last_line(said)}")
             keeper.start()
 
-        LOCAL.add(url)
-        try:
-            yield Api(url, own=True, wait=wait)
-        finally:
+        def end() -> None:
             LOCAL.discard(url)
             over.set()
             stop(children[-1])
             if keeper.is_alive():
                 keeper.join()
                 stop(children[-1])  # where one has just taken another's place
+
+        LOCAL.add(url)
+        try:
+            yield Api(url, own=True, wait=wait, end=end)
+        finally:
+            end()
 
 
 def child_of(listener: socket.socket, said: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -1,12 +1,15 @@
 """What all tests share: tiny real data, a workspace, and one Prefect server for the session."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 # Before Prefect is imported: its history of these tests goes where nobody looks for it.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "0"
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("MNIST_ROOT", None)

@@ -307,14 +307,21 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(options: list[str], tmp
     assert whole <= {"archives", "records", "locks", "unfinished"}
 
 
-def test_a_server_that_does_not_answer_is_named(options: list[str]) -> None:
+@pytest.mark.parametrize("named_in", ["the environment", "a profile"])
+def test_a_server_that_does_not_answer_is_named(options: list[str], tmp_path: Path, named_in: str) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text('active = "far"\n[profiles.far]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n')
+    env = {
+        "the environment": {"PREFECT_API_URL": "http://127.0.0.1:9/api"},
+        "a profile": {"PREFECT_PROFILES_PATH": str(profiles)},
+    }
     done = subprocess.run(
         [MNIST, "run", *options],
         capture_output=True,
         text=True,
         timeout=SECONDS,
         check=False,
-        env=os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"},
+        env=os.environ | env[named_in],
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
