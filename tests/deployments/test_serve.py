@@ -229,7 +229,7 @@ def test_a_killed_worker_leaves_no_process_and_a_crashed_run(
 
 
 def test_ctrl_c_ends_all_of_it_and_its_runs_say_so(served: Serving, api: Api, dataset: str, folder: Path) -> None:
-    identity = started(api, dataset, epochs=3000)
+    identity = started(api, dataset, epochs=2000)  # not those of another test, which this training would go on from
     until(lambda: in_training(api, identity), "the second epoch")
     assert served.stop() == []
     assert served.process.returncode == 0
