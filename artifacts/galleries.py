@@ -126,7 +126,7 @@ class InHtml:
         """One macro of the cards, as one line: a blank line would end the HTML within Markdown."""
         # Not `get_template(..., globals=...)`: Jinja keeps the first module that it made, with the first shape.
         cards = environment().get_template("cards.html.j2").make_module({
-            "tiny": lambda pixels: picture_url(pixels, shape, 1),
+            "tiny": lambda pixels: picture_url(pixels, tuple(shape), 1),
             "heat": lambda heat: heat_url(heat, shape, 1),
         })  # fmt: skip
         return Markup(" ".join(str(getattr(cards, macro)(*arguments)).split()))  # noqa: S704  # escaped by Jinja

@@ -9,6 +9,7 @@ import hashlib
 import html
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import resources
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -45,9 +46,14 @@ class Rendering:
 
     def __init__(self, report: Report, figures: Mapping[str, str]) -> None:
         self.report, self.figures = report, figures
+        self.parts = cache(self.parts_of)
 
     def markdown(self, most: int = MOST) -> Parts:
         """Every part as Markdown; a gallery shows up to `most` images."""
+        return self.parts(most)
+
+    def parts_of(self, most: int) -> Parts:
+        """As `markdown`, drawn anew."""
         drawn = InMarkdown(self.report.analysis, most)
         pages = {
             model.name: self.rendered(

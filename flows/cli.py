@@ -70,24 +70,23 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
 
     Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
     """
+    from flows.lasting import lasting
     from flows.server import early_server, server
 
     with ExitStack() as stack:
         with console.status("starting Prefect") if console else nullcontext():
             early = stack.enter_context(early_server())
-            # All that is slow is imported while the server starts.
-            from prefect.client.orchestration import get_client
-            from prefect.flow_engine import run_flow as run_with_prefect
-            from prefect.states import Pending
+            with lasting():  # all that is slow is imported while the server starts
+                from prefect.client.orchestration import get_client
+                from prefect.flow_engine import run_flow as run_with_prefect
+                from prefect.states import Pending
 
-            from flows.logs import quiet_console
-
+                import tasks.statistics  # noqa: F401  # else in the middle of the run
+                from flows.live import live_view
+                from flows.logs import quiet_console
+                from flows.mnist import mnist
             stack.enter_context(quiet_console(console))
             api = stack.enter_context(server(early))
-            import tasks.statistics  # noqa: F401  # else in the middle of the run
-            from flows.live import live_view
-            from flows.mnist import mnist
-
             api.wait()
         client = stack.enter_context(get_client(sync_client=True))
         # Made before it runs, so that the view knows from the start what to watch.

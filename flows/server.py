@@ -5,6 +5,7 @@ serves them all. It uses Prefect's own database, so that the history stays for a
 
 Run as a module, it is that child: it ends when its standard input does, however the parent ended.
 """
+# ruff: noqa: PLC0415  # the child is started before anything slow is imported, most of which it has no use for
 
 import logging
 import os
@@ -20,8 +21,7 @@ from contextlib import contextmanager
 from typing import IO, NamedTuple
 from uuid import UUID
 
-import httpx
-
+from flows.lasting import lasting
 from tasks.errors import ServerError, causes
 
 START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
@@ -80,8 +80,7 @@ def server(early: Api | None) -> Iterator[Api]:
     Raises:
         ServerError: the configured server does not answer.
     """
-    # Slow, and of no use to the child.
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     configured = PREFECT_API_URL.value()
     if early and not configured:
@@ -105,7 +104,8 @@ def check(url: str) -> None:
     Raises:
         ServerError: it does not answer, or asks for other authentication.
     """
-    from prefect.settings import get_current_settings  # noqa: PLC0415  # slow, and of no use to the child
+    import httpx
+    from prefect.settings import get_current_settings
 
     secret = get_current_settings().api.auth_string
     user, _, password = (secret.get_secret_value() if secret else "").partition(":")
@@ -179,6 +179,8 @@ def keep_up(
 
 def lost_server(error: BaseException | None) -> str | None:
     """A line for the user if an error, or what has led to it, is that the server does not answer any more."""
+    import httpx
+
     for one in causes(error):
         if isinstance(one, httpx.TransportError | httpx.HTTPStatusError):
             why = str(one).split("\n", maxsplit=1)[0] or type(one).__name__
@@ -188,6 +190,8 @@ def lost_server(error: BaseException | None) -> str | None:
 
 def up(url: str, child: subprocess.Popen[bytes]) -> bool:
     """Wait for a server's API to answer; False if its process ends before, or it takes too long."""
+    import httpx
+
     limit = time.monotonic() + START_SECONDS
     while child.poll() is None and time.monotonic() < limit:
         try:
@@ -220,7 +224,7 @@ def stop(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
 @contextmanager
 def using_api(url: str, settings: Mapping[str, str] | None = None) -> Iterator[None]:
     """Let this process, all its threads, and its child processes talk to the API at `url`, with other settings of Prefect's."""
-    from prefect.context import refresh_global_settings_context  # noqa: PLC0415
+    from prefect.context import refresh_global_settings_context
 
     changed = {"PREFECT_API_URL": url, **(settings or {})}
     before = {name: os.environ.get(name) for name in changed}
@@ -239,8 +243,8 @@ def using_api(url: str, settings: Mapping[str, str] | None = None) -> Iterator[N
 
 def drain() -> None:
     """Send what travels in the background, logs and events, while the server is there and the console still filtered."""
-    from prefect.events.worker import EventsWorker  # noqa: PLC0415
-    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
 
     for service in (APILogWorker, EventsWorker):
         service.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
@@ -248,10 +252,12 @@ def drain() -> None:
 
 def serve(fileno: int) -> None:
     """Be the server: serve at an open socket until standard input ends."""
-    import uvicorn  # noqa: PLC0415  # slow, and of no use to the parent
-    from prefect.server.api.server import create_app  # noqa: PLC0415
+    with lasting():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
-    web = uvicorn.Server(uvicorn.Config(create_app(ephemeral=True, final=True), log_level="error", lifespan="on"))
+        app = create_app(ephemeral=True, final=True)
+    web = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
 
     def end_with_parent() -> None:
         sys.stdin.buffer.read()

@@ -22,6 +22,7 @@ from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_inputs_sync
 
+from flows.lasting import lasting
 from flows.logs import one_line_errors
 from flows.server import LOCAL, using_api
 from tasks.errors import WorkerError, causes
@@ -136,7 +137,8 @@ def prepare(threads: int) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     one_line_errors()
     without_hdf5_echo()
-    import_quietly("keras")
+    with lasting():
+        import_quietly("keras")
 
 
 def end_with_parent() -> None:

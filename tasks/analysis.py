@@ -5,6 +5,7 @@ Confusion matrices are (label, predicted). What the values are made of stands in
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 
 from tasks.findings import (
     Answer,
@@ -81,12 +82,12 @@ class Analysis(Frozen):
     trained: tuple[Picture, ...]
     profile: Profile
 
-    @property
+    @cached_property
     def by_index(self) -> Mapping[int, Picture]:
         """The pictures by their index in the test split."""
         return {picture.index: picture for picture in self.pictures}
 
-    @property
+    @cached_property
     def trained_by_index(self) -> Mapping[int, Picture]:
         """The training images by their index in the training split."""
         return {picture.index: picture for picture in self.trained}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 # Before Prefect is imported: its history of these tests goes where nobody looks for it.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
-atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "0"
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("MNIST_ROOT", None)
@@ -24,6 +23,8 @@ from tasks.download import download
 from tasks.records import SplitRecord
 from tasks.workspace import Workspace
 from tests import data
+
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 
 
 @pytest.fixture
