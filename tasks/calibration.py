@@ -50,8 +50,10 @@ def expected_calibration_error(predictions: Predictions) -> Estimate:
     gaps = ~predictions.wrong - predictions.confidence
 
     def error(gaps: NDArray[np.float64], places: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
-        sums = [np.abs(np.where(places == place, gaps, 0).sum(axis=axis)) for place in np.unique(places)]
-        return np.asarray(sum(sums) / gaps.shape[axis])
+        gaps, places = np.moveaxis(gaps, axis, -1), np.moveaxis(places, axis, -1)  # (..., N): resamples of N images
+        resample = np.arange(gaps[..., 0].size).reshape(gaps.shape[:-1])[..., None]
+        sums = np.bincount((BINS * resample + places).ravel(), gaps.ravel(), BINS * resample.size)
+        return np.asarray(np.abs(sums.reshape(*gaps.shape[:-1], BINS)).sum(axis=-1) / gaps.shape[-1])
 
     places = bin_of(predictions)
     value = float(error(gaps, places))

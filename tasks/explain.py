@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import keras
 
 FOCUS_IMAGES = 120  # right answers whose maps are averaged, over all labels together
-USUAL = 1000  # right answers whose nearest neighbours say how far is far
+USUAL = 500  # right answers whose nearest neighbours say how far is far
 
 
 @step("explain {model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))

@@ -47,12 +47,24 @@ def squares(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int, int], 
     return corners, masks
 
 
+def centres(size: int, edge: int) -> NDArray[np.intp]:
+    """Where windows of this edge are tried along a side: half a window apart, and at both ends."""
+    return np.union1d(np.arange(0, size, max(1, edge // 2)), [size - 1])
+
+
 @cache
 def windows(rows: int, columns: int, edge: int) -> NDArray[np.bool_]:
-    """The window of this edge around each pixel, cut at the border: masks (rows * columns, rows, columns)."""
-    near_row = np.abs(np.subtract.outer(np.arange(rows), np.arange(rows))) <= edge // 2
-    near_column = np.abs(np.subtract.outer(np.arange(columns), np.arange(columns))) <= edge // 2
+    """The window of this edge around each centre, cut at the border: masks (n, rows, columns)."""
+    near_row, near_column = (
+        np.abs(np.subtract.outer(centres(size, edge), np.arange(size))) <= edge // 2 for size in (rows, columns)
+    )
     return (near_row[:, None, :, None] & near_column[None, :, None, :]).reshape(-1, rows, columns)
+
+
+def between(size: int, edge: int) -> NDArray[np.float64]:
+    """The weights of linear interpolation from the centres along a side to each of its pixels: (size, n)."""
+    at = centres(size, edge)
+    return np.stack([np.interp(np.arange(size), at, one) for one in np.eye(len(at))], axis=1)
 
 
 def with_ink(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -104,14 +116,19 @@ def smallest_patches(
 
 
 def heat_maps(images: Images, labels: NDArray[np.uint8], predict: Predict) -> NDArray[np.float32]:
-    """The label's probability with the window around each pixel erased: (n, rows, columns) float32."""
+    """The label's probability with the window around each pixel erased: (n, rows, columns) float32.
+
+    Windows are tried half a window apart, and what lies between is interpolated: a window blurs finer detail anyway.
+    """
     rows, columns = images.shape[1:3]
-    masks = windows(rows, columns, heat_window((rows, columns)))
+    edge = heat_window((rows, columns))
+    masks = windows(rows, columns, edge)
     kept = [with_ink(image, masks) for image in images]
     before = predict(images)[np.arange(len(images)), labels] if len(images) else np.zeros(0, np.float32)
-    heat = np.repeat(before, rows * columns).reshape(len(images), rows * columns)
+    heat = np.repeat(before[:, None], len(masks), axis=1)
     stacks = (np.where(masks[which], ERASED, image).astype(np.uint8) for image, which in zip(images, kept, strict=True))
     for place, answers in enumerate(predicted_each(stacks, predict)):
         if len(answers):
             heat[place, kept[place]] = answers[:, labels[place]]
-    return heat.reshape(-1, rows, columns)
+    down, across = between(rows, edge), between(columns, edge)
+    return (down @ heat.reshape(-1, down.shape[1], across.shape[1]) @ across.T).astype(np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.findings import Patch
-from tasks.occlusion import edges, heat_maps, heat_window, smallest_patches
+from tasks.occlusion import between, centres, edges, heat_maps, heat_window, smallest_patches
 
 Images = NDArray[np.uint8]
 
@@ -42,8 +42,16 @@ def test_where_no_patch_mends_there_is_none() -> None:
 def test_the_heat_map_is_bright_where_erasing_helps() -> None:
     (heat,) = heat_maps(np.array([digit((2, 1))]), np.zeros(1, np.uint8), predict)
     assert heat.shape == (28, 28)
-    assert (heat > 0.8).nonzero()[0].tolist() == [row for row in range(5) for _ in range(4)]
+    assert (heat > 0.8).nonzero()[0].tolist() == [row for row in range(5) for _ in range(3)]
+    np.testing.assert_allclose(heat[:5, 3], 0.5, atol=0.01)  # halfway between two windows, of which one helps
     assert heat[14, 14] < 0.2
+
+
+def test_windows_reach_every_side() -> None:
+    assert centres(28, 5).tolist() == [*range(0, 28, 2), 27]
+    weights = between(28, 5)
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    np.testing.assert_allclose(weights[[0, 1, 27]][:, [0, 1, -1]], [[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])
 
 
 def test_no_images_are_no_work() -> None:
