@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from artifacts import tables
-from artifacts.words import changed, decided, percent
+from artifacts.words import changed, decided, interval, percent
 from tasks.analysis import Changes, Check
-from tasks.results import Pruning, RunResult, Shown, Verified
-from tasks.runs import Champion, RunRecord
+from tasks.results import Pruning, RunResult, Shown, StudyResult, Verified
+from tasks.runs import Champion, RunRecord, StudyRun
 
 PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
 
@@ -42,6 +42,33 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
     console.print(f"in the UI:  {look_at}")
 
 
+def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> None:
+    """Print a study's result on standard output; with `explain`, which of its steps were found, and why the others were not."""
+    console = standard_output()
+    rows: list[tables.Row] = [
+        {
+            "model": arm.name,
+            "parameters": f"{arm.parameters:,}",
+            "epochs": arm.epochs,
+            "mean accuracy": percent(arm.accuracy.value),
+            "95 % interval": interval(arm.accuracy),
+            "deviation, points": f"{100 * arm.deviation.value:.3f}",
+            "always wrong": arm.always_wrong,
+            "fit": f"{arm.fit_seconds:.1f} s",
+        }
+        for arm in result.arms
+    ]
+    console.print(table_of(rows, f"{result.dataset}, {len(result.seeds)} seeds, study {result.run}"))
+    if explain:
+        console.print(table_of(tables.steps(result.steps)))
+    elif result.cached:
+        console.print(f"found from earlier runs: {len(result.cached)} of {len(result.steps)} steps")
+    console.print(result.verdict)
+    console.print(f"{result.seconds:.1f} s")
+    console.print(f"report:  {Path(result.root) / result.report['html']}")
+    console.print(f"in the UI:  {look_at}")
+
+
 def table_of(rows: Sequence[tables.Row], title: str = "") -> Table:
     """Rows as a table of the terminal."""
     table = Table(title=title or None, title_justify="left")
@@ -52,8 +79,8 @@ def table_of(rows: Sequence[tables.Row], title: str = "") -> Table:
     return table
 
 
-def show_runs(runs: Sequence[RunRecord]) -> None:
-    """Print the list of runs."""
+def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
+    """Print the list of runs, and that of studies."""
     console = standard_output()
     rows = [
         {
@@ -65,6 +92,18 @@ def show_runs(runs: Sequence[RunRecord]) -> None:
         for run in runs
     ]
     console.print(table_of(rows) if rows else "no finished run")
+    if studies:
+        found: list[tables.Row] = [
+            {
+                "study": one.run,
+                "data set": one.dataset,
+                "arms": ", ".join(one.arms),
+                "seeds": len(one.trials) // len(one.arms),
+                "what came out": one.verdict,
+            }
+            for one in studies
+        ]
+        console.print(table_of(found))
 
 
 def show_links(run: str, links: Sequence[Verified]) -> None:

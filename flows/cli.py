@@ -8,7 +8,8 @@ do. Imports stand in the commands that need them, so that `--help` answers at on
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,9 +23,21 @@ from tasks.errors import GateError, MnistError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tasks.results import RunResult
-
 INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+
+
+DATASET = click.option(
+    "--dataset", default="mnist", show_default=True, metavar="NAME|FILE.toml", help="What to learn from."
+)
+EPOCHS = click.option(
+    "--epochs", type=int, metavar="N", help="Passes over the training images, instead of the recipe's."
+)
+MIRRORS = click.option(
+    "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."
+)
+EXPLAIN = click.option(
+    "--explain", is_flag=True, help="Show for each step whether it was found, and if not, what has changed."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,9 +47,9 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--dataset", default="mnist", show_default=True, metavar="NAME|FILE.toml", help="What to learn from.")
+@DATASET
 @click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="What to train, and how.")
-@click.option("--epochs", type=int, metavar="N", help="Passes over the training images, instead of the recipe's.")
+@EPOCHS
 @click.option("--seed", type=int, metavar="N", help="Seed of the trainings, instead of the recipe's.")
 @click.option(
     "--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1."
@@ -44,17 +57,15 @@ def cli() -> None:
 @click.option("--gate/--no-gate", default=True, help="Whether a failed gate fails the run, after its report.")
 @click.option("--line", default="main", show_default=True, metavar="NAME", help="Line of champions to compete in.")
 @ROOT
-@click.option(
-    "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."
-)
-@click.option("--explain", is_flag=True, help="Show for each step whether it was found, and if not, what has changed.")
+@MIRRORS
+@EXPLAIN
 @JSON
 def run(as_json: bool, explain: bool, **parameters: Any) -> None:
     """Run the flow: archives, Parquet, both models, evaluation, report."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    result, look_at, failed = run_flow(parameters, console if console.is_terminal else None)
+    result, look_at, failed = run_flow("mnist", parameters, console if console.is_terminal else None)
     if as_json:
         click.echo(result.model_dump_json())
     else:
@@ -65,10 +76,38 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
         raise failed
 
 
-def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple[RunResult, str, GateError | None]":
-    """Run the flow on the configured server or on one of its own; with a `console`, show it live there.
+@cli.command()
+@click.option("--seeds", type=int, default=10, show_default=True, metavar="N", help="How many seeds, from 2.")
+@DATASET
+@click.option(
+    "--recipe", "recipes", multiple=True, default=("post",), show_default=True, metavar="NAME|FILE.toml",
+    help="What to train, and how; each model of each is compared. Repeatable.",
+)  # fmt: skip
+@EPOCHS
+@ROOT
+@MIRRORS
+@EXPLAIN
+@JSON
+def study(as_json: bool, explain: bool, **parameters: Any) -> None:
+    """Train the models with many seeds, and say which differences are beyond chance."""
+    from rich.console import Console
 
-    Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
+    console = Console(stderr=True)
+    result, look_at, _ = run_flow("study", parameters, console if console.is_terminal else None)
+    if as_json:
+        click.echo(result.model_dump_json())
+    else:
+        from artifacts.terminal import show_study
+
+        show_study(result, look_at, explain=explain)
+
+
+def run_flow(
+    name: str, parameters: dict[str, object], console: "Console | None"
+) -> "tuple[Any, str, GateError | None]":
+    """Run a flow on the configured server or on one of its own; with a `console`, show it live there.
+
+    A flow has its module's name. Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
     """
     from flows.lasting import lasting
     from flows.server import early_server, server
@@ -84,20 +123,21 @@ def run_flow(parameters: dict[str, object], console: "Console | None") -> "tuple
                 import tasks.statistics  # noqa: F401  # else in the middle of the run
                 from flows.live import live_view
                 from flows.logs import quiet_console
-                from flows.mnist import mnist
+
+                flow = getattr(import_module(f"flows.{name}"), name)
             stack.enter_context(quiet_console(console))
             api = stack.enter_context(server(early))
             api.wait()
         client = stack.enter_context(get_client(sync_client=True))
         # Made before it runs, so that the view knows from the start what to watch.
-        flow_run = client.create_flow_run(mnist, parameters=parameters, state=Pending())
+        flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())
         stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
         failed = None
         try:
-            result = run_with_prefect(mnist, flow_run, parameters)
+            result = run_with_prefect(flow, flow_run, parameters)
         except GateError as error:
-            result, failed = cast("RunResult", error.result), error
-    return cast("RunResult", result), api.look_at(flow_run.id), failed
+            result, failed = error.result, error
+    return result, api.look_at(flow_run.id), failed
 
 
 for command in (compare, predict, champion, runs, verify, prune, serve):

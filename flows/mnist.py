@@ -19,14 +19,13 @@ from flows.logs import one_line_errors
 from flows.options import default_root
 from flows.orphans import end_with_worker
 from flows.parameters import flag, named
+from flows.splits import data_of
 from flows.titles import run_name, title
 from flows.workers import finished, worker_processes
 from tasks.analyse import analyse
 from tasks.champion import judge, promote
 from tasks.compare import compare
 from tasks.dataset import Dataset, Name, load_dataset
-from tasks.decode import decode
-from tasks.download import download
 from tasks.draw import draw
 from tasks.errors import GateError
 from tasks.evaluate import evaluate
@@ -94,14 +93,9 @@ def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspa
     """All steps, in the order of the data."""
     # On a root that has seen no training, TensorFlow is imported while the archives come.
     with worker_processes(len(plan.models), ahead=not ever_kept(train, work.root)) as workers:
-        archives = {archive.name: download.submit(archive, source.mirrors, work) for archive in source.archives()}
-        # Prefect's types know no futures as arguments.
-        splits = {
-            name: decode.submit(source, name, archives[split.images.name], archives[split.labels.name], work)  # type: ignore[call-overload]
-            for name, split in ((TRAIN, source.train), (TEST, source.test))
-        }
-        finished([*archives.values(), *splits.values()])
-        data = profile.submit(splits[TRAIN], splits[TEST], work)
+        data = data_of(source, work)
+        splits = data.splits
+        counts = profile.submit(splits[TRAIN], splits[TEST], work)
         models = [workers.submit(train, training, splits[TRAIN], work) for training in plan.trainings()]
         predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
         trained = [workers.submit(evaluate, model, splits[TRAIN], work) for model in models]
@@ -110,14 +104,24 @@ def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspa
             workers.submit(explain, model, found, selection, splits[TRAIN], splits[TEST], work)
             for model, found in zip(models, predictions, strict=True)
         ]
-        learned: list[PrefectFuture[Any]] = [data, *models, *predictions, *trained, selection, *explanations]
+        learned: list[PrefectFuture[Any]] = [counts, *models, *predictions, *trained, selection, *explanations]
         finished(learned)
         # Submitted before the workers end, which takes them a second.
         analysis = analyse.submit(  # type: ignore[call-overload]
-            source, plan, data, splits[TRAIN], splits[TEST], models, trained, predictions, selection, explanations, work
+            source,
+            plan,
+            counts,
+            splits[TRAIN],
+            splits[TEST],
+            models,
+            trained,
+            predictions,
+            selection,
+            explanations,
+            work,
         )
         figures = draw.submit(analysis, work)
-    records = finished([*archives.values(), *splits.values(), *learned, analysis, figures])
+    records = finished([*data.steps, *learned, analysis, figures])
 
     this = run_record(records, source, plan, champions, work, began)
     last = last_run(work.root, source.name)

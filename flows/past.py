@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 @ROOT
 @JSON
 def runs(root: str | None, as_json: bool) -> None:
-    """List the finished runs, the earliest first."""
+    """List the finished runs, the earliest first; then the studies, which --json leaves out."""
     from artifacts.terminal import show_runs
-    from tasks.runs import read_runs
+    from tasks.runs import RunRecord, StudyRun, read_runs
 
-    found, unreadable = read_runs(Path(root or default_root()))
-    for fault in unreadable:
+    place = Path(root or default_root())
+    (found, unreadable), (studies, unreadable_too) = read_runs(place, RunRecord), read_runs(place, StudyRun)
+    for fault in (*unreadable, *unreadable_too):
         click.echo(f"left out: {fault}", err=True)
     if as_json:
         click.echo(json.dumps([run.model_dump(mode="json") for run in found]))
     else:
-        show_runs(found)
+        show_runs(found, studies)
 
 
 @click.command()

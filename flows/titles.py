@@ -22,6 +22,14 @@ def title() -> str:
     return f"{dataset} {plan.name} {epochs} seed {plan.seed}"
 
 
+def study_title() -> str:
+    """The study under way in Prefect's UI, such as `mnist onecycle 10 seeds`."""
+    given = flow_run.parameters
+    recipes = given["recipes"] if isinstance(given["recipes"], list | tuple) else [given["recipes"]]
+    names = [Path(str(name)).stem for name in (given["dataset"], *recipes)]
+    return f"{' '.join(names)} {given['seeds']} seeds"
+
+
 def run_name() -> str:
     """A name for the run's folder that sorts by time and can be remembered."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{generate_slug(2)}"

@@ -17,7 +17,7 @@ from tasks.errors import ChainError, SealError
 def verify(run: str, root: str | None, as_json: bool) -> None:
     """Hash every file of a run again, from the archives to the report, and name the first that is not what it was.
 
-    RUN is a run's name, the beginning or the end of it, or `last`, which is the default.
+    RUN is the name of a run or a study, the beginning or the end of it, or `last`, which is the default.
     """
     from artifacts.terminal import show_links
     from tasks.runs import find_record, read_run
@@ -43,12 +43,18 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--keep", type=click.IntRange(min=1), required=True, metavar="N", help="How many of the last runs stay.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="N",
+    help="How many runs, and how many studies, stay.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @ROOT
 @JSON
 def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
-    """Remove all but the last N runs, and every file that no other run refers to.
+    """Remove all but the last N runs and N studies, and every file that no other refers to.
 
     The runs of champions stay, as far back as a rollback can go. While runs are under way, it waits for their end.
     """

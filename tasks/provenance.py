@@ -26,8 +26,9 @@ from tasks.records import (
     ReportRecord,
     SplitRecord,
 )
-from tasks.results import ModelResult, RunResult
-from tasks.runs import RunRecord
+from tasks.results import ModelResult, RunResult, StudyResult
+from tasks.runs import RunRecord, StudyRun
+from tasks.seeds import StudyRecord, Trial
 from tasks.workspace import Workspace
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")
@@ -72,9 +73,13 @@ def with_chain(
     run: RunRecord, records: Sequence[Record], changes: ChangesRecord | None, report: ReportRecord
 ) -> RunRecord:
     """The record of a finished run: with every file that it made or used, from the archives to the report."""
-    steps = [*records, *([changes] if changes else [])]
-    made = [Link(role=one.origin.step, file=file) for one in steps if one.origin for file in one.files()]
-    return run.model_copy(update={"chain": (*made, *(Link(role="report", file=file) for file in report.files()))})
+    return run.model_copy(update={"chain": chain_of([*records, *([changes] if changes else [])], report)})
+
+
+def chain_of(records: Sequence[Record], report: ReportRecord) -> tuple[Link, ...]:
+    """Every file that steps have made or found, in their order, then the report's."""
+    made = [Link(role=one.origin.step, file=file) for one in records if one.origin for file in one.files()]
+    return (*made, *(Link(role="report", file=file) for file in report.files()))
 
 
 def run_record(
@@ -94,6 +99,47 @@ def run_record(
         libraries=versions(LIBRARIES),
         code=code_digest("tasks.train"),
         line=line,
+    )
+
+
+def study_run(
+    records: Sequence[Record],
+    report: ReportRecord,
+    dataset: Dataset,
+    trials: Sequence[Trial],
+    work: Workspace,
+    began: datetime,
+) -> StudyRun:
+    """The record of a finished study."""
+    splits = {split.name: split for split in of(SplitRecord, records)}
+    return StudyRun(
+        run=work.run,
+        began=began,
+        dataset=dataset.name,
+        train=splits[TRAIN],
+        test=splits[TEST],
+        libraries=versions(LIBRARIES),
+        code=code_digest("tasks.train"),
+        chain=chain_of(records, report),
+        trials=tuple(trials),
+        verdict=report.verdict,
+    )
+
+
+def study_result(records: Sequence[Record], this: StudyRun, report: ReportRecord, work: Workspace) -> StudyResult:
+    """What a study leaves, for the terminal and for `--json`."""
+    (survey,) = of(StudyRecord, records)
+    return StudyResult(
+        run=work.run,
+        root=str(work.root),
+        seconds=round((datetime.now(UTC) - this.began).total_seconds(), 2),
+        dataset=this.dataset,
+        seeds=survey.seeds,
+        verdict=report.verdict,
+        arms=survey.arms,
+        pairs=survey.pairs,
+        report={"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
+        steps=steps_of(records, work),
     )
 
 

@@ -1,8 +1,8 @@
 """Prune: which runs go, and which files no kept run refers to; and their removal.
 
-In: a root, and how many of the last runs to keep. Out: a Pruning. A run of a champion that a rollback can reach is always kept.
-Only files go that this project has named by their content. The order of removal is such that wherever it breaks off, nothing
-that is kept has lost a file: first the runs, then the records, then the files.
+In: a root, and how many of the last runs, and of the last studies, to keep. Out: a Pruning. A run of a champion that a rollback
+can reach is always kept. Only files go that this project has named by their content. The order of removal is such that wherever
+it breaks off, nothing that is kept has lost a file: first the runs, then the records, then the files.
 """
 
 import re
@@ -15,7 +15,7 @@ from tasks.champion import history, lines
 from tasks.errors import SealError, StorageError
 from tasks.files import writable
 from tasks.results import Pruning
-from tasks.runs import Champion, RunRecord, read_runs
+from tasks.runs import Champion, Finished, RunRecord, StudyRun, read_runs
 from tasks.sealed import unseal
 from tasks.workspace import RECORDS, SCRATCH, UNFINISHED, clear
 
@@ -34,17 +34,18 @@ BY_CONTENT = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
 
 
 def pruning(root: Path, keep: int) -> Pruning:
-    """What goes if the last `keep` runs stay. Nothing is touched.
+    """What goes if the last `keep` runs and the last `keep` studies stay. Nothing is touched.
 
     Raises:
         StorageError: a run's or a champion's record can't be read, so that nobody knows which files it needs.
     """
-    runs, unreadable = read_runs(root)
-    if unreadable:
+    (runs, lost), (studies, lost_too) = read_runs(root, RunRecord), read_runs(root, StudyRun)
+    if unreadable := [*lost, *lost_too]:
         raise StorageError(f"can't tell which files are needed: {unreadable[0]}; move that run's folder away first")
     champions = [one for line in lines(root) for one in reachable(history(root, line))]
     champion_runs = {one.run for one in champions}
-    kept = [run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs]
+    kept: list[Finished] = [run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs]
+    kept += studies[-keep:]
     needed = {link.file.path for run in kept for link in run.chain}
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
@@ -102,7 +103,7 @@ def comparisons(root: Path, runs: set[str]) -> Iterator[str]:
             yield path.relative_to(root).as_posix()
 
 
-def unfinished(root: Path, kept: Sequence[RunRecord]) -> Iterator[str]:
+def unfinished(root: Path, kept: Sequence[Finished]) -> Iterator[str]:
     """What a killed step has left for its next try, if that is older than every kept run."""
     oldest = min((run.began.timestamp() for run in kept), default=0.0)
     for path in sorted((root / UNFINISHED).glob("*")):

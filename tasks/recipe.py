@@ -4,6 +4,7 @@ In: the name of a built-in recipe or the path of a TOML file, and what the user 
 Refuses: an unknown name, a file that can't be read, a value that is missing, unknown or out of range.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -144,6 +145,21 @@ def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:
     """
     given = {name: value for name, value in changes.items() if value is not None}
     return validated(with_base(name_or_path) | given, Recipe, f"the recipe {name_or_path}", RecipeError)
+
+
+def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tuple[Recipe, ...]:
+    """Load recipes to be compared with one another, each as `load_recipe` does.
+
+    Raises:
+        RecipeError: there is none, one can't be loaded, or two have one name.
+    """
+    if isinstance(names_or_paths, str) or not names_or_paths:
+        raise RecipeError(f"give a list of one recipe or more, not {names_or_paths!r}")
+    recipes = tuple(load_recipe(one, **changes) for one in names_or_paths)
+    names = [recipe.name for recipe in recipes]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"recipes that are compared need different names, these are {', '.join(names)}")
+    return recipes
 
 
 def with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:

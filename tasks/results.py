@@ -8,6 +8,7 @@ from pydantic import computed_field
 from tasks.analysis import Decision, StepLine
 from tasks.findings import Comparison
 from tasks.records import Frozen
+from tasks.seeds import Arm, Pair
 
 
 class ModelResult(Frozen):
@@ -38,6 +39,27 @@ class RunResult(Frozen):
     comparisons: tuple[Comparison, ...]
     decision: Decision
     promoted: bool
+    report: dict[str, str]
+    steps: tuple[StepLine, ...]
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic's own documentation has it
+    @property
+    def cached(self) -> tuple[str, ...]:
+        """The steps whose records were found."""
+        return tuple(step.name for step in self.steps if step.cached)
+
+
+class StudyResult(Frozen):
+    """A whole study: what its report says first, its arms and pairs, and which steps were found."""
+
+    run: str
+    root: str
+    seconds: float
+    dataset: str
+    seeds: tuple[int, ...]
+    verdict: str
+    arms: tuple[Arm, ...]
+    pairs: tuple[Pair, ...]
     report: dict[str, str]
     steps: tuple[StepLine, ...]
 

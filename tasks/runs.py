@@ -7,37 +7,51 @@ Refuses: a name that is unknown or fits more than one run.
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tasks.errors import RunError, SealError
 from tasks.recipe import Recipe
 from tasks.records import Frozen, Link, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.sealed import read_sealed, write_sealed
+from tasks.seeds import Trial
 from tasks.workspace import Workspace
 
 LAST = "last"
 MAIN = "main"  # the line of champions that a run competes in if nothing else is said
 
 
-class RunRecord(Frozen):
-    """All that a later look at a run needs.
-
-    `predictions` are for the test split; `line` names the champions of its kind; `chain` holds every file of a finished run, in
-    the order of the data.
-    """
+class Finished(Frozen):
+    """What a finished run and a finished study have in common; `chain` holds every file of it, in the order of the data."""
 
     run: str
     began: datetime
     dataset: str
-    recipe: Recipe
     train: SplitRecord
     test: SplitRecord
-    models: tuple[ModelRecord, ...]
-    predictions: tuple[PredictionsRecord, ...]
     libraries: dict[str, str]
     code: str
-    line: str = MAIN
     chain: tuple[Link, ...] = ()
+
+
+class StudyRun(Finished):
+    """All that a later look at a study needs."""
+
+    trials: tuple[Trial, ...]
+    verdict: str
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The names of its arms."""
+        return tuple(dict.fromkeys(trial.arm for trial in self.trials))
+
+
+class RunRecord(Finished):
+    """All that a later look at a run needs. `predictions` are for the test split; `line` names the champions of its kind."""
+
+    recipe: Recipe
+    models: tuple[ModelRecord, ...]
+    predictions: tuple[PredictionsRecord, ...]
+    line: str = MAIN
 
     @property
     def best(self) -> PredictionsRecord:
@@ -54,6 +68,11 @@ class RunRecord(Frozen):
             if one.model == model:
                 return one
         raise RunError(f"run {self.run} has no model {model!r}, only {', '.join(m.name for m in self.models)}")
+
+
+RECORD_NAMES: dict[type[Finished], str] = {RunRecord: "run.json", StudyRun: "study.json"}
+
+Kind = TypeVar("Kind", bound=Finished)
 
 
 class Champion(Frozen):
@@ -74,38 +93,40 @@ class Champion(Frozen):
         return f"{self.model.name} of {self.run}"
 
 
-def remember(run: RunRecord, work: Workspace) -> None:
-    """Keep a run's record; from then on the run counts as finished.
+def remember(run: Finished, work: Workspace) -> None:
+    """Keep the record of a run or a study; from then on it counts as finished.
 
     Raises:
         StorageError: the file can't be written.
     """
-    write_sealed(record_path(work.root, run.run), run)
+    write_sealed(work.root / "runs" / run.run / RECORD_NAMES[type(run)], run)
 
 
 def record_path(root: Path, run: str) -> Path:
-    """Where a run's record is kept."""
-    return root / "runs" / run / "run.json"
+    """Where the record of a run is kept, or of a study where it is one."""
+    study = root / "runs" / run / RECORD_NAMES[StudyRun]
+    return study if study.exists() else study.with_name(RECORD_NAMES[RunRecord])
 
 
-def read_run(path: Path) -> RunRecord | SealError:
+def read_run(path: Path) -> Finished | SealError:
     """The record in a file, or why it can't be read: `mnist verify` says so, whoever else looks back passes it over."""
+    kind = StudyRun if path.name == RECORD_NAMES[StudyRun] else RunRecord
     try:
-        return read_sealed(path, RunRecord)
+        return read_sealed(path, kind)
     except SealError as error:
         return error
 
 
-def read_runs(root: Path) -> tuple[list[RunRecord], list[SealError]]:
-    """Every finished run under the root, the earliest first; and what is wrong with the records that can't be read."""
-    found = [read_run(path) for path in sorted(root.glob("runs/*/run.json"))]
-    runs = sorted((run for run in found if isinstance(run, RunRecord)), key=lambda run: run.began)
+def read_runs(root: Path, kind: type[Kind]) -> tuple[list[Kind], list[SealError]]:
+    """Every finished run or study under the root, the earliest first; and what is wrong with the records that can't be read."""
+    found = [read_run(path) for path in sorted(root.glob(f"runs/*/{RECORD_NAMES[kind]}"))]
+    runs = sorted((run for run in found if isinstance(run, kind)), key=lambda run: run.began)
     return runs, [error for error in found if isinstance(error, SealError)]
 
 
 def finished_runs(root: Path) -> list[RunRecord]:
     """Every finished run under the root whose record can be read, the earliest first."""
-    runs, _ = read_runs(root)
+    runs, _ = read_runs(root, RunRecord)
     return runs
 
 
@@ -125,12 +146,13 @@ def find_run(root: Path, name: str) -> RunRecord:
 
 
 def find_record(root: Path, name: str) -> Path:
-    """The record of a run, by the run's name as in `find_run`, though it may be altered.
+    """The record of a run or a study, by its name as in `find_run`, though it may be altered.
 
     Raises:
         RunError: no run fits, or several do.
     """
-    return record_path(root, chosen(sorted(path.parent.name for path in root.glob("runs/*/run.json")), name, root))
+    paths = {path.parent.name: path for kind in RECORD_NAMES.values() for path in root.glob(f"runs/*/{kind}")}
+    return paths[chosen(sorted(paths), name, root)]
 
 
 def chosen(names: Sequence[str], name: str, root: Path) -> str:

@@ -16,12 +16,12 @@ from tasks.files import fault_of
 from tasks.predictions import META_KEY, PredictionsMeta
 from tasks.records import Link
 from tasks.results import Verified
-from tasks.runs import RunRecord, record_path
+from tasks.runs import Finished, record_path
 from tasks.sealed import body_in
 from tasks.workspace import RECORDS
 
 
-def links_of(root: Path, run: RunRecord) -> Iterator[Verified]:
+def links_of(root: Path, run: Finished) -> Iterator[Verified]:
     """Every file of a run in the order of the data, then its record, and the sealed records and champions under the root."""
     models = {link.file.sha256 for link in run.chain if link.role.startswith("train ")}
     archives = {link.file.sha256 for link in run.chain if link.role.startswith("download ")}
@@ -45,13 +45,13 @@ def stranger(root: Path, link: Link, models: set[str]) -> str | None:
     return None if meta.model_sha256 in models else f"{root / link.file.path} is of a model that is not the run's"
 
 
-def unknown(run: RunRecord, link: Link, archives: set[str]) -> str | None:
+def unknown(run: Finished, link: Link, archives: set[str]) -> str | None:
     """What is wrong with a split that was not made from the run's archives."""
     sources = {hash_ for split in (run.train, run.test) if split.file == link.file for hash_ in split.archives}
     return None if sources and sources <= archives else f"{link.file.path} is from archives that are not the run's"
 
 
-def sealed_files(root: Path, run: RunRecord) -> Iterator[tuple[str, Path]]:
+def sealed_files(root: Path, run: Finished) -> Iterator[tuple[str, Path]]:
     """The run's record, the champions, and the kept records of steps."""
     yield "run", record_path(root, run.run)
     yield from (("champion", path) for path in sorted((root / CHAMPIONS).glob("*/*.json")))

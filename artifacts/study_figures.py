@@ -1,0 +1,95 @@
+"""Study figures: the spread over seeds as diagrams, in the colours and marks of the other figures."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from artifacts.figures import MARKERS, WIDTH, colour, panels
+from tasks.findings import Estimate
+from tasks.seeds import Study
+
+INTERVALS = (("other seeds", "over_seeds"), ("other images", "over_images"), ("both", "over_both"))
+
+
+def accuracy_by_seed(study: Study) -> Figure:
+    """Every training's accuracy, an arm a row, with the mean and its interval."""
+    figure = Figure(figsize=(WIDTH, 0.7 * len(study.arms) + 1.1), layout="constrained")
+    axis = figure.subplots()
+    for rank, arm in enumerate(study.arms):
+        values = 1 - np.array(arm.errors) / study.images
+        height = rank + 0.22 * ((np.arange(len(values)) % 5) / 4 - 0.5)  # equal values side by side
+        axis.plot(values, height, MARKERS[rank % len(MARKERS)], color=colour(rank), alpha=0.5, markersize=5)
+        bar(axis, arm.accuracy, rank + 0.3, rank)
+    finish(axis, [arm.name for arm in study.arms])
+    axis.set(xlabel="accuracy", title="accuracy by seed; below each, the mean with its 95 % interval for other seeds")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.2f} %"))
+    return figure
+
+
+def differences(study: Study) -> Figure:
+    """Every pair's difference by seed, and its mean with the interval for other seeds, other images, and both."""
+    rows = len(study.pairs)
+    figure = Figure(figsize=(WIDTH, 1.3 * rows + 1.1), layout="constrained")
+    axis = figure.subplots()
+    axis.axvline(0, color="#888888", linewidth=1)
+    if study.claim:
+        axis.axvline(study.claim.difference, color="#888888", linewidth=1, linestyle=":")
+        axis.annotate(
+            study.claim.said_by, (study.claim.difference, 1), (3, -3), xycoords=("data", "axes fraction"),
+            textcoords="offset points", va="top", fontsize=8, color="#555555",
+        )  # fmt: skip
+    for row, pair in enumerate(study.pairs):
+        axis.plot(pair.by_seed, np.full(len(pair.by_seed), row - 0.25), "o", color="#333333", alpha=0.4, markersize=5)
+        for rank, (name, field) in enumerate(INTERVALS):
+            label = f"mean, {name}" if not row else None
+            bar(axis, getattr(pair, field), row + 0.15 * rank, rank, label)
+    finish(axis, [f"{pair.second}\nminus {pair.first}" for pair in study.pairs])
+    axis.set(xlabel="points of accuracy", title="difference by seed, and its mean with 95 % intervals")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.2f}"))
+    figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
+    return figure
+
+
+def bar(axis: Any, found: Estimate, height: float, rank: int, label: str | None = None) -> None:
+    """A mean with its interval, lying."""
+    spread = [[found.value - found.low], [found.high - found.value]]
+    axis.errorbar(
+        [found.value],
+        [height],
+        xerr=spread,
+        fmt=MARKERS[rank % len(MARKERS)],
+        color=colour(rank),
+        capsize=3,
+        label=label,
+    )
+
+
+def finish(axis: Any, names: list[str]) -> None:
+    """Rows from the top down, by their names."""
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def wrong_by(study: Study) -> Figure:
+    """How many images exactly so many of the seeds get wrong, an arm a colour; those that none gets wrong are left out."""
+    figure, (axis,) = panels(1, 3.0, across=1)
+    seeds, width = len(study.seeds), 0.8 / len(study.arms)
+    for rank, arm in enumerate(study.arms):
+        at = np.arange(1, seeds + 1) + (rank - (len(study.arms) - 1) / 2) * width
+        axis.bar(at, arm.wrong_by[1:], width, color=colour(rank), alpha=0.85, label=arm.name)
+    axis.set(
+        xlabel="seeds that get an image wrong", ylabel="images", title="which errors are the seed's, and which stay"
+    )
+    if seeds <= 20:
+        axis.set_xticks(range(1, seeds + 1))
+    axis.legend(frameon=False)
+    return figure
+
+
+def drawn(study: Study) -> dict[str, Figure]:
+    """Every figure by its name."""
+    found = {"accuracy_by_seed": accuracy_by_seed(study), "wrong_by": wrong_by(study)}
+    return found | ({"differences": differences(study)} if study.pairs else {})

@@ -1,0 +1,85 @@
+"""Study tables: a study as rows, for Prefect's table artifacts and for its template alike."""
+
+from collections.abc import Sequence
+
+from artifacts.tables import Row
+from artifacts.words import interval, p_value, percent, significant
+from tasks.seeds import Study
+
+
+def arms(study: Study) -> list[Row]:
+    """One row an arm: its mean over the seeds, and the spread from seed to seed."""
+    return [
+        {
+            "model": arm.name,
+            "parameters": f"{arm.parameters:,}",
+            "epochs": arm.epochs,
+            "mean accuracy": percent(arm.accuracy.value),
+            "95 % interval": interval(arm.accuracy),
+            "least": percent(1 - max(arm.errors) / study.images),
+            "greatest": percent(1 - min(arm.errors) / study.images),
+            "deviation, points": f"{100 * arm.deviation.value:.3f}",
+            "95 % interval, points": interval(arm.deviation, 3),
+            "fit": f"{arm.fit_seconds:.0f} s",
+        }
+        for arm in study.arms
+    ]
+
+
+def pairs(study: Study) -> list[Row]:
+    """One row a pair: its mean difference in points, with the interval that holds the one chance, the other, and both."""
+    return [
+        {
+            "models": f"{pair.second} minus {pair.first}",
+            "difference, points": f"{100 * pair.over_both.value:+.3f}",
+            "other seeds": interval(pair.over_seeds, 3),
+            "other images": interval(pair.over_images, 3),
+            "both": interval(pair.over_both, 3),
+            "p": p_value(pair.p),
+            "real": significant(pair.p),
+            "seeds needed": "-" if pair.needed is None else pair.needed,
+        }
+        for pair in study.pairs
+    ]
+
+
+def noises(study: Study) -> list[Row]:
+    """One row a pair: by how much one comparison is off, by its cause."""
+    return [
+        {
+            "models": f"{pair.second} minus {pair.first}",
+            "from the seed, points": f"{100 * pair.noise.seeds:.3f}",
+            "from the images, points": f"{100 * pair.noise.images:.3f}",
+            "together, points": f"{100 * pair.noise.both:.3f}",
+        }
+        for pair in study.pairs
+    ]
+
+
+def by_seed(study: Study) -> list[Row]:
+    """One row a seed: the errors of every arm."""
+    return [{"seed": seed, **{arm.name: arm.errors[at] for arm in study.arms}} for at, seed in enumerate(study.seeds)]
+
+
+def stubborn(study: Study) -> list[Row]:
+    """One row an arm: how many images every seed gets wrong, how many only some do."""
+    return [
+        {
+            "model": arm.name,
+            "every seed right": arm.wrong_by[0],
+            "some wrong": arm.sometimes_wrong,
+            "every seed wrong": arm.always_wrong,
+            "errors of one seed, on average": f"{sum(arm.errors) / len(arm.errors):.1f}",
+        }
+        for arm in study.arms
+    ]
+
+
+def all_tables(study: Study) -> Sequence[tuple[str, str, list[Row]]]:
+    """Every table with its artifact's key and description."""
+    found = (
+        ("study-models", f"All models on {study.title}'s test images over {len(study.seeds)} seeds", arms(study)),
+        ("study-pairs", "Differences, paired by seed and image; p-values corrected by Holm", pairs(study)),
+        ("study-seeds", "Errors by seed", by_seed(study)),
+    )
+    return [one for one in found if one[2]]

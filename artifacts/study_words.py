@@ -1,0 +1,79 @@
+"""Study words: what a study says, in sentences. Differences are in points, and no claim stands without its interval."""
+
+from statistics import NormalDist
+
+from artifacts.words import p_value, percent
+from tasks.seeds import Arm, Claim, Pair, Study
+
+Z = NormalDist().inv_cdf(0.975)  # standard deviations either way that hold 95 %
+
+
+def points(share: float) -> str:
+    """A difference of shares, in points."""
+    return f"{100 * share:.2f} points"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def verdict(pair: Pair, seeds: int, images: int) -> str:
+    """Whether two arms differ beyond the chance of seeds and images together."""
+    found = pair.over_both
+    says = (
+        f"{found.points} over {counted(seeds, 'seed')} and {images:,} images, which covers the chance of "
+        f"either; p {p_value(pair.p, sign=True)}"
+    )
+    if not pair.real:
+        return f"The difference between {pair.first} and {pair.second} is within error: {pair.second} {says}."
+    if found.value > 0:
+        return f"{pair.second} is better than {pair.first}: {says}."
+    return f"{pair.second} is worse than {pair.first}: {says}."
+
+
+def noise(pair: Pair) -> str:
+    """What one comparison is worth, the two sources of chance apart."""
+    return (
+        f"One training of each would be off by {points(pair.noise.both)} (standard deviation): {points(pair.noise.seeds)} from "
+        f"the seed, {points(pair.noise.images)} from the choice of test images."
+    )
+
+
+def claimed(claim: Claim, pair: Pair, seeds: int) -> str:
+    """Whether a difference that somebody saw with one training of each is within the error of such a comparison."""
+    limit = Z * pair.noise.both
+    where = "within" if abs(claim.difference) < limit else "beyond"
+    who = claim.said_by[0].upper() + claim.said_by[1:]
+    says = (
+        f"{who} saw {100 * claim.difference:+.2f} points with one training of each: that is {where} the error of such a "
+        f"comparison, which is {points(limit)} either way (95 %), as {seeds} seeds of these trainings show it."
+    )
+    if pair.needed is None:
+        return says
+    return f"{says} {counted(pair.needed, 'seed')} of each would show such a difference on these images (power 80 %)."
+
+
+def headlines(study: Study) -> list[str]:
+    """What the report says first."""
+    seeds = len(study.seeds)
+    lines = [verdict(pair, seeds, study.images) for pair in study.pairs]
+    if not study.pairs:
+        lines = [f"{arm.name} is right about {mean_accuracy(arm)} over {counted(seeds, 'seed')}." for arm in study.arms]
+    claim = claim_pair(study)
+    if claim and study.claim:
+        lines += [noise(claim), claimed(study.claim, claim, seeds)]
+    return lines
+
+
+def claim_pair(study: Study) -> Pair | None:
+    """The pair that the claim is about."""
+    return next(
+        (p for p in study.pairs if study.claim and (p.first, p.second) == (study.claim.first, study.claim.second)), None
+    )
+
+
+def mean_accuracy(arm: Arm) -> str:
+    """The mean accuracy of an arm with its interval."""
+    found = arm.accuracy
+    return f"{percent(found.value)} (95 % interval {100 * found.low:.2f} to {100 * found.high:.2f})"

@@ -1,0 +1,99 @@
+"""The study: the same models with many seeds, so that the chance of the seed can be told from a difference.
+
+The same steps as in a run, and the same records: what a run or an earlier study has trained is found.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from prefect import flow
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.events import tell
+from flows.logs import one_line_errors
+from flows.options import default_root
+from flows.orphans import end_with_worker
+from flows.splits import data_of
+from flows.titles import run_name, study_title
+from flows.workers import finished, worker_processes
+from tasks.dataset import Dataset, load_dataset
+from tasks.evaluate import evaluate
+from tasks.files import checked_root
+from tasks.provenance import provenance_of, study_result, study_run
+from tasks.publish import publish_study
+from tasks.recipe import Epochs, load_recipes
+from tasks.records import TEST, TRAIN
+from tasks.results import StudyResult
+from tasks.runs import remember
+from tasks.seeds import Trial
+from tasks.step import ever_kept
+from tasks.survey import survey, trials_of
+from tasks.toml import NameOrFile
+from tasks.train import train
+from tasks.workspace import Workspace, at_work
+
+
+@flow(
+    name="study",
+    flow_run_name=study_title,
+    task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),
+    on_failure=[tell],
+    on_crashed=[tell],
+    validate_parameters=False,  # what is refused is refused below, in one line
+    persist_result=False,
+)
+def study(
+    dataset: NameOrFile = "mnist",
+    recipes: Sequence[NameOrFile] = ("post",),
+    seeds: int = 10,
+    epochs: Epochs | None = None,
+    root: str | None = None,
+    mirrors: Sequence[str] = (),
+) -> StudyResult:
+    """Train the models of some recipes with many seeds, and say which differences are beyond the chance of seed and images.
+
+    Args:
+        dataset: A built-in data set (mnist), or the path of a .toml file on the worker's machine.
+        recipes: Built-in recipes (post, onecycle), or paths of .toml files there; each model of each is compared.
+        seeds: How many seeds, from 2: the recipe's own and those that follow it.
+        epochs: Passes over the training images, from 1. Empty: each recipe's.
+        root: Folder of all files on the worker's machine. Empty: MNIST_ROOT of the worker, else data/.
+        mirrors: Where to look for the archives first: http, https or file addresses.
+    """
+    began = datetime.now(UTC)
+    one_line_errors()
+    end_with_worker()
+    source, plans = load_dataset(dataset, mirrors), load_recipes(recipes, epochs=epochs)
+    trials = trials_of(plans, seeds)
+    with at_work(checked_root(Path(root or default_root())), run_name()) as work:
+        result = way_of_the_study(source, trials, work, began)
+    return cast("StudyResult", Completed(message=result.verdict, data=result))
+
+
+def way_of_the_study(source: Dataset, trials: Sequence[Trial], work: Workspace, began: datetime) -> StudyResult:
+    """All steps, in the order of the data."""
+    with worker_processes(len(trials), ahead=not ever_kept(train, work.root)) as workers:
+        data = data_of(source, work)
+        models = [
+            workers.submit(
+                train.with_options(task_run_name=f"train {trial.title}"), trial.training, data.splits[TRAIN], work
+            )
+            for trial in trials
+        ]
+        predictions = [
+            workers.submit(
+                evaluate.with_options(task_run_name=f"evaluate {trial.title}"), model, data.splits[TEST], work
+            )
+            for trial, model in zip(trials, models, strict=True)
+        ]
+        finished([*models, *predictions])
+    found = survey.submit(source, trials, models, predictions, data.splits[TEST], work)  # type: ignore[arg-type]
+    records = finished([*data.steps, *models, *predictions, found])
+
+    published = publish_study(records[-1], provenance_of(records, work, began), work)
+    this = study_run(records, published, source, trials, work, began)
+    remember(this, work)
+    return study_result(records, this, published, work)

@@ -1,0 +1,46 @@
+"""Publish: a study, for people.
+
+In: the record of a study, and where everything came from. Out: `report.html`, `report.md` and `report.json` in the run's
+folder, and Prefect artifacts of stable keys. Never cached: what a cached task would have published is not published.
+"""
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+
+from artifacts import study_tables, study_words
+from artifacts.study import StudyRendering
+from tasks.analysis import Provenance
+from tasks.files import verified, write_text
+from tasks.log import say
+from tasks.records import ReportRecord
+from tasks.seeds import Study, StudyRecord
+from tasks.step import STEP_SECONDS
+from tasks.workspace import Workspace
+
+
+@task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
+def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) -> ReportRecord:
+    """Render, write and publish the report of one study.
+
+    Raises:
+        StorageError: the study's document is gone or altered, or a file can't be written.
+    """
+    study = Study.model_validate_json(verified(work.root, record.file).read_bytes())
+    rendering = StudyRendering(study, provenance)
+    text = rendering.markdown()
+    if TaskRunContext.get() is not None:
+        create_markdown_artifact(text, "study", "What came out of the study")
+        for key, description, rows in study_tables.all_tables(study):
+            create_table_artifact([dict(row) for row in rows], key, description)
+    for line in study_words.headlines(study):
+        say(line)
+    html = write_text(work.root, f"runs/{work.run}/report.html", rendering.html(f"{study.title}: study of {work.run}"))
+    say(f"the whole report: {work.root / html.path}")
+    return ReportRecord(
+        html=html,
+        markdown=write_text(work.root, f"runs/{work.run}/report.md", text),
+        document=write_text(work.root, f"runs/{work.run}/report.json", study.model_dump_json(indent=1)),
+        verdict=" ".join(study_words.headlines(study)),
+    )

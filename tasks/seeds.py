@@ -1,0 +1,126 @@
+"""Seeds: the values that a study of many seeds is made of.
+
+An arm is one model of one recipe. Shares are between 0 and 1, intervals are of 95 %, images are named by their index in the
+test split. Everything by seed stands in the order of the seeds.
+"""
+
+from tasks.findings import SIGNIFICANT, Estimate, Picture
+from tasks.recipe import Training
+from tasks.records import FileRecord, Frozen, Record
+
+
+class Trial(Frozen):
+    """One training of a study, and the arm that it belongs to."""
+
+    arm: str
+    training: Training
+
+    @property
+    def title(self) -> str:
+        """What distinguishes it from the study's others."""
+        return f"{self.arm}, seed {self.training.seed}"
+
+
+class Arm(Frozen):
+    """One model, trained with every seed.
+
+    `accuracy` is the mean over seeds, with the interval for other seeds on the same images; `deviation` the standard deviation
+    from seed to seed. `wrong_by` counts the images that exactly 0, 1, 2, ... of the seeds got wrong.
+    """
+
+    name: str
+    parameters: int
+    epochs: int
+    fit_seconds: float
+    errors: tuple[int, ...]
+    accuracy: Estimate
+    deviation: Estimate
+    wrong_by: tuple[int, ...]
+
+    @property
+    def always_wrong(self) -> int:
+        """How many images every seed gets wrong."""
+        return self.wrong_by[-1]
+
+    @property
+    def sometimes_wrong(self) -> int:
+        """How many images some seeds get wrong, and others right."""
+        return sum(self.wrong_by[1:-1])
+
+
+class Noise(Frozen):
+    """By how much one comparison of two trainings is off by chance, as standard deviations of the difference of accuracies.
+
+    `seeds`: with other seeds on the same images; `images`: with the same trained models on other images; `both`: with both.
+    """
+
+    seeds: float
+    images: float
+    both: float
+
+
+class Pair(Frozen):
+    """Two arms, paired by seed and by image: the second's accuracy minus the first's.
+
+    The mean difference with three intervals: for other seeds on these images, for other images with these trained models, and
+    for both. `p` is that of no difference over both, corrected by Holm over all pairs. `needed` is how many seeds of each would
+    show the study's claim, with a probability of 80 %, on these images.
+    """
+
+    first: str
+    second: str
+    by_seed: tuple[float, ...]
+    over_seeds: Estimate
+    over_images: Estimate
+    over_both: Estimate
+    noise: Noise
+    p: float
+    needed: int | None = None
+
+    @property
+    def real(self) -> bool:
+        """Whether the difference is beyond chance."""
+        return self.p < SIGNIFICANT
+
+
+class Claim(Frozen):
+    """A difference that somebody saw between two models, each trained once."""
+
+    first: str
+    second: str
+    difference: float
+    said_by: str
+
+
+class Hard(Frozen):
+    """An image that many trainings get wrong: by how many of each arm's seeds, and what they take it for most often."""
+
+    picture: Picture
+    wrong: tuple[int, ...]
+    taken_for: int
+
+
+class Study(Frozen):
+    """Everything that the report of a study states. `always_wrong` counts the images that no training at all got right."""
+
+    dataset: str
+    title: str
+    licence: str
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    images: int
+    seeds: tuple[int, ...]
+    arms: tuple[Arm, ...]
+    pairs: tuple[Pair, ...]
+    claim: Claim | None
+    always_wrong: int
+    hard: tuple[Hard, ...]
+
+
+class StudyRecord(Record):
+    """The document of a study as JSON, and what it says of its arms."""
+
+    file: FileRecord
+    seeds: tuple[int, ...]
+    arms: tuple[Arm, ...]
+    pairs: tuple[Pair, ...]

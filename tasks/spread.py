@@ -1,0 +1,113 @@
+"""Spread: what chance does to a comparison, the chance of the seed and the chance of the test images apart. Pure.
+
+In: which images each training got right, by seed. Out: means, differences and deviations with 95 % intervals.
+
+A difference by seed and image is a crossed design without replication: D(s, i) = m + seed(s) + image(i) + rest(s, i). Its
+variance components come from the two-way analysis of variance (Searle, Casella and McCulloch 1992, "Variance components",
+ch. 4), the degrees of freedom of their sum from Satterthwaite 1946, Biometrics Bulletin 2: 110.
+"""
+
+from bisect import bisect_left
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.power import TTestPower
+
+from tasks.findings import Estimate
+from tasks.seeds import Noise
+from tasks.statistics import CONFIDENCE
+
+POWER = 0.8
+TAIL = (1 - CONFIDENCE) / 2
+MOST_SEEDS = 100_000  # more than anyone will train
+
+Right = NDArray[np.bool_]  # (seeds, images)
+Floats = NDArray[np.floating]
+
+
+class Crossed(NamedTuple):
+    """The mean difference with its three intervals, the noise of one comparison, and the p-value of no difference."""
+
+    over_seeds: Estimate
+    over_images: Estimate
+    over_both: Estimate
+    noise: Noise
+    p: float
+
+
+def mean_over_seeds(values: Floats) -> Estimate:
+    """The mean of (S,) values with Student's interval; two are the least."""
+    return around(float(values.mean()), float(values.std(ddof=1)) / sqrt(len(values)), len(values) - 1)
+
+
+def deviation(values: Floats) -> Estimate:
+    """The standard deviation of (S,) values, with the interval from the chi-squared distribution."""
+    freedom = len(values) - 1
+    found = float(values.std(ddof=1))
+    low, high = (found * sqrt(freedom / float(stats.chi2.ppf(tail, freedom))) for tail in (1 - TAIL, TAIL))
+    return Estimate(value=found, low=low, high=high)
+
+
+def around(value: float, error: float, freedom: float) -> Estimate:
+    """A value with Student's interval, from its standard error."""
+    half = float(stats.t.ppf(1 - TAIL, freedom)) * error
+    return Estimate(value=value, low=value - half, high=value + half)
+
+
+def crossed(first: Right, second: Right) -> Crossed:
+    """The second's accuracy minus the first's, over the same seeds and images: (S, N) each, with two seeds or more."""
+    differences = second.astype(np.float64) - first
+    seeds, images = differences.shape
+    mean = float(differences.mean())
+    by_seed, by_image = differences.mean(axis=1), differences.mean(axis=0)
+    rest = differences - by_seed[:, None] - by_image + mean
+    squares = {
+        "seed": (images * float(by_seed.var(ddof=1)), seeds - 1),
+        "image": (seeds * float(by_image.var(ddof=1)), images - 1),
+        "rest": (float(np.square(rest).sum()) / ((seeds - 1) * (images - 1)), (seeds - 1) * (images - 1)),
+    }
+    (of_seed, _), (of_image, _), (of_rest, _) = squares.values()
+    # A variance component can't be below 0, though its estimate can.
+    over_both = max(of_seed + of_image - of_rest, of_seed, of_image) / (seeds * images)
+    freedom = satterthwaite(over_both * seeds * images, list(squares.values()))
+    of_one = float(differences.var(axis=1, ddof=1).mean()) / images  # what the choice of images does to one comparison
+    error = sqrt(over_both)
+    return Crossed(
+        over_seeds=mean_over_seeds(by_seed),
+        over_images=around(mean, float(by_image.std(ddof=1)) / sqrt(images), images - 1),
+        over_both=around(mean, error, freedom),
+        noise=Noise(
+            seeds=sqrt(of_seed / images),
+            images=sqrt(of_one),
+            both=sqrt(max(of_seed - of_rest, 0.0) / images + of_one),
+        ),
+        p=2 * float(stats.t.sf(abs(mean) / error, freedom)) if error else 1.0,
+    )
+
+
+def satterthwaite(total: float, squares: list[tuple[float, int]]) -> float:
+    """The degrees of freedom of a sum of mean squares, each with its own."""
+    spread = sum(square**2 / freedom for square, freedom in squares)
+    return max(1.0, total**2 / spread) if spread else 1.0
+
+
+def seeds_needed(difference: float, noise: Noise) -> int | None:
+    """How many seeds of each arm a paired t-test needs to see a difference with 80 % power; None if no number will do."""
+    if not difference:
+        return None
+    if not noise.seeds:
+        return 2
+    effect = abs(difference) / noise.seeds
+    counts = range(2, MOST_SEEDS)
+    # Not `solve_power`, whose root finder gives up on small effects.
+    at = bisect_left(counts, POWER, key=lambda count: TTestPower().power(effect, count, 1 - CONFIDENCE))
+    return counts[at] if at < len(counts) else None
+
+
+def wrong_by(right: Right) -> tuple[int, ...]:
+    """How many images exactly 0, 1, 2, ... of the seeds got wrong."""
+    seeds, _ = right.shape
+    return tuple(np.bincount((~right).sum(axis=0), minlength=seeds + 1).tolist())

@@ -1,0 +1,183 @@
+"""Survey: what many seeds say of two models or more.
+
+In: the records of all trainings, of their predictions for the test split, and of the split. Out: a StudyRecord, whose file is
+the Study. Refuses: predictions that are not of this split.
+"""
+# ruff: noqa: PLC0415  # the statistics' libraries take seconds to import, and a run that finds its survey needs none
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.analyse import judged
+from tasks.dataset import Dataset
+from tasks.errors import InputError
+from tasks.files import keep
+from tasks.gallery import pictures
+from tasks.predictions import Predictions
+from tasks.published import difference_published
+from tasks.recipe import Recipe
+from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
+from tasks.seeds import Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
+from tasks.split import Split
+from tasks.step import step
+from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tasks.spread import Crossed
+
+MOST_SEEDS = 1000
+SHOWN = 48  # images that most trainings get wrong
+
+
+def trials_of(plans: Sequence[Recipe], seeds: int) -> tuple[Trial, ...]:
+    """Every model of every recipe with so many seeds, the recipe's own and those that follow it; seed by seed.
+
+    Raises:
+        InputError: there are too few seeds for a spread, or more than there are.
+    """
+    if type(seeds) is not int or not 2 <= seeds <= MOST_SEEDS:  # a bool is an int, too
+        raise InputError(f"seeds must be a number from 2 to {MOST_SEEDS:,}, not {seeds!r}: one alone has no spread")
+    return tuple(
+        Trial(
+            arm=training.network.name if len(plans) == 1 else f"{training.network.name} ({plan.name})",
+            training=training,
+        )
+        for number in range(seeds)
+        for plan in plans
+        for training in plan.model_copy(update={"seed": plan.seed + number}).trainings()
+    )
+
+
+@step("survey", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
+def survey(
+    dataset: Dataset,
+    trials: Sequence[Trial],
+    models: Sequence[ModelRecord],
+    predictions: Sequence[PredictionsRecord],
+    test: SplitRecord,
+    work: Workspace,
+) -> StudyRecord:
+    """Compare all arms over all seeds: `models` and `predictions` are in the order of `trials`, every arm's seeds the same.
+
+    Raises:
+        StorageError: a file is gone or altered, or holds predictions for other images.
+    """
+    split, given = judged(test, predictions, work)
+    study = study_of(dataset, trials, models, given, split)
+    return StudyRecord(
+        file=keep(work.root, "analyses", "study", ".json", study.model_dump_json().encode()),
+        seeds=study.seeds,
+        arms=study.arms,
+        pairs=study.pairs,
+    )
+
+
+def study_of(
+    dataset: Dataset,
+    trials: Sequence[Trial],
+    models: Sequence[ModelRecord],
+    given: Sequence[Predictions],
+    split: Split,
+) -> Study:
+    """The whole document, from what is in memory."""
+    names = list(dict.fromkeys(trial.arm for trial in trials))
+    places = {name: [at for at, trial in enumerate(trials) if trial.arm == name] for name in names}
+    right = {name: np.stack([~given[at].wrong for at in places[name]]) for name in names}
+    claim = claim_of(dataset.name, names, trials)
+    never = ~np.concatenate(list(right.values())).any(axis=0)
+    return Study(
+        dataset=dataset.name,
+        title=dataset.title,
+        licence=dataset.licence,
+        classes=dataset.classes,
+        shape=dataset.shape,
+        images=len(split.labels),
+        seeds=tuple(trials[at].training.seed for at in places[names[0]]),
+        arms=tuple(arm_of(name, [models[at] for at in places[name]], right[name]) for name in names),
+        pairs=pairs_of(names, right, claim),
+        claim=claim,
+        always_wrong=int(never.sum()),
+        hard=hardest(given, split, [right[name] for name in names]),
+    )
+
+
+def arm_of(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> Arm:
+    """One arm, from its models and (S, N) right answers."""
+    from tasks.spread import deviation, mean_over_seeds, wrong_by
+
+    accuracies = right.mean(axis=1)
+    return Arm(
+        name=name,
+        parameters=models[0].parameters,
+        epochs=len(models[0].history),
+        fit_seconds=float(np.mean([model.fit_seconds for model in models])),
+        errors=tuple((~right).sum(axis=1).tolist()),
+        accuracy=mean_over_seeds(accuracies),
+        deviation=deviation(accuracies),
+        wrong_by=wrong_by(right),
+    )
+
+
+def pairs_of(names: Sequence[str], right: dict[str, NDArray[np.bool_]], claim: Claim | None) -> tuple[Pair, ...]:
+    """Every two arms, with p-values corrected for their number."""
+    from tasks.spread import crossed
+    from tasks.statistics import holm
+
+    pairs = list(combinations(names, 2))
+    found = [crossed(right[first], right[second]) for first, second in pairs]
+    corrected = holm([one.p for one in found])
+    return tuple(
+        pair_of(first, second, right, one, p, claim)
+        for (first, second), one, p in zip(pairs, found, corrected, strict=True)
+    )
+
+
+def pair_of(
+    first: str, second: str, right: dict[str, NDArray[np.bool_]], found: "Crossed", p: float, claim: Claim | None
+) -> Pair:
+    """Two arms."""
+    from tasks.spread import seeds_needed
+
+    return Pair(
+        first=first,
+        second=second,
+        by_seed=tuple((right[second].mean(axis=1) - right[first].mean(axis=1)).tolist()),
+        over_seeds=found.over_seeds,
+        over_images=found.over_images,
+        over_both=found.over_both,
+        noise=found.noise,
+        p=p,
+        needed=seeds_needed(claim.difference, found.noise) if claim else None,
+    )
+
+
+def claim_of(dataset: str, names: Sequence[str], trials: Sequence[Trial]) -> Claim | None:
+    """What the post saw between its two models, where a study has arms of both."""
+    arms = {trial.training.network.name: trial.arm for trial in trials}
+    published = difference_published(dataset)
+    if published is None or not {"plain", "batch_norm"} <= arms.keys() or len(names) < 2:
+        return None
+    return Claim(first=arms["plain"], second=arms["batch_norm"], difference=published, said_by="the post")
+
+
+def hardest(given: Sequence[Predictions], split: Split, right: Sequence[NDArray[np.bool_]]) -> tuple[Hard, ...]:
+    """The images that most trainings get wrong, the hardest first, with the answers of the first training."""
+    wrong = np.stack([(~one).sum(axis=0) for one in right])  # (arms, N)
+    total = wrong.sum(axis=0)
+    order = np.argsort(-total, kind="stable")[:SHOWN]
+    chosen = [int(at) for at in order if total[at] > 1]
+    shown = {picture.index: picture for picture in pictures(chosen, split, given[:1])}
+    return tuple(
+        Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=commonest_wrong(given, at))
+        for at in chosen
+    )
+
+
+def commonest_wrong(given: Sequence[Predictions], at: int) -> int:
+    """What an image is taken for most often where it is taken wrongly."""
+    answers = [int(one.predicted[at]) for one in given if one.predicted[at] != one.labels[at]]
+    return max(sorted(set(answers)), key=answers.count)

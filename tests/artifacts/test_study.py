@@ -1,0 +1,99 @@
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from artifacts import study_tables, study_words
+from artifacts.study import StudyRendering
+from tasks.analysis import Provenance
+from tasks.dataset import load_dataset
+from tasks.predictions import Predictions
+from tasks.recipe import load_recipe
+from tasks.seeds import Claim, Study
+from tasks.survey import study_of, trials_of
+from tests.samples import model, predicted, split_of
+
+LABELS = [0, 1, 2, 0, 1, 2, 0, 1]
+ANSWERS = {  # by model, then by seed: one image that all get wrong, and some that only some do
+    "plain": ([1, 1, 2, 0, 1, 2, 0, 0], [1, 1, 2, 0, 2, 2, 0, 1], [1, 0, 2, 0, 1, 2, 0, 1]),
+    "batch_norm": ([1, 1, 2, 0, 1, 2, 0, 1], [1, 1, 2, 0, 1, 2, 0, 1], [2, 1, 2, 0, 1, 2, 0, 1]),
+}
+
+
+@pytest.fixture
+def study() -> Study:
+    split = split_of(LABELS)
+    trials = trials_of([load_recipe("post")], 3)
+    given: list[Predictions] = [
+        predicted(split, ANSWERS[trial.training.network.name][trial.training.seed - 1], [0.9] * len(LABELS))
+        for trial in trials
+    ]
+    dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
+    return study_of(dataset, trials, [model(trial.arm) for trial in trials], given, split)
+
+
+@pytest.fixture
+def provenance() -> Provenance:
+    return Provenance(
+        run="this-study", began=datetime(2026, 1, 2, tzinfo=UTC), root="/root", archives=(), splits=(), steps=(), files=(),
+        libraries={"numpy": "2"}, python="3.11", platform="Linux", cores=2,
+    )  # fmt: skip
+
+
+def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:
+    plain, batch_norm = study.arms
+    assert (plain.errors, batch_norm.errors) == ((2, 2, 2), (1, 1, 1))
+    assert (plain.always_wrong, plain.sometimes_wrong, batch_norm.always_wrong) == (1, 3, 1)
+    (pair,) = study.pairs
+    assert pair.by_seed == pytest.approx([0.125] * 3)
+    assert pair.over_seeds.low == pair.over_seeds.high == pytest.approx(0.125)
+    assert pair.over_both.low < 0 < pair.over_both.high
+    assert study.always_wrong == 1
+    assert [(one.picture.index, one.wrong, one.taken_for) for one in study.hard] == [(0, (3, 3), 1)]
+
+
+def test_what_the_post_saw_is_held_against_the_noise_of_one_comparison(study: Study) -> None:
+    assert study.claim == Claim(first="plain", second="batch_norm", difference=0.0027, said_by="the post")
+    said = " ".join(study_words.headlines(study))
+    assert (
+        "The difference between plain and batch_norm is within error: batch_norm +12.50 points (95 % interval" in said
+    )
+    assert "The post saw +0.27 points with one training of each: that is within the error of such a comparison" in said
+    (pair,) = study.pairs
+    limit = 100 * 1.96 * pair.noise.both
+    assert float(re.findall(r"which is ([\d.]+) points", said)[0]) == pytest.approx(limit, abs=0.02)
+
+
+def test_a_difference_is_named_by_its_direction(study: Study) -> None:
+    (pair,) = study.pairs
+    for sign, word in ((1, "better"), (-1, "worse")):
+        both = pair.over_both.model_copy(update={"value": sign * 0.125})
+        said = study_words.verdict(pair.model_copy(update={"p": 0.001, "over_both": both}), 3, 8)
+        assert said.startswith(f"batch_norm is {word} than plain: {sign * 12.5:+.2f} points")
+
+
+def test_the_page_shows_all_parts_and_needs_no_other_file(study: Study, provenance: Provenance) -> None:
+    rendering = StudyRendering(study, provenance)
+    page = rendering.html("Study")
+    assert page.count("data:image/png;base64,") == len(rendering.figures) + len(study.hard)
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    for title in ("The models", "The differences", "One comparison", "The errors that stay", "Where it came from"):
+        assert title in page
+    assert "1 image is got wrong by every training of every model." in page
+    text = rendering.markdown()
+    assert all(line.replace("_", "\\_") in text for line in study_words.headlines(study))
+
+
+def test_tables_have_one_row_a_thing(study: Study) -> None:
+    counts = {key: len(rows) for key, _, rows in study_tables.all_tables(study)}
+    assert counts == {"study-models": 2, "study-pairs": 1, "study-seeds": 3}
+    values = [value for _, _, rows in study_tables.all_tables(study) for row in rows for value in row.values()]
+    assert all(isinstance(value, str | int) or np.isfinite(value) for value in values)
+
+
+def test_one_model_alone_is_described(study: Study, provenance: Provenance) -> None:
+    alone = study.model_copy(update={"arms": study.arms[:1], "pairs": (), "claim": None, "hard": ()})
+    (line,) = study_words.headlines(alone)
+    assert line.startswith("plain is right about 75.00 % (95 % interval")
+    assert "The differences" not in StudyRendering(alone, provenance).markdown()
