@@ -45,6 +45,14 @@ def test_every_kind_of_arm_runs_and_all_it_took_is_kept(tmp_path: Path) -> None:
     assert FIGURES["same"].says in (tmp_path / "to" / "benchmarks.svg").read_text()
 
 
+def test_threads_are_held_against_trainings() -> None:
+    command = [sys.executable, "-m", "benchmarks.threads", "--batch", "20", "--images", "60"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.count("|") for line in done.stdout.splitlines()[:3]] == [6, 6, 6]
+    assert done.stdout.splitlines()[2].startswith("| one after the other | 1 | ")
+
+
 def test_a_figure_that_is_not_there_is_refused() -> None:
     done = bench("--only", "nosuch")
     assert done.returncode == 2

@@ -1,0 +1,86 @@
+"""What a second thread is worth against a second training: `python -m benchmarks.threads`.
+
+Each training runs in a process of its own, as in a run; times are per image, over steps on one batch that stays in memory.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import click
+
+WARM_UP = 5  # steps, which compile and are not counted
+MODELS = ("plain", "batch_norm")
+PYTHON = (sys.executable, "-m", "benchmarks.threads")
+
+
+def learn(model: str, batch: int, images: int) -> float:
+    """Train one of the post's models; microseconds an image."""
+    import numpy as np  # once the threads are set
+
+    from tasks.network import build, compile_for, seed_everything
+    from tasks.recipe import load_recipe
+
+    (training,) = (one for one in load_recipe("post").trainings() if one.network.name == model)
+    seed_everything(training.seed)
+    steps = images // batch
+    network = build(training.network, (28, 28), 10)
+    compile_for(training, network, steps)
+    rng = np.random.default_rng(0)
+    seen, labels = rng.integers(0, 256, (batch, 28, 28), np.uint8), rng.integers(0, 10, batch, np.uint8)
+    for step in range(WARM_UP + steps):
+        if step == WARM_UP:
+            began = time.perf_counter()
+        network.train_on_batch(seen, labels, return_dict=True)
+    return (time.perf_counter() - began) / steps / batch * 1e6
+
+
+def at_once(models: tuple[str, ...], threads: int, *options: str) -> list[float]:
+    """Train some models at once, each with so many threads."""
+    given = {
+        "TF_NUM_INTRAOP_THREADS": f"{threads}",
+        "TF_NUM_INTEROP_THREADS": f"{threads}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    processes = [
+        subprocess.Popen(  # this module
+            [*PYTHON, "--learn", model, *options],
+            env=os.environ | given,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for model in models
+    ]
+    return [float(process.communicate()[0]) for process in processes]
+
+
+@click.command()
+@click.option("--batch", default=512, show_default=True)
+@click.option("--images", default=40_000, show_default=True, help="That each training learns.")
+@click.option("--learn", "model", type=click.Choice(MODELS), hidden=True)
+def main(batch: int, images: int, model: str | None) -> None:
+    """Measure both models at once with a share of the cores each, and one after the other with more and more threads."""
+    if model:
+        click.echo(learn(model, batch, images))
+        return
+    options = ("--batch", f"{batch}", "--images", f"{images}")
+    cores = len(os.sched_getaffinity(0))
+    click.echo("| trainings | threads each | plain, µs an image | batch norm, µs an image | both, seconds an epoch |")
+    click.echo("|---|---:|---:|---:|---:|")
+    counts = [count for count in (1, 2, 4, 8) if count <= cores]
+    for threads in counts:
+        plain, batch_norm = (at_once((one,), threads, *options)[0] for one in MODELS)
+        row(f"one after the other | {threads}", plain, batch_norm, plain + batch_norm)
+    if cores > 1:
+        plain, batch_norm = at_once(MODELS, cores // 2, *options)
+        row(f"at once | {cores // 2}", plain, batch_norm, max(plain, batch_norm))
+
+
+def row(what: str, plain: float, batch_norm: float, both: float) -> None:
+    """One row of the table; an epoch has 60,000 images."""
+    click.echo(f"| {what} | {plain:.0f} | {batch_norm:.0f} | {both * 0.06:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
