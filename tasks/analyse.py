@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 from tasks.analysis import AnalysisRecord
 from tasks.dataset import Dataset
-from tasks.errors import StorageError
 from tasks.files import keep, verified
 from tasks.findings import Explanations
-from tasks.predictions import Predictions, read_predictions
+from tasks.judged import judged
 from tasks.recipe import Recipe
 from tasks.records import (
     ExplanationsRecord,
@@ -23,7 +22,6 @@ from tasks.records import (
     SplitRecord,
 )
 from tasks.select import Selection
-from tasks.split import Split, read_split
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -63,19 +61,3 @@ def analyse(  # it is where everything meets
         models=tuple(model.name for model in models),
         comparisons=document.comparisons,
     )
-
-
-def judged(
-    record: SplitRecord, predictions: Sequence[PredictionsRecord], work: Workspace
-) -> tuple[Split, list[Predictions]]:
-    """A split, and every model's predictions for it.
-
-    Raises:
-        StorageError: a file is gone or altered, or holds predictions for other images.
-    """
-    split = read_split(verified(work.root, record.file))
-    given = [read_predictions(verified(work.root, one.file)) for one in predictions]
-    for one, found in zip(predictions, given, strict=True):
-        if found.sha256 != split.sha256:
-            raise StorageError(f"{one.file.path} holds predictions for other images than {record.file.path}")
-    return split, given

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.analyse import judged
 from tasks.dataset import Dataset
 from tasks.errors import InputError
 from tasks.files import keep
 from tasks.gallery import pictures
+from tasks.judged import judged
 from tasks.predictions import Predictions
 from tasks.published import difference_published
 from tasks.recipe import Recipe
