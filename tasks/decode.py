@@ -9,8 +9,9 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from tasks.step import step
 from tasks.workspace import Workspace
 
 BYTE = np.dtype(np.uint8)
+
+Item = TypeVar("Item")
 
 
 @step("decode {name}", libraries=("numpy", "pyarrow"))
@@ -72,7 +75,7 @@ def pairs(
         DecodeError: an archive does not hold what it should.
     """
     rows = rows_of(dataset.shape)
-    images = blocks(image_path, expected.images.name, Header(BYTE, (expected.count, *dataset.shape)), rows)
+    images = ahead(blocks(image_path, expected.images.name, Header(BYTE, (expected.count, *dataset.shape)), rows))
     labels = blocks(label_path, expected.labels.name, Header(BYTE, (expected.count,)), rows)
     start = 0
     for pixels, classes in zip(images, labels, strict=True):
@@ -84,6 +87,15 @@ def pairs(
             )
         start += len(classes)
         yield pixels, classes
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each made in another thread while the one before is used: unpacking takes as long as writing."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
 def blocks(path: Path, name: str, expected: Header, rows: int) -> Iterator[NDArray[Any]]:

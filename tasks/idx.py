@@ -56,7 +56,9 @@ def read_blocks(stream: BinaryIO, header: Header, items: int) -> Iterator[NDArra
     count = header.shape[0] if header.shape else 1
     for start in range(0, count if item else 0, items):
         n = min(items, count - start)
-        flat = np.frombuffer(read_exactly(stream, n * item), header.dtype).astype(header.dtype.newbyteorder("="))
+        flat = np.frombuffer(read_exactly(stream, n * item), header.dtype).astype(
+            header.dtype.newbyteorder("="), copy=False
+        )
         yield flat.reshape((n, *header.shape[1:]) if header.shape else ())
     if stream.read(1):
         raise IdxFormatError(f"more bytes than its header promises: {described(header)}")
