@@ -48,9 +48,9 @@ def noises(study: Study) -> list[Row]:
     return [
         {
             "models": f"{pair.second} minus {pair.first}",
-            "from the seed, points": f"{100 * pair.noise.seeds:.3f}",
-            "from the images, points": f"{100 * pair.noise.images:.3f}",
-            "together, points": f"{100 * pair.noise.both:.3f}",
+            "other seeds alone, points": f"{100 * pair.noise.seeds:.3f}",
+            "other images alone, points": f"{100 * pair.noise.images:.3f}",
+            "both, points": f"{100 * pair.noise.both:.3f}",
         }
         for pair in study.pairs
     ]

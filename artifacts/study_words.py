@@ -35,8 +35,8 @@ def verdict(pair: Pair, seeds: int, images: int) -> str:
 def noise(pair: Pair) -> str:
     """What one comparison is worth, the two sources of chance apart."""
     return (
-        f"One training of each would be off by {points(pair.noise.both)} (standard deviation): {points(pair.noise.seeds)} from "
-        f"the seed, {points(pair.noise.images)} from the choice of test images."
+        f"A comparison of one training each is off by {points(pair.noise.both)} (standard deviation): with other seeds alone "
+        f"by {points(pair.noise.seeds)}, with other test images alone by {points(pair.noise.images)}."
     )
 
 
