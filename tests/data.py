@@ -21,9 +21,9 @@ FEW = {"train": 600, "test": 60}  # for whole runs: each image that a hardly tra
 
 
 def first(name: str, count: int) -> NDArray[np.uint8]:
-    """The first `count` items of one of MNIST's archives."""
+    """The first `count` items of one of MNIST's archives, to be altered at will."""
     with gzip.open(MIRROR / name) as stream:
-        return next(read_blocks(stream, read_header(stream), count))
+        return next(read_blocks(stream, read_header(stream), count)).copy()
 
 
 @dataclass(frozen=True)
