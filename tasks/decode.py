@@ -5,15 +5,15 @@ Refuses: what is no whole gzip or IDX file, and what is one but of another type,
 Memory is flat in the number of images: a header is checked before what it promises is read.
 """
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from gzip import BadGzipFile
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
+from isal import igzip, isal_zlib  # unpacks in two fifths of zlib's time
 from numpy.typing import NDArray
 
 from tasks.dataset import Dataset
@@ -27,11 +27,12 @@ from tasks.step import step
 from tasks.workspace import Workspace
 
 BYTE = np.dtype(np.uint8)
+BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # whose stub calls it an instance
 
 Item = TypeVar("Item")
 
 
-@step("decode {name}", libraries=("numpy", "pyarrow"))
+@step("decode {name}", libraries=("isal", "numpy", "pyarrow"))
 def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRecord, work: Workspace) -> SplitRecord:
     """Decode one split; `name` is "train" or "test".
 
@@ -107,13 +108,13 @@ def blocks(path: Path, name: str, expected: Header, rows: int) -> Iterator[NDArr
         ContentError: its header is another than expected.
     """
     try:
-        with gzip.open(path, "rb") as unpacked:
+        with igzip.open(path, "rb") as unpacked:  # type: ignore[no-untyped-call]
             stream = cast("BinaryIO", unpacked)
             check(read_header(stream), expected)
             yield from read_blocks(stream, expected, rows)
     except DecodeError as error:
         raise type(error)(f"{name}: {error}") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except BROKEN as error:
         raise ArchiveError(f"{name}: not a whole gzip file: {error}") from error
 
 
