@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from PIL import Image
 
+from artifacts import ticks
 from artifacts.pictures import png_url
 from artifacts.words import UNITS, range_of
 from tasks.analysis import Analysis, ModelAnalysis
@@ -24,6 +25,8 @@ from tasks.analysis import Analysis, ModelAnalysis
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 WIDTH = 9.0  # inches
 MAPS = 12  # labels that fit side by side
+LABELS = 30  # labels whose errors are drawn, those with the most
+COUNTED = 20  # classes, up to which a confusion matrix has room for its counts
 MARKERS = "os^Dv"  # models are told apart by form as well as by colour
 
 
@@ -80,7 +83,7 @@ def training_curves(analysis: Analysis) -> Figure:
 def errors_by_label(analysis: Analysis) -> Figure:
     """Error rate by label with 95 % intervals, the models side by side."""
     figure, (axis,) = panels(1, 3.2, across=1)
-    lines, models = analysis.labels, analysis.models
+    lines, models = analysis.labels[:LABELS], analysis.models
     width = 0.8 / len(models)
     for rank, model in enumerate(models):
         shares = [line.errors[rank] for line in lines]
@@ -93,8 +96,10 @@ def errors_by_label(analysis: Analysis) -> Figure:
             axis.annotate(
                 f"{share.count}", (x, share.high), (0, 2), textcoords="offset points", ha="center", fontsize=7
             )
-    axis.set_xticks(range(len(lines)), [analysis.subject.classes[line.label] for line in lines])
-    axis.set(xlabel="label", ylabel="share wrong", title="error rate by label, with 95 % interval and count")
+    classes = ticks.written(analysis.subject.classes)
+    ticks.name_columns(axis, [classes[line.label] for line in lines])
+    which = f" ({LABELS} of {len(classes)} labels)" if len(classes) > LABELS else ""
+    axis.set(xlabel="label", ylabel="share wrong", title=f"error rate by label, with 95 % interval and count{which}")
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.legend(frameon=False)
     return figure
@@ -102,18 +107,21 @@ def errors_by_label(analysis: Analysis) -> Figure:
 
 def confusion_matrices(analysis: Analysis) -> Figure:
     """The confusion matrices, off the diagonal coloured by count."""
-    classes = analysis.subject.classes
-    figure, axes = panels(len(analysis.models), 4.4, across=min(2, len(analysis.models)))
+    classes = ticks.written(analysis.subject.classes)
+    many = len(classes) > COUNTED
+    figure, axes = panels(
+        len(analysis.models), 8.6 if many else 4.4, across=1 if many else min(2, len(analysis.models))
+    )
     most = max(2, max(int(off_diagonal(model).max()) for model in analysis.models))
     for axis, model in zip(axes, analysis.models, strict=False):
         counts = off_diagonal(model)
-        axis.imshow(np.ma.masked_equal(counts, 0), cmap="YlOrRd", norm=LogNorm(1, most))
-        if len(classes) <= 20:
+        axis.imshow(np.ma.masked_equal(counts, 0), cmap="YlOrRd", norm=LogNorm(0.4, most))
+        if not many:
             write_counts(axis, np.array(model.confusion), most)
         axis.set_title(f"{model.name}: {model.errors:,} errors")
         axis.set(xlabel="predicted", ylabel="label")
-        axis.set_xticks(range(len(classes)), classes)
-        axis.set_yticks(range(len(classes)), classes)
+        ticks.name_columns(axis, classes)
+        ticks.name_rows(axis, classes)
         axis.spines[:].set_visible(False)
     return figure
 
@@ -169,7 +177,8 @@ def reliability(analysis: Analysis) -> Figure:
 
 def focus(analysis: Analysis) -> Figure:
     """Where each model looks for each label: a map a label, a row a model, each brightest at its own greatest fall."""
-    classes = analysis.subject.classes[:MAPS]
+    classes = ticks.written(analysis.subject.classes)[:MAPS]
+    size = 9 if max(map(len, classes)) <= ticks.SHORT else 6
     figure = Figure(figsize=(WIDTH, 1.25 * len(analysis.models) + 0.3), layout="constrained")
     axes = figure.subplots(len(analysis.models), len(classes), squeeze=False)
     for first, row, model in zip([True, *[False] * len(axes)], axes, analysis.models, strict=False):
@@ -178,10 +187,10 @@ def focus(analysis: Analysis) -> Figure:
             axis.set_xticks([])
             axis.set_yticks([])
             if label in found:
-                heat = np.frombuffer(base64.b64decode(found[label].heat), np.uint8).reshape(analysis.subject.shape)
+                heat = np.frombuffer(base64.b64decode(found[label].heat), np.uint8).reshape(analysis.subject.shape[:2])
                 axis.imshow(heat, cmap="cividis", vmin=0, vmax=255)
                 axis.set_xlabel(f"-{100 * found[label].peak:.0f} pts", fontsize=7)
-            axis.set_title(classes[label] if first else "", fontsize=9)
+            axis.set_title(classes[label] if first else "", fontsize=size)
         row[0].set_ylabel(model.name, fontsize=8)
     return figure
 

@@ -105,7 +105,7 @@ class InMarkdown:
             f'<img alt="the nearest training images" src="{strip_url(near, self.shape)}">'
         )
         label = self.classes[picture.label]
-        patch = name(words.patch_said(explanation, label, min(self.shape) // 2))
+        patch = name(words.patch_said(explanation, label, min(self.shape[:2]) // 2))
         said = f"{self.caption(picture)}<br>{patch}; {name(words.neighbours_said(explanation, self.classes))}"
         return Markup(f"{pictures}\n\n{said}")  # noqa: S704  # escaped by `name`
 
@@ -128,6 +128,8 @@ class InHtml:
         cards = environment().get_template("cards.html.j2").make_module({
             "tiny": lambda pixels: picture_url(pixels, tuple(shape), 1),
             "heat": lambda heat: heat_url(heat, shape, 1),
+            "wide": round(EDGE * shape[1] / max(shape[:2])),
+            "high": round(EDGE * shape[0] / max(shape[:2])),
         })  # fmt: skip
         return Markup(" ".join(str(getattr(cards, macro)(*arguments)).split()))  # noqa: S704  # escaped by Jinja
 

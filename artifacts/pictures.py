@@ -25,9 +25,11 @@ def png_url(image: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def grey(pixels: str, shape: Sequence[int]) -> Image.Image:
-    """A test image, dark on light."""
-    rows, columns = shape
+def drawn(pixels: str, shape: Sequence[int]) -> Image.Image:
+    """A test image: in colour as it is, in grey dark on light."""
+    rows, columns = shape[:2]
+    if shape[2:]:
+        return Image.frombytes("RGB", (columns, rows), base64.b64decode(pixels))
     return Image.frombytes("L", (columns, rows), base64.b64decode(pixels)).point(lambda value: 255 - value)
 
 
@@ -39,8 +41,8 @@ def enlarged(image: Image.Image, edge: int = EDGE) -> Image.Image:
 
 @lru_cache(10_000)  # the same images stand in several galleries, of both forms of a report
 def picture_url(pixels: str, shape: tuple[int, ...], edge: int = EDGE) -> str:
-    """A test image, dark on light, enlarged to about `edge` pixels."""
-    return png_url(enlarged(grey(pixels, shape), edge))
+    """A test image, enlarged to about `edge` pixels."""
+    return png_url(enlarged(drawn(pixels, shape), edge))
 
 
 @cache
@@ -51,7 +53,7 @@ def palette() -> list[int]:
 
 def heat_url(heat: str, shape: Sequence[int], edge: int = EDGE) -> str:
     """A heat map of bytes, 0 dark and 255 bright, enlarged to about `edge` pixels; in 32 steps, which packs well."""
-    rows, columns = shape
+    rows, columns = shape[:2]
     image = Image.frombytes("P", (columns, rows), bytes(value & 0xF8 | 4 for value in base64.b64decode(heat)))
     image.putpalette(palette())
     return png_url(enlarged(image, edge))
@@ -59,11 +61,11 @@ def heat_url(heat: str, shape: Sequence[int], edge: int = EDGE) -> str:
 
 def explained_url(pixels: str, explanation: Explanation, shape: Sequence[int], edge: int = EDGE) -> str:
     """An image with its patch outlined beside its heat map, as one picture."""
-    picture = enlarged(grey(pixels, shape), edge).convert("RGB")
-    factor = picture.width // shape[1]
+    picture = enlarged(drawn(pixels, shape), edge).convert("RGB")
+    rows, columns = shape[:2]
+    factor = picture.width // columns
     if explanation.patch:
         ImageDraw.Draw(picture).rectangle(outline(explanation.patch, factor), outline=PATCH, width=2)
-    rows, columns = shape
     heat = Image.frombytes("P", (columns, rows), base64.b64decode(explanation.heat))
     heat.putpalette(palette())
     both = Image.new("RGB", (2 * picture.width + factor, picture.height), "white")
@@ -80,8 +82,9 @@ def outline(patch: Patch, factor: int) -> tuple[int, int, int, int]:
 
 def strip_url(several: Sequence[str], shape: Sequence[int], edge: int = EDGE // 2) -> str:
     """Images side by side, as one picture."""
-    images = [enlarged(grey(pixels, shape), edge) for pixels in several]
-    strip = Image.new("L", (sum(image.width + 2 for image in images), max(image.height for image in images)), "white")
+    images = [enlarged(drawn(pixels, shape), edge) for pixels in several]
+    size = sum(image.width + 2 for image in images), max(image.height for image in images)
+    strip = Image.new("RGB" if shape[2:] else "L", size, "white")
     at = 0
     for image in images:
         strip.paste(image, (at, 0))

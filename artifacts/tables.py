@@ -11,6 +11,8 @@ from tasks.findings import Suspects
 
 Row = Mapping[str, str | int | float]
 
+MOST_ROWS = 200  # of a table in Prefect's database
+
 
 def results(analysis: Analysis) -> list[Row]:
     """One row a model: our figures, and the post's for as many epochs where it published them."""
@@ -30,6 +32,21 @@ def results(analysis: Analysis) -> list[Row]:
     ]
 
 
+def pairs(analysis: Analysis) -> list[Row]:
+    """One row for each pair of models: how they differ, and whether that is beyond chance."""
+    return [
+        {
+            "models": f"{pair.second} minus {pair.first}",
+            "difference, points": f"{100 * pair.difference.value:+.2f}",
+            "95 % interval, points": interval(pair.difference),
+            "right where the other is wrong": f"{pair.second} {pair.only_second:,}, {pair.first} {pair.only_first:,}",
+            "p": p_value(pair.p),
+            "real": significant(pair.p),
+        }
+        for pair in analysis.comparisons
+    ]
+
+
 def probabilities(analysis: Analysis) -> list[Row]:
     """One row a model: how far its probabilities can be believed."""
     return [
@@ -45,7 +62,7 @@ def probabilities(analysis: Analysis) -> list[Row]:
 
 def errors_by_label(analysis: Analysis) -> list[Row]:
     """One row a label, the most errors first."""
-    pairs = [f"{pair.first} or {pair.second}" for pair in analysis.comparisons]
+    between = [f"{pair.first} or {pair.second}" for pair in analysis.comparisons]
     return [
         {
             "label": analysis.subject.classes[line.label],
@@ -55,8 +72,8 @@ def errors_by_label(analysis: Analysis) -> list[Row]:
                 for model, errors in zip(analysis.models, line.errors, strict=True)
                 for suffix, value in (("", errors.count), (" rate", percent(errors.value)), (" 95 %", interval(errors)))
             },
-            **{f"{pair}: p": p_value(p) for pair, p in zip(pairs, line.p, strict=True)},
-            **{f"{pair}: real": significant(p) for pair, p in zip(pairs, line.p, strict=True)},
+            **{f"{pair}: p": p_value(p) for pair, p in zip(between, line.p, strict=True)},
+            **{f"{pair}: real": significant(p) for pair, p in zip(between, line.p, strict=True)},
         }
         for line in analysis.labels
     ]
@@ -165,11 +182,17 @@ def passed_over(provenance: Provenance) -> dict[str, list[str]]:
 
 
 def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
-    """Every table with its artifact's key and description."""
+    """Every table with its artifact's key and description; an artifact lies in Prefect's database, and holds so many rows."""
     title = analysis.subject.title
-    return (
+    whole = (
         ("results", f"All models on {title}'s test images, beside the post's figures", results(analysis)),
         ("errors-by-label", "Errors by label, the most first; p-values corrected by Holm", errors_by_label(analysis)),
         ("patterns", "Errors by (predicted, label), the commonest first", patterns(analysis)),
         ("slices", "Errors by what can be measured on an image; p-values corrected by Holm", slices(analysis)),
     )
+    return [(key, f"{says}{first_of(rows)}", rows[:MOST_ROWS]) for key, says, rows in whole]
+
+
+def first_of(rows: Sequence[Row]) -> str:
+    """What a table's description says of rows that it leaves out."""
+    return f" (the first {MOST_ROWS} of {len(rows):,})" if len(rows) > MOST_ROWS else ""

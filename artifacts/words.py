@@ -7,7 +7,17 @@ from tasks.analysis import Analysis, Changes, Decision, ModelAnalysis
 from tasks.findings import SIGNIFICANT, Answer, Comparison, Estimate, Explanation, Share, Slice, Suspect
 
 SMALLEST_P = 0.0001  # smaller ones are not told apart
-UNITS = {"ink": " %", "stroke width": " px", "slant": "°", "height": " px", "width": " px", "components": ""}
+UNITS = {
+    "ink": " %",
+    "stroke width": " px",
+    "slant": "°",
+    "height": " px",
+    "width": " px",
+    "components": "",
+    "brightness": " %",
+    "contrast": " %",
+    "saturation": " %",
+}
 
 
 def percent(value: float, digits: int = 2) -> str:
@@ -37,19 +47,22 @@ def verdict(comparison: Comparison) -> str:
         first, second = second, first
         difference = Estimate(value=-difference.value, low=-difference.high, high=-difference.low)
     test = f"over {comparison.total:,} images, exact McNemar p {p_value(comparison.p, sign=True)}"
+    if comparison.tests > 1:
+        test += f", corrected for {comparison.tests} pairs"
     if comparison.real:
         return f"{second} is better than {first}: {difference.points} {test}."
     return f"The difference between {first} and {second} is within error: {second} {difference.points} {test}."
 
 
 def headline(analysis: Analysis) -> str:
-    """What the report says first."""
+    """What the report says first: how the best model, by its accuracy here, compares with each of the others."""
     if not analysis.comparisons:
         (model,) = analysis.models
         return (
             f"{model.name} is right about {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)})."
         )
-    return " ".join(verdict(comparison) for comparison in analysis.comparisons)
+    best = max(analysis.models, key=lambda model: model.accuracy.value).name
+    return " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
 
 
 def accuracies(analysis: Analysis) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows.dataset import dataset
 from flows.options import JSON, ROOT
 from flows.past import champion, compare, runs
 from flows.predict import predict
@@ -140,7 +141,7 @@ def run_flow(
     return result, api.look_at(flow_run.id), failed
 
 
-for command in (compare, predict, champion, runs, verify, prune, serve):
+for command in (compare, predict, champion, dataset, runs, verify, prune, serve):
     cli.add_command(command)
 
 

@@ -99,7 +99,7 @@ def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspa
         models = [workers.submit(train, training, splits[TRAIN], work) for training in plan.trainings()]
         predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
         trained = [workers.submit(evaluate, model, splits[TRAIN], work) for model in models]
-        selection = select.submit(predictions, work)  # type: ignore[arg-type]
+        selection = select.submit(predictions, splits[TEST], work)  # type: ignore[arg-type]
         explanations = [
             workers.submit(explain, model, found, selection, splits[TRAIN], splits[TEST], work)
             for model, found in zip(models, predictions, strict=True)

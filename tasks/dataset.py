@@ -4,27 +4,62 @@ In: the name of a built-in data set or the path of a TOML file. Out: a frozen Da
 Refuses: an unknown name, a file that can't be read, a value that is missing, unknown or out of range.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urljoin, urlsplit
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from tasks.errors import DatasetError, InputError
-from tasks.records import Frozen
-from tasks.toml import BUILTIN, load
+from tasks.records import TEST, TRAIN, Frozen
+from tasks.toml import BUILTIN, read, validated
+
+SCHEMES = ("http", "https", "file")
+SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # as the tables of a data set's file are called
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+Size = Annotated[int, Field(gt=0, le=4096)]  # pixels of a side
 
 
 class Archive(Frozen):
-    """One gzip file: its name on every mirror, its size in bytes, and its SHA-256 in hex."""
+    """One file that can be had: its name on every mirror, its size in bytes, and its SHA-256 in hex.
+
+    It is an IDX file, by itself or as gzip; or a zip file that holds one of these as `member`. `urls` are addresses of its own,
+    or local paths.
+    """
 
     name: Annotated[str, StringConstraints(pattern=r"^[\w.-]+$")]
+    member: str | None = Field(default=None, min_length=1)
+    urls: tuple[str, ...] = Field(default=(), exclude=True)  # where it is had from does not shape a result
     bytes: int = Field(gt=0)
     sha256: Sha256
+
+    @model_validator(mode="before")
+    @classmethod
+    def named(cls, values: Any) -> Any:
+        """What only has addresses is called as the first of them."""
+        if isinstance(values, dict) and "name" not in values and isinstance(urls := values.get("urls"), list) and urls:
+            return {"name": re.split(r"[/\\]", str(urls[0]).split("?")[0])[-1], **values}
+        return values
+
+    @property
+    def whole(self) -> "Archive":
+        """The file itself, whatever of it is used."""
+        return self.model_copy(update={"member": None})
+
+    @property
+    def called(self) -> str:
+        """How it is called in what a person reads."""
+        return f"{self.name}: {self.member}" if self.member else self.name
+
+    def places(self, mirrors: Sequence[str]) -> dict[str, str]:
+        """Where it may be had, in order: its addresses, and the mirror that each stands for."""
+        found = {url: url.removesuffix(quote(self.name)).rstrip("/") for url in self.urls}
+        return found | {urljoin(mirror.rstrip("/") + "/", self.name): mirror for mirror in mirrors}
 
 
 class Split(Frozen):
@@ -36,21 +71,50 @@ class Split(Frozen):
 
 
 class Dataset(Frozen):
-    """What the archives of a data set must hold: `shape` is (rows, columns), `classes` the names by label."""
+    """What the archives of a data set must hold.
+
+    `shape` is (rows, columns), or (rows, columns, channels) with 1 or 3 channels; `classes` the names of the labels, which are
+    numbered from `first_label` on. `transposed` says that the archives hold each image column by column, as (columns, rows),
+    which EMNIST's do.
+    """
 
     name: Name
     title: str
     licence: str
-    classes: tuple[str, ...] = Field(min_length=2, max_length=256)
-    shape: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
-    mirrors: tuple[str, ...] = ()
+    classes: tuple[str, ...] = Field(min_length=2, max_length=1000)
+    shape: tuple[Size, Size] | tuple[Size, Size, Literal[1, 3]]
+    first_label: int = Field(default=0, ge=0, lt=2**16)
+    transposed: bool = False
+    mirrors: tuple[str, ...] = Field(default=(), exclude=True)
     train: Split
     test: Split
 
-    def archives(self) -> Iterator[Archive]:
-        """All four archives, images before labels, training before test."""
-        for split in (self.train, self.test):
-            yield from (split.images, split.labels)
+    @model_validator(mode="after")
+    def classes_differ(self) -> Self:
+        """Refuse two classes of one name."""
+        again = [name for name, count in Counter(self.classes).items() if count > 1]
+        if again:
+            raise ValueError(f"classes need different names, {again[0]!r} stands for more than one")
+        return self
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of an image: a single channel is no axis of its own."""
+        return self.shape[:2] if self.shape[2:] == (1,) else self.shape
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The shape of an image as the archives hold it."""
+        rows, columns, *channels = self.shape
+        return (columns, rows, *channels) if self.transposed else self.shape
+
+    def parts(self) -> dict[str, Archive]:
+        """The four archives by their place in the file, images before labels, training before test."""
+        return {f"{split}.{kind}": getattr(getattr(self, split), kind) for split in SPLITS for kind in KINDS}
+
+    def archives(self) -> tuple[Archive, ...]:
+        """Every file that is needed, once."""
+        return tuple({archive.name: archive.whole for archive in self.parts().values()}.values())
 
 
 def load_dataset(name_or_path: str, mirrors: Sequence[str] = ()) -> Dataset:
@@ -60,9 +124,88 @@ def load_dataset(name_or_path: str, mirrors: Sequence[str] = ()) -> Dataset:
         DatasetError: it is unknown, unreadable or half-specified.
         InputError: a mirror that is neither an http, https or file URL nor a folder.
     """
-    dataset, folder = load(name_or_path, Dataset, "data set", DatasetError)
-    named = (*mirror_urls(mirrors, Path.cwd()), *mirror_urls(dataset.mirrors, folder))
-    return dataset.model_copy(update={"mirrors": (*named, *offline_mirrors(dataset.name, folder))})
+    values, path = read(name_or_path, "data set", DatasetError)
+    for place in unpinned(values):
+        raise DatasetError(
+            f"the data set {name_or_path}: {place} has no size or no SHA-256: `mnist dataset pin {name_or_path}` fetches it "
+            "once, and writes both into the file"
+        )
+    return dataset_of(values, name_or_path, path.parent, mirrors)
+
+
+def built_in_datasets() -> list[Dataset]:
+    """The data sets that come with the project, by their names."""
+    return [load_dataset(path.stem) for path in sorted((BUILTIN / "datasets").glob("*.toml"))]
+
+
+def unpinned(values: Mapping[str, Any]) -> Iterator[str]:
+    """The places in a data set's file of archives whose size or hash is not known yet."""
+    for split in SPLITS:
+        for kind in KINDS:
+            archive = values.get(split, {}).get(kind) if isinstance(values.get(split), Mapping) else None
+            if isinstance(archive, Mapping) and not {"bytes", "sha256"} <= archive.keys():
+                yield f"{split}.{kind}"
+
+
+def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str] = ()) -> Dataset:
+    """A data set from the values of its file, whose relative paths count from `folder`.
+
+    Raises:
+        DatasetError: it is half-specified.
+        InputError: a mirror that is neither an http, https or file URL nor a folder.
+    """
+    dataset = validated(values, Dataset, f"the data set {called}", DatasetError)
+    given = tuple(mirror_urls(mirrors, Path.cwd()))
+    own = (*mirror_urls(dataset.mirrors, folder), *offline_mirrors(dataset.name, folder))
+    refuse_two_of_one_name(dataset, called)
+    return dataset.model_copy(update={
+        "mirrors": (*given, *own),
+        **{split: addressed(getattr(dataset, split), given, folder) for split in SPLITS},
+    })  # fmt: skip
+
+
+def addressed(split: Split, mirrors: Sequence[str], folder: Path) -> Split:
+    """A split whose archives' own addresses are full ones.
+
+    Raises:
+        InputError: one is neither an http, https or file URL nor a file.
+    """
+    archives: dict[str, Archive] = {kind: getattr(split, kind) for kind in KINDS}
+    return split.model_copy(update={
+        kind: archive.model_copy(update={"urls": tuple(addresses(archive, mirrors, folder))})
+        for kind, archive in archives.items()
+    })  # fmt: skip
+
+
+def refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
+    """Two archives of one name are the same file.
+
+    Raises:
+        DatasetError: they are not.
+    """
+    first: dict[str, Archive] = {}
+    for place, archive in dataset.parts().items():
+        if first.setdefault(archive.name, archive.whole) != archive.whole:
+            raise DatasetError(f"the data set {called}: {place}: another archive is called {archive.name}, too")
+
+
+def addresses(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[str]:
+    """The addresses of an archive that has some of its own; mirrors that a user gives come before them.
+
+    Raises:
+        InputError: one is neither an http, https or file URL nor a file.
+    """
+    if archive.urls:
+        yield from archive.model_copy(update={"urls": ()}).places(mirrors)
+    for url in archive.urls:
+        try:
+            yield (
+                url
+                if urlsplit(url).scheme in SCHEMES
+                else (folder / Path(url).expanduser()).resolve(strict=True).as_uri()
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"the archive {url!r} is neither an http, https or file URL nor a file") from error
 
 
 def offline_mirrors(name: str, folder: Path) -> Iterator[str]:
@@ -92,7 +235,7 @@ def mirror_url(mirror: str, folder: Path) -> str:
         ValueError: it is none.
         OSError: it is no folder.
     """
-    if urlsplit(mirror).scheme in ("http", "https", "file"):
+    if urlsplit(mirror).scheme in SCHEMES:
         return mirror
     path = (folder / Path(mirror).expanduser()).resolve(strict=True)
     if not path.is_dir():

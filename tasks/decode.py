@@ -1,34 +1,37 @@
 """Decode: the two archives of a split into one Parquet file.
 
 In: the archives' records and what the data set expects of them. Out: a SplitRecord.
-Refuses: what is no whole gzip or IDX file, and what is one but of another type, rank, shape, count or label than expected.
+Refuses: what is no whole gzip, zip or IDX file, and what is one but of another type, rank, shape, count or label than expected.
 Memory is flat in the number of images: a header is checked before what it promises is read.
 """
 
 import hashlib
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from gzip import BadGzipFile
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import IO, Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 from isal import igzip, isal_zlib  # unpacks in two fifths of zlib's time
 from numpy.typing import NDArray
 
-from tasks.dataset import Dataset
+from tasks.dataset import Archive, Dataset
 from tasks.dataset import Split as Expected
 from tasks.errors import ArchiveError, ContentError, DecodeError
 from tasks.files import adopt, verified
 from tasks.idx import Header, described, read_blocks, read_header
 from tasks.records import ArchiveRecord, SplitRecord
-from tasks.split import SplitMeta, rows_of, split_writer
+from tasks.split import Labels, SplitMeta, label_type, rows_of, split_writer
 from tasks.step import step
 from tasks.workspace import Workspace
 
 BYTE = np.dtype(np.uint8)
 BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # whose stub calls it an instance
 
+Images = NDArray[np.uint8]
 Item = TypeVar("Item")
 
 
@@ -44,7 +47,7 @@ def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRe
     meta = SplitMeta(
         name=name,
         dataset=dataset.name,
-        shape=dataset.shape,
+        shape=dataset.image_shape,
         classes=dataset.classes,
         archives=(images.file.sha256, labels.file.sha256),
     )
@@ -60,34 +63,44 @@ def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRe
             name=name,
             file=adopt(work.root, "splits", name, ".parquet", path),
             count=expected.count,
-            shape=dataset.shape,
+            shape=dataset.image_shape,
             classes=dataset.classes,
             pixels_sha256=pixels_digest.hexdigest(),
             archives=meta.archives,
         )
 
 
-def pairs(
-    image_path: Path, label_path: Path, dataset: Dataset, expected: Expected
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Blocks of images, (n, rows, columns) uint8, with their labels, (n,) uint8.
+def pairs(image_path: Path, label_path: Path, dataset: Dataset, expected: Expected) -> Iterator[tuple[Images, Labels]]:
+    """Blocks of images, (n, *image_shape) uint8, with their labels from 0 on, (n,).
 
     Raises:
         DecodeError: an archive does not hold what it should.
     """
     rows = rows_of(dataset.shape)
-    images = ahead(blocks(image_path, expected.images.name, Header(BYTE, (expected.count, *dataset.shape)), rows))
-    labels = blocks(label_path, expected.labels.name, Header(BYTE, (expected.count,)), rows)
+    header = Header(BYTE, (expected.count, *dataset.stored_shape))
+    images = ahead(blocks(image_path, expected.images, header, rows))
+    labels = blocks(label_path, expected.labels, Header(BYTE, (expected.count,)), rows)
     start = 0
-    for pixels, classes in zip(images, labels, strict=True):
-        bad = np.flatnonzero(classes >= len(dataset.classes))
-        if bad.size:
-            raise ContentError(
-                f"{expected.labels.name}: label {classes[bad[0]]} at index {start + bad[0]:,}, "
-                f"but {dataset.title} has labels 0 to {len(dataset.classes) - 1}"
-            )
-        start += len(classes)
-        yield pixels, classes
+    for pixels, numbers in zip(images, labels, strict=True):
+        upright = np.ascontiguousarray(pixels.swapaxes(1, 2) if dataset.transposed else pixels)
+        yield upright.reshape(-1, *dataset.image_shape), counted(numbers, dataset, expected, start)
+        start += len(numbers)
+
+
+def counted(numbers: NDArray[Any], dataset: Dataset, expected: Expected, start: int) -> Labels:
+    """Labels as they are counted here, from 0 on; `start` is the index of the first.
+
+    Raises:
+        ContentError: one is out of range.
+    """
+    classes = numbers.astype(np.int64) - dataset.first_label
+    bad = np.flatnonzero((classes < 0) | (classes >= len(dataset.classes)))
+    if bad.size:
+        raise ContentError(
+            f"{expected.labels.called}: label {numbers[bad[0]]} at index {start + bad[0]:,}, but {dataset.title} has labels "
+            f"{dataset.first_label} to {dataset.first_label + len(dataset.classes) - 1}"
+        )
+    return cast("Labels", classes.astype(label_type(len(dataset.classes))))
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
@@ -99,31 +112,65 @@ def ahead(items: Iterator[Item]) -> Iterator[Item]:
             yield item
 
 
-def blocks(path: Path, name: str, expected: Header, rows: int) -> Iterator[NDArray[Any]]:
+def blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterator[NDArray[Any]]:
     """The blocks of one archive, of `rows` items each, after its header has been found to be the expected one.
 
     Raises:
-        ArchiveError: it is not a whole gzip file.
+        ArchiveError: it is not a whole gzip or zip file.
         IdxFormatError: it holds no whole IDX file.
         ContentError: its header is another than expected.
     """
     try:
-        with igzip.open(path, "rb") as unpacked:  # type: ignore[no-untyped-call]
-            stream = cast("BinaryIO", unpacked)
-            check(read_header(stream), expected)
-            yield from read_blocks(stream, expected, rows)
+        with opened(path, archive.member) as packed, unpacked(packed) as stream:
+            header = read_header(stream)
+            check(header, expected)
+            yield from read_blocks(stream, header, rows)
     except DecodeError as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise type(error)(f"{archive.called}: {error}") from error
     except BROKEN as error:
-        raise ArchiveError(f"{name}: not a whole gzip file: {error}") from error
+        raise ArchiveError(f"{archive.called}: not a whole gzip file: {error}") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # the last two: packed or locked unusually
+        raise ArchiveError(f"{archive.called}: not a zip file that can be read: {error}") from error
+
+
+@contextmanager
+def opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
+    """An archive, or a member of it if it is a zip file.
+
+    Raises:
+        ArchiveError: there is no such member.
+    """
+    if member is None:
+        with path.open("rb") as stream:
+            yield stream
+        return
+    with zipfile.ZipFile(path) as files:
+        if member not in files.namelist():
+            raise ArchiveError(f"the zip file holds no {member}")
+        with files.open(member) as stream:
+            yield stream
+
+
+@contextmanager
+def unpacked(packed: IO[bytes]) -> Iterator[BinaryIO]:
+    """The bytes of a gzip file, or of a file that is none: an IDX file begins with two zeros."""
+    plain = packed.read(2) == bytes(2)
+    packed.seek(0)
+    if plain:
+        yield cast("BinaryIO", packed)
+    else:
+        with igzip.IGzipFile(fileobj=packed, mode="rb") as stream:  # type: ignore[no-untyped-call]
+            yield cast("BinaryIO", stream)
 
 
 def check(found: Header, expected: Header) -> None:
-    """Compare two headers.
+    """Compare two headers. Labels may be any whole numbers: more than 256 classes need more than bytes.
 
     Raises:
         ContentError: they differ; the message names the first difference and both values.
     """
+    if len(expected.shape) == len(found.shape) == 1 and found.dtype.kind in "iu":
+        expected = expected._replace(dtype=found.dtype)
     differences = (
         ("elements of type", found.dtype.name, expected.dtype.name),
         ("rank", len(found.shape), len(expected.shape)),

@@ -32,7 +32,7 @@ def subject_of(dataset: Dataset, recipe: Recipe) -> Subject:
         title=dataset.title,
         licence=dataset.licence,
         classes=dataset.classes,
-        shape=dataset.shape,
+        shape=dataset.image_shape,
         recipe=recipe.name,
         description=recipe.description,
         learning_rate=recipe.learning_rate,

@@ -9,7 +9,6 @@ import logging
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 from tasks.dataset import Archive
 from tasks.errors import DownloadError
@@ -57,9 +56,9 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
     with writable(work.unfinished):
         work.unfinished.mkdir(parents=True, exist_ok=True)
     path = work.unfinished / f"{archive.name}.partial"
-    for mirror in mirrors:
+    for url, mirror in archive.places(mirrors).items():
         try:
-            fetch(mirror, archive, path)
+            fetch(url, archive, path)
         except MirrorFault as fault:
             faults.append((mirror, fault))
             say(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
@@ -72,14 +71,13 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
     raise NoMirrorError(archive, faults)
 
 
-def fetch(mirror: str, archive: Archive, path: Path) -> None:
+def fetch(url: str, archive: Archive, path: Path) -> None:
     """Bring `path` to the archive's bytes, going on from what it holds.
 
     Raises:
         MirrorFault: the mirror can't be had, or serves other bytes.
         StorageError: `path` can't be written.
     """
-    url = urljoin(mirror.rstrip("/") + "/", archive.name)
     begun = size_of(path)
     try:
         packed = complete(url, archive, path)
@@ -91,7 +89,7 @@ def fetch(mirror: str, archive: Archive, path: Path) -> None:
     if fault and begun:
         path.unlink()
         say(f"{archive.name}: what an earlier try has left does not fit; from the beginning")
-        fetch(mirror, archive, path)
+        fetch(url, archive, path)
     elif fault:
         if size_of(path) >= archive.bytes:
             path.unlink()

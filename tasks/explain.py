@@ -17,7 +17,7 @@ from tasks.evaluate import load_model, predicting
 from tasks.feed import held_out_indices
 from tasks.files import keep, verified
 from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
-from tasks.occlusion import INK, Predict, edges, heat_maps, heat_window, smallest_patches
+from tasks.occlusion import INK, Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
 from tasks.predictions import Predictions, read_predictions
 from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.select import Selection
@@ -54,20 +54,22 @@ def explain(
 
     wrong = np.array([index for index in chosen if given.wrong[index]], np.intp)
     predict = predicting(network)
-    images, labels = asked.images[wrong], asked.labels[wrong]
-    sizes = len(list(edges(asked.meta.shape)))
-    patches = smallest_patches(
-        images, labels, predict, lambda n: bar.refresh(0.6 * n / sizes, f"{model.name}: erasing, size {n} of {sizes}")
-    )
-    heats = heat_maps(images, labels, predict)
+    images, labels, blank = asked.images[wrong], asked.labels[wrong], blank_of(asked.images)
+    sizes = len(list(edges(asked.meta.shape[:2])))
+
+    def progressed(n: int) -> None:
+        bar.refresh(0.6 * n / sizes, f"{model.name}: erasing, size {n} of {sizes}")
+
+    patches = smallest_patches(images, labels, predict, progressed, blank=blank)
+    heats = heat_maps(images, labels, predict, blank=blank)
     bar.refresh(0.7, f"{model.name}: where it looks")
-    focus = tuple(focus_maps(asked, given, predict))
+    focus = tuple(focus_maps(asked, given, predict, blank))
     bar.refresh(0.8, f"{model.name}: nearest training images")
     kept, _ = held_out_indices(len(learned.labels), model.held_out, model.seed)
     neighbours = list(nearest_training_images(network, learned, kept, asked, given, wrong))
     found = Explanations(
         model=model.name,
-        window=heat_window(asked.meta.shape),
+        window=heat_window(asked.meta.shape[:2]),
         by_index=dict(zip(wrong.tolist(), explained(patches, heats, neighbours), strict=True)),
         focus=focus,
     )
@@ -91,25 +93,26 @@ def packed(shares: NDArray[np.floating]) -> str:
     return base64.b64encode(np.rint(shares.clip(0, 1) * 255).astype(np.uint8).tobytes()).decode()
 
 
-def focus_maps(split: Split, given: Predictions, predict: Predict) -> Iterator[Focus]:
+def focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[Focus]:
     """Where a model looks for each label, from its first right answers."""
     classes = len(split.meta.classes)
     for label in range(classes):
         right = np.flatnonzero(~given.wrong & (given.labels == label))[: max(1, FOCUS_IMAGES // classes)]
         if len(right):
-            labels = np.full(len(right), label, np.uint8)
-            heats = heat_maps(split.images[right], labels, predict)
+            labels = np.full(len(right), label)
+            heats = heat_maps(split.images[right], labels, predict, blank=blank)
             falls = (given.probabilities[right, label][:, None, None] - heats).clip(0).mean(axis=0)
-            yield focus_of(label, len(right), falls, split)
+            yield focus_of(label, len(right), falls, split, blank)
 
 
-def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split) -> Focus:
+def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split, blank: NDArray[np.uint8]) -> Focus:
     """The focus on one label, from the mean falls of its probability, (rows, columns)."""
     peak = float(falls.max())
     row, column = (int(place) for place in np.unravel_index(int(falls.argmax()), falls.shape))
     half = heat_window(falls.shape) // 2
     window = split.images[:, max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1]
-    inked, of_label = np.any(window >= INK, axis=(1, 2)), np.asarray(split.labels == label)
+    inked = np.any(np.abs(window.reshape(len(window), -1, len(blank)).astype(np.int16) - blank) >= INK, axis=(1, 2))
+    of_label = np.asarray(split.labels == label)
     return Focus(
         label=label,
         count=count,
@@ -135,7 +138,7 @@ def nearest_training_images(
 
     from tasks.neighbours import nearest, rarity
 
-    features = predicting(keras.Model(network.inputs, network.layers[-2].output))
+    features = predicting(keras.Model(network.inputs, network.layers[-1].input))
     known = features(learned.images[kept])
     usual = np.flatnonzero(~given.wrong)[:USUAL]
     if not len(wrong):

@@ -1,7 +1,8 @@
 """Features: what can be measured on an image alone, without label or model.
 
-In: images, (N, rows, columns) uint8, ink light on dark. Out: a frame of one row an image. After Castro et al. 2019,
-"Morpho-MNIST: quantitative assessment and diagnostics for representation learning", JMLR 20 (178).
+In: images, (N, rows, columns) uint8, ink light on dark; or in colour, (N, rows, columns, 3). Out: a frame of one row an image.
+Strokes after Castro et al. 2019, "Morpho-MNIST: quantitative assessment and diagnostics for representation learning", JMLR 20
+(178).
 """
 
 import numpy as np
@@ -11,19 +12,27 @@ from scipy import ndimage
 
 from tasks.occlusion import INK
 
-# Every feature with its unit.
-UNITS = {
-    "ink": "% of full",
-    "stroke width": "pixels",
-    "slant": "degrees",
-    "height": "pixels",
-    "width": "pixels",
-    "components": "",
-}
-
 
 def features(images: NDArray[np.uint8]) -> pd.DataFrame:
-    """Measure every image; an image without ink has 0 in all columns."""
+    """Measure every image: its strokes in grey, its light in colour, (N, rows, columns, 3)."""
+    return light(images) if images.ndim == 4 else strokes(images)
+
+
+def light(images: NDArray[np.uint8]) -> pd.DataFrame:
+    """Brightness, its standard deviation within the image, and the mean saturation, each in % of the most."""
+    grey = images.mean(axis=3)
+    most, least = images.max(axis=3).astype(np.float64), images.min(axis=3).astype(np.float64)
+    return pd.DataFrame(
+        {
+            "brightness": grey.mean(axis=(1, 2)) / 255 * 100,
+            "contrast": grey.std(axis=(1, 2)) / 127.5 * 100,
+            "saturation": ((most - least) / np.maximum(most, 1)).mean(axis=(1, 2)) * 100,
+        }
+    )
+
+
+def strokes(images: NDArray[np.uint8]) -> pd.DataFrame:
+    """Ink, the strokes' width and slant, and what of the image they take; an image without ink has 0 in all columns."""
     ink = images >= INK
     height, width = extents(ink)
     return pd.DataFrame(

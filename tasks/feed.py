@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.split import read_groups
+from tasks.split import Labels, read_groups
 
 WINDOW_BYTES = 256 << 20  # of pixels that are shuffled together: five times all of MNIST
 
-Block = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # images (n, rows, columns), labels (n,)
+Block = tuple[NDArray[np.uint8], Labels]  # images (n, *shape), labels (n,)
 Places = NDArray[np.intp]
 
 
@@ -27,6 +27,7 @@ class Feed:
     def __init__(self, path: Path, shape: tuple[int, ...], held_out: Places, batch: int, seed: int) -> None:
         self.path, self.shape, self.batch, self.seed = path, shape, batch, seed
         metadata = pq.read_metadata(path)
+        label_type = metadata.schema.to_arrow_schema().field("label").type.to_pandas_dtype()
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self.ends = np.cumsum(sizes)
         self.learned = np.ones(metadata.num_rows, bool)
@@ -35,7 +36,7 @@ class Feed:
         self.steps = -(-self.count // batch)  # in an epoch
         self.groups_at_once = max(1, WINDOW_BYTES // (math.prod(shape) * max(sizes, default=1)))
         rows = min(metadata.num_rows, self.groups_at_once * max(sizes, default=0))
-        self.window = np.empty((rows, *shape), np.uint8), np.empty(rows, np.uint8)
+        self.window = np.empty((rows, *shape), np.uint8), np.empty(rows, label_type)
         self.all_is_read = False
 
     def epoch(self, epoch: int) -> Iterator[Block]:

@@ -41,7 +41,8 @@ class Comparison(Frozen):
     """Two classifiers over the same images, paired: how often each was right where the other was not, and what follows.
 
     `difference` is the second's accuracy minus the first's, `loss` the same of the mean cross-entropy in nats, and `p` the
-    exact McNemar test's. `same_wrong` counts the images for which both gave the same wrong answer.
+    exact McNemar test's, corrected for as many `tests` as were made together. `same_wrong` counts the images for which both
+    gave the same wrong answer.
     """
 
     first: str
@@ -54,6 +55,7 @@ class Comparison(Frozen):
     difference: Estimate
     loss: Estimate
     p: float
+    tests: int = 1
 
     @property
     def total(self) -> int:

@@ -1,6 +1,7 @@
-"""Networks: a recipe's flat list of layers as a Keras model.
+"""Networks: what a recipe says of a network as a Keras model.
 
-In: a Network, the images' shape and the number of classes. Out: a compiled model from raw bytes to probabilities.
+In: a Network, a flat list of layers or a function, the images' shape and the number of classes. Out: a compiled model from raw
+bytes to probabilities.
 Keras is imported where it is used: the flow's own process never needs it, and its import takes many seconds.
 """
 # ruff: noqa: PLC0415
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import RecipeError, first_line
+from tasks.function import imported
 from tasks.recipe import BatchNorm, Conv, Dense, Flatten, Layer, MaxPool, Network, Training
 
 if TYPE_CHECKING:
@@ -26,25 +28,56 @@ def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Mode
     Scaling is a layer of the model, so that a saved model takes raw bytes and training and prediction can't drift apart.
 
     Raises:
-        RecipeError: the layers don't fit each other or the images.
+        RecipeError: the layers don't fit each other or the images, or the function fails.
     """
     import keras
 
+    before = [
+        keras.Input(shape, dtype="uint8"),
+        *([] if len(shape) == 3 else [keras.layers.Reshape((*shape, 1))]),  # in colour, or grey
+        keras.layers.Rescaling(1 / 255),
+    ]
+    after = keras.layers.Dense(classes, activation="softmax")
     try:
-        return keras.Sequential(
-            [
-                keras.Input(shape, dtype="uint8"),
-                keras.layers.Reshape((*shape, 1)),
-                keras.layers.Rescaling(1 / 255),
-                *layers(network),
-                keras.layers.Dense(classes, activation="softmax"),
-            ],
-            name=network.name,
-        )
+        if network.function:
+            return made_by_function(network, before, after)
+        return keras.Sequential([*before, *layers(network), after], name=network.name)
     except ValueError as error:
         raise RecipeError(
             f"the layers of model {network.name!r} don't fit images of {shape}: {first_line(error)}"
         ) from error
+
+
+def made_by_function(network: Network, before: list[Any], after: "keras.layers.Layer") -> "keras.Model":
+    """A network whose middle is made by a function of the user's.
+
+    Raises:
+        RecipeError: it fails, or returns what can't stand there.
+    """
+    import keras
+
+    assert network.function  # noqa: S101  # it was asked for
+    function = imported(network.function, network.file, network.code)
+    inputs, *scaling = before
+    scaled = inputs
+    for layer in scaling:
+        scaled = layer(scaled)
+    try:
+        made = function(scaled, **network.arguments)
+        model = keras.Model(inputs, after(made), name=network.name)
+    except Exception as error:  # whatever a user's function does
+        raise RecipeError(f"model {network.name!r}: {network.function} fails: {first_line(error)}") from error
+    if len(made.shape) != 2:
+        raise RecipeError(
+            f"model {network.name!r}: {network.function} returns {made.shape}, not (N, units): flatten it"
+        )
+    for layer in model.layers:
+        if not type(layer).__module__.startswith("keras.") or isinstance(layer, keras.layers.Lambda):
+            raise RecipeError(
+                f"model {network.name!r}: {network.function} brings a layer of its own, {type(layer).__name__}: a saved model "
+                "is loaded without its code, so give layers of Keras's, and no Lambda"
+            )
+    return model
 
 
 def layers(network: Network) -> Iterator["keras.layers.Layer"]:

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from tasks.findings import Patch
 
-Images = NDArray[np.uint8]  # (n, rows, columns)
+Images = NDArray[np.uint8]  # (n, rows, columns), or in colour (n, rows, columns, 3)
 Predict = Callable[[Images], NDArray[np.float32]]  # -> (n, classes) probabilities
 Progressed = Callable[[int], None]
 
+Labels = NDArray[np.integer]
+
+NO_INK = np.zeros(1, np.uint8)
 ROWS_AT_ONCE = 8000  # variants of images that are predicted in one call: 6 MB of MNIST's
-ERASED = 0  # no ink
 INK = 64  # from this value on, a pixel counts as ink: low enough for faint dirt, high enough to leave blurred edges out
 
 
@@ -67,9 +69,20 @@ def between(size: int, edge: int) -> NDArray[np.float64]:
     return np.stack([np.interp(np.arange(size), at, one) for one in np.eye(len(at))], axis=1)
 
 
-def with_ink(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Which masks cover any ink: erasing where there is none changes nothing."""
-    return np.flatnonzero(masks.reshape(len(masks), -1) @ (image.ravel() != ERASED))
+def blank_of(images: Images) -> NDArray[np.uint8]:
+    """What stands where something is erased: no ink, or in colour the mean of all images, as is usual for photographs."""
+    return NO_INK if images.ndim == 3 else np.rint(images.mean(axis=(0, 1, 2))).astype(np.uint8)
+
+
+def erased(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> Images:
+    """An image with each mask's pixels blank: as many images as masks."""
+    return np.where(masks[..., None], blank, image.reshape(*masks.shape[1:], -1)).reshape(-1, *image.shape)
+
+
+def with_ink(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Which masks cover anything: erasing where there is nothing changes nothing."""
+    inked = np.any(image.reshape(*masks.shape[1:], -1) != blank, axis=-1)
+    return np.flatnonzero(masks.reshape(len(masks), -1) @ inked.ravel())
 
 
 def predicted_each(stacks: Iterable[Images], predict: Predict) -> Iterator[NDArray[np.float32]]:
@@ -92,7 +105,12 @@ def predicted_together(stacks: Sequence[Images], predict: Predict) -> list[NDArr
 
 
 def smallest_patches(
-    images: Images, labels: NDArray[np.uint8], predict: Predict, progressed: Progressed = lambda _: None
+    images: Images,
+    labels: Labels,
+    predict: Predict,
+    progressed: Progressed = lambda _: None,
+    *,
+    blank: NDArray[np.uint8] = NO_INK,
 ) -> list[Patch | None]:
     """For each image the smallest square whose erasing makes the label the answer, None where no tried square does.
 
@@ -102,8 +120,8 @@ def smallest_patches(
     for tried, edge in enumerate(edges(images.shape[1:3]), start=1):
         corners, masks = squares(*images.shape[1:3], edge)
         still = [place for place, patch in enumerate(found) if patch is None]
-        kept = {place: with_ink(images[place], masks) for place in still}
-        stacks = (np.where(masks[kept[place]], ERASED, images[place]).astype(np.uint8) for place in still)
+        kept = {place: with_ink(images[place], masks, blank) for place in still}
+        stacks = (erased(images[place], masks[kept[place]], blank) for place in still)
         for place, answers in zip(still, predicted_each(stacks, predict), strict=True):
             label = labels[place]
             mended = np.flatnonzero(answers.argmax(axis=1) == label)
@@ -115,7 +133,9 @@ def smallest_patches(
     return found
 
 
-def heat_maps(images: Images, labels: NDArray[np.uint8], predict: Predict) -> NDArray[np.float32]:
+def heat_maps(
+    images: Images, labels: Labels, predict: Predict, *, blank: NDArray[np.uint8] = NO_INK
+) -> NDArray[np.float32]:
     """The label's probability with the window around each pixel erased: (n, rows, columns) float32.
 
     Windows are tried half a window apart, and what lies between is interpolated: a window blurs finer detail anyway.
@@ -123,10 +143,10 @@ def heat_maps(images: Images, labels: NDArray[np.uint8], predict: Predict) -> ND
     rows, columns = images.shape[1:3]
     edge = heat_window((rows, columns))
     masks = windows(rows, columns, edge)
-    kept = [with_ink(image, masks) for image in images]
+    kept = [with_ink(image, masks, blank) for image in images]
     before = predict(images)[np.arange(len(images)), labels] if len(images) else np.zeros(0, np.float32)
     heat = np.repeat(before[:, None], len(masks), axis=1)
-    stacks = (np.where(masks[which], ERASED, image).astype(np.uint8) for image, which in zip(images, kept, strict=True))
+    stacks = (erased(image, masks[which], blank) for image, which in zip(images, kept, strict=True))
     for place, answers in enumerate(predicted_each(stacks, predict)):
         if len(answers):
             heat[place, kept[place]] = answers[:, labels[place]]

@@ -93,9 +93,11 @@ def label_tests(given: Sequence[Predictions], label: int) -> list[float]:
 
 
 def comparisons(names: Sequence[str], given: Sequence[Predictions]) -> tuple[Comparison, ...]:
-    """Every pair of models."""
+    """Every pair of models; their p-values are corrected for all pairs together."""
     pairs = combinations(zip(names, given, strict=True), 2)
-    return tuple(compare(first, one, second, other) for (first, one), (second, other) in pairs)
+    found = [compare(first, one, second, other) for (first, one), (second, other) in pairs]
+    corrected = holm([one.p for one in found])
+    return tuple(one.model_copy(update={"p": p, "tests": len(found)}) for one, p in zip(found, corrected, strict=True))
 
 
 def groups(

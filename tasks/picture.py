@@ -8,6 +8,8 @@ its aspect ratio kept, grey levels by anti-aliasing, the centre of mass in the c
 
 import io
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,20 +27,23 @@ SPECK = 0.05  # of the largest piece's area: what is smaller is dirt
 EIGHT = np.ones((3, 3), bool)  # pixels that touch by a corner belong together
 
 Grey = NDArray[np.float64]
+Made = TypeVar("Made")
 
 
 def prepare(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A picture as the network is shown it: `shape` uint8.
+    """A picture as the network is shown it: `shape` uint8. In colour, its middle, as large as fits.
 
     Raises:
         PictureError: it is no picture, too large, or empty.
     """
-    ink = ink_of(read(content))
+    if shape[2:]:
+        return read(content, "RGB", lambda image: fitted(image, shape))
+    ink = ink_of(read(content, "L", grey))
     return centred(cropped(ink, foreground(ink)), shape)
 
 
-def read(content: bytes) -> Grey:
-    """The grey levels of a picture, (rows, columns) from 0 to 255, at most WORKING pixels a side.
+def read(content: bytes, mode: str, made: Callable[[Image.Image], Made]) -> Made:
+    """What is `made` of a picture, once it is decoded, in Pillow's `mode` if that is less work, and upright.
 
     Raises:
         PictureError: it is no picture, or too large.
@@ -51,22 +56,35 @@ def read(content: bytes) -> Grey:
                     raise PictureError(
                         f"it has {image.width:,} x {image.height:,} pixels; the most are {MOST_PIXELS:,}"
                     )
-                image.draft("L", (WORKING, WORKING))  # a JPEG need not be decoded whole
-                return grey(ImageOps.exif_transpose(image))
+                image.draft(mode, (WORKING, WORKING))  # a JPEG need not be decoded whole
+                return made(ImageOps.exif_transpose(image))
     except PictureError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they meet
         raise PictureError("it is no picture that can be read") from error
 
 
+def fitted(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The middle of a picture in colour, as large as has the image's proportions, on white where it is transparent."""
+    if image.has_transparency_data:
+        image = on_white(image)
+    rows, columns = shape[:2]
+    return np.asarray(ImageOps.fit(image.convert("RGB"), (columns, rows), Image.Resampling.BOX), np.uint8)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """A picture on white where it is transparent."""
+    colours = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+
+
 def grey(image: Image.Image) -> Grey:
-    """A picture in grey, on white where it is transparent."""
+    """The grey levels of a picture, (rows, columns) from 0 to 255, at most WORKING pixels a side, on white."""
     if image.mode[0] in "IF":  # more than 8 bits a pixel
         deep = np.nan_to_num(np.asarray(image, np.float64))
         image = Image.fromarray((255 * (deep - deep.min()) / max(np.ptp(deep), 1e-9)).astype(np.uint8))
     elif image.has_transparency_data:
-        colours = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+        image = on_white(image)
     image = image.convert("L")
     image.thumbnail((WORKING, WORKING), Image.Resampling.BOX)
     return np.asarray(image, np.float64)

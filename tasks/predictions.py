@@ -1,6 +1,7 @@
 """Predictions as Parquet: one row an image, with the probability of every class.
 
-Columns: `index` (int32), `sha256` (fixed-size binary, 32 bytes), `label` and `predicted` (uint8), and `probability`
+Columns: `index` (int32), `sha256` (fixed-size binary, 32 bytes), `label` and `predicted` (uint8; uint16 where there are
+more than 256 classes), and `probability`
 (fixed-size list of K float32). The model's name and its hash stand in the file's own metadata.
 """
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.files import writable
 from tasks.records import Frozen
-from tasks.split import Split
+from tasks.split import Labels, Split, label_type
 
 META_KEY = b"mnist.predictions"
 SMALLEST = 1e-7  # Keras's own epsilon: a probability of 0 for the label would make the loss infinite
@@ -29,11 +30,11 @@ class PredictionsMeta(Frozen):
 
 
 class Predictions(Frozen, arbitrary_types_allowed=True):
-    """Predictions in memory: `labels` and `predicted` (N,) uint8, `probabilities` (N, K) float32, `sha256` N hashes."""
+    """Predictions in memory: `labels` and `predicted` (N,), `probabilities` (N, K) float32, `sha256` N hashes."""
 
     meta: PredictionsMeta
-    labels: NDArray[np.uint8]
-    predicted: NDArray[np.uint8]
+    labels: Labels
+    predicted: Labels
     probabilities: NDArray[np.float32]
     sha256: tuple[bytes, ...]
 
@@ -79,7 +80,7 @@ def predictions_of(split: Split, probabilities: NDArray[np.float32], meta: Predi
     return Predictions(
         meta=meta,
         labels=split.labels,
-        predicted=probabilities.argmax(axis=1).astype(np.uint8),
+        predicted=probabilities.argmax(axis=1).astype(label_type(probabilities.shape[1])),
         probabilities=probabilities,
         sha256=split.sha256,
     )
@@ -92,12 +93,13 @@ def predictions_writer(path: Path, meta: PredictionsMeta, classes: int) -> Itera
     Raises:
         StorageError: the file can't be written.
     """
+    label = pa.from_numpy_dtype(label_type(classes))
     schema = pa.schema(
         {
             "index": pa.int32(),
             "sha256": pa.binary(32),
-            "label": pa.uint8(),
-            "predicted": pa.uint8(),
+            "label": label,
+            "predicted": label,
             "probability": pa.list_(pa.float32(), classes),
         },
         metadata={META_KEY: meta.model_dump_json()},
@@ -113,8 +115,8 @@ def predictions_writer(path: Path, meta: PredictionsMeta, classes: int) -> Itera
             columns = [
                 pa.array(np.arange(written, written + count, dtype=np.int32)),
                 pa.array(block.sha256, pa.binary(32)),
-                pa.array(block.labels),
-                pa.array(block.predicted),
+                pa.array(block.labels, label),
+                pa.array(block.predicted, label),
                 pa.FixedSizeListArray.from_arrays(values, classes),
             ]
             parquet.write_table(pa.table(columns, schema=schema), row_group_size=max(1, count))

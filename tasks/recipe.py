@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from tasks.dataset import Name
 from tasks.errors import RecipeError
+from tasks.function import located
 from tasks.records import Frozen
 from tasks.toml import read, validated
 
@@ -60,10 +61,26 @@ Layer = Annotated[Conv | MaxPool | BatchNorm | Flatten | Dense, Field(discrimina
 
 
 class Network(Frozen):
-    """A network as a flat list of layers, between the scaled image and the softmax over the classes."""
+    """What stands between the scaled image and the softmax over the classes: a flat list of layers, or a function.
+
+    `function` is "file.py:name", where a path counts from the recipe, or "package.module:name"; it is called with the scaled
+    images, (N, rows, columns, channels) between 0 and 1, and `arguments`, and returns what it makes of them, (N, units), by
+    layers of Keras's own. `code` is the SHA-256 of the file that it stands in, so that it is trained anew when that changes.
+    """
 
     name: Name
-    layers: tuple[Layer, ...] = Field(min_length=1)
+    layers: tuple[Layer, ...] = ()
+    function: str | None = Field(default=None, pattern=r"^.+:[A-Za-z_]\w*$")
+    arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    code: str | None = None
+    file: Path | None = Field(default=None, exclude=True)  # where a model comes from on this machine does not shape it
+
+    @model_validator(mode="after")
+    def either(self) -> Self:
+        """Refuse both, and neither."""
+        if bool(self.layers) == bool(self.function):
+            raise ValueError("give either layers or a function")
+        return self
 
 
 class OneCycle(Frozen):
@@ -169,6 +186,8 @@ def with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]
         RecipeError: one of them is unknown or unreadable, or they are each other's base.
     """
     values, path = read(name_or_path, "recipe", RecipeError)
+    if isinstance(models := values.get("models"), list):
+        values["models"] = [located(model, path.parent) for model in models]
     base = values.pop("base", None)
     if base is None:
         return values

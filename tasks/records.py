@@ -67,7 +67,10 @@ TRAIN, TEST = "train", "test"  # the names of the splits
 
 
 class SplitRecord(Record):
-    """One split as Parquet. `pixels_sha256` is the hash of all decoded pixels in order, `archives` the sources' hashes."""
+    """One split as Parquet, of images of `shape`, (rows, columns[, 3]).
+
+    `pixels_sha256` is the hash of all decoded pixels in order, `archives` the sources' hashes.
+    """
 
     name: str
     file: FileRecord

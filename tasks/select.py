@@ -1,19 +1,21 @@
 """Select: which images the report shows and explains.
 
-In: the predictions of all models for one split. Out: a SelectionRecord, whose file names images by their index.
+In: the predictions of all models for one split, and its record. Out: a SelectionRecord, whose file names images by their index.
 Every misclassified image is chosen as long as there are not too many; else the surest of each pattern, in turn.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from math import prod
 
 from tasks.files import keep, verified
 from tasks.predictions import Predictions, read_predictions
-from tasks.records import Frozen, PredictionsRecord, SelectionRecord
+from tasks.records import Frozen, PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.step import step
 from tasks.workspace import Workspace
 
-MOST = 300  # images: with their explanations some 3 MB of report, and half a minute of one core
+MOST, LEAST = 300, 50  # images: with their explanations some 3 MB of report, and half a minute of one core
+MOST_BYTES = 256 << 10  # of their pixels: of larger images, fewer are chosen
 
 
 class Selection(Frozen):
@@ -23,14 +25,15 @@ class Selection(Frozen):
 
 
 @step("select", libraries=("numpy", "pyarrow"))
-def select(predictions: Sequence[PredictionsRecord], work: Workspace) -> SelectionRecord:
+def select(predictions: Sequence[PredictionsRecord], test: SplitRecord, work: Workspace) -> SelectionRecord:
     """Choose the images to show from what any model got wrong.
 
     Raises:
         StorageError: a file is gone or altered.
     """
     given = [read_predictions(verified(work.root, record.file)) for record in predictions]
-    selection = Selection(indices=tuple(sorted(chosen(given, MOST))))
+    most = max(LEAST, min(MOST, MOST_BYTES // prod(test.shape)))
+    selection = Selection(indices=tuple(sorted(chosen(given, most))))
     file = keep(work.root, "selections", "selection", ".json", selection.model_dump_json().encode())
     return SelectionRecord(file=file, count=len(selection.indices))
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.features import UNITS
 from tasks.findings import Slice
 from tasks.patterns import errors_where
 from tasks.predictions import Predictions
@@ -22,7 +21,7 @@ MOST_COMPONENTS = 4  # as many pieces or more are one slice
 
 def slices(measured: pd.DataFrame, given: Sequence[Predictions]) -> tuple[Slice, ...]:
     """Every slice of every feature; their p-values are corrected for all tests of all models together."""
-    found = [raw_slice(*part, given) for feature in UNITS for part in parts(feature, measured[feature])]
+    found = [raw_slice(*part, given) for feature in measured.columns for part in parts(feature, measured[feature])]
     corrected = iter(holm([p for one in found for p in one.p]))
     return tuple(one.model_copy(update={"p": tuple(next(corrected) for _ in one.p)}) for one in found)
 

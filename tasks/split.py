@@ -1,8 +1,8 @@
 """Splits as Parquet: one row an image, read back bit for bit.
 
-Columns: `index` (int32), `image` (fixed-size binary, rows x columns bytes), `label` (uint8) and `sha256` of the image's
-bytes (fixed-size binary, 32 bytes), by which an image keeps its identity across runs and splits. The shape, the class names
-and the archives' hashes stand in the file's own metadata.
+Columns: `index` (int32), `image` (fixed-size binary, rows x columns bytes, times 3 in colour), `label` (uint8; uint16 where
+there are more than 256 classes) and `sha256` of the image's bytes (fixed-size binary, 32 bytes), by which an image keeps its
+identity across runs and splits. The shape, the class names and the archives' hashes stand in the file's own metadata.
 """
 
 import hashlib
@@ -25,11 +25,15 @@ ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, l
 GROUP_BYTES = 16 << 20  # of the pixels of a row group, at most
 META_KEY = b"mnist.split"
 
-Writer = Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
+Labels = NDArray[np.uint8] | NDArray[np.uint16]
+Writer = Callable[[NDArray[np.uint8], Labels], None]
 
 
 class SplitMeta(Frozen):
-    """What a split's file says of itself: `shape` is (rows, columns), `archives` the SHA-256 of images and labels."""
+    """What a split's file says of itself.
+
+    `shape` is (rows, columns) or (rows, columns, 3), `archives` the SHA-256 of images and labels.
+    """
 
     name: str
     dataset: str
@@ -39,12 +43,17 @@ class SplitMeta(Frozen):
 
 
 class Split(Frozen, arbitrary_types_allowed=True):
-    """A split in memory: `images` (N, rows, columns) uint8, `labels` (N,) uint8, `sha256` N hashes of 32 bytes."""
+    """A split in memory: `images` (N, rows, columns[, 3]) uint8, `labels` (N,), `sha256` N hashes of 32 bytes."""
 
     meta: SplitMeta
     images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    labels: Labels
     sha256: tuple[bytes, ...]
+
+
+def label_type(classes: int) -> "np.dtype[np.uint8] | np.dtype[np.uint16]":
+    """The type of a column of labels: as small as the number of classes lets it be."""
+    return np.dtype(np.uint8) if classes <= 256 else np.dtype(np.uint16)
 
 
 def schema_of(meta: SplitMeta) -> pa.Schema:
@@ -53,7 +62,7 @@ def schema_of(meta: SplitMeta) -> pa.Schema:
         [
             pa.field("index", pa.int32(), nullable=False),
             pa.field("image", pa.binary(math.prod(meta.shape)), nullable=False),
-            pa.field("label", pa.uint8(), nullable=False),
+            pa.field("label", pa.from_numpy_dtype(label_type(len(meta.classes))), nullable=False),
             pa.field("sha256", pa.binary(32), nullable=False),
         ],
         metadata={META_KEY: meta.model_dump_json()},
@@ -67,7 +76,7 @@ def rows_of(shape: tuple[int, ...]) -> int:
 
 @contextmanager
 def split_writer(path: Path, meta: SplitMeta) -> Iterator[Writer]:
-    """A function that appends a block of images, (n, rows, columns) uint8, with labels, (n,) uint8, as one row group.
+    """A function that appends a block of images, (n, *shape) uint8, with labels, (n,), as one row group.
 
     Raises:
         StorageError: the file can't be written.
@@ -84,7 +93,7 @@ def split_writer(path: Path, meta: SplitMeta) -> Iterator[Writer]:
 
     with writable(path), pq.ParquetWriter(path, schema, **parquet_options) as parquet:
 
-        def write(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+        def write(images: NDArray[np.uint8], labels: Labels) -> None:
             nonlocal written
             count = len(labels)
             pixels = np.ascontiguousarray(images).reshape(count, size)
@@ -92,7 +101,7 @@ def split_writer(path: Path, meta: SplitMeta) -> Iterator[Writer]:
             columns = [
                 pa.array(np.arange(written, written + count, dtype=np.int32)),
                 fixed_size(pixels, size),
-                pa.array(labels, pa.uint8()),
+                pa.array(labels, schema.field("label").type),
                 fixed_size(hashes, 32),
             ]
             parquet.write_table(pa.table(columns, schema=schema), row_group_size=count)

@@ -94,7 +94,7 @@ def study_of(
         title=dataset.title,
         licence=dataset.licence,
         classes=dataset.classes,
-        shape=dataset.shape,
+        shape=dataset.image_shape,
         images=len(split.labels),
         seeds=tuple(trials[at].training.seed for at in places[names[0]]),
         arms=tuple(arm_of(name, [models[at] for at in places[name]], right[name]) for name in names),

@@ -113,7 +113,7 @@ STEPS: dict[str, Step] = {
     "train": lambda case, work: train.fn(case.recipe.trainings()[0], case.got["decode"][0], work),
     "evaluate": lambda case, work: evaluate.fn(case.got["train"], case.got["decode"][1], work),
     "evaluate on train": lambda case, work: evaluate.fn(case.got["train"], case.got["decode"][0], work),
-    "select": lambda case, work: select.fn([case.got["evaluate"]], work),
+    "select": lambda case, work: select.fn([case.got["evaluate"]], case.got["decode"][1], work),
     "explain": lambda case, work: explain.fn(
         case.got["train"], case.got["evaluate"], case.got["select"], *case.got["decode"], work
     ),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tasks.dataset import Dataset, load_dataset
 from tasks.errors import DatasetError, InputError
 from tasks.toml import validated
-from tests import data
+from tests import data, odd
 
 
 def test_mnist_comes_with_two_mirrors_and_the_offline_one_last() -> None:
@@ -26,7 +26,8 @@ def test_a_mirror_that_is_neither_url_nor_folder_is_refused() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(DatasetError, match="unknown data set 'mnits': give mnist, or"):
+    known = "emnist_digits, emnist_letters, fashion_mnist, kmnist, mnist"
+    with pytest.raises(DatasetError, match=f"unknown data set 'mnits': give {known}, or"):
         load_dataset("mnits")
 
 
@@ -69,3 +70,49 @@ def test_whatever_stands_in_a_file_is_refused_in_one_line(values: object) -> Non
     with pytest.raises(DatasetError) as caught:
         validated(values, Dataset, "the data set", DatasetError)
     assert "\n" not in str(caught.value)
+
+
+def test_all_of_emnist_is_in_one_archive() -> None:
+    digits, letters = load_dataset("emnist_digits"), load_dataset("emnist_letters")
+    assert digits.archives() == letters.archives()
+    assert [archive.name for archive in digits.archives()] == ["gzip.zip"]
+    assert (letters.first_label, len(letters.classes)) == (1, 26)
+
+
+def test_an_unpinned_archive_is_answered_with_the_command_that_pins_it(tmp_path: Path) -> None:
+    path = odd.make(tmp_path / "odd")
+    with pytest.raises(DatasetError, match=f"train.images has no size or no SHA-256: `mnist dataset pin {path}`"):
+        load_dataset(str(path))
+
+
+def test_archives_of_one_name_must_be_one_file(files: data.Files) -> None:
+    path = files.toml()
+    text = path.read_text()
+    path.write_text(text.replace(data.NAMES["test"][1], data.NAMES["train"][1]))
+    with pytest.raises(DatasetError, match="another archive is called"):
+        load_dataset(str(path))
+
+
+def test_an_archives_own_addresses_come_after_the_users_mirrors_and_before_the_files(files: data.Files) -> None:
+    path = files.toml()
+    name = data.NAMES["test"][1]
+    path.write_text(path.read_text().replace(f'name = "{name}"', f'urls = ["{name}", "https://host/{name}"]'))
+    dataset = load_dataset(str(path), ["http://mine"])
+    places = dataset.test.labels.places(dataset.mirrors)
+    own = f"{files.folder.as_uri()}/{name}"
+    assert list(places) == [f"http://mine/{name}", own, f"https://host/{name}"]
+    assert list(places.values()) == ["http://mine", files.folder.as_uri(), "https://host"]
+
+
+def test_an_address_that_is_none_is_refused(files: data.Files) -> None:
+    path = files.toml()
+    path.write_text(path.read_text().replace(f'name = "{data.NAMES["test"][1]}"', 'urls = ["nowhere.gz"]'))
+    with pytest.raises(InputError, match=r"'nowhere.gz' is neither an http, https or file URL nor a file"):
+        load_dataset(str(path))
+
+
+def test_two_classes_of_one_name_are_refused(files: data.Files) -> None:
+    path = files.toml()
+    path.write_text(path.read_text().replace('"9"]', '"8"]'))
+    with pytest.raises(DatasetError, match="'8' stands for more than one"):
+        load_dataset(str(path))

@@ -1,4 +1,5 @@
 import gzip
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from tasks.dataset import load_dataset
 from tasks.errors import ArchiveError, ContentError, DecodeError, IdxFormatError, StorageError
 from tasks.files import verified
 from tasks.idx import write_idx
+from tasks.pin import pin
 from tasks.records import SplitRecord
 from tasks.split import read_split
 from tasks.workspace import Workspace
-from tests import data
+from tests import data, odd
 from tests.conftest import decoded
 
 IMAGES, LABELS = data.NAMES["test"]
@@ -35,10 +37,24 @@ CORRUPTIONS = [
     ("unknown type", IMAGES, repacked(lambda b: b[:2] + b"\7" + b[3:]), IdxFormatError, "unknown element type 0x07"),
     (
         "other type",
-        LABELS,
+        IMAGES,
         repacked(lambda b: b[:2] + b"\x09" + b[3:]),
         ContentError,
         "elements of type int8, not uint8",
+    ),
+    (
+        "labels that are no whole numbers",
+        LABELS,
+        lambda _: gzip.compress(write_idx(np.zeros(300, np.float32))),
+        ContentError,
+        "elements of type float32, not uint8",
+    ),
+    (
+        "negative label",
+        LABELS,
+        lambda _: gzip.compress(write_idx(np.full(300, -1, np.int16))),
+        ContentError,
+        "label -1 at index 0",
     ),
     ("rank", LABELS, lambda _: gzip.compress(write_idx(np.zeros((300, 1), np.uint8))), ContentError, "rank 2, not 1"),
     ("count", LABELS, lambda _: gzip.compress(write_idx(np.zeros(299, np.uint8))), ContentError, "count 299, not 300"),
@@ -105,3 +121,29 @@ def test_an_altered_archive_is_found_out(files: data.Files, work: Workspace, spl
     record = splits["test"].file.model_copy(update={"path": str(archive.relative_to(work.root))})
     with pytest.raises(StorageError, match="bytes, not"):
         verified(work.root, record)
+
+
+def test_a_data_set_as_unlike_mnist_as_may_be_comes_back_bit_for_bit(tmp_path: Path, work: Workspace) -> None:
+    path = odd.make(tmp_path / "odd")
+    text, _ = pin(path.read_text(encoding="utf-8"), str(path), path.parent, tmp_path)
+    path.write_text(text, encoding="utf-8")
+    for name, record in decoded(load_dataset(str(path)), work).items():
+        split = read_split(work.root / record.file.path)
+        images, labels = odd.arrays(name)
+        np.testing.assert_array_equal(split.images, images)
+        np.testing.assert_array_equal(split.labels, labels)
+        assert (split.labels.dtype, record.shape) == (np.uint16, odd.SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"PK\3\4 and no more", "not a zip file that can be read"), (None, "the zip file holds no inside/images.gz")],
+)
+def test_a_zip_file_that_is_none_or_lacks_the_member_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = odd.make(tmp_path / "odd")
+    with zipfile.ZipFile(path.parent / "test.zip", "w") as files:
+        files.writestr("other", b"")
+    if content:
+        (path.parent / "test.zip").write_bytes(content)
+    with pytest.raises(ArchiveError, match=f"test.zip: inside/images.gz: {says}"):
+        pin(path.read_text(encoding="utf-8"), str(path), path.parent, tmp_path)

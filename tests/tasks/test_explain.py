@@ -47,7 +47,7 @@ def trained(splits: dict[str, SplitRecord], work: Workspace) -> tuple[ModelRecor
 def explained(
     trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
 ) -> tuple[ExplanationsRecord, Explanations]:
-    selection = select.fn([trained[1]], work)
+    selection = select.fn([trained[1]], splits["test"], work)
     record = explain.fn(*trained, selection, splits["train"], splits["test"], work)
     return record, Explanations.model_validate_json((work.root / record.file.path).read_bytes())
 
@@ -95,8 +95,10 @@ def test_where_it_looks_lies_where_the_ink_is(
         assert 2 <= one.column <= 25
 
 
-def test_a_selection_names_images_in_order(trained: tuple[ModelRecord, PredictionsRecord], work: Workspace) -> None:
-    record = select.fn([trained[1]], work)
+def test_a_selection_names_images_in_order(
+    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    record = select.fn([trained[1]], splits["test"], work)
     indices = Selection(**json.loads((work.root / record.file.path).read_text())).indices
     assert list(indices) == sorted(indices)
     assert len(indices) == record.count

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from tasks.features import UNITS, features
+from artifacts.words import UNITS
+from tasks.features import features
 from tests import data
 
 
@@ -25,7 +26,19 @@ def test_box_ink_and_pieces_are_counted() -> None:
     assert found["width"].tolist() == [3, 12, 0]
     assert found["components"].tolist() == [1, 2, 0]
     assert found["ink"].tolist() == pytest.approx([100 * 60 / 784, 100 * 64 / 784, 0])
-    assert set(found) == set(UNITS)
+
+
+def test_of_a_picture_in_colour_its_light_is_measured() -> None:
+    red, grey, half = np.zeros((3, 4, 4, 3), np.uint8)
+    red[..., 0], grey[:], half[:2] = 255, 51, 255
+    found = measured(red, grey, half)
+    assert found["brightness"].tolist() == pytest.approx([100 / 3, 20, 50])
+    assert found["contrast"].tolist() == pytest.approx([0, 0, 100])
+    assert found["saturation"].tolist() == pytest.approx([100, 0, 0])
+
+
+def test_every_measure_has_its_unit_in_the_report() -> None:
+    assert {*measured(drawn()), *measured(np.zeros((4, 4, 3), np.uint8))} == set(UNITS)
 
 
 def test_pieces_that_touch_at_a_corner_are_one_and_images_do_not_touch() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.findings import Patch
-from tasks.occlusion import between, centres, edges, heat_maps, heat_window, smallest_patches
+from tasks.occlusion import between, blank_of, centres, edges, heat_maps, heat_window, smallest_patches
 
 Images = NDArray[np.uint8]
 
@@ -70,3 +70,21 @@ def test_sizes_fit_the_image() -> None:
     assert heat_window((28, 28)) == 5
     assert list(edges((28, 28))) == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12]
     assert max(edges((8, 100))) <= 4
+
+
+def test_in_colour_the_mean_takes_the_place_of_what_is_erased() -> None:
+    images = np.full((2, 28, 28, 3), (90, 30, 60), np.uint8)
+    images[0, 2, 1] = (200, 0, 0)
+    blank = blank_of(images)
+    assert blank.tolist() == [90, 30, 60]
+    told: list[set[tuple[int, ...]]] = []
+
+    def red(some: Images) -> NDArray[np.float32]:
+        told.append({tuple(pixel) for pixel in some[:, 2, 1].tolist()})
+        return predict((some[..., 0] > 100).astype(np.uint8))
+
+    patches = smallest_patches(images, np.zeros(2, np.uint8), red, blank=blank)
+    assert patches[0] is not None
+    assert (patches[0].row, patches[0].column, patches[0].edge) == (2, 1, 1)
+    assert set().union(*told) <= {(200, 0, 0), (90, 30, 60)}
+    assert heat_maps(images, np.zeros(2, np.uint8), red, blank=blank).shape == (2, 28, 28)

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 
 from tasks.patterns import comparisons, confusion, groups, label_errors, most_confident, patterns
 from tasks.published import published_for
 from tasks.select import chosen
+from tasks.statistics import mcnemar_p
 from tests.samples import EVERYWHERE, FIRST, SECOND, predicted, split_of
 
 
@@ -54,6 +56,16 @@ def test_every_image_is_in_one_group() -> None:
 def test_every_pair_of_models_is_compared() -> None:
     found = comparisons(["a", "b", "c"], [FIRST, SECOND, FIRST])
     assert [(pair.first, pair.second) for pair in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+
+
+def test_the_pairs_are_corrected_for_their_number() -> None:
+    right, wrong = split_of([0] * 8), [0.9] * 8
+    good, bad = predicted(right, [0] * 8, wrong), predicted(right, [1] * 7 + [0], wrong)
+    alone, *_ = comparisons(["a", "b"], [good, bad])
+    first, second, third = comparisons(["a", "b", "c"], [good, bad, good])
+    assert (alone.tests, first.tests) == (1, 3)
+    assert alone.p == mcnemar_p(0, 7)
+    assert (first.p, second.p, third.p) == (pytest.approx(3 * alone.p), 1, pytest.approx(3 * alone.p))
 
 
 def test_all_errors_are_chosen_where_there_are_few() -> None:

@@ -49,7 +49,7 @@ def analysed(folder: Path, plant: data.Plant, seed: int = 1) -> Analysis:
     models = [train.fn(training, splits["train"], work) for training in plan.trainings()]
     predictions = [evaluate.fn(model, splits["test"], work) for model in models]
     trained = [evaluate.fn(model, splits["train"], work) for model in models]
-    selection = select.fn(predictions, work)
+    selection = select.fn(predictions, splits["test"], work)
     explanations = [
         explain.fn(model, one, selection, splits["train"], splits["test"], work)
         for model, one in zip(models, predictions, strict=True)

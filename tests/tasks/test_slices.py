@@ -1,15 +1,16 @@
 import numpy as np
 import pandas as pd
 
-from tasks.features import UNITS
 from tasks.findings import Slice
 from tasks.slices import slices
 from tests.samples import predicted, split_of
 
+FEATURES = ("ink", "slant", "width")
+
 
 def sliced(values: dict[str, list[float]], wrong: list[bool]) -> tuple[Slice, ...]:
     count = len(wrong)
-    frame = pd.DataFrame({name: values.get(name, [1.0] * count) for name in UNITS})
+    frame = pd.DataFrame({name: values.get(name, [1.0] * count) for name in FEATURES})
     split = split_of([0] * count)
     return slices(frame, [predicted(split, [int(one) for one in wrong], [0.9] * count)])
 
@@ -17,7 +18,7 @@ def sliced(values: dict[str, list[float]], wrong: list[bool]) -> tuple[Slice, ..
 def test_every_image_is_in_one_slice_of_each_feature() -> None:
     values = np.random.default_rng(0).normal(size=200).tolist()
     found = sliced({"ink": values, "slant": values}, [False] * 200)
-    for feature in UNITS:
+    for feature in FEATURES:
         assert sum(one.errors[0].total for one in found if one.feature == feature) == 200
     assert [one.errors[0].total for one in found if one.feature == "ink"] == [40] * 5
 

@@ -1,0 +1,59 @@
+"""The commands about data sets: which are built in, and the pinning of a new one's archives."""
+# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+
+from flows.options import JSON
+from tasks.errors import DatasetError
+
+
+@click.group(name="dataset")
+def dataset() -> None:
+    """The data sets that are built in; and pin the archives of one of your own."""
+
+
+@dataset.command(name="list")
+@JSON
+def list_(as_json: bool) -> None:
+    """List the built-in data sets."""
+    from artifacts.terminal import show_datasets
+    from tasks.dataset import built_in_datasets
+
+    found = built_in_datasets()
+    if as_json:
+        click.echo(json.dumps([one.model_dump(mode="json") for one in found]))
+    else:
+        show_datasets(found)
+
+
+@dataset.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.toml")
+@JSON
+def pin(file: Path, as_json: bool) -> None:
+    """Fetch each archive of FILE.toml whose size or SHA-256 it lacks, once, and write both into it.
+
+    From then on, no other bytes are taken for them. What the archives hold is held against the file before it is written.
+    """
+    from artifacts.terminal import show_pins
+    from tasks.files import written_whole
+    from tasks.pin import pin as pinned
+
+    path = file.expanduser().absolute()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
+    with tempfile.TemporaryDirectory(prefix="mnist-pin-") as scratch:
+        text, pins = pinned(text, str(file), path.parent, Path(scratch))
+    if pins:
+        with written_whole(path) as stream:
+            stream.write(text.encode())
+    if as_json:
+        found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
+        click.echo(json.dumps({"file": str(path), "pins": found}))
+    else:
+        show_pins(path, pins)

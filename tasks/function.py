@@ -1,0 +1,85 @@
+"""Functions: a network that a user has written in Python, found when its recipe is loaded and imported where it is trained.
+
+In: a model of a recipe's file. Out: the same with the function's file and its hash; and later the function itself.
+Refuses: what can't be found or imported, and a file that has changed in between. A recipe with a function runs its code.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tasks.errors import RecipeError, first_line
+
+
+def located(model: Any, folder: Path) -> Any:
+    """The values of a model, and where they name a function, its file and that file's hash; `folder` is the recipe's.
+
+    Raises:
+        RecipeError: there is no such file or module.
+    """
+    function = model.get("function") if isinstance(model, dict) else None
+    if not isinstance(function, str) or ":" not in function:
+        return model  # which is refused, or has layers
+    path = file_of(function, folder)
+    try:
+        return {**model, "file": path, "code": hashlib.sha256(path.read_bytes()).hexdigest()}
+    except OSError as error:
+        raise RecipeError(f"the function {function}: can't read {path}: {error.strerror or error}") from error
+
+
+def file_of(function: str, folder: Path) -> Path:
+    """The file that a function stands in.
+
+    Raises:
+        RecipeError: there is no such module.
+    """
+    place, _, _ = function.rpartition(":")
+    if place.endswith(".py"):
+        return (folder / Path(place).expanduser()).absolute()
+    try:
+        spec = importlib.util.find_spec(place)
+    except Exception as error:  # whatever the packages above it do when they are imported
+        raise RecipeError(f"the function {function}: can't import {place}: {first_line(error)}") from error
+    if spec is None or not spec.has_location or spec.origin is None:
+        raise RecipeError(
+            f"the function {function}: there is no module {place}; give a path that ends in .py, or install it"
+        )
+    return Path(spec.origin)
+
+
+def imported(function: str, file: Path | None, code: str | None) -> Callable[..., Any]:
+    """The function itself.
+
+    Raises:
+        RecipeError: its file has gone or changed, can't be imported, or holds no such function.
+    """
+    place, _, called = function.rpartition(":")
+    found = file or file_of(function, Path.cwd())
+    try:
+        same = hashlib.sha256(found.read_bytes()).hexdigest() == code
+    except OSError as error:
+        raise RecipeError(f"the function {function}: can't read {found}: {error.strerror or error}") from error
+    if not same:
+        raise RecipeError(f"the function {function}: {found} is another than when the run began; run again")
+    try:
+        module = module_of(found) if place.endswith(".py") else importlib.import_module(place)
+        made = getattr(module, called)
+    except Exception as error:
+        raise RecipeError(f"the function {function} can't be imported: {first_line(error)}") from error
+    if not callable(made):
+        raise RecipeError(f"the function {function} is none: it is a {type(made).__name__}")
+    return made  # type: ignore[no-any-return]
+
+
+def module_of(path: Path) -> ModuleType:
+    """A module from its file."""
+    spec = importlib.util.spec_from_file_location(f"network_{path.stem}", path)
+    assert spec  # noqa: S101  # it ends in .py
+    assert spec.loader  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
