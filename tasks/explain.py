@@ -28,7 +28,9 @@ from tasks.workspace import Workspace
 if TYPE_CHECKING:
     import keras
 
-FOCUS_IMAGES = 120  # right answers whose maps are averaged, over all labels together
+FOCUS_IMAGES = (
+    120  # right answers whose maps are averaged, over all labels together; of more labels, the first have one each
+)
 USUAL = 500  # right answers whose nearest neighbours say how far is far
 
 
@@ -96,7 +98,7 @@ def packed(shares: NDArray[np.floating]) -> str:
 def focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[Focus]:
     """Where a model looks for each label, from its first right answers."""
     classes = len(split.meta.classes)
-    for label in range(classes):
+    for label in range(min(classes, FOCUS_IMAGES)):
         right = np.flatnonzero(~given.wrong & (given.labels == label))[: max(1, FOCUS_IMAGES // classes)]
         if len(right):
             labels = np.full(len(right), label)

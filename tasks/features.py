@@ -12,10 +12,16 @@ from scipy import ndimage
 
 from tasks.occlusion import INK
 
+BYTES_AT_ONCE = 16 << 20
+
 
 def features(images: NDArray[np.uint8]) -> pd.DataFrame:
     """Measure every image: its strokes in grey, its light in colour, (N, rows, columns, 3)."""
-    return light(images) if images.ndim == 4 else strokes(images)
+    measure = light if images.ndim == 4 else strokes
+    parts = np.array_split(
+        images, max(1, -(-images.nbytes // BYTES_AT_ONCE))
+    )  # what is computed takes tens of bytes a pixel
+    return pd.concat([measure(part) for part in parts], ignore_index=True)
 
 
 def light(images: NDArray[np.uint8]) -> pd.DataFrame:

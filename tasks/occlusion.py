@@ -5,7 +5,7 @@ of the label's probability. After Zeiler and Fergus 2014, "Visualizing and under
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ Progressed = Callable[[int], None]
 Labels = NDArray[np.integer]
 
 NO_INK = np.zeros(1, np.uint8)
-ROWS_AT_ONCE = 8000  # variants of images that are predicted in one call: 6 MB of MNIST's
+BYTES_AT_ONCE = 6 << 20  # of variants of images that are predicted in one call: 8,000 of MNIST's
+FINE = 48  # pixels of a side, up to which every pixel is tried
+PARTS = 16  # of the shorter side of larger images
 INK = 64  # from this value on, a pixel counts as ink: low enough for faint dirt, high enough to leave blurred edges out
 
 
@@ -28,18 +30,23 @@ def heat_window(shape: Sequence[int]) -> int:
     return max(3, max(shape) // 6 // 2 * 2 + 1)
 
 
+def unit(shape: Sequence[int]) -> int:
+    """The smallest square that is tried, in pixels: one; of large images more, or there would be tens of thousands."""
+    return 1 if min(shape) <= FINE else min(shape) // PARTS
+
+
 def edges(shape: Sequence[int]) -> Iterator[int]:
-    """The edges of the squares to try, in pixels: from 1 to half of the image, in steps that grow with them."""
-    edge = 1
+    """The edges of the squares to try, in pixels: from the unit to half of the image, in steps that grow with them."""
+    edge = unit(shape)
     while edge <= min(shape) // 2:
         yield edge
-        edge += max(1, edge // 4)
+        edge += max(unit(shape), edge // 4)
 
 
-@cache
+@lru_cache(1)  # the masks of large images take some 10 MB
 def squares(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int, int], ...], NDArray[np.bool_]]:
     """Every square of this edge, a quarter of it apart: the top left corners, and masks (n, rows, columns)."""
-    stride = max(1, edge // 4)
+    stride = max(unit((rows, columns)), edge // 4)
     corners = tuple(
         (row, column) for row in range(0, rows - edge + 1, stride) for column in range(0, columns - edge + 1, stride)
     )
@@ -90,7 +97,7 @@ def predicted_each(stacks: Iterable[Images], predict: Predict) -> Iterator[NDArr
     group: list[Images] = []
     for stack in stacks:
         group.append(stack)
-        if sum(map(len, group)) >= ROWS_AT_ONCE:
+        if sum(one.nbytes for one in group) >= BYTES_AT_ONCE:
             yield from predicted_together(group, predict)
             group = []
     if group:

@@ -14,7 +14,7 @@ from tasks.records import Frozen, PredictionsRecord, SelectionRecord, SplitRecor
 from tasks.step import step
 from tasks.workspace import Workspace
 
-MOST, LEAST = 300, 50  # images: with their explanations some 3 MB of report, and half a minute of one core
+MOST, LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core
 MOST_BYTES = 256 << 10  # of their pixels: of larger images, fewer are chosen
 
 

@@ -66,3 +66,10 @@ def test_real_digits_are_within_bounds() -> None:
     assert found["components"].between(1, 6).all()
     assert found["stroke width"].between(1, 9).all()
     assert not found.isna().any(axis=None)
+
+
+def test_many_images_are_measured_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = data.first(data.NAMES["test"][0], 100)
+    whole = features(images)
+    monkeypatch.setattr("tasks.features.BYTES_AT_ONCE", 7 * 784)
+    pd.testing.assert_frame_equal(features(images), whole)

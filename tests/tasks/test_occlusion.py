@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.findings import Patch
-from tasks.occlusion import between, blank_of, centres, edges, heat_maps, heat_window, smallest_patches
+from tasks.occlusion import between, blank_of, centres, edges, heat_maps, heat_window, smallest_patches, squares
 
 Images = NDArray[np.uint8]
 
@@ -88,3 +88,11 @@ def test_in_colour_the_mean_takes_the_place_of_what_is_erased() -> None:
     assert (patches[0].row, patches[0].column, patches[0].edge) == (2, 1, 1)
     assert set().union(*told) <= {(200, 0, 0), (90, 30, 60)}
     assert heat_maps(images, np.zeros(2, np.uint8), red, blank=blank).shape == (2, 28, 28)
+
+
+def test_of_large_images_no_more_squares_are_tried_than_of_small_ones() -> None:
+    for size in (48, 49, 64, 224, 1000):
+        tried = [len(squares(size, size, edge)[0]) for edge in edges((size, size))]
+        assert 1 <= len(tried) <= 16
+        assert max(tried) <= 48 * 48
+        assert next(edges((size, size))) == (1 if size == 48 else size // 16)

@@ -5,7 +5,7 @@ from tasks.findings import Slice
 from tasks.slices import slices
 from tests.samples import predicted, split_of
 
-FEATURES = ("ink", "slant", "width")
+FEATURES = ("ink", "stroke width", "slant", "height", "width", "components")
 
 
 def sliced(values: dict[str, list[float]], wrong: list[bool]) -> tuple[Slice, ...]:
