@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -11,12 +10,8 @@ from rich.table import Table
 from artifacts import tables
 from artifacts.words import changed, decided, interval, percent
 from tasks.analysis import Changes, Check
-from tasks.dataset import Dataset
 from tasks.results import Pruning, RunResult, Shown, StudyResult, Verified
 from tasks.runs import Champion, RunRecord, StudyRun
-
-if TYPE_CHECKING:
-    from tasks.pin import Pin
 
 PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
 
@@ -178,38 +173,6 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
         console.print("no champion yet")
 
 
-def show_datasets(found: Sequence[Dataset]) -> None:
-    """Print the built-in data sets."""
-    rows: list[tables.Row] = [
-        {
-            "name": one.name,
-            "title": one.title,
-            "classes": len(one.classes),
-            "shape": " x ".join(map(str, one.shape)),
-            "training images": f"{one.train.count:,}",
-            "test images": f"{one.test.count:,}",
-            "licence": one.licence,
-        }
-        for one in found
-    ]
+def show_rows(rows: Sequence[tables.Row]) -> None:
+    """Print a table."""
     standard_output().print(table_of(rows))
-
-
-def show_pins(path: Path, pins: "Sequence[Pin]") -> None:
-    """Print what was found out of a data set's archives."""
-    console = standard_output()
-    if not pins:
-        console.print(f"all archives of {path} were pinned before, and are what it says")
-        return
-    rows: list[tables.Row] = [
-        {
-            "archive": one.place,
-            "name": one.archive.name,
-            "bytes": f"{one.archive.bytes:,}",
-            "SHA-256": one.archive.sha256,
-            "from": one.mirror,
-        }
-        for one in pins
-    ]
-    console.print(table_of(rows))
-    console.print(f"written into {path}")

@@ -4,11 +4,16 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flows.options import JSON
 from tasks.errors import DatasetError
+
+if TYPE_CHECKING:
+    from tasks.dataset import Dataset
+    from tasks.pin import Pin
 
 
 @click.group(name="dataset")
@@ -20,14 +25,14 @@ def dataset() -> None:
 @JSON
 def list_(as_json: bool) -> None:
     """List the built-in data sets."""
-    from artifacts.terminal import show_datasets
+    from artifacts.terminal import show_rows
     from tasks.dataset import built_in_datasets
 
     found = built_in_datasets()
     if as_json:
         click.echo(json.dumps([one.model_dump(mode="json") for one in found]))
     else:
-        show_datasets(found)
+        show_rows([described(one) for one in found])
 
 
 @dataset.command()
@@ -38,7 +43,7 @@ def pin(file: Path, as_json: bool) -> None:
 
     From then on, no other bytes are taken for them. What the archives hold is held against the file before it is written.
     """
-    from artifacts.terminal import show_pins
+    from artifacts.terminal import show_rows
     from tasks.files import written_whole
     from tasks.pin import pin as pinned
 
@@ -55,5 +60,32 @@ def pin(file: Path, as_json: bool) -> None:
     if as_json:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
         click.echo(json.dumps({"file": str(path), "pins": found}))
+    elif pins:
+        show_rows([found_out(one) for one in pins])
+        click.echo(f"written into {path}")
     else:
-        show_pins(path, pins)
+        click.echo(f"all archives of {path} were pinned before, and are what it says")
+
+
+def described(one: "Dataset") -> dict[str, str | int | float]:
+    """A data set as a row of a table."""
+    return {
+        "name": one.name,
+        "title": one.title,
+        "classes": len(one.classes),
+        "shape": " x ".join(map(str, one.shape)),
+        "training images": f"{one.train.count:,}",
+        "test images": f"{one.test.count:,}",
+        "licence": one.licence,
+    }
+
+
+def found_out(one: "Pin") -> dict[str, str | int | float]:
+    """What was found out of an archive, as a row of a table."""
+    return {
+        "archive": one.place,
+        "name": one.archive.name,
+        "bytes": f"{one.archive.bytes:,}",
+        "SHA-256": one.archive.sha256,
+        "from": one.mirror,
+    }

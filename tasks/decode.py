@@ -7,6 +7,7 @@ Memory is flat in the number of images: a header is checked before what it promi
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ Images = NDArray[np.uint8]
 Item = TypeVar("Item")
 
 
-@step("decode {name}", libraries=("isal", "numpy", "pyarrow"))
+@step("decode {name}", libraries=("numpy", "pyarrow"))
 def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRecord, work: Workspace) -> SplitRecord:
     """Decode one split; `name` is "train" or "test".
 
@@ -129,8 +130,6 @@ def blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterato
         raise type(error)(f"{archive.called}: {error}") from error
     except BROKEN as error:
         raise ArchiveError(f"{archive.called}: not a whole gzip file: {error}") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # the last two: packed or locked unusually
-        raise ArchiveError(f"{archive.called}: not a zip file that can be read: {error}") from error
 
 
 @contextmanager
@@ -138,17 +137,28 @@ def opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
     """An archive, or a member of it if it is a zip file.
 
     Raises:
-        ArchiveError: there is no such member.
+        ArchiveError: it is no whole zip file, or there is no such member.
     """
     if member is None:
         with path.open("rb") as stream:
             yield stream
         return
-    with zipfile.ZipFile(path) as files:
-        if member not in files.namelist():
-            raise ArchiveError(f"the zip file holds no {member}")
-        with files.open(member) as stream:
-            yield stream
+    try:
+        with zipfile.ZipFile(path) as files:
+            if member not in files.namelist():
+                raise ArchiveError(f"the zip file holds no {member}")
+            with files.open(member) as stream:
+                yield stream
+    except (DecodeError, *BROKEN):
+        raise
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        ValueError,
+        OSError,
+    ) as error:  # packed or locked unusually, too
+        raise ArchiveError(f"not a zip file that can be read: {error}") from error
 
 
 @contextmanager

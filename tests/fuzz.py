@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from tasks.cache import Key, Miss, look_up
 from tasks.champion import FOLDER, history
-from tasks.dataset import load_dataset
+from tasks.dataset import Archive, load_dataset
 from tasks.decode import blocks
 from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
 from tasks.idx import DTYPES, Header, read_blocks, read_header, write_idx
@@ -86,7 +86,7 @@ def read_archive(content: bytes, folder: Path) -> None:
     """As the decoder does, for an archive that should hold 5 images."""
     path = folder / "archive.gz"
     path.write_bytes(content)
-    for _ in blocks(path, "archive.gz", Header(BYTE, (5, 28, 28)), 2):
+    for _ in blocks(path, Archive(name="archive.gz", bytes=1, sha256="0" * 64), Header(BYTE, (5, 28, 28)), 2):
         pass
 
 
