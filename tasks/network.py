@@ -37,18 +37,25 @@ def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Mode
         *([] if len(shape) == 3 else [keras.layers.Reshape((*shape, 1))]),  # in colour, or grey
         keras.layers.Rescaling(1 / 255),
     ]
-    after = keras.layers.Dense(classes, activation="softmax")
     try:
         if network.function:
-            return made_by_function(network, before, after)
-        return keras.Sequential([*before, *layers(network), after], name=network.name)
+            return made_by_function(network, before, classes)
+        # In this order: each layer draws its own seed as it is made.
+        return keras.Sequential([*before, *layers(network), softmax(classes)], name=network.name)
     except ValueError as error:
         raise RecipeError(
             f"the layers of model {network.name!r} don't fit images of {shape}: {first_line(error)}"
         ) from error
 
 
-def made_by_function(network: Network, before: list[Any], after: "keras.layers.Layer") -> "keras.Model":
+def softmax(classes: int) -> "keras.layers.Layer":
+    """The last layer: the probability of each class."""
+    import keras
+
+    return keras.layers.Dense(classes, activation="softmax")
+
+
+def made_by_function(network: Network, before: list[Any], classes: int) -> "keras.Model":
     """A network whose middle is made by a function of the user's.
 
     Raises:
@@ -64,7 +71,7 @@ def made_by_function(network: Network, before: list[Any], after: "keras.layers.L
         scaled = layer(scaled)
     try:
         made = function(scaled, **network.arguments)
-        model = keras.Model(inputs, after(made), name=network.name)
+        model = keras.Model(inputs, softmax(classes)(made), name=network.name)
     except Exception as error:  # whatever a user's function does
         raise RecipeError(f"model {network.name!r}: {network.function} fails: {first_line(error)}") from error
     if len(made.shape) != 2:
