@@ -7,6 +7,7 @@ run or in a later one, from this mirror or from another: the hash says in the en
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +53,34 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
         NoMirrorError: no mirror served the pinned bytes.
         StorageError: the archive can't be written.
     """
-    faults: list[tuple[str, MirrorFault]] = []
     with writable(work.unfinished):
         work.unfinished.mkdir(parents=True, exist_ok=True)
     path = work.unfinished / f"{archive.name}.partial"
+    mirror, faults = first_to_serve(archive, mirrors, lambda url: fetch(url, archive, path))
+    stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
+    file = adopt(work.root, "archives", stem, suffix, path)
+    say(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
+    passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
+    return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
+
+
+def first_to_serve(
+    archive: Archive, mirrors: tuple[str, ...], fetched: Callable[[str], object]
+) -> tuple[str, list[tuple[str, MirrorFault]]]:
+    """The first mirror whose address can be `fetched`, and why those before it were passed over.
+
+    Raises:
+        NoMirrorError: none can.
+    """
+    faults: list[tuple[str, MirrorFault]] = []
     for url, mirror in archive.places(mirrors).items():
         try:
-            fetch(url, archive, path)
+            fetched(url)
         except MirrorFault as fault:
             faults.append((mirror, fault))
             say(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
         else:
-            stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
-            file = adopt(work.root, "archives", stem, suffix, path)
-            say(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
-            passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
-            return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
+            return mirror, faults
     raise NoMirrorError(archive, faults)
 
 

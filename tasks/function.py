@@ -4,7 +4,6 @@ In: a model of a recipe's file. Out: the same with the function's file and its h
 Refuses: what can't be found or imported, and a file that has changed in between. A recipe with a function runs its code.
 """
 
-import hashlib
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from tasks.errors import RecipeError, first_line
+from tasks.files import sha256_of
 
 
 def located(model: Any, folder: Path) -> Any:
@@ -25,8 +25,17 @@ def located(model: Any, folder: Path) -> Any:
     if not isinstance(function, str) or ":" not in function:
         return model  # which is refused, or has layers
     path = file_of(function, folder)
+    return {**model, "file": path, "code": code_of(function, path)}
+
+
+def code_of(function: str, path: Path) -> str:
+    """The SHA-256 of a function's file.
+
+    Raises:
+        RecipeError: it can't be read.
+    """
     try:
-        return {**model, "file": path, "code": hashlib.sha256(path.read_bytes()).hexdigest()}
+        return sha256_of(path)
     except OSError as error:
         raise RecipeError(f"the function {function}: can't read {path}: {error.strerror or error}") from error
 
@@ -59,11 +68,7 @@ def imported(function: str, file: Path | None, code: str | None) -> Callable[...
     """
     place, _, called = function.rpartition(":")
     found = file or file_of(function, Path.cwd())
-    try:
-        same = hashlib.sha256(found.read_bytes()).hexdigest() == code
-    except OSError as error:
-        raise RecipeError(f"the function {function}: can't read {found}: {error.strerror or error}") from error
-    if not same:
+    if code_of(function, found) != code:
         raise RecipeError(f"the function {function}: {found} is another than when the run began; run again")
     try:
         module = module_of(found) if place.endswith(".py") else importlib.import_module(place)

@@ -4,7 +4,6 @@ In: the text of a data set's file. Out: the same text with every size and SHA-25
 Refuses: archives that no mirror serves, or that don't hold what the file says of them.
 """
 
-import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +11,10 @@ import tomlkit
 
 from tasks.dataset import Archive, Dataset, dataset_of, unpinned
 from tasks.decode import pairs
-from tasks.download import NoMirrorError
+from tasks.download import first_to_serve
 from tasks.errors import DatasetError
 from tasks.files import sha256_of
-from tasks.log import say
-from tasks.mirror import MirrorFault, append
+from tasks.mirror import append
 
 MOST_BYTES = 64 << 30  # of an archive whose size nobody has told
 PLACEHOLDER = {"bytes": 1, "sha256": "0" * 64}
@@ -85,17 +83,13 @@ def fetched(archive: Archive, mirrors: tuple[str, ...], folder: Path) -> tuple[A
         NoMirrorError: none does.
     """
     path = folder / archive.name
-    faults: list[tuple[str, MirrorFault]] = []
-    for url, mirror in archive.places(mirrors).items():
+
+    def fetch(url: str) -> None:
         path.unlink(missing_ok=True)
-        try:
-            append(url, path, MOST_BYTES)
-        except MirrorFault as fault:
-            faults.append((mirror, fault))
-            say(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
-        else:
-            return archive.model_copy(update={"bytes": path.stat().st_size, "sha256": sha256_of(path)}), mirror
-    raise NoMirrorError(archive, faults)
+        append(url, path, MOST_BYTES)
+
+    mirror, _ = first_to_serve(archive, mirrors, fetch)
+    return archive.model_copy(update={"bytes": path.stat().st_size, "sha256": sha256_of(path)}), mirror
 
 
 def check(dataset: Dataset, folder: Path) -> None:
