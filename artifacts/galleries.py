@@ -48,11 +48,11 @@ class InMarkdown:
 
     def cell(self, picture: Picture, split: str = "test") -> tuple[str, str]:
         """One image over what the models say of it."""
-        return self.image(picture.pixels, f"{split} image {picture.index}"), self.caption(picture)
+        return self.image(picture.pixels, f"{split} image {picture.number}"), self.caption(picture)
 
     def caption(self, picture: Picture) -> str:
         """What the models say of an image, wrong answers in bold."""
-        lines = [f"#{picture.index}, label **{name(self.classes[picture.label])}**"]
+        lines = [f"#{picture.number}, label **{name(self.classes[picture.label])}**"]
         for model, answer in zip(self.names, picture.answers, strict=True):
             said = name(words.answer_said(answer, picture.label, self.classes))
             lines.append(f"{name(model)}: {said if answer.predicted == picture.label else f'**{said}**'}")
@@ -100,7 +100,7 @@ class InMarkdown:
         assert explanation  # noqa: S101  # it was chosen for it
         near = [self.analysis.trained_by_index[one.index].pixels for one in explanation.neighbours]
         pictures = (
-            f'<img alt="test image {picture.index} and its heat map" '
+            f'<img alt="test image {picture.number} and its heat map" '
             f'src="{explained_url(picture.pixels, explanation, self.shape)}"> '
             f'<img alt="the nearest training images" src="{strip_url(near, self.shape)}">'
         )

@@ -46,9 +46,9 @@ class StudyRendering:
     def cell(self, one: Hard) -> tuple[str, str]:
         """One image over how often it is taken wrongly."""
         study, picture = self.study, one.picture
-        alt = plain(f"test image {picture.index}")
+        alt = plain(f"test image {picture.number}")
         image = f'<img width="{EDGE}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
-        lines = [f"#{picture.index}, label **{name(study.classes[picture.label])}**"]
+        lines = [f"#{picture.number}, label **{name(study.classes[picture.label])}**"]
         lines.append(f"taken for **{name(study.classes[one.taken_for])}**")
         for arm, count in zip(study.arms, one.wrong, strict=True):
             lines.append(f"{name(arm.name)}: wrong {count} of {len(study.seeds)}")

@@ -65,6 +65,12 @@ def headline(analysis: Analysis) -> str:
     return " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
 
 
+def sampled(analysis: Analysis) -> str:
+    """What of a large set was looked at closely."""
+    drawn = " and ".join(f"{one.count:,} of the {one.drawn_from:,} {one.split}" for one in analysis.samples)
+    return f"The accuracies are over all test images; all else is found from {drawn} images, drawn at random."
+
+
 def accuracies(analysis: Analysis) -> list[str]:
     """How often each model is right, a line a model."""
     return [

@@ -74,7 +74,7 @@ def main(arm: str, name: str, mirror: Path, root: Path) -> None:
         "parquet": lambda: to_parquet(dataset, archives, work),
         "loops": lambda: by_loops(mirror),
         "frombuffer": lambda: by_frombuffer(mirror),
-        "arrays": lambda: [read_split(path) for path in paths],
+        "arrays": lambda: [read_split([path]) for path in paths],
         "hugging_face": lambda: by_hugging_face(paths),
     }
     began = time.perf_counter()

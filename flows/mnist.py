@@ -94,14 +94,14 @@ def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspa
     # On a root that has seen no training, TensorFlow is imported while the archives come.
     with worker_processes(len(plan.models), ahead=not ever_kept(train, work.root)) as workers:
         data = data_of(source, work)
-        splits = data.splits
+        splits, looked_at = data.splits, data.looked_at
         counts = profile.submit(splits[TRAIN], splits[TEST], work)
         models = [workers.submit(train, training, splits[TRAIN], work) for training in plan.trainings()]
         predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
-        trained = [workers.submit(evaluate, model, splits[TRAIN], work) for model in models]
-        selection = select.submit(predictions, splits[TEST], work)  # type: ignore[arg-type]
+        trained = [workers.submit(evaluate, model, looked_at[TRAIN], work) for model in models]
+        selection = select.submit(predictions, looked_at[TEST], work)  # type: ignore[arg-type]
         explanations = [
-            workers.submit(explain, model, found, selection, splits[TRAIN], splits[TEST], work)
+            workers.submit(explain, model, found, selection, looked_at[TRAIN], looked_at[TEST], work)
             for model, found in zip(models, predictions, strict=True)
         ]
         learned: list[PrefectFuture[Any]] = [counts, *models, *predictions, *trained, selection, *explanations]
@@ -111,8 +111,8 @@ def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspa
             source,
             plan,
             counts,
-            splits[TRAIN],
-            splits[TEST],
+            looked_at[TRAIN],
+            looked_at[TEST],
             models,
             trained,
             predictions,

@@ -90,7 +90,7 @@ def way_of_the_study(source: Dataset, trials: Sequence[Trial], work: Workspace, 
             for trial, model in zip(trials, models, strict=True)
         ]
         finished([*models, *predictions])
-    found = survey.submit(source, trials, models, predictions, data.splits[TEST], work)  # type: ignore[arg-type]
+    found = survey.submit(source, trials, models, predictions, data.looked_at[TEST], work)  # type: ignore[arg-type]
     records = finished([*data.steps, *models, *predictions, found])
 
     published = publish_study(records[-1], provenance_of(records, work, began), work)

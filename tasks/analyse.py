@@ -7,13 +7,15 @@ analysis document. Refuses: predictions that are not of these splits.
 
 from collections.abc import Sequence
 
-from tasks.analysis import AnalysisRecord
+from tasks.analysis import AnalysisRecord, Sample
 from tasks.dataset import Dataset
-from tasks.files import keep, verified
+from tasks.files import all_verified, keep, verified
 from tasks.findings import Explanations
 from tasks.judged import judged
 from tasks.recipe import Recipe
 from tasks.records import (
+    TEST,
+    TRAIN,
     ExplanationsRecord,
     ModelRecord,
     PredictionsRecord,
@@ -22,6 +24,7 @@ from tasks.records import (
     SplitRecord,
 )
 from tasks.select import Selection
+from tasks.split import read_groups
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -46,15 +49,23 @@ def analyse(  # it is where everything meets
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
     from tasks.document import analysis_of, subject_of
+    from tasks.features import features_of
 
     document = analysis_of(
         subject_of(dataset, recipe),
         data,
-        *judged(train, trained, work),
-        *judged(test, predictions, work),
+        judged(train, trained, work),
+        judged(test, predictions, work),
+        features_of(block.images for block in read_groups(all_verified(work.root, test.parts))),
         models,
+        predictions,
         Selection.model_validate_json(verified(work.root, selection.file).read_bytes()).indices,
         [Explanations.model_validate_json(verified(work.root, one.file).read_bytes()) for one in explanations],
+        [
+            Sample(split=name, count=split.count, drawn_from=split.drawn_from)
+            for name, split in ((TRAIN, train), (TEST, test))
+            if split.drawn_from
+        ],
     )
     return AnalysisRecord(
         file=keep(work.root, "analyses", "analysis", ".json", document.model_dump_json().encode()),

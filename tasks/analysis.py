@@ -62,14 +62,24 @@ class Subject(Frozen):
     validation: float
 
 
+class Sample(Frozen):
+    """How many images of a split were drawn, at random, of how many."""
+
+    split: str
+    count: int
+    drawn_from: int
+
+
 class Analysis(Frozen):
     """The findings, which depend on nothing but the data, the models and their predictions.
 
+    Where there are `samples`, all but the accuracies and the profile is found from these.
     `comparisons` holds every pair of models, `groups` how the first pair disagrees. `pictures` are test images, `trained`
     training images: suspects, and neighbours of the misclassified.
     """
 
     subject: Subject
+    samples: tuple[Sample, ...] = ()
     models: tuple[ModelAnalysis, ...]
     comparisons: tuple[Comparison, ...]
     labels: tuple[LabelErrors, ...]
@@ -117,6 +127,11 @@ class Changed(Frozen):
     pixels: str
     before: Answer
     now: Answer
+
+    @property
+    def number(self) -> int:
+        """Its index in the whole split, as of a Picture."""
+        return self.index
 
 
 class ModelChanges(Frozen):

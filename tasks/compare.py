@@ -6,6 +6,7 @@ In: the records of two runs. Out: a ChangesRecord, whose file is the Changes. Re
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,13 @@ from numpy.typing import NDArray
 
 from tasks.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.errors import RunError
-from tasks.files import keep, verified
+from tasks.files import all_verified, keep, verified
 from tasks.findings import Comparison
 from tasks.gallery import answer, encoded
 from tasks.predictions import Predictions, read_predictions
 from tasks.records import ChangesRecord, PredictionsRecord
 from tasks.runs import RunRecord
-from tasks.split import Split, read_split
+from tasks.split import read_images
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -59,21 +60,20 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Pair], wo
         RunError: the runs have no image in common.
         StorageError: a file is gone or altered.
     """
-    split = read_split(verified(work.root, now.test.file))
-    given = [(read(one, work), read(other, work)) for one, other in pairs]
-    old, new = common_places(*given[0])
+    paths = all_verified(work.root, now.test.parts)
+    old, new = common_places(*(read(one, work) for one in pairs[0]))
     return Changes(
         before=before.run,
         now=now.run,
-        classes=split.meta.classes,
-        shape=split.meta.shape,
+        classes=now.test.classes,
+        shape=now.test.shape,
         images=len(new),
-        only_before=len(given[0][0].labels) - len(old),
-        only_now=len(given[0][1].labels) - len(new),
+        only_before=pairs[0][0].count - len(old),
+        only_now=pairs[0][1].count - len(new),
         settings=tuple(settings_between(before, now)),
         models=tuple(
-            model_changes(pair, one.take(old), other.take(new), new, split)
-            for pair, (one, other) in zip(pairs, given, strict=True)
+            model_changes(pair, read(pair[0], work).take(old), read(pair[1], work).take(new), new, paths)
+            for pair in pairs
         ),
     )
 
@@ -105,12 +105,16 @@ def common_places(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp
     Raises:
         RunError: there is none.
     """
+    if np.array_equal(one.sha256, other.sha256) and np.array_equal(one.labels, other.labels):
+        return np.arange(len(one.labels)), np.arange(len(one.labels))
     places: defaultdict[tuple[bytes, int], list[int]] = defaultdict(list)
     for place in reversed(range(len(one.labels))):
-        places[one.sha256[place], int(one.labels[place])].append(place)
+        places[one.sha256[place].tobytes(), int(one.labels[place])].append(place)
     found = [
         (places[key].pop(), place)
-        for place, key in enumerate(zip(other.sha256, other.labels.tolist(), strict=True))
+        for place, key in enumerate(
+            (digest.tobytes(), label) for digest, label in zip(other.sha256, other.labels.tolist(), strict=True)
+        )
         if places.get(key)
     ]
     if not found:
@@ -120,19 +124,21 @@ def common_places(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp
 
 
 def model_changes(
-    pair: Pair, one: Predictions, other: Predictions, places: NDArray[np.intp], split: Split
+    pair: Pair, one: Predictions, other: Predictions, places: NDArray[np.intp], paths: Sequence[Path]
 ) -> ModelChanges:
-    """What one model does differently from another over the same images, which stand at `places` in the split."""
+    """What one model does differently from another over the same images, which stand at `places` in the split at `paths`."""
     names = tuple(record.model for record in pair)
     broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong
 
     def shown(which: NDArray[np.bool_], sure: NDArray[np.float64]) -> Iterator[Changed]:
         indices = np.flatnonzero(which)
-        for at in indices[np.argsort(-sure[indices], kind="stable")][:SHOWN].tolist():
+        chosen = indices[np.argsort(-sure[indices], kind="stable")][:SHOWN].tolist()
+        images = read_images(paths, places[chosen])
+        for at in chosen:
             yield Changed(
                 index=int(places[at]),
                 label=int(other.labels[at]),
-                pixels=encoded(split.images[places[at]]),
+                pixels=encoded(images[int(places[at])]),
                 before=answer(one, at),
                 now=answer(other, at),
             )

@@ -1,4 +1,4 @@
-"""Decode: the two archives of a split into one Parquet file.
+"""Decode: the two archives of a split into Parquet.
 
 In: the archives' records and what the data set expects of them. Out: a SplitRecord.
 Refuses: what is no whole gzip, zip or IDX file, and what is one but of another type, rank, shape, count or label than expected.
@@ -9,23 +9,23 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from gzip import BadGzipFile
 from pathlib import Path
-from typing import IO, Any, BinaryIO, TypeVar, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from isal import igzip, isal_zlib  # unpacks in two fifths of zlib's time
 from numpy.typing import NDArray
 
+from tasks.ahead import ahead
 from tasks.dataset import Archive, Dataset
 from tasks.dataset import Split as Expected
 from tasks.errors import ArchiveError, ContentError, DecodeError
 from tasks.files import adopt, verified
 from tasks.idx import Header, described, read_blocks, read_header
 from tasks.records import ArchiveRecord, SplitRecord
-from tasks.split import Labels, SplitMeta, label_type, rows_of, split_writer
+from tasks.split import Labels, SplitMeta, SplitWriter, label_type, rows_of
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -33,7 +33,6 @@ BYTE = np.dtype(np.uint8)
 BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # whose stub calls it an instance
 
 Images = NDArray[np.uint8]
-Item = TypeVar("Item")
 
 
 @step("decode {name}", libraries=("numpy", "pyarrow"))
@@ -55,14 +54,15 @@ def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRe
     image_path, label_path = verified(work.root, images.file), verified(work.root, labels.file)
     pixels_digest = hashlib.sha256()
     with work.scratch() as scratch:
-        path = scratch / f"{name}.parquet"
-        with split_writer(path, meta) as write:
+        with SplitWriter(scratch, meta) as writer:
             for pixels, classes in pairs(image_path, label_path, dataset, expected):
                 pixels_digest.update(pixels.data)
-                write(pixels, classes)
+                writer.write(pixels, classes)
+        first, *further = (adopt(work.root, "splits", name, ".parquet", path) for path in writer.paths)
         return SplitRecord(
             name=name,
-            file=adopt(work.root, "splits", name, ".parquet", path),
+            file=first,
+            further=tuple(further),
             count=expected.count,
             shape=dataset.image_shape,
             classes=dataset.classes,
@@ -79,7 +79,7 @@ def pairs(image_path: Path, label_path: Path, dataset: Dataset, expected: Expect
     """
     rows = rows_of(dataset.shape)
     header = Header(BYTE, (expected.count, *dataset.stored_shape))
-    images = ahead(blocks(image_path, expected.images, header, rows))
+    images = ahead(blocks(image_path, expected.images, header, rows))  # unpacking takes as long as writing
     labels = blocks(label_path, expected.labels, Header(BYTE, (expected.count,)), rows)
     start = 0
     for pixels, numbers in zip(images, labels, strict=True):
@@ -102,15 +102,6 @@ def counted(numbers: NDArray[Any], dataset: Dataset, expected: Expected, start: 
             f"{dataset.first_label} to {dataset.first_label + len(dataset.classes) - 1}"
         )
     return cast("Labels", classes.astype(label_type(len(dataset.classes))))
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in another thread while the one before is used: unpacking takes as long as writing."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, items, None)
-        while (item := following.result()) is not None:
-            following = pool.submit(next, items, None)
-            yield item
 
 
 def blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterator[NDArray[Any]]:

@@ -6,21 +6,21 @@ In: splits, predictions and explanations in memory. Out: an Analysis.
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from tasks import patterns as found_patterns
-from tasks.analysis import Analysis, ModelAnalysis, Subject
+from tasks.analysis import Analysis, ModelAnalysis, Sample, Subject
 from tasks.calibration import calibration
 from tasks.dataset import Dataset
-from tasks.features import features
 from tasks.findings import Explanations
 from tasks.gallery import pictures
+from tasks.judged import Judged
 from tasks.mending import mendings
 from tasks.predictions import Predictions
 from tasks.published import published_for
 from tasks.recipe import Recipe
-from tasks.records import ModelRecord, Profile
+from tasks.records import ModelRecord, PredictionsRecord, Profile
 from tasks.slices import slices
-from tasks.split import Split
 from tasks.statistics import share
 from tasks.suspects import suspects
 
@@ -43,36 +43,39 @@ def subject_of(dataset: Dataset, recipe: Recipe) -> Subject:
 def analysis_of(
     subject: Subject,
     data: Profile,
-    train: Split,
-    trained: Sequence[Predictions],
-    test: Split,
-    given: Sequence[Predictions],
+    trained: Judged,
+    tested: Judged,
+    measured: pd.DataFrame,
     models: Sequence[ModelRecord],
+    predictions: Sequence[PredictionsRecord],
     chosen: Sequence[int],
     explained: Sequence[Explanations],
+    samples: Sequence[Sample] = (),
 ) -> Analysis:
-    """The whole document, from what is in memory; `chosen` are the test images that may be shown."""
-    names = tuple(model.name for model in models)
-    may_show = np.isin(np.arange(len(test.labels)), chosen)
-    shown = pictures(chosen, test, given, explained)
-    suspected = (suspects("test", given, set(chosen)), suspects("train", trained))
+    """The whole document, from what is in memory.
+
+    `measured` holds the features of the test images, `chosen` those that may be shown, `predictions` the records of all.
+    """
+    names, given = tuple(model.name for model in models), tested.given
+    may_show = np.isin(np.arange(len(tested.marks.labels)), chosen)
+    shown = pictures(chosen, tested, explained)
+    suspected = (suspects("test", given, set(chosen)), suspects("train", trained.given))
     return Analysis(
         subject=subject,
+        samples=tuple(samples),
         models=tuple(
-            model_analysis(subject.dataset, model, one, found, found_patterns.most_confident(one, may_show))
-            for model, one, found in zip(models, given, explained, strict=True)
+            model_analysis(subject.dataset, *of, found_patterns.most_confident(of[2], may_show))
+            for of in zip(models, predictions, given, explained, strict=True)
         ),
         comparisons=found_patterns.comparisons(names, given),
         labels=found_patterns.label_errors(given, len(subject.classes)),
         patterns=found_patterns.patterns(given, may_show),
         groups=found_patterns.groups((names[0], names[1]), given[0], given[1], may_show) if len(given) > 1 else (),
-        slices=slices(features(test.images), given),
+        slices=slices(measured, given),
         mendings=mendings(names, shown, subject.shape),
         suspects=suspected,
         pictures=shown,
-        trained=pictures(
-            {*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, train, trained
-        ),
+        trained=pictures({*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),
     )
 
@@ -83,10 +86,14 @@ def neighbours_in(explained: Iterable[Explanations]) -> set[int]:
 
 
 def model_analysis(
-    dataset: str, model: ModelRecord, predictions: Predictions, explained: Explanations, confident: tuple[int, ...]
+    dataset: str,
+    model: ModelRecord,
+    record: PredictionsRecord,
+    predictions: Predictions,
+    explained: Explanations,
+    confident: tuple[int, ...],
 ) -> ModelAnalysis:
-    """One model's figures."""
-    count, errors = len(predictions.labels), int(predictions.wrong.sum())
+    """One model's figures; its accuracy is that over all test images, though `predictions` may be a sample's."""
     return ModelAnalysis(
         name=model.name,
         parameters=model.parameters,
@@ -97,8 +104,8 @@ def model_analysis(
         held_out=model.held_out,
         threads=model.threads,
         fit_seconds=model.fit_seconds,
-        accuracy=share(count - errors, count),
-        errors=errors,
+        accuracy=share(record.count - record.errors, record.count),
+        errors=record.errors,
         calibration=calibration(predictions),
         confusion=tuple(tuple(row) for row in found_patterns.confusion(predictions).tolist()),
         confident=confident,

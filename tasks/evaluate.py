@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import StorageError, first_line
-from tasks.files import adopt, verified
+from tasks.files import adopt, all_verified, verified
 from tasks.log import say
 from tasks.predictions import PredictionsMeta, predictions_of, predictions_writer
 from tasks.quiet import import_quietly
@@ -40,13 +40,13 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
         StorageError: the model or the split is gone or altered, or the predictions can't be written.
     """
     meta = PredictionsMeta(model=model.name, model_sha256=model.file.sha256)
-    path_of_split = verified(work.root, split.file)
+    paths = all_verified(work.root, split.parts)
     predict = predicting(load_model(verified(work.root, model.file)))
     errors, loss = 0, 0.0
     with work.scratch() as scratch:
         path = scratch / f"{model.name}.parquet"
         with predictions_writer(path, meta, len(split.classes)) as write:
-            for block in read_groups(path_of_split):
+            for block in read_groups(paths):
                 found = predictions_of(block, predict(block.images), meta)
                 errors += int(found.wrong.sum())
                 loss += float(found.losses.sum())

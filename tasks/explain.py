@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from tasks.bar import Bar
 from tasks.evaluate import load_model, predicting
 from tasks.feed import held_out_indices
-from tasks.files import keep, verified
+from tasks.files import all_verified, keep, verified
 from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
+from tasks.judged import judged
 from tasks.occlusion import INK, Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
-from tasks.predictions import Predictions, read_predictions
+from tasks.predictions import Predictions
 from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.select import Selection
 from tasks.split import Split, read_split
@@ -48,8 +49,8 @@ def explain(
     Raises:
         StorageError: a file is gone or altered, or the model is refused.
     """
-    learned, asked = read_split(verified(work.root, train.file)), read_split(verified(work.root, test.file))
-    given = read_predictions(verified(work.root, predictions.file))
+    learned, asked = (read_split(all_verified(work.root, split.parts)) for split in (train, test))
+    (given,) = judged(test, [predictions], work).given
     chosen = Selection.model_validate_json(verified(work.root, selection.file).read_bytes()).indices
     network = load_model(verified(work.root, model.file))
     bar = Bar(f"explaining-{model.name}", f"{model.name}: explaining")
@@ -67,7 +68,8 @@ def explain(
     bar.refresh(0.7, f"{model.name}: where it looks")
     focus = tuple(focus_maps(asked, given, predict, blank))
     bar.refresh(0.8, f"{model.name}: nearest training images")
-    kept, _ = held_out_indices(len(learned.labels), model.held_out, model.seed)
+    kept, _ = held_out_indices(train.drawn_from or train.count, model.held_out, model.seed)
+    kept = np.flatnonzero(np.isin(learned.indices, kept))
     neighbours = list(nearest_training_images(network, learned, kept, asked, given, wrong))
     found = Explanations(
         model=model.name,

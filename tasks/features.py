@@ -5,6 +5,8 @@ Strokes after Castro et al. 2019, "Morpho-MNIST: quantitative assessment and dia
 (178).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -13,6 +15,11 @@ from scipy import ndimage
 from tasks.occlusion import INK
 
 BYTES_AT_ONCE = 16 << 20
+
+
+def features_of(blocks: Iterable[NDArray[np.uint8]]) -> pd.DataFrame:
+    """As `features`, for images that need not all be in memory."""
+    return pd.concat([features(images) for images in blocks], ignore_index=True)
 
 
 def features(images: NDArray[np.uint8]) -> pd.DataFrame:

@@ -1,19 +1,18 @@
 """Feed: the images of a split as a training wants them, in batches, in an order drawn anew for each epoch.
 
-In: a split's file, which images are held out, and a seed. Out: blocks of images and labels. The order depends on the seed, the
+In: a split's files, which images are held out, and a seed. Out: blocks of images and labels. The order depends on the seed, the
 epoch and the split alone, so that a training can go on where it was. Memory is flat in the number of images: what is larger
 than a window is read a window at a time, each of row groups that are drawn, and shuffled within.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.split import Labels, read_groups
+from tasks.split import Labels, groups_of, label_type, read_groups
 
 WINDOW_BYTES = 256 << 20  # of pixels that are shuffled together: five times all of MNIST
 
@@ -22,21 +21,21 @@ Places = NDArray[np.intp]
 
 
 class Feed:
-    """The images of a split, of `shape`, but for those that are held out."""
+    """The images of a split of so many `classes`, of `shape`, but for those that are held out."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], held_out: Places, batch: int, seed: int) -> None:
-        self.path, self.shape, self.batch, self.seed = path, shape, batch, seed
-        metadata = pq.read_metadata(path)
-        label_type = metadata.schema.to_arrow_schema().field("label").type.to_pandas_dtype()
-        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    def __init__(
+        self, paths: Sequence[Path], shape: tuple[int, ...], classes: int, held_out: Places, batch: int, seed: int
+    ) -> None:
+        self.paths, self.shape, self.batch, self.seed = paths, shape, batch, seed
+        sizes = [group.rows for group in groups_of(paths)]
         self.ends = np.cumsum(sizes)
-        self.learned = np.ones(metadata.num_rows, bool)
+        self.learned = np.ones(sum(sizes), bool)
         self.learned[held_out] = False
         self.count = int(self.learned.sum())
         self.steps = -(-self.count // batch)  # in an epoch
         self.groups_at_once = max(1, WINDOW_BYTES // (math.prod(shape) * max(sizes, default=1)))
-        rows = min(metadata.num_rows, self.groups_at_once * max(sizes, default=0))
-        self.window = np.empty((rows, *shape), np.uint8), np.empty(rows, label_type)
+        rows = min(sum(sizes), self.groups_at_once * max(sizes, default=0))
+        self.window = np.empty((rows, *shape), np.uint8), np.empty(rows, label_type(classes))
         self.all_is_read = False
 
     def epoch(self, epoch: int) -> Iterator[Block]:
@@ -70,7 +69,7 @@ class Feed:
         if self.all_is_read:
             return self.window
         end = 0
-        for split in read_groups(self.path, groups.tolist()):
+        for split in read_groups(self.paths, groups.tolist()):
             start, end = end, end + len(split.labels)
             images[start:end], labels[start:end] = split.images, split.labels
         self.all_is_read = len(groups) == len(self.ends)
@@ -78,7 +77,7 @@ class Feed:
 
     def held_out(self) -> Iterator[Block]:
         """What is held out, a row group at a time."""
-        for group, split in enumerate(read_groups(self.path)):
+        for group, split in enumerate(read_groups(self.paths)):
             out = ~self.learned[self.rows(group)]
             if out.any():
                 yield split.images[out], split.labels[out]

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -163,3 +163,8 @@ def verified(root: Path, file: FileRecord) -> Path:
     if fault:
         raise StorageError(f"{fault}; run again to make it anew")
     return root / file.path
+
+
+def all_verified(root: Path, files: Iterable[FileRecord]) -> list[Path]:
+    """The paths of files, as `verified` has each."""
+    return [verified(root, file) for file in files]

@@ -266,9 +266,10 @@ class Answer(Frozen):
 
 
 class Picture(Frozen):
-    """An image that the report shows, with every model's answer."""
+    """An image that the report shows, with every model's answer; `number` is its index in the split that a sample is of."""
 
     index: int
+    number: int
     sha256: str
     label: int
     pixels: str

@@ -1,6 +1,6 @@
 """Gallery: the images that the report shows, with all that is known of each.
 
-In: splits, predictions, explanations, and which images to show. Out: Pictures, which hold their pixels.
+In: splits with their predictions, explanations, and which images to show. Out: Pictures, which hold their pixels.
 """
 
 import base64
@@ -10,24 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.findings import Answer, Explanation, Explanations, Picture
+from tasks.judged import Judged
 from tasks.predictions import Predictions
-from tasks.split import Split
 
 
-def pictures(
-    indices: Iterable[int], split: Split, given: Sequence[Predictions], explained: Sequence[Explanations] = ()
-) -> tuple[Picture, ...]:
+def pictures(indices: Iterable[int], judged: Judged, explained: Sequence[Explanations] = ()) -> tuple[Picture, ...]:
     """One picture an image, in ascending order, with every model's answer and what explains the wrong ones."""
+    marks, given, images_at = judged
     known = [found.by_index for found in explained] or [{} for _ in given]
+    chosen = sorted(set(indices))
+    images = images_at(chosen)
     return tuple(
         Picture(
             index=index,
-            sha256=split.sha256[index].hex(),
-            label=int(split.labels[index]),
-            pixels=encoded(split.images[index]),
+            number=int(marks.indices[index]),
+            sha256=marks.sha256[index].tobytes().hex(),
+            label=int(marks.labels[index]),
+            pixels=encoded(images[index]),
             answers=tuple(answer(p, index, found.get(index)) for p, found in zip(given, known, strict=True)),
         )
-        for index in sorted(set(indices))
+        for index in chosen
     )
 
 

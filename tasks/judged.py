@@ -1,29 +1,47 @@
 """Judged: a split, and what models say of it.
 
-In: the records of a split and of predictions for it. Out: both in memory. Refuses: predictions for other images.
+In: the records of a split, or of a sample of it, and of predictions for the split. Out: both in memory, but for the pixels.
+Refuses: predictions for other images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tasks.errors import StorageError
-from tasks.files import verified
+from tasks.files import all_verified, verified
 from tasks.predictions import Predictions, read_predictions
 from tasks.records import PredictionsRecord, SplitRecord
-from tasks.split import Split, read_split
+from tasks.split import Marks, read_images, read_marks
 from tasks.workspace import Workspace
 
 
-def judged(
-    record: SplitRecord, predictions: Sequence[PredictionsRecord], work: Workspace
-) -> tuple[Split, list[Predictions]]:
-    """A split, and every model's predictions for it.
+class Judged(NamedTuple):
+    """What is known of a split's images, every model's predictions for them, and how to come by some of the images."""
+
+    marks: Marks
+    given: Sequence[Predictions]
+    images_at: Callable[[Sequence[int]], Mapping[int, NDArray[np.uint8]]]
+
+
+def judged(record: SplitRecord, predictions: Sequence[PredictionsRecord], work: Workspace) -> Judged:
+    """A split, and what all models say of it.
 
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
-    split = read_split(verified(work.root, record.file))
-    given = [read_predictions(verified(work.root, one.file)) for one in predictions]
+    paths = all_verified(work.root, record.parts)
+    marks = read_marks(paths)
+    given = [
+        read_predictions(
+            verified(work.root, one.file), None if one.count == record.count else marks.indices.astype(np.intp)
+        )
+        for one in predictions
+    ]
     for one, found in zip(predictions, given, strict=True):
-        if found.sha256 != split.sha256:
+        if not np.array_equal(found.sha256, marks.sha256):
             raise StorageError(f"{one.file.path} holds predictions for other images than {record.file.path}")
-    return split, given
+    return Judged(marks, given, partial(read_images, paths))

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from tasks.files import writable
 from tasks.records import Frozen
-from tasks.split import Labels, Split, label_type
+from tasks.split import Hashes, Labels, Marks, fixed_size, hashes_of, label_type, still_sound
 
 META_KEY = b"mnist.predictions"
+ARRAYS = ("labels", "predicted", "probabilities", "sha256")
 SMALLEST = 1e-7  # Keras's own epsilon: a probability of 0 for the label would make the loss infinite
 
 
@@ -30,13 +31,13 @@ class PredictionsMeta(Frozen):
 
 
 class Predictions(Frozen, arbitrary_types_allowed=True):
-    """Predictions in memory: `labels` and `predicted` (N,), `probabilities` (N, K) float32, `sha256` N hashes."""
+    """Predictions in memory: `labels` and `predicted` (N,), `probabilities` (N, K) float32, `sha256` (N,)."""
 
     meta: PredictionsMeta
     labels: Labels
     predicted: Labels
     probabilities: NDArray[np.float32]
-    sha256: tuple[bytes, ...]
+    sha256: Hashes
 
     def take(self, places: NDArray[np.intp]) -> "Predictions":
         """The predictions for some of the images, in this order."""
@@ -45,7 +46,7 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
             labels=self.labels[places],
             predicted=self.predicted[places],
             probabilities=self.probabilities[places],
-            sha256=tuple(self.sha256[place] for place in places),
+            sha256=self.sha256[places],
         )
 
     @property
@@ -75,7 +76,7 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
         return float(self.losses.mean())
 
 
-def predictions_of(split: Split, probabilities: NDArray[np.float32], meta: PredictionsMeta) -> Predictions:
+def predictions_of(split: Marks, probabilities: NDArray[np.float32], meta: PredictionsMeta) -> Predictions:
     """Predictions from (N, K) probabilities, in the split's order; of equal ones, the lowest label is predicted."""
     return Predictions(
         meta=meta,
@@ -114,7 +115,7 @@ def predictions_writer(path: Path, meta: PredictionsMeta, classes: int) -> Itera
             values = pa.array(np.ascontiguousarray(block.probabilities).reshape(-1), pa.float32())
             columns = [
                 pa.array(np.arange(written, written + count, dtype=np.int32)),
-                pa.array(block.sha256, pa.binary(32)),
+                fixed_size(block.sha256, 32),
                 pa.array(block.labels, label),
                 pa.array(block.predicted, label),
                 pa.FixedSizeListArray.from_arrays(values, classes),
@@ -135,18 +136,34 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         write(predictions)
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read predictions back.
+def read_predictions(path: Path, places: NDArray[np.intp] | None = None) -> Predictions:
+    """Read predictions back: all, or those at some places, in ascending order, of so many that not all fit into memory.
 
     Raises:
-        OSError: they can't be read.
+        StorageError: they can't be read.
     """
-    table = pq.read_table(path).combine_chunks()
+    with still_sound(path), pq.ParquetFile(path) as parquet:
+        if places is None:
+            return of_table(parquet.read())
+        found, start = [], 0
+        for number in range(parquet.num_row_groups):
+            table = parquet.read_row_group(number)
+            first, last = np.searchsorted(places, (start, start + table.num_rows))
+            found.append(of_table(table).take(places[first:last] - start))
+            start += table.num_rows
+    return Predictions(
+        meta=found[0].meta,
+        **{name: np.concatenate([getattr(one, name) for one in found]) for name in ARRAYS},
+    )
+
+
+def of_table(table: pa.Table) -> Predictions:
+    """Predictions from their columns."""
     flat = table["probability"].combine_chunks().flatten().to_numpy()
     return Predictions(
         meta=PredictionsMeta.model_validate_json(table.schema.metadata[META_KEY]),
         labels=table["label"].to_numpy(),
         predicted=table["predicted"].to_numpy(),
         probabilities=flat.reshape(table.num_rows, -1),
-        sha256=tuple(table["sha256"].to_pylist()),
+        sha256=hashes_of(table["sha256"]),
     )

@@ -4,20 +4,21 @@ In: the splits' records. Out: a Profile: counts by label, exact duplicates withi
 stand under more than one label.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tasks.files import verified
+from tasks.files import all_verified
 from tasks.records import DuplicateSet, Profile, SplitRecord
-from tasks.split import Split, read_split
+from tasks.split import Hashes, Marks, read_marks
 from tasks.step import step
 from tasks.workspace import Workspace
 
 EXAMPLES = 12  # sets of duplicates that are named in the record
+PLACES = 12  # of each
 
-Place = tuple[str, int, int]  # split, index, label
+Numbers = NDArray[np.intp]
 
 
 @step("profile", libraries=("numpy", "pyarrow"))
@@ -27,29 +28,61 @@ def profile(train: SplitRecord, test: SplitRecord, work: Workspace) -> Profile:
     Raises:
         StorageError: a split's file is gone or altered.
     """
-    splits = [read_split(verified(work.root, record.file)) for record in (train, test)]
-    return profile_of(splits)
+    return profile_of([read_marks(all_verified(work.root, record.parts)) for record in (train, test)])
 
 
-def profile_of(splits: Iterable[Split]) -> Profile:
-    """Count labels and duplicates in splits that are in memory."""
-    places: dict[bytes, list[Place]] = defaultdict(list)
-    counts: dict[str, tuple[int, ...]] = {}
-    distinct: dict[str, int] = {}
-    for split in splits:
-        name, classes = split.meta.name, len(split.meta.classes)
-        counts[name] = tuple(np.bincount(split.labels, minlength=classes).tolist())
-        distinct[name] = len(set(split.sha256))
-        for index, (digest, label) in enumerate(zip(split.sha256, split.labels.tolist(), strict=True)):
-            places[digest].append((name, index, label))
-    repeated = {digest: found for digest, found in places.items() if len(found) > 1}
+def profile_of(splits: Sequence[Marks]) -> Profile:
+    """Count labels and duplicates in splits; it takes some 100 bytes an image."""
+    labels, hashes = (np.concatenate([getattr(split, what) for split in splits]) for what in ("labels", "sha256"))
+    of_split = np.repeat(np.arange(len(splits)), [len(split.labels) for split in splits])
+    order, kinds = alike(hashes)
+    repeated = np.bincount(kinds)[kinds] > 1
+    order, kinds = order[repeated], kinds[repeated]
+    within = (kinds[of_split[order] == number] for number in range(len(splits)))
     return Profile(
-        counts=counts,
-        duplicates_within={name: sum(counts[name]) - distinct[name] for name in counts},
-        duplicates_between=sum(len({split for split, _, _ in found}) > 1 for found in repeated.values()),
-        label_conflicts=sum(len({label for _, _, label in found}) > 1 for found in repeated.values()),
-        examples=tuple(
-            DuplicateSet(sha256=digest.hex(), places=tuple(found))
-            for digest, found in list(repeated.items())[:EXAMPLES]
-        ),
+        counts={split.meta.name: counts_of(split) for split in splits},
+        duplicates_within={
+            split.meta.name: len(of) - len(np.unique(of)) for split, of in zip(splits, within, strict=True)
+        },
+        duplicates_between=several(kinds, of_split[order]),
+        label_conflicts=several(kinds, labels[order]),
+        examples=tuple(examples(splits, order, kinds)),
     )
+
+
+def counts_of(split: Marks) -> tuple[int, ...]:
+    """How many images of each label there are."""
+    return tuple(np.bincount(split.labels, minlength=len(split.meta.classes)).tolist())
+
+
+def alike(hashes: Hashes) -> tuple[Numbers, Numbers]:
+    """An order in which images of the same bytes stand together, and the number of each one's kind in it."""
+    words = hashes.view(np.uint64).reshape(-1, 4)
+    order = np.lexsort(words.T)
+    differs = np.any(words[order[1:]] != words[order[:-1]], axis=1)
+    return order, np.concatenate([[0], np.cumsum(differs)]).astype(np.intp)
+
+
+def combined(kinds: Numbers, values: NDArray[np.integer]) -> Numbers:
+    """Every pair of a kind and a value that occurs, once, as one number."""
+    return np.unique(kinds * (int(values.max(initial=0)) + 1) + values)
+
+
+def several(kinds: Numbers, values: NDArray[np.integer]) -> int:
+    """How many kinds have more than one value."""
+    return int((np.bincount(combined(kinds, values) // (int(values.max(initial=0)) + 1)) > 1).sum())
+
+
+def examples(splits: Sequence[Marks], order: Numbers, kinds: Numbers) -> Iterator[DuplicateSet]:
+    """The first few sets of duplicates, by where the first of each stands."""
+    starts = np.cumsum([0, *(len(split.labels) for split in splits)])
+    firsts = order[np.flatnonzero(np.diff(kinds, prepend=-1))]
+    for first in np.sort(firsts)[:EXAMPLES].tolist():
+        (at,) = np.flatnonzero(order == first)
+        places = []
+        for place in order[kinds == kinds[at]][:PLACES].tolist():
+            number = int(np.searchsorted(starts, place, side="right")) - 1
+            split, index = splits[number], place - int(starts[number])
+            places.append((split.meta.name, int(split.indices[index]), int(split.labels[index])))
+            digest = split.sha256[index].tobytes().hex()
+        yield DuplicateSet(sha256=digest, places=tuple(places))

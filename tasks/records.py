@@ -50,8 +50,7 @@ class Record(Frozen):
         """Every file that this record vouches for."""
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if isinstance(value, FileRecord):
-                yield value
+            yield from (one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, FileRecord))
 
 
 class ArchiveRecord(Record):
@@ -69,20 +68,28 @@ TRAIN, TEST = "train", "test"  # the names of the splits
 class SplitRecord(Record):
     """One split as Parquet, of images of `shape`, (rows, columns[, 3]).
 
-    `pixels_sha256` is the hash of all decoded pixels in order, `archives` the sources' hashes.
+    `file` holds the first of them, `further` what does not fit into one file. `pixels_sha256` is the hash of all decoded
+    pixels in order, `archives` the sources' hashes. A sample says how many images it was drawn from.
     """
 
     name: str
     file: FileRecord
+    further: tuple[FileRecord, ...] = ()
     count: int
+    drawn_from: int | None = None
     shape: tuple[int, ...]
     classes: tuple[str, ...]
     pixels_sha256: str
     archives: tuple[str, str]
 
+    @property
+    def parts(self) -> tuple[FileRecord, ...]:
+        """Its files, in order."""
+        return (self.file, *self.further)
+
 
 class DuplicateSet(Frozen):
-    """Images of identical bytes: where they stand, as (split, index, label)."""
+    """Images of identical bytes: where the first of them stand, as (split, index, label)."""
 
     sha256: str
     places: tuple[tuple[str, int, int], ...]

@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from math import prod
 
-from tasks.files import keep, verified
-from tasks.predictions import Predictions, read_predictions
+from tasks.files import keep
+from tasks.judged import judged
+from tasks.predictions import Predictions
 from tasks.records import Frozen, PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.step import step
 from tasks.workspace import Workspace
@@ -29,9 +30,9 @@ def select(predictions: Sequence[PredictionsRecord], test: SplitRecord, work: Wo
     """Choose the images to show from what any model got wrong.
 
     Raises:
-        StorageError: a file is gone or altered.
+        StorageError: a file is gone or altered, or holds predictions for other images.
     """
-    given = [read_predictions(verified(work.root, record.file)) for record in predictions]
+    given = judged(test, predictions, work).given
     most = max(LEAST, min(MOST, MOST_BYTES // prod(test.shape)))
     selection = Selection(indices=tuple(sorted(chosen(given, most))))
     file = keep(work.root, "selections", "selection", ".json", selection.model_dump_json().encode())

@@ -7,26 +7,31 @@ identity across runs and splits. The shape, the class names and the archives' ha
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tasks.ahead import in_order
 from tasks.errors import StorageError, first_line
 from tasks.files import writable
 from tasks.records import Frozen
 
 ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
 GROUP_BYTES = 16 << 20  # of the pixels of a row group, at most
+PART_BYTES = 512 << 20  # of the pixels of a file, at most: MNIST is one file, six million images are nine
 META_KEY = b"mnist.split"
 
+ARRAYS = ("labels", "sha256", "indices", "images")  # of a Split
+HASH = np.dtype("V32")  # not S32, which takes a final zero for the end
+
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
-Writer = Callable[[NDArray[np.uint8], Labels], None]
+Hashes = NDArray[np.void]
 
 
 class SplitMeta(Frozen):
@@ -42,13 +47,26 @@ class SplitMeta(Frozen):
     archives: tuple[str, str]
 
 
-class Split(Frozen, arbitrary_types_allowed=True):
-    """A split in memory: `images` (N, rows, columns[, 3]) uint8, `labels` (N,), `sha256` N hashes of 32 bytes."""
+class Marks(Frozen, arbitrary_types_allowed=True):
+    """What is known of a split's images but for their pixels.
+
+    `labels` (N,); `sha256` (N,) of 32 bytes each; `indices` (N,), where each stands in the whole split: a sample has gaps.
+    """
 
     meta: SplitMeta
-    images: NDArray[np.uint8]
     labels: Labels
-    sha256: tuple[bytes, ...]
+    sha256: Hashes
+    indices: NDArray[np.int32]
+
+
+class Split(Marks):
+    """A split in memory, with its `images`, (N, rows, columns[, 3]) uint8."""
+
+    images: NDArray[np.uint8]
+
+    def at(self, places: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+        """The images at some places, by their place."""
+        return {place: self.images[place] for place in places}
 
 
 def label_type(classes: int) -> "np.dtype[np.uint8] | np.dtype[np.uint16]":
@@ -74,40 +92,68 @@ def rows_of(shape: tuple[int, ...]) -> int:
     return max(1, min(ROWS, GROUP_BYTES // math.prod(shape)))
 
 
-@contextmanager
-def split_writer(path: Path, meta: SplitMeta) -> Iterator[Writer]:
-    """A function that appends a block of images, (n, *shape) uint8, with labels, (n,), as one row group.
+class SplitWriter:
+    """Writes a split into a folder, block by block, each as one row group; into as many files as it takes."""
 
-    Raises:
-        StorageError: the file can't be written.
-    """
-    schema = schema_of(meta)
-    size = math.prod(meta.shape)
-    written = 0
-    # Neither images nor hashes repeat, and hashes don't shrink: to look for it would take longer than all else.
-    parquet_options = {
-        "compression": {"index": "zstd", "image": "zstd", "label": "zstd", "sha256": "none"},
-        "use_dictionary": ["label"],
-        "write_statistics": ["index", "label"],
-    }
+    def __init__(self, folder: Path, meta: SplitMeta) -> None:
+        self.folder, self.meta, self.schema = folder, meta, schema_of(meta)
+        self.size = math.prod(meta.shape)
+        self.paths: list[Path] = []
+        self.written = self.in_part = 0
+        self.parquet: Any = None
 
-    with writable(path), pq.ParquetWriter(path, schema, **parquet_options) as parquet:
+    def __enter__(self) -> "SplitWriter":
+        """Begin the first file."""
+        self.begin()
+        return self
 
-        def write(images: NDArray[np.uint8], labels: Labels) -> None:
-            nonlocal written
-            count = len(labels)
-            pixels = np.ascontiguousarray(images).reshape(count, size)
-            hashes = b"".join(hashlib.sha256(image.data).digest() for image in pixels)
-            columns = [
-                pa.array(np.arange(written, written + count, dtype=np.int32)),
-                fixed_size(pixels, size),
-                pa.array(labels, schema.field("label").type),
-                fixed_size(hashes, 32),
-            ]
-            parquet.write_table(pa.table(columns, schema=schema), row_group_size=count)
-            written += count
+    def __exit__(self, *_: object) -> None:
+        """End the last one."""
+        self.end()
 
-        yield write
+    def begin(self) -> None:
+        """Begin a file."""
+        path = self.folder / f"{len(self.paths):05}.parquet"
+        with writable(path):
+            # Neither images nor hashes repeat, and hashes don't shrink: to look for it would take longer than all else.
+            self.parquet = pq.ParquetWriter(
+                path,
+                self.schema,
+                compression={"index": "zstd", "image": "zstd", "label": "zstd", "sha256": "none"},
+                use_dictionary=["label"],
+                write_statistics=["index", "label"],
+            )
+        self.paths.append(path)
+        self.in_part = 0
+
+    def end(self) -> None:
+        """End a file."""
+        with writable(self.paths[-1]):
+            self.parquet.close()
+
+    def write(self, images: NDArray[np.uint8], labels: Labels, indices: NDArray[np.int32] | None = None) -> None:
+        """Append a block of images, (n, *shape) uint8, with labels, (n,), and where they stand, by default one after the other.
+
+        Raises:
+            StorageError: the file can't be written.
+        """
+        count = len(labels)
+        if self.in_part and (self.in_part + count) * self.size > PART_BYTES:
+            self.end()
+            self.begin()
+        pixels = np.ascontiguousarray(images).reshape(count, self.size)
+        hashes = b"".join(hashlib.sha256(image.data).digest() for image in pixels)
+        following = np.arange(self.written, self.written + count, dtype=np.int32)
+        columns = [
+            pa.array(following if indices is None else indices),
+            fixed_size(pixels, self.size),
+            pa.array(labels, self.schema.field("label").type),
+            fixed_size(hashes, 32),
+        ]
+        with writable(self.paths[-1]):
+            self.parquet.write_table(pa.table(columns, schema=self.schema), row_group_size=max(1, count))
+        self.written += count
+        self.in_part += count
 
 
 def fixed_size(values: Any, size: int) -> pa.Array:
@@ -116,38 +162,129 @@ def fixed_size(values: Any, size: int) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(size), buffer.size // size, [None, buffer])
 
 
-def read_split(path: Path) -> Split:
+def read_split(paths: Sequence[Path]) -> Split:
     """Read a split back, whole.
-
-    Raises:
-        OSError: it can't be read.
-    """
-    return split_of(pq.read_table(path))
-
-
-def read_groups(path: Path, groups: Sequence[int] | None = None) -> Iterator[Split]:
-    """Read a split back, one row group after the other; all, or those with these numbers.
 
     Raises:
         StorageError: it has gone, or was altered since it was verified.
     """
-    try:
-        with pq.ParquetFile(path) as parquet:
-            for group in range(parquet.num_row_groups) if groups is None else groups:
-                yield split_of(parquet.read_row_group(group))
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{path} can't be read any more: {first_line(error)}; run again to make it anew") from error
+    return joined(read_groups(paths))
 
 
-def split_of(table: pa.Table) -> Split:
-    """A split, or a part of it, from its columns."""
-    meta = SplitMeta.model_validate_json(table.schema.metadata[META_KEY])
+def joined(blocks: Iterable[Split]) -> Split:
+    """Some blocks of a split as one."""
+    all_ = list(blocks)
+    arrays = {name: np.concatenate([getattr(one, name) for one in all_]) for name in ARRAYS}
+    return Split(meta=all_[0].meta, **arrays)
+
+
+def read_marks(paths: Sequence[Path]) -> Marks:
+    """Read back all of a split but its pixels.
+
+    Raises:
+        StorageError: it has gone, or was altered since it was verified.
+    """
+    with still_sound(paths[0]):
+        tables = [pq.read_table(path, columns=["index", "label", "sha256"]) for path in paths]
+    return Marks(
+        meta=meta_of(tables[0].schema),
+        labels=np.concatenate([table["label"].to_numpy() for table in tables]),
+        sha256=np.concatenate([hashes_of(table["sha256"]) for table in tables]),
+        indices=np.concatenate([table["index"].to_numpy() for table in tables]),
+    )
+
+
+def read_images(paths: Sequence[Path], places: Sequence[int] | NDArray[np.intp]) -> dict[int, NDArray[np.uint8]]:
+    """The images at some places of a split, by their place.
+
+    Raises:
+        StorageError: it has gone, or was altered since it was verified.
+    """
+    groups = groups_of(paths)
+    ends = np.cumsum([group.rows for group in groups])
+    wanted = np.unique(np.asarray(places, np.intp))
+    numbers = np.searchsorted(ends, wanted, side="right")
+    found: dict[int, NDArray[np.uint8]] = {}
+    needed = np.unique(numbers).tolist()
+    for number, block in zip(needed, read_groups(paths, needed), strict=True):
+        start = int(ends[number]) - len(block.labels)
+        found |= {place: block.images[place - start].copy() for place in wanted[numbers == number].tolist()}
+    return found
+
+
+class Group(NamedTuple):
+    """A row group: its file, its number there, and how many images it holds."""
+
+    path: Path
+    number: int
+    rows: int
+
+
+def groups_of(paths: Sequence[Path]) -> list[Group]:
+    """All row groups of a split, in order.
+
+    Raises:
+        StorageError: it has gone, or was altered since it was verified.
+    """
+    found: list[Group] = []
+    for path in paths:
+        with still_sound(path):
+            metadata = pq.read_metadata(path)
+        found += [Group(path, number, metadata.row_group(number).num_rows) for number in range(metadata.num_row_groups)]
+    return found
+
+
+def read_groups(paths: Sequence[Path], numbers: Sequence[int] | None = None) -> Iterator[Split]:
+    """Read a split back, one row group after the other; all, or those with these numbers.
+
+    Those that follow are read meanwhile, by threads of their own.
+
+    Raises:
+        StorageError: it has gone, or was altered since it was verified.
+    """
+    groups = groups_of(paths)
+    return in_order(read_group, groups if numbers is None else [groups[number] for number in numbers])
+
+
+def read_group(group: Group) -> Split:
+    """Read one row group.
+
+    Raises:
+        StorageError: it has gone, or was altered since it was verified.
+    """
+    with still_sound(group.path), pq.ParquetFile(group.path) as parquet:
+        table = parquet.read_row_group(group.number)
+    meta = meta_of(table.schema)
     return Split(
         meta=meta,
         images=bytes_of(table["image"]).reshape(-1, *meta.shape),
         labels=table["label"].to_numpy(),
-        sha256=tuple(table["sha256"].to_pylist()),
+        sha256=hashes_of(table["sha256"]),
+        indices=table["index"].to_numpy(),
     )
+
+
+@contextmanager
+def still_sound(path: Path) -> Iterator[None]:
+    """Turn what a file says that is no longer as it was when it was verified into one line.
+
+    Raises:
+        StorageError: it has gone, or was altered.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path} can't be read any more: {first_line(error)}; run again to make it anew") from error
+
+
+def meta_of(schema: pa.Schema) -> SplitMeta:
+    """What a split's file says of itself."""
+    return SplitMeta.model_validate_json(schema.metadata[META_KEY])
+
+
+def hashes_of(column: pa.ChunkedArray) -> Hashes:
+    """A column of hashes."""
+    return bytes_of(column).view(HASH)
 
 
 def bytes_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:

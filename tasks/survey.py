@@ -16,13 +16,12 @@ from tasks.dataset import Dataset
 from tasks.errors import InputError
 from tasks.files import keep
 from tasks.gallery import pictures
-from tasks.judged import judged
+from tasks.judged import Judged, judged
 from tasks.predictions import Predictions
 from tasks.published import difference_published
 from tasks.recipe import Recipe
 from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.seeds import Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
-from tasks.split import Split
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -66,8 +65,7 @@ def survey(
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
-    split, given = judged(test, predictions, work)
-    study = study_of(dataset, trials, models, given, split)
+    study = study_of(dataset, trials, models, judged(test, predictions, work))
     return StudyRecord(
         file=keep(work.root, "analyses", "study", ".json", study.model_dump_json().encode()),
         seeds=study.seeds,
@@ -80,10 +78,10 @@ def study_of(
     dataset: Dataset,
     trials: Sequence[Trial],
     models: Sequence[ModelRecord],
-    given: Sequence[Predictions],
-    split: Split,
+    tested: Judged,
 ) -> Study:
     """The whole document, from what is in memory."""
+    given = tested.given
     names = list(dict.fromkeys(trial.arm for trial in trials))
     places = {name: [at for at, trial in enumerate(trials) if trial.arm == name] for name in names}
     right = {name: np.stack([~given[at].wrong for at in places[name]]) for name in names}
@@ -95,13 +93,13 @@ def study_of(
         licence=dataset.licence,
         classes=dataset.classes,
         shape=dataset.image_shape,
-        images=len(split.labels),
+        images=len(tested.marks.labels),
         seeds=tuple(trials[at].training.seed for at in places[names[0]]),
         arms=tuple(arm_of(name, [models[at] for at in places[name]], right[name]) for name in names),
         pairs=pairs_of(names, right, claim),
         claim=claim,
         always_wrong=int(never.sum()),
-        hard=hardest(given, split, [right[name] for name in names]),
+        hard=hardest(tested, [right[name] for name in names]),
     )
 
 
@@ -164,15 +162,15 @@ def claim_of(dataset: str, names: Sequence[str], trials: Sequence[Trial]) -> Cla
     return Claim(first=arms["plain"], second=arms["batch_norm"], difference=published, said_by="the post")
 
 
-def hardest(given: Sequence[Predictions], split: Split, right: Sequence[NDArray[np.bool_]]) -> tuple[Hard, ...]:
+def hardest(tested: Judged, right: Sequence[NDArray[np.bool_]]) -> tuple[Hard, ...]:
     """The images that most trainings get wrong, the hardest first, with the answers of the first training."""
     wrong = np.stack([(~one).sum(axis=0) for one in right])  # (arms, N)
     total = wrong.sum(axis=0)
     order = np.argsort(-total, kind="stable")[:SHOWN]
     chosen = [int(at) for at in order if total[at] > 1]
-    shown = {picture.index: picture for picture in pictures(chosen, split, given[:1])}
+    shown = {picture.index: picture for picture in pictures(chosen, tested._replace(given=tested.given[:1]))}
     return tuple(
-        Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=commonest_wrong(given, at))
+        Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=commonest_wrong(tested.given, at))
         for at in chosen
     )
 

@@ -9,7 +9,7 @@ finished epoch, and ends where it would have ended undisturbed: the order of the
 from typing import TYPE_CHECKING
 
 from tasks.feed import Feed, held_out_indices
-from tasks.files import adopt, verified, writable
+from tasks.files import adopt, all_verified, writable
 from tasks.log import say
 from tasks.progress import Figures, Progress
 from tasks.quiet import import_quietly
@@ -41,9 +41,9 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     from tasks.backup import back_up, restore
     from tasks.network import build, compile_for, save, seed_everything, threads
 
-    path_of_split = verified(work.root, split.file)
+    paths = all_verified(work.root, split.parts)
     _, held_out = held_out_indices(split.count, round(split.count * training.validation), training.seed)
-    feed = Feed(path_of_split, split.shape, held_out, training.batch, training.seed)
+    feed = Feed(paths, split.shape, len(split.classes), held_out, training.batch, training.seed)
     seed_everything(training.seed)
     model = build(training.network, split.shape, len(split.classes))
     compile_for(training, model, feed.steps)

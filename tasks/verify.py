@@ -47,7 +47,7 @@ def stranger(root: Path, link: Link, models: set[str]) -> str | None:
 
 def unknown(run: Finished, link: Link, archives: set[str]) -> str | None:
     """What is wrong with a split that was not made from the run's archives."""
-    sources = {hash_ for split in (run.train, run.test) if split.file == link.file for hash_ in split.archives}
+    sources = {hash_ for split in (run.train, run.test) if link.file in split.parts for hash_ in split.archives}
     return None if sources and sources <= archives else f"{link.file.path} is from archives that are not the run's"
 
 

@@ -1,28 +1,36 @@
 """Small examples that several tests look at: splits of six images, two models' predictions for them, and the whole document."""
 
 import base64
+from collections.abc import Iterable
 
 import numpy as np
 
 from tasks.analysis import Analysis, Changed, Changes, Check, Decision, ModelChanges, Setting, Subject
 from tasks.document import analysis_of
+from tasks.features import features
 from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
 from tasks.gallery import answer, encoded
+from tasks.judged import Judged
 from tasks.predictions import Predictions, PredictionsMeta, predictions_of
 from tasks.profile import profile_of
-from tasks.records import Epoch, FileRecord, ModelRecord
-from tasks.split import Split, SplitMeta
+from tasks.records import Epoch, FileRecord, ModelRecord, PredictionsRecord
+from tasks.split import HASH, Hashes, Split, SplitMeta
 from tasks.statistics import compare
 
 FILE = FileRecord(path="m", bytes=1, sha256="0" * 64)
+
+
+def hashes(numbers: Iterable[int]) -> Hashes:
+    """Hashes that are made of one number each."""
+    return np.repeat(np.fromiter(numbers, np.uint8), 32).view(HASH)
 
 
 def split_of(labels: list[int], classes: int = 3, name: str = "test") -> Split:
     images = np.arange(len(labels) * 4, dtype=np.uint8).reshape(-1, 2, 2)
     names = tuple(f"c{label}" for label in range(classes))
     meta = SplitMeta(name=name, dataset="drawn", shape=(2, 2), classes=names, archives=("a", "b"))
-    digests = tuple(bytes([index]) * 32 for index in range(len(labels)))
-    return Split(meta=meta, images=images, labels=np.array(labels, np.uint8), sha256=digests)
+    return Split(meta=meta, images=images, labels=np.array(labels, np.uint8), sha256=hashes(range(len(labels))),
+                 indices=np.arange(len(labels), dtype=np.int32))  # fmt: skip
 
 
 def predicted(split: Split, answers: list[int], sure: list[float]) -> Predictions:
@@ -63,13 +71,19 @@ def model(name: str) -> ModelRecord:
                        history=(epoch,), fit_seconds=1.0)  # fmt: skip
 
 
+def record_of(name: str, given: Predictions) -> PredictionsRecord:
+    return PredictionsRecord(model=name, split="test", file=FILE, count=len(given.labels), errors=int(given.wrong.sum()),
+                             accuracy=given.accuracy, loss=given.loss)  # fmt: skip
+
+
 def analysis_of_two() -> Analysis:
     """The whole document for both."""
     subject = Subject(dataset="drawn", title="Drawn", licence="-", classes=SPLIT.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
     return analysis_of(
-        subject, profile_of([SPLIT]), TRAIN, [LEARNED, LEARNED], SPLIT, [FIRST, SECOND],
-        [model("plain"), model("other")], [1, 3, 4, 5], [explained("plain", FIRST), explained("other", SECOND)],
+        subject, profile_of([SPLIT]), Judged(TRAIN, [LEARNED, LEARNED], TRAIN.at), Judged(SPLIT, [FIRST, SECOND], SPLIT.at),
+        features(SPLIT.images), [model("plain"), model("other")], [record_of("plain", FIRST), record_of("other", SECOND)],
+        [1, 3, 4, 5], [explained("plain", FIRST), explained("other", SECOND)],
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from artifacts import study_tables, study_words
 from artifacts.study import StudyRendering
 from tasks.analysis import Provenance
 from tasks.dataset import load_dataset
+from tasks.judged import Judged
 from tasks.predictions import Predictions
 from tasks.recipe import load_recipe
 from tasks.seeds import Claim, Study
@@ -30,7 +31,7 @@ def study() -> Study:
         for trial in trials
     ]
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
-    return study_of(dataset, trials, [model(trial.arm) for trial in trials], given, split)
+    return study_of(dataset, trials, [model(trial.arm) for trial in trials], Judged(split, given, split.at))
 
 
 @pytest.fixture

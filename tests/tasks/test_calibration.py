@@ -4,7 +4,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from tasks.calibration import bins, brier_scores, calibration, expected_calibration_error
 from tasks.predictions import Predictions, PredictionsMeta
-from tests.samples import FIRST
+from tests.samples import FIRST, hashes
 
 
 def binary(confidence: list[float], right: list[bool]) -> Predictions:
@@ -15,7 +15,7 @@ def binary(confidence: list[float], right: list[bool]) -> Predictions:
         labels=np.array([0 if one else 1 for one in right], np.uint8),
         predicted=np.zeros(len(right), np.uint8),
         probabilities=np.stack([sure, 1 - sure], axis=1),
-        sha256=(b"",) * len(right),
+        sha256=hashes([0] * len(right)),
     )
 
 

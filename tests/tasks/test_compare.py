@@ -15,14 +15,14 @@ from tasks.runs import RunRecord, find_run, finished_runs, last_run, remember
 from tasks.split import read_split
 from tasks.statistics import compare
 from tasks.workspace import Workspace
-from tests.samples import FIRST, SECOND, model, predicted
+from tests.samples import FIRST, SECOND, hashes, model, predicted
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def judged(work: Workspace, test: SplitRecord, wrong: int, *, start: int = 0, name: str = "plain") -> PredictionsRecord:
     """A model that is wrong about `wrong` images of the split, from `start` on."""
-    split = read_split(work.root / test.file.path)
+    split = read_split([work.root / test.file.path])
     answers = split.labels.astype(int).tolist()
     answers[start : start + wrong] = [(answer + 1) % 10 for answer in answers[start : start + wrong]]
     given = predicted(split, answers, [0.9] * len(answers))
@@ -91,12 +91,12 @@ def test_images_are_found_by_their_content_wherever_they_stand() -> None:
     assert (old.tolist(), new.tolist()) == (order.tolist(), [0, 1, 2, 3])
     relabelled = SECOND.model_copy(update={"labels": (SECOND.labels + np.array([1, 0, 0, 0, 0, 0])).astype(np.uint8)})
     assert common_places(FIRST, relabelled)[0].tolist() == [1, 2, 3, 4, 5]
-    same = FIRST.model_copy(update={"sha256": (bytes(32),) * 6})
+    same = FIRST.model_copy(update={"sha256": hashes([0] * 6)})
     assert [one.tolist() for one in common_places(same, same)] == [[0, 1, 2, 3, 4, 5]] * 2
 
 
 def test_runs_without_a_common_image_or_model_are_refused(make, splits, work: Workspace) -> None:  # noqa: ANN001
-    other: Predictions = SECOND.model_copy(update={"sha256": tuple(b"x" * 31 + bytes([i]) for i in range(6))})
+    other: Predictions = SECOND.model_copy(update={"sha256": hashes(range(100, 106))})
     with pytest.raises(RunError, match="no image in common"):
         common_places(FIRST, other)
     one, two = make(1, judged(work, splits["test"], 1)), make(2, judged(work, splits["test"], 1, name="other"))

@@ -100,7 +100,7 @@ def test_images_and_labels_of_different_counts_are_refused(files: data.Files, wo
 
 def test_every_image_comes_back_bit_for_bit(splits: dict[str, SplitRecord], work: Workspace) -> None:
     for name, record in splits.items():
-        split = read_split(work.root / record.file.path)
+        split = read_split([work.root / record.file.path])
         images, labels = (data.first(archive, data.COUNTS[name]) for archive in data.NAMES[name])
         np.testing.assert_array_equal(split.images, images)
         np.testing.assert_array_equal(split.labels, labels)
@@ -108,7 +108,7 @@ def test_every_image_comes_back_bit_for_bit(splits: dict[str, SplitRecord], work
 
 def test_the_record_and_the_file_say_where_they_came_from(splits: dict[str, SplitRecord], work: Workspace) -> None:
     record = splits["test"]
-    meta = read_split(work.root / record.file.path).meta
+    meta = read_split([work.root / record.file.path]).meta
     assert meta.archives == record.archives
     assert meta.shape == (28, 28)
     assert meta.classes == tuple("0123456789")
@@ -128,7 +128,7 @@ def test_a_data_set_as_unlike_mnist_as_may_be_comes_back_bit_for_bit(tmp_path: P
     text, _ = pin(path.read_text(encoding="utf-8"), str(path), path.parent, tmp_path)
     path.write_text(text, encoding="utf-8")
     for name, record in decoded(load_dataset(str(path)), work).items():
-        split = read_split(work.root / record.file.path)
+        split = read_split([work.root / record.file.path])
         images, labels = odd.arrays(name)
         np.testing.assert_array_equal(split.images, images)
         np.testing.assert_array_equal(split.labels, labels)

@@ -60,7 +60,7 @@ def test_every_chosen_error_is_explained(
     given = read_predictions(work.root / predictions.file.path)
     assert set(found.by_index) == set(np.flatnonzero(given.wrong).tolist())
     assert record.count == predictions.errors > 10
-    train_split, test_split = (read_split(work.root / splits[name].file.path) for name in ("train", "test"))
+    train_split, test_split = (read_split([work.root / splits[name].file.path]) for name in ("train", "test"))
     kept, _ = held_out_indices(600, model.held_out, model.seed)
     from tasks.evaluate import load_model
 

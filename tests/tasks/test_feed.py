@@ -6,7 +6,7 @@ import pytest
 
 from tasks import feed
 from tasks.feed import Block, Feed, held_out_indices
-from tasks.split import SplitMeta, split_writer
+from tasks.split import SplitMeta, SplitWriter
 
 COUNT, GROUP = 250, 30  # images, each of which holds its own number; and images in a row group
 NONE = np.zeros(0, np.intp)
@@ -16,14 +16,13 @@ Made = Callable[..., Feed]
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
-    path = tmp_path / "split.parquet"
     meta = SplitMeta(name="train", dataset="d", shape=(2, 2), classes=("a",), archives=("x", "y"))
     numbers = np.arange(COUNT, dtype=np.uint8)
-    with split_writer(path, meta) as write:
+    with SplitWriter(tmp_path, meta) as writer:
         for start in range(0, COUNT, GROUP):
             some = numbers[start : start + GROUP]
-            write(np.repeat(some, 4).reshape(-1, 2, 2), some)
-    return lambda held_out=NONE, batch=32, seed=1: Feed(path, (2, 2), held_out, batch, seed)
+            writer.write(np.repeat(some, 4).reshape(-1, 2, 2), some)
+    return lambda held_out=NONE, batch=32, seed=1: Feed(writer.paths, (2, 2), 1, held_out, batch, seed)
 
 
 @pytest.fixture(params=["one window", "windows of two groups", "windows of one group"])

@@ -12,7 +12,7 @@ def picture(index: int, label: int, corner: tuple[int, int, int] | None) -> Pict
     patch = Patch(row=corner[0], column=corner[1], edge=corner[2], probability=0.9) if corner else None
     explanation = Explanation(patch=patch, heat="", neighbours=(), rarity=0)
     answer = Answer(predicted=0, probability=0.9, label_probability=0.1, explanation=explanation)
-    return Picture(index=index, sha256="", label=label, pixels="", answers=(answer,))
+    return Picture(index=index, number=index, sha256="", label=label, pixels="", answers=(answer,))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from tasks.files import adopt
 from tasks.predictions import Predictions, PredictionsMeta, read_predictions, write_predictions
 from tasks.statistics import compare, fisher_p, holm, mcnemar_p, mean, paired_difference, share
-from tests.samples import FIRST, SECOND
+from tests.samples import FIRST, SECOND, hashes
 
 
 def test_wilsons_interval_is_that_of_a_published_example() -> None:
@@ -34,7 +34,7 @@ def predictions_with(right: list[bool]) -> Predictions:
         labels=np.zeros(len(right), np.uint8),
         predicted=probabilities.argmax(axis=1).astype(np.uint8),
         probabilities=probabilities,
-        sha256=tuple(bytes([index]) * 32 for index in range(len(right))),
+        sha256=hashes(range(len(right))),
     )
 
 

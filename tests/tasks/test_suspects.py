@@ -2,6 +2,7 @@ import numpy as np
 
 from tasks.predictions import Predictions, PredictionsMeta
 from tasks.suspects import suspects
+from tests.samples import hashes
 
 COUNT = 300
 
@@ -22,7 +23,7 @@ def models(wrong_labels: list[int]) -> list[Predictions]:
                 labels=labels,
                 predicted=probabilities.argmax(axis=1).astype(np.uint8),
                 probabilities=probabilities,
-                sha256=(b"",) * COUNT,
+                sha256=hashes([0] * COUNT),
             )
         )
     return given

@@ -1,0 +1,142 @@
+"""The whole run on a set of millions of images: `python -m benchmarks.large` says what each step took, and each process's memory.
+
+The set is made by repeating and shifting the archives. The run is `mnist run`, as a user has it: both models, one epoch.
+"""
+
+import gzip
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import psutil
+from isal import igzip
+from numpy.typing import NDArray
+
+from benchmarks.post import FILES, MIRROR
+
+SAMPLE_SECONDS = 0.5
+SIDE = 28
+COUNTS = {"train": 60_000, "test": 10_000}
+STEPS = 9  # of a shift, in each direction: 81 sets that differ
+
+
+def shifted(images: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    """Images, (n, rows, columns), moved by up to four pixels in each direction; what leaves on one side is back on the other."""
+    down, right = divmod(number % STEPS**2, STEPS)
+    return np.roll(images, (down - STEPS // 2, right - STEPS // 2), axis=(1, 2))
+
+
+def archive(split: str, kind: str, times: int) -> Iterator[bytes]:
+    """A gzip file of many members: the header, and the items so many times."""
+    rank = 3 if kind == "images" else 1
+    content = gzip.decompress((MIRROR / FILES[split].format(kind, rank)).read_bytes())
+    header, items = content[: 4 + 4 * rank], np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
+    yield gzip.compress(header[:4] + struct.pack(">I", COUNTS[split] * times) + header[8:])
+    for number in range(times):
+        moved = shifted(items.reshape(-1, SIDE, SIDE), number) if kind == "images" else items
+        yield igzip.compress(moved.tobytes(), 1)
+
+
+def make(folder: Path, times: int) -> Path:
+    """Write the archives, and the data set file that pins them."""
+    lines = [
+        f'name = "times_{times}"',
+        'title = "MNIST, repeated and shifted"',
+        'licence = "as MNIST"',
+        "shape = [28, 28]",
+    ]
+    lines += [f"classes = {json.dumps([str(label) for label in range(10)])}"]
+    for split, count in COUNTS.items():
+        lines += [f"[{split}]", f"count = {count * times}"]
+        for kind in ("images", "labels"):
+            path, digest = folder / f"{split}-{kind}.gz", hashlib.sha256()
+            with path.open("wb") as stream:
+                for part in archive(split, kind, times):
+                    digest.update(part)
+                    stream.write(part)
+            lines += [f"[{split}.{kind}]", f'url = "{path.as_uri()}"', f"bytes = {path.stat().st_size}"]
+            lines += [f'sha256 = "{digest.hexdigest()}"']
+    path = folder / "large.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+class Watch:
+    """The greatest resident set of each process of a tree, in bytes, by what the process is."""
+
+    def __init__(self, pid: int) -> None:
+        self.process, self.over, self.peaks = psutil.Process(pid), threading.Event(), dict[tuple[int, str], int]()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def watch(self) -> None:
+        """Look until it is over."""
+        while not self.over.wait(SAMPLE_SECONDS):
+            try:
+                for one in (self.process, *self.process.children(recursive=True)):
+                    key = one.pid, what(one)
+                    self.peaks[key] = max(self.peaks.get(key, 0), one.memory_info().rss)
+            except psutil.Error:
+                continue  # one of them has ended in between
+
+
+def what(process: psutil.Process) -> str:
+    """What a process of a run is."""
+    line = " ".join(process.cmdline())
+    if "spawn_main" in line:
+        return "worker"
+    return "flow" if "flows.cli" in line else "server" if "uvicorn" in line or "server" in line else "other"
+
+
+@click.command()
+@click.option("--times", default=100, show_default=True, help="How often MNIST is repeated.")
+@click.option("--to", type=click.Path(path_type=Path), default=Path("docs/benchmarks"), show_default=True)
+@click.option("--keep", type=click.Path(path_type=Path), help="Work in this folder, and leave the run there.")
+def main(times: int, to: Path, keep: Path | None) -> None:
+    """Make the set, run, print two tables, and write large.json."""
+    with TemporaryDirectory(prefix="mnist-large-") as name:
+        folder = keep or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        dataset = make(folder, times)
+        command = [sys.executable, "-m", "flows.cli", "run", "--dataset", dataset, "--epochs", "1", "--no-gate"]
+        command += ["--root", folder / "root", "--json"]
+        with (folder / "run.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            watch = Watch(process.pid)
+            said, _ = process.communicate()
+            watch.over.set()
+            watch.thread.join()
+        if process.returncode:
+            raise SystemExit(f"exit {process.returncode}: {(folder / 'run.log').read_text()[-2000:]}")
+        result = json.loads(said)
+        files = sorted(path.name for path in (folder / "root" / "splits").iterdir())
+    found = {
+        "images": {split: count * times for split, count in COUNTS.items()},
+        "seconds": result["seconds"],
+        "steps": {step["name"]: step["origin"]["seconds"] for step in result["steps"]},
+        "peak_mib": {
+            kind: round(max(peak for (_, one), peak in watch.peaks.items() if one == kind) / 2**20)
+            for kind in sorted({one for _, one in watch.peaks})
+        },
+        "files": len(files),
+    }
+    click.echo("| step | seconds |\n|---|---:|")
+    for step, seconds in found["steps"].items():
+        click.echo(f"| {step} | {seconds:,.1f} |")
+    click.echo("\n| process | peak MiB |\n|---|---:|")
+    for kind, peak in found["peak_mib"].items():
+        click.echo(f"| {kind} | {peak:,} |")
+    to.mkdir(parents=True, exist_ok=True)
+    (to / "large.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

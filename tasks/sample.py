@@ -1,0 +1,66 @@
+"""Sample: images of a split that is too large to be looked at whole, drawn at random.
+
+In: the record of a split. Out: the record of a smaller one, whose images keep their index. What takes all images into memory,
+or looks at each for long, takes a sample; what can go through them one by one, such as training and prediction, takes all.
+"""
+
+import hashlib
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.files import adopt, all_verified
+from tasks.log import say
+from tasks.records import SplitRecord
+from tasks.split import ARRAYS, Split, SplitWriter, joined, read_groups, rows_of
+from tasks.step import step
+from tasks.workspace import Workspace
+
+MOST, LEAST = 250_000, 10_000  # images: more than most sets have, and enough for intervals of a tenth of a point
+MOST_BYTES = 256 << 20  # of pixels: of larger images, fewer are drawn
+
+
+def needs_sample(split: SplitRecord) -> bool:
+    """Whether a split is too large."""
+    return split.count > most(split)
+
+
+def most(split: SplitRecord) -> int:
+    """How many of a split's images are looked at."""
+    return max(LEAST, min(MOST, MOST_BYTES // math.prod(split.shape)))
+
+
+@step("sample {split.name}", libraries=("numpy", "pyarrow"))
+def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
+    """Draw some of a split's images, all as likely.
+
+    Raises:
+        StorageError: the split is gone or altered, or the sample can't be written.
+    """
+    name = f"{split.name}-sample"
+    chosen = np.sort(np.random.default_rng(0).choice(split.count, most(split), replace=False))
+    drawn = joined(taken(block, chosen) for block in read_groups(all_verified(work.root, split.parts)))
+    with work.scratch() as scratch:
+        with SplitWriter(scratch, drawn.meta.model_copy(update={"name": name})) as writer:
+            for start in range(0, len(chosen), rows_of(split.shape)):
+                some = slice(start, start + rows_of(split.shape))
+                writer.write(drawn.images[some], drawn.labels[some], drawn.indices[some])
+        first, *further = (adopt(work.root, "splits", name, ".parquet", path) for path in writer.paths)
+    say(f"{split.name}: {len(chosen):,} of {split.count:,} images drawn, to be looked at more closely")
+    return split.model_copy(
+        update={
+            "name": name,
+            "file": first,
+            "further": tuple(further),
+            "count": len(chosen),
+            "drawn_from": split.count,
+            "pixels_sha256": hashlib.sha256(drawn.images.data).hexdigest(),
+        }
+    )
+
+
+def taken(block: Split, chosen: NDArray[np.integer]) -> Split:
+    """The images of a block that are chosen."""
+    which = np.isin(block.indices, chosen)
+    return block.model_copy(update={name: getattr(block, name)[which] for name in ARRAYS})
