@@ -38,7 +38,7 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
     console.print(result.verdict)
     console.print(decided(result.decision))
     console.print(f"{result.seconds:.1f} s")
-    console.print(f"report:  {Path(result.root) / result.report['html']}")
+    console.print(f"report:  {result.root}/{result.report['html']}")
     console.print(f"in the UI:  {look_at}")
 
 
@@ -65,7 +65,7 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
         console.print(f"found from earlier runs: {len(result.cached)} of {len(result.steps)} steps")
     console.print(result.verdict)
     console.print(f"{result.seconds:.1f} s")
-    console.print(f"report:  {Path(result.root) / result.report['html']}")
+    console.print(f"report:  {result.root}/{result.report['html']}")
     console.print(f"in the UI:  {look_at}")
 
 
@@ -126,7 +126,7 @@ def show_pruning(what: Pruning, *, removed: bool) -> None:
     console.print(f"{done}; {len(what.kept)} runs stay")
 
 
-def show_guesses(shown: Sequence[Shown], page: Path) -> None:
+def show_guesses(shown: Sequence[Shown], page: str) -> None:
     """Print what the models say of pictures."""
     console = standard_output()
     rows = [
@@ -141,7 +141,7 @@ def show_guesses(shown: Sequence[Shown], page: Path) -> None:
     console.print(f"what the network was shown:  {page}")
 
 
-def show_changes(changes: Changes, checks: Sequence[Check], page: Path) -> None:
+def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
     """Print how two runs compare."""
     console = standard_output()
     console.print(table_of(tables.changes(changes), f"{changes.now} against {changes.before}"))

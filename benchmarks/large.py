@@ -1,4 +1,4 @@
-"""The whole run on a set of millions of images: `python -m benchmarks.large` says what each step took, and each process's memory.
+"""The whole run on a set of millions of images, what each step took, and the memory of each process: `benchmarks.large`.
 
 The set is made by repeating and shifting the archives. The run is `mnist run`, as a user has it: both models, one epoch.
 """
@@ -29,7 +29,7 @@ STEPS = 9  # of a shift, in each direction: 81 sets that differ
 
 
 def shifted(images: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """Images, (n, rows, columns), moved by up to four pixels in each direction; what leaves on one side is back on the other."""
+    """Images, (n, rows, columns), moved by up to four pixels in each direction, around the edge."""
     down, right = divmod(number % STEPS**2, STEPS)
     return np.roll(images, (down - STEPS // 2, right - STEPS // 2), axis=(1, 2))
 
@@ -62,7 +62,7 @@ def make(folder: Path, times: int) -> Path:
                 for part in archive(split, kind, times):
                     digest.update(part)
                     stream.write(part)
-            lines += [f"[{split}.{kind}]", f'url = "{path.as_uri()}"', f"bytes = {path.stat().st_size}"]
+            lines += [f"[{split}.{kind}]", f'urls = ["{path.as_uri()}"]', f"bytes = {path.stat().st_size}"]
             lines += [f'sha256 = "{digest.hexdigest()}"']
     path = folder / "large.toml"
     path.write_text("\n".join(lines))
@@ -106,7 +106,17 @@ def main(times: int, to: Path, keep: Path | None) -> None:
         folder = keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         dataset = make(folder, times)
-        command = [sys.executable, "-m", "flows.cli", "run", "--dataset", dataset, "--epochs", "1", "--no-gate"]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "flows.cli",
+            "run",
+            "--dataset",
+            dataset,
+            "--epochs",
+            "1",
+            "--no-gate",
+        ]
         command += ["--root", folder / "root", "--json"]
         with (folder / "run.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)

@@ -165,8 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(f"{error.filename or 'the system'}: {error.strerror or error}", MnistError.exit_code)
     except Exception as error:
         from flows.server import lost_server
+        from tasks.store import unreachable
 
-        line = lost_server(error)
+        line = lost_server(error) or unreachable(error)
         if line is None:
             raise  # a defect: whoever mends it needs the traceback
         fail(line, MnistError.exit_code)

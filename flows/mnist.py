@@ -6,7 +6,6 @@ Every line calls a task; what travels between them are records, and the data sta
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
 from prefect import flow
@@ -16,7 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
 from flows.logs import one_line_errors
-from flows.options import default_root
+from flows.options import root_of
 from flows.orphans import end_with_worker
 from flows.parameters import flag, named
 from flows.splits import data_of
@@ -76,7 +75,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
         gate: Whether the run fails, once its report is published, if its best model does not pass the gate.
         line: The line of champions that the best model competes in. Runs of unlike recipes, such as of 3 and of 10 epochs, need
             lines of their own.
-        root: Folder of all files on the worker's machine. Empty: MNIST_ROOT of the worker, else data/.
+        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
         mirrors: Where to look for the archives first: http, https or file addresses.
     """
     began = datetime.now(UTC)
@@ -84,7 +83,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     end_with_worker()
     source, plan = load_dataset(dataset, mirrors), load_recipe(recipe, epochs=epochs, seed=seed, validation=validation)
     must_pass, champions = flag("gate", gate), named("line", line)
-    with at_work(checked_root(Path(root or default_root())), run_name()) as work:
+    with at_work(checked_root(root_of(root)), run_name()) as work:
         result = way_of_the_data(source, plan, champions, work, began)
     return finished_with(passed(result) if must_pass else result)
 

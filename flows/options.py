@@ -3,12 +3,25 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from tasks.store import Root
+
 Command = Callable[..., Any]
+
+
+def root_of(given: str | None) -> "Root":
+    """The root that was given, or the default.
+
+    Raises:
+        InputError: it can't be used.
+    """
+    from tasks.store import root_at  # noqa: PLC0415  # so that `--help` answers at once
+
+    return root_at(given or default_root())
 
 
 def default_root() -> str:
@@ -17,7 +30,7 @@ def default_root() -> str:
 
 
 @contextmanager
-def at_root(given: str | None) -> Iterator[Path]:
+def at_root(given: str | None) -> "Iterator[Root]":
     """The root to write under, along with others: `mnist prune`, and what sweeps up after dead runs, wait meanwhile.
 
     Raises:
@@ -26,7 +39,7 @@ def at_root(given: str | None) -> Iterator[Path]:
     from tasks.files import checked_root  # noqa: PLC0415  # so that `--help` answers at once
     from tasks.locks import shared  # noqa: PLC0415
 
-    root = checked_root(Path(given or default_root()))
+    root = checked_root(root_of(given))
     with shared(root, say):
         yield root
 
@@ -37,7 +50,7 @@ def say(line: str, _level: int) -> None:
 
 
 ROOT: Callable[[Command], Command] = click.option(
-    "--root", metavar="DIR", help="Folder of all files.  [default: MNIST_ROOT, else data]"
+    "--root", metavar="DIR|s3://...", help="Folder, or bucket, of all files.  [default: MNIST_ROOT, else data]"
 )
 JSON: Callable[[Command], Command] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, logs on stderr."

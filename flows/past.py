@@ -5,17 +5,17 @@ None of them starts a server or imports TensorFlow: they read what runs left und
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.options import JSON, ROOT, at_root, default_root
+from flows.options import JSON, ROOT, at_root, root_of
 from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
     from tasks.compare import Pair
     from tasks.runs import Champion, RunRecord
+    from tasks.store import Root
 
 
 @click.command()
@@ -26,7 +26,7 @@ def runs(root: str | None, as_json: bool) -> None:
     from artifacts.terminal import show_runs
     from tasks.runs import RunRecord, StudyRun, read_runs
 
-    place = Path(root or default_root())
+    place = root_of(root)
     (found, unreadable), (studies, unreadable_too) = read_runs(place, RunRecord), read_runs(place, StudyRun)
     for fault in (*unreadable, *unreadable_too):
         click.echo(f"left out: {fault}", err=True)
@@ -72,13 +72,13 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
             "report": written.path,
         }))  # fmt: skip
     else:
-        show_changes(changes, checks, place / written.path)
+        show_changes(changes, checks, f"{place}/{written.path}")
     failed = [check for check in checks if not check.passed]
     if fail_if_worse and failed:
         raise GateError("; ".join(f"{check.name}: no, {check.found}" for check in failed))
 
 
-def chosen(root: Path, before: str, now: str) -> "tuple[RunRecord, RunRecord, list[Pair]]":
+def chosen(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[Pair]]":
     """Two runs, and the pairs of their predictions to compare.
 
     Raises:
@@ -110,7 +110,7 @@ def list_champions(root: str | None = None, as_json: bool = False) -> None:
     from artifacts.terminal import show_champions
     from tasks.champion import history, lines
 
-    place = Path(root or default_root())
+    place = root_of(root)
     found = {line: history(place, line) for line in lines(place)}
     if as_json:
         click.echo(json.dumps({line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()}))
@@ -134,7 +134,7 @@ def rollback(line: str | None, root: str | None, as_json: bool) -> None:
     click.echo(now.model_dump_json() if as_json else f"the champion is {titled(now)} again")
 
 
-def only_line(root: Path) -> str:
+def only_line(root: "Root") -> str:
     """The one line of champions under the root.
 
     Raises:

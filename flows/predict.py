@@ -56,7 +56,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     elif as_csv:
         write_csv(shown, run.train.classes)
     else:
-        show_guesses(shown, page)
+        show_guesses(shown, str(page))
     if unreadable or not paths:
         first = "; ".join(f"{one.path}: {one.why}" for one in unreadable[:3]) or "no picture found"
         more = f"; and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""

@@ -15,11 +15,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from flows.options import JSON, ROOT, default_root
+from flows.options import JSON, ROOT, root_of
 from tasks.errors import ServerError
+
+if TYPE_CHECKING:
+    from tasks.store import Root
 
 POOL = "mnist"
 STOP_SECONDS = 60.0  # for the worker to end its runs, and for the server to hear of it
@@ -39,7 +43,7 @@ def serve(host: str, port: int, root: str | None, as_json: bool) -> None:
     """Run Prefect's server with its UI, the deployments and one worker on this machine, until Ctrl-C."""
     from tasks.files import checked_root
 
-    place = checked_root(Path(root or default_root()))
+    place = checked_root(root_of(root))
     must_be_free(host, port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104  # a comparison
@@ -67,7 +71,7 @@ def serve(host: str, port: int, root: str | None, as_json: bool) -> None:
         click.echo("mnist: stopped", err=True)
 
 
-def environment(address: str, root: Path) -> dict[str, str]:
+def environment(address: str, root: "Root") -> dict[str, str]:
     """What the processes need to know: one server, one root, and the authentication that the user's environment holds."""
     env = os.environ | {
         "PREFECT_API_URL": f"{address}/api",
@@ -158,12 +162,12 @@ def deploy(env: Mapping[str, str]) -> None:
         raise ServerError(f"the deployments were refused: {' '.join(done.stderr.split()) or done.stdout}")
 
 
-def described(address: str, root: Path) -> dict[str, str]:
+def described(address: str, root: "Root") -> dict[str, str]:
     """Where everything is."""
     return {"ui": address, "api": f"{address}/api", "work_pool": POOL, "root": str(root)}
 
 
-def how_to_go_on(address: str, root: Path) -> str:
+def how_to_go_on(address: str, root: "Root") -> str:
     """What a person does next."""
     prefect = Path(sys.executable).with_name("prefect")
     shown = os.path.relpath(prefect) if prefect.is_relative_to(Path.cwd()) else prefect

@@ -5,7 +5,6 @@ The same steps as in a run, and the same records: what a run or an earlier study
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
 from prefect import flow
@@ -14,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
 from flows.logs import one_line_errors
-from flows.options import default_root
+from flows.options import root_of
 from flows.orphans import end_with_worker
 from flows.splits import data_of
 from flows.titles import run_name, study_title
@@ -60,7 +59,7 @@ def study(
         recipes: Built-in recipes (post, onecycle), or paths of .toml files there; each model of each is compared.
         seeds: How many seeds, from 2: the recipe's own and those that follow it.
         epochs: Passes over the training images, from 1. Empty: each recipe's.
-        root: Folder of all files on the worker's machine. Empty: MNIST_ROOT of the worker, else data/.
+        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
         mirrors: Where to look for the archives first: http, https or file addresses.
     """
     began = datetime.now(UTC)
@@ -68,7 +67,7 @@ def study(
     end_with_worker()
     source, plans = load_dataset(dataset, mirrors), load_recipes(recipes, epochs=epochs)
     trials = trials_of(plans, seeds)
-    with at_work(checked_root(Path(root or default_root())), run_name()) as work:
+    with at_work(checked_root(root_of(root)), run_name()) as work:
         result = way_of_the_study(source, trials, work, began)
     return cast("StudyResult", Completed(message=result.verdict, data=result))
 

@@ -2,11 +2,10 @@
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
 
 import json
-from pathlib import Path
 
 import click
 
-from flows.options import JSON, ROOT, default_root, say
+from flows.options import JSON, ROOT, root_of, say
 from tasks.errors import ChainError, SealError
 
 
@@ -23,7 +22,7 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     from tasks.runs import find_record, read_run
     from tasks.verify import links_of
 
-    place = Path(root or default_root()).expanduser().absolute()
+    place = root_of(root)
     path = find_record(place, run)
     record = read_run(path)
     if isinstance(record, SealError):
@@ -63,7 +62,7 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     from tasks.locks import alone
     from tasks.prune import carry_out, pruning
 
-    place = checked_root(Path(root or default_root()))
+    place = checked_root(root_of(root))
     with alone(place, "mnist prune", say):
         what = pruning(place, keep)
         if not dry_run:

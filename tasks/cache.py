@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,7 @@ from tasks.errors import SealError
 from tasks.files import fault_of, written_whole
 from tasks.records import Record
 from tasks.sealed import seal, unseal
+from tasks.store import Root, newest
 from tasks.workspace import RECORDS
 
 SHOWN = 3  # differences that a Miss names
@@ -40,7 +41,7 @@ class Key(NamedTuple):
     parts: dict[str, Any]
     name: str
 
-    def path(self, root: Path) -> Path:
+    def path(self, root: Root) -> Root:
         """Where the record is kept."""
         return root / RECORDS / f"{self.name}.json"
 
@@ -81,7 +82,7 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def look_up(key: Key, record_type: type[Kept], root: Path) -> Kept | Miss:
+def look_up(key: Key, record_type: type[Kept], root: Root) -> Kept | Miss:
     """The kept record of a key, if it is sound."""
     try:
         envelope = unseal(key.path(root).read_bytes())
@@ -98,7 +99,7 @@ def look_up(key: Key, record_type: type[Kept], root: Path) -> Kept | Miss:
     return Miss(fault) if fault else record
 
 
-def keep_record(key: Key, record: Record, root: Path) -> None:
+def keep_record(key: Key, record: Record, root: Root) -> None:
     """Keep a record.
 
     Raises:
@@ -108,7 +109,7 @@ def keep_record(key: Key, record: Record, root: Path) -> None:
         stream.write(seal({"key": key.parts, "record": record.model_dump(mode="json")}))
 
 
-def difference(key: Key, step: str, root: Path) -> str:
+def difference(key: Key, step: str, root: Root) -> str:
     """What differs from the most similar of the last records of the same step; of equally similar ones, from the latest.
 
     `step` is what a run of the step is called.
@@ -120,10 +121,9 @@ def difference(key: Key, step: str, root: Path) -> str:
     return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 
-def earlier(key: Key, step: str, root: Path) -> Iterator[tuple[datetime, dict[str, Any]]]:
+def earlier(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[str, Any]]]:
     """When the last records of the same step were made, and their keys."""
-    paths = (root / RECORDS).glob(f"{key.parts['step']}-*.json")
-    for path in sorted(paths, key=modified, reverse=True)[:LATEST]:
+    for path in newest(root / RECORDS, f"{key.parts['step']}-*.json", LATEST):
         try:
             envelope = unseal(path.read_bytes())
             origin = envelope["record"]["origin"]
@@ -131,14 +131,6 @@ def earlier(key: Key, step: str, root: Path) -> Iterator[tuple[datetime, dict[st
                 yield datetime.fromisoformat(origin["at"]), envelope["key"]
         except (OSError, SealError, KeyError, TypeError, ValueError):
             continue
-
-
-def modified(path: Path) -> float:
-    """When a file was last written; long ago, if it has gone in the meantime."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -23,6 +22,7 @@ from tasks.records import PredictionsRecord
 from tasks.runs import MAIN, Champion, RunRecord
 from tasks.sealed import read_sealed, write_sealed
 from tasks.step import STEP_SECONDS
+from tasks.store import Root, matching
 from tasks.workspace import Workspace
 
 FOLDER = "champions"
@@ -35,21 +35,21 @@ def line_of(run: RunRecord) -> str:
     return images if run.line == MAIN else f"{images}-{run.line}"
 
 
-def history(root: Path, line: str) -> list[Champion]:
+def history(root: Root, line: str) -> list[Champion]:
     """All entries of a line, the champion last.
 
     Raises:
         StorageError: an entry can't be read.
     """
     try:
-        return [read_sealed(path, Champion) for path in sorted((root / FOLDER / line).glob("*.json"))]
+        return [read_sealed(path, Champion) for path in matching(root, f"{FOLDER}/{line}/*.json")]
     except OSError as error:
         raise StorageError(f"can't read the champions: {error}; put the file back, or move its folder away") from error
 
 
-def lines(root: Path) -> list[str]:
+def lines(root: Root) -> list[str]:
     """All lines under the root."""
-    return sorted(path.name for path in (root / FOLDER).glob("*") if path.is_dir())
+    return sorted({path.parent.name for path in matching(root, f"{FOLDER}/*/*.json")})
 
 
 @task(task_run_name="judge", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
@@ -159,7 +159,7 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
     return None
 
 
-def append(entry: Champion, line: str, root: Path) -> Champion:
+def append(entry: Champion, line: str, root: Root) -> Champion:
     """Write the next entry of a line.
 
     Raises:
@@ -170,7 +170,7 @@ def append(entry: Champion, line: str, root: Path) -> Champion:
     return entry
 
 
-def roll_back(root: Path, line: str) -> Champion:
+def roll_back(root: Root, line: str) -> Champion:
     """Make the champion before the present one the champion again; done again, it goes back further.
 
     Raises:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.dataset import Archive
+from tasks.digest import sha256_of
 from tasks.errors import DownloadError
-from tasks.files import adopt, sha256_of, writable
+from tasks.files import adopt, writable
 from tasks.log import say
 from tasks.mirror import MirrorFault, append
 from tasks.records import ArchiveRecord

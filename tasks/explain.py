@@ -6,7 +6,8 @@ Runs in a worker process, since it predicts some hundred thousand altered images
 # ruff: noqa: PLC0415  # TensorFlow is imported by the worker that explains, and not by the flow
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ from tasks.occlusion import INK, Predict, blank_of, edges, heat_maps, heat_windo
 from tasks.predictions import Predictions
 from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.select import Selection
-from tasks.split import Split, read_split
+from tasks.split import Split, read_groups, read_marks, read_split
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -49,7 +50,7 @@ def explain(
     Raises:
         StorageError: a file is gone or altered, or the model is refused.
     """
-    learned, asked = (read_split(all_verified(work.root, split.parts)) for split in (train, test))
+    learned, asked = all_verified(work.root, train.parts), read_split(all_verified(work.root, test.parts))
     (given,) = judged(test, [predictions], work).given
     chosen = Selection.model_validate_json(verified(work.root, selection.file).read_bytes()).indices
     network = load_model(verified(work.root, model.file))
@@ -69,7 +70,6 @@ def explain(
     focus = tuple(focus_maps(asked, given, predict, blank))
     bar.refresh(0.8, f"{model.name}: nearest training images")
     kept, _ = held_out_indices(train.drawn_from or train.count, model.held_out, model.seed)
-    kept = np.flatnonzero(np.isin(learned.indices, kept))
     neighbours = list(nearest_training_images(network, learned, kept, asked, given, wrong))
     found = Explanations(
         model=model.name,
@@ -131,27 +131,37 @@ def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split, 
 
 def nearest_training_images(
     network: "keras.Model",
-    learned: Split,
+    learned: Sequence[Path],
     kept: NDArray[np.intp],
     asked: Split,
     given: Predictions,
     wrong: NDArray[np.intp],
 ) -> Iterator[tuple[tuple[Neighbour, ...], float]]:
-    """For each wrong answer the nearest of the images that the model was trained on, and how rare it is to be so far."""
+    """For each wrong answer the nearest of the images that the model was trained on, and how rare it is to be so far.
+
+    These are the images of a split, at the paths `learned`, whose indices are `kept`.
+    """
     import keras
 
     from tasks.neighbours import nearest, rarity
 
-    features = predicting(keras.Model(network.inputs, network.layers[-1].input))
-    known = features(learned.images[kept])
-    usual = np.flatnonzero(~given.wrong)[:USUAL]
     if not len(wrong):
         return
+    features = predicting(keras.Model(network.inputs, network.layers[-1].input))
+    marks = read_marks(learned)
+    trained_on = np.flatnonzero(np.isin(marks.indices, kept))
+    blocks = ((block.images, np.isin(block.indices, kept)) for block in read_groups(learned))
+    known = np.empty((len(trained_on), network.layers[-1].input.shape[-1]), np.float32)
+    end = 0
+    for images, which in blocks:
+        start, end = end, end + int(which.sum())
+        known[start:end] = features(images[which])
+    usual = np.flatnonzero(~given.wrong)[:USUAL]
     normal = nearest(known, features(asked.images[usual]))[0][:, 0] if len(usual) else np.zeros(0)
     distances, places = nearest(known, features(asked.images[wrong]))
-    for row, found, rare in zip(distances, kept[places], rarity(distances[:, 0], normal), strict=True):
+    for row, found, rare in zip(distances, trained_on[places], rarity(distances[:, 0], normal), strict=True):
         near = tuple(
-            Neighbour(index=int(index), label=int(learned.labels[index]), distance=float(distance))
+            Neighbour(index=int(index), label=int(marks.labels[index]), distance=float(distance))
             for index, distance in zip(found, row, strict=True)
         )
         yield near, float(rare)

@@ -9,33 +9,33 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from tasks.digest import sha256_of
 from tasks.errors import StorageError
 from tasks.records import FileRecord
+from tasks.store import Root, checked_store, fault_in_store, put, put_whole, refusals, shadow_of
 
 CHUNK = 1 << 20  # 1 MiB: large enough that hashing, not the calls, takes the time
 PART = ".part"  # how the temporary names end
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 @contextlib.contextmanager
-def written_whole(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
+def written_whole(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it appears complete, or not at all.
 
-    The bytes go to a temporary name in the same folder, reach the disk, and are renamed. With `new`, a file that is there
-    already stays as it is.
+    The bytes go to a temporary name in the same folder, reach the disk, and are renamed; into a store, they are put together.
+    With `new`, a file that is there already stays as it is.
 
     Raises:
         StorageError: the folder or the file can't be written.
         FileExistsError: it should be new, and is not.
     """
+    if not isinstance(path, Path):
+        with writable(path, new=new), put_whole(path, new=new) as stream:
+            yield stream
+        return
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=PART, delete=False)
@@ -67,7 +67,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def writable(path: Path, *, new: bool = False) -> Iterator[None]:
+def writable(path: Root, *, new: bool = False) -> Iterator[None]:
     """Turn what the system says against a write into one line that names the file.
 
     Raises:
@@ -78,24 +78,26 @@ def writable(path: Path, *, new: bool = False) -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except OSError as error:
+    except refusals() as error:
         if new and isinstance(error, FileExistsError):
             raise
         raise StorageError(f"can't write {path}: {reason_of(error)}; make room or give another --root") from error
 
 
-def reason_of(error: OSError) -> str:
+def reason_of(error: Exception) -> str:
     """What the system says of an error, in a few words: HDF5 has it in the middle of many."""
     inside = re.search(r"error message = '([^']+)'", str(error))
-    return inside[1] if inside else error.strerror or str(error)
+    return inside[1] if inside else getattr(error, "strerror", None) or str(error)
 
 
-def checked_root(root: Path) -> Path:
+def checked_root(root: Root) -> Root:
     """The root, absolute, made where it is missing, and proven writable.
 
     Raises:
         StorageError: it can't be made or written.
     """
+    if not isinstance(root, Path):
+        return checked_store(root)
     root = root.expanduser().absolute()
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -107,16 +109,21 @@ def checked_root(root: Path) -> Path:
     return root
 
 
-def keep(root: Path, folder: str, stem: str, suffix: str, content: bytes | memoryview) -> FileRecord:
+def keep(root: Root, folder: str, stem: str, suffix: str, content: bytes | memoryview) -> FileRecord:
     """Write `content` under a name that holds its hash, so that no file is ever overwritten by another content."""
     digest = hashlib.sha256(content).hexdigest()
-    path = root / folder / f"{stem}-{digest[:12]}{suffix}"
-    with written_whole(path) as stream:
+    name = named_by(digest, folder, stem, suffix)
+    with written_whole(root / name) as stream:
         stream.write(content)
-    return FileRecord(path=path.relative_to(root).as_posix(), bytes=len(content), sha256=digest)
+    return FileRecord(path=name, bytes=len(content), sha256=digest)
 
 
-def write_text(root: Path, name: str, text: str) -> FileRecord:
+def named_by(digest: str, folder: str, stem: str, suffix: str) -> str:
+    """The path of a content under the root."""
+    return (PurePosixPath(folder) / f"{stem}-{digest[:12]}{suffix}").as_posix()
+
+
+def write_text(root: Root, name: str, text: str) -> FileRecord:
     """Write a text under a name of its own, in UTF-8."""
     content = text.encode()
     with written_whole(root / name) as stream:
@@ -124,23 +131,32 @@ def write_text(root: Path, name: str, text: str) -> FileRecord:
     return FileRecord(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def adopt(root: Path, folder: str, stem: str, suffix: str, written: Path) -> FileRecord:
-    """Rename a file that already lies complete under the root to its content's name."""
+def adopt(root: Root, folder: str, stem: str, suffix: str, written: Path) -> FileRecord:
+    """Rename a file that already lies complete under the root, or in its shadow, to its content's name."""
     digest = sha256_of(written)
-    path = root / folder / f"{stem}-{digest[:12]}{suffix}"
-    with writable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size = written.stat().st_size
+    name = named_by(digest, folder, stem, suffix)
+    size = written.stat().st_size
+    with writable(root / name):
         written.chmod(0o644)
+        if not isinstance(root, Path):
+            put(written, root, name)
+            return FileRecord(path=name, bytes=size, sha256=digest)
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         with written.open("rb") as stream:
             os.fsync(stream.fileno())
         written.replace(path)
         sync_folder(path.parent)
-    return FileRecord(path=path.relative_to(root).as_posix(), bytes=size, sha256=digest)
+    return FileRecord(path=name, bytes=size, sha256=digest)
 
 
-def fault_of(root: Path, file: FileRecord) -> str | None:
-    """What is wrong with a file on disk, in a few words; None if it is what its record says."""
+def fault_of(root: Root, file: FileRecord, *, again: bool = False) -> str | None:
+    """What is wrong with a file, in a few words; None if it is what its record says.
+
+    What a store holds is fetched only if it is not here already; with `again`, in any case.
+    """
+    if not isinstance(root, Path):
+        return fault_in_store(root, file, again=again)
     path = root / file.path
     try:
         size = path.stat().st_size
@@ -153,8 +169,8 @@ def fault_of(root: Path, file: FileRecord) -> str | None:
     return None
 
 
-def verified(root: Path, file: FileRecord) -> Path:
-    """The path of a file that is there and is what its record says.
+def verified(root: Root, file: FileRecord) -> Path:
+    """The path of a file that is there and is what its record says; of its copy, if it lies in a store.
 
     Raises:
         StorageError: it is gone or altered.
@@ -162,9 +178,9 @@ def verified(root: Path, file: FileRecord) -> Path:
     fault = fault_of(root, file)
     if fault:
         raise StorageError(f"{fault}; run again to make it anew")
-    return root / file.path
+    return shadow_of(root) / file.path
 
 
-def all_verified(root: Path, files: Iterable[FileRecord]) -> list[Path]:
+def all_verified(root: Root, files: Iterable[FileRecord]) -> list[Path]:
     """The paths of files, as `verified` has each."""
     return [verified(root, file) for file in files]

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tasks.digest import sha256_of
 from tasks.errors import RecipeError, first_line
-from tasks.files import sha256_of
 
 
 def located(model: Any, folder: Path) -> Any:

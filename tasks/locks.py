@@ -1,11 +1,13 @@
-"""Locks: who may do what under a root at the same time, across processes.
+"""Locks: who may do what under a root at the same time, across processes; in a store, across machines.
 
 Whoever works under a root shares it; whoever removes files from it has it alone. Whoever makes a record has its key alone.
 The locks are the operating system's (flock): it takes them away from a process that ends, however it ends, so that none is
-ever left behind, and none of a live process is ever broken.
+ever left behind, and none of a live process is ever broken. In a store, they are leases.
 """
 
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +19,10 @@ from portalocker import LockFlags
 
 from tasks.errors import StorageError
 from tasks.files import writable
+from tasks.store import Root, shadow_of
 
 FOLDER, ROOT = "locks", "root.lock"
+AT_WORK = "at-work"  # in a store: the leases of those who share the root
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 1.0  # before a line says what is waited for
 
@@ -26,34 +30,52 @@ Say = Callable[[str, int], None]  # a line, and its level of logging
 
 
 @contextmanager
-def shared(root: Path, say: Say) -> Iterator[None]:
-    """Work under `root`, along with others.
+def shared(root: Root, say: Say) -> Iterator[None]:
+    """Work under `root`, along with others; in a store, with its shadow, too.
 
     Raises:
         StorageError: the root can't be locked.
     """
-    with locked(root / FOLDER / ROOT, LockFlags.SHARED, "", say):
-        yield
+    with locked(shadow_of(root) / FOLDER / ROOT, LockFlags.SHARED, "", say):
+        if isinstance(root, Path):
+            yield
+            return
+        from tasks.leases import joined  # noqa: PLC0415  # where there is a store
+
+        with joined(root / FOLDER / AT_WORK, root / FOLDER / ROOT, me(), say):
+            yield
 
 
 @contextmanager
-def alone(root: Path, who: str, say: Say) -> Iterator[None]:
+def alone(root: Root, who: str, say: Say) -> Iterator[None]:
     """Have `root` alone, once all others have left.
 
     Raises:
         StorageError: the root can't be locked.
     """
-    with locked(root / FOLDER / ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"):
-        yield
+    with locked(shadow_of(root) / FOLDER / ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"):
+        if isinstance(root, Path):
+            yield
+            return
+        from tasks.leases import apart  # noqa: PLC0415
+
+        with apart(root / FOLDER / AT_WORK, root / FOLDER / ROOT, f"{who} at {me()}", say):
+            yield
 
 
 @contextmanager
-def holding(root: Path, key: str, who: str, say: Say) -> Iterator[None]:
+def holding(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
     """Have one key under `root` alone.
 
     Raises:
         StorageError: the root can't be locked.
     """
+    if not isinstance(root, Path):
+        from tasks.leases import held  # noqa: PLC0415
+
+        with held(root / FOLDER / f"{key}.lock", f"{who} at {me()}", say):
+            yield
+        return
     with locked(root / FOLDER / f"{key}.lock", LockFlags.EXCLUSIVE, who, say):
         yield
 
@@ -112,6 +134,11 @@ def taken(stream: IO[str], kind: LockFlags) -> bool:
     except portalocker.LockException as error:
         raise StorageError(f"can't lock {stream.name}: {error}; give a --root on a file system with locks") from error
     return True
+
+
+def me() -> str:
+    """This process, for those who wait on other machines."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
 
 
 def name(stream: IO[str], who: str) -> None:

@@ -11,9 +11,9 @@ import tomlkit
 
 from tasks.dataset import Archive, Dataset, dataset_of, unpinned
 from tasks.decode import pairs
+from tasks.digest import sha256_of
 from tasks.download import first_to_serve
 from tasks.errors import DatasetError
-from tasks.files import sha256_of
 from tasks.mirror import append
 
 MOST_BYTES = 64 << 30  # of an archive whose size nobody has told

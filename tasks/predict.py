@@ -16,6 +16,7 @@ from tasks.gallery import encoded
 from tasks.picture import prepare
 from tasks.results import Guess, Shown, Unreadable
 from tasks.runs import RunRecord
+from tasks.store import Root
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm"})
 
@@ -30,7 +31,7 @@ def pictures_in(paths: Sequence[Path]) -> list[Path]:
 
 
 def predict(
-    paths: Sequence[Path], run: RunRecord, root: Path, progress: Callable[[int], object]
+    paths: Sequence[Path], run: RunRecord, root: Root, progress: Callable[[int], object]
 ) -> Iterator[Shown | Unreadable]:
     """What the run's models say of each picture, in order; `progress` is told of how many more are done.
 

@@ -15,8 +15,9 @@ from tasks.champion import history, lines
 from tasks.errors import SealError, StorageError
 from tasks.files import writable
 from tasks.results import Pruning
-from tasks.runs import Champion, Finished, RunRecord, StudyRun, read_runs
+from tasks.runs import RECORD_NAMES, Champion, Finished, RunRecord, StudyRun, read_runs
 from tasks.sealed import unseal
+from tasks.store import Root, matching, name_under, remove, shadow_of
 from tasks.workspace import RECORDS, SCRATCH, UNFINISHED, clear
 
 FOLDERS = (
@@ -33,7 +34,7 @@ FOLDERS = (
 BY_CONTENT = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
 
 
-def pruning(root: Path, keep: int) -> Pruning:
+def pruning(root: Root, keep: int) -> Pruning:
     """What goes if the last `keep` runs and the last `keep` studies stay. Nothing is touched.
 
     Raises:
@@ -49,7 +50,7 @@ def pruning(root: Path, keep: int) -> Pruning:
     needed = {link.file.path for run in kept for link in run.chain}
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
-    gone = sorted(path.name for path in (root / "runs").glob("*") if path.is_dir() and path.name not in names)
+    gone = [path.name for path in matching(root, "runs/*") if path.is_dir() and path.name not in names]
     files = [*records(root, needed), *unneeded(root, needed), *comparisons(root, names), *unfinished(root, kept)]
     size = sum(size_of(root / path) for path in (*(f"runs/{run}" for run in gone), *files))
     return Pruning(kept=tuple(sorted(names)), runs=tuple(gone), files=tuple(files), bytes=size)
@@ -64,15 +65,15 @@ def reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
         number = by_number[number].below
 
 
-def records(root: Path, needed: set[str]) -> Iterator[str]:
+def records(root: Root, needed: set[str]) -> Iterator[str]:
     """The kept records of steps that name a file, made or used, which nobody needs, or that can't be read."""
-    for path in sorted((root / RECORDS).glob("*.json")):
+    for path in matching(root, f"{RECORDS}/*.json"):
         try:
             named = set(paths_in(unseal(path.read_bytes())))
         except (OSError, SealError):
             named = {""}
         if not named <= needed:
-            yield path.relative_to(root).as_posix()
+            yield name_under(root, path)
 
 
 def paths_in(value: Any) -> Iterator[str]:
@@ -87,42 +88,47 @@ def paths_in(value: Any) -> Iterator[str]:
             yield from paths_in(item)
 
 
-def unneeded(root: Path, needed: set[str]) -> Iterator[str]:
+def unneeded(root: Root, needed: set[str]) -> Iterator[str]:
     """The files named by their content that nobody needs."""
     for folder in FOLDERS:
-        for path in sorted((root / folder).glob("*")):
-            name = path.relative_to(root).as_posix()
+        for path in matching(root, f"{folder}/*"):
+            name = name_under(root, path)
             if BY_CONTENT.fullmatch(path.name) and name not in needed:
                 yield name
 
 
-def comparisons(root: Path, runs: set[str]) -> Iterator[str]:
+def comparisons(root: Root, runs: set[str]) -> Iterator[str]:
     """The pages that compare a run which goes."""
-    for path in sorted((root / "comparisons").glob("*..*.html")):
+    for path in matching(root, "comparisons/*..*.html"):
         if not set(path.stem.split("..")) <= runs:
-            yield path.relative_to(root).as_posix()
+            yield name_under(root, path)
 
 
-def unfinished(root: Path, kept: Sequence[Finished]) -> Iterator[str]:
+def unfinished(root: Root, kept: Sequence[Finished]) -> Iterator[str]:
     """What a killed step has left for its next try, if that is older than every kept run."""
     oldest = min((run.began.timestamp() for run in kept), default=0.0)
-    for path in sorted((root / UNFINISHED).glob("*")):
+    for path in sorted((shadow_of(root) / UNFINISHED).glob("*")):
         if path.stat().st_mtime < oldest:
-            yield path.relative_to(root).as_posix()
+            yield f"{UNFINISHED}/{path.name}"
 
 
-def size_of(path: Path) -> int:
+def size_of(path: Root) -> int:
     """The bytes of a file, or of all files in a folder."""
+    if not isinstance(path, Path):
+        return int(path.fs.du(path.path))
     return sum(one.stat().st_size for one in (path, *path.rglob("*")) if one.is_file())
 
 
-def carry_out(root: Path, what: Pruning) -> None:
+def carry_out(root: Root, what: Pruning) -> None:
     """Remove it. Whoever calls has the root alone.
 
     Raises:
         StorageError: something can't be removed.
     """
     with writable(root):
+        if not isinstance(root, Path):
+            carry_out_in_store(root, what)
+            return
         (root / SCRATCH).mkdir(parents=True, exist_ok=True)
         for run in what.runs:
             (root / "runs" / run).rename(root / SCRATCH / run)
@@ -134,3 +140,12 @@ def carry_out(root: Path, what: Pruning) -> None:
                 path.unlink(missing_ok=True)
         clear(root)
         shutil.rmtree(root / SCRATCH, ignore_errors=True)
+
+
+def carry_out_in_store(root: Root, what: Pruning) -> None:
+    """As `carry_out`, where nothing can be renamed: a run is none any more once its record is gone, which goes first."""
+    for run in what.runs:
+        remove(root, f"runs/{run}", first=tuple(RECORD_NAMES.values()))
+    for name in what.files:
+        remove(root, name)
+    clear(root)

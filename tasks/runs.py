@@ -6,7 +6,6 @@ Refuses: a name that is unknown or fits more than one run.
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from tasks.errors import RunError, SealError
@@ -14,6 +13,7 @@ from tasks.recipe import Recipe
 from tasks.records import Frozen, Link, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.sealed import read_sealed, write_sealed
 from tasks.seeds import Trial
+from tasks.store import Root, matching
 from tasks.workspace import Workspace
 
 LAST = "last"
@@ -102,13 +102,13 @@ def remember(run: Finished, work: Workspace) -> None:
     write_sealed(work.root / "runs" / run.run / RECORD_NAMES[type(run)], run)
 
 
-def record_path(root: Path, run: str) -> Path:
+def record_path(root: Root, run: str) -> Root:
     """Where the record of a run is kept, or of a study where it is one."""
     study = root / "runs" / run / RECORD_NAMES[StudyRun]
     return study if study.exists() else study.with_name(RECORD_NAMES[RunRecord])
 
 
-def read_run(path: Path) -> Finished | SealError:
+def read_run(path: Root) -> Finished | SealError:
     """The record in a file, or why it can't be read: `mnist verify` says so, whoever else looks back passes it over."""
     kind = StudyRun if path.name == RECORD_NAMES[StudyRun] else RunRecord
     try:
@@ -117,25 +117,25 @@ def read_run(path: Path) -> Finished | SealError:
         return error
 
 
-def read_runs(root: Path, kind: type[Kind]) -> tuple[list[Kind], list[SealError]]:
+def read_runs(root: Root, kind: type[Kind]) -> tuple[list[Kind], list[SealError]]:
     """Every finished run or study under the root, the earliest first; and what is wrong with the records that can't be read."""
-    found = [read_run(path) for path in sorted(root.glob(f"runs/*/{RECORD_NAMES[kind]}"))]
+    found = [read_run(path) for path in matching(root, f"runs/*/{RECORD_NAMES[kind]}")]
     runs = sorted((run for run in found if isinstance(run, kind)), key=lambda run: run.began)
     return runs, [error for error in found if isinstance(error, SealError)]
 
 
-def finished_runs(root: Path) -> list[RunRecord]:
+def finished_runs(root: Root) -> list[RunRecord]:
     """Every finished run under the root whose record can be read, the earliest first."""
     runs, _ = read_runs(root, RunRecord)
     return runs
 
 
-def last_run(root: Path, dataset: str) -> RunRecord | None:
+def last_run(root: Root, dataset: str) -> RunRecord | None:
     """The last finished run of a data set."""
     return next((run for run in reversed(finished_runs(root)) if run.dataset == dataset), None)
 
 
-def find_run(root: Path, name: str) -> RunRecord:
+def find_run(root: Root, name: str) -> RunRecord:
     """A finished run by its name, by the beginning or the end of it, or as `last`.
 
     Raises:
@@ -145,17 +145,17 @@ def find_run(root: Path, name: str) -> RunRecord:
     return runs[chosen(list(runs), name, root)]
 
 
-def find_record(root: Path, name: str) -> Path:
+def find_record(root: Root, name: str) -> Root:
     """The record of a run or a study, by its name as in `find_run`, though it may be altered.
 
     Raises:
         RunError: no run fits, or several do.
     """
-    paths = {path.parent.name: path for kind in RECORD_NAMES.values() for path in root.glob(f"runs/*/{kind}")}
+    paths = {path.parent.name: path for kind in RECORD_NAMES.values() for path in matching(root, f"runs/*/{kind}")}
     return paths[chosen(sorted(paths), name, root)]
 
 
-def chosen(names: Sequence[str], name: str, root: Path) -> str:
+def chosen(names: Sequence[str], name: str, root: Root) -> str:
     """The one of `names`, the latest last, that is meant.
 
     Raises:

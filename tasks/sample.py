@@ -40,7 +40,8 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
     """
     name = f"{split.name}-sample"
     chosen = np.sort(np.random.default_rng(0).choice(split.count, most(split), replace=False))
-    drawn = joined(taken(block, chosen) for block in read_groups(all_verified(work.root, split.parts)))
+    paths = all_verified(work.root, split.parts)
+    drawn = joined((taken(block, chosen) for block in read_groups(paths)), len(chosen))
     with work.scratch() as scratch:
         with SplitWriter(scratch, drawn.meta.model_copy(update={"name": name})) as writer:
             for start in range(0, len(chosen), rows_of(split.shape)):

@@ -6,7 +6,6 @@ A seal is against accidents, not against a forger, who could seal anew: who may 
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from tasks.errors import SealError
 from tasks.files import written_whole
 from tasks.records import Frozen
+from tasks.store import Root
 
 HEAD = b'{"sha256": "'
 BODY = b'",\n"content": '
@@ -58,7 +58,7 @@ def body_of(raw: bytes) -> bytes:
     return body
 
 
-def read_sealed(path: Path, model: type[Value]) -> Value:
+def read_sealed(path: Root, model: type[Value]) -> Value:
     """The value that a file holds.
 
     Raises:
@@ -70,7 +70,7 @@ def read_sealed(path: Path, model: type[Value]) -> Value:
         raise SealError(f"{path}: another version of this program wrote it") from error
 
 
-def body_in(path: Path) -> bytes:
+def body_in(path: Root) -> bytes:
     """The bytes of the content of a sealed file.
 
     Raises:
@@ -84,7 +84,7 @@ def body_in(path: Path) -> bytes:
         raise SealError(f"{path}: {error.strerror or error}") from error
 
 
-def write_sealed(path: Path, value: Frozen, *, new: bool = False) -> None:
+def write_sealed(path: Root, value: Frozen, *, new: bool = False) -> None:
     """Write a value to a file, sealed and whole; with `new`, a file that is there already stays as it is.
 
     Raises:

@@ -168,14 +168,20 @@ def read_split(paths: Sequence[Path]) -> Split:
     Raises:
         StorageError: it has gone, or was altered since it was verified.
     """
-    return joined(read_groups(paths))
+    return joined(read_groups(paths), sum(group.rows for group in groups_of(paths)))
 
 
-def joined(blocks: Iterable[Split]) -> Split:
-    """Some blocks of a split as one."""
-    all_ = list(blocks)
-    arrays = {name: np.concatenate([getattr(one, name) for one in all_]) for name in ARRAYS}
-    return Split(meta=all_[0].meta, **arrays)
+def joined(blocks: Iterable[Split], count: int) -> Split:
+    """Some blocks of a split as one, of so many images in all; there is never more in memory than that and a block."""
+    arrays: dict[str, Any] = {}
+    end = 0
+    for block in blocks:
+        start, end = end, end + len(block.labels)
+        for name in ARRAYS:
+            part = getattr(block, name)
+            arrays.setdefault(name, np.empty((count, *part.shape[1:]), part.dtype))[start:end] = part
+        meta = block.meta
+    return Split(meta=meta, **arrays)
 
 
 def read_marks(paths: Sequence[Path]) -> Marks:

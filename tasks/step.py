@@ -13,7 +13,6 @@ import shutil
 import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -27,6 +26,7 @@ from tasks.errors import MnistError, StorageError
 from tasks.locks import holding, shared
 from tasks.log import say
 from tasks.records import Origin, Record
+from tasks.store import Root, refusals
 from tasks.workspace import RECORDS, Workspace
 
 # A step that takes longer hangs: on six million images none but a training takes an hour.
@@ -94,7 +94,7 @@ def is_kept(step: Task[..., Any], arguments: Mapping[str, Any]) -> bool:
     return not isinstance(LOOK_UPS[step.task_key](arguments), Miss)
 
 
-def ever_kept(step: Task[..., Any], root: Path) -> bool:
+def ever_kept(step: Task[..., Any], root: Root) -> bool:
     """Whether a step has ever kept a record under a root."""
     return any((root / RECORDS).glob(f"{step.fn.__name__}-*.json"))
 
@@ -118,8 +118,9 @@ def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Works
         record = compute()
     except MnistError:
         raise
-    except OSError as error:
-        raise StorageError(f"{error.filename or work.root}: {error.strerror or error}") from error
+    except refusals() as error:
+        where = getattr(error, "filename", None) or work.root
+        raise StorageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
     seconds = round(perf_counter() - began, 3)
     record = record.model_copy(
         update={"origin": Origin(step=name, run=work.run, at=datetime.now(UTC), seconds=seconds, why=why)}

@@ -4,7 +4,6 @@ In: a root, and a run's record. Out: the links of its chain in order, each sound
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,28 +17,29 @@ from tasks.records import Link
 from tasks.results import Verified
 from tasks.runs import Finished, record_path
 from tasks.sealed import body_in
+from tasks.store import Root, matching, name_under, shadow_of
 from tasks.workspace import RECORDS
 
 
-def links_of(root: Path, run: Finished) -> Iterator[Verified]:
+def links_of(root: Root, run: Finished) -> Iterator[Verified]:
     """Every file of a run in the order of the data, then its record, and the sealed records and champions under the root."""
     models = {link.file.sha256 for link in run.chain if link.role.startswith("train ")}
     archives = {link.file.sha256 for link in run.chain if link.role.startswith("download ")}
     for link in run.chain:
-        fault = fault_of(root, link.file)
+        fault = fault_of(root, link.file, again=True)
         if fault is None and link.role.startswith("evaluate "):
             fault = stranger(root, link, models)
         if fault is None and link.role.startswith("decode "):
             fault = unknown(run, link, archives)
         yield Verified(role=link.role, path=link.file.path, fault=fault)
     for role, path in sealed_files(root, run):
-        yield Verified(role=role, path=path.relative_to(root).as_posix(), fault=broken_seal(path))
+        yield Verified(role=role, path=name_under(root, path), fault=broken_seal(path))
 
 
-def stranger(root: Path, link: Link, models: set[str]) -> str | None:
+def stranger(root: Root, link: Link, models: set[str]) -> str | None:
     """What is wrong with predictions that are not of one of the run's models."""
     try:
-        meta = PredictionsMeta.model_validate_json(pq.read_schema(root / link.file.path).metadata[META_KEY])
+        meta = PredictionsMeta.model_validate_json(pq.read_schema(shadow_of(root) / link.file.path).metadata[META_KEY])
     except (OSError, pa.ArrowException, TypeError, KeyError, ValidationError):
         return f"{root / link.file.path} holds no predictions"
     return None if meta.model_sha256 in models else f"{root / link.file.path} is of a model that is not the run's"
@@ -51,14 +51,14 @@ def unknown(run: Finished, link: Link, archives: set[str]) -> str | None:
     return None if sources and sources <= archives else f"{link.file.path} is from archives that are not the run's"
 
 
-def sealed_files(root: Path, run: Finished) -> Iterator[tuple[str, Path]]:
+def sealed_files(root: Root, run: Finished) -> Iterator[tuple[str, Root]]:
     """The run's record, the champions, and the kept records of steps."""
     yield "run", record_path(root, run.run)
-    yield from (("champion", path) for path in sorted((root / CHAMPIONS).glob("*/*.json")))
-    yield from (("record", path) for path in sorted((root / RECORDS).glob("*.json")))
+    yield from (("champion", path) for path in matching(root, f"{CHAMPIONS}/*/*.json"))
+    yield from (("record", path) for path in matching(root, f"{RECORDS}/*.json"))
 
 
-def broken_seal(path: Path) -> str | None:
+def broken_seal(path: Root) -> str | None:
     """What is wrong with a sealed file."""
     try:
         body_in(path)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tasks.champion import append
 from tasks.dataset import Dataset
-from tasks.files import adopt, keep, sha256_of
+from tasks.digest import sha256_of
+from tasks.files import adopt, keep
 from tasks.predictions import write_predictions
 from tasks.recipe import load_recipe
 from tasks.records import FileRecord, Link, ModelRecord, PredictionsRecord, SplitRecord

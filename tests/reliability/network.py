@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tasks import mirror as network
 from tasks.dataset import Archive, load_dataset
+from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, download
-from tasks.files import sha256_of
 from tasks.workspace import Workspace
 from tests import data
 from tests.mirrors import PASSED_OVER, SURVIVED, Answer, Fault, Server, certificate, status, whole

@@ -7,8 +7,8 @@ import pytest
 
 from tasks import mirror as network
 from tasks.dataset import Archive, load_dataset
+from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, download, worth_retrying
-from tasks.files import sha256_of
 from tasks.mirror import MirrorFault
 from tasks.workspace import Workspace
 from tests import data, mirrors

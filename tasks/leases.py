@@ -1,0 +1,211 @@
+"""Leases: locks in an object store, which has none of its own: an object that its holder renews as long as it lives.
+
+A lease that does not change for a while, by the clock of who waits for it, is of a process that has ended, however it did,
+and is taken over. What is written under a root is whole and named by its content, so that even a holder that was only asleep
+can do no harm but to compute something twice.
+
+Objects are created and replaced on condition that nobody else did so in the meantime (If-None-Match and If-Match), which S3
+and the stores that speak its language have.
+"""
+
+import json
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import StorageError
+from tasks.store import refusals, version_of
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+LEASE_SECONDS = 60.0  # after which what has not changed is of nobody
+RENEW_SECONDS = 15.0
+POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 1.0  # before a line says what is waited for
+
+Say = Callable[[str, int], None]
+
+
+class Lease:
+    """One object, held by this process and renewed by a thread of its own."""
+
+    def __init__(self, path: "UPath", who: str) -> None:
+        self.path, self.who, self.mark, self.renewals = path, who, uuid.uuid4().hex, 0
+        self.version, self.over = "", threading.Event()
+        self.thread = threading.Thread(target=self.renew, daemon=True)
+
+    @property
+    def content(self) -> bytes:
+        """Who holds it; no two leases, and no two renewals of one, have the same."""
+        return json.dumps({"who": self.who, "mark": self.mark, "renewals": self.renewals}).encode()
+
+    def take(self, instead_of: str | None = None) -> bool:
+        """Take it, if nobody has it, or only the version given; whether that went well."""
+        condition: dict[str, Any] = {"IfMatch": instead_of} if instead_of else {"mode": "create"}
+        with reached(self.path):
+            try:
+                self.path.fs.pipe_file(self.path.path, self.content, **condition)
+                self.version = version_of(self.path)[1]
+            except FileNotFoundError:  # what it should follow has gone
+                return False
+            except OSError as error:
+                if is_refused(error):
+                    return False
+                raise
+        self.thread.start()
+        return True
+
+    def renew(self) -> None:
+        """Show now and then that this process lives, as long as the lease is its own."""
+        while not self.over.wait(RENEW_SECONDS):
+            self.renewals += 1
+            with suppress(*refusals()):  # the next time, then; until it is too late
+                self.path.fs.pipe_file(self.path.path, self.content, IfMatch=self.version)
+                self.version = version_of(self.path)[1]
+
+    def give_back(self) -> None:
+        """Remove it, if it still is this one's."""
+        self.over.set()
+        self.thread.join()
+        with suppress(*refusals()):
+            if version_of(self.path)[1] == self.version:
+                self.path.fs.rm_file(self.path.path)
+
+
+class Watch:
+    """What somebody else holds, looked at again and again: whether it still changes."""
+
+    def __init__(self) -> None:
+        self.version, self.since = "", time.monotonic()
+
+    def dead(self, path: "UPath") -> str | None:
+        """The version that has not changed for too long; None if it has, or there is nothing."""
+        try:
+            version = version_of(path)[1]
+        except FileNotFoundError:
+            version = ""
+        if version != self.version:
+            self.version, self.since = version, time.monotonic()
+        return version if version and time.monotonic() - self.since > LEASE_SECONDS else None
+
+
+@contextmanager
+def held(path: "UPath", who: str, say: Say) -> Iterator[None]:
+    """Have an object alone; wait for it, and say for whom.
+
+    Raises:
+        StorageError: the store can't be reached.
+    """
+    lease, watch, told = Lease(path, who), Watch(), Told(say)
+    with reached(path):
+        while not lease.take() and not ((dead := watch.dead(path)) and lease.take(dead)):
+            told.of(f"waiting for {holder(path)}: {path} is held")
+            time.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lease.give_back()
+
+
+@contextmanager
+def joined(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
+    """Have a lease of one's own in a folder, along with others, while nobody holds the object `alone`.
+
+    Raises:
+        StorageError: the store can't be reached.
+    """
+    watch, told = Watch(), Told(say)
+    while True:
+        lease = Lease(folder / uuid.uuid4().hex, who)
+        lease.take()  # first this, then the look at the other: whoever wants to be alone does it the other way round
+        with reached(alone):
+            if not alone.exists():
+                break
+            lease.give_back()
+            if dead := watch.dead(alone):
+                taken_over = Lease(alone, who)
+                if taken_over.take(dead):
+                    taken_over.give_back()
+        told.of(f"waiting for {holder(alone)}: {alone} is held")
+        time.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lease.give_back()
+
+
+@contextmanager
+def apart(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
+    """Hold the object `alone` while nobody has a lease in the folder.
+
+    It is given back between the looks: who has a lease there already may need another one to come to an end.
+
+    Raises:
+        StorageError: the store can't be reached.
+    """
+    watches: dict[str, Watch] = {}
+    told = Told(say)
+    while True:
+        with held(alone, who, say):
+            if not living(folder, watches):
+                yield
+                return
+        told.of(f"waiting for the runs under way: {folder} holds their leases")
+        time.sleep(POLL_SECONDS)
+
+
+def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
+    """Whether anybody has a lease in a folder; those of the dead are removed."""
+    with reached(folder):
+        found = list(folder.glob("*"))
+        for path in found:
+            if watches.setdefault(path.name, Watch()).dead(path):
+                path.unlink(missing_ok=True)
+        return bool(found)
+
+
+class Told:
+    """Says once what is waited for, if it takes a while."""
+
+    def __init__(self, say: Say) -> None:
+        self.say, self.began, self.said = say, time.monotonic(), False
+
+    def of(self, line: str) -> None:
+        """Say it, if it is time."""
+        if not self.said and time.monotonic() - self.began > PATIENCE_SECONDS:
+            self.say(line, logging.WARNING)
+            self.said = True
+
+
+def holder(path: "UPath") -> str:
+    """Who has a lease, as far as it is known."""
+    with suppress(ValueError, KeyError, TypeError, *refusals()):
+        return str(json.loads(path.read_bytes())["who"])
+    return "another run"
+
+
+def is_refused(error: OSError) -> bool:
+    """Whether a condition did not hold, or another request was under way, rather than that something is wrong."""
+    cause: Any = error.__cause__
+    code = getattr(cause, "response", {}).get("Error", {}).get("Code")
+    return isinstance(error, FileExistsError) or code in {"PreconditionFailed", "ConditionalRequestConflict"}
+
+
+@contextmanager
+def reached(path: "UPath") -> Iterator[None]:
+    """Turn what a store says into one line.
+
+    Raises:
+        StorageError: it can't be reached.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except refusals() as error:
+        raise StorageError(f"can't lock {path}: {error}; check the network and the credentials") from error

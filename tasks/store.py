@@ -1,0 +1,197 @@
+"""Store: where a root lies: in a folder, or under a prefix in an object store's bucket, as `s3://bucket/prefix`.
+
+In an object store nothing can be renamed or mapped into memory. So there, what is made is made in a folder of this machine,
+the shadow of the root, and put into the store whole; and what is read is copied into the shadow, and hashed. A copy is used
+again as long as the store holds the same version. The shadow may be removed whenever nobody is at work.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from tasks.digest import sha256_of
+from tasks.errors import InputError, StorageError
+from tasks.records import FileRecord
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    Root = Path | UPath
+else:
+    Root = Any  # so that who has a folder needs none of its libraries
+
+SCHEME = "://"
+TAG = ".tag"  # beside a copy: the version in the store that it is of
+TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
+
+
+def root_at(place: str) -> Root:
+    """A root by its path or its address.
+
+    Raises:
+        InputError: it is an address of another kind than s3://, or the library for it is missing.
+    """
+    if SCHEME not in place:
+        return Path(place).expanduser().absolute()
+    if not place.startswith("s3://") or place == "s3://":
+        raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
+    try:
+        import s3fs  # type: ignore[import-untyped]  # noqa: F401, PLC0415
+        from upath import UPath  # noqa: PLC0415
+    except ImportError as error:
+        raise InputError(f"a root in S3 needs {error.name}: pip install 'mnist-error-analysis[s3]'") from error
+    return UPath(place.rstrip("/"), use_listings_cache=False, config_kwargs=TIMEOUTS)
+
+
+def shadow_of(root: Root) -> Path:
+    """The folder of this machine in which files are made; that of a folder is itself."""
+    if isinstance(root, Path):
+        return root
+    caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(caches, "mnist-error-analysis", hashlib.sha256(str(root).encode()).hexdigest()[:16])
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What a file system or a store says against reading and writing."""
+    library: Any = sys.modules.get("botocore.exceptions")
+    return (OSError, library.BotoCoreError, library.ClientError) if library else (OSError,)
+
+
+def unreachable(error: BaseException) -> str | None:
+    """One line, if a store could not be reached; None for any other error."""
+    library: Any = sys.modules.get("botocore.exceptions")
+    if library and isinstance(error, library.BotoCoreError | library.ClientError):
+        return f"the object store: {error}; check the network, AWS_ENDPOINT_URL and the credentials"
+    return None
+
+
+def version_of(path: "UPath") -> tuple[int, str]:
+    """The size of what a store holds, in bytes, and a mark that changes with its content.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+    """
+    info = path.fs.info(path.path)
+    return int(info.get("size") or 0), str(info.get("ETag") or info)
+
+
+@contextmanager
+def put_whole(path: "UPath", *, new: bool) -> Iterator[BinaryIO]:
+    """A stream whose bytes are put into the store together, once it is closed without an error."""
+    stream = BytesIO()
+    yield stream
+    path.fs.pipe_file(path.path, stream.getvalue(), mode="create" if new else "overwrite")
+
+
+def put(written: Path, root: "UPath", name: str) -> None:
+    """Put a file of the shadow into the store, under a name; it becomes the copy of it."""
+    path, copy = root / name, shadow_of(root) / name
+    path.fs.put_file(str(written), path.path)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    written.replace(copy)
+    tag_of(copy).write_text(version_of(path)[1])
+
+
+def tag_of(copy: Path) -> Path:
+    """Where it stands which version a copy is of."""
+    return copy.with_name(f".{copy.name}{TAG}")
+
+
+def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | None:
+    """What is wrong with a file in the store; None if it is what its record says: then there is a copy in the shadow.
+
+    With `again`, it is fetched though there may be a copy.
+    """
+    path, copy = root / file.path, shadow_of(root) / file.path
+    try:
+        size, version = version_of(path)
+        if size != file.bytes:
+            return f"{path} has {size:,} bytes, not {file.bytes:,}"
+        if not again and is_copy(copy, version, file):
+            return None
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".fetched-") as folder:
+            fetched = Path(folder) / copy.name
+            path.fs.get_file(path.path, str(fetched))
+            if sha256_of(fetched) != file.sha256:
+                return f"{path} was altered: its SHA-256 is not {file.sha256[:12]}…"
+            fetched.replace(copy)
+        tag_of(copy).write_text(version)
+    except FileNotFoundError:
+        return f"{path}: No such file or directory"
+    except refusals() as error:
+        return f"{path}: {error}"
+    return None
+
+
+def is_copy(copy: Path, version: str, file: FileRecord) -> bool:
+    """Whether a copy is of a version, and sound."""
+    try:
+        return tag_of(copy).read_text() == version and sha256_of(copy) == file.sha256
+    except OSError:
+        return False
+
+
+def matching(root: Root, pattern: str) -> list[Root]:
+    """What matches a pattern under a root, by its name in ascending order."""
+    found: Iterable[Any] = root.glob(pattern)
+    return sorted(found, key=str)
+
+
+def name_under(root: Root, path: Root) -> str:
+    """The path of a file relative to the root."""
+    return str(path).removeprefix(str(root)).replace(os.sep, "/").lstrip("/")
+
+
+def newest(folder: Root, pattern: str, most: int) -> Sequence[Root]:
+    """The files of a folder whose names match, the latest first, up to so many."""
+    found: list[tuple[float, Any]] = []
+    if isinstance(folder, Path):
+        for path in folder.glob(pattern):
+            try:
+                found.append((path.stat().st_mtime, path))
+            except FileNotFoundError:  # it has gone in the meantime
+                continue
+    else:
+        # One request for all, not one for each.
+        inside = folder.fs.glob(f"{folder.path}/{pattern}", detail=True)
+        found = [(info["LastModified"].timestamp(), folder / name.rsplit("/", 1)[1]) for name, info in inside.items()]
+    return [path for _, path in sorted(found, key=itemgetter(0), reverse=True)[:most]]
+
+
+def remove(root: Root, name: str, first: Sequence[str] = ()) -> None:
+    """Remove what a store holds under a name, and its copy; of a folder, the files named `first` before the others."""
+    path: Any = root / name
+    for one in (*(path / inside for inside in first), path):
+        if one.exists():
+            path.fs.rm(one.path, recursive=True)
+    copy = shadow_of(root) / name
+    for file in (copy, tag_of(copy)):
+        if file.is_file():
+            file.unlink()
+
+
+def checked_store(root: "UPath") -> "UPath":
+    """A root in a store, proven writable.
+
+    Raises:
+        StorageError: it can't be reached or written.
+    """
+    probe = root / "locks" / f"probe-{os.getpid()}"
+    try:
+        probe.fs.pipe_file(probe.path, b"")
+        probe.fs.rm_file(probe.path)
+        shadow_of(root).mkdir(parents=True, exist_ok=True)
+    except refusals() as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"can't write under the root {root}: {reason}; check the bucket, AWS_ENDPOINT_URL and the credentials"
+        ) from error
+    return root
