@@ -21,7 +21,11 @@ def store(folder: Path) -> Iterator[dict[str, str]]:
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "store.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, )
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+        )
     try:
         for _ in range(300):
             try:
