@@ -20,7 +20,7 @@ from tasks.errors import SealError
 from tasks.files import fault_of, written_whole
 from tasks.records import Record
 from tasks.sealed import seal, unseal
-from tasks.store import Root, newest
+from tasks.store import Root, newest, read_whole
 from tasks.workspace import RECORDS
 
 SHOWN = 3  # differences that a Miss names
@@ -85,7 +85,7 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
 def look_up(key: Key, record_type: type[Kept], root: Root) -> Kept | Miss:
     """The kept record of a key, if it is sound."""
     try:
-        envelope = unseal(key.path(root).read_bytes())
+        envelope = unseal(read_whole(key.path(root)))
         record = record_type.model_validate(envelope["record"])
     except FileNotFoundError:
         return Miss()
@@ -125,7 +125,7 @@ def earlier(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[st
     """When the last records of the same step were made, and their keys."""
     for path in newest(root / RECORDS, f"{key.parts['step']}-*.json", LATEST):
         try:
-            envelope = unseal(path.read_bytes())
+            envelope = unseal(read_whole(path))
             origin = envelope["record"]["origin"]
             if origin["step"] == step:
                 yield datetime.fromisoformat(origin["at"]), envelope["key"]

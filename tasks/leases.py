@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StorageError
-from tasks.store import refusals, version_of
+from tasks.store import read_whole, refusals, version_of
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -185,7 +185,7 @@ class Told:
 def holder(path: "UPath") -> str:
     """Who has a lease, as far as it is known."""
     with suppress(ValueError, KeyError, TypeError, *refusals()):
-        return str(json.loads(path.read_bytes())["who"])
+        return str(json.loads(read_whole(path))["who"])
     return "another run"
 
 

@@ -17,7 +17,7 @@ from tasks.files import writable
 from tasks.results import Pruning
 from tasks.runs import RECORD_NAMES, Champion, Finished, RunRecord, StudyRun, read_runs
 from tasks.sealed import unseal
-from tasks.store import Root, matching, name_under, remove, shadow_of
+from tasks.store import Root, matching, name_under, read_whole, remove, shadow_of
 from tasks.workspace import RECORDS, SCRATCH, UNFINISHED, clear
 
 FOLDERS = (
@@ -69,7 +69,7 @@ def records(root: Root, needed: set[str]) -> Iterator[str]:
     """The kept records of steps that name a file, made or used, which nobody needs, or that can't be read."""
     for path in matching(root, f"{RECORDS}/*.json"):
         try:
-            named = set(paths_in(unseal(path.read_bytes())))
+            named = set(paths_in(unseal(read_whole(path))))
         except (OSError, SealError):
             named = {""}
         if not named <= needed:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tasks.errors import SealError
 from tasks.files import written_whole
 from tasks.records import Frozen
-from tasks.store import Root
+from tasks.store import Root, read_whole
 
 HEAD = b'{"sha256": "'
 BODY = b'",\n"content": '
@@ -77,7 +77,7 @@ def body_in(path: Root) -> bytes:
         SealError: the file can't be read, or was altered; the message names it.
     """
     try:
-        return body_of(path.read_bytes())
+        return body_of(read_whole(path))
     except SealError as error:
         raise SealError(f"{path}: {error}") from error
     except OSError as error:

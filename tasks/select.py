@@ -43,9 +43,11 @@ def chosen(given: Sequence[Predictions], most: int) -> list[int]:
     """Up to `most` misclassified images: of each (predicted, label) pattern the surest, then the second surest, ..."""
     surest: dict[int, tuple[float, tuple[int, int]]] = {}
     for predictions in given:
-        for index in predictions.wrong.nonzero()[0].tolist():
-            pattern = (int(predictions.predicted[index]), int(predictions.labels[index]))
-            surest[index] = max(surest.get(index, (0.0, pattern)), (float(predictions.confidence[index]), pattern))
+        indices = predictions.wrong.nonzero()[0]
+        wrong = predictions.take(indices)
+        patterns = zip(wrong.predicted.tolist(), wrong.labels.tolist(), strict=True)
+        for index, sure, pattern in zip(indices.tolist(), wrong.confidence.tolist(), patterns, strict=True):
+            surest[index] = max(surest.get(index, (0.0, pattern)), (sure, pattern))
     rank: defaultdict[tuple[int, int], int] = defaultdict(int)
     turns: list[tuple[int, float, int]] = []
     for index, (sure, pattern) in sorted(surest.items(), key=lambda item: (-item[1][0], item[0])):

@@ -139,6 +139,15 @@ def is_copy(copy: Path, version: str, file: FileRecord) -> bool:
         return False
 
 
+def read_whole(path: Root) -> bytes:
+    """The bytes of a small file; from a store in one request, so that they belong together.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    return path.read_bytes() if isinstance(path, Path) else bytes(path.fs.cat_file(path.path))
+
+
 def matching(root: Root, pattern: str) -> list[Root]:
     """What matches a pattern under a root, by its name in ascending order."""
     found: Iterable[Any] = root.glob(pattern)
