@@ -36,6 +36,13 @@ EPOCHS = click.option(
 MIRRORS = click.option(
     "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."
 )
+RUNNER = click.option(
+    "--runner",
+    default="process",
+    show_default=True,
+    metavar="process|dask://HOST:PORT",
+    help="Where the trainings run.",
+)
 EXPLAIN = click.option(
     "--explain", is_flag=True, help="Show for each step whether it was found, and if not, what has changed."
 )
@@ -59,6 +66,7 @@ def cli() -> None:
 @click.option("--line", default="main", show_default=True, metavar="NAME", help="Line of champions to compete in.")
 @ROOT
 @MIRRORS
+@RUNNER
 @EXPLAIN
 @JSON
 def run(as_json: bool, explain: bool, **parameters: Any) -> None:
@@ -87,6 +95,7 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
 @EPOCHS
 @ROOT
 @MIRRORS
+@RUNNER
 @EXPLAIN
 @JSON
 def study(as_json: bool, explain: bool, **parameters: Any) -> None:

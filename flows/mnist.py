@@ -18,9 +18,10 @@ from flows.logs import one_line_errors
 from flows.options import root_of
 from flows.orphans import end_with_worker
 from flows.parameters import flag, named
+from flows.runner import PROCESS, checked_runner, workers_of
 from flows.splits import data_of
 from flows.titles import run_name, title
-from flows.workers import finished, worker_processes
+from flows.workers import finished
 from tasks.analyse import analyse
 from tasks.champion import judge, promote
 from tasks.compare import compare
@@ -63,6 +64,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     line: Name = MAIN,
     root: str | None = None,
     mirrors: Sequence[str] = (),
+    runner: str = PROCESS,
 ) -> RunResult:
     """Download and verify the archives, train both models, and report what they get wrong, which is better, what changed.
 
@@ -77,21 +79,24 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
             lines of their own.
         root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
         mirrors: Where to look for the archives first: http, https or file addresses.
+        runner: Where the trainings run: process, on the worker's machine, or dask://HOST:PORT, on a Dask cluster.
     """
     began = datetime.now(UTC)
     one_line_errors()
     end_with_worker()
     source, plan = load_dataset(dataset, mirrors), load_recipe(recipe, epochs=epochs, seed=seed, validation=validation)
-    must_pass, champions = flag("gate", gate), named("line", line)
+    must_pass, champions, where = flag("gate", gate), named("line", line), checked_runner(runner)
     with at_work(checked_root(root_of(root)), run_name()) as work:
-        result = way_of_the_data(source, plan, champions, work, began)
+        result = way_of_the_data(source, plan, champions, where, work, began)
     return finished_with(passed(result) if must_pass else result)
 
 
-def way_of_the_data(source: Dataset, plan: Recipe, champions: str, work: Workspace, began: datetime) -> RunResult:
+def way_of_the_data(
+    source: Dataset, plan: Recipe, champions: str, runner: str, work: Workspace, began: datetime
+) -> RunResult:
     """All steps, in the order of the data."""
     # On a root that has seen no training, TensorFlow is imported while the archives come.
-    with worker_processes(len(plan.models), ahead=not ever_kept(train, work.root)) as workers:
+    with workers_of(runner, len(plan.models), work.root, ahead=not ever_kept(train, work.root)) as workers:
         data = data_of(source, work)
         splits, looked_at = data.splits, data.looked_at
         counts = profile.submit(splits[TRAIN], splits[TEST], work)

@@ -15,9 +15,10 @@ from flows.events import tell
 from flows.logs import one_line_errors
 from flows.options import root_of
 from flows.orphans import end_with_worker
+from flows.runner import PROCESS, checked_runner, workers_of
 from flows.splits import data_of
 from flows.titles import run_name, study_title
-from flows.workers import finished, worker_processes
+from flows.workers import finished
 from tasks.dataset import Dataset, load_dataset
 from tasks.evaluate import evaluate
 from tasks.files import checked_root
@@ -51,6 +52,7 @@ def study(
     epochs: Epochs | None = None,
     root: str | None = None,
     mirrors: Sequence[str] = (),
+    runner: str = PROCESS,
 ) -> StudyResult:
     """Train the models of some recipes with many seeds, and say which differences are beyond the chance of seed and images.
 
@@ -61,20 +63,23 @@ def study(
         epochs: Passes over the training images, from 1. Empty: each recipe's.
         root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
         mirrors: Where to look for the archives first: http, https or file addresses.
+        runner: Where the trainings run: process, on the worker's machine, or dask://HOST:PORT, on a Dask cluster.
     """
     began = datetime.now(UTC)
     one_line_errors()
     end_with_worker()
     source, plans = load_dataset(dataset, mirrors), load_recipes(recipes, epochs=epochs)
-    trials = trials_of(plans, seeds)
+    trials, where = trials_of(plans, seeds), checked_runner(runner)
     with at_work(checked_root(root_of(root)), run_name()) as work:
-        result = way_of_the_study(source, trials, work, began)
+        result = way_of_the_study(source, trials, where, work, began)
     return cast("StudyResult", Completed(message=result.verdict, data=result))
 
 
-def way_of_the_study(source: Dataset, trials: Sequence[Trial], work: Workspace, began: datetime) -> StudyResult:
+def way_of_the_study(
+    source: Dataset, trials: Sequence[Trial], runner: str, work: Workspace, began: datetime
+) -> StudyResult:
     """All steps, in the order of the data."""
-    with worker_processes(len(trials), ahead=not ever_kept(train, work.root)) as workers:
+    with workers_of(runner, len(trials), work.root, ahead=not ever_kept(train, work.root)) as workers:
         data = data_of(source, work)
         models = [
             workers.submit(

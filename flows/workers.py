@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +19,7 @@ from joblib import cpu_count
 from prefect import Task
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
-from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
+from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_inputs_sync
 
@@ -44,18 +45,18 @@ class Runner(ProcessPoolTaskRunner):
             self._executor.submit(int)  # a process is started for each, as long as none of them is ready
 
 
-class Workers:
-    """Submits tasks to the processes; those whose records are kept are run here, so that nothing is started for them.
+class Workers(ABC):
+    """Submits tasks to workers; those whose records are kept are run here, so that nothing is started for them.
 
     `alone` says that no other run can be at the same server, which limits how many train at once.
     """
 
-    def __init__(self, runner: Runner, *, alone: bool) -> None:
-        self.runner, self.alone = runner, alone
-        self.submitted: list[PrefectConcurrentFuture[Any]] = []
+    def __init__(self, *, alone: bool) -> None:
+        self.alone = alone
+        self.submitted: list[PrefectFuture[Any]] = []
 
     def submit(self, task: Task[..., Result], *args: Any, **kwargs: Any) -> PrefectFuture[Result]:
-        """As `task.submit`, but to a worker process if there is something to compute."""
+        """As `task.submit`, but to a worker if there is something to compute."""
         if self.alone:
             task = task.with_options()
             task.tags = set()  # to ask for a place takes two seconds, and nobody else can take one
@@ -63,21 +64,41 @@ class Workers:
         # As long as nothing was sent, whatever this step waits for is found as soon as it is looked for.
         if not self.submitted and kept(task, parameters):
             return cast("PrefectFuture[Result]", task.submit(*args, **kwargs))
-        # Futures are resolved before they reach the process, where Prefect would look for the graph's edges.
+        # Futures are resolved before they reach the worker, where Prefect would look for the graph's edges.
         edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
-        future = self.runner.submit(task, parameters, dependencies=edges)
+        future = self.send(task, parameters, edges)
         self.submitted.append(future)
         return cast("PrefectFuture[Result]", future)
 
+    @abstractmethod
+    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+        """Send a task to a worker; `edges` are the task runs that its parameters come from."""
+
+    @abstractmethod
     def end(self) -> None:
-        """End the processes at once, and see to it that nothing waits for results that will never come.
+        """See to it that nothing more is computed, and that nothing waits for results that will never come."""
+
+
+class ProcessWorkers(Workers):
+    """Workers that are processes of this machine."""
+
+    def __init__(self, runner: Runner, *, alone: bool) -> None:
+        super().__init__(alone=alone)
+        self.runner = runner
+
+    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+        """Send a task to a process."""
+        return self.runner.submit(task, parameters, dependencies=edges)
+
+    def end(self) -> None:
+        """End the processes at once.
 
         Prefect's runner loses sight of a future whose process is ended while another waits for it, and then waits itself.
         """
         for child in multiprocessing.active_children():
             child.terminate()
         for future in self.submitted:
-            chained = cast("Any", future.wrapped_future).wrapped_future
+            chained = cast("Any", future).wrapped_future.wrapped_future
             if not wait([chained], LOST_SECONDS).done:
                 with suppress(InvalidStateError):
                     chained.set_exception(WorkerError("it was ended before its result was there"))
@@ -102,9 +123,9 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
     """
     count, threads = shares(trainings, cpu_count())
     runner = Runner(max_workers=count, initializer=prepare, initargs=(threads,))
-    url = str(get_client(sync_client=True).api_url)
+    url = api_url()
     with using_api(url), runner:
-        workers = Workers(runner, alone=url.rstrip("/") in LOCAL)
+        workers = ProcessWorkers(runner, alone=url in LOCAL)
         if ahead:
             runner.start_ahead()
         try:
@@ -119,6 +140,11 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
             raise
 
 
+def api_url() -> str:
+    """Where this flow's server answers."""
+    return str(get_client(sync_client=True).api_url).rstrip("/")
+
+
 def shares(trainings: int, cores: int) -> tuple[int, int]:
     """How many processes, and how many threads for each of their TensorFlows: no two trainings fight over a core.
 
@@ -131,14 +157,19 @@ def shares(trainings: int, cores: int) -> tuple[int, int]:
 
 def prepare(threads: int) -> None:
     """Make a fresh worker process ready, and import TensorFlow."""
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
     threading.Thread(target=end_with_parent, daemon=True).start()
-    one_line_errors()
-    without_hdf5_echo()
+    settle(threads)
     with lasting():
         import_quietly("keras")
+
+
+def settle(threads: int) -> None:
+    """Say to a process that will import TensorFlow how many threads it has, and how quiet to be."""
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    one_line_errors()
+    without_hdf5_echo()
 
 
 def end_with_parent() -> None:

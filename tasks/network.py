@@ -8,6 +8,7 @@ Keras is imported where it is used: the flow's own process never needs it, and i
 
 import json
 import os
+import random
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -169,9 +170,12 @@ def seed_everything(seed: int) -> None:
     """Seed Python, numpy and TensorFlow, number the layers from the start, and leave no order of summation to chance."""
     import keras
     import tensorflow as tf
+    from keras.src.random import seed_generator
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
+    # Keras draws the layers' seeds from Python's generator, from which other threads draw, too: Prefect's and Dask's.
+    seed_generator.python_random = random.Random(seed)  # noqa: S311  # nothing secret
     tf.config.experimental.enable_op_determinism()
 
 

@@ -8,13 +8,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer
 
 from tasks.files import PART, writable
 from tasks.locks import FOLDER as LOCKS
 from tasks.locks import ROOT, alone_at_once, shared
 from tasks.log import say
 from tasks.records import Frozen
-from tasks.store import Root, shadow_of
+from tasks.store import Root, root_at, shadow_of
 
 RECORDS, SCRATCH, UNFINISHED = "records", "scratch", "unfinished"
 
@@ -22,7 +25,9 @@ RECORDS, SCRATCH, UNFINISHED = "records", "scratch", "unfinished"
 class Workspace(Frozen):
     """The absolute root, the name of the run, and the key of the step under way."""
 
-    root: Root
+    root: Annotated[
+        Root, BeforeValidator(lambda root: root_at(root) if isinstance(root, str) else root), PlainSerializer(str)
+    ]
     run: str
     key: str = ""
 

@@ -47,6 +47,8 @@ REFUSED: list[dict[str, Any]] = [
     {"mirrors": ["ftp://host/"]},
     {"gate": "maybe"},
     {"line": "../up"},
+    {"runner": "thread"},
+    {"root": "gs://bucket"},
 ]
 
 

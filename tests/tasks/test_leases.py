@@ -158,7 +158,9 @@ def test_a_root_is_shared_by_many_and_had_alone_by_one(root: UPath) -> None:
                 assert not entered.wait(0.3)
         assert said
     assert entered.wait(SOON)
-    later, leave_later, other = in_thread(joined(root / "locks" / "at-work", root / "locks" / "root.lock", "late", silent))
+    later, leave_later, other = in_thread(
+        joined(root / "locks" / "at-work", root / "locks" / "root.lock", "late", silent)
+    )
     assert not later.wait(1)
     leave.set()
     assert later.wait(SOON)

@@ -1,7 +1,9 @@
 import os
+import random
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -9,9 +11,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tasks.errors import RecipeError, StorageError
 from tasks.evaluate import evaluate, load_model
+from tasks.network import build, seed_everything
 from tasks.predictions import read_predictions
 from tasks.recipe import Flatten, MaxPool, Network, OneCycle, Training, load_recipe
 from tasks.records import ModelRecord, SplitRecord
@@ -73,6 +77,30 @@ def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(
         hashes.append(read_predictions(work.root / found.file.path).probabilities.tobytes())
     assert hashes[0] == hashes[1] != hashes[2]
     assert models[0] == models[1] != models[2], "the file holds no time"
+
+
+def test_what_other_threads_draw_changes_nothing() -> None:
+    over = threading.Event()
+
+    def draw() -> None:
+        while not over.wait(0.0001):
+            random.random()
+
+    def weights() -> list[NDArray[np.float32]]:
+        seed_everything(1)
+        found: list[NDArray[np.float32]] = build(TRAININGS["plain"].network, (28, 28), 10).get_weights()
+        return found
+
+    first = weights()
+    random.seed(7)
+    thread = threading.Thread(target=draw)
+    thread.start()
+    again = [weights() for _ in range(3)]
+    over.set()
+    thread.join()
+    for one in again:
+        for expected, found in zip(first, one, strict=True):
+            np.testing.assert_array_equal(expected, found)
 
 
 def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_as_if_undisturbed(

@@ -1,0 +1,144 @@
+"""Trainings on a Dask cluster: the same results as on this machine, though a worker is lost; who does not fit is refused."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect_dask.task_runners import DaskTaskRunner
+
+from flows import cluster as flows_cluster
+from flows.cluster import Common, connected, is_stale, marked, misfits
+from flows.workers import api_url
+from tasks.errors import WorkerError
+from tests import data
+from tests.clusters import Cluster, cluster
+
+MNIST = Path(sys.executable).with_name("mnist")
+PROJECT = Path(__file__).parents[2]
+SECONDS = 280
+
+
+@pytest.fixture
+def dask(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "dask") as made:
+        yield made
+
+
+def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([MNIST, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+def made(root: Path) -> set[str]:
+    """The models and predictions under a root; their names hold their content's hash."""
+    return {path.name for folder in ("models", "predictions") for path in (root / folder).iterdir()}
+
+
+def killed_in_training(worker: subprocess.Popen[bytes], root: Path) -> None:
+    """Kill a worker once two trainings have begun."""
+    limit = time.monotonic() + SECONDS
+    while len(list((root / "locks").glob("train-*.lock"))) < 2 and time.monotonic() < limit:
+        time.sleep(0.05)
+    time.sleep(1)
+    worker.send_signal(signal.SIGKILL)
+
+
+def test_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(dask: Cluster, tmp_path: Path) -> None:
+    toml = data.make(tmp_path / "mirror", data.FEW).toml()
+    options = ["study", "--seeds", "2", "--dataset", str(toml), "--epochs", "2", "--json"]
+    here, there = tmp_path / "here", tmp_path / "there"
+    doomed, _ = dask.add(), dask.add()
+    kill = threading.Thread(target=killed_in_training, args=(doomed, there))
+    kill.start()
+    done = mnist(*options, "--root", str(there), "--runner", f"dask://{dask.address}")
+    kill.join()
+    assert done.returncode == 0, done.stderr
+    assert doomed.wait() == -signal.SIGKILL
+    alone = mnist(*options, "--root", str(here))
+    assert alone.returncode == 0, alone.stderr
+    assert made(here) == made(there)
+    found, expected = (json.loads(one.stdout) for one in (done, alone))
+    for what in ("seeds", "pairs", "verdict"):
+        assert found[what] == expected[what]
+    assert [arm["errors"] for arm in found["arms"]] == [arm["errors"] for arm in expected["arms"]]
+    assert mnist("verify", "--root", str(there)).returncode == 0
+
+    # The one that is left is of use for a whole run, which finds what the study has trained.
+    run = mnist("run", "--dataset", str(toml), "--epochs", "2", "--no-gate", "--json", "--root", str(there),
+                "--runner", f"dask://{dask.address}")  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    steps: dict[str, Any] = {step["name"]: step for step in json.loads(run.stdout)["steps"]}
+    assert steps["train plain"]["cached"]
+    assert not steps["explain plain"]["cached"]
+
+
+def test_a_worker_with_other_code_is_found_out_before_it_trains(dask: Cluster, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    for folder in ("flows", "tasks", "artifacts"):
+        shutil.copytree(PROJECT / folder, copy / folder)
+    network = copy / "tasks" / "network.py"
+    network.write_text(network.read_text() + "\n\nOTHER = 1\n")
+    dask.add(project=copy)
+    root = tmp_path / "root"
+    toml = data.make(tmp_path / "mirror", data.FEW).toml()
+    done = mnist(
+        "run", "--dataset", str(toml), "--epochs", "1", "--root", str(root), "--runner", f"dask://{dask.address}"
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("mnist: the Dask worker tcp://127.0.0.1:")
+    assert last.endswith("has other code (tasks.network): install the same version there, and start it again")
+    assert not (root / "models").exists()
+    assert not list((root / "locks").glob("cluster-*"))
+
+
+def test_a_worker_of_several_threads_is_refused(dask: Cluster, tmp_path: Path) -> None:
+    dask.add(threads=2)
+    toml = data.make(tmp_path / "mirror", data.FEW).toml()
+    done = mnist("run", "--dataset", str(toml), "--epochs", "1", "--root", str(tmp_path / "root"),
+                 "--runner", f"dask://{dask.address}")  # fmt: skip
+    assert done.returncode == 2
+    assert "has 2 threads, and Keras is no good in several: start it with --nthreads 1" in done.stderr.splitlines()[-1]
+
+
+def test_without_a_scheduler_or_a_worker_it_is_said(
+    dask: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml = data.make(tmp_path / "mirror", data.FEW).toml()
+    done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "dask://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "no Dask scheduler answers at 127.0.0.1:9" in done.stderr.splitlines()[-1]
+    monkeypatch.setattr(flows_cluster, "JOIN_SECONDS", 1)
+    with DaskTaskRunner(address=dask.address) as runner, pytest.raises(WorkerError, match="has no worker: start one"):
+        connected(runner, dask.address)
+
+
+@pytest.mark.usefixtures("prefect")
+def test_what_is_not_common_is_said_with_what_to_do(tmp_path: Path) -> None:
+    api, here = api_url(), Common.here()
+    with marked(tmp_path / "root") as mark:
+        assert list(misfits(here, mark, api, 1)) == []
+        assert [fault.split(",")[0] for fault in misfits(here, mark, api, 2)] == ["has 2 threads"]
+        other = here._replace(libraries={**here.libraries, "keras": "1.0"})
+        assert [fault.split(":")[0] for fault in misfits(other, mark, api, 1)] == [
+            f"has other libraries (keras {here.libraries['keras']}, not 1.0)"
+        ]
+        (fault,) = misfits(here, mark, "http://127.0.0.1:9/api", 1)
+        assert fault.startswith("can't reach the Prefect server at http://127.0.0.1:9/api")
+    (fault,) = misfits(here, mark, api, 1)
+    assert fault.startswith(f"does not see the files under the root {tmp_path / 'root'}")
+
+
+def test_code_that_has_changed_since_a_process_imported_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_stale("tasks.files")
+    monkeypatch.setattr("psutil.Process.create_time", lambda _self: 0.0)
+    assert is_stale("tasks.files")
+    assert not is_stale("tasks.no_such_module")
