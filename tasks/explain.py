@@ -69,7 +69,9 @@ def explain(
     bar.refresh(0.7, f"{model.name}: where it looks")
     focus = tuple(focus_maps(asked, given, predict, blank))
     bar.refresh(0.8, f"{model.name}: nearest training images")
-    kept, _ = held_out_indices(train.drawn_from or train.count, model.held_out, model.seed)
+    total = train.drawn_from or train.count
+    kept = np.ones(total, bool)
+    kept[held_out_indices(total, model.held_out, model.seed)[1]] = False
     neighbours = list(nearest_training_images(network, learned, kept, asked, given, wrong))
     found = Explanations(
         model=model.name,
@@ -132,14 +134,14 @@ def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split, 
 def nearest_training_images(
     network: "keras.Model",
     learned: Sequence[Path],
-    kept: NDArray[np.intp],
+    kept: NDArray[np.bool_],
     asked: Split,
     given: Predictions,
     wrong: NDArray[np.intp],
 ) -> Iterator[tuple[tuple[Neighbour, ...], float]]:
     """For each wrong answer the nearest of the images that the model was trained on, and how rare it is to be so far.
 
-    These are the images of a split, at the paths `learned`, whose indices are `kept`.
+    These are the images of a split, or of a sample of it, at the paths `learned`; `kept` says it of all images of the split.
     """
     import keras
 
@@ -149,8 +151,8 @@ def nearest_training_images(
         return
     features = predicting(keras.Model(network.inputs, network.layers[-1].input))
     marks = read_marks(learned)
-    trained_on = np.flatnonzero(np.isin(marks.indices, kept))
-    blocks = ((block.images, np.isin(block.indices, kept)) for block in read_groups(learned))
+    trained_on = np.flatnonzero(kept[marks.indices])
+    blocks = ((block.images, kept[block.indices]) for block in read_groups(learned))
     known = np.empty((len(trained_on), network.layers[-1].input.shape[-1]), np.float32)
     end = 0
     for images, which in blocks:

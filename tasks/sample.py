@@ -39,29 +39,31 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
         StorageError: the split is gone or altered, or the sample can't be written.
     """
     name = f"{split.name}-sample"
-    chosen = np.sort(np.random.default_rng(0).choice(split.count, most(split), replace=False))
+    chosen = np.zeros(split.count, bool)
+    chosen[np.random.default_rng(0).choice(split.count, most(split), replace=False)] = True
+    count = int(chosen.sum())
     paths = all_verified(work.root, split.parts)
-    drawn = joined((taken(block, chosen) for block in read_groups(paths)), len(chosen))
+    drawn = joined((taken(block, chosen) for block in read_groups(paths)), count)
     with work.scratch() as scratch:
         with SplitWriter(scratch, drawn.meta.model_copy(update={"name": name})) as writer:
-            for start in range(0, len(chosen), rows_of(split.shape)):
+            for start in range(0, count, rows_of(split.shape)):
                 some = slice(start, start + rows_of(split.shape))
                 writer.write(drawn.images[some], drawn.labels[some], drawn.indices[some])
         first, *further = (adopt(work.root, "splits", name, ".parquet", path) for path in writer.paths)
-    say(f"{split.name}: {len(chosen):,} of {split.count:,} images drawn, to be looked at more closely")
+    say(f"{split.name}: {count:,} of {split.count:,} images drawn, to be looked at more closely")
     return split.model_copy(
         update={
             "name": name,
             "file": first,
             "further": tuple(further),
-            "count": len(chosen),
+            "count": count,
             "drawn_from": split.count,
             "pixels_sha256": hashlib.sha256(drawn.images.data).hexdigest(),
         }
     )
 
 
-def taken(block: Split, chosen: NDArray[np.integer]) -> Split:
-    """The images of a block that are chosen."""
-    which = np.isin(block.indices, chosen)
+def taken(block: Split, chosen: NDArray[np.bool_]) -> Split:
+    """The images of a block that are chosen of the whole split."""
+    which = chosen[block.indices]
     return block.model_copy(update={name: getattr(block, name)[which] for name in ARRAYS})
