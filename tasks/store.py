@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -188,19 +189,24 @@ def remove(root: Root, name: str, first: Sequence[str] = ()) -> None:
 
 
 def checked_store(root: "UPath") -> "UPath":
-    """A root in a store, proven writable.
+    """A root in a store, proven writable, and on conditions, without which there are no locks.
 
     Raises:
-        StorageError: it can't be reached or written.
+        StorageError: it can't be reached or written, or takes no notice of conditions.
     """
-    probe = root / "locks" / f"probe-{os.getpid()}"
+    probe = root / "locks" / f"probe-{uuid.uuid4().hex}"
     try:
-        probe.fs.pipe_file(probe.path, b"")
-        probe.fs.rm_file(probe.path)
         shadow_of(root).mkdir(parents=True, exist_ok=True)
+        probe.fs.pipe_file(probe.path, b"", mode="create")
+        try:
+            probe.fs.pipe_file(probe.path, b"", mode="create")
+        except FileExistsError:
+            return root
+        finally:
+            probe.fs.rm_file(probe.path)
     except refusals() as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
             f"can't write under the root {root}: {reason}; check the bucket, AWS_ENDPOINT_URL and the credentials"
         ) from error
-    return root
+    raise StorageError(f"can't lock under the root {root}: its store knows no conditional writes (If-None-Match)")

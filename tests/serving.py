@@ -84,14 +84,14 @@ class Api:
         found = self.ask("artifacts/filter", flow_runs={"id": {"any_": [identity]}})
         return {one["key"]: one for one in found}
 
-    def deployment(self, name: str) -> dict[str, Any]:
-        """A deployment of the flow."""
-        found: dict[str, Any] = self.client.get(f"deployments/name/mnist/{name}").raise_for_status().json()
+    def deployment(self, name: str, flow: str = "mnist") -> dict[str, Any]:
+        """A deployment of a flow."""
+        found: dict[str, Any] = self.client.get(f"deployments/name/{flow}/{name}").raise_for_status().json()
         return found
 
-    def start(self, deployment: str, **parameters: Any) -> httpx.Response:
+    def start(self, deployment: str, flow: str = "mnist", **parameters: Any) -> httpx.Response:
         """Ask for a run."""
-        identity = self.deployment(deployment)["id"]
+        identity = self.deployment(deployment, flow)["id"]
         return self.post(f"deployments/{identity}/create_flow_run", {"parameters": parameters})
 
     def logs(self, identity: str) -> list[str]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -21,6 +22,31 @@ def test_the_compose_file_fits_its_schema() -> None:
     command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", FOLDER / "compose.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_kubernetes_manifests_fit_their_schema() -> None:
+    found = list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
+    assert [(one["kind"], one["metadata"]["name"]) for one in found] == [
+        ("Service", "dask-scheduler"), ("Deployment", "dask-scheduler"), ("Deployment", "dask-worker"),
+    ]  # fmt: skip
+    for one in found:
+        kubernetes_validate.validate(one, "1.33", strict=True)
+
+
+@pytest.mark.parametrize("component", ["dask-scheduler", "dask-worker"])
+def test_what_a_pod_runs_is_a_command_of_this_environment_without_rights(component: str) -> None:
+    manifests = list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
+    (found,) = [one for one in manifests if one["kind"] == "Deployment" and one["metadata"]["name"] == component]
+    pod = found["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    command, subcommand, *options = container["args"]
+    help_ = subprocess.run([BIN / command, subcommand, "--help"], capture_output=True, text=True, check=True).stdout
+    for option in options:
+        if option.startswith("--"):
+            assert re.search(rf"{option}\b", help_), option
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert not container["securityContext"]["allowPrivilegeEscalation"]
+    assert container["image"] == "mnist"
 
 
 def test_every_secret_of_the_compose_file_comes_from_the_environment_and_has_no_default() -> None:

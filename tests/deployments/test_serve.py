@@ -105,7 +105,18 @@ def test_the_schedules_have_runs_that_wait(api: Api) -> None:
 
 def test_the_form_describes_and_limits_every_parameter(api: Api) -> None:
     form = api.deployment("on-demand")["parameter_openapi_schema"]["properties"]
-    assert list(form) == ["dataset", "recipe", "epochs", "seed", "validation", "gate", "line", "root", "mirrors"]
+    assert list(form) == [
+        "dataset",
+        "recipe",
+        "epochs",
+        "seed",
+        "validation",
+        "gate",
+        "line",
+        "root",
+        "mirrors",
+        "runner",
+    ]
     assert all(field["description"] for field in form.values())
     assert {"type": "integer", "minimum": 1, "maximum": 10_000} in form["epochs"]["anyOf"]
 
@@ -117,6 +128,7 @@ REFUSED = [
     {"validation": 0.9},
     {"gate": "maybe"},
     {"recipe": "No!"},
+    {"runner": 1},
 ]
 
 
@@ -202,6 +214,19 @@ def test_a_failed_gate_is_told_to_the_webhook(api: Api, dataset: str, folder: Pa
     assert set(api.artifacts(run["id"])) >= PARTS  # the evidence comes first
     body = until(lambda: next((one for one in told.received if one["run_id"] == run["id"]), None), "the webhook", 30)
     assert "the gate failed" in body["text"]
+
+
+def test_a_study_can_be_started_from_the_form_too(api: Api, dataset: str, completed: dict[str, Any]) -> None:
+    form = api.deployment("on-demand", "study")["parameter_openapi_schema"]["properties"]
+    assert list(form) == ["dataset", "recipes", "seeds", "epochs", "root", "mirrors", "runner"]
+    assert all(field["description"] for field in form.values())
+    response = api.start("on-demand", "study", dataset=dataset, seeds=2, epochs=1)
+    assert response.status_code == 201, response.text
+    run = api.ended(response.json()["id"])
+    assert run["state_name"] == "Completed", run["state"]
+    assert "over 2 seeds" in run["state"]["message"]
+    assert "study" in api.artifacts(run["id"])
+    assert api.tasks(run["id"])["train plain, seed 1"]["state_name"] == "Cached"
 
 
 def in_training(api: Api, identity: str) -> bool:

@@ -15,6 +15,7 @@ from upath import UPath
 
 from tasks import leases
 from tasks.errors import StorageError
+from tasks.files import checked_root
 from tasks.leases import Lease, apart, held, joined
 from tasks.locks import alone, holding, shared
 from tasks.store import read_whole, root_at
@@ -174,6 +175,15 @@ def test_alone_and_a_key_are_given_back(root: UPath) -> None:
         assert (root / "locks" / "key.lock").exists()
         assert b"mnist prune at " in read_whole(root / "locks" / "root.lock")
     assert not list((root / "locks").glob("*"))
+
+
+def test_a_store_without_conditions_is_refused(root: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checked_root(root) == root
+    put = root.fs.pipe_file
+    monkeypatch.setattr(root.fs, "pipe_file", lambda path, value, **_conditions: put(path, value))
+    with pytest.raises(StorageError, match="its store knows no conditional writes"):
+        checked_root(root)
+    assert not list(root.glob("**/*"))
 
 
 def test_a_store_that_is_gone_is_said(root: UPath) -> None:
