@@ -40,7 +40,7 @@ RUNNER = click.option(
     "--runner",
     default="process",
     show_default=True,
-    metavar="process|dask://HOST:PORT",
+    metavar="process|dask://...|ray://...",
     help="Where the trainings run.",
 )
 EXPLAIN = click.option(

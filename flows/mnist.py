@@ -79,7 +79,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
             lines of their own.
         root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
         mirrors: Where to look for the archives first: http, https or file addresses.
-        runner: Where the trainings run: process, on the worker's machine, or dask://HOST:PORT, on a Dask cluster.
+        runner: Where the trainings run: process, on the worker's machine, or dask://HOST:PORT or ray://HOST:PORT.
     """
     began = datetime.now(UTC)
     one_line_errors()

@@ -1,4 +1,4 @@
-"""Runner: where the trainings run: in processes of this machine, or on a Dask cluster."""
+"""Runner: where the trainings run: in processes of this machine, or on a cluster."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tasks.errors import InputError
 from tasks.store import Root
 
 PROCESS = "process"
-DASK = re.compile(r"dask://(?P<address>[^/@\s]+:\d+)")
+CLUSTER = re.compile(r"(?P<kind>dask|ray)://(?P<address>[^/@\s]+:\d+)")
 
 
 def checked_runner(value: object) -> str:
@@ -18,9 +18,9 @@ def checked_runner(value: object) -> str:
     Raises:
         InputError: it is none.
     """
-    if value == PROCESS or (isinstance(value, str) and DASK.fullmatch(value)):
+    if value == PROCESS or (isinstance(value, str) and CLUSTER.fullmatch(value)):
         return str(value)
-    raise InputError(f"runner must be {PROCESS} or dask://HOST:PORT, not {value!r}")
+    raise InputError(f"runner must be {PROCESS}, dask://HOST:PORT or ray://HOST:PORT, not {value!r}")
 
 
 @contextmanager
@@ -31,13 +31,22 @@ def workers_of(runner: str, trainings: int, root: Root, *, ahead: bool) -> Itera
         InputError: the library for it is missing.
         WorkerError: they can't be had, or one of them died.
     """
-    if found := DASK.fullmatch(runner):
-        try:
-            from flows.cluster import cluster_workers  # noqa: PLC0415  # where there is a cluster
-        except ImportError as error:
-            raise InputError(f"--runner dask needs {error.name}: pip install 'mnist-error-analysis[dask]'") from error
-        with cluster_workers(found["address"], root) as workers:
-            yield workers
-    else:
+    found = CLUSTER.fullmatch(runner)
+    if not found:
         with worker_processes(trainings, ahead=ahead) as processes:
             yield processes
+        return
+    try:
+        if found["kind"] == "dask":
+            from flows.on_dask import dask_workers  # noqa: PLC0415  # where there is a cluster
+
+            cluster = dask_workers(found["address"], root)
+        else:
+            from flows.on_ray import ray_workers  # noqa: PLC0415
+
+            cluster = ray_workers(runner, root)
+    except ImportError as error:
+        kind = found["kind"]
+        raise InputError(f"--runner {kind} needs {error.name}: pip install 'mnist-error-analysis[{kind}]'") from error
+    with cluster as workers:
+        yield workers

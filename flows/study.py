@@ -63,7 +63,7 @@ def study(
         epochs: Passes over the training images, from 1. Empty: each recipe's.
         root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
         mirrors: Where to look for the archives first: http, https or file addresses.
-        runner: Where the trainings run: process, on the worker's machine, or dask://HOST:PORT, on a Dask cluster.
+        runner: Where the trainings run: process, on the worker's machine, or dask://HOST:PORT or ray://HOST:PORT.
     """
     began = datetime.now(UTC)
     one_line_errors()

@@ -166,10 +166,14 @@ def prepare(threads: int) -> None:
 
 def settle(threads: int) -> None:
     """Say to a process that will import TensorFlow how many threads it has, and how quiet to be."""
-    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ.update(settings_for(threads))
     one_line_errors()
     without_hdf5_echo()
+
+
+def settings_for(threads: int) -> dict[str, str]:
+    """What TensorFlow's environment must say before it is imported."""
+    return {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def end_with_parent() -> None:

@@ -114,6 +114,6 @@ class GateError(MnistError, RuntimeError):
         self.result = result
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what a library says."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,14 +1,20 @@
-"""A Dask cluster on this machine: a real scheduler, and workers in processes of their own, as on other machines."""
+"""Clusters on this machine, of Dask and of Ray: real ones, with workers in processes of their own, as on other machines."""
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
+
+from tests.serving import free_port, until
 
 DASK = Path(sys.executable).with_name("dask")
 SECONDS = 60
@@ -68,3 +74,37 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         yield made
     finally:
         made.end()
+
+
+@contextmanager
+def ray_head(folder: Path, processes: int = 2) -> Iterator[str]:
+    """A Ray cluster of one node: where its head answers. Its workers work on the code of this project."""
+    env = os.environ | {
+        "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "PREFECT_HOME": str(folder),
+    }  # fmt: skip
+    port = free_port()
+    options = ["--head", "--block", "--port", str(free_port()), "--ray-client-server-port", str(port), "--num-cpus",
+               str(processes), "--include-dashboard", "false", "--node-ip-address", "127.0.0.1"]  # fmt: skip
+    # Its sockets' names must be short.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as short,
+        (folder / "ray.log").open("wb") as log,
+    ):
+        command = [DASK.with_name("ray"), "start", *options, "--temp-dir", short]
+        head = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=env)
+        try:
+            until(lambda: listens(port), "Ray's head", SECONDS)
+            yield f"127.0.0.1:{port}"
+        finally:
+            children = psutil.Process(head.pid).children(recursive=True)
+            for process in (*children, head):
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL)
+            head.wait()
+
+
+def listens(port: int) -> bool:
+    """Whether somebody answers at a port."""
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from prefect_dask.task_runners import DaskTaskRunner
 
-from flows import cluster as flows_cluster
-from flows.cluster import Common, connected, is_stale, marked, misfits
+from flows import on_dask
+from flows.fit import Common, is_stale, marked, misfits
+from flows.on_dask import connected
 from flows.workers import api_url
 from tasks.errors import WorkerError
 from tests import data
@@ -116,7 +117,7 @@ def test_without_a_scheduler_or_a_worker_it_is_said(
     done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "dask://127.0.0.1:9")
     assert done.returncode == 2
     assert "no Dask scheduler answers at 127.0.0.1:9" in done.stderr.splitlines()[-1]
-    monkeypatch.setattr(flows_cluster, "JOIN_SECONDS", 1)
+    monkeypatch.setattr(on_dask, "JOIN_SECONDS", 1)
     with DaskTaskRunner(address=dask.address) as runner, pytest.raises(WorkerError, match="has no worker: start one"):
         connected(runner, dask.address)
 

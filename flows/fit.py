@@ -1,0 +1,83 @@
+"""Fit: whether a process, perhaps of another machine, can do the work of a flow: the same code, libraries, root and API."""
+
+import os
+import platform
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import psutil
+
+from tasks.cache import versions
+from tasks.code import code_digests, path_of
+from tasks.provenance import LIBRARIES
+from tasks.store import Root, refusals
+
+ANSWER_SECONDS = 10
+STEPS = ("tasks.train", "tasks.evaluate", "tasks.explain")  # what is sent to workers
+
+
+class Common(NamedTuple):
+    """What a flow and its workers must have in common: the digests of the code by module, and the versions of libraries."""
+
+    code: Mapping[str, str]
+    libraries: Mapping[str, str]
+
+    @classmethod
+    def here(cls) -> "Common":
+        """What this process has."""
+        code = {name: digest for step in STEPS for name, digest in code_digests(step).items()}
+        python = ".".join(platform.python_version_tuple()[:2])
+        return cls(code, {"python": python, **versions(LIBRARIES)})
+
+
+def misfits(common: Common, mark: Root, api: str, threads: int) -> Iterator[str]:
+    """What is wrong with this process as a worker, and what to do about it."""
+    here = Common.here()
+    if code := different(common.code, here.code):
+        yield f"has other code ({', '.join(code)}): install the same version there, and start it again"
+    if stale := [name for name in here.code if is_stale(name)]:
+        yield f"runs code that has changed since it was started ({', '.join(stale)}): start it again"
+    if libraries := different(common.libraries, here.libraries):
+        said = ", ".join(f"{name} {here.libraries.get(name)}, not {common.libraries.get(name)}" for name in libraries)
+        yield f"has other libraries ({said}): install those of requirements.lock there, and start it again"
+    if threads != 1:
+        yield f"has {threads} threads, and Keras is no good in several: start it with --nthreads 1"
+    root = mark.parent.parent
+    try:
+        if not mark.exists():
+            yield f"does not see the files under the root {root}: give a root that both have, such as s3://BUCKET/PREFIX"
+    except refusals() as error:
+        yield f"can't reach the root {root}: {error}"
+    try:
+        httpx.get(f"{api}/health", timeout=ANSWER_SECONDS).raise_for_status()
+    except httpx.HTTPError as error:
+        yield f"can't reach the Prefect server at {api} ({error}): set PREFECT_API_URL to one that it can"
+
+
+def different(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """The names of what is not the same in both."""
+    return sorted(name for name in {**one, **other} if one.get(name) != other.get(name))
+
+
+def is_stale(module: str) -> bool:
+    """Whether a module that this process has imported was written after the process began."""
+    path = path_of(module)
+    return module in sys.modules and path is not None and path.stat().st_mtime > psutil.Process().create_time()
+
+
+@contextmanager
+def marked(root: Root) -> Iterator[Root]:
+    """A file under the root that only who has the same root can see."""
+    mark = root / "locks" / f"cluster-{os.getpid()}-{uuid.uuid4().hex}"
+    if isinstance(mark, Path):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_bytes(b"")
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""On Dask: the workers of a Dask cluster. One that joins while a run goes on is asked whether it fits, as the others are."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import distributed
+from distributed.diagnostics.plugin import WorkerPlugin
+from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
+
+from flows.cluster import ClusterWorkers
+from flows.fit import Common, marked, misfits
+from flows.server import LOCAL, drain
+from flows.workers import Workers, api_url, settle
+from tasks.errors import MnistError, WorkerError, causes
+from tasks.store import Root
+
+CONNECT_SECONDS = 10
+JOIN_SECONDS = 30  # in which a first worker must be there
+
+
+class Fit(WorkerPlugin):  # type: ignore[misc]  # no types are published
+    """Looks whether a worker fits a flow, and makes it ready."""
+
+    def __init__(self, common: Common, mark: Root, api: str) -> None:
+        self.name = f"mnist-{uuid.uuid4().hex}"
+        self.common, self.mark, self.api = common, mark, api
+
+    def setup(self, worker: Any) -> None:
+        """Refuse a worker that does not fit.
+
+        Raises:
+            WorkerError: it has other code or libraries, more than one thread, or no way to the root or the API.
+        """
+        for fault in misfits(self.common, self.mark, self.api, worker.state.nthreads):
+            raise WorkerError(f"the Dask worker {worker.address} {fault}")
+        settle(threads=1)  # as many trainings at once as there are workers
+
+
+class DaskWorkers(ClusterWorkers):
+    """The workers of a Dask cluster."""
+
+    known = PrefectDaskFuture
+
+    def withdraw(self, futures: list[Any]) -> None:
+        """Withdraw what was not begun."""
+        runner: Any = self.runner
+        runner.client.cancel(futures)
+
+
+@contextmanager
+def dask_workers(address: str, root: Root) -> Iterator[Workers]:
+    """The workers of the cluster whose scheduler answers at HOST:PORT.
+
+    Raises:
+        WorkerError: there is none, a worker does not fit, or too many were lost.
+    """
+    api = api_url()
+    runner = DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECT_SECONDS})
+    with runner, marked(root) as mark:
+        client = connected(runner, address)
+        fit = Fit(Common.here(), mark, api)
+        workers = DaskWorkers(runner, alone=api in LOCAL)
+        try:
+            client.register_plugin(fit)
+            yield workers
+        except BaseException as error:
+            workers.end()
+            if any(isinstance(one, distributed.KilledWorker) for one in causes(error)):
+                raise WorkerError(f"too many Dask workers were lost: {error}; see their logs") from error
+            raise
+        finally:
+            # A worker's last logs and events are on their way, to a server that may end with this run.
+            with suppress(OSError, MnistError, RuntimeError):
+                client.run(drain)
+            client.unregister_worker_plugin(fit.name)
+
+
+def connected(runner: DaskTaskRunner, address: str) -> distributed.Client:
+    """The client of a cluster that has a worker.
+
+    Raises:
+        WorkerError: there is no scheduler, or no worker.
+    """
+    try:
+        client = runner.client
+    except OSError as error:
+        raise WorkerError(f"no Dask scheduler answers at {address}: start it, or give another --runner") from error
+    try:
+        client.wait_for_workers(1, timeout=JOIN_SECONDS)
+    except TimeoutError as error:
+        raise WorkerError(f"the Dask cluster at {address} has no worker: start one, with --nthreads 1") from error
+    return client
