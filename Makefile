@@ -12,7 +12,7 @@ run: setup  ## the main job: both models on all of MNIST, and the report
 	@$(BIN)/mnist run $(ARGS)
 
 test: setup  ## all tests, two files at a time, since most of them wait for servers
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 setup: .venv/.setup
 

@@ -40,8 +40,8 @@ RUNNER = click.option(
     "--runner",
     default="process",
     show_default=True,
-    metavar="process|dask://...|ray://...",
-    help="Where the trainings run.",
+    metavar="NAME|URL",
+    help="Where the trainings run: process, dask://HOST:PORT or ray://HOST:PORT.",
 )
 EXPLAIN = click.option(
     "--explain", is_flag=True, help="Show for each step whether it was found, and if not, what has changed."

@@ -1,5 +1,6 @@
 """On Ray: the workers of a Ray cluster, whose nodes are asked whether they fit before anything is sent to them."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from flows.server import LOCAL
 from flows.workers import Workers, api_url, settings_for
 from tasks.errors import WorkerError, causes, first_line
 from tasks.store import Root
+
+CONNECT_SECONDS = 10
 
 
 class Future(PrefectRayFuture[Any]):  # type: ignore[misc]  # no types are published
@@ -74,10 +77,14 @@ def connected(address: str) -> Iterator[RayTaskRunner[Any]]:
     """
     settings = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": {"env_vars": settings_for(threads=1)}}
     runner: RayTaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=settings)
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     with ExitStack() as stack:
         try:
+            socket.create_connection(
+                (host, int(port)), CONNECT_SECONDS
+            ).close()  # Ray itself would try for half a minute
             stack.enter_context(runner)
-        except (ConnectionError, RayError) as error:
+        except (OSError, RayError) as error:
             raise WorkerError(f"no Ray cluster answers at {address}: start it, or give another --runner") from error
         yield runner
     ray.shutdown()

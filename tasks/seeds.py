@@ -101,7 +101,10 @@ class Hard(Frozen):
 
 
 class Study(Frozen):
-    """Everything that the report of a study states. `always_wrong` counts the images that no training at all got right."""
+    """Everything that the report of a study states.
+
+    Of so many `images`, perhaps drawn from more, `always_wrong` counts those that no training at all got right.
+    """
 
     dataset: str
     title: str
@@ -109,6 +112,7 @@ class Study(Frozen):
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     images: int
+    drawn_from: int | None = None
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
     pairs: tuple[Pair, ...]

@@ -65,7 +65,7 @@ def survey(
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
-    study = study_of(dataset, trials, models, judged(test, predictions, work))
+    study = study_of(dataset, trials, models, judged(test, predictions, work), drawn_from=test.drawn_from)
     return StudyRecord(
         file=keep(work.root, "analyses", "study", ".json", study.model_dump_json().encode()),
         seeds=study.seeds,
@@ -79,6 +79,7 @@ def study_of(
     trials: Sequence[Trial],
     models: Sequence[ModelRecord],
     tested: Judged,
+    drawn_from: int | None = None,
 ) -> Study:
     """The whole document, from what is in memory."""
     given = tested.given
@@ -94,6 +95,7 @@ def study_of(
         classes=dataset.classes,
         shape=dataset.image_shape,
         images=len(tested.marks.labels),
+        drawn_from=drawn_from,
         seeds=tuple(trials[at].training.seed for at in places[names[0]]),
         arms=tuple(arm_of(name, [models[at] for at in places[name]], right[name]) for name in names),
         pairs=pairs_of(names, right, claim),

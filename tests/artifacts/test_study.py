@@ -42,6 +42,13 @@ def provenance() -> Provenance:
     )  # fmt: skip
 
 
+def test_a_sample_is_said_to_be_one(study: Study, provenance: Provenance) -> None:
+    said = "drawn at random from 1,000,000"
+    drawn = study.model_copy(update={"drawn_from": 1_000_000})
+    assert said in StudyRendering(drawn, provenance).markdown()
+    assert said not in StudyRendering(study, provenance).markdown()
+
+
 def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:
     plain, batch_norm = study.arms
     assert (plain.errors, batch_norm.errors) == ((2, 2, 2), (1, 1, 1))

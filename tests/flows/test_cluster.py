@@ -1,16 +1,19 @@
-"""Trainings on a Dask cluster: the same results as on this machine, though a worker is lost; who does not fit is refused."""
+"""Trainings on clusters of Dask and Ray: the same results as here, though a worker is lost; who does not fit is refused."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from prefect_dask.task_runners import DaskTaskRunner
 
@@ -20,7 +23,8 @@ from flows.on_dask import connected
 from flows.workers import api_url
 from tasks.errors import WorkerError
 from tests import data
-from tests.clusters import Cluster, cluster
+from tests.clusters import Cluster, cluster, ray_head
+from tests.serving import until
 
 MNIST = Path(sys.executable).with_name("mnist")
 PROJECT = Path(__file__).parents[2]
@@ -34,7 +38,8 @@ def dask(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([MNIST, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
+    env = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    return subprocess.run([MNIST, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False, env=env)
 
 
 def made(root: Path) -> set[str]:
@@ -42,42 +47,76 @@ def made(root: Path) -> set[str]:
     return {path.name for folder in ("models", "predictions") for path in (root / folder).iterdir()}
 
 
-def killed_in_training(worker: subprocess.Popen[bytes], root: Path) -> None:
-    """Kill a worker once two trainings have begun."""
-    limit = time.monotonic() + SECONDS
-    while len(list((root / "locks").glob("train-*.lock"))) < 2 and time.monotonic() < limit:
-        time.sleep(0.05)
-    time.sleep(1)
-    worker.send_signal(signal.SIGKILL)
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    toml = data.make(tmp_path_factory.mktemp("mirror"), data.FEW).toml()
+    return ["--dataset", str(toml), "--epochs", "2", "--json"]
 
 
-def test_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(dask: Cluster, tmp_path: Path) -> None:
-    toml = data.make(tmp_path / "mirror", data.FEW).toml()
-    options = ["study", "--seeds", "2", "--dataset", str(toml), "--epochs", "2", "--json"]
-    here, there = tmp_path / "here", tmp_path / "there"
-    doomed, _ = dask.add(), dask.add()
-    kill = threading.Thread(target=killed_in_training, args=(doomed, there))
-    kill.start()
-    done = mnist(*options, "--root", str(there), "--runner", f"dask://{dask.address}")
-    kill.join()
+@pytest.fixture(scope="module")
+def alone(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A study without a cluster."""
+    root = tmp_path_factory.mktemp("alone")
+    done = mnist("study", "--seeds", "2", *options, "--root", str(root))
     assert done.returncode == 0, done.stderr
-    assert doomed.wait() == -signal.SIGKILL
-    alone = mnist(*options, "--root", str(here))
-    assert alone.returncode == 0, alone.stderr
-    assert made(here) == made(there)
-    found, expected = (json.loads(one.stdout) for one in (done, alone))
-    for what in ("seeds", "pairs", "verdict"):
-        assert found[what] == expected[what]
-    assert [arm["errors"] for arm in found["arms"]] == [arm["errors"] for arm in expected["arms"]]
-    assert mnist("verify", "--root", str(there)).returncode == 0
+    return {**json.loads(done.stdout), "made": made(root)}
 
-    # The one that is left is of use for a whole run, which finds what the study has trained.
-    run = mnist("run", "--dataset", str(toml), "--epochs", "2", "--no-gate", "--json", "--root", str(there),
-                "--runner", f"dask://{dask.address}")  # fmt: skip
+
+@contextmanager
+def killing(root: Path, kill: Callable[[], object]) -> Iterator[None]:
+    """Kill a worker once two trainings have begun."""
+
+    def work() -> None:
+        until(lambda: len(list((root / "locks").glob("train-*.lock"))) >= 2, "two trainings", SECONDS)
+        time.sleep(1)
+        kill()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join()
+
+
+def studied_and_run(runner: str, root: Path, options: list[str], alone: dict[str, Any]) -> None:
+    """A study on a cluster has the records of one without; and what is left of the cluster is of use for a whole run."""
+    done = mnist("study", "--seeds", "2", *options, "--root", str(root), "--runner", runner)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert made(root) == alone["made"]
+    for what in ("seeds", "pairs", "verdict"):
+        assert found[what] == alone[what]
+    assert [arm["errors"] for arm in found["arms"]] == [arm["errors"] for arm in alone["arms"]]
+    run = mnist("run", "--no-gate", *options, "--root", str(root), "--runner", runner)
     assert run.returncode == 0, run.stderr
     steps: dict[str, Any] = {step["name"]: step for step in json.loads(run.stdout)["steps"]}
     assert steps["train plain"]["cached"]
     assert not steps["explain plain"]["cached"]
+    assert mnist("verify", "--root", str(root)).returncode == 0
+
+
+def test_on_dask_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(
+    dask: Cluster, options: list[str], alone: dict[str, Any], tmp_path: Path
+) -> None:
+    doomed, _ = dask.add(), dask.add()
+    with killing(tmp_path / "root", doomed.kill):
+        studied_and_run(f"dask://{dask.address}", tmp_path / "root", options, alone)
+    assert doomed.wait() == -signal.SIGKILL
+
+
+def test_on_ray_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(
+    options: list[str], alone: dict[str, Any], tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill() -> None:
+        for process in psutil.process_iter(["cmdline"]):
+            if not killed and "".join(process.info["cmdline"] or [])[:10] == "ray::train":
+                process.kill()
+                killed.append(process.pid)
+
+    with ray_head(tmp_path) as address, killing(tmp_path / "root", kill):
+        studied_and_run(f"ray://{address}", tmp_path / "root", options, alone)
+    assert len(killed) == 1
 
 
 def test_a_worker_with_other_code_is_found_out_before_it_trains(dask: Cluster, tmp_path: Path) -> None:
@@ -117,6 +156,9 @@ def test_without_a_scheduler_or_a_worker_it_is_said(
     done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "dask://127.0.0.1:9")
     assert done.returncode == 2
     assert "no Dask scheduler answers at 127.0.0.1:9" in done.stderr.splitlines()[-1]
+    done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "ray://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "no Ray cluster answers at ray://127.0.0.1:9" in done.stderr.splitlines()[-1]
     monkeypatch.setattr(on_dask, "JOIN_SECONDS", 1)
     with DaskTaskRunner(address=dask.address) as runner, pytest.raises(WorkerError, match="has no worker: start one"):
         connected(runner, dask.address)

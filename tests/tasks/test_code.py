@@ -1,4 +1,5 @@
 import ast
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -68,8 +69,7 @@ def libraries(source: str) -> set[str]:
 
 def test_every_library_that_is_imported_is_declared() -> None:
     declared = {
-        requirement.split(";")[0].split(">")[0].split("<")[0].strip()
-        for requirement in metadata.requires("mnist-error-analysis") or ()
+        re.split(r"[;<>\[]", requirement)[0].strip() for requirement in metadata.requires("mnist-error-analysis") or ()
     }
     sources = [path for folder in ("flows", "tasks", "artifacts") for path in (PROJECT / folder).rglob("*.py")]
     used = {library for path in sources for library in libraries(Path(path).read_text())}
