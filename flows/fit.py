@@ -6,7 +6,6 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import httpx
@@ -14,6 +13,8 @@ import psutil
 
 from tasks.cache import versions
 from tasks.code import code_digests, path_of
+from tasks.files import write_text
+from tasks.locks import FOLDER as LOCKS
 from tasks.provenance import LIBRARIES
 from tasks.store import Root, refusals
 
@@ -73,10 +74,7 @@ def is_stale(module: str) -> bool:
 @contextmanager
 def marked(root: Root) -> Iterator[Root]:
     """A file under the root that only who has the same root can see."""
-    mark = root / "locks" / f"cluster-{os.getpid()}-{uuid.uuid4().hex}"
-    if isinstance(mark, Path):
-        mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_bytes(b"")
+    mark = root / write_text(root, f"{LOCKS}/cluster-{os.getpid()}-{uuid.uuid4().hex}", "").path
     try:
         yield mark
     finally:

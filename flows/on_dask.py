@@ -12,8 +12,8 @@ from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 from flows.cluster import ClusterWorkers
 from flows.fit import Common, marked, misfits
 from flows.server import LOCAL, drain
-from flows.workers import Workers, api_url, settle
-from tasks.errors import MnistError, WorkerError, causes
+from flows.workers import Workers, api_url, ended_on_error, settle
+from tasks.errors import MnistError, WorkerError
 from tasks.store import Root
 
 CONNECT_SECONDS = 10
@@ -63,13 +63,13 @@ def dask_workers(address: str, root: Root) -> Iterator[Workers]:
         fit = Fit(Common.here(), mark, api)
         workers = DaskWorkers(runner, alone=api in LOCAL)
         try:
-            client.register_plugin(fit)
-            yield workers
-        except BaseException as error:
-            workers.end()
-            if any(isinstance(one, distributed.KilledWorker) for one in causes(error)):
-                raise WorkerError(f"too many Dask workers were lost: {error}; see their logs") from error
-            raise
+            with ended_on_error(
+                workers,
+                distributed.KilledWorker,
+                lambda error: f"too many Dask workers were lost: {error}; see their logs",
+            ):
+                client.register_plugin(fit)
+                yield workers
         finally:
             # A worker's last logs and events are on their way, to a server that may end with this run.
             with suppress(OSError, MnistError, RuntimeError):

@@ -15,8 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from flows.cluster import ClusterWorkers
 from flows.fit import Common, marked, misfits
 from flows.server import LOCAL
-from flows.workers import Workers, api_url, settings_for
-from tasks.errors import WorkerError, causes, first_line
+from flows.workers import Workers, api_url, ended_on_error, settings_for
+from tasks.errors import WorkerError, first_line
 from tasks.store import Root
 
 CONNECT_SECONDS = 10
@@ -57,15 +57,15 @@ def ray_workers(address: str, root: Root) -> Iterator[Workers]:
     api = api_url()
     with connected(address) as runner, marked(root) as mark:
         workers = RayWorkers(runner, alone=api in LOCAL)
-        try:
+        with ended_on_error(
+            workers,
+            WorkerCrashedError,
+            lambda error: f"too many Ray workers were lost: {first_line(error)}; see their logs",
+        ):
+            here = Common.here()
             for node in (node for node in ray.nodes() if node["Alive"]):
-                refuse_misfit(node, Common.here(), mark, api)
+                refuse_misfit(node, here, mark, api)
             yield workers
-        except BaseException as error:
-            workers.end()
-            if any(isinstance(one, WorkerCrashedError) for one in causes(error)):
-                raise WorkerError(f"too many Ray workers were lost: {first_line(error)}; see their logs") from error
-            raise
 
 
 @contextmanager
@@ -80,9 +80,8 @@ def connected(address: str) -> Iterator[RayTaskRunner[Any]]:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     with ExitStack() as stack:
         try:
-            socket.create_connection(
-                (host, int(port)), CONNECT_SECONDS
-            ).close()  # Ray itself would try for half a minute
+            # Ray itself would try for half a minute.
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
             stack.enter_context(runner)
         except (OSError, RayError) as error:
             raise WorkerError(f"no Ray cluster answers at {address}: start it, or give another --runner") from error

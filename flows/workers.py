@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -128,16 +128,26 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
         workers = ProcessWorkers(runner, alone=url in LOCAL)
         if ahead:
             runner.start_ahead()
-        try:
+        said = "a worker process died; it may have run out of memory: see the system's log"
+        # Else the pool would wait for trainings whose results nobody wants any more.
+        with ended_on_error(workers, BrokenProcessPool, lambda _: said):
             yield workers
-        except BaseException as error:
-            workers.end()  # else the pool would wait for trainings whose results nobody wants any more
-            # A step that waits for a dead process fails with an error of Prefect's own.
-            if any(isinstance(one, BrokenProcessPool) for one in causes(error)):
-                raise WorkerError(
-                    "a worker process died; it may have run out of memory: see the system's log"
-                ) from error
-            raise
+
+
+@contextmanager
+def ended_on_error(workers: Workers, lost: type[Exception], said: Callable[[BaseException], str]) -> Iterator[None]:
+    """End workers where anything fails.
+
+    Raises:
+        WorkerError: one was lost; a step that waits for it fails with an error of Prefect's own, which that has led to.
+    """
+    try:
+        yield
+    except BaseException as error:
+        workers.end()
+        if any(isinstance(one, lost) for one in causes(error)):
+            raise WorkerError(said(error)) from error
+        raise
 
 
 def api_url() -> str:

@@ -9,15 +9,15 @@ and the stores that speak its language have.
 """
 
 import json
-import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StorageError
+from tasks.locks import Say, Told
 from tasks.store import read_whole, refusals, version_of
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 60.0  # after which what has not changed is of nobody
 RENEW_SECONDS = 15.0
 POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 1.0  # before a line says what is waited for
-
-Say = Callable[[str, int], None]
 
 
 class Lease:
@@ -49,8 +46,7 @@ class Lease:
         condition: dict[str, Any] = {"IfMatch": instead_of} if instead_of else {"mode": "create"}
         with reached(self.path):
             try:
-                self.path.fs.pipe_file(self.path.path, self.content, **condition)
-                self.version = version_of(self.path)[1]
+                self.write(condition)
             except FileNotFoundError:  # what it should follow has gone
                 return False
             except OSError as error:
@@ -60,13 +56,16 @@ class Lease:
         self.thread.start()
         return True
 
+    def write(self, condition: dict[str, Any]) -> None:
+        """Write it on a condition; the answer says which version that made."""
+        self.version = self.path.fs.pipe_file(self.path.path, self.content, **condition)["ETag"]
+
     def renew(self) -> None:
         """Show now and then that this process lives, as long as the lease is its own."""
         while not self.over.wait(RENEW_SECONDS):
             self.renewals += 1
             with suppress(*refusals()):  # the next time, then; until it is too late
-                self.path.fs.pipe_file(self.path.path, self.content, IfMatch=self.version)
-                self.version = version_of(self.path)[1]
+                self.write({"IfMatch": self.version})
 
     def give_back(self) -> None:
         """Remove it, if it still is this one's."""
@@ -104,7 +103,7 @@ def held(path: "UPath", who: str, say: Say) -> Iterator[None]:
     lease, watch, told = Lease(path, who), Watch(), Told(say)
     with reached(path):
         while not lease.take() and not ((dead := watch.dead(path)) and lease.take(dead)):
-            told.of(f"waiting for {holder(path)}: {path} is held")
+            told.of(lambda: f"waiting for {holder(path)}: {path} is held")
             time.sleep(POLL_SECONDS)
     try:
         yield
@@ -131,7 +130,7 @@ def joined(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None
                 taken_over = Lease(alone, who)
                 if taken_over.take(dead):
                     taken_over.give_back()
-        told.of(f"waiting for {holder(alone)}: {alone} is held")
+        told.of(lambda: f"waiting for {holder(alone)}: {alone} is held")
         time.sleep(POLL_SECONDS)
     try:
         yield
@@ -155,7 +154,7 @@ def apart(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]
             if not living(folder, watches):
                 yield
                 return
-        told.of(f"waiting for the runs under way: {folder} holds their leases")
+        told.of(lambda: f"waiting for the runs under way: {folder} holds their leases")
         time.sleep(POLL_SECONDS)
 
 
@@ -167,19 +166,6 @@ def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
             if watches.setdefault(path.name, Watch()).dead(path):
                 path.unlink(missing_ok=True)
         return bool(found)
-
-
-class Told:
-    """Says once what is waited for, if it takes a while."""
-
-    def __init__(self, say: Say) -> None:
-        self.say, self.began, self.said = say, time.monotonic(), False
-
-    def of(self, line: str) -> None:
-        """Say it, if it is time."""
-        if not self.said and time.monotonic() - self.began > PATIENCE_SECONDS:
-            self.say(line, logging.WARNING)
-            self.said = True
 
 
 def holder(path: "UPath") -> str:

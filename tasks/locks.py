@@ -99,16 +99,27 @@ def locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") ->
         StorageError: the file system has no locks, or the file can't be made.
     """
     with opened(path) as stream:
-        began, said = time.monotonic(), False
+        told = Told(say)
         while not taken(stream, kind):
-            if not said and time.monotonic() - began > PATIENCE_SECONDS:
-                say(f"waiting for {others or holder(stream)}: {path} is locked", logging.WARNING)
-                said = True
+            told.of(lambda: f"waiting for {others or holder(stream)}: {path} is locked")
             time.sleep(POLL_SECONDS)
         if kind == LockFlags.EXCLUSIVE:
             with writable(path):
                 name(stream, who)
         yield
+
+
+class Told:
+    """Says once what is waited for, if it takes a while."""
+
+    def __init__(self, say: Say) -> None:
+        self.say, self.began, self.said = say, time.monotonic(), False
+
+    def of(self, line: Callable[[], str]) -> None:
+        """Say it, if it is time; only then is the line made."""
+        if not self.said and time.monotonic() - self.began > PATIENCE_SECONDS:
+            self.say(line(), logging.WARNING)
+            self.said = True
 
 
 @contextmanager

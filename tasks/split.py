@@ -64,10 +64,6 @@ class Split(Marks):
 
     images: NDArray[np.uint8]
 
-    def at(self, places: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
-        """The images at some places, by their place."""
-        return {place: self.images[place] for place in places}
-
 
 def label_type(classes: int) -> "np.dtype[np.uint8] | np.dtype[np.uint16]":
     """The type of a column of labels: as small as the number of classes lets it be."""

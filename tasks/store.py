@@ -61,14 +61,18 @@ def shadow_of(root: Root) -> Path:
 
 def refusals() -> tuple[type[Exception], ...]:
     """What a file system or a store says against reading and writing."""
+    return (OSError, *refusals_of_store())
+
+
+def refusals_of_store() -> tuple[type[Exception], ...]:
+    """What only a store says; nothing, as long as its library is not imported."""
     library: Any = sys.modules.get("botocore.exceptions")
-    return (OSError, library.BotoCoreError, library.ClientError) if library else (OSError,)
+    return (library.BotoCoreError, library.ClientError) if library else ()
 
 
 def unreachable(error: BaseException) -> str | None:
     """One line, if a store could not be reached; None for any other error."""
-    library: Any = sys.modules.get("botocore.exceptions")
-    if library and isinstance(error, library.BotoCoreError | library.ClientError):
+    if isinstance(error, refusals_of_store()):
         return f"the object store: {error}; check the network, AWS_ENDPOINT_URL and the credentials"
     return None
 

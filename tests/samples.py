@@ -1,7 +1,7 @@
 """Small examples that several tests look at: splits of six images, two models' predictions for them, and the whole document."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -31,6 +31,10 @@ def split_of(labels: list[int], classes: int = 3, name: str = "test") -> Split:
     meta = SplitMeta(name=name, dataset="drawn", shape=(2, 2), classes=names, archives=("a", "b"))
     return Split(meta=meta, images=images, labels=np.array(labels, np.uint8), sha256=hashes(range(len(labels))),
                  indices=np.arange(len(labels), dtype=np.int32))  # fmt: skip
+
+
+def judged(split: Split, given: Sequence[Predictions]) -> Judged:
+    return Judged(split, given, lambda places: {place: split.images[place] for place in places})
 
 
 def predicted(split: Split, answers: list[int], sure: list[float]) -> Predictions:
@@ -81,7 +85,7 @@ def analysis_of_two() -> Analysis:
     subject = Subject(dataset="drawn", title="Drawn", licence="-", classes=SPLIT.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
     return analysis_of(
-        subject, profile_of([SPLIT]), Judged(TRAIN, [LEARNED, LEARNED], TRAIN.at), Judged(SPLIT, [FIRST, SECOND], SPLIT.at),
+        subject, profile_of([SPLIT]), judged(TRAIN, [LEARNED, LEARNED]), judged(SPLIT, [FIRST, SECOND]),
         features(SPLIT.images), [model("plain"), model("other")], [record_of("plain", FIRST), record_of("other", SECOND)],
         [1, 3, 4, 5], [explained("plain", FIRST), explained("other", SECOND)],
     )  # fmt: skip

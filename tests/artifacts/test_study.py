@@ -8,12 +8,11 @@ from artifacts import study_tables, study_words
 from artifacts.study import StudyRendering
 from tasks.analysis import Provenance
 from tasks.dataset import load_dataset
-from tasks.judged import Judged
 from tasks.predictions import Predictions
 from tasks.recipe import load_recipe
 from tasks.seeds import Claim, Study
 from tasks.survey import study_of, trials_of
-from tests.samples import model, predicted, split_of
+from tests.samples import judged, model, predicted, split_of
 
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1]
 ANSWERS = {  # by model, then by seed: one image that all get wrong, and some that only some do
@@ -31,7 +30,7 @@ def study() -> Study:
         for trial in trials
     ]
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
-    return study_of(dataset, trials, [model(trial.arm) for trial in trials], Judged(split, given, split.at))
+    return study_of(dataset, trials, [model(trial.arm) for trial in trials], judged(split, given))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from s3fs import S3FileSystem
 from upath import UPath
 
-from tasks import leases
+from tasks import leases, locks
 from tasks.errors import StorageError
 from tasks.files import checked_root
 from tasks.leases import Lease, apart, held, joined
@@ -39,7 +39,7 @@ def root(bucket: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UPath
     monkeypatch.setattr(leases, "LEASE_SECONDS", 2.0)
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.5)
     monkeypatch.setattr(leases, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(leases, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.2)
     return root_at(f"s3://{BUCKET}/{tmp_path.name}")
 
 
@@ -102,7 +102,7 @@ def test_a_holder_that_lives_is_waited_for_however_long_it_takes(root: UPath) ->
 
 HOLDER = """
 import sys, time
-from tasks import leases
+from tasks import leases, locks
 from tasks.store import read_whole, root_at
 leases.RENEW_SECONDS = 0.5
 with leases.{how}:
