@@ -20,6 +20,7 @@ from artifacts import ticks
 from artifacts.pictures import png_url
 from artifacts.words import UNITS, range_of
 from tasks.analysis import Analysis, ModelAnalysis
+from tasks.robustness import Robustness
 
 # Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -53,8 +54,9 @@ def training_curves(analysis: Analysis) -> Figure:
     for rank, model in enumerate(analysis.models):
         epochs = [line.epoch for line in model.history]
         style: dict[str, Any] = {"color": colour(rank), "marker": "o", "markersize": 4}
-        loss.plot(epochs, [line.loss for line in model.history], label=f"{model.name}, training", **style)
-        error.plot(epochs, [1 - line.accuracy for line in model.history], label=f"{model.name}, training", **style)
+        if epochs:  # an ensemble learns nothing itself
+            loss.plot(epochs, [line.loss for line in model.history], label=f"{model.name}, training", **style)
+            error.plot(epochs, [1 - line.accuracy for line in model.history], label=f"{model.name}, training", **style)
         held_out = [(e.epoch, e.validation_loss, e.validation_accuracy) for e in model.history]
         for epoch, validation_loss, validation_accuracy in held_out:
             if validation_loss is not None and validation_accuracy is not None:
@@ -64,7 +66,7 @@ def training_curves(analysis: Analysis) -> Figure:
                 error.plot([epoch], [1 - validation_accuracy], label=label, **mark)
         tested = 1 - model.accuracy.value
         bars = [[tested - (1 - model.accuracy.high)], [(1 - model.accuracy.low) - tested]]
-        at, end = [epochs[-1] + 0.12 * (rank + 1)], dict[str, Any](color=colour(rank), marker="s", linestyle="none")
+        at, end = [model.epochs + 0.12 * (rank + 1)], dict[str, Any](color=colour(rank), marker="s", linestyle="none")
         error.errorbar(at, [tested], yerr=bars, capsize=3, label=f"{model.name}, test", **end)
         loss.plot(at, [model.calibration.log_loss.value], label=f"{model.name}, test", **end)
     for axis, title in ((loss, "loss (cross-entropy, nats)"), (error, "error rate, test with 95 % interval")):
@@ -230,6 +232,40 @@ def slice_rates(analysis: Analysis) -> Figure:
     return figure
 
 
+def robustness(found: Robustness) -> Figure:
+    """Accuracy by severity with 95 % intervals, a panel for each corruption."""
+    kinds = list(found.examples)
+    figure, axes = panels(len(kinds), 2.0, across=4)
+    for axis, kind in zip(axes, kinds, strict=False):
+        for rank, model in enumerate(found.models):
+            shares = [model.clean, *model.right[kind]]
+            at = np.arange(len(shares))
+            axis.fill_between(
+                at,
+                [one.low for one in shares],
+                [one.high for one in shares],
+                color=colour(rank),
+                alpha=0.15,
+                linewidth=0,
+            )
+            axis.plot(
+                at,
+                [one.value for one in shares],
+                color=colour(rank),
+                marker=MARKERS[rank % len(MARKERS)],
+                markersize=4,
+                linewidth=1,
+                label=model.model,
+            )
+        axis.set_title(kind, fontsize=9)
+        axis.set_ylim(0, 1.02)
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.tick_params(labelsize=7.5)
+        axis.grid(visible=True, axis="y", alpha=0.2)
+    axes[0].legend(fontsize=7, frameon=False, loc="lower left")
+    return figure
+
+
 FIGURES: dict[str, Callable[[Analysis], Figure]] = {
     "training_curves": training_curves,
     "errors_by_label": errors_by_label,
@@ -242,7 +278,10 @@ FIGURES: dict[str, Callable[[Analysis], Figure]] = {
 
 def drawn(analysis: Analysis) -> dict[str, str]:
     """Every figure as a data URL, by its name."""
-    return {name: figure_url(draw(analysis)) for name, draw in FIGURES.items()}
+    figures = {name: draw(analysis) for name, draw in FIGURES.items()}
+    if analysis.robustness:
+        figures["robustness"] = robustness(analysis.robustness)
+    return {name: figure_url(figure) for name, figure in figures.items()}
 
 
 def figure_url(figure: Figure) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from artifacts.words import estimate, interval, p_value, percent, published, range_of, significant
 from tasks.analysis import Analysis, Changes, Decision, Provenance, StepLine
 from tasks.findings import Suspects
+from tasks.robustness import Robustness
 
 Row = Mapping[str, str | int | float]
 
@@ -134,6 +135,52 @@ def checks(decision: Decision) -> list[Row]:
     return [
         {"check": check.name, "passed": "yes" if check.passed else "no", "found": check.found}
         for check in decision.checks
+    ]
+
+
+def robustness(found: Robustness) -> list[Row]:
+    """One row a model: how often it is right about images as they are, and corrupted."""
+    return [
+        {
+            "model": model.model,
+            "as they are": percent(model.clean.value),
+            "95 % interval": interval(model.clean),
+            "corrupted, mean": percent(model.mean.value),
+            "95 % interval of the mean": interval(model.mean),
+        }
+        for model in found.models
+    ]
+
+
+def gaps(found: Robustness) -> list[Row]:
+    """One row for each pair of models: how their means over all corrupted images differ."""
+    return [
+        {
+            "models": f"{gap.second} minus {gap.first}",
+            "difference, points": f"{100 * gap.difference.value:+.2f}",
+            "95 % interval, points": interval(gap.difference),
+        }
+        for gap in found.gaps
+    ]
+
+
+def corruptions(found: Robustness) -> list[Row]:
+    """One row for each corruption and severity."""
+    return [
+        {
+            "corruption": kind,
+            "severity": number + 1,
+            **{
+                f"{model.model}{suffix}": said
+                for model in found.models
+                for suffix, said in (
+                    ("", percent(model.right[kind][number].value)),
+                    (" 95 %", interval(model.right[kind][number])),
+                )
+            },
+        }
+        for kind, forms in found.examples.items()
+        for number in range(len(forms))
     ]
 
 

@@ -62,6 +62,7 @@ def cli() -> None:
 @click.option(
     "--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1."
 )
+@click.option("--robustness", is_flag=True, help="Also ask all models about corrupted test images, for the report.")
 @click.option("--gate/--no-gate", default=True, help="Whether a failed gate fails the run, after its report.")
 @click.option("--line", default="main", show_default=True, metavar="NAME", help="Line of champions to compete in.")
 @ROOT

@@ -19,7 +19,7 @@ from tasks.provenance import LIBRARIES
 from tasks.store import Root, refusals
 
 ANSWER_SECONDS = 10
-STEPS = ("tasks.train", "tasks.evaluate", "tasks.explain")  # what is sent to workers
+STEPS = ("tasks.train", "tasks.combine", "tasks.evaluate", "tasks.explain", "tasks.stress")  # what is sent to workers
 
 
 class Common(NamedTuple):

@@ -14,6 +14,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
+from flows.learners import distinct, learned, made
 from flows.logs import one_line_errors
 from flows.options import root_of
 from flows.orphans import end_with_worker
@@ -40,6 +41,7 @@ from tasks.results import RunResult
 from tasks.runs import MAIN, last_run, remember
 from tasks.select import select
 from tasks.step import ever_kept
+from tasks.stress import stress
 from tasks.toml import NameOrFile
 from tasks.train import train
 from tasks.workspace import Workspace, at_work
@@ -61,6 +63,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     seed: Seed | None = None,
     validation: HeldOut | None = None,
     gate: bool = True,
+    robustness: bool = False,
     line: Name = MAIN,
     root: str | None = None,
     mirrors: Sequence[str] = (),
@@ -75,6 +78,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
         seed: Seed of the trainings, from 0. The same seed gives the same models. Empty: the recipe's.
         validation: Share of the training images to hold out, from 0 to 0.5. Empty: the recipe's.
         gate: Whether the run fails, once its report is published, if its best model does not pass the gate.
+        robustness: Whether all models are also asked about corrupted test images, for a section of the report.
         line: The line of champions that the best model competes in. Runs of unlike recipes, such as of 3 and of 10 epochs, need
             lines of their own.
         root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
@@ -85,22 +89,24 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     one_line_errors()
     end_with_worker()
     source, plan = load_dataset(dataset, mirrors), load_recipe(recipe, epochs=epochs, seed=seed, validation=validation)
-    must_pass, champions, where = flag("gate", gate), named("line", line), checked_runner(runner)
+    must_pass, harder = flag("gate", gate), flag("robustness", robustness)
+    champions, where = named("line", line), checked_runner(runner)
     with at_work(checked_root(root_of(root)), run_name()) as work:
-        result = way_of_the_data(source, plan, champions, where, work, began)
+        result = way_of_the_data(source, plan, champions, where, work, began, robustness=harder)
     return finished_with(passed(result) if must_pass else result)
 
 
 def way_of_the_data(
-    source: Dataset, plan: Recipe, champions: str, runner: str, work: Workspace, began: datetime
+    source: Dataset, plan: Recipe, champions: str, runner: str, work: Workspace, began: datetime, *, robustness: bool
 ) -> RunResult:
     """All steps, in the order of the data."""
     # On a root that has seen no training, TensorFlow is imported while the archives come.
-    with workers_of(runner, len(plan.models), work.root, ahead=not ever_kept(train, work.root)) as workers:
+    learners = plan.learners()
+    with workers_of(runner, len(distinct(learners)), work.root, ahead=not ever_kept(train, work.root)) as workers:
         data = data_of(source, work)
         splits, looked_at = data.splits, data.looked_at
         counts = profile.submit(splits[TRAIN], splits[TEST], work)
-        models = [workers.submit(train, training, splits[TRAIN], work) for training in plan.trainings()]
+        members, models = learned(learners, [one.name for one in learners], splits[TRAIN], workers, work)
         predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
         trained = [workers.submit(evaluate, model, looked_at[TRAIN], work) for model in models]
         selection = select.submit(predictions, looked_at[TEST], work)  # type: ignore[arg-type]
@@ -108,8 +114,17 @@ def way_of_the_data(
             workers.submit(explain, model, found, selection, looked_at[TRAIN], looked_at[TEST], work)
             for model, found in zip(models, predictions, strict=True)
         ]
-        learned: list[PrefectFuture[Any]] = [counts, *models, *predictions, *trained, selection, *explanations]
-        finished(learned)
+        stressed = [workers.submit(stress, model, looked_at[TEST], work) for model in models if robustness]
+        asked: list[PrefectFuture[Any]] = [
+            counts,
+            *made(members, models),
+            *predictions,
+            *trained,
+            selection,
+            *explanations,
+            *stressed,
+        ]
+        finished(asked)
         # Submitted before the workers end, which takes them a second.
         analysis = analyse.submit(  # type: ignore[call-overload]
             source,
@@ -122,10 +137,11 @@ def way_of_the_data(
             predictions,
             selection,
             explanations,
+            stressed,
             work,
         )
         figures = draw.submit(analysis, work)
-    records = finished([*data.steps, *learned, analysis, figures])
+    records = finished([*data.steps, *asked, analysis, figures])
 
     this = run_record(records, source, plan, champions, work, began)
     last = last_run(work.root, source.name)

@@ -12,6 +12,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
+from flows.learners import distinct, learned, made
 from flows.logs import one_line_errors
 from flows.options import root_of
 from flows.orphans import end_with_worker
@@ -79,23 +80,19 @@ def way_of_the_study(
     source: Dataset, trials: Sequence[Trial], runner: str, work: Workspace, began: datetime
 ) -> StudyResult:
     """All steps, in the order of the data."""
-    with workers_of(runner, len(trials), work.root, ahead=not ever_kept(train, work.root)) as workers:
+    with workers_of(runner, len(distinct(trials)), work.root, ahead=not ever_kept(train, work.root)) as workers:
         data = data_of(source, work)
-        models = [
-            workers.submit(
-                train.with_options(task_run_name=f"train {trial.title}"), trial.training, data.splits[TRAIN], work
-            )
-            for trial in trials
-        ]
+        members, models = learned(trials, [trial.title for trial in trials], data.splits[TRAIN], workers, work)
         predictions = [
             workers.submit(
                 evaluate.with_options(task_run_name=f"evaluate {trial.title}"), model, data.splits[TEST], work
             )
             for trial, model in zip(trials, models, strict=True)
         ]
-        finished([*models, *predictions])
+        asked = [*made(members, models), *predictions]
+        finished(asked)
     found = survey.submit(source, trials, models, predictions, data.looked_at[TEST], work)  # type: ignore[arg-type]
-    records = finished([*data.steps, *models, *predictions, found])
+    records = finished([*data.steps, *asked, found])
 
     published = publish_study(records[-1], provenance_of(records, work, began), work)
     this = study_run(records, published, source, trials, work, began)

@@ -23,9 +23,11 @@ from tasks.records import (
     SelectionRecord,
     SplitRecord,
 )
+from tasks.robustness import Robustness, Stress, StressRecord, robustness_of
 from tasks.select import Selection
-from tasks.split import read_groups
+from tasks.split import read_groups, read_split
 from tasks.step import step
+from tasks.stress import examples
 from tasks.workspace import Workspace
 
 
@@ -41,9 +43,12 @@ def analyse(  # it is where everything meets
     predictions: Sequence[PredictionsRecord],
     selection: SelectionRecord,
     explanations: Sequence[ExplanationsRecord],
+    stressed: Sequence[StressRecord],
     work: Workspace,
 ) -> AnalysisRecord:
     """Analyse the predictions of all models: `predictions` for the test split, `trained` for the training split.
+
+    `stressed` says what the models make of corrupted images, if they were asked.
 
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
@@ -66,9 +71,20 @@ def analyse(  # it is where everything meets
             for name, split in ((TRAIN, train), (TEST, test))
             if split.drawn_from
         ],
+        robustness_from(stressed, test, work) if stressed else None,
     )
     return AnalysisRecord(
         file=keep(work.root, "analyses", "analysis", ".json", document.model_dump_json().encode()),
         models=tuple(model.name for model in models),
         comparisons=document.comparisons,
     )
+
+
+def robustness_from(stressed: Sequence[StressRecord], test: SplitRecord, work: Workspace) -> Robustness:
+    """What the models make of corrupted images.
+
+    Raises:
+        StorageError: a file is gone or altered.
+    """
+    found = [Stress.model_validate_json(verified(work.root, one.file).read_bytes()) for one in stressed]
+    return robustness_of(found, examples(read_split(all_verified(work.root, test.parts))))

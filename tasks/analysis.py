@@ -23,6 +23,7 @@ from tasks.findings import (
 )
 from tasks.published import Published
 from tasks.records import ArchiveRecord, Epoch, FileRecord, Frozen, Origin, Profile, Record, SplitRecord
+from tasks.robustness import Robustness
 
 
 class ModelAnalysis(Frozen):
@@ -75,7 +76,7 @@ class Analysis(Frozen):
 
     Where there are `samples`, all but the accuracies and the profile is found from these.
     `comparisons` holds every pair of models, `groups` how the first pair disagrees. `pictures` are test images, `trained`
-    training images: suspects, and neighbours of the misclassified.
+    training images: suspects, and neighbours of the misclassified. `robustness` is there where it was asked for.
     """
 
     subject: Subject
@@ -91,6 +92,7 @@ class Analysis(Frozen):
     pictures: tuple[Picture, ...]
     trained: tuple[Picture, ...]
     profile: Profile
+    robustness: Robustness | None = None
 
     @cached_property
     def by_index(self) -> Mapping[int, Picture]:

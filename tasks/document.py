@@ -20,6 +20,7 @@ from tasks.predictions import Predictions
 from tasks.published import published_for
 from tasks.recipe import Recipe
 from tasks.records import ModelRecord, PredictionsRecord, Profile
+from tasks.robustness import Robustness
 from tasks.slices import slices
 from tasks.statistics import share
 from tasks.suspects import suspects
@@ -51,6 +52,7 @@ def analysis_of(
     chosen: Sequence[int],
     explained: Sequence[Explanations],
     samples: Sequence[Sample] = (),
+    robustness: Robustness | None = None,
 ) -> Analysis:
     """The whole document, from what is in memory.
 
@@ -77,6 +79,7 @@ def analysis_of(
         pictures=shown,
         trained=pictures({*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),
+        robustness=robustness,
     )
 
 
@@ -97,7 +100,7 @@ def model_analysis(
     return ModelAnalysis(
         name=model.name,
         parameters=model.parameters,
-        epochs=len(model.history),
+        epochs=model.epochs,
         batch=model.batch,
         seed=model.seed,
         trained_on=model.trained_on,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.bar import Bar
+from tasks.combine import last_features
 from tasks.evaluate import load_model, predicting
 from tasks.feed import held_out_indices
 from tasks.files import all_verified, keep, verified
@@ -69,10 +70,7 @@ def explain(
     bar.refresh(0.7, f"{model.name}: where it looks")
     focus = tuple(focus_maps(asked, given, predict, blank))
     bar.refresh(0.8, f"{model.name}: nearest training images")
-    total = train.drawn_from or train.count
-    kept = np.ones(total, bool)
-    kept[held_out_indices(total, model.held_out, model.seed)[1]] = False
-    neighbours = list(nearest_training_images(network, learned, kept, asked, given, wrong))
+    neighbours = list(nearest_training_images(network, learned, learned_from(model, train), asked, given, wrong))
     found = Explanations(
         model=model.name,
         window=heat_window(asked.meta.shape[:2]),
@@ -82,6 +80,15 @@ def explain(
     bar.refresh(1.0, f"{model.name}: {len(wrong)} wrong answers explained")
     file = keep(work.root, "explanations", model.name, ".json", found.model_dump_json().encode())
     return ExplanationsRecord(model=model.name, file=file, count=len(wrong))
+
+
+def learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
+    """Which images of the whole training split a model was trained on, or any member of it: (N,) bool."""
+    total = train.drawn_from or train.count
+    kept = np.zeros(total, bool)
+    for seed in model.seeds or (model.seed,):
+        kept[held_out_indices(total, model.held_out, seed)[0]] = True
+    return kept
 
 
 def explained(
@@ -143,17 +150,16 @@ def nearest_training_images(
 
     These are the images of a split, or of a sample of it, at the paths `learned`; `kept` says it of all images of the split.
     """
-    import keras
-
     from tasks.neighbours import nearest, rarity
 
     if not len(wrong):
         return
-    features = predicting(keras.Model(network.inputs, network.layers[-1].input))
     marks = read_marks(learned)
     trained_on = np.flatnonzero(kept[marks.indices])
     blocks = ((block.images, kept[block.indices]) for block in read_groups(learned))
-    known = np.empty((len(trained_on), network.layers[-1].input.shape[-1]), np.float32)
+    network_of_features = last_features(network)
+    features = predicting(network_of_features)
+    known = np.empty((len(trained_on), network_of_features.output_shape[-1]), np.float32)
     end = 0
     for images, which in blocks:
         start, end = end, end + int(which.sum())

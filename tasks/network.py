@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import RecipeError, first_line
 from tasks.function import imported
-from tasks.recipe import BatchNorm, Conv, Dense, Flatten, Layer, MaxPool, Network, Training
+from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
 
 if TYPE_CHECKING:
     import keras
@@ -98,12 +98,14 @@ def layer_of(spec: Layer) -> "keras.layers.Layer":
     import keras.layers as made
 
     match spec:
-        case Conv(filters=filters, kernel=kernel):
-            return made.Conv2D(filters, kernel, padding="same", activation="relu")
+        case Conv(filters=filters, kernel=kernel, stride=stride):
+            return made.Conv2D(filters, kernel, stride, padding="same", activation="relu")
         case MaxPool(size=size):
             return made.MaxPooling2D(size)
         case BatchNorm(momentum=momentum):
             return made.BatchNormalization(momentum=momentum)
+        case Dropout(rate=rate):
+            return made.Dropout(rate)
         case Flatten():
             return made.Flatten()
         case Dense(units=units):
@@ -115,7 +117,11 @@ def compile_for(training: Training, model: "keras.Model", steps: int) -> None:
     import keras
 
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate(training, steps * training.epochs)),
+        optimizer=keras.optimizers.Adam(
+            learning_rate(training, steps * training.epochs),
+            use_ema=training.weight_averaging is not None,
+            ema_momentum=training.weight_averaging or 0.0,
+        ),
         loss=cross_entropy(training.label_smoothing),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )

@@ -94,7 +94,8 @@ def run_record(
         recipe=recipe,
         train=splits[TRAIN],
         test=splits[TEST],
-        models=of(ModelRecord, records),
+        # Further members of ensembles have other seeds.
+        models=tuple(model for model in of(ModelRecord, records) if model.seed == recipe.seed),
         predictions=tuple(one for one in of(PredictionsRecord, records) if one.split == TEST),
         libraries=versions(LIBRARIES),
         code=code_digest("tasks.train"),
@@ -174,7 +175,7 @@ def model_result(model: ModelRecord, predictions: PredictionsRecord) -> ModelRes
         errors=predictions.errors,
         loss=predictions.loss,
         parameters=model.parameters,
-        epochs=len(model.history),
+        epochs=model.epochs,
         fit_seconds=model.fit_seconds,
         model=model.file.path,
         model_sha256=model.file.sha256,

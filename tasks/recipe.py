@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tasks.augmentation import Augmentation
 from tasks.dataset import Name
 from tasks.errors import RecipeError
 from tasks.function import located
@@ -23,11 +24,12 @@ HeldOut = Annotated[float, Field(ge=0, le=0.5)]  # a share of the training image
 
 
 class Conv(Frozen):
-    """A square "same" convolution with ReLU."""
+    """A square "same" convolution with ReLU, at every `stride`-th pixel."""
 
     layer: Literal["conv"]
     filters: Positive
     kernel: Positive
+    stride: Positive = 1
 
 
 class MaxPool(Frozen):
@@ -44,6 +46,13 @@ class BatchNorm(Frozen):
     momentum: float = Field(ge=0, lt=1)
 
 
+class Dropout(Frozen):
+    """While it learns, a network goes without a share `rate` of these values, drawn anew for each image."""
+
+    layer: Literal["dropout"]
+    rate: float = Field(gt=0, lt=1)
+
+
 class Flatten(Frozen):
     """From maps to a vector."""
 
@@ -57,7 +66,7 @@ class Dense(Frozen):
     units: Positive
 
 
-Layer = Annotated[Conv | MaxPool | BatchNorm | Flatten | Dense, Field(discriminator="layer")]
+Layer = Annotated[Conv | MaxPool | BatchNorm | Dropout | Flatten | Dense, Field(discriminator="layer")]
 
 
 class Network(Frozen):
@@ -97,7 +106,8 @@ class Settings(Frozen):
     """How a network is trained: by Adam on the cross-entropy.
 
     `schedule` says how the learning rate runs; without, it stays. `label_smoothing` is the probability that is taken from the
-    label and spread over all classes. `validation` is the share of the training images that is held out.
+    label and spread over all classes. `weight_averaging` is what an exponential moving average of the weights keeps at each
+    step; the averages are what is saved. `validation` is the share of the training images that is held out.
     """
 
     epochs: Epochs
@@ -105,6 +115,8 @@ class Settings(Frozen):
     learning_rate: float = Field(gt=0, le=1)
     schedule: OneCycle | None = None
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    weight_averaging: float | None = Field(default=None, gt=0, lt=1)
+    augmentation: Augmentation | None = None
     validation: HeldOut = 0.0
     seed: Seed
 
@@ -113,6 +125,44 @@ class Training(Settings):
     """All that one training depends on, besides the data."""
 
     network: Network
+
+
+class Ensemble(Frozen):
+    """A model that answers by the mean probabilities of `members`, networks of its recipe, each trained with so many `seeds`.
+
+    With a `shift`, each member is also asked about the image shifted by so many pixels up, down, left and right: what is called
+    test-time augmentation.
+    """
+
+    name: Name
+    members: tuple[Name, ...] = Field(min_length=1)
+    seeds: int = Field(default=1, ge=1, le=1000)
+    shift: int = Field(default=0, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def more_than_one(self) -> Self:
+        """Refuse what is but a network."""
+        if len(self.members) == self.seeds == 1 and not self.shift:
+            raise ValueError("give more than one member, more than one seed, or a shift")
+        return self
+
+
+class Learner(Frozen):
+    """One model to be made: a network by its training, or an ensemble by that of its first member and of the `others`."""
+
+    training: Training
+    others: tuple[Training, ...] = ()
+    ensemble: Ensemble | None = None
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """All that it takes."""
+        return (self.training, *self.others)
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self.ensemble.name if self.ensemble else self.training.network.name
 
 
 class Gate(Frozen):
@@ -129,19 +179,26 @@ class Gate(Frozen):
 
 
 class Recipe(Settings):
-    """Networks that are trained in the same way, to be compared, and what is expected of the best, by data set."""
+    """Networks that are trained in the same way, and ensembles of them, to be compared; what is expected of the best, by data
+    set.
+    """
 
     name: Name
     description: str
     gates: dict[Name, Gate] = Field(default_factory=dict)
     models: tuple[Network, ...] = Field(min_length=1)
+    ensembles: tuple[Ensemble, ...] = ()
 
     @model_validator(mode="after")
     def names_differ(self) -> Self:
-        """Refuse two models of one name."""
-        names = [network.name for network in self.models]
+        """Refuse two models of one name, and ensembles of what is no network."""
+        networks = [network.name for network in self.models]
+        names = [*networks, *(ensemble.name for ensemble in self.ensembles)]
         if len(set(names)) < len(names):
             raise ValueError(f"models need different names, these are {', '.join(names)}")
+        for ensemble in self.ensembles:
+            if unknown := sorted(set(ensemble.members) - set(networks)):
+                raise ValueError(f"the ensemble {ensemble.name!r} has members that are no models: {', '.join(unknown)}")
         return self
 
     def gate(self, dataset: str) -> Gate:
@@ -149,9 +206,31 @@ class Recipe(Settings):
         return self.gates.get(dataset, Gate())
 
     def trainings(self) -> tuple[Training, ...]:
-        """One value per model."""
+        """One value per network."""
         settings = {name: getattr(self, name) for name in Settings.model_fields}
         return tuple(Training(network=network, **settings) for network in self.models)
+
+    def learners(self, number: int = 0) -> tuple[Learner, ...]:
+        """All models: with the recipe's own seed, or with another by its number; no two ensembles of a name share a seed."""
+        alone = {training.network.name: training for training in self.trainings()}
+
+        def seeded(name: str, later: int) -> Training:
+            return alone[name].model_copy(update={"seed": self.seed + later})
+
+        return (
+            *(Learner(training=seeded(name, number)) for name in alone),
+            *(
+                Learner(training=first, others=tuple(others), ensemble=ensemble)
+                for ensemble in self.ensembles
+                for first, *others in [
+                    [
+                        seeded(name, number * ensemble.seeds + seed)
+                        for seed in range(ensemble.seeds)
+                        for name in ensemble.members
+                    ]
+                ]
+            ),
+        )
 
 
 def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:

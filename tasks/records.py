@@ -124,17 +124,21 @@ class ModelRecord(Record):
     """A trained model as a `.keras` file.
 
     `trained_on` and `held_out` count images, `fit_seconds` is the wall time of the training alone, and `threads` how many
-    TensorFlow was given, 0 for one a core.
+    TensorFlow was given, 0 for one a core. An ensemble has `members` with a seed each, and no history of its own; its
+    `fit_seconds` are those of all members.
     """
 
     name: str
     file: FileRecord
+    members: tuple[FileRecord, ...] = ()
     parameters: int
     trained_on: int
     held_out: int
     batch: int
     seed: int
+    seeds: tuple[int, ...] = ()
     threads: int
+    epochs: int = 0
     history: tuple[Epoch, ...]
     fit_seconds: float
 

@@ -5,15 +5,14 @@ test split. Everything by seed stands in the order of the seeds.
 """
 
 from tasks.findings import SIGNIFICANT, Estimate, Picture
-from tasks.recipe import Training
+from tasks.recipe import Learner
 from tasks.records import FileRecord, Frozen, Record
 
 
-class Trial(Frozen):
-    """One training of a study, and the arm that it belongs to."""
+class Trial(Learner):
+    """One model of a study, and the arm that it belongs to."""
 
     arm: str
-    training: Training
 
     @property
     def title(self) -> str:

@@ -41,13 +41,10 @@ def trials_of(plans: Sequence[Recipe], seeds: int) -> tuple[Trial, ...]:
     if type(seeds) is not int or not 2 <= seeds <= MOST_SEEDS:  # a bool is an int, too
         raise InputError(f"seeds must be a number from 2 to {MOST_SEEDS:,}, not {seeds!r}: one alone has no spread")
     return tuple(
-        Trial(
-            arm=training.network.name if len(plans) == 1 else f"{training.network.name} ({plan.name})",
-            training=training,
-        )
+        Trial(arm=learner.name if len(plans) == 1 else f"{learner.name} ({plan.name})", **dict(learner))
         for number in range(seeds)
         for plan in plans
-        for training in plan.model_copy(update={"seed": plan.seed + number}).trainings()
+        for learner in plan.learners(number)
     )
 
 
@@ -113,7 +110,7 @@ def arm_of(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -
     return Arm(
         name=name,
         parameters=models[0].parameters,
-        epochs=len(models[0].history),
+        epochs=models[0].epochs,
         fit_seconds=float(np.mean([model.fit_seconds for model in models])),
         errors=tuple((~right).sum(axis=1).tolist()),
         accuracy=mean_over_seeds(accuracies),

@@ -6,9 +6,13 @@ finished epoch, and ends where it would have ended undisturbed: the order of the
 """
 # ruff: noqa: PLC0415  # TensorFlow is imported by the worker that trains, and not by the flow
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tasks.feed import Feed, held_out_indices
+import numpy as np
+
+from tasks.augmentation import augmented
+from tasks.feed import Block, Feed, held_out_indices
 from tasks.files import adopt, all_verified, writable
 from tasks.log import say
 from tasks.progress import Figures, Progress
@@ -21,6 +25,7 @@ from tasks.workspace import Workspace
 if TYPE_CHECKING:
     import keras
 
+AUGMENTS = 0x6A5D39EA  # tells what augmentation draws from what the feed draws with the same seed
 TRAIN_SECONDS = 24 * 3600.0  # the longest recipe takes an hour; after a day, the next night's run has begun
 
 
@@ -52,10 +57,11 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     for epoch in range(len(done), training.epochs):
         progress.begin(epoch)
         # Not `fit`: it takes a fifth longer for small batches, and its data sets hang for seconds when they go.
-        for images, labels in feed.epoch(epoch):
+        for images, labels in batches(feed, training, epoch):
             progress.learned(len(labels), **model.train_on_batch(images, labels, return_dict=True))
         progress.end(validated(model, feed))
         back_up(model, progress.history, work)
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # averages, where they are asked for
     fit_seconds = round(sum(line.seconds for line in progress.history), 3)
     say(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
     with work.scratch() as scratch:
@@ -72,9 +78,18 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         batch=training.batch,
         seed=training.seed,
         threads=threads(),
+        epochs=training.epochs,
         history=tuple(progress.history),
         fit_seconds=fit_seconds,
     )
+
+
+def batches(feed: Feed, training: Training, epoch: int) -> Iterator[Block]:
+    """The batches of one epoch, augmented as the training says: by the seed and the epoch alone."""
+    plan = training.augmentation
+    draws = np.random.default_rng((training.seed, epoch, AUGMENTS))
+    for images, labels in feed.epoch(epoch):
+        yield (augmented(images, labels, plan, draws) if plan else images), labels
 
 
 def validated(model: "keras.Model", feed: Feed) -> Figures | None:

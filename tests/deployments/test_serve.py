@@ -112,6 +112,7 @@ def test_the_form_describes_and_limits_every_parameter(api: Api) -> None:
         "seed",
         "validation",
         "gate",
+        "robustness",
         "line",
         "root",
         "mirrors",

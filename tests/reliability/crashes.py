@@ -119,7 +119,7 @@ STEPS: dict[str, Step] = {
     ),
     "analyse": lambda case, work: analyse.fn(
         case.dataset, case.recipe, case.got["profile"], *case.got["decode"], [case.got["train"]],
-        [case.got["evaluate on train"]], [case.got["evaluate"]], case.got["select"], [case.got["explain"]], work,
+        [case.got["evaluate on train"]], [case.got["evaluate"]], case.got["select"], [case.got["explain"]], [], work,
     ),
     "draw": lambda case, work: draw.fn(case.got["analyse"], work),
     "compare": compares,

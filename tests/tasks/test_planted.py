@@ -66,6 +66,7 @@ def analysed(folder: Path, plant: data.Plant, seed: int = 1) -> Analysis:
         predictions,
         selection,
         explanations,
+        [],
         work,
     )
     return Analysis.model_validate_json((work.root / record.file.path).read_bytes())

@@ -68,3 +68,54 @@ def test_a_base_that_is_none_is_refused(tmp_path: Path, base: str) -> None:
     (tmp_path / "mine.toml").write_text(f"base = {base}")
     with pytest.raises(RecipeError, match=r"base: give|unknown recipe"):
         load_recipe(str(tmp_path / "mine.toml"))
+
+
+ENSEMBLE = """
+base = "post"
+name = "mine"
+seed = 5
+
+[[ensembles]]
+name = "both"
+members = ["plain", "batch_norm"]
+seeds = 2
+"""
+
+
+def test_an_ensemble_is_made_of_its_members_with_several_seeds(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(ENSEMBLE)
+    recipe = load_recipe(str(tmp_path / "mine.toml"))
+    plain, norm, both = recipe.learners()
+    assert [learner.name for learner in (plain, norm, both)] == ["plain", "batch_norm", "both"]
+    assert [(one.network.name, one.seed) for one in both.trainings] == [
+        ("plain", 5), ("batch_norm", 5), ("plain", 6), ("batch_norm", 6),
+    ]  # fmt: skip
+    assert both.training == plain.training, "which is not trained twice"
+    again = recipe.learners(1)
+    assert again[0].training.seed == 6
+    assert {one.seed for one in again[2].trainings} == {7, 8}, "no seed of the ensemble before"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"batch_norm"]', '"other"]', "the ensemble 'both' has members that are no models: other"),
+        ('name = "both"', 'name = "plain"', "models need different names"),
+        (
+            '["plain", "batch_norm"]\nseeds = 2',
+            '["plain"]',
+            "give more than one member, more than one seed, or a shift",
+        ),
+        ("seeds = 2", "seeds = 0", "seeds"),
+    ],
+)
+def test_an_ensemble_of_nothing_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in ENSEMBLE
+    (tmp_path / "mine.toml").write_text(ENSEMBLE.replace(old, new))
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize("path", sorted((BUILTIN / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_built_in_recipe_loads_by_its_name(path: Path) -> None:
+    assert load_recipe(path.stem).name == path.stem

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tasks.augmentation import Augmentation
 from tasks.errors import RecipeError, StorageError
 from tasks.evaluate import evaluate, load_model
+from tasks.feed import Feed
 from tasks.network import build, seed_everything
 from tasks.predictions import read_predictions
-from tasks.recipe import Flatten, MaxPool, Network, OneCycle, Training, load_recipe
+from tasks.recipe import Dropout, Flatten, MaxPool, Network, OneCycle, Training, load_recipe
 from tasks.records import ModelRecord, SplitRecord
 from tasks.split import read_split
-from tasks.train import train
+from tasks.train import batches, train
 from tasks.workspace import Workspace
 
 TRAININGS = {training.network.name: training for training in load_recipe("post", epochs=2).trainings()}
@@ -232,6 +234,66 @@ def test_a_training_with_schedule_and_smoothing_goes_on_where_it_was(
     with dying_after(1), pytest.raises(Died):
         train.fn(training, splits["train"], Workspace(root=work.root, run="killed"))
     assert train.fn(training, splits["train"], Workspace(root=work.root, run="again")).file == whole.file
+
+
+def test_a_training_with_augmentation_dropout_and_averages_goes_on_where_it_was(
+    splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    layers = (*TRAININGS["plain"].network.layers, Dropout(layer="dropout", rate=0.3))
+    training = TRAININGS["plain"].model_copy(
+        update={
+            "network": Network(name="dropping", layers=layers),
+            "augmentation": Augmentation(shift=2, rotation=10, elastic=0.5),
+            "weight_averaging": 0.5,
+        }
+    )
+    whole = train.fn(training, splits["train"], Workspace(root=work.root, run="whole"))
+    for record in (work.root / "records").glob("train-*"):
+        record.unlink()
+    with dying_after(1), pytest.raises(Died):
+        train.fn(training, splits["train"], Workspace(root=work.root, run="killed"))
+    assert train.fn(training, splits["train"], Workspace(root=work.root, run="again")).file == whole.file
+
+
+def test_each_epoch_sees_other_images_by_the_seed_alone(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    training = TRAININGS["plain"].model_copy(update={"augmentation": Augmentation(shift=2)})
+    paths = [work.root / splits["train"].file.path]
+    feed = Feed(paths, (28, 28), 10, np.zeros(0, np.intp), 600, training.seed)
+
+    def seen(epoch: int) -> NDArray[np.uint8]:
+        ((images, _),) = batches(feed, training, epoch)
+        return images
+
+    np.testing.assert_array_equal(seen(0), seen(0))
+    plain, augmented = (
+        np.sort(images.reshape(600, -1).sum(axis=1)) for images in (next(iter(feed.epoch(0)))[0], seen(0))
+    )
+    assert (plain != augmented).any()
+    assert (np.sort(seen(1).reshape(600, -1).sum(axis=1)) != augmented).any()
+
+
+def test_averaged_weights_are_what_keras_averages(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    import keras
+
+    from tasks.network import compile_for
+
+    training = TRAININGS["plain"].model_copy(update={"epochs": 1, "batch": 100, "weight_averaging": 0.7})
+    record = train.fn(training, splits["train"], work)
+    feed = Feed([work.root / splits["train"].file.path], (28, 28), 10, np.zeros(0, np.intp), 100, training.seed)
+    seed_everything(training.seed)
+    model = build(training.network, (28, 28), 10)
+    compile_for(training.model_copy(update={"weight_averaging": None}), model, feed.steps)
+    average = [weight.numpy() for weight in model.trainable_variables]
+    for number, (images, labels) in enumerate(feed.epoch(0)):
+        model.train_on_batch(images, labels)
+        keep = 0.7 if number else 0.0  # the average starts at the first weights
+        average = [
+            keep * before + (1 - keep) * weight.numpy()
+            for before, weight in zip(average, model.trainable_variables, strict=True)
+        ]
+    saved = keras.models.load_model(work.root / record.file.path, compile=False).trainable_variables
+    for found, expected in zip(saved, average, strict=True):
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
 def test_a_model_that_is_none_or_brings_code_is_refused(work: Workspace) -> None:

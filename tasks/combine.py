@@ -1,0 +1,95 @@
+"""Combine: trained networks as one model, which answers by the mean of their probabilities.
+
+In: an Ensemble, and the records of its members. Out: a ModelRecord, whose file is a `.keras` model that takes raw bytes, as any
+other. Averaging probabilities after Hansen and Salamon 1990, "Neural network ensembles", IEEE TPAMI 12 (10); shifted images as
+further witnesses after Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural
+networks", section 4.1.
+"""
+# ruff: noqa: PLC0415  # Keras is imported by the worker that combines, and not by the flow
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.evaluate import load_model
+from tasks.files import adopt, verified, writable
+from tasks.network import save, seed_everything, threads
+from tasks.quiet import import_quietly
+from tasks.recipe import Ensemble
+from tasks.records import ModelRecord
+from tasks.step import step
+from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    import keras
+
+
+@step("combine {ensemble.name}", libraries=("keras", "tensorflow"))
+def combine(ensemble: Ensemble, members: Sequence[ModelRecord], work: Workspace) -> ModelRecord:
+    """Make one model of all members and save it.
+
+    Raises:
+        StorageError: a member is gone or altered, or the model can't be written.
+    """
+    import_quietly("keras")
+    seed_everything(members[0].seed)
+    networks = [load_model(verified(work.root, member.file)) for member in members]
+    for number, network in enumerate(networks):
+        network.name = f"member_{number}"  # of one name, they could not stand in one model
+    model = averaging(networks, ensemble)
+    with work.scratch() as scratch:
+        path = scratch / f"{ensemble.name}.keras"
+        with writable(path):
+            save(model, path)
+        file = adopt(work.root, "models", ensemble.name, ".keras", path)
+    first = members[0]
+    return ModelRecord(
+        name=ensemble.name,
+        file=file,
+        members=tuple(member.file for member in members),
+        parameters=model.count_params(),
+        trained_on=first.trained_on,
+        held_out=first.held_out,
+        batch=first.batch,
+        seed=first.seed,
+        seeds=tuple(member.seed for member in members),
+        threads=threads(),
+        epochs=first.epochs,
+        history=(),
+        fit_seconds=round(sum(member.fit_seconds for member in members), 3),
+    )
+
+
+def averaging(networks: Sequence["keras.Model"], ensemble: Ensemble) -> "keras.Model":
+    """A model that asks every network about every view of an image: (N, ...) uint8 in, (N, classes) float32 out."""
+    import keras
+
+    shape = networks[0].input_shape[1:]
+    images = keras.Input(shape, dtype="uint8")
+    views = [images, *shifted(images, shape, ensemble.shift)]
+    answers = [network(view) for network in networks for view in views]
+    return keras.Model(images, keras.layers.Average()(answers), name=ensemble.name)
+
+
+def shifted(images: Any, shape: tuple[int, ...], by: int) -> Iterator[Any]:
+    """Images shifted up, down, left and right by so many pixels, if any; what comes in is blank."""
+    from keras import layers
+
+    if not by:
+        return
+    rows, columns = shape[:2]
+    as_maps = layers.Reshape((rows, columns, -1), dtype="uint8")(images)
+    wider = layers.ZeroPadding2D(by, dtype="uint8")(as_maps)
+    for top, left in ((0, by), (2 * by, by), (by, 0), (by, 2 * by)):
+        cropping = ((top, 2 * by - top), (left, 2 * by - left))
+        yield layers.Reshape(shape, dtype="uint8")(layers.Cropping2D(cropping, dtype="uint8")(wider))
+
+
+def last_features(network: "keras.Model") -> "keras.Model":
+    """What the last layer of a network sees, (N, units); of an ensemble, what those of all its members see."""
+    import keras
+
+    if not isinstance(network.layers[-1], keras.layers.Average):
+        return keras.Model(network.inputs, network.layers[-1].input)
+    members = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    seen = [keras.Model(member.inputs, member.layers[-1].input)(network.inputs[0]) for member in members]
+    return keras.Model(network.inputs, keras.layers.Concatenate()(seen) if len(seen) > 1 else seen[0])

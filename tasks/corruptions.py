@@ -1,0 +1,105 @@
+"""Corruptions: test images made harder to read, each by one kind of harm in five severities.
+
+In: images, (n, rows, columns) uint8, ink light on dark, or in colour (n, rows, columns, 3); a severity; and a generator. Out:
+as many images of the same shape. Lengths are in 28ths of the shorter side, which are pixels for MNIST.
+After Mu and Gilmer 2019, "MNIST-C: a robustness benchmark for computer vision"; made here anew, and not those files.
+"""
+# ruff: noqa: PLC0415  # SciPy is imported by the worker that corrupts
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tasks.augmentation import Images, affine, resampled, with_strokes
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+Corrupt = Callable[[Images, int, np.random.Generator], Images]
+
+
+def unit(images: Images) -> float:
+    """A 28th of the shorter side, in pixels."""
+    return min(images.shape[1:3]) / 28
+
+
+def shift(images: Images, severity: int, draws: np.random.Generator) -> Images:
+    """Shifted by 1.5 pixels a severity, in any direction."""
+    n, size = len(images), (images.shape[1], images.shape[2])
+    way, far = draws.uniform(0, 2 * np.pi, n), 1.5 * severity * unit(images)
+    one, none = np.ones(n), np.zeros(n)
+    return resampled(images, affine(size, (one, none, far * np.sin(way)), (none, one, far * np.cos(way))))
+
+
+def rotation(images: Images, severity: int, draws: np.random.Generator) -> Images:
+    """Turned by 12 degrees a severity, to either side."""
+    n, size = len(images), (images.shape[1], images.shape[2])
+    turn = np.radians(12 * severity) * draws.choice([-1, 1], n)
+    none = np.zeros(n)
+    return resampled(images, affine(size, (np.cos(turn), np.sin(turn), none), (-np.sin(turn), np.cos(turn), none)))
+
+
+def blur(images: Images, severity: int, draws: np.random.Generator) -> Images:  # noqa: ARG001  # as all are called
+    """Blurred by a Gaussian of half a pixel a severity."""
+    from scipy import ndimage
+
+    width = 0.5 * severity * unit(images)
+    return np.asarray(ndimage.gaussian_filter(images, (0, width, width, *[0] * (images.ndim - 3))))
+
+
+def noise(images: Images, severity: int, draws: np.random.Generator) -> Images:
+    """With Gaussian noise of a standard deviation of 12 % of white a severity."""
+    noisy = images + 0.12 * 255 * severity * draws.standard_normal(images.shape, np.float32)
+    return np.rint(noisy.clip(0, 255)).astype(np.uint8)
+
+
+def stripe(images: Images, severity: int, draws: np.random.Generator) -> Images:
+    """With a white line through the middle half of the image, in any direction, 0.8 pixels wide a severity."""
+    n, (rows, columns) = len(images), images.shape[1:3]
+    row, column = draws.uniform(rows / 4, rows * 3 / 4, n), draws.uniform(columns / 4, columns * 3 / 4, n)
+    everywhere, width = np.full(n, rows + columns, float), np.full(n, 0.8 * severity * unit(images))
+    return with_strokes(images, row, column, draws.uniform(0, np.pi, n), everywhere, width, np.full(n, 255.0))
+
+
+def occlusion(images: Images, severity: int, draws: np.random.Generator) -> Images:
+    """With a black square of 2 + 2 pixels a severity in the middle half of the image."""
+    edge, (rows, columns) = round((2 + 2 * severity) * unit(images)), images.shape[1:3]
+    top = np.rint(draws.uniform(rows / 4, rows * 3 / 4, len(images)) - edge / 2)[:, None, None]
+    left = np.rint(draws.uniform(columns / 4, columns * 3 / 4, len(images)) - edge / 2)[:, None, None]
+    y, x = np.indices((rows, columns))
+    covered = (y >= top) & (y < top + edge) & (x >= left) & (x < left + edge)
+    return np.where(covered.reshape(*covered.shape, *[1] * (images.ndim - 3)), np.uint8(0), images)
+
+
+def dirt(images: Images, severity: int, draws: np.random.Generator) -> Images:
+    """With two specks a severity, anywhere, of 1 to 3 pixels."""
+    n, (rows, columns) = len(images), images.shape[1:3]
+    for _ in range(2 * severity):
+        row, column = draws.uniform(0, rows - 1, n), draws.uniform(0, columns - 1, n)
+        length, width = draws.uniform(0, 2, n) * unit(images), draws.uniform(1, 3, n) * unit(images)
+        turn, ink = draws.uniform(0, np.pi, n), draws.uniform(100, 255, n)
+        images = with_strokes(images, row, column, turn, length, width, ink)
+    return images
+
+
+def polarity(images: Images, severity: int, draws: np.random.Generator) -> Images:  # noqa: ARG001  # as all are called
+    """On the way to the negative, by a fifth a severity: at half of it nothing can be seen, at 5 it is the negative."""
+    share = severity / 5
+    return np.rint(images * (1 - share) + (255.0 - images) * share).astype(np.uint8)
+
+
+CORRUPTIONS: dict[str, Corrupt] = {
+    "shift": shift,
+    "rotation": rotation,
+    "blur": blur,
+    "noise": noise,
+    "stripe": stripe,
+    "occlusion": occlusion,
+    "dirt": dirt,
+    "polarity": polarity,
+}
+
+
+def corrupted(images: Images, kind: str, severity: int) -> Images:
+    """Images harmed in one way, by the same draws whenever it is asked for."""
+    draws = np.random.default_rng((list(CORRUPTIONS).index(kind), severity))
+    return CORRUPTIONS[kind](images, severity, draws)
