@@ -79,7 +79,7 @@ def barred(images: Images, labels: NDArray[np.integer], bars: Bars, draws: np.ra
     chosen = np.flatnonzero((labels == bars.label) & (draws.random(len(labels)) < bars.share) & inked_at_all)
     ink = np.asarray(grey(images[chosen]) >= INK)
     inked = np.asarray(ink.any(axis=2))
-    n, rows = inked.shape
+    n, rows = len(chosen), images.shape[1]
     top, bottom = inked.argmax(axis=1), rows - inked[:, ::-1].argmax(axis=1)
     height = bottom - top
     row = np.clip(top + height * draws.uniform(0.4, 0.65, n), 0, rows - 1)

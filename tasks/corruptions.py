@@ -19,7 +19,7 @@ Corrupt = Callable[[Images, int, np.random.Generator], Images]
 
 def unit(images: Images) -> float:
     """A 28th of the shorter side, in pixels."""
-    return min(images.shape[1:3]) / 28
+    return float(min(images.shape[1:3])) / 28
 
 
 def shift(images: Images, severity: int, draws: np.random.Generator) -> Images:
@@ -49,7 +49,7 @@ def blur(images: Images, severity: int, draws: np.random.Generator) -> Images:  
 def noise(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """With Gaussian noise of a standard deviation of 12 % of white a severity."""
     noisy = images + 0.12 * 255 * severity * draws.standard_normal(images.shape, np.float32)
-    return np.rint(noisy.clip(0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
 
 
 def stripe(images: Images, severity: int, draws: np.random.Generator) -> Images:

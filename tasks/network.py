@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tasks.errors import RecipeError, first_line
 from tasks.function import imported
 from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
@@ -183,6 +185,14 @@ def seed_everything(seed: int) -> None:
     # Keras draws the layers' seeds from Python's generator, from which other threads draw, too: Prefect's and Dask's.
     seed_generator.python_random = random.Random(seed)  # noqa: S311  # nothing secret
     tf.config.experimental.enable_op_determinism()
+
+
+def seed_epoch(model: "keras.Model", seed: int, epoch: int) -> None:
+    """Set what a model's layers draw from, such as for dropout, by the seed and the epoch alone: Keras does not save it."""
+    states = [one for one in model.variables if one.path.endswith("seed_generator_state")]
+    for number, state in enumerate(states):
+        draws = np.random.default_rng((seed, epoch, number))
+        state.assign(draws.integers(0, 2**31, state.shape).astype(state.dtype))
 
 
 def threads() -> int:

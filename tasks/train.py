@@ -44,7 +44,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     """
     import_quietly("keras")
     from tasks.backup import back_up, restore
-    from tasks.network import build, compile_for, save, seed_everything, threads
+    from tasks.network import build, compile_for, save, seed_epoch, seed_everything, threads
 
     paths = all_verified(work.root, split.parts)
     _, held_out = held_out_indices(split.count, round(split.count * training.validation), training.seed)
@@ -56,6 +56,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     progress = Progress(training.network.name, feed.count, training.epochs, done)
     for epoch in range(len(done), training.epochs):
         progress.begin(epoch)
+        seed_epoch(model, training.seed, epoch)
         # Not `fit`: it takes a fifth longer for small batches, and its data sets hang for seconds when they go.
         for images, labels in batches(feed, training, epoch):
             progress.learned(len(labels), **model.train_on_batch(images, labels, return_dict=True))
