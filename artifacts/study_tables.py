@@ -56,6 +56,24 @@ def noises(study: Study) -> list[Row]:
     ]
 
 
+def confusions(study: Study) -> list[Row]:
+    """One row for each of the commonest confusions by two arms, the surest difference first."""
+    classes = study.classes
+    return [
+        {
+            "label": classes[one.label],
+            "predicted": classes[one.predicted],
+            "models": f"{one.second} minus {one.first}",
+            "errors a training": f"{one.by_first:.1f} to {one.by_second:.1f}",
+            "difference": f"{one.difference.value:+.1f}",
+            "95 % interval": f"{one.difference.low:+.1f} to {one.difference.high:+.1f}",
+            "p": p_value(one.p),
+            "real": significant(one.p),
+        }
+        for one in sorted(study.confusions, key=lambda one: one.p)
+    ]
+
+
 def by_seed(study: Study) -> list[Row]:
     """One row a seed: the errors of every arm."""
     return [{"seed": seed, **{arm.name: arm.errors[at] for arm in study.arms}} for at, seed in enumerate(study.seeds)]

@@ -82,6 +82,22 @@ class Pair(Frozen):
         return self.p < SIGNIFICANT
 
 
+class Confusion(Frozen):
+    """How often two arms take `label` for `predicted`, in errors a training, and the second's less the first's.
+
+    The interval and `p` are over other seeds and other images; `p` is corrected by Holm over all confusions of all pairs.
+    """
+
+    first: str
+    second: str
+    label: int
+    predicted: int
+    by_first: float
+    by_second: float
+    difference: Estimate
+    p: float
+
+
 class Claim(Frozen):
     """A difference that somebody saw between two models, each trained once."""
 
@@ -115,6 +131,7 @@ class Study(Frozen):
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
     pairs: tuple[Pair, ...]
+    confusions: tuple[Confusion, ...] = ()
     claim: Claim | None
     always_wrong: int
     hard: tuple[Hard, ...]

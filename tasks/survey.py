@@ -79,10 +79,13 @@ def study_of(
     drawn_from: int | None = None,
 ) -> Study:
     """The whole document, from what is in memory."""
+    from tasks.confusions import confusions
+
     given = tested.given
     names = list(dict.fromkeys(trial.arm for trial in trials))
     places = {name: [at for at, trial in enumerate(trials) if trial.arm == name] for name in names}
     right = {name: np.stack([~given[at].wrong for at in places[name]]) for name in names}
+    answers = {name: np.stack([given[at].predicted for at in places[name]]) for name in names}
     claim = claim_of(dataset.name, names, trials)
     never = ~np.concatenate(list(right.values())).any(axis=0)
     return Study(
@@ -96,6 +99,7 @@ def study_of(
         seeds=tuple(trials[at].training.seed for at in places[names[0]]),
         arms=tuple(arm_of(name, [models[at] for at in places[name]], right[name]) for name in names),
         pairs=pairs_of(names, right, claim),
+        confusions=confusions(answers, tested.marks.labels, len(dataset.classes)),
         claim=claim,
         always_wrong=int(never.sum()),
         hard=hardest(tested, [right[name] for name in names]),

@@ -23,7 +23,7 @@ from tasks.workspace import RECORDS
 
 def links_of(root: Root, run: Finished) -> Iterator[Verified]:
     """Every file of a run in the order of the data, then its record, and the sealed records and champions under the root."""
-    models = {link.file.sha256 for link in run.chain if link.role.startswith("train ")}
+    models = {link.file.sha256 for link in run.chain if link.role.startswith(("train ", "combine "))}
     archives = {link.file.sha256 for link in run.chain if link.role.startswith("download ")}
     for link in run.chain:
         fault = fault_of(root, link.file, again=True)

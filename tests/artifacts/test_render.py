@@ -16,6 +16,7 @@ from artifacts.render import Rendering
 from tasks.analysis import Analysis, FileLine, Provenance, Report, StepLine
 from tasks.findings import Comparison, Estimate, Patch
 from tasks.records import ArchiveRecord, Origin
+from tasks.robustness import Stress, robustness_of
 from tests.samples import DECISION, analysis_of_two, changes_of_two
 
 
@@ -288,3 +289,35 @@ def test_templates_are_part_of_the_package() -> None:
         "page.js",
         "page.css",
     }
+
+
+def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report: Report) -> None:
+    pixels = tuple(report.analysis.pictures[0].pixels for _ in range(5))
+    found = robustness_of(
+        [
+            Stress(model=model, images=6, clean=5, right={"blur": (5, 4, 4, 3, 3)}, by_image=(5, 5, 5, 4, 0, 0))
+            for model in ("plain", "other")
+        ],
+        {"blur": pixels},
+    )
+    whole = report.model_copy(update={"analysis": report.analysis.model_copy(update={"robustness": found})})
+    rendering = rendering_of(whole)
+    overview = rendering.markdown().overview
+    assert "## Corrupted images" in overview
+    assert "| plain | 83.33 % | 43.65 to 96.99 | 63.33 % |" in overview
+    assert "| other minus plain | +0.00 | 0.00 to 0.00 |" in overview
+    assert "| blur | ![](data:image/png;base64," in overview
+    assert "| blur | 5 | 50.00 % |" in overview
+    assert "Accuracy by corruption and severity" in Page(rendering.html("title")).alts
+    assert "## Corrupted images" not in rendering_of(report).markdown().overview
+
+
+def test_an_ensemble_has_no_curve_of_its_own(analysis: Analysis) -> None:
+    models = tuple(
+        model.model_copy(update={"history": ()}) if rank else model for rank, model in enumerate(analysis.models)
+    )
+    loss, _ = FIGURES["training_curves"](analysis.model_copy(update={"models": models})).axes
+    labels = [line.get_label() for line in loss.get_lines()]
+    assert "plain, training" in labels
+    assert "other, training" not in labels
+    assert "other, test" in labels

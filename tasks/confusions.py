@@ -1,0 +1,61 @@
+"""Confusions: whether one model takes one label for another less often than a second model does, over many seeds. Pure.
+
+In: what every training of every arm predicted, and the labels. Out: for each pair of arms the commonest confusions, with how
+often either makes them, the difference, its interval over seeds and images, and a p-value corrected for all that are looked at.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.findings import Estimate
+from tasks.seeds import Confusion
+from tasks.spread import crossed
+from tasks.statistics import holm
+
+MOST = 12  # chosen by how common they are over all arms, not by how they differ: else chance would be chosen
+
+Answers = NDArray[np.integer]  # (seeds, images)
+
+
+def confusions(answers: Mapping[str, Answers], labels: NDArray[np.integer], classes: int) -> tuple[Confusion, ...]:
+    """Each of the commonest confusions for each pair of arms."""
+    found = [
+        confusion(pair, answers, labels, label, predicted)
+        for pair in combinations(answers, 2)
+        for label, predicted in commonest(list(answers.values()), labels, classes)
+    ]
+    corrected = holm([one.p for one in found])
+    return tuple(one.model_copy(update={"p": p}) for one, p in zip(found, corrected, strict=True))
+
+
+def commonest(answers: Sequence[Answers], labels: NDArray[np.integer], classes: int) -> list[tuple[int, int]]:
+    """The commonest confusions over all trainings, as (label, predicted), those that happen more than once."""
+    counts = np.zeros(classes * classes, np.int64)
+    for given in np.concatenate(answers):
+        counts += np.bincount(labels.astype(np.int64) * classes + given, minlength=classes * classes)
+    counts[:: classes + 1] = 0  # what is right
+    order = np.argsort(-counts, kind="stable")[:MOST]
+    return [divmod(int(at), classes) for at in order if counts[at] > 1]
+
+
+def confusion(
+    pair: tuple[str, str], answers: Mapping[str, Answers], labels: NDArray[np.integer], label: int, predicted: int
+) -> Confusion:
+    """One confusion by two arms, in errors a training."""
+    first, second = (answers[name][:, labels == label] != predicted for name in pair)
+    images = first.shape[1]
+    found = crossed(first, second)
+    fewer = found.over_both
+    return Confusion(
+        first=pair[0],
+        second=pair[1],
+        label=label,
+        predicted=predicted,
+        by_first=float((~first).sum(axis=1).mean()),
+        by_second=float((~second).sum(axis=1).mean()),
+        difference=Estimate(value=-fewer.value * images, low=-fewer.high * images, high=-fewer.low * images),
+        p=found.p,
+    )

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from tasks.confusions import MOST, commonest, confusions
+
+LABELS = np.repeat(np.arange(3, dtype=np.uint8), 200)
+
+
+def answers(seed: int, often: float, seeds: int = 6) -> np.ndarray:
+    """Answers that take 1 for 2 in a share of the trainings and images, and 0 for 1 in a tenth of that of anyone's."""
+    draws = np.random.default_rng(seed)
+    given = np.tile(LABELS, (seeds, 1))
+    given[(draws.random(given.shape) < often) & (given == 1)] = 2
+    given[(draws.random(given.shape) < 0.02) & (LABELS == 0)] = 1
+    return given
+
+
+def test_an_error_that_went_away_is_told_from_one_that_stayed() -> None:
+    found = confusions({"before": answers(1, 0.1), "now": answers(2, 0.02)}, LABELS, 3)
+    gone, stayed = found
+    assert (gone.label, gone.predicted) == (1, 2)
+    assert gone.by_first == pytest.approx(20, abs=3)
+    assert gone.by_second == pytest.approx(4, abs=2)
+    assert gone.difference.value == pytest.approx(gone.by_second - gone.by_first)
+    assert gone.difference.low < gone.difference.value < gone.difference.high < 0
+    assert gone.p < 0.001
+    assert (stayed.label, stayed.predicted) == (0, 1)
+    assert stayed.difference.low < 0 < stayed.difference.high
+    assert stayed.p > 0.05
+
+
+def test_p_values_are_corrected_for_all_that_are_looked_at() -> None:
+    alone = confusions({"a": answers(1, 0.1), "b": answers(2, 0.07)}, LABELS, 3)
+    among = confusions({"a": answers(1, 0.1), "b": answers(2, 0.07), "c": answers(3, 0.07)}, LABELS, 3)
+    assert len(among) == 3 * len(alone)
+    assert among[0].p > alone[0].p
+
+
+def test_only_the_commonest_are_looked_at_and_right_answers_are_none() -> None:
+    given = np.stack([(LABELS + 1) % 3, LABELS])
+    assert commonest([given], LABELS, 3) == [(0, 1), (1, 2), (2, 0)]
+    many = np.arange(20).repeat(5)
+    assert len(commonest([np.stack([np.roll(many, 5), np.roll(many, 10)])], many, 20)) == MOST
+
+
+def test_one_arm_has_nothing_to_differ_from() -> None:
+    assert confusions({"alone": answers(1, 0.1)}, LABELS, 3) == ()
