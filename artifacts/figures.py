@@ -258,11 +258,13 @@ def robustness(found: Robustness) -> Figure:
                 label=model.model,
             )
         axis.set_title(kind, fontsize=9)
+        axis.set_xticks(at)
         axis.set_ylim(0, 1.02)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.tick_params(labelsize=7.5)
         axis.grid(visible=True, axis="y", alpha=0.2)
-    axes[0].legend(fontsize=7, frameon=False, loc="lower left")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=4, fontsize=8, frameon=False)
     return figure
 
 

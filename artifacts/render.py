@@ -19,7 +19,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from artifacts.galleries import Galleries, InHtml, InMarkdown
-from artifacts.pictures import strip_url
+from artifacts.pictures import EDGE, strip_url
 from artifacts.templating import environment, name
 from tasks.analysis import Changes, Report
 from tasks.results import Shown
@@ -98,7 +98,7 @@ class Rendering:
         """One image in all its corrupted forms, a line a corruption."""
         found, shape = self.report.analysis.robustness, self.report.analysis.subject.shape
         assert found  # noqa: S101  # the template asks
-        rows = [f"| {kind} | ![]({strip_url(forms, shape)}) |" for kind, forms in found.examples.items()]
+        rows = [f"| {kind} | ![]({strip_url(forms, shape, EDGE)}) |" for kind, forms in found.examples.items()]
         return Markup("\n".join(["| corruption | severity 1 to 5 |", "| --- | --- |", *rows]))  # noqa: S704  # our own
 
     def figure(self, name: str, alt: str) -> Markup:

@@ -85,7 +85,7 @@ def study_of(
     names = list(dict.fromkeys(trial.arm for trial in trials))
     places = {name: [at for at, trial in enumerate(trials) if trial.arm == name] for name in names}
     right = {name: np.stack([~given[at].wrong for at in places[name]]) for name in names}
-    answers = {name: np.stack([given[at].predicted for at in places[name]]) for name in names}
+    answers = {name: np.array([given[at].predicted for at in places[name]], np.intp) for name in names}
     claim = claim_of(dataset.name, names, trials)
     never = ~np.concatenate(list(right.values())).any(axis=0)
     return Study(

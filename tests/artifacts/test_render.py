@@ -304,6 +304,8 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
     rendering = rendering_of(whole)
     overview = rendering.markdown().overview
     assert "## Corrupted images" in overview
+    assert "<h2" in (html := rendering.html("title"))
+    assert re.search(r"<h2[^>]*>Where they look</h2>", html)
     assert "| plain | 83.33 % | 43.65 to 96.99 | 63.33 % |" in overview
     assert "| other minus plain | +0.00 | 0.00 to 0.00 |" in overview
     assert "| blur | ![](data:image/png;base64," in overview
