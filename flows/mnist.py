@@ -14,7 +14,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
-from flows.learners import distinct, learned, made
+from flows.learners import distinct, learned
 from flows.logs import one_line_errors
 from flows.options import root_of
 from flows.orphans import end_with_worker
@@ -106,7 +106,7 @@ def way_of_the_data(
         data = data_of(source, work)
         splits, looked_at = data.splits, data.looked_at
         counts = profile.submit(splits[TRAIN], splits[TEST], work)
-        members, models = learned(learners, [one.name for one in learners], splits[TRAIN], workers, work)
+        models, learning = learned(learners, [one.name for one in learners], splits[TRAIN], workers, work)
         predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
         trained = [workers.submit(evaluate, model, looked_at[TRAIN], work) for model in models]
         selection = select.submit(predictions, looked_at[TEST], work)  # type: ignore[arg-type]
@@ -115,16 +115,8 @@ def way_of_the_data(
             for model, found in zip(models, predictions, strict=True)
         ]
         stressed = [workers.submit(stress, model, looked_at[TEST], work) for model in models if robustness]
-        asked: list[PrefectFuture[Any]] = [
-            counts,
-            *made(members, models),
-            *predictions,
-            *trained,
-            selection,
-            *explanations,
-            *stressed,
-        ]
-        finished(asked)
+        judging: list[PrefectFuture[Any]] = [*predictions, *trained, selection, *explanations, *stressed]
+        finished([counts, *learning, *judging])
         # Submitted before the workers end, which takes them a second.
         analysis = analyse.submit(  # type: ignore[call-overload]
             source,
@@ -141,7 +133,7 @@ def way_of_the_data(
             work,
         )
         figures = draw.submit(analysis, work)
-    records = finished([*data.steps, *asked, analysis, figures])
+    records = finished([*data.steps, counts, *learning, *judging, analysis, figures])
 
     this = run_record(records, source, plan, champions, work, began)
     last = last_run(work.root, source.name)

@@ -12,7 +12,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
-from flows.learners import distinct, learned, made
+from flows.learners import distinct, learned
 from flows.logs import one_line_errors
 from flows.options import root_of
 from flows.orphans import end_with_worker
@@ -82,17 +82,16 @@ def way_of_the_study(
     """All steps, in the order of the data."""
     with workers_of(runner, len(distinct(trials)), work.root, ahead=not ever_kept(train, work.root)) as workers:
         data = data_of(source, work)
-        members, models = learned(trials, [trial.title for trial in trials], data.splits[TRAIN], workers, work)
+        models, learning = learned(trials, [trial.title for trial in trials], data.splits[TRAIN], workers, work)
         predictions = [
             workers.submit(
                 evaluate.with_options(task_run_name=f"evaluate {trial.title}"), model, data.splits[TEST], work
             )
             for trial, model in zip(trials, models, strict=True)
         ]
-        asked = [*made(members, models), *predictions]
-        finished(asked)
+        finished([*learning, *predictions])
     found = survey.submit(source, trials, models, predictions, data.looked_at[TEST], work)  # type: ignore[arg-type]
-    records = finished([*data.steps, *asked, found])
+    records = finished([*data.steps, *learning, *predictions, found])
 
     published = publish_study(records[-1], provenance_of(records, work, began), work)
     this = study_run(records, published, source, trials, work, began)

@@ -86,7 +86,7 @@ def test_the_deployments_stand_as_the_file_has_them(api: Api) -> None:
     assert [(one["cron"], one["timezone"]) for one in schedules["nightly"]] == [("0 2 * * *", "UTC")]
     assert [(one["cron"], one["timezone"]) for one in schedules["weekly"]] == [("0 4 * * 0", "UTC")]
     assert found["nightly"]["parameters"] == {"recipe": "post", "epochs": 3, "line": "nightly"}
-    assert found["weekly"]["parameters"] == {"recipe": "post", "epochs": 10, "line": "weekly"}
+    assert found["weekly"]["parameters"] == {"recipe": "post", "epochs": 10, "line": "weekly", "robustness": True}
 
 
 def test_the_version_is_what_git_says(api: Api) -> None:

@@ -58,6 +58,10 @@ def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Pat
         assert sum(arm.wrong_by) == 60
         assert sum(number * count for number, count in enumerate(arm.wrong_by)) == sum(arm.errors)
     assert all(sum(one.wrong) > 1 for one in study.hard)
+    assert study.confusions
+    assert all((one.first, one.second) == ("plain", "batch_norm") for one in study.confusions)
+    assert all(one.difference.value == pytest.approx(one.by_second - one.by_first) for one in study.confusions)
+    assert "### Which errors went away" in (root / first["report"]["markdown"]).read_text()
 
 
 def test_a_larger_study_trains_only_what_is_missing(first: dict[str, Any], options: list[str]) -> None:
