@@ -223,17 +223,21 @@ def test_smoothed_labels_cost_what_keras_says_they_cost() -> None:
     np.testing.assert_allclose(found, -(vectors * np.log(probabilities)).sum(axis=1), rtol=1e-5)
 
 
+def assert_ends_as_if_undisturbed(training: Training, split: SplitRecord, work: Workspace) -> None:
+    whole = train.fn(training, split, Workspace(root=work.root, run="whole"))
+    for record in (work.root / "records").glob("train-*"):
+        record.unlink()
+    with dying_after(1), pytest.raises(Died):
+        train.fn(training, split, Workspace(root=work.root, run="killed"))
+    assert train.fn(training, split, Workspace(root=work.root, run="again")).file == whole.file
+
+
 def test_a_training_with_schedule_and_smoothing_goes_on_where_it_was(
     splits: dict[str, SplitRecord], work: Workspace
 ) -> None:
     changes = {"schedule": OneCycle(kind="one_cycle", warm_up=0.2), "label_smoothing": 0.1}
     training = TRAININGS["plain"].model_copy(update=changes)
-    whole = train.fn(training, splits["train"], Workspace(root=work.root, run="whole"))
-    for record in (work.root / "records").glob("train-*"):
-        record.unlink()
-    with dying_after(1), pytest.raises(Died):
-        train.fn(training, splits["train"], Workspace(root=work.root, run="killed"))
-    assert train.fn(training, splits["train"], Workspace(root=work.root, run="again")).file == whole.file
+    assert_ends_as_if_undisturbed(training, splits["train"], work)
 
 
 def test_a_training_with_augmentation_dropout_and_averages_goes_on_where_it_was(
@@ -247,12 +251,7 @@ def test_a_training_with_augmentation_dropout_and_averages_goes_on_where_it_was(
             "weight_averaging": 0.5,
         }
     )
-    whole = train.fn(training, splits["train"], Workspace(root=work.root, run="whole"))
-    for record in (work.root / "records").glob("train-*"):
-        record.unlink()
-    with dying_after(1), pytest.raises(Died):
-        train.fn(training, splits["train"], Workspace(root=work.root, run="killed"))
-    assert train.fn(training, splits["train"], Workspace(root=work.root, run="again")).file == whole.file
+    assert_ends_as_if_undisturbed(training, splits["train"], work)
 
 
 def test_each_epoch_sees_other_images_by_the_seed_alone(splits: dict[str, SplitRecord], work: Workspace) -> None:
