@@ -29,6 +29,14 @@ from tests.serving import until
 MNIST = Path(sys.executable).with_name("mnist")
 PROJECT = Path(__file__).parents[2]
 SECONDS = 280
+RECIPE = """
+base = "post"
+name = "mine"
+
+[[ensembles]]
+name = "both"
+members = ["plain", "batch_norm"]
+"""
 
 
 @pytest.fixture
@@ -50,7 +58,9 @@ def made(root: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     toml = data.make(tmp_path_factory.mktemp("mirror"), data.FEW).toml()
-    return ["--dataset", str(toml), "--epochs", "2", "--json"]
+    recipe = tmp_path_factory.mktemp("recipe") / "mine.toml"
+    recipe.write_text(RECIPE)
+    return ["--dataset", str(toml), "--recipe", str(recipe), "--epochs", "2", "--json"]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +100,8 @@ def studied_and_run(runner: str, root: Path, options: list[str], alone: dict[str
     assert run.returncode == 0, run.stderr
     steps: dict[str, Any] = {step["name"]: step for step in json.loads(run.stdout)["steps"]}
     assert steps["train plain"]["cached"]
-    assert not steps["explain plain"]["cached"]
+    assert steps["combine both"]["cached"]
+    assert not steps["explain both"]["cached"]
     assert mnist("verify", "--root", str(root)).returncode == 0
 
 
