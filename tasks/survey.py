@@ -5,6 +5,7 @@ the Study. Refuses: predictions that are not of this split.
 """
 # ruff: noqa: PLC0415  # the statistics' libraries take seconds to import, and a run that finds its survey needs none
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -157,12 +158,18 @@ def pair_of(
 
 
 def claim_of(dataset: str, names: Sequence[str], trials: Sequence[Trial]) -> Claim | None:
-    """What the post saw between its two models, where a study has arms of both."""
-    arms = {trial.training.network.name: trial.arm for trial in trials}
+    """What the post saw between its two models, where a study has arms of both that are trained alike."""
     published = difference_published(dataset)
-    if published is None or not {"plain", "batch_norm"} <= arms.keys() or len(names) < 2:
+    if published is None or len(names) < 2:
         return None
-    return Claim(first=arms["plain"], second=arms["batch_norm"], difference=published, said_by="the post")
+    arms: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for trial in trials:
+        if not trial.ensemble:
+            arms[trial.training.model_dump_json(exclude={"network"})][trial.name] = trial.arm
+    both = next((found for found in arms.values() if {"plain", "batch_norm"} <= found.keys()), None)
+    if both is None:
+        return None
+    return Claim(first=both["plain"], second=both["batch_norm"], difference=published, said_by="the post")
 
 
 def hardest(tested: Judged, right: Sequence[NDArray[np.bool_]]) -> tuple[Hard, ...]:

@@ -1,5 +1,6 @@
 import re
 from datetime import UTC, datetime
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tasks.dataset import load_dataset
 from tasks.predictions import Predictions
 from tasks.recipe import load_recipe
 from tasks.seeds import Claim, Study
-from tasks.survey import study_of, trials_of
+from tasks.survey import claim_of, study_of, trials_of
 from tests.samples import judged, model, predicted, split_of
 
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1]
@@ -104,3 +105,32 @@ def test_one_model_alone_is_described(study: Study, provenance: Provenance) -> N
     (line,) = study_words.headlines(alone)
     assert line.startswith("plain is right about 75.00 % (95 % interval")
     assert "The differences" not in StudyRendering(alone, provenance).markdown()
+
+
+def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
+    plans = [load_recipe("cycled"), load_recipe("onecycle"), load_recipe("augmented")]
+    trials = trials_of(plans, 2)
+    claim = claim_of("mnist", [trial.arm for trial in trials[:4]], trials)
+    assert claim
+    assert (claim.first, claim.second) == ("plain (onecycle)", "batch_norm (onecycle)")
+    assert claim_of("mnist", ["a", "b"], trials_of([plans[0], plans[2]], 2)) is None
+
+
+def test_of_many_models_the_best_is_held_against_the_others(study: Study) -> None:
+    plain, norm = study.arms
+    (pair,) = study.pairs
+    names = ("worse", "plain", "batch_norm", "other")
+    many = study.model_copy(
+        update={
+            "arms": tuple(
+                (norm if name == "batch_norm" else plain).model_copy(update={"name": name}) for name in names
+            ),
+            "pairs": tuple(
+                pair.model_copy(update={"first": first, "second": second}) for first, second in combinations(names, 2)
+            ),
+            "claim": None,
+        }
+    )
+    said = study_words.headlines(many)
+    assert len(said) == 3
+    assert all("batch_norm" in line for line in said)
