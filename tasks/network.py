@@ -12,6 +12,7 @@ import random
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,6 +186,22 @@ def seed_everything(seed: int) -> None:
     # Keras draws the layers' seeds from Python's generator, from which other threads draw, too: Prefect's and Dask's.
     seed_generator.python_random = random.Random(seed)  # noqa: S311  # nothing secret
     tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def averages_in(model: "keras.Model") -> Iterator[None]:
+    """The averages in the place of the weights, if any are taken, and the weights back in their place.
+
+    Not Keras's SwapEMAWeights, which swaps by adding and subtracting: what it puts back is rounded.
+    """
+    if not model.optimizer.use_ema:
+        yield
+        return
+    weights = [variable.numpy() for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    yield
+    for variable, weight in zip(model.trainable_variables, weights, strict=True):
+        variable.assign(weight)
 
 
 def seed_epoch(model: "keras.Model", seed: int, epoch: int) -> None:

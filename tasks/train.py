@@ -15,6 +15,7 @@ from tasks.augmentation import augmented
 from tasks.feed import Block, Feed, held_out_indices
 from tasks.files import adopt, all_verified, writable
 from tasks.log import say
+from tasks.network import averages_in, build, compile_for, save, seed_epoch, seed_everything, threads
 from tasks.progress import Figures, Progress
 from tasks.quiet import import_quietly
 from tasks.recipe import Training
@@ -44,7 +45,6 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     """
     import_quietly("keras")
     from tasks.backup import back_up, restore
-    from tasks.network import build, compile_for, save, seed_epoch, seed_everything, threads
 
     paths = all_verified(work.root, split.parts)
     _, held_out = held_out_indices(split.count, round(split.count * training.validation), training.seed)
@@ -94,8 +94,9 @@ def batches(feed: Feed, training: Training, epoch: int) -> Iterator[Block]:
 
 
 def validated(model: "keras.Model", feed: Feed) -> Figures | None:
-    """Loss and accuracy on what is held out; None if nothing is."""
+    """Loss and accuracy on what is held out, of the model as it would be saved now; None if nothing is."""
     figures = Figures()
-    for images, labels in feed.held_out():
-        figures.add(len(labels), **model.test_on_batch(images, labels, return_dict=True))
+    with averages_in(model):
+        for images, labels in feed.held_out():
+            figures.add(len(labels), **model.test_on_batch(images, labels, return_dict=True))
     return figures if figures.count else None

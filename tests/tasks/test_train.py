@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tasks.augmentation import Augmentation
 from tasks.errors import RecipeError, StorageError
-from tasks.evaluate import evaluate, load_model
-from tasks.feed import Feed
+from tasks.evaluate import evaluate, load_model, predicting
+from tasks.feed import Feed, held_out_indices
 from tasks.network import build, seed_everything
 from tasks.predictions import read_predictions
 from tasks.recipe import Dropout, Flatten, MaxPool, Network, OneCycle, Training, load_recipe
@@ -293,6 +293,21 @@ def test_averaged_weights_are_what_keras_averages(splits: dict[str, SplitRecord]
     saved = keras.models.load_model(work.root / record.file.path, compile=False).trainable_variables
     for found, expected in zip(saved, average, strict=True):
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_what_is_held_out_is_asked_of_the_averages_and_changes_nothing(
+    splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    training = TRAININGS["batch_norm"].model_copy(update={"batch": 100, "validation": 0.2, "weight_averaging": 0.9})
+    record = train.fn(training, splits["train"], work)
+    _, held_out = held_out_indices(600, 120, training.seed)
+    data = read_split([work.root / splits["train"].file.path])
+    given = predicting(load_model(work.root / record.file.path))(data.images[held_out])
+    accuracy = (given.argmax(axis=1) == data.labels[held_out]).mean()
+    assert record.history[-1].validation_accuracy == pytest.approx(accuracy, abs=1e-6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.train.validated", lambda *_: None)
+        assert train_anew(training, splits["train"], work).file == record.file
 
 
 def test_a_model_that_is_none_or_brings_code_is_refused(work: Workspace) -> None:
