@@ -19,7 +19,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from artifacts.galleries import Galleries, InHtml, InMarkdown
-from artifacts.pictures import EDGE, strip_url
+from artifacts.pictures import strip_url
 from artifacts.templating import environment, name
 from tasks.analysis import Changes, Report
 from tasks.results import Shown
@@ -85,7 +85,7 @@ class Rendering:
                     "provenance": self.report.provenance,
                     "analysis": self.report.analysis,
                     "figure": self.figure,
-                    "corruption_examples": self.corruption_examples,
+                    "strip": self.strip,
                     "gallery": drawn.gallery,
                     "suspect_gallery": drawn.suspect_gallery,
                     "changed_gallery": drawn.changed_gallery,
@@ -94,12 +94,9 @@ class Rendering:
             )
         )
 
-    def corruption_examples(self) -> Markup:
-        """One image in all its corrupted forms, a line a corruption."""
-        found, shape = self.report.analysis.robustness, self.report.analysis.subject.shape
-        assert found  # noqa: S101  # the template asks
-        rows = [f"| {kind} | ![]({strip_url(forms, shape, EDGE)}) |" for kind, forms in found.examples.items()]
-        return Markup("\n".join(["| corruption | severity 1 to 5 |", "| --- | --- |", *rows]))  # noqa: S704  # our own
+    def strip(self, several: Sequence[str], alt: str) -> Markup:
+        """Images side by side, as Markdown."""
+        return Markup(f"![{alt}]({strip_url(several, self.report.analysis.subject.shape)})")  # noqa: S704  # both are our own
 
     def figure(self, name: str, alt: str) -> Markup:
         """A figure as Markdown."""

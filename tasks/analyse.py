@@ -7,11 +7,15 @@ analysis document. Refuses: predictions that are not of these splits.
 
 from collections.abc import Sequence
 
-from tasks.analysis import AnalysisRecord, Sample
+import numpy as np
+
+from tasks.analysis import Altered, AnalysisRecord, Sample
+from tasks.augmentation import Augmentation, augmented
 from tasks.dataset import Dataset
 from tasks.files import all_verified, keep, verified
 from tasks.findings import Explanations
-from tasks.judged import judged
+from tasks.gallery import encoded
+from tasks.judged import Judged, judged
 from tasks.recipe import Recipe
 from tasks.records import (
     TEST,
@@ -29,6 +33,8 @@ from tasks.split import read_groups, read_split
 from tasks.step import step
 from tasks.stress import examples
 from tasks.workspace import Workspace
+
+ALTERED = 20  # images: as many as stand side by side on a page
 
 
 @step("analyse", libraries=("cleanlab", "numpy", "pandas", "pyarrow", "scipy", "statsmodels"))
@@ -56,10 +62,11 @@ def analyse(  # it is where everything meets
     from tasks.document import analysis_of, subject_of
     from tasks.features import features_of
 
+    learned = judged(train, trained, work)
     document = analysis_of(
         subject_of(dataset, recipe),
         data,
-        judged(train, trained, work),
+        learned,
         judged(test, predictions, work),
         features_of(block.images for block in read_groups(all_verified(work.root, test.parts))),
         models,
@@ -71,6 +78,7 @@ def analyse(  # it is where everything meets
             for name, split in ((TRAIN, train), (TEST, test))
             if split.drawn_from
         ],
+        altered_by(recipe.augmentation, learned) if recipe.augmentation else None,
         robustness_from(stressed, test, work) if stressed else None,
     )
     return AnalysisRecord(
@@ -78,6 +86,14 @@ def analyse(  # it is where everything meets
         models=tuple(model.name for model in models),
         comparisons=document.comparisons,
     )
+
+
+def altered_by(plan: Augmentation, learned: Judged) -> Altered:
+    """The first training images before and after."""
+    places = range(min(ALTERED, len(learned.marks.labels)))
+    images = np.stack([learned.images_at(places)[place] for place in places])
+    after = augmented(images, learned.marks.labels[: len(places)], plan, np.random.default_rng(0))
+    return Altered(before=tuple(map(encoded, images)), after=tuple(map(encoded, after)))
 
 
 def robustness_from(stressed: Sequence[StressRecord], test: SplitRecord, work: Workspace) -> Robustness:

@@ -71,12 +71,20 @@ class Sample(Frozen):
     drawn_from: int
 
 
+class Altered(Frozen):
+    """Some training images as they are, and as augmentation may have shown them, in base64."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
 class Analysis(Frozen):
     """The findings, which depend on nothing but the data, the models and their predictions.
 
     Where there are `samples`, all but the accuracies and the profile is found from these.
     `comparisons` holds every pair of models, `groups` how the first pair disagrees. `pictures` are test images, `trained`
-    training images: suspects, and neighbours of the misclassified. `robustness` is there where it was asked for.
+    training images: suspects, and neighbours of the misclassified. `altered` is there where there was
+    augmentation, `robustness` where it was asked for.
     """
 
     subject: Subject
@@ -92,6 +100,7 @@ class Analysis(Frozen):
     pictures: tuple[Picture, ...]
     trained: tuple[Picture, ...]
     profile: Profile
+    altered: Altered | None = None
     robustness: Robustness | None = None
 
     @cached_property

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks import patterns as found_patterns
-from tasks.analysis import Analysis, ModelAnalysis, Sample, Subject
+from tasks.analysis import Altered, Analysis, ModelAnalysis, Sample, Subject
 from tasks.calibration import calibration
 from tasks.dataset import Dataset
 from tasks.findings import Explanations
@@ -52,6 +52,7 @@ def analysis_of(
     chosen: Sequence[int],
     explained: Sequence[Explanations],
     samples: Sequence[Sample] = (),
+    altered: Altered | None = None,
     robustness: Robustness | None = None,
 ) -> Analysis:
     """The whole document, from what is in memory.
@@ -79,6 +80,7 @@ def analysis_of(
         pictures=shown,
         trained=pictures({*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),
+        altered=altered,
         robustness=robustness,
     )
 

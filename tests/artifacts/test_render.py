@@ -3,6 +3,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from artifacts import render, tables, words
 from artifacts.figures import FIGURES, drawn, figure_url
 from artifacts.pictures import explained_url, heat_url, outline, picture_url, strip_url
 from artifacts.render import Rendering
-from tasks.analysis import Analysis, FileLine, Provenance, Report, StepLine
+from tasks.analysis import Altered, Analysis, FileLine, Provenance, Report, StepLine
 from tasks.findings import Comparison, Estimate, Patch
 from tasks.records import ArchiveRecord, Origin
 from tasks.robustness import Stress, robustness_of
@@ -68,7 +69,13 @@ class Page(HTMLParser):
 
 
 def rendering_of(report: Report) -> Rendering:
-    return Rendering(report, drawn(report.analysis))
+    return Rendering(report, drawn_once(report.analysis.model_dump_json()))
+
+
+@cache
+def drawn_once(document: str) -> dict[str, str]:
+    """The figures of an analysis, which many tests look at."""
+    return drawn(Analysis.model_validate_json(document))
 
 
 def html_of(report: Report) -> Page:
@@ -308,10 +315,19 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
     assert re.search(r"<h2[^>]*>Where they look</h2>", html)
     assert "| plain | 83.33 % | 43.65 to 96.99 | 63.33 % |" in overview
     assert "| other minus plain | +0.00 | 0.00 to 0.00 |" in overview
-    assert "| blur | ![](data:image/png;base64," in overview
+    assert "| blur | ![blur](data:image/png;base64," in overview
     assert "| blur | 5 | 50.00 % |" in overview
     assert "Accuracy by corruption and severity" in Page(rendering.html("title")).alts
     assert "## Corrupted images" not in rendering_of(report).markdown().overview
+
+
+def test_augmented_images_stand_below_what_they_were(report: Report) -> None:
+    pixels = tuple(picture.pixels for picture in report.analysis.pictures)
+    altered = Altered(before=pixels, after=pixels[::-1])
+    whole = report.model_copy(update={"analysis": report.analysis.model_copy(update={"altered": altered})})
+    alts = Page(rendering_of(whole).html("title")).alts
+    assert alts.index("Training images") + 1 == alts.index("The same, augmented")
+    assert "augmented" not in " ".join(html_of(report).alts)
 
 
 def test_an_ensemble_has_no_curve_of_its_own(analysis: Analysis) -> None:

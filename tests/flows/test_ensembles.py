@@ -72,6 +72,10 @@ def test_an_ensemble_is_a_model_like_any_other(ran: dict[str, Any], report: Repo
     assert {"combine several", "evaluate several on train", "explain several", "stress several"} <= set(steps)
     assert [model.name for model in report.analysis.models] == ["tiny", "several"]
     assert (report.analysis.comparisons[0].first, report.analysis.comparisons[0].second) == ("tiny", "several")
+    altered = report.analysis.altered
+    assert altered
+    assert len(altered.before) == len(altered.after) == 20
+    assert altered.before != altered.after
     kept = read_predictions(Path(options[5]) / several["predictions"])
     assert kept.meta.model == "several"
 
