@@ -23,7 +23,7 @@ from tasks.analysis import Analysis, ModelAnalysis
 from tasks.robustness import Robustness
 
 # Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 WIDTH = 9.0  # inches
 MAPS = 12  # labels that fit side by side
 LABELS = 30  # labels whose errors are drawn, those with the most

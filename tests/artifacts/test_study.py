@@ -116,7 +116,7 @@ def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
     assert claim_of("mnist", ["a", "b"], trials_of([plans[0], plans[2]], 2)) is None
 
 
-def test_of_many_models_the_best_is_held_against_the_others(study: Study) -> None:
+def test_of_many_models_the_best_is_held_against_the_others(study: Study, provenance: Provenance) -> None:
     plain, norm = study.arms
     (pair,) = study.pairs
     names = ("worse", "plain", "batch_norm", "other")
@@ -131,6 +131,10 @@ def test_of_many_models_the_best_is_held_against_the_others(study: Study) -> Non
             "claim": None,
         }
     )
+    page = StudyRendering(
+        many.model_copy(update={"hard": (study.hard[0].model_copy(update={"wrong": (3, 3, 3, 2)}),)}), provenance
+    )
+    assert "wrong in 11 of 12 trainings" in page.markdown()
     said = study_words.headlines(many)
     assert len(said) == 3
     assert all("batch_norm" in line for line in said)
