@@ -12,6 +12,7 @@ from tasks.robustness import Robustness
 
 Row = Mapping[str, str | int | float]
 
+FEW = 3  # models, up to which every pair has columns
 MOST_ROWS = 200  # of a table in Prefect's database
 
 
@@ -63,7 +64,8 @@ def probabilities(analysis: Analysis) -> list[Row]:
 
 def errors_by_label(analysis: Analysis) -> list[Row]:
     """One row a label, the most errors first."""
-    between = [f"{pair.first} or {pair.second}" for pair in analysis.comparisons]
+    compared = analysis.comparisons if len(analysis.models) <= FEW else ()
+    between = [f"{pair.first} or {pair.second}" for pair in compared]
     return [
         {
             "label": analysis.subject.classes[line.label],
@@ -73,8 +75,8 @@ def errors_by_label(analysis: Analysis) -> list[Row]:
                 for model, errors in zip(analysis.models, line.errors, strict=True)
                 for suffix, value in (("", errors.count), (" rate", percent(errors.value)), (" 95 %", interval(errors)))
             },
-            **{f"{pair}: p": p_value(p) for pair, p in zip(between, line.p, strict=True)},
-            **{f"{pair}: real": significant(p) for pair, p in zip(between, line.p, strict=True)},
+            **{f"{pair}: p": p_value(p) for pair, p in zip(between, line.p, strict=False)},
+            **{f"{pair}: real": significant(p) for pair, p in zip(between, line.p, strict=False)},
         }
         for line in analysis.labels
     ]
