@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasks.analysis import Altered, AnalysisRecord, Sample
-from tasks.augmentation import Augmentation, augmented
+from tasks.augment import augmented
+from tasks.augmentation import Augmentation
 from tasks.dataset import Dataset
 from tasks.files import all_verified, keep, verified
 from tasks.findings import Explanations

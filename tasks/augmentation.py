@@ -1,32 +1,17 @@
-"""Augmentation: training images altered at random, anew in every epoch, so that a network learns what does not matter.
+"""Augmentation: how training images are altered at random, anew in every epoch, so that a network learns what does not matter.
 
-In: a batch of images, (n, rows, columns) uint8, ink light on dark, or in colour (n, rows, columns, 3); their labels; what to
-do; and a generator. Out: as many images of the same shape. Movements are drawn together and interpolated once.
-Elastic distortion after Simard, Steinkraus and Platt 2003, "Best practices for convolutional neural networks applied to visual
-document analysis", section 2.
+In: what a recipe says. Out: frozen values, which `tasks.augment` follows. Refuses: values out of range.
 """
-# ruff: noqa: PLC0415  # SciPy is imported by the worker that augments
 
-from functools import cache
 from typing import Annotated
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from tasks.records import Frozen
 
-Images = NDArray[np.uint8]
-Draws = NDArray[np.float64]
-
 Some = Annotated[float, Field(gt=0, le=1)]  # a share of the images
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Pixels = Annotated[float, Field(ge=0, le=1000)]
-
-INK = 64  # from this value on, a pixel counts as ink
-SMOOTH = (
-    7  # of the longer side: the width of the Gaussian that makes noise elastic; 4 pixels for MNIST, as Simard has it
-)
 
 
 class Bars(Frozen):
@@ -62,129 +47,3 @@ class Augmentation(Frozen):
     def moves(self) -> bool:
         """Whether anything moves."""
         return any((self.shift, self.rotation, self.shear, self.scale, self.elastic))
-
-
-def augmented(images: Images, labels: NDArray[np.integer], plan: Augmentation, draws: np.random.Generator) -> Images:
-    """Images altered as planned, by what is drawn."""
-    if plan.bars:
-        images = barred(images, labels, plan.bars, draws)
-    if plan.specks:
-        images = specked(images, plan.specks, draws)
-    return moved(images, plan, draws) if plan.moves else images
-
-
-def barred(images: Images, labels: NDArray[np.integer], bars: Bars, draws: np.random.Generator) -> Images:
-    """Images, some of one label with a bar across the middle of their stem."""
-    inked_at_all = np.asarray(grey(images) >= INK).any(axis=(1, 2))
-    chosen = np.flatnonzero((labels == bars.label) & (draws.random(len(labels)) < bars.share) & inked_at_all)
-    ink = np.asarray(grey(images[chosen]) >= INK)
-    inked = np.asarray(ink.any(axis=2))
-    n, rows = len(chosen), images.shape[1]
-    top, bottom = inked.argmax(axis=1), rows - inked[:, ::-1].argmax(axis=1)
-    height = bottom - top
-    row = np.clip(top + height * draws.uniform(0.4, 0.65, n), 0, rows - 1)
-    line = ink[np.arange(n), row.astype(np.intp)]
-    middle = (line @ np.arange(line.shape[1])) / np.maximum(line.sum(axis=1), 1)
-    column = np.where(line.any(axis=1), middle, line.shape[1] / 2)
-    length, width = height * draws.uniform(0.15, 0.3, n), height * draws.uniform(0.05, 0.12, n)
-    turn = np.radians(draws.uniform(-20, 20, n))
-    whole = images.copy()
-    whole[chosen] = with_strokes(images[chosen], row, column, turn, length, width, draws.uniform(150, 255, n))
-    return whole
-
-
-def specked(images: Images, specks: Specks, draws: np.random.Generator) -> Images:
-    """Images, some with specks."""
-    counts = draws.integers(1, specks.most + 1, len(images)) * (draws.random(len(images)) < specks.share)
-    side = min(images.shape[1:3])
-    whole = images.copy()
-    for number in range(specks.most):
-        some = np.flatnonzero(counts > number)
-        n = len(some)
-        row, column = (draws.uniform(0, size - 1, n) for size in images.shape[1:3])
-        length, width = side * draws.uniform(0, 0.08, n), side * draws.uniform(0.03, 0.1, n)
-        turn = draws.uniform(0, np.pi, n)
-        whole[some] = with_strokes(whole[some], row, column, turn, length, width, draws.uniform(60, 255, n))
-    return whole
-
-
-def with_strokes(
-    images: Images, row: Draws, column: Draws, turn: Draws, length: Draws, width: Draws, ink: Draws
-) -> Images:
-    """Images, each with a straight stroke around a point: `length` either way at an angle in radians, soft at its edge."""
-    down, across = np.indices(images.shape[1:3])
-    y, x = down - row[:, None, None], across - column[:, None, None]
-    sine, cosine = np.sin(turn)[:, None, None], np.cos(turn)[:, None, None]
-    beyond = np.maximum(np.abs(x * cosine + y * sine) - length[:, None, None], 0)
-    away = np.hypot(beyond, y * cosine - x * sine)
-    covered = np.clip(width[:, None, None] / 2 + 0.5 - away, 0, 1) * ink[:, None, None]
-    return np.maximum(images, np.rint(covered).astype(np.uint8).reshape(*covered.shape, *[1] * (images.ndim - 3)))
-
-
-def moved(images: Images, plan: Augmentation, draws: np.random.Generator) -> Images:
-    """Images shifted, turned, sheared, scaled and distorted."""
-    return resampled(images, sources(images.shape, plan, draws))
-
-
-def resampled(images: Images, places: NDArray[np.float32]) -> Images:
-    """Images whose pixels come from other places, (2, n, rows, columns); from beyond the border, what stands there."""
-    from scipy import ndimage
-
-    n, rows, columns = images.shape[:3]
-    # All images one below the other, so that one call does: what lies outside of one would lie in the next.
-    down = np.clip(places[0], 0, rows - 1) + (np.arange(n, dtype=np.float32) * rows)[:, None, None]
-    at = np.stack([down, np.clip(places[1], 0, columns - 1)])
-    channels = images.reshape(n * rows, columns, -1)
-    found = [
-        ndimage.map_coordinates(channels[..., channel], at, np.float32, order=1)
-        for channel in range(channels.shape[-1])
-    ]
-    return np.asarray(np.rint(np.stack(found, axis=-1)).astype(np.uint8).reshape(images.shape))
-
-
-def sources(shape: tuple[int, ...], plan: Augmentation, draws: np.random.Generator) -> NDArray[np.float32]:
-    """Where each pixel of each image comes from: rows and columns, (2, n, rows, columns)."""
-    n, rows, columns = shape[:3]
-
-    def within(most: float) -> Draws:
-        return draws.uniform(-most, most, n)
-
-    turn, slant = np.radians(within(plan.rotation)), np.tan(np.radians(within(plan.shear)))
-    high, wide = 1 + within(plan.scale), 1 + within(plan.scale)
-    sine, cosine = np.sin(turn), np.cos(turn)
-    places = affine(
-        (rows, columns),
-        (cosine / high, sine / high, within(plan.shift)),
-        ((slant * cosine - sine) / wide, (cosine + slant * sine) / wide, within(plan.shift)),
-    )
-    if plan.elastic:
-        noise = draws.standard_normal(places.shape, np.float32)
-        width = max(rows, columns) / SMOOTH
-        places += plan.elastic * (smoothing(rows, width) @ noise @ smoothing(columns, width).T)
-    return places
-
-
-def affine(
-    size: tuple[int, int], down: tuple[Draws, Draws, Draws], across: tuple[Draws, Draws, Draws]
-) -> NDArray[np.float32]:
-    """Places as an affine function of rows and columns from the centre: for each image both factors and what is added."""
-    rows, columns = size
-    y, x = np.arange(rows) - (rows - 1) / 2, np.arange(columns) - (columns - 1) / 2
-    planes = [
-        (by_row[:, None] * y + (start + centre)[:, None])[:, :, None] + (by_column[:, None] * x)[:, None, :]
-        for (by_row, by_column, start), centre in ((down, (rows - 1) / 2), (across, (columns - 1) / 2))
-    ]
-    return np.asarray(np.stack(planes), np.float32)
-
-
-@cache
-def smoothing(size: int, width: float) -> NDArray[np.float32]:
-    """A Gaussian of this width around each place of a line, (size, size), that leaves noise its standard deviation."""
-    at = np.arange(size)
-    weights = np.exp(-(((at[:, None] - at) / width) ** 2) / 2)
-    return np.asarray(weights / np.sqrt((weights**2).sum(axis=1, keepdims=True)), np.float32)
-
-
-def grey(images: Images) -> Images:
-    """Images in grey, (n, rows, columns): colours by their brightest."""
-    return images if images.ndim == 3 else images.max(axis=3)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tasks.augmentation import Images, affine, resampled, with_strokes
+from tasks.augment import Images, affine, resampled, with_strokes
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

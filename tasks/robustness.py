@@ -7,8 +7,6 @@ it. The unit of chance is the image: all its corrupted forms stand or fall toget
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-import numpy as np
-
 from tasks.findings import Estimate, Share
 from tasks.records import FileRecord, Frozen, Record
 
@@ -62,7 +60,10 @@ class Robustness(Frozen):
 
 def robustness_of(found: Sequence[Stress], examples: Mapping[str, tuple[str, ...]]) -> Robustness:
     """What the models' counts say."""
-    from tasks.statistics import mean, share  # noqa: PLC0415  # they take seconds to import, and workers need none
+    # Who lists runs needs neither, and workers no statistics.
+    import numpy as np  # noqa: PLC0415
+
+    from tasks.statistics import mean, share  # noqa: PLC0415
 
     forms = sum(len(counts) for counts in found[0].right.values())
     shares = {one.model: np.array(one.by_image) / forms for one in found}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.augmentation import augmented
+from tasks.augment import augmented
 from tasks.feed import Block, Feed, held_out_indices
 from tasks.files import adopt, all_verified, writable
 from tasks.log import say

@@ -16,7 +16,15 @@ FORBIDDEN = {
     "artifacts": ("flows", "deployments", "tests"),
     "flows": ("tests", "deployments"),
 }
-DRAWN = {"tasks.analysis", "tasks.findings", "tasks.records", "tasks.results", "tasks.runs", "tasks.seeds"}
+DRAWN = {
+    "tasks.analysis",
+    "tasks.findings",
+    "tasks.records",
+    "tasks.results",
+    "tasks.robustness",
+    "tasks.runs",
+    "tasks.seeds",
+}
 
 
 def modules(folder: str) -> list[Path]:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.augmentation import Augmentation, Bars, Specks, augmented, smoothing
+from tasks.augment import augmented, smoothing
+from tasks.augmentation import Augmentation, Bars, Specks
 
 Images = NDArray[np.uint8]
 
