@@ -110,6 +110,7 @@ def studied_and_run(runner: str, root: Path, studying: list[str], options: list[
     assert mnist("verify", "--root", str(root)).returncode == 0
 
 
+@pytest.mark.timeout(2 * SECONDS)  # a study and a run, one of which loses a worker
 def test_on_dask_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(
     dask: Cluster, studying: list[str], options: list[str], alone: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_on_dask_a_study_has_the_same_records_though_a_worker_is_killed_in_a_tra
     assert doomed.wait() == -signal.SIGKILL
 
 
+@pytest.mark.timeout(2 * SECONDS)  # a study and a run, one of which loses a worker
 def test_on_ray_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(
     studying: list[str], options: list[str], alone: dict[str, Any], tmp_path: Path
 ) -> None:
