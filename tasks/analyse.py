@@ -12,6 +12,7 @@ import numpy as np
 from tasks.analysis import Altered, AnalysisRecord, Sample
 from tasks.augment import augmented
 from tasks.augmentation import Augmentation
+from tasks.corruptions import examples
 from tasks.dataset import Dataset
 from tasks.files import all_verified, keep, verified
 from tasks.findings import Explanations
@@ -28,11 +29,10 @@ from tasks.records import (
     SelectionRecord,
     SplitRecord,
 )
-from tasks.robustness import Robustness, Stress, StressRecord, robustness_of
+from tasks.robustness import Robustness, Stress, StressRecord
 from tasks.select import Selection
 from tasks.split import read_groups, read_split
 from tasks.step import step
-from tasks.stress import examples
 from tasks.workspace import Workspace
 
 ALTERED = 20  # images: as many as stand side by side on a page
@@ -103,5 +103,7 @@ def robustness_from(stressed: Sequence[StressRecord], test: SplitRecord, work: W
     Raises:
         StorageError: a file is gone or altered.
     """
+    from tasks.document import robustness_of
+
     found = [Stress.model_validate_json(verified(work.root, one.file).read_bytes()) for one in stressed]
     return robustness_of(found, examples(read_split(all_verified(work.root, test.parts))))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 
-@step("combine {ensemble.name}", libraries=("keras", "tensorflow"))
+@step("combine {ensemble.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
 def combine(ensemble: Ensemble, members: Sequence[ModelRecord], work: Workspace) -> ModelRecord:
     """Make one model of all members and save it.
 

@@ -3,7 +3,8 @@
 In: splits, predictions and explanations in memory. Out: an Analysis.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,9 @@ from tasks.predictions import Predictions
 from tasks.published import published_for
 from tasks.recipe import Recipe
 from tasks.records import ModelRecord, PredictionsRecord, Profile
-from tasks.robustness import Robustness
+from tasks.robustness import Gap, Robustness, Stress, Stressed
 from tasks.slices import slices
-from tasks.statistics import share
+from tasks.statistics import mean, share
 from tasks.suspects import suspects
 
 
@@ -118,4 +119,27 @@ def model_analysis(
         focus=explained.focus,
         history=model.history,
         published=published_for(dataset, model.name),
+    )
+
+
+def robustness_of(found: Sequence[Stress], examples: Mapping[str, tuple[str, ...]]) -> Robustness:
+    """What the models' counts say."""
+    forms = sum(len(counts) for counts in found[0].right.values())
+    shares = {one.model: np.array(one.by_image) / forms for one in found}
+    return Robustness(
+        images=found[0].images,
+        examples=dict(examples),
+        models=tuple(
+            Stressed(
+                model=one.model,
+                clean=share(one.clean, one.images),
+                right={kind: tuple(share(count, one.images) for count in counts) for kind, counts in one.right.items()},
+                mean=mean(shares[one.model]),
+            )
+            for one in found
+        ),
+        gaps=tuple(
+            Gap(first=first, second=second, difference=mean(shares[second] - shares[first]))
+            for first, second in combinations(shares, 2)
+        ),
     )

@@ -1,11 +1,8 @@
 """Robustness: what a model makes of corrupted images.
 
-In: how many corrupted images each model got right. Out: shares by corruption and severity, their mean, and how models differ in
-it. The unit of chance is the image: all its corrupted forms stand or fall together.
+Counts, shares by corruption and severity, their mean, and how models differ in it. The unit of chance is the image: all its
+corrupted forms stand or fall together.
 """
-
-from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 from tasks.findings import Estimate, Share
 from tasks.records import FileRecord, Frozen, Record
@@ -56,31 +53,3 @@ class Robustness(Frozen):
     examples: dict[str, tuple[str, ...]]
     models: tuple[Stressed, ...]
     gaps: tuple[Gap, ...]
-
-
-def robustness_of(found: Sequence[Stress], examples: Mapping[str, tuple[str, ...]]) -> Robustness:
-    """What the models' counts say."""
-    # Who lists runs needs neither, and workers no statistics.
-    import numpy as np  # noqa: PLC0415
-
-    from tasks.statistics import mean, share  # noqa: PLC0415
-
-    forms = sum(len(counts) for counts in found[0].right.values())
-    shares = {one.model: np.array(one.by_image) / forms for one in found}
-    return Robustness(
-        images=found[0].images,
-        examples=dict(examples),
-        models=tuple(
-            Stressed(
-                model=one.model,
-                clean=share(one.clean, one.images),
-                right={kind: tuple(share(count, one.images) for count in counts) for kind, counts in one.right.items()},
-                mean=mean(shares[one.model]),
-            )
-            for one in found
-        ),
-        gaps=tuple(
-            Gap(first=first, second=second, difference=mean(shares[second] - shares[first]))
-            for first, second in combinations(shares, 2)
-        ),
-    )

@@ -4,16 +4,14 @@ In: the records of a model and of the test split. Out: a StressRecord. All model
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.bar import Bar
-from tasks.corruptions import CORRUPTIONS, SEVERITIES, corrupted
+from tasks.corruptions import CORRUPTIONS, SEVERITIES, corrupted, drawn
 from tasks.evaluate import load_model, predicting
 from tasks.files import all_verified, keep, verified
-from tasks.gallery import encoded
 from tasks.records import ModelRecord, SplitRecord
 from tasks.robustness import Stress, StressRecord
-from tasks.split import Split, read_split
+from tasks.split import read_split
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -50,14 +48,3 @@ def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> StressReco
     )
     file = keep(work.root, "robustness", model.name, ".json", found.model_dump_json().encode())
     return StressRecord(model=model.name, file=file)
-
-
-def drawn(count: int) -> NDArray[np.intp]:
-    """Which of so many images are corrupted: the same for all models, in ascending order."""
-    return np.sort(np.random.default_rng(0).permutation(count)[:IMAGES])
-
-
-def examples(split: Split) -> dict[str, tuple[str, ...]]:
-    """The first of the drawn images in all its forms, in base64."""
-    image = split.images[drawn(len(split.labels))[:1]]
-    return {kind: tuple(encoded(corrupted(image, kind, one)[0]) for one in SEVERITIES) for kind in CORRUPTIONS}

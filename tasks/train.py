@@ -32,7 +32,7 @@ TRAIN_SECONDS = 24 * 3600.0  # the longest recipe takes an hour; after a day, th
 
 @step(
     "train {training.network.name}",
-    libraries=("keras", "numpy", "pyarrow", "tensorflow"),
+    libraries=("keras", "numpy", "pyarrow", "scipy", "tensorflow"),
     timeout_seconds=TRAIN_SECONDS,
     tags=["train"],  # by which a server can limit how many train at once
 )

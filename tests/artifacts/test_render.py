@@ -15,9 +15,10 @@ from artifacts.figures import FIGURES, drawn, figure_url
 from artifacts.pictures import explained_url, heat_url, outline, picture_url, strip_url
 from artifacts.render import Rendering
 from tasks.analysis import Altered, Analysis, FileLine, Provenance, Report, StepLine
+from tasks.document import robustness_of
 from tasks.findings import Comparison, Estimate, Patch
 from tasks.records import ArchiveRecord, Origin
-from tasks.robustness import Stress, robustness_of
+from tasks.robustness import Stress
 from tests.samples import DECISION, analysis_of_two, changes_of_two
 
 

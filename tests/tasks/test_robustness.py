@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from tasks.robustness import Stress, robustness_of
-from tasks.stress import IMAGES, drawn
+from tasks.corruptions import IMAGES, drawn
+from tasks.document import robustness_of
+from tasks.robustness import Stress
 
 
 def stress(model: str, by_image: tuple[int, ...]) -> Stress:
