@@ -10,8 +10,8 @@ from artifacts.galleries import ACROSS
 from artifacts.pictures import EDGE, picture_url
 from artifacts.render import page
 from artifacts.study_figures import drawn
-from artifacts.study_words import MOST_ARMS
 from artifacts.templating import environment, name, picture_table, plain
+from artifacts.words import FEW
 from tasks.analysis import Provenance
 from tasks.seeds import Hard, Study
 
@@ -51,9 +51,9 @@ class StudyRendering:
         image = f'<img width="{EDGE}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
         lines = [f"#{picture.number}, label **{name(study.classes[picture.label])}**"]
         lines.append(f"taken for **{name(study.classes[one.taken_for])}**")
-        if len(study.arms) > MOST_ARMS:
+        if len(study.arms) > FEW:
             lines.append(f"wrong in {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings")
-            return image, "<br>".join(lines)
-        for arm, count in zip(study.arms, one.wrong, strict=True):
-            lines.append(f"{name(arm.name)}: wrong {count} of {len(study.seeds)}")
+        else:
+            for arm, count in zip(study.arms, one.wrong, strict=True):
+                lines.append(f"{name(arm.name)}: wrong {count} of {len(study.seeds)}")
         return image, "<br>".join(lines)

@@ -2,10 +2,9 @@
 
 from statistics import NormalDist
 
-from artifacts.words import p_value, percent
+from artifacts.words import FEW, p_value, percent
 from tasks.seeds import Arm, Claim, Pair, Study
 
-MOST_ARMS = 3  # of which every pair has its sentence
 Z = NormalDist().inv_cdf(0.975)  # standard deviations either way that hold 95 %
 
 
@@ -59,7 +58,7 @@ def headlines(study: Study) -> list[str]:
     """What the report says first: of few models how each pair compares, of more how the best compares with the others."""
     seeds = len(study.seeds)
     best = max(study.arms, key=lambda arm: arm.accuracy.value).name
-    few = len(study.arms) <= MOST_ARMS
+    few = len(study.arms) <= FEW
     lines = [verdict(pair, seeds, study.images) for pair in study.pairs if few or best in (pair.first, pair.second)]
     if not study.pairs:
         lines = [f"{arm.name} is right about {mean_accuracy(arm)} over {counted(seeds, 'seed')}." for arm in study.arms]

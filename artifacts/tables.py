@@ -5,14 +5,13 @@ In: an Analysis. Out: lists of rows, each a mapping of column to a text or a fin
 
 from collections.abc import Mapping, Sequence
 
-from artifacts.words import estimate, interval, p_value, percent, published, range_of, significant
+from artifacts.words import FEW, estimate, interval, p_value, percent, published, range_of, significant
 from tasks.analysis import Analysis, Changes, Decision, Provenance, StepLine
-from tasks.findings import Suspects
-from tasks.robustness import Robustness
+from tasks.findings import Comparison, Suspects
+from tasks.robustness import Gap, Robustness
 
 Row = Mapping[str, str | int | float]
 
-FEW = 3  # models, up to which every pair has columns
 MOST_ROWS = 200  # of a table in Prefect's database
 
 
@@ -38,15 +37,22 @@ def pairs(analysis: Analysis) -> list[Row]:
     """One row for each pair of models: how they differ, and whether that is beyond chance."""
     return [
         {
-            "models": f"{pair.second} minus {pair.first}",
-            "difference, points": f"{100 * pair.difference.value:+.2f}",
-            "95 % interval, points": interval(pair.difference),
+            **differing(pair),
             "right where the other is wrong": f"{pair.second} {pair.only_second:,}, {pair.first} {pair.only_first:,}",
             "p": p_value(pair.p),
             "real": significant(pair.p),
         }
         for pair in analysis.comparisons
     ]
+
+
+def differing(pair: Comparison | Gap) -> Row:
+    """By how much two models differ."""
+    return {
+        "models": f"{pair.second} minus {pair.first}",
+        "difference, points": f"{100 * pair.difference.value:+.2f}",
+        "95 % interval, points": interval(pair.difference),
+    }
 
 
 def probabilities(analysis: Analysis) -> list[Row]:
@@ -64,8 +70,8 @@ def probabilities(analysis: Analysis) -> list[Row]:
 
 def errors_by_label(analysis: Analysis) -> list[Row]:
     """One row a label, the most errors first."""
-    compared = analysis.comparisons if len(analysis.models) <= FEW else ()
-    between = [f"{pair.first} or {pair.second}" for pair in compared]
+    few = len(analysis.models) <= FEW
+    between = [f"{pair.first} or {pair.second}" for pair in analysis.comparisons if few]
     return [
         {
             "label": analysis.subject.classes[line.label],
@@ -75,8 +81,8 @@ def errors_by_label(analysis: Analysis) -> list[Row]:
                 for model, errors in zip(analysis.models, line.errors, strict=True)
                 for suffix, value in (("", errors.count), (" rate", percent(errors.value)), (" 95 %", interval(errors)))
             },
-            **{f"{pair}: p": p_value(p) for pair, p in zip(between, line.p, strict=False)},
-            **{f"{pair}: real": significant(p) for pair, p in zip(between, line.p, strict=False)},
+            **{f"{pair}: p": p_value(p) for pair, p in zip(between, line.p if few else (), strict=True)},
+            **{f"{pair}: real": significant(p) for pair, p in zip(between, line.p if few else (), strict=True)},
         }
         for line in analysis.labels
     ]
@@ -156,14 +162,7 @@ def robustness(found: Robustness) -> list[Row]:
 
 def gaps(found: Robustness) -> list[Row]:
     """One row for each pair of models: how their means over all corrupted images differ."""
-    return [
-        {
-            "models": f"{gap.second} minus {gap.first}",
-            "difference, points": f"{100 * gap.difference.value:+.2f}",
-            "95 % interval, points": interval(gap.difference),
-        }
-        for gap in found.gaps
-    ]
+    return [differing(gap) for gap in found.gaps]
 
 
 def corruptions(found: Robustness) -> list[Row]:

@@ -6,6 +6,7 @@ In: values of the analysis. Out: plain texts, in which a share is a percentage a
 from tasks.analysis import Analysis, Changes, Decision, ModelAnalysis
 from tasks.findings import SIGNIFICANT, Answer, Comparison, Estimate, Explanation, Share, Slice, Suspect
 
+FEW = 3  # models, of which every pair has its sentence and its columns
 SMALLEST_P = 0.0001  # smaller ones are not told apart
 UNITS = {
     "ink": " %",

@@ -32,12 +32,13 @@ def learned(
     combined: list[PrefectFuture[Any]] = []
     models: list[PrefectFuture[Any]] = []
     for learner, title in zip(learners, titles, strict=True):
+        members: Any = []
         for training in learner.trainings:
             key = training.model_dump_json()
             if key not in trained:
                 name = f"{title}: {training.network.name}, seed {training.seed}" if learner.ensemble else title
                 trained[key] = workers.submit(train.with_options(task_run_name=f"train {name}"), training, split, work)
-        members: Any = [trained[training.model_dump_json()] for training in learner.trainings]
+            members.append(trained[key])
         if learner.ensemble:
             task = combine.with_options(task_run_name=f"combine {title}")
             combined.append(workers.submit(task, learner.ensemble, members, work))

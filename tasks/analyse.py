@@ -12,7 +12,7 @@ import numpy as np
 from tasks.analysis import Altered, AnalysisRecord, Sample
 from tasks.augment import augmented
 from tasks.augmentation import Augmentation
-from tasks.corruptions import examples
+from tasks.corruptions import drawn, examples
 from tasks.dataset import Dataset
 from tasks.files import all_verified, keep, verified
 from tasks.findings import Explanations
@@ -31,7 +31,7 @@ from tasks.records import (
 )
 from tasks.robustness import Robustness, Stress, StressRecord
 from tasks.select import Selection
-from tasks.split import read_groups, read_split
+from tasks.split import read_groups
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -63,12 +63,12 @@ def analyse(  # it is where everything meets
     from tasks.document import analysis_of, subject_of
     from tasks.features import features_of
 
-    learned = judged(train, trained, work)
+    learned, tested = judged(train, trained, work), judged(test, predictions, work)
     document = analysis_of(
         subject_of(dataset, recipe),
         data,
         learned,
-        judged(test, predictions, work),
+        tested,
         features_of(block.images for block in read_groups(all_verified(work.root, test.parts))),
         models,
         predictions,
@@ -80,7 +80,7 @@ def analyse(  # it is where everything meets
             if split.drawn_from
         ],
         altered_by(recipe.augmentation, learned) if recipe.augmentation else None,
-        robustness_from(stressed, test, work) if stressed else None,
+        robustness_from(stressed, tested, work) if stressed else None,
     )
     return AnalysisRecord(
         file=keep(work.root, "analyses", "analysis", ".json", document.model_dump_json().encode()),
@@ -97,7 +97,7 @@ def altered_by(plan: Augmentation, learned: Judged) -> Altered:
     return Altered(before=tuple(map(encoded, images)), after=tuple(map(encoded, after)))
 
 
-def robustness_from(stressed: Sequence[StressRecord], test: SplitRecord, work: Workspace) -> Robustness:
+def robustness_from(stressed: Sequence[StressRecord], tested: Judged, work: Workspace) -> Robustness:
     """What the models make of corrupted images.
 
     Raises:
@@ -106,4 +106,5 @@ def robustness_from(stressed: Sequence[StressRecord], test: SplitRecord, work: W
     from tasks.document import robustness_of
 
     found = [Stress.model_validate_json(verified(work.root, one.file).read_bytes()) for one in stressed]
-    return robustness_of(found, examples(read_split(all_verified(work.root, test.parts))))
+    first = int(drawn(len(tested.marks.labels))[0])
+    return robustness_of(found, examples(tested.images_at([first])[first][None]))

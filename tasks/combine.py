@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.evaluate import load_model
-from tasks.files import adopt, verified, writable
-from tasks.network import save, seed_everything, threads
+from tasks.files import verified
+from tasks.network import keep_model, seed_everything, threads
 from tasks.quiet import import_quietly
 from tasks.recipe import Ensemble
 from tasks.records import ModelRecord
@@ -36,15 +36,10 @@ def combine(ensemble: Ensemble, members: Sequence[ModelRecord], work: Workspace)
     for number, network in enumerate(networks):
         network.name = f"member_{number}"  # of one name, they could not stand in one model
     model = averaging(networks, ensemble)
-    with work.scratch() as scratch:
-        path = scratch / f"{ensemble.name}.keras"
-        with writable(path):
-            save(model, path)
-        file = adopt(work.root, "models", ensemble.name, ".keras", path)
     first = members[0]
     return ModelRecord(
         name=ensemble.name,
-        file=file,
+        file=keep_model(model, ensemble.name, work),
         members=tuple(member.file for member in members),
         parameters=model.count_params(),
         trained_on=first.trained_on,

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from tasks.augment import Images, affine, resampled, with_strokes
 from tasks.gallery import encoded
-from tasks.split import Split
 
 SEVERITIES = (1, 2, 3, 4, 5)
 IMAGES = (
@@ -116,7 +115,6 @@ def drawn(count: int) -> NDArray[np.intp]:
     return np.sort(np.random.default_rng(0).permutation(count)[:IMAGES])
 
 
-def examples(split: Split) -> dict[str, tuple[str, ...]]:
-    """The first of the drawn images in all its forms, in base64."""
-    image = split.images[drawn(len(split.labels))[:1]]
+def examples(image: Images) -> dict[str, tuple[str, ...]]:
+    """One image, (1, rows, columns[, 3]), in all its forms, in base64."""
     return {kind: tuple(encoded(corrupted(image, kind, one)[0]) for one in SEVERITIES) for kind in CORRUPTIONS}

@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.errors import RecipeError, first_line
+from tasks.files import adopt, writable
 from tasks.function import imported
 from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
+from tasks.records import FileRecord
+from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     import keras
@@ -173,6 +176,19 @@ def save(model: "keras.Model", path: Path) -> None:
     with zipfile.ZipFile(path, "w") as saved:
         for name in sorted(parts):
             saved.writestr(zipfile.ZipInfo(name), parts[name])  # of 1980, as zip has it where nothing is said
+
+
+def keep_model(model: "keras.Model", name: str, work: Workspace) -> FileRecord:
+    """Save a model among the models under the root.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    with work.scratch() as scratch:
+        path = scratch / f"{name}.keras"
+        with writable(path):
+            save(model, path)
+        return adopt(work.root, "models", name, ".keras", path)
 
 
 def seed_everything(seed: int) -> None:

@@ -217,20 +217,12 @@ class Recipe(Settings):
         def seeded(name: str, later: int) -> Training:
             return alone[name].model_copy(update={"seed": self.seed + later})
 
-        return (
-            *(Learner(training=seeded(name, number)) for name in alone),
-            *(
-                Learner(training=first, others=tuple(others), ensemble=ensemble)
-                for ensemble in self.ensembles
-                for first, *others in [
-                    [
-                        seeded(name, number * ensemble.seeds + seed)
-                        for seed in range(ensemble.seeds)
-                        for name in ensemble.members
-                    ]
-                ]
-            ),
-        )
+        def together(ensemble: Ensemble) -> Learner:
+            seeds = range(number * ensemble.seeds, (number + 1) * ensemble.seeds)
+            first, *others = (seeded(name, later) for later in seeds for name in ensemble.members)
+            return Learner(training=first, others=tuple(others), ensemble=ensemble)
+
+        return (*(Learner(training=seeded(name, number)) for name in alone), *map(together, self.ensembles))
 
 
 def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:

@@ -11,13 +11,9 @@ from tasks.evaluate import load_model, predicting
 from tasks.files import all_verified, keep, verified
 from tasks.records import ModelRecord, SplitRecord
 from tasks.robustness import Stress, StressRecord
-from tasks.split import read_split
+from tasks.split import read_images, read_marks
 from tasks.step import step
 from tasks.workspace import Workspace
-
-IMAGES = (
-    2_500  # of 40 corrupted forms each: an accuracy of 95 % is known to within a point, for 10 s of a small network
-)
 
 
 @step("stress {model.name}", libraries=("keras", "numpy", "pyarrow", "scipy", "tensorflow"))
@@ -27,10 +23,12 @@ def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> StressReco
     Raises:
         StorageError: a file is gone or altered, or the model is refused.
     """
-    split = read_split(all_verified(work.root, test.parts))
+    paths = all_verified(work.root, test.parts)
     predict = predicting(load_model(verified(work.root, model.file)))
-    chosen = drawn(len(split.labels))
-    images, labels = split.images[chosen], split.labels[chosen]
+    marks = read_marks(paths)
+    chosen = drawn(len(marks.labels))
+    found_at = read_images(paths, chosen)
+    images, labels = np.stack([found_at[place] for place in chosen.tolist()]), marks.labels[chosen]
     bar = Bar(f"stressing-{model.name}", f"{model.name}: on corrupted images")
     by_image = np.zeros(len(chosen), int)
     counts: dict[str, tuple[int, ...]] = {}

@@ -13,9 +13,9 @@ import numpy as np
 
 from tasks.augment import augmented
 from tasks.feed import Block, Feed, held_out_indices
-from tasks.files import adopt, all_verified, writable
+from tasks.files import all_verified
 from tasks.log import say
-from tasks.network import averages_in, build, compile_for, save, seed_epoch, seed_everything, threads
+from tasks.network import averages_in, build, compile_for, keep_model, seed_epoch, seed_everything, threads
 from tasks.progress import Figures, Progress
 from tasks.quiet import import_quietly
 from tasks.recipe import Training
@@ -65,14 +65,9 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     model.optimizer.finalize_variable_values(model.trainable_variables)  # averages, where they are asked for
     fit_seconds = round(sum(line.seconds for line in progress.history), 3)
     say(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
-    with work.scratch() as scratch:
-        path = scratch / f"{training.network.name}.keras"
-        with writable(path):
-            save(model, path)
-        file = adopt(work.root, "models", training.network.name, ".keras", path)
     return ModelRecord(
         name=training.network.name,
-        file=file,
+        file=keep_model(model, training.network.name, work),
         parameters=model.count_params(),
         trained_on=feed.count,
         held_out=len(held_out),
