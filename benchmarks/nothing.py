@@ -15,7 +15,7 @@ from tasks.step import LOOK_UPS
 
 BARE = "without-tensorflow"
 if BARE in sys.argv:  # here, since the worker processes see the arguments, too
-    workers.import_quietly = lambda _: None  # type: ignore[assignment,attr-defined]
+    workers.import_keras = lambda: None  # type: ignore[assignment,attr-defined]
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

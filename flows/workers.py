@@ -27,7 +27,7 @@ from flows.lasting import lasting
 from flows.logs import one_line_errors
 from flows.server import LOCAL, using_api
 from tasks.errors import WorkerError, causes
-from tasks.quiet import import_quietly, without_hdf5_echo
+from tasks.quiet import import_keras, without_hdf5_echo
 from tasks.step import is_kept
 
 Result = TypeVar("Result")
@@ -171,7 +171,7 @@ def prepare(threads: int) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     settle(threads)
     with lasting():
-        import_quietly("keras")
+        import_keras()
 
 
 def settle(threads: int) -> None:

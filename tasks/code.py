@@ -10,6 +10,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 PROJECT = Path(__file__).parents[1]
 FIRST_PARTY = ("artifacts", "flows", "tasks")
@@ -33,13 +34,22 @@ def code_digest(module: str) -> str:
 def code_digests(module: str) -> dict[str, str]:
     """The digest of `module` and of each module that it imports of this project, by name."""
     with PARSING:
-        return {name: digest_of(name) for name in sorted(closure(module))}
+        return {name: read(name).digest for name in sorted(closure(module))}
+
+
+class Module(NamedTuple):
+    """What its source says of a module: the digest of its meaning, in hex, and the first-party modules that it imports."""
+
+    digest: str  # 64 bits, enough to tell its versions apart
+    imports: frozenset[str]
 
 
 @functools.cache
-def digest_of(module: str) -> str:
-    """The digest of one module's meaning, in hex: 64 bits, enough to tell its versions apart."""
-    return hashlib.sha256(meaning(source_of(module)).encode()).hexdigest()[:16]
+def read(name: str) -> Module:
+    """Parse a module, once: many steps depend on it."""
+    tree = ast.parse(source_of(name))
+    imports = frozenset(imported(tree))
+    return Module(hashlib.sha256(meaning(tree).encode()).hexdigest()[:16], imports)
 
 
 @functools.cache
@@ -51,7 +61,7 @@ def closure(module: str) -> frozenset[str]:
         name = waiting.pop()
         if name not in found | PLUMBING:
             found.add(name)
-            waiting.extend(imported(source_of(name)))
+            waiting.extend(read(name).imports)
     return frozenset(found)
 
 
@@ -69,9 +79,9 @@ def path_of(module: str) -> Path | None:
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
-def imported(source: str) -> Iterator[str]:
-    """The first-party modules that a source text imports."""
-    for node in ast.walk(ast.parse(source)):
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The first-party modules that a source imports."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if is_ours(alias.name))
         elif isinstance(node, ast.ImportFrom) and node.module and is_ours(node.module):
@@ -86,9 +96,8 @@ def is_ours(module: str) -> bool:
     return module.split(".", maxsplit=1)[0] in FIRST_PARTY
 
 
-def meaning(source: str) -> str:
-    """A source text without its comments, docstrings and layout."""
-    tree = ast.parse(source)
+def meaning(tree: ast.Module) -> str:
+    """A source without its comments, docstrings and layout; the docstrings are taken out of the tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and has_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.evaluate import load_model
 from tasks.files import verified
 from tasks.network import keep_model, seed_everything, threads
-from tasks.quiet import import_quietly
+from tasks.quiet import import_keras
 from tasks.recipe import Ensemble
 from tasks.records import ModelRecord
 from tasks.step import step
@@ -30,7 +30,7 @@ def combine(ensemble: Ensemble, members: Sequence[ModelRecord], work: Workspace)
     Raises:
         StorageError: a member is gone or altered, or the model can't be written.
     """
-    import_quietly("keras")
+    import_keras()
     seed_everything(members[0].seed)
     networks = [load_model(verified(work.root, member.file)) for member in members]
     for number, network in enumerate(networks):

@@ -17,7 +17,7 @@ from tasks.errors import StorageError, first_line
 from tasks.files import adopt, all_verified, verified
 from tasks.log import say
 from tasks.predictions import PredictionsMeta, predictions_of, predictions_writer
-from tasks.quiet import import_quietly
+from tasks.quiet import import_keras
 from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.split import read_groups
 from tasks.step import step
@@ -88,7 +88,7 @@ def load_model(path: Path) -> "keras.Model":
     Raises:
         StorageError: it is no such file, or is refused.
     """
-    import_quietly("keras")
+    import_keras()
     import keras
 
     try:

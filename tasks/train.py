@@ -17,7 +17,7 @@ from tasks.files import all_verified
 from tasks.log import say
 from tasks.network import averages_in, build, compile_for, keep_model, seed_epoch, seed_everything, threads
 from tasks.progress import Figures, Progress
-from tasks.quiet import import_quietly
+from tasks.quiet import import_keras
 from tasks.recipe import Training
 from tasks.records import ModelRecord, SplitRecord
 from tasks.step import step
@@ -43,7 +43,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         RecipeError: the network does not fit the images.
         StorageError: the split is gone or altered, or the model can't be written.
     """
-    import_quietly("keras")
+    import_keras()
     from tasks.backup import back_up, restore
 
     paths = all_verified(work.root, split.parts)

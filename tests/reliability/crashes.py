@@ -222,10 +222,10 @@ def lost(step: Step, case: Case, root: Path, at: int, expected: str, kept: Seque
 
 def main(only: Sequence[str] = ()) -> Iterator[Row]:
     """Kill every step, or only some, before each of its operations, and sum it up."""
-    from tasks.quiet import import_quietly
+    from tasks.quiet import import_keras
 
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    import_quietly("keras")
+    import_keras()
     folder = Path(tempfile.mkdtemp(prefix="mnist-crashes-"))
     dataset = load_dataset(str(data.make(folder / "mirror", COUNTS).toml()))
     recipe = load_recipe("post", epochs=2)
