@@ -44,7 +44,7 @@ def back_up(model: keras.Model, history: Sequence[Epoch], work: Workspace) -> No
 
 
 def restore(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:
-    """Set a fresh model to the last state that was kept; the history until then, empty if there is none."""
+    """Set a fresh compiled model to the last state that was kept; the history until then, empty if there is none."""
     path = work.unfinished / STATE
     if not path.exists():
         return ()
@@ -54,7 +54,6 @@ def restore(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:
     except StorageError as error:
         say(f"{model.name}: the back-up is of no use, from the first epoch then: {error}")
         return ()
-    model.optimizer.build(model.trainable_variables)  # else its state would not be loaded
     model.load_weights(weights)
     say(f"{model.name}: goes on after epoch {len(state.history)}, from the back-up of a run that did not finish")
     return state.history

@@ -109,13 +109,15 @@ def packed(shares: NDArray[np.floating]) -> str:
 def focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[Focus]:
     """Where a model looks for each label, from its first right answers."""
     classes = len(split.meta.classes)
-    for label in range(min(classes, FOCUS_IMAGES)):
-        right = np.flatnonzero(~given.wrong & (given.labels == label))[: max(1, FOCUS_IMAGES // classes)]
-        if len(right):
-            labels = np.full(len(right), label)
-            heats = heat_maps(split.images[right], labels, predict, blank=blank)
-            falls = (given.probabilities[right, label][:, None, None] - heats).clip(0).mean(axis=0)
-            yield focus_of(label, len(right), falls, split, blank)
+    each = max(1, FOCUS_IMAGES // classes)
+    right = [np.flatnonzero(~given.wrong & (given.labels == label))[:each] for label in range(min(classes, FOCUS_IMAGES))]
+    chosen = np.concatenate(right)
+    labels = given.labels[chosen]
+    heats = heat_maps(split.images[chosen], labels, predict, blank=blank)
+    falls = (given.probabilities[chosen, labels][:, None, None] - heats).clip(0)
+    for label, some in enumerate(np.split(falls, np.cumsum([len(places) for places in right])[:-1])):
+        if len(some):
+            yield focus_of(label, len(some), some.mean(axis=0), split, blank)
 
 
 def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split, blank: NDArray[np.uint8]) -> Focus:

@@ -131,6 +131,8 @@ def compile_for(training: Training, model: "keras.Model", steps: int) -> None:
         loss=cross_entropy(training.label_smoothing),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )
+    # Else the first step would make the optimizer's state: TensorFlow would trace it twice, and a back-up's would have no place.
+    model.optimizer.build(model.trainable_variables)
 
 
 def learning_rate(training: Training, steps: int) -> "float | keras.optimizers.schedules.LearningRateSchedule":
