@@ -35,6 +35,9 @@ CHILD_ENV = {
     "PREFECT__SERVER_FINAL": "1",
     "PREFECT_UI_ENABLED": "0",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
+    # Nobody asks this server for types of blocks; noting that it has them, it would keep the user's from ever having them.
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "0",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "0",
 }
 
 
@@ -256,6 +259,9 @@ def serve(fileno: int) -> None:
         import uvicorn
         from prefect.server.api.server import create_app
 
+        from flows.database import make_database
+
+        make_database()
         app = create_app(ephemeral=True, final=True)
     web = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
 

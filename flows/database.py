@@ -1,0 +1,64 @@
+"""Database: Prefect's own on this machine, made at once where there is none, instead of by all migrations since its beginning.
+
+In: `prefect.sql`, the schema as those migrations leave it, for one version of Prefect. Out: a SQLite file; with another version,
+or another database, nothing: Prefect makes it. Run as a module, it prints the schema of the installed version.
+"""
+# ruff: noqa: PLC0415  # whoever only imports this needs neither
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+from contextlib import closing, suppress
+from pathlib import Path
+
+IN_FILE = "sqlite+aiosqlite:///"
+SCHEMA = Path(__file__).with_name("prefect.sql")
+
+
+def make_database() -> None:
+    """Make Prefect's database where it is a SQLite file that is not there yet; two may try at once."""
+    import prefect
+
+    path = file_of_database()
+    version, schema = SCHEMA.read_text(encoding="utf-8").split("\n", maxsplit=1)
+    if path is None or path.exists() or version != headline(prefect.__version__):
+        return
+    with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as folder:  # of an error, Prefect says more
+        made = Path(folder) / path.name
+        with closing(sqlite3.connect(made)) as database:
+            database.executescript(schema)
+        made.chmod(0o644)  # as SQLite leaves it where Prefect makes it
+        os.link(made, path)
+
+
+def file_of_database() -> Path | None:
+    """Where the database of a local server lies; None if it is no file."""
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+
+    url = PREFECT_API_DATABASE_CONNECTION_URL.value() or ""
+    name = url.removeprefix(IN_FILE)
+    return Path(name) if name not in {url, "", ":memory:"} and "?" not in name else None
+
+
+def headline(version: str) -> str:
+    """The first line of a schema, which says whose it is."""
+    return f"-- Prefect {version}"
+
+
+def migrated() -> str:
+    """The schema as the migrations of the installed version leave it."""
+    import prefect
+    from prefect.server.database import provide_database_interface
+
+    asyncio.run(provide_database_interface().create_db())
+    path = file_of_database()
+    assert path  # noqa: S101  # it was made in a folder of its own
+    with closing(sqlite3.connect(path)) as database:
+        return "\n".join([headline(prefect.__version__), *database.iterdump()]) + "\n"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["PREFECT_HOME"] = home
+        print(migrated(), end="")  # noqa: T201
