@@ -1,54 +1,30 @@
-"""A flow of the same shape as the real one, on a server and with workers as it has them, whose steps do nothing."""
+"""The orchestration alone: a run that starts as the command does, of steps that do nothing.
+
+`python -m benchmarks.nothing [without-tensorflow]`.
+"""
+# ruff: noqa: PLC0415  # as in the command, the server starts before anything slow is imported
 
 import sys
-from typing import Any, cast
-
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import ThreadPoolTaskRunner
-
-from flows import workers
-from flows.server import early_server, server
-from flows.workers import finished, worker_processes
-from tasks.cache import Miss
-from tasks.step import LOOK_UPS
 
 BARE = "without-tensorflow"
-if BARE in sys.argv:  # here, since the worker processes see the arguments, too
-    workers.import_keras = lambda: None  # type: ignore[assignment,attr-defined]
+if BARE in sys.argv:  # here, since the worker processes import this module, and see the arguments, too
+    from tasks import quiet
+
+    quiet.import_keras = lambda: None
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
-def nothing(*_needs: Any) -> int:
-    """A step."""
-    return 1
+def main() -> None:
+    """Run the flow on a server of its own."""
+    from flows.lasting import lasting
+    from flows.server import early_server, server
 
-
-LOOK_UPS[nothing.task_key] = lambda _: Miss()
-
-
-@flow(task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)), persist_result=False)
-def shape() -> None:
-    """The steps of the real flow, and what each waits for."""
-    with worker_processes(2, ahead=True) as pool:
-        archives = [nothing.submit() for _ in range(4)]
-        splits = [nothing.submit(*archives[:2]), nothing.submit(*archives[2:])]
-        finished([*archives, *splits])
-        data = nothing.submit(*splits)
-        models = [pool.submit(nothing, splits[0]) for _ in range(2)]
-        found = [pool.submit(nothing, model, splits[1]) for model in models]
-        trained = [pool.submit(nothing, model, splits[0]) for model in models]
-        selection = nothing.submit(*found)
-        explained = [pool.submit(nothing, model, selection) for model in models]
-        finished([data, *models, *found, *trained, selection, *explained])
-        analysed = nothing.submit(*explained, *trained, data)
-        drawn = nothing.submit(analysed)
-    finished([analysed, drawn])
-    for _ in range(5):  # compare, judge, report, promote: in the flow itself
-        nothing(drawn)
+    with early_server() as early:
+        with lasting():
+            from benchmarks.shape import shape
+        with server(early) as api:
+            api.wait()
+            shape()
 
 
 if __name__ == "__main__":
-    with early_server() as early, server(early) as api:
-        api.wait()
-        shape()
+    main()
