@@ -2,7 +2,6 @@
 
 `python -m benchmarks.nothing [without-tensorflow]`.
 """
-# ruff: noqa: PLC0415  # as in the command, the server starts before anything slow is imported
 
 import sys
 
@@ -14,7 +13,7 @@ if BARE in sys.argv:  # here, since the worker processes import this module, and
 
 
 def main() -> None:
-    """Run the flow on a server of its own."""
+    """Run the flow on a server of its own, which starts before anything slow is imported."""
     from flows.lasting import lasting
     from flows.server import early_server, server
 

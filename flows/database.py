@@ -1,7 +1,7 @@
 """Database: Prefect's own on this machine, made at once where there is none, instead of by all migrations since its beginning.
 
-In: `prefect.sql`, the schema as those migrations leave it, for one version of Prefect. Out: a SQLite file; with another version,
-or another database, nothing: Prefect makes it. Run as a module, it prints the schema of the installed version.
+In: `prefect.sql`, the schema as those migrations leave it, for one version of Prefect. Out: a SQLite file. Of another version,
+or elsewhere than in a file, Prefect makes its database itself. As a module, this prints the schema of the installed version.
 """
 # ruff: noqa: PLC0415  # whoever only imports this needs neither
 

@@ -110,7 +110,9 @@ def focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArra
     """Where a model looks for each label, from its first right answers."""
     classes = len(split.meta.classes)
     each = max(1, FOCUS_IMAGES // classes)
-    right = [np.flatnonzero(~given.wrong & (given.labels == label))[:each] for label in range(min(classes, FOCUS_IMAGES))]
+    right = [
+        np.flatnonzero(~given.wrong & (given.labels == label))[:each] for label in range(min(classes, FOCUS_IMAGES))
+    ]
     chosen = np.concatenate(right)
     labels = given.labels[chosen]
     heats = heat_maps(split.images[chosen], labels, predict, blank=blank)

@@ -131,7 +131,7 @@ def compile_for(training: Training, model: "keras.Model", steps: int) -> None:
         loss=cross_entropy(training.label_smoothing),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )
-    # Else the first step would make the optimizer's state: TensorFlow would trace it twice, and a back-up's would have no place.
+    # Else the first step would make the optimizer's state: TensorFlow would trace it twice, and none could be restored.
     model.optimizer.build(model.trainable_variables)
 
 
