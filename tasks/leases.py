@@ -161,7 +161,10 @@ def apart(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]
 def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
     """Whether anybody has a lease in a folder; those of the dead are removed."""
     with reached(folder):
-        found = list(folder.glob("*"))
+        try:
+            found = list(folder.glob("*"))
+        except FileNotFoundError:  # the last was given back, and the folder with it, between two of the store's answers
+            return False
         for path in found:
             if watches.setdefault(path.name, Watch()).dead(path):
                 path.unlink(missing_ok=True)

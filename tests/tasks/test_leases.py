@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from s3fs import S3FileSystem
@@ -168,6 +169,17 @@ def test_a_root_is_shared_by_many_and_had_alone_by_one(root: UPath) -> None:
     thread.join(SOON)
     leave_later.set()
     other.join(SOON)
+
+
+class Gone:
+    """A folder that a store forgets between two of its answers, as the last lease in it is given back."""
+
+    def glob(self, pattern: str) -> list[UPath]:
+        raise FileNotFoundError(pattern)
+
+
+def test_in_a_folder_that_has_just_gone_nobody_is() -> None:
+    assert not leases.living(cast("UPath", Gone()), {})
 
 
 def test_alone_and_a_key_are_given_back(root: UPath) -> None:
