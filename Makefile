@@ -40,7 +40,7 @@ bench: setup  ## all that docs/performance.md states of speed; takes some half a
 lock: setup  ## resolve the dependencies anew, and write the database of Prefect's new version
 	$(BIN)/python -m tests.lock --write
 	@$(MAKE) setup
-	PYTHONHASHSEED=0 $(BIN)/python -m flows.database >.venv/prefect.sql && mv .venv/prefect.sql flows/prefect.sql
+	$(BIN)/python -m flows.database >.venv/prefect.sql && mv .venv/prefect.sql flows/prefect.sql
 
 .venv/.setup: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; name one with make PYTHON=/path/to/python" >&2; exit 2; }

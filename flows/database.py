@@ -46,19 +46,19 @@ def headline(version: str) -> str:
     return f"-- Prefect {version}"
 
 
-def migrated() -> str:
-    """The schema as the migrations of the installed version leave it."""
+def migrated(folder: Path) -> str:
+    """The schema as the migrations of the installed version leave it, in a folder of its own."""
     import prefect
     from prefect.server.database import provide_database_interface
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
 
-    asyncio.run(provide_database_interface().create_db())
-    path = file_of_database()
-    assert path  # noqa: S101  # it was made in a folder of its own
+    path = folder / "prefect.db"
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"{IN_FILE}{path}"}):
+        asyncio.run(provide_database_interface().create_db())
     with closing(sqlite3.connect(path)) as database:
         return "\n".join([headline(prefect.__version__), *database.iterdump()]) + "\n"
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["PREFECT_HOME"] = home
-        print(migrated(), end="")  # noqa: T201
+    with tempfile.TemporaryDirectory() as temporary:
+        print(migrated(Path(temporary)), end="")  # noqa: T201
