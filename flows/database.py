@@ -21,8 +21,10 @@ def make_database() -> None:
     import prefect
 
     path = file_of_database()
+    if path is None or path.exists():
+        return
     version, schema = SCHEMA.read_text(encoding="utf-8").split("\n", maxsplit=1)
-    if path is None or path.exists() or version != headline(prefect.__version__):
+    if version != headline(prefect.__version__):
         return
     with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as folder:  # of an error, Prefect says more
         made = Path(folder) / path.name

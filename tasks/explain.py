@@ -110,16 +110,14 @@ def focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArra
     """Where a model looks for each label, from its first right answers."""
     classes = len(split.meta.classes)
     each = max(1, FOCUS_IMAGES // classes)
-    right = [
-        np.flatnonzero(~given.wrong & (given.labels == label))[:each] for label in range(min(classes, FOCUS_IMAGES))
-    ]
-    chosen = np.concatenate(right)
+    right = (np.flatnonzero(~given.wrong & (given.labels == label)) for label in range(min(classes, FOCUS_IMAGES)))
+    chosen = np.concatenate([places[:each] for places in right])
     labels = given.labels[chosen]
     heats = heat_maps(split.images[chosen], labels, predict, blank=blank)
     falls = (given.probabilities[chosen, labels][:, None, None] - heats).clip(0)
-    for label, some in enumerate(np.split(falls, np.cumsum([len(places) for places in right])[:-1])):
-        if len(some):
-            yield focus_of(label, len(some), some.mean(axis=0), split, blank)
+    for label in np.unique(labels).tolist():
+        of_label = falls[labels == label]
+        yield focus_of(label, len(of_label), of_label.mean(axis=0), split, blank)
 
 
 def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split, blank: NDArray[np.uint8]) -> Focus:
