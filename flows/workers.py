@@ -44,6 +44,18 @@ class Runner(ProcessPoolTaskRunner):
         for _ in range(self._max_workers):
             self._executor.submit(int)  # a process is started for each, as long as none of them is ready
 
+    def _stop_message_forwarding(self) -> None:
+        """End the thread that passes on what the processes have logged; they have all ended.
+
+        Prefect would put a last message into their queue, and wait for ever where one of them died in the middle of a message:
+        the queue's lock is still that process's. Once nobody can write, the thread finds the end after all that was written.
+        """
+        queue, thread = self._subprocess_message_queue, self._message_forwarding_thread
+        if queue is not None and thread is not None:
+            queue._writer.close()  # noqa: SLF001
+            thread.join(timeout=5)
+        self._subprocess_message_queue = self._message_forwarding_thread = None
+
 
 class Workers(ABC):
     """Submits tasks to workers; those whose records are kept are run here, so that nothing is started for them.

@@ -1,6 +1,6 @@
 import pytest
 
-from flows.workers import shares
+from flows.workers import Runner, shares
 
 
 @pytest.mark.parametrize(
@@ -10,3 +10,13 @@ from flows.workers import shares
 def test_no_two_trainings_fight_over_a_core(trainings: int, cores: int, processes: int, threads: int) -> None:
     assert shares(trainings, cores) == (processes, threads)
     assert processes * threads <= max(cores, 1)
+
+
+def test_a_process_that_dies_in_the_middle_of_a_message_keeps_nobody_waiting() -> None:
+    with Runner(max_workers=1) as runner:
+        queue, forwarding = runner._subprocess_message_queue, runner._message_forwarding_thread
+        assert queue
+        assert forwarding
+        queue._wlock.acquire()  # which that process would never release
+    queue.cancel_join_thread()  # else a failure of this test would be waited for at the end of all tests
+    assert not forwarding.is_alive()
