@@ -19,7 +19,8 @@ from tasks.provenance import LIBRARIES
 from tasks.store import Root, refusals
 
 ANSWER_SECONDS = 10
-STEPS = ("tasks.train", "tasks.combine", "tasks.evaluate", "tasks.explain", "tasks.stress")  # what is sent to workers
+# What is sent to workers.
+STEPS = ("tasks.train", "tasks.combine", "tasks.evaluate", "tasks.attribute", "tasks.explain", "tasks.stress")
 
 
 class Common(NamedTuple):

@@ -24,6 +24,7 @@ from flows.splits import data_of
 from flows.titles import run_name, title
 from flows.workers import finished
 from tasks.analyse import analyse
+from tasks.attribute import attribute
 from tasks.champion import judge, promote
 from tasks.compare import compare
 from tasks.dataset import Dataset, Name, load_dataset
@@ -32,6 +33,7 @@ from tasks.errors import GateError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.files import checked_root
+from tasks.measure import measure
 from tasks.profile import profile
 from tasks.provenance import provenance_of, run_record, run_result, with_chain
 from tasks.recipe import Epochs, HeldOut, Recipe, Seed, load_recipe
@@ -106,22 +108,27 @@ def way_of_the_data(
         data = data_of(source, work)
         splits, looked_at = data.splits, data.looked_at
         counts = profile.submit(splits[TRAIN], splits[TEST], work)
+        measures = measure.submit(looked_at[TEST], work)
         models, learning = learned(learners, [one.name for one in learners], splits[TRAIN], workers, work)
         predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
-        trained = [workers.submit(evaluate, model, looked_at[TRAIN], work) for model in models]
+        trained = [
+            workers.submit(attribute, model, found, looked_at[TRAIN], looked_at[TEST], work)
+            for model, found in zip(models, predictions, strict=True)
+        ]
         selection = select.submit(predictions, looked_at[TEST], work)  # type: ignore[arg-type]
         explanations = [
-            workers.submit(explain, model, found, selection, looked_at[TRAIN], looked_at[TEST], work)
-            for model, found in zip(models, predictions, strict=True)
+            workers.submit(explain, *of, selection, looked_at[TEST], work)
+            for of in zip(models, predictions, trained, strict=True)
         ]
         stressed = [workers.submit(stress, model, looked_at[TEST], work) for model in models if robustness]
         judging: list[PrefectFuture[Any]] = [*predictions, *trained, selection, *explanations, *stressed]
-        finished([counts, *learning, *judging])
+        finished([counts, measures, *learning, *judging])
         # Submitted before the workers end, which takes them a second.
         analysis = analyse.submit(  # type: ignore[call-overload]
             source,
             plan,
             counts,
+            measures,
             looked_at[TRAIN],
             looked_at[TEST],
             models,
@@ -133,7 +140,7 @@ def way_of_the_data(
             work,
         )
         figures = draw.submit(analysis, work)
-    records = finished([*data.steps, counts, *learning, *judging, analysis, figures])
+    records = finished([*data.steps, counts, measures, *learning, *judging, analysis, figures])
 
     this = run_record(records, source, plan, champions, work, began)
     last = last_run(work.root, source.name)

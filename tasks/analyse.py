@@ -1,6 +1,6 @@
 """Analyse: what went wrong, counted, tested and shown.
 
-In: the records of both splits, the models, their predictions and what explains them. Out: an AnalysisRecord, whose file is the
+In: the records of the data, the models, their predictions and what explains them. Out: an AnalysisRecord, whose file is the
 analysis document. Refuses: predictions that are not of these splits.
 """
 # ruff: noqa: PLC0415  # the statistics' libraries take seconds to import, and a run that finds its analysis needs none
@@ -14,7 +14,7 @@ from tasks.augment import augmented
 from tasks.augmentation import Augmentation
 from tasks.corruptions import drawn, examples
 from tasks.dataset import Dataset
-from tasks.files import all_verified, keep, verified
+from tasks.files import keep, verified
 from tasks.findings import Explanations
 from tasks.gallery import encoded
 from tasks.judged import Judged, judged
@@ -23,6 +23,7 @@ from tasks.records import (
     TEST,
     TRAIN,
     ExplanationsRecord,
+    MeasuresRecord,
     ModelRecord,
     PredictionsRecord,
     Profile,
@@ -31,7 +32,6 @@ from tasks.records import (
 )
 from tasks.robustness import Robustness, Stress, StressRecord
 from tasks.select import Selection
-from tasks.split import read_groups
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -43,6 +43,7 @@ def analyse(  # it is where everything meets
     dataset: Dataset,
     recipe: Recipe,
     data: Profile,
+    measures: MeasuresRecord,
     train: SplitRecord,
     test: SplitRecord,
     models: Sequence[ModelRecord],
@@ -55,13 +56,14 @@ def analyse(  # it is where everything meets
 ) -> AnalysisRecord:
     """Analyse the predictions of all models: `predictions` for the test split, `trained` for the training split.
 
-    `stressed` says what the models make of corrupted images, if they were asked.
+    `measures` are those of the test split; `stressed` says what the models make of corrupted images, if they were asked.
 
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
+    import pandas as pd
+
     from tasks.document import analysis_of, subject_of
-    from tasks.features import features_of
 
     learned, tested = judged(train, trained, work), judged(test, predictions, work)
     document = analysis_of(
@@ -69,7 +71,7 @@ def analyse(  # it is where everything meets
         data,
         learned,
         tested,
-        features_of(block.images for block in read_groups(all_verified(work.root, test.parts))),
+        pd.read_parquet(verified(work.root, measures.file)),
         models,
         predictions,
         Selection.model_validate_json(verified(work.root, selection.file).read_bytes()).indices,

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.augmentation import Augmentation, Bars, Specks
+from tasks.ink import INK
 
 Images = NDArray[np.uint8]
 Draws = NDArray[np.float64]
 
-INK = 64  # from this value on, a pixel counts as ink
 SMOOTH = (
     7  # of the longer side: the width of the Gaussian that makes noise elastic; 4 pixels for MNIST, as Simard has it
 )

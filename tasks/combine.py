@@ -88,3 +88,11 @@ def last_features(network: "keras.Model") -> "keras.Model":
     members = [layer for layer in network.layers if isinstance(layer, keras.Model)]
     seen = [keras.Model(member.inputs, member.layers[-1].input)(network.inputs[0]) for member in members]
     return keras.Model(network.inputs, keras.layers.Concatenate()(seen) if len(seen) > 1 else seen[0])
+
+
+def with_features(network: "keras.Model") -> "keras.Model":
+    """A network that says what its last layer sees, and then what it says: (N, units + classes)."""
+    import keras
+
+    both = [*last_features(network).outputs, *network.outputs]
+    return keras.Model(network.inputs, keras.layers.Concatenate()(both))

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.occlusion import INK
+from tasks.ink import INK
 
 BYTES_AT_ONCE = 16 << 20
 

@@ -217,17 +217,28 @@ class Neighbour(Frozen):
     distance: float
 
 
-class Explanation(Frozen):
+class Attributed(Frozen):
+    """Where among the training images an image lies. `rarity` is the share of right answers whose nearest is nearer."""
+
+    neighbours: tuple[Neighbour, ...]
+    rarity: float
+
+
+class Attribution(Frozen):
+    """Where among the training images all of one model's wrong answers lie: by the image's index."""
+
+    model: str
+    by_index: dict[int, Attributed]
+
+
+class Explanation(Attributed):
     """Why a model may have been wrong about an image.
 
-    `heat` holds the label's probability, 0 to 255, with a window around each pixel erased. `rarity` is the share of right
-    answers whose nearest training image is nearer than this one's.
+    `heat` holds the label's probability, 0 to 255, with a window around each pixel erased.
     """
 
     patch: Patch | None
     heat: str
-    neighbours: tuple[Neighbour, ...]
-    rarity: float
 
 
 class Focus(Frozen):

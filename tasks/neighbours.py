@@ -1,6 +1,7 @@
 """Neighbours: what a model learned from that looks to it most like an image.
 
-In: the features of training images and of others. Out: the nearest training images of each, and how rare it is to be so far.
+In: the features of training images, block by block, and of others. Out: the nearest training images of each, and how rare it is
+to be so far.
 """
 
 import numpy as np
@@ -14,12 +15,29 @@ MEBIBYTES = 128  # of distances at once
 Features = NDArray[np.float32]  # (n, units)
 
 
-def nearest(learned: Features, asked: Features) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Distances (Euclidean, in ascending order) and places of the nearest of `learned`, (len(asked), NEAREST) each."""
-    found = NearestNeighbors(n_neighbors=min(NEAREST, len(learned)), algorithm="brute").fit(learned)
-    with config_context(working_memory=MEBIBYTES):
-        distances, places = found.kneighbors(asked)
-    return distances.astype(np.float64), places
+class Nearest:
+    """The nearest neighbours of some images among all that were seen.
+
+    `distances` (Euclidean, in ascending order) and `places` (in the order of seeing) have NEAREST columns, once so many were
+    seen.
+    """
+
+    def __init__(self, asked: Features) -> None:
+        self.asked = asked
+        self.seen = 0
+        self.distances = np.empty((len(asked), 0))
+        self.places = np.empty((len(asked), 0), np.intp)
+
+    def see(self, features: Features) -> None:
+        """Take further images into account."""
+        if len(features) and len(self.asked):
+            here = NearestNeighbors(n_neighbors=min(NEAREST, len(features)), algorithm="brute").fit(features)
+            with config_context(working_memory=MEBIBYTES):
+                distances, places = here.kneighbors(self.asked)
+            distances, places = np.hstack([self.distances, distances]), np.hstack([self.places, places + self.seen])
+            order = distances.argsort(axis=1, kind="stable")[:, :NEAREST]
+            self.distances, self.places = (np.take_along_axis(one, order, axis=1) for one in (distances, places))
+        self.seen += len(features)
 
 
 def rarity(distances: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:

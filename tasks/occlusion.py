@@ -22,7 +22,6 @@ NO_INK = np.zeros(1, np.uint8)
 BYTES_AT_ONCE = 6 << 20  # of variants of images that are predicted in one call: 8,000 of MNIST's
 FINE = 48  # pixels of a side, up to which every pixel is tried
 PARTS = 16  # of the shorter side of larger images
-INK = 64  # from this value on, a pixel counts as ink: low enough for faint dirt, high enough to leave blurred edges out
 
 
 def heat_window(shape: Sequence[int]) -> int:

@@ -109,6 +109,12 @@ class Profile(Record):
     examples: tuple[DuplicateSet, ...] = ()
 
 
+class MeasuresRecord(Record):
+    """What is measured on each image of a split, as Parquet."""
+
+    file: FileRecord
+
+
 class Epoch(Frozen):
     """One line of a training history. The validation figures are None where nothing was held out."""
 
@@ -156,6 +162,12 @@ class PredictionsRecord(Record):
     errors: int
     accuracy: float
     loss: float
+
+
+class AttributionRecord(PredictionsRecord):
+    """The predictions of one model for the training split; and in a JSON file the neighbours there of its wrong answers."""
+
+    neighbours: FileRecord
 
 
 class SelectionRecord(Record):

@@ -27,7 +27,7 @@ def links_of(root: Root, run: Finished) -> Iterator[Verified]:
     archives = {link.file.sha256 for link in run.chain if link.role.startswith("download ")}
     for link in run.chain:
         fault = fault_of(root, link.file, again=True)
-        if fault is None and link.role.startswith("evaluate "):
+        if fault is None and link.file.path.startswith("predictions/"):
             fault = stranger(root, link, models)
         if fault is None and link.role.startswith("decode "):
             fault = unknown(run, link, archives)

@@ -19,7 +19,8 @@ PROJECT = Path(__file__).parents[2]
 SECONDS = 240
 
 EXPLAINED = {"explain plain", "explain batch_norm"}
-EVALUATED = {f"evaluate {name} on {split}" for name in ("plain", "batch_norm") for split in ("train", "test")}
+EVALUATED = {f"evaluate {name} on test" for name in ("plain", "batch_norm")}
+ATTRIBUTED = {f"attribute {name}" for name in ("plain", "batch_norm")}
 TRAINED = {"train plain", "train batch_norm"}
 
 
@@ -53,7 +54,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, prefect: None) -> Copy:
     """The copy, after its first run."""
     copy = Copy(tmp_path_factory.mktemp("cache"))
     computed = copy.computed()
-    assert len(computed) == 18
+    assert len(computed) == 19
     assert set(computed.values()) == {"for the first time"}
     return copy
 
@@ -81,9 +82,11 @@ def test_another_version_of_a_library_recomputes_the_steps_that_it_shapes(copy: 
 
 def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
     computed = copy.computed("--seed", "5")
-    assert set(computed) == TRAINED | EVALUATED | EXPLAINED | {"analyse", "draw"} | ({"select"} & set(computed))
+    expected = TRAINED | EVALUATED | ATTRIBUTED | EXPLAINED | {"analyse", "draw"}
+    assert set(computed) == expected | ({"select"} & set(computed))
     assert all(computed[step] == "input training.seed: 1 -> 5" for step in TRAINED)
     assert all(computed[step] == "other files: model" for step in EVALUATED)
+    assert all(computed[step] == "other files: model, predictions" for step in ATTRIBUTED)
     assert computed["analyse"].startswith("other files: models, trained, predictions")
 
 

@@ -53,11 +53,11 @@ def first(options: list[str]) -> dict[str, Any]:
 
 STEPS = [
     *(f"download {name}" for names in data.NAMES.values() for name in names),
-    *("decode train", "decode test", "profile"),
+    *("decode train", "decode test", "profile", "measure test"),
     *("train plain", "train batch_norm", "evaluate plain on test", "evaluate batch_norm on test"),
     *(
-        "evaluate plain on train",
-        "evaluate batch_norm on train",
+        "attribute plain",
+        "attribute batch_norm",
         "select",
         "explain plain",
         "explain batch_norm",

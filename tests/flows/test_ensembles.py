@@ -69,7 +69,7 @@ def test_an_ensemble_is_a_model_like_any_other(ran: dict[str, Any], report: Repo
     assert several["parameters"] == 3 * tiny["parameters"]
     steps = [step["name"] for step in ran["steps"]]
     assert steps.count("train tiny") == 3
-    assert {"combine several", "evaluate several on train", "explain several", "stress several"} <= set(steps)
+    assert {"combine several", "attribute several", "explain several", "stress several"} <= set(steps)
     assert [model.name for model in report.analysis.models] == ["tiny", "several"]
     assert (report.analysis.comparisons[0].first, report.analysis.comparisons[0].second) == ("tiny", "several")
     altered = report.analysis.altered

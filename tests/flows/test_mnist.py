@@ -105,13 +105,13 @@ def test_the_run_shows_its_graph_its_progress_and_its_artifacts(tmp_path: Path) 
         assert upstream(tasks, "evaluate plain on test") == {"train plain", "decode test"}
         assert upstream(tasks, "select") == {"decode test", "evaluate plain on test", "evaluate batch_norm on test"}
         assert upstream(tasks, "explain plain") == {
-            "train plain", "evaluate plain on test", "select", "decode train", "decode test",
+            "train plain", "evaluate plain on test", "attribute plain", "select", "decode test",
         }  # fmt: skip
         assert upstream(tasks, "train plain") == {"decode train"}
         assert upstream(tasks, "analyse") == {
-            "profile", "decode train", "decode test", "train plain", "train batch_norm", "select", "explain plain",
-            "explain batch_norm", "evaluate plain on test", "evaluate batch_norm on test", "evaluate plain on train",
-            "evaluate batch_norm on train",
+            "profile", "measure test", "decode train", "decode test", "train plain", "train batch_norm", "select",
+            "explain plain", "explain batch_norm", "evaluate plain on test", "evaluate batch_norm on test",
+            "attribute plain", "attribute batch_norm",
         }  # fmt: skip
         found = artifacts(client, run)
         assert set(found) == {

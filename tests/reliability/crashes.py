@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.analyse import analyse
+from tasks.attribute import attribute
 from tasks.champion import judge, promote
 from tasks.compare import compare
 from tasks.dataset import Dataset, load_dataset
@@ -24,6 +25,7 @@ from tasks.download import download
 from tasks.draw import draw
 from tasks.evaluate import evaluate
 from tasks.explain import explain
+from tasks.measure import measure
 from tasks.predictions import read_predictions
 from tasks.profile import profile
 from tasks.provenance import provenance_of, run_record, with_chain
@@ -110,16 +112,17 @@ STEPS: dict[str, Step] = {
     "download": downloads,
     "decode": decodes,
     "profile": lambda case, work: profile.fn(*case.got["decode"], work),
+    "measure": lambda case, work: measure.fn(case.got["decode"][1], work),
     "train": lambda case, work: train.fn(case.recipe.trainings()[0], case.got["decode"][0], work),
     "evaluate": lambda case, work: evaluate.fn(case.got["train"], case.got["decode"][1], work),
-    "evaluate on train": lambda case, work: evaluate.fn(case.got["train"], case.got["decode"][0], work),
+    "attribute": lambda case, work: attribute.fn(case.got["train"], case.got["evaluate"], *case.got["decode"], work),
     "select": lambda case, work: select.fn([case.got["evaluate"]], case.got["decode"][1], work),
     "explain": lambda case, work: explain.fn(
-        case.got["train"], case.got["evaluate"], case.got["select"], *case.got["decode"], work
+        case.got["train"], case.got["evaluate"], case.got["attribute"], case.got["select"], case.got["decode"][1], work
     ),
     "analyse": lambda case, work: analyse.fn(
-        case.dataset, case.recipe, case.got["profile"], *case.got["decode"], [case.got["train"]],
-        [case.got["evaluate on train"]], [case.got["evaluate"]], case.got["select"], [case.got["explain"]], [], work,
+        case.dataset, case.recipe, case.got["profile"], case.got["measure"], *case.got["decode"], [case.got["train"]],
+        [case.got["attribute"]], [case.got["evaluate"]], case.got["select"], [case.got["explain"]], [], work,
     ),
     "draw": lambda case, work: draw.fn(case.got["analyse"], work),
     "compare": compares,

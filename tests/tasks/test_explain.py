@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.attribute import attribute
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.feed import held_out_indices
 from tasks.findings import Explanations
-from tasks.neighbours import nearest, rarity
+from tasks.neighbours import Nearest, rarity
 from tasks.predictions import read_predictions
 from tasks.recipe import load_recipe
 from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SplitRecord
@@ -48,7 +49,8 @@ def explained(
     trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
 ) -> tuple[ExplanationsRecord, Explanations]:
     selection = select.fn([trained[1]], splits["test"], work)
-    record = explain.fn(*trained, selection, splits["train"], splits["test"], work)
+    attribution = attribute.fn(*trained, splits["train"], splits["test"], work)
+    record = explain.fn(*trained, attribution, selection, splits["test"], work)
     return record, Explanations.model_validate_json((work.root / record.file.path).read_bytes())
 
 
@@ -106,7 +108,8 @@ def test_a_selection_names_images_in_order(
 
 def test_the_nearest_are_the_nearest() -> None:
     learned = np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]], np.float32)
-    distances, places = nearest(learned, np.array([[0.0, 0.0]], np.float32))
-    assert places.tolist() == [[0, 2, 1]]
-    assert distances.tolist() == [[0, 1, 5]]
+    nearest = Nearest(np.array([[0.0, 0.0]], np.float32))
+    nearest.see(learned)
+    assert nearest.places.tolist() == [[0, 2, 1]]
+    assert nearest.distances.tolist() == [[0, 1, 5]]
     assert rarity(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])).tolist() == [0, 0.25, 1]

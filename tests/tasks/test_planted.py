@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from artifacts.standouts import standouts
 from tasks.analyse import analyse
 from tasks.analysis import Analysis
+from tasks.attribute import attribute
 from tasks.dataset import load_dataset
 from tasks.evaluate import evaluate
 from tasks.explain import explain
+from tasks.measure import measure
 from tasks.profile import profile
 from tasks.recipe import load_recipe
 from tasks.select import select
@@ -48,17 +50,20 @@ def analysed(folder: Path, plant: data.Plant, seed: int = 1) -> Analysis:
     splits = decoded(source, work)
     models = [train.fn(training, splits["train"], work) for training in plan.trainings()]
     predictions = [evaluate.fn(model, splits["test"], work) for model in models]
-    trained = [evaluate.fn(model, splits["train"], work) for model in models]
+    trained = [
+        attribute.fn(model, one, splits["train"], splits["test"], work)
+        for model, one in zip(models, predictions, strict=True)
+    ]
     selection = select.fn(predictions, splits["test"], work)
     explanations = [
-        explain.fn(model, one, selection, splits["train"], splits["test"], work)
-        for model, one in zip(models, predictions, strict=True)
+        explain.fn(*of, selection, splits["test"], work) for of in zip(models, predictions, trained, strict=True)
     ]
     counted = profile.fn(splits["train"], splits["test"], work)
     record = analyse.fn(
         source,
         plan,
         counted,
+        measure.fn(splits["test"], work),
         splits["train"],
         splits["test"],
         models,

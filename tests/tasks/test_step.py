@@ -10,6 +10,7 @@ from prefect import flow
 
 from tasks import cache
 from tasks.analyse import analyse
+from tasks.attribute import attribute
 from tasks.cache import identity
 from tasks.champion import judge, promote
 from tasks.compare import compare
@@ -19,6 +20,7 @@ from tasks.errors import StorageError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.files import keep
+from tasks.measure import measure
 from tasks.profile import profile
 from tasks.records import ChangesRecord, Record
 from tasks.report import report
@@ -178,6 +180,21 @@ def test_a_step_that_hangs_is_ended(work: Workspace) -> None:
 
 
 def test_every_step_has_a_limit_and_only_the_network_is_tried_again() -> None:
-    steps = [download, decode, profile, train, evaluate, select, explain, analyse, compare, judge, report, promote]
+    steps = [
+        download,
+        decode,
+        profile,
+        measure,
+        train,
+        evaluate,
+        attribute,
+        select,
+        explain,
+        analyse,
+        compare,
+        judge,
+        report,
+        promote,
+    ]
     assert all(one.timeout_seconds for one in steps)
     assert [one.name for one in steps if one.retries] == ["download"]

@@ -1,0 +1,89 @@
+"""Attribute: from which training images a model's wrong answers may come.
+
+In: the records of a model, of its predictions for the test images, and of both splits. Out: an AttributionRecord: what the
+model says of every training image, and which of those that it learned from look to it most like the images that it got wrong.
+Both come from one pass over the training images, since predicting is what takes the time. Runs in a worker process.
+"""
+# ruff: noqa: PLC0415  # TensorFlow is imported by the worker that attributes, and not by the flow
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.combine import with_features
+from tasks.evaluate import Answers, load_model, predicting, recorded
+from tasks.feed import held_out_indices
+from tasks.files import all_verified, keep, verified
+from tasks.findings import Attributed, Attribution, Neighbour
+from tasks.judged import judged
+from tasks.quiet import hidden
+from tasks.records import AttributionRecord, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.split import Labels, read_groups, read_images, read_marks
+from tasks.step import step
+from tasks.workspace import Workspace
+
+USUAL = 500  # right answers whose nearest neighbours say how far is far
+
+
+@step("attribute {model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))
+def attribute(
+    model: ModelRecord, predictions: PredictionsRecord, train: SplitRecord, test: SplitRecord, work: Workspace
+) -> AttributionRecord:
+    """Predict every training image, and find the nearest neighbours of the model's wrong answers.
+
+    Raises:
+        StorageError: a file is gone or altered, the model is refused, or what is found can't be written.
+    """
+    with hidden(("pandas",)):  # which scikit-learn imports where it finds it
+        from tasks.neighbours import Nearest, rarity
+
+    learned = all_verified(work.root, train.parts)
+    (given,) = judged(test, [predictions], work).given
+    wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:USUAL]
+    network = with_features(load_model(verified(work.root, model.file)))
+    predict, units = predicting(network), network.output_shape[-1] - len(train.classes)
+    nearest = Nearest(predict(images_at(all_verified(work.root, test.parts), [*wrong, *right]))[:, :units])
+    kept = learned_from(model, train)
+
+    def answers() -> Answers:
+        for block in read_groups(learned):
+            found = predict(block.images)
+            nearest.see(found[kept[block.indices], :units])
+            yield block, found[:, units:]
+
+    record = recorded(model, train, answers(), work)
+    marks = read_marks(learned)
+    places = np.flatnonzero(kept[marks.indices])[nearest.places]
+    rare = rarity(nearest.distances[:, 0], nearest.distances[len(wrong) :, 0])
+    rows = zip(
+        wrong.tolist(), places, nearest.distances, rare, strict=False
+    )  # those of the right answers are left over
+    found = Attribution(model=model.name, by_index={index: attributed(marks.labels, *row) for index, *row in rows})
+    file = keep(work.root, "attributions", model.name, ".json", found.model_dump_json().encode())
+    return AttributionRecord(**dict(record), neighbours=file)
+
+
+def images_at(paths: Sequence[Path], places: Sequence[int]) -> NDArray[np.uint8]:
+    """The images at some places of a split, in this order."""
+    found = read_images(paths, places)
+    return np.stack([found[place] for place in places])
+
+
+def learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
+    """Which images of the whole training split a model was trained on, or any member of it: (N,) bool."""
+    total = train.drawn_from or train.count
+    kept = np.zeros(total, bool)
+    for seed in model.seeds or (model.seed,):
+        kept[held_out_indices(total, model.held_out, seed)[0]] = True
+    return kept
+
+
+def attributed(labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], rare: float) -> Attributed:
+    """The neighbours of an image: training images at these places of the split, and how far they are."""
+    near = zip(places.tolist(), labels[places].tolist(), distances.tolist(), strict=True)
+    return Attributed(
+        neighbours=tuple(Neighbour(index=place, label=label, distance=distance) for place, label, distance in near),
+        rarity=float(rare),
+    )

@@ -1,0 +1,24 @@
+"""Measure: what can be measured on each image alone, without label or model.
+
+In: the record of a split. Out: a MeasuresRecord, whose file is Parquet: a row an image, a column a feature. A step of its own,
+since it hangs on the images alone: the next night's run finds it.
+"""
+
+from tasks.files import all_verified, keep
+from tasks.records import MeasuresRecord, SplitRecord
+from tasks.split import read_groups
+from tasks.step import step
+from tasks.workspace import Workspace
+
+
+@step("measure {split.name}", libraries=("numpy", "pandas", "pyarrow", "scipy"))
+def measure(split: SplitRecord, work: Workspace) -> MeasuresRecord:
+    """Measure every image of a split.
+
+    Raises:
+        StorageError: the split is gone or altered, or what is measured can't be written.
+    """
+    from tasks.features import features_of  # noqa: PLC0415  # scipy is slow to import, and of no use where it is found
+
+    found = features_of(block.images for block in read_groups(all_verified(work.root, split.parts)))
+    return MeasuresRecord(file=keep(work.root, "measures", split.name, ".parquet", found.to_parquet(index=False)))
