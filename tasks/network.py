@@ -14,19 +14,24 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.errors import RecipeError, first_line
 from tasks.files import adopt, writable
 from tasks.function import imported
+from tasks.progress import Figures
 from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
 from tasks.records import FileRecord
+from tasks.split import Labels, label_type
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     import keras
+
+Step = Callable[[tuple[NDArray[np.uint8], Labels]], Figures]  # a batch of images and labels, to how it went until now
 
 
 def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Model":
@@ -133,6 +138,18 @@ def compile_for(training: Training, model: "keras.Model", steps: int) -> None:
     )
     # Else the first step would make the optimizer's state: TensorFlow would trace it twice, and none could be restored.
     model.optimizer.build(model.trainable_variables)
+
+
+def compiled(step: "Callable[[Any], Any]", shape: tuple[int, ...], classes: int) -> Step:
+    """A model's `train_step` or `test_step` as a graph, for batches of any size.
+
+    Not `train_on_batch`: the smaller batch at an epoch's end would be compiled anew, and each batch starts its figures anew.
+    """
+    import tensorflow as tf
+
+    label = tf.as_dtype(label_type(classes))
+    signature = [(tf.TensorSpec((None, *shape), tf.uint8), tf.TensorSpec((None,), label))]
+    return cast("Step", tf.function(step, input_signature=signature))
 
 
 def learning_rate(training: Training, steps: int) -> "float | keras.optimizers.schedules.LearningRateSchedule":

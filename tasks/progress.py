@@ -1,37 +1,17 @@
 """Progress: how far a training is.
 
-In: what each batch has cost. Out: a progress artifact, one log line an epoch, and the training's history.
+In: how an epoch goes, batch by batch. Out: a progress artifact, one log line an epoch, and the training's history.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import SupportsFloat
 
 from tasks.bar import Bar
 from tasks.log import say
 from tasks.records import Epoch
 
-
-class Figures:
-    """Loss and accuracy over `count` images, from those of their batches."""
-
-    def __init__(self) -> None:
-        self.count, self.losses, self.right = 0, 0.0, 0.0
-
-    def add(self, count: int, loss: float, accuracy: float) -> None:
-        """Take a batch into account."""
-        self.count += count
-        self.losses += count * float(loss)
-        self.right += count * float(accuracy)
-
-    @property
-    def loss(self) -> float:
-        """The mean loss."""
-        return self.losses / self.count
-
-    @property
-    def accuracy(self) -> float:
-        """The share that was right."""
-        return self.right / self.count
+Figures = Mapping[str, SupportsFloat]  # "loss" and "accuracy" over what an epoch has seen so far
 
 
 class Progress:
@@ -41,17 +21,18 @@ class Progress:
         self.name, self.images, self.epochs = name, images, epochs
         self.epoch = self.first = len(done)
         self.history = list(done)
-        self.figures = Figures()
+        self.seen = 0
+        self.figures: Figures = {}
         self.bar = Bar(f"training-{name}", f"{name}: starting")
         self.began = self.epoch_began = time.perf_counter()
 
     def begin(self, epoch: int) -> None:
         """Note which epoch it is, counted from 0."""
-        self.epoch, self.figures, self.epoch_began = epoch, Figures(), time.perf_counter()
+        self.epoch, self.seen, self.epoch_began = epoch, 0, time.perf_counter()
 
-    def learned(self, count: int, loss: float, accuracy: float) -> None:
-        """Take a batch into account, and refresh the artifact, if it is time to."""
-        self.figures.add(count, loss, accuracy)
+    def learned(self, count: int, figures: Figures) -> None:
+        """Take a batch into account, and the figures of the epoch with it, and refresh the artifact, if it is time to."""
+        self.seen, self.figures = self.seen + count, figures
         if self.bar.due():
             self.bar.refresh(self.done, self.line())
 
@@ -60,11 +41,11 @@ class Progress:
         self.history.append(
             Epoch(
                 epoch=self.epoch + 1,
-                loss=self.figures.loss,
-                accuracy=self.figures.accuracy,
+                loss=float(self.figures["loss"]),
+                accuracy=float(self.figures["accuracy"]),
                 seconds=round(time.perf_counter() - self.epoch_began, 3),
-                validation_loss=validation.loss if validation else None,
-                validation_accuracy=validation.accuracy if validation else None,
+                validation_loss=float(validation["loss"]) if validation else None,
+                validation_accuracy=float(validation["accuracy"]) if validation else None,
             )
         )
         say(self.line())
@@ -73,7 +54,7 @@ class Progress:
     @property
     def done(self) -> float:
         """The share of all epochs."""
-        return (self.epoch + self.figures.count / self.images) / self.epochs
+        return (self.epoch + self.seen / self.images) / self.epochs
 
     def line(self) -> str:
         """One line: epoch, loss, accuracy, images a second, time left."""
@@ -81,6 +62,6 @@ class Progress:
         here = self.done - self.first / self.epochs  # what an earlier run has done took no time of this one
         rate, left = here * self.epochs * self.images / elapsed, elapsed * (1 - self.done) / here
         return (
-            f"{self.name}: epoch {self.epoch + 1}/{self.epochs}, loss {self.figures.loss:.4f}, "
-            f"accuracy {self.figures.accuracy:.2%}, {rate:,.0f} images/s, {left:.0f} s left"
+            f"{self.name}: epoch {self.epoch + 1}/{self.epochs}, loss {float(self.figures['loss']):.4f}, "
+            f"accuracy {float(self.figures['accuracy']):.2%}, {rate:,.0f} images/s, {left:.0f} s left"
         )

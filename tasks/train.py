@@ -15,7 +15,17 @@ from tasks.augment import augmented
 from tasks.feed import Block, Feed, held_out_indices
 from tasks.files import all_verified
 from tasks.log import say
-from tasks.network import averages_in, build, compile_for, keep_model, seed_epoch, seed_everything, threads
+from tasks.network import (
+    Step,
+    averages_in,
+    build,
+    compile_for,
+    compiled,
+    keep_model,
+    seed_epoch,
+    seed_everything,
+    threads,
+)
 from tasks.progress import Figures, Progress
 from tasks.quiet import import_keras
 from tasks.recipe import Training
@@ -52,15 +62,17 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     seed_everything(training.seed)
     model = build(training.network, split.shape, len(split.classes))
     compile_for(training, model, feed.steps)
+    learn, ask = (compiled(step, split.shape, len(split.classes)) for step in (model.train_step, model.test_step))
     done = restore(model, work)
     progress = Progress(training.network.name, feed.count, training.epochs, done)
     for epoch in range(len(done), training.epochs):
         progress.begin(epoch)
         seed_epoch(model, training.seed, epoch)
+        model.reset_metrics()
         # Not `fit`: it takes a fifth longer for small batches, and its data sets hang for seconds when they go.
         for images, labels in batches(feed, training, epoch):
-            progress.learned(len(labels), **model.train_on_batch(images, labels, return_dict=True))
-        progress.end(validated(model, feed))
+            progress.learned(len(labels), learn((images, labels)))
+        progress.end(validated(model, ask, feed))
         back_up(model, progress.history, work)
     model.optimizer.finalize_variable_values(model.trainable_variables)  # averages, where they are asked for
     fit_seconds = round(sum(line.seconds for line in progress.history), 3)
@@ -88,10 +100,11 @@ def batches(feed: Feed, training: Training, epoch: int) -> Iterator[Block]:
         yield (augmented(images, labels, plan, draws) if plan else images), labels
 
 
-def validated(model: "keras.Model", feed: Feed) -> Figures | None:
+def validated(model: "keras.Model", ask: Step, feed: Feed) -> Figures | None:
     """Loss and accuracy on what is held out, of the model as it would be saved now; None if nothing is."""
-    figures = Figures()
+    figures = None
+    model.reset_metrics()
     with averages_in(model):
-        for images, labels in feed.held_out():
-            figures.add(len(labels), **model.test_on_batch(images, labels, return_dict=True))
-    return figures if figures.count else None
+        for block in feed.held_out():
+            figures = ask(block)
+    return figures
