@@ -187,15 +187,16 @@ def prepare(threads: int) -> None:
 
 
 def settle(threads: int) -> None:
-    """Say to a process that will import TensorFlow how many threads it has, and how quiet to be."""
+    """Say to a process that will import TensorFlow and scikit-learn how many threads it has, and how quiet to be."""
     os.environ.update(settings_for(threads))
     one_line_errors()
     without_hdf5_echo()
 
 
 def settings_for(threads: int) -> dict[str, str]:
-    """What TensorFlow's environment must say before it is imported."""
-    return {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    """What the environment must say before TensorFlow and OpenMP, which scikit-learn has, are loaded."""
+    each = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    return {**dict.fromkeys(each, str(threads)), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def end_with_parent() -> None:
