@@ -41,10 +41,12 @@ HERE = ("127.0.0.1", "localhost", "::1")
 @JSON
 def serve(host: str, port: int, root: str | None, as_json: bool) -> None:
     """Run Prefect's server with its UI, the deployments and one worker on this machine, until Ctrl-C."""
+    from flows.database import make_database
     from tasks.files import checked_root
 
     place = checked_root(root_of(root))
     must_be_free(host, port)
+    make_database()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104  # a comparison
     env = environment(address, place)
