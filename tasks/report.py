@@ -8,6 +8,8 @@ cached task would have published is not published.
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -46,11 +48,13 @@ def report(
     changed = Changes.model_validate_json(verified(work.root, changes.file).read_bytes()) if changes else None
     whole = Report(provenance=provenance, decision=decision, changes=changed, analysis=document)
     rendering = Rendering(whole, json.loads(verified(work.root, figures.file).read_bytes()))
-    publish(rendering)
     title = f"{document.subject.title}: error analysis of {work.run}"
     for line in (*words.accuracies(document), words.headline(document), words.decided(decision)):
         say(line)
-    html = write_text(work.root, f"runs/{work.run}/report.html", rendering.html(title))
+    with ThreadPoolExecutor(1) as aside:  # the server's answers are waited for while the page is drawn
+        published = aside.submit(copy_context().run, publish, rendering)
+        html = write_text(work.root, f"runs/{work.run}/report.html", rendering.html(title))
+        published.result()
     say(f"the whole report: {work.root / html.path}")
     return ReportRecord(
         html=html,

@@ -14,7 +14,6 @@ from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.feed import held_out_indices
 from tasks.findings import Explanations
-from tasks.neighbours import Nearest, rarity
 from tasks.predictions import read_predictions
 from tasks.recipe import load_recipe
 from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SplitRecord
@@ -104,12 +103,3 @@ def test_a_selection_names_images_in_order(
     indices = Selection(**json.loads((work.root / record.file.path).read_text())).indices
     assert list(indices) == sorted(indices)
     assert len(indices) == record.count
-
-
-def test_the_nearest_are_the_nearest() -> None:
-    learned = np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]], np.float32)
-    nearest = Nearest(np.array([[0.0, 0.0]], np.float32))
-    nearest.see(learned)
-    assert nearest.places.tolist() == [[0, 2, 1]]
-    assert nearest.distances.tolist() == [[0, 1, 5]]
-    assert rarity(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])).tolist() == [0, 0.25, 1]
