@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,15 @@ def decoded(dataset: Dataset, work: Workspace) -> dict[str, SplitRecord]:
         name: decode.fn(dataset, name, archives[split.images.name], archives[split.labels.name], work)
         for name, split in (("train", dataset.train), ("test", dataset.test))
     }
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """TensorFlow in the tests' own process, as a worker has it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its own modules', on import and when a model is traced
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """Defects that are planted in real data: the report must lead its reader to each."""
 
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +30,7 @@ CORNER = slice(0, 3)  # of rows and of columns
 Images = NDArray[np.uint8]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # TensorFlow's own
-        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def analysed(folder: Path, plant: data.Plant, seed: int = 1) -> Analysis:

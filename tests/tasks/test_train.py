@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,13 +28,7 @@ TRAININGS = {training.network.name: training for training in load_recipe("post",
 PARAMETERS = {"plain": 272_234, "batch_norm": 272_330}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with warnings.catch_warnings():
-        # TensorFlow's own modules, on import and when a model is traced.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("name", TRAININGS)
