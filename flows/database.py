@@ -16,22 +16,34 @@ IN_FILE = "sqlite+aiosqlite:///"
 SCHEMA = Path(__file__).with_name("prefect.sql")
 
 
-def make_database() -> None:
-    """Make Prefect's database where it is a SQLite file that is not there yet; two may try at once."""
+def make_database() -> bool:
+    """Make Prefect's database where it is a SQLite file that is not there yet; two may try at once.
+
+    Returns:
+        Whether it is there, as all migrations leave it.
+    """
     import prefect
 
     path = file_of_database()
-    if path is None or path.exists():
-        return
+    if path is None:
+        return False
     version, schema = SCHEMA.read_text(encoding="utf-8").split("\n", maxsplit=1)
     if version != headline(prefect.__version__):
-        return
-    with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as folder:  # of an error, Prefect says more
-        made = Path(folder) / path.name
-        with closing(sqlite3.connect(made)) as database:
-            database.executescript(schema)
-        made.chmod(0o644)  # as SQLite leaves it where Prefect makes it
-        os.link(made, path)
+        return False
+    if not path.exists():
+        with (
+            suppress(OSError),
+            tempfile.TemporaryDirectory(dir=path.parent) as folder,
+        ):  # of an error, Prefect says more
+            made = Path(folder) / path.name
+            with closing(sqlite3.connect(made)) as database:
+                database.executescript(schema)
+            made.chmod(0o644)  # as SQLite leaves it where Prefect makes it
+            os.link(made, path)
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+        ((revision,),) = database.execute("SELECT version_num FROM alembic_version")
+        return f"""INSERT INTO "alembic_version" VALUES('{revision}');""" in schema
+    return False
 
 
 def file_of_database() -> Path | None:

@@ -258,10 +258,12 @@ def serve(fileno: int) -> None:
     with lasting():
         import uvicorn
         from prefect.server.api.server import create_app
+        from prefect.settings import PREFECT_API_DATABASE_MIGRATE_ON_START, temporary_settings
 
         from flows.database import make_database
 
-        make_database()
+        # Even to find that there is nothing to do, its migrations take a tenth of the start.
+        migrate = PREFECT_API_DATABASE_MIGRATE_ON_START.value() and not make_database()
         app = create_app(ephemeral=True, final=True)
     web = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
 
@@ -270,7 +272,8 @@ def serve(fileno: int) -> None:
         web.should_exit = True
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    web.run(sockets=[socket.socket(fileno=fileno)])
+    with temporary_settings({PREFECT_API_DATABASE_MIGRATE_ON_START: migrate}):
+        web.run(sockets=[socket.socket(fileno=fileno)])
 
 
 if __name__ == "__main__":

@@ -35,35 +35,47 @@ def test_the_schema_is_what_the_migrations_make() -> None:
     assert len(parts(kept)) > 100
 
 
-def make_at(path: Path | str) -> None:
+def make_at(path: Path | str) -> bool:
     with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"{IN_FILE}{path}"}):
-        make_database()
+        return make_database()
 
 
 def test_it_is_made_whole_and_only_once(tmp_path: Path) -> None:
     path = tmp_path / "prefect.db"
-    make_at(path)
+    assert make_at(path)
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
         database.execute("CREATE TABLE mark (id INTEGER)")
     before = path.read_bytes()
-    make_at(path)
+    assert make_at(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_another_version_makes_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect, "__version__", "3.0.0")
-    make_at(tmp_path / "prefect.db")
+    assert not make_at(tmp_path / "prefect.db")
     assert not list(tmp_path.iterdir())
 
 
+def test_a_database_that_is_to_be_migrated_is_not_taken_for_one_that_is(tmp_path: Path) -> None:
+    path = tmp_path / "prefect.db"
+    assert make_at(path)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '1'")
+    assert not make_at(path)
+    (tmp_path / "empty.db").touch()
+    assert not make_at(tmp_path / "empty.db")
+    (tmp_path / "other.db").write_text("no database, but as long as the header of one would have to be, or longer")
+    assert not make_at(tmp_path / "other.db")
+
+
 def test_what_is_no_file_is_left_to_prefect(tmp_path: Path) -> None:
-    make_at(":memory:")
-    make_at(f"{tmp_path}/prefect.db?cache=shared")
-    make_at(tmp_path / "missing" / "prefect.db")
+    assert not make_at(":memory:")
+    assert not make_at(f"{tmp_path}/prefect.db?cache=shared")
+    assert not make_at(tmp_path / "missing" / "prefect.db")
     with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: "postgresql+asyncpg://user:word@localhost/prefect"}):
-        make_database()
+        assert not make_database()
     assert not list(tmp_path.iterdir())
 
 
