@@ -31,10 +31,8 @@ def make_database() -> bool:
     if version != headline(prefect.__version__):
         return False
     if not path.exists():
-        with (
-            suppress(OSError),
-            tempfile.TemporaryDirectory(dir=path.parent) as folder,
-        ):  # of an error, Prefect says more
+        # Of an error, Prefect will say more.
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
             with closing(sqlite3.connect(made)) as database:
                 database.executescript(schema)

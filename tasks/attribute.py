@@ -57,9 +57,8 @@ def attribute(
     marks = read_marks(learned)
     places = np.flatnonzero(kept[marks.indices])[nearest.places]
     rare = rarity(nearest.distances[:, 0], nearest.distances[len(wrong) :, 0])
-    rows = zip(
-        wrong.tolist(), places, nearest.distances, rare, strict=False
-    )  # those of the right answers are left over
+    # Those of the right answers, which follow, are left out.
+    rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
     found = Attribution(model=model.name, by_index={index: attributed(marks.labels, *row) for index, *row in rows})
     file = keep(work.root, "attributions", model.name, ".json", found.model_dump_json().encode())
     return AttributionRecord(**dict(record), neighbours=file)

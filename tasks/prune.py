@@ -23,8 +23,10 @@ from tasks.workspace import RECORDS, SCRATCH, UNFINISHED, clear
 FOLDERS = (
     "archives",
     "splits",
+    "measures",
     "models",
     "predictions",
+    "attributions",
     "selections",
     "explanations",
     "analyses",

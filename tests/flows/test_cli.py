@@ -15,6 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tasks.prune import FOLDERS
 from tests import data
 
 MNIST = Path(sys.executable).with_name("mnist")
@@ -86,6 +87,8 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
     for form in ("html", "markdown", "json"):
         assert (root / first["report"][form]).stat().st_size > 10_000
     assert not list(root.glob("scratch/*"))
+    others = {"champions", "locks", "records", "runs", "scratch", "unfinished"}
+    assert {path.name for path in root.iterdir()} - others <= set(FOLDERS), "what no run needs any more would stay"
 
 
 def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], options: list[str]) -> None:

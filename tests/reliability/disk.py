@@ -23,8 +23,10 @@ FULL = (16, 48, 150, 400, 800, 1600, 3200, 3600, 4000, 4400)
 FOLDERS = (
     "archives",
     "splits",
+    "measures",
     "models",
     "predictions",
+    "attributions",
     "selections",
     "explanations",
     "analyses",
