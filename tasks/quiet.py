@@ -4,22 +4,31 @@ import importlib
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 
 # What Keras imports where it finds it, for functions that no step uses: a third of its own import's time.
 NOT_FOR_KERAS = ("matplotlib", "pandas", "sklearn")
 
 
 def without_hdf5_echo() -> None:
-    """From now on, drop what h5py says once more of a failed write when its objects go: the write itself has raised it."""
-    usual = sys.unraisablehook
+    """From now on, drop what h5py says once more of a failed write when its objects go: the write itself has raised it.
 
-    def hook(raised: "sys.UnraisableHookArgs") -> None:
+    Each of them says it twice: as an error that nobody has caught, and as one that can't be raised.
+    """
+    uncaught, unraisable = sys.excepthook, sys.unraisablehook
+
+    def uncaught_hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not any(frame.f_code.co_name.startswith("h5py._objects") for frame, _ in traceback.walk_tb(trace)):
+            uncaught(kind, error, trace)
+
+    def unraisable_hook(raised: "sys.UnraisableHookArgs") -> None:
         if "h5py" not in str(raised.object):
-            usual(raised)
+            unraisable(raised)
 
-    sys.unraisablehook = hook
+    sys.excepthook, sys.unraisablehook = uncaught_hook, unraisable_hook
 
 
 def import_keras() -> None:
