@@ -10,6 +10,8 @@ import time
 
 import click
 
+from flows.workers import settings_for
+
 WARM_UP = 5  # steps, which compile and are not counted
 MODELS = ("plain", "batch_norm")
 PYTHON = (sys.executable, "-m", "benchmarks.threads")
@@ -39,15 +41,10 @@ def learn(model: str, batch: int, images: int) -> float:
 
 def at_once(models: tuple[str, ...], threads: int, *options: str) -> list[float]:
     """Train some models at once, each with so many threads."""
-    given = {
-        "TF_NUM_INTRAOP_THREADS": f"{threads}",
-        "TF_NUM_INTEROP_THREADS": f"{threads}",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
     processes = [
         subprocess.Popen(  # this module
             [*PYTHON, "--learn", model, *options],
-            env=os.environ | given,
+            env=os.environ | settings_for(threads),
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.workers import settings_for
 from tasks.analyse import analyse
 from tasks.attribute import attribute
 from tasks.champion import judge, promote
@@ -227,7 +228,7 @@ def main(only: Sequence[str] = ()) -> Iterator[Row]:
     """Kill every step, or only some, before each of its operations, and sum it up."""
     from tasks.quiet import import_keras
 
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    os.environ |= settings_for(threads=1)
     import_keras()
     folder = Path(tempfile.mkdtemp(prefix="mnist-crashes-"))
     dataset = load_dataset(str(data.make(folder / "mirror", COUNTS).toml()))

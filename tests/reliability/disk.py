@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks import prune
 from tests.reliability.table import Row, say
 from tests.reliability.world import World, incomplete, left_over, made, result, world
 
@@ -20,19 +21,7 @@ NOBODY = 65534
 KIB = 1024
 # KiB: from the first archive to the report of a run of some 5 MB
 FULL = (16, 48, 150, 400, 800, 1600, 3200, 3600, 4000, 4400)
-FOLDERS = (
-    "archives",
-    "splits",
-    "measures",
-    "models",
-    "predictions",
-    "attributions",
-    "selections",
-    "explanations",
-    "analyses",
-    "figures",
-    "records",
-)
+FOLDERS = (*(name for name in prune.FOLDERS if name != "changes"), "records")  # of a first run: nothing has changed
 
 
 @contextmanager

@@ -86,5 +86,12 @@ def test_what_is_nearest_does_not_hang_on_the_blocks() -> None:
     np.testing.assert_allclose(parts.distances, np.sort(expected, axis=1)[:, :NEAREST], rtol=1e-5)
 
 
+def test_the_nearest_of_few_are_all_of_them() -> None:
+    nearest = Nearest(np.array([[0.0, 0.0]], np.float32))
+    nearest.see(np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]], np.float32))
+    assert nearest.places.tolist() == [[0, 2, 1]]
+    assert nearest.distances.tolist() == [[0, 1, 5]]
+
+
 def test_rarity_is_the_share_that_is_nearer() -> None:
     assert rarity(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])).tolist() == [0, 0.25, 1]
