@@ -37,10 +37,9 @@ reliability: setup  ## all that docs/reliability.md states; takes some three hou
 bench: setup  ## all that docs/performance.md states of speed; takes some half an hour of an idle machine
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: setup  ## resolve the dependencies anew, and write the database of Prefect's new version
+lock: setup  ## resolve the dependencies again
 	$(BIN)/python -m tests.lock --write
 	@$(MAKE) setup
-	$(BIN)/python -m flows.database >.venv/prefect.sql && mv .venv/prefect.sql flows/prefect.sql
 
 .venv/.setup: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; name one with make PYTHON=/path/to/python" >&2; exit 2; }
@@ -48,10 +47,13 @@ lock: setup  ## resolve the dependencies anew, and write the database of Prefect
 	@if command -v uv >/dev/null; then \
 		test -x $(BIN)/python || uv venv --quiet --python "$(PYTHON)" .venv; \
 		uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock; \
+		$(BIN)/python -m flows.database & \
 		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
 	else \
 		test -x $(BIN)/pip || "$(PYTHON)" -m venv --clear .venv; \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock; \
+		$(BIN)/python -m flows.database & \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
-	fi
+	fi; \
+	wait $$!
 	@touch $@

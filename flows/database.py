@@ -1,51 +1,43 @@
-"""Database: Prefect's own on this machine, made at once where there is none, instead of by all migrations since its beginning.
+"""Create Prefect's SQLite database from a template, instead of by all migrations since Prefect's beginning.
 
-In: `prefect.sql`, the schema as those migrations leave it, for one version of Prefect. Out: a SQLite file. Of another version,
-or elsewhere than in a file, Prefect makes its database itself. As a module, this prints the schema of the installed version.
+`python -m flows.database`, a part of the set-up, makes the template with Prefect's public `prefect server database upgrade`, for
+the installed version. Without a template, or with a database other than a SQLite file, Prefect runs its migrations itself.
 """
-# ruff: noqa: PLC0415  # whoever only imports this needs neither
+# ruff: noqa: PLC0415  # importing this module must stay cheap
 
-import asyncio
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
 IN_FILE = "sqlite+aiosqlite:///"
-SCHEMA = Path(__file__).with_name("prefect.sql")
 
 
 def make_database() -> bool:
-    """Make Prefect's database where it is a SQLite file that is not there yet; two may try at once.
+    """Copy the template to where Prefect's database is a SQLite file that is missing; two processes may try at once.
 
     Returns:
-        Whether it is there, as all migrations leave it.
+        Whether the database is there and needs no migration.
     """
-    import prefect
-
-    path = file_of_database()
-    if path is None:
-        return False
-    version, schema = SCHEMA.read_text(encoding="utf-8").split("\n", maxsplit=1)
-    if version != headline(prefect.__version__):
+    path, template = database_file(), template_file()
+    if path is None or not template.exists():
         return False
     if not path.exists():
-        # Of an error, Prefect will say more.
-        with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            with closing(sqlite3.connect(made)) as database:
-                database.executescript(schema)
-            made.chmod(0o644)  # as SQLite leaves it where Prefect makes it
-            os.link(made, path)
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-        ((revision,),) = database.execute("SELECT version_num FROM alembic_version")
-        return f"""INSERT INTO "alembic_version" VALUES('{revision}');""" in schema
-    return False
+        # If the folder can't be written, Prefect's own error says more.
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent, prefix=".mnist-") as folder:
+            copy = Path(folder) / path.name
+            copy.touch(mode=0o600)  # the history of runs is its owner's
+            shutil.copyfile(template, copy)
+            os.link(copy, path)
+    return schema_revision(path) == schema_revision(template) is not None
 
 
-def file_of_database() -> Path | None:
-    """Where the database of a local server lies; None if it is no file."""
+def database_file() -> Path | None:
+    """Return the path of a local server's database; None if it is not a file."""
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
     url = PREFECT_API_DATABASE_CONNECTION_URL.value() or ""
@@ -53,24 +45,45 @@ def file_of_database() -> Path | None:
     return Path(name) if name not in {url, "", ":memory:"} and "?" not in name else None
 
 
-def headline(version: str) -> str:
-    """The first line of a schema, which says whose it is."""
-    return f"-- Prefect {version}"
-
-
-def migrated(folder: Path) -> str:
-    """The schema as the migrations of the installed version leave it, in a folder of its own."""
+def template_file() -> Path:
+    """Return the path of the template for the installed Prefect, which may not exist."""
     import prefect
-    from prefect.server.database import provide_database_interface
-    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
 
-    path = folder / "prefect.db"
-    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"{IN_FILE}{path}"}):
-        asyncio.run(provide_database_interface().create_db())
-    with closing(sqlite3.connect(path)) as database:
-        return "\n".join([headline(prefect.__version__), *database.iterdump()]) + "\n"
+    return Path(sys.prefix, "share", "mnist-error-analysis", f"prefect-{prefect.__version__}.db")
+
+
+def schema_revision(path: Path) -> str | None:
+    """Return the migration that a database has reached; None if the file is no database of Prefect's."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        ((revision,),) = database.execute("SELECT version_num FROM alembic_version")
+        return str(revision)
+    return None
+
+
+def write_template() -> None:
+    """Make the template for the installed Prefect, where it is missing.
+
+    Raises:
+        CalledProcessError: Prefect's migrations failed.
+        OSError: The environment's folder can't be written.
+    """
+    template = template_file()
+    if template.exists():
+        return
+    template.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=template.parent) as folder:
+        made = Path(folder) / "prefect.db"
+        # Settings of the user's must neither be used nor migrated.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        env |= {"PREFECT_HOME": folder, "PREFECT_API_DATABASE_CONNECTION_URL": f"{IN_FILE}{made}"}
+        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+        subprocess.run(command, env=env, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  # fixed arguments
+        whole = Path(folder) / template.name
+        with closing(sqlite3.connect(made)) as database:
+            # One file that can be read where nothing can be written: without a write-ahead log.
+            database.execute("VACUUM INTO ?", (str(whole),))
+        whole.replace(template)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
-        print(migrated(Path(temporary)), end="")  # noqa: T201
+    write_template()

@@ -1,8 +1,9 @@
-"""Prefect's database, made at once: as its own migrations leave it, and only where there is none."""
+"""Prefect's database, copied from the template of the set-up: whole, private, and only where there is none."""
 
+import os
+import shutil
 import sqlite3
-import subprocess
-import sys
+import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -10,29 +11,8 @@ import prefect
 import pytest
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
 
-from flows.database import IN_FILE, SCHEMA, make_database
+from flows.database import IN_FILE, make_database, schema_revision, template_file
 from flows.server import local_server
-
-Parts = dict[tuple[str, str], list[str]]
-
-
-def parts(schema: str) -> Parts:
-    """A schema by its tables and indices: migrations write their constraints in an order of chance."""
-    with closing(sqlite3.connect(":memory:")) as database:
-        database.executescript(schema)
-        found = database.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-        version = database.execute("SELECT version_num FROM alembic_version").fetchall()
-    return {(kind, name): sorted(line.strip(" \t,") for line in sql.splitlines()) for kind, name, sql in found} | {
-        ("version", ""): [repr(version)]
-    }
-
-
-def test_the_schema_is_what_the_migrations_make() -> None:
-    done = subprocess.run([sys.executable, "-m", "flows.database"], capture_output=True, text=True, check=True)
-    made, kept = done.stdout, SCHEMA.read_text(encoding="utf-8")
-    assert made.splitlines()[0] == kept.splitlines()[0], "write it anew: make lock"
-    assert parts(made) == parts(kept), "write it anew: make lock"
-    assert len(parts(kept)) > 100
 
 
 def make_at(path: Path | str) -> bool:
@@ -40,7 +20,29 @@ def make_at(path: Path | str) -> bool:
         return make_database()
 
 
-def test_it_is_made_whole_and_only_once(tmp_path: Path) -> None:
+def tables(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as database:
+        return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE sql IS NOT NULL")}
+
+
+def test_the_setup_has_made_the_template_with_all_tables_and_no_row() -> None:
+    assert len(tables(template_file())) > 100
+    with closing(sqlite3.connect(template_file())) as database:
+        for name in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            ((rows,),) = database.execute(f'SELECT count(*) FROM "{name[0]}"')  # noqa: S608  # names of the database's own
+            assert rows == (1 if name[0] == "alembic_version" else 0), name
+
+
+def test_the_template_is_one_file_that_needs_no_writable_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    copy = shutil.copy(template_file(), folder)
+    folder.chmod(0o500)
+    assert schema_revision(Path(copy)) == schema_revision(template_file()) is not None
+    assert list(folder.iterdir()) == [Path(copy)]
+
+
+def test_the_database_is_copied_whole_and_only_once(tmp_path: Path) -> None:
     path = tmp_path / "prefect.db"
     assert make_at(path)
     with closing(sqlite3.connect(path)) as database:
@@ -52,13 +54,22 @@ def test_it_is_made_whole_and_only_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_another_version_makes_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_database_is_private(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        assert make_at(tmp_path / "prefect.db")
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "prefect.db").stat().st_mode) == 0o600
+
+
+def test_another_version_of_prefect_makes_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect, "__version__", "3.0.0")
     assert not make_at(tmp_path / "prefect.db")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_database_that_is_to_be_migrated_is_not_taken_for_one_that_is(tmp_path: Path) -> None:
+def test_a_database_that_needs_a_migration_is_recognized(tmp_path: Path) -> None:
     path = tmp_path / "prefect.db"
     assert make_at(path)
     with closing(sqlite3.connect(path)) as database, database:
@@ -70,7 +81,7 @@ def test_a_database_that_is_to_be_migrated_is_not_taken_for_one_that_is(tmp_path
     assert not make_at(tmp_path / "other.db")
 
 
-def test_what_is_no_file_is_left_to_prefect(tmp_path: Path) -> None:
+def test_a_database_that_is_no_file_is_left_to_prefect(tmp_path: Path) -> None:
     assert not make_at(":memory:")
     assert not make_at(f"{tmp_path}/prefect.db?cache=shared")
     assert not make_at(tmp_path / "missing" / "prefect.db")
@@ -79,13 +90,11 @@ def test_what_is_no_file_is_left_to_prefect(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_server_makes_it_and_leaves_the_blocks_to_the_users_own(
+def test_a_server_copies_the_template_and_leaves_the_blocks_to_the_users_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     with local_server() as api:
         api.wait()
     assert {path.name for path in tmp_path.iterdir()} & {"prefect.db", "memo_store.toml"} == {"prefect.db"}
-    with closing(sqlite3.connect(tmp_path / "prefect.db")) as database:
-        made = parts("\n".join(database.iterdump()))
-    assert made == parts(SCHEMA.read_text(encoding="utf-8"))
+    assert tables(tmp_path / "prefect.db") == tables(template_file())
