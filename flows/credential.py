@@ -90,7 +90,7 @@ def private_folder() -> Iterator[Path]:
 
     folder = Path(PREFECT_HOME.value()) / FOLDER
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if folder.parent.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
             raise unsafe(folder.parent, "anyone can write to it", f"chmod o-w {folder.parent}")
         with suppress(FileExistsError):

@@ -41,9 +41,11 @@ def main(screenshots: str) -> None:
     ):
         try:
             until(lambda: server.poll() is not None or "Ctrl-C" in read(said), "mnist serve")
-            for command in others:
-                subprocess.run(["bash", "-c", command], cwd=PROJECT, env=env, check=True)
-            walk(ADDRESS, Path(screenshots))
+            # In one shell, since the first of them is an `export`.
+            subprocess.run(["bash", "-ec", "\n".join(others)], cwd=PROJECT, env=env, check=True)
+            secret = re.search(r"password: what stands in (\S+)$", read(said), re.MULTILINE)
+            assert secret, read(said)
+            walk(ADDRESS, Path(secret[1]).read_text().strip(), Path(screenshots))
         finally:
             started = psutil.Process(server.pid).children(recursive=True)
             server.send_signal(signal.SIGINT)
