@@ -1,8 +1,8 @@
 """Attack a running server: `python -m tests.attack http://127.0.0.1:4200 [FILE]`; exit code 1 if anything gets through.
 
 Pages of other origins are opened in a headless Chromium, and try what pages can; names that were bound to the server's address
-are asked for; and every route of Prefect's is called without a credential and with wrong ones. FILE may hold the credential: with
-it, the server is asked at the end whether any page has written something.
+are asked for; and every route of Prefect's is called without a credential and with wrong ones. FILE may hold the credential:
+with it, the server is asked at the end whether any page has written something.
 """
 
 import http.server

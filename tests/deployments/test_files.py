@@ -86,6 +86,11 @@ def test_every_server_is_behind_the_guard() -> None:
     assert compose[-2:] == ["--allowed-host", "server"]  # the name by which the other services know it
     assert "/python -m flows.serving " in unit
     project = FOLDER.parent
-    for file in (*FOLDER.rglob("*"), *(project / "flows").glob("*.py"), project / "README.md", project / "docs" / "production.md"):
+    for file in (
+        *FOLDER.rglob("*"),
+        *(project / "flows").glob("*.py"),
+        project / "README.md",
+        project / "docs" / "production.md",
+    ):
         if file.is_file() and file.suffix in {".yaml", ".service", ".py", ".md", ""}:
             assert "server start --" not in file.read_text(encoding="utf-8"), file
