@@ -70,7 +70,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     address = f"http://{in_url(WILDCARDS.get(host, host))}:{port}"
     credential = server_credential()
     served = Served(address, place, credential, write_profiles(f"{address}/api", credential))
-    if in_url(host) not in LOOPBACK:
+    if in_url(host) not in LOOPBACK and not host.startswith("127."):
         click.echo(
             f"mnist: warning: {host}:{port} is open to the network without TLS: who reads the traffic learns the secret, "
             "and can start runs on this machine; put a proxy with TLS before it, or leave --host away",
