@@ -47,7 +47,7 @@ def log_in(page: Page, ui: str, credential: str) -> None:
     page.wait_for_url("**/login**")
     page.locator("input[type=password]").fill(credential)
     page.get_by_role("button", name=re.compile("log ?in|sign ?in", re.IGNORECASE)).click()
-    page.wait_for_url("**/dashboard**")
+    page.wait_for_url(re.compile(r"://[^/]+(/v2)?/dashboard"))
 
 
 def look(page: Page, ui: str, api: Api, run: dict[str, Any], pictures: Path) -> None:
