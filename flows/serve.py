@@ -64,7 +64,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
 
     addresses(host, port, allowed)  # which refuses a wrong name
     place = checked_place(root, worker=worker)
-    must_be_free(host, port)
+    listener = listening(host, port)
     make_database()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = f"http://{in_url(WILDCARDS.get(host, host))}:{port}"
@@ -77,10 +77,11 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
             err=True,
         )
     named = [part for name in allowed for part in ("--allowed-host", name)]
-    server = ("flows.serving", "--host", host, "--port", str(port), "--log-level", "warning", *named)
+    where = ("--host", host, "--port", str(port), "--fd", str(listener.fileno()))
+    server = ("flows.serving", *where, "--log-level", "warning", *named)
     env = environment(served)
     try:
-        with tied(server, env) as serving:
+        with listener, tied(server, env, listener.fileno()) as serving:
             await_api(address, serving)
             if worker:
                 keep_working(serving, served, env, as_json=as_json)
@@ -125,24 +126,23 @@ def environment(served: Served) -> dict[str, str]:
     }
 
 
-def must_be_free(host: str, port: int) -> None:
-    """Refuse an address that can't be bound, before anything is started.
+def listening(host: str, port: int) -> socket.socket:
+    """Bind the server's address before anything is started, so that no other account can take it, and the secret, meanwhile.
 
     Raises:
-        ServerError: another program has it, or it is not this machine's.
+        ServerError: Another program has it, or it is not this machine's.
     """
     try:
-        family, kind, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(where[:2], family=family, backlog=2048)
     except OSError as error:
-        reason = error.strerror or str(error)
+        # With some of the texts, Python names the address again.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         raise ServerError(f"can't listen on {host}:{port}: {reason}; give another --port or --host") from error
 
 
 @contextmanager
-def tied(command: tuple[str, ...], env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def tied(command: tuple[str, ...], env: Mapping[str, str], *fds: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python module as a command that ends with this process; told to end with the block."""
     from flows.server import stop
 
@@ -151,6 +151,7 @@ def tied(command: tuple[str, ...], env: Mapping[str, str]) -> Iterator[subproces
         stdin=subprocess.PIPE,
         stdout=sys.stderr,
         env=env,
+        pass_fds=fds,
         start_new_session=True,  # Ctrl-C is for this process, which ends the worker before the server
     )
     try:

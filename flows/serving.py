@@ -6,8 +6,10 @@ Out: the same server, which answers only those whom `flows/guard.py` lets in.
 # ruff: noqa: PLC0415  # `--help` answers at once
 
 import os
+import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -35,7 +37,8 @@ ALLOWED: Callable[[Command], Command] = click.option(
 @PORT
 @ALLOWED
 @click.option("--log-level", default="info", show_default=True, metavar="LEVEL", help="From which level on to log.")
-def main(host: str, port: int, allowed: tuple[str, ...], log_level: str) -> None:
+@click.option("--fd", type=int, hidden=True, help="Socket to serve at, bound by the parent.")
+def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int | None) -> None:
     """Run Prefect's server with its UI, for those who have the credential."""
     os.environ.setdefault("PREFECT_UI_API_URL", "/api")  # of the address that the browser knows
 
@@ -54,7 +57,7 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str) -> None
     }
     with settings.temporary_settings(changed):
         # As `prefect server start` has it.
-        uvicorn.run(
+        config = uvicorn.Config(
             Guard(create_app(final=True), own, credential.value, ui=True),
             host=host,
             port=port,
@@ -63,6 +66,11 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str) -> None
             ws_ping_timeout=settings.PREFECT_SERVER_API_WEBSOCKET_PING_TIMEOUT.value(),
             log_level=log_level.lower(),
         )
+        server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+    if not server.started:
+        sys.exit(1)  # the log says why
 
 
 if __name__ == "__main__":
