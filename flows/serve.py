@@ -1,11 +1,13 @@
 """The `mnist serve` command: Prefect's server with its UI, the deployments, and one worker, until Ctrl-C ends all of it.
 
-Each is the command that stands in docs/production.md, in a process that ends with this one, however this one ends.
+Each is the command that stands in docs/production.md, in a process that ends with this one, however this one ends. The
+server is behind `flows/guard.py`; its worker gets the credential through the environment.
 """
 # ruff: noqa: PLC0415  # `--help` answers at once
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,95 +17,132 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from flows.options import JSON, ROOT, root_of
+from flows.serving import ALLOWED, HOST, PORT
 from tasks.errors import ServerError
 
 if TYPE_CHECKING:
+    from flows.credential import Credential
     from tasks.store import Root
 
 POOL = "mnist"
 STOP_SECONDS = 60.0  # for the worker to end its runs, and for the server to hear of it
 POOL_SECONDS = 120.0
 WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1")  # one run takes all cores
-HERE = ("127.0.0.1", "localhost", "::1")
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how they are reached from here
+
+
+class Served(NamedTuple):
+    """A server: where it answers, the root of its worker, its credential, and the file of Prefect profiles that has both."""
+
+    address: str
+    root: "Root"
+    credential: "Credential"
+    profiles: Path
 
 
 @click.command()
+@HOST
+@PORT
+@ALLOWED
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to bind; 0.0.0.0 for all."
+    "--worker/--no-worker",
+    default=True,
+    help="Whether to make the deployments and run a worker, or only to show the UI.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, metavar="N", help="Port.")
 @ROOT
 @JSON
-def serve(host: str, port: int, root: str | None, as_json: bool) -> None:
+def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: str | None, as_json: bool) -> None:
     """Run Prefect's server with its UI, the deployments and one worker on this machine, until Ctrl-C."""
+    from flows.credential import server_credential, write_profiles
     from flows.database import make_database
-    from tasks.files import checked_root
+    from flows.guard import LOOPBACK, addresses, in_url
 
-    place = checked_root(root_of(root))
-    must_be_free(host, port)
+    addresses(host, port, allowed)  # which refuses a wrong name
+    place = checked_place(root, worker=worker)
+    listener = listening(host, port)
     make_database()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104  # a comparison
-    env = environment(address, place)
-    if host not in HERE and not env.get("PREFECT_SERVER_API_AUTH_STRING"):
+    address = f"http://{in_url(WILDCARDS.get(host, host))}:{port}"
+    credential = server_credential()
+    served = Served(address, place, credential, write_profiles(f"{address}/api", credential))
+    if in_url(host) not in LOOPBACK and not host.startswith("127."):
         click.echo(
-            f"mnist: warning: whoever reaches {host}:{port} can read the runs, and start code on this machine: set "
-            "PREFECT_SERVER_API_AUTH_STRING=user:password, or leave --host away",
+            f"mnist: warning: {host}:{port} is open to the network without TLS: who reads the traffic learns the secret, "
+            "and can start runs on this machine; put a proxy with TLS before it, or leave --host away",
             err=True,
         )
-    server = ("prefect", "server", "start", "--host", host, "--port", str(port), "--log-level", "warning")
+    named = [part for name in allowed for part in ("--allowed-host", name)]
+    where = ("--host", host, "--port", str(port), "--fd", str(listener.fileno()))
+    server = ("flows.serving", *where, "--log-level", "warning", *named)
+    env = environment(served)
     try:
-        with tied(server, env) as serving:
+        with listener, tied(server, env, listener.fileno()) as serving:
             await_api(address, serving)
-            with tied(WORKER, env) as working:
-                await_pool(address, env, working)
-                deploy(env)
-                click.echo(json.dumps(described(address, place)) if as_json else how_to_go_on(address, place))
-                await_end(serving, working)
-            while True:
-                click.echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
-                with tied(WORKER, env) as working:
-                    await_end(serving, working)
+            if worker:
+                keep_working(serving, served, env, as_json=as_json)
+            else:
+                click.echo(said(served, as_json=as_json, worker=False))
+                await_end(serving)
     except KeyboardInterrupt:
         click.echo("mnist: stopped", err=True)
 
 
-def environment(address: str, root: "Root") -> dict[str, str]:
-    """What the processes need to know: one server, one root, and the authentication that the user's environment holds."""
-    env = os.environ | {
-        "PREFECT_API_URL": f"{address}/api",
+def checked_place(root: str | None, *, worker: bool) -> "Root":
+    """The root, which only a worker writes to."""
+    from tasks.files import checked_root
+
+    return checked_root(root_of(root)) if worker else root_of(root)
+
+
+def keep_working(serving: subprocess.Popen[bytes], served: Served, env: Mapping[str, str], *, as_json: bool) -> None:
+    """Make the deployments, and have a worker as long as the server runs: where one is killed, another starts."""
+    with tied(WORKER, env) as working:
+        await_pool(served, working)
+        deploy(env)
+        click.echo(said(served, as_json=as_json, worker=True))
+        await_end(serving, working)
+    while True:
+        click.echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
+        with tied(WORKER, env) as working:
+            await_end(serving, working)
+
+
+def environment(served: Served) -> dict[str, str]:
+    """What the processes need to know: one server, its credential, and one root."""
+    return os.environ | {
+        "PREFECT_API_URL": f"{served.address}/api",
+        "PREFECT_API_AUTH_STRING": served.credential.value,
+        "PREFECT_SERVER_API_AUTH_STRING": served.credential.value,
+        "PREFECT_SERVER_API_BASE_PATH": "/api",
+        "PREFECT_CLIENT_CUSTOM_HEADERS": "{}",  # the user's are for other servers
         "PREFECT_UI_API_URL": "/api",  # of the address that the browser knows, which need not be this one
         "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
-        "MNIST_ROOT": str(root),
+        "MNIST_ROOT": str(served.root),
     }
-    if "PREFECT_SERVER_API_AUTH_STRING" in env:
-        env.setdefault("PREFECT_API_AUTH_STRING", env["PREFECT_SERVER_API_AUTH_STRING"])
-    return env
 
 
-def must_be_free(host: str, port: int) -> None:
-    """Refuse an address that can't be bound, before anything is started.
+def listening(host: str, port: int) -> socket.socket:
+    """Bind the server's address before anything is started, so that no other account can take it, and the secret, meanwhile.
 
     Raises:
-        ServerError: another program has it, or it is not this machine's.
+        ServerError: Another program has it, or it is not this machine's.
     """
     try:
-        family, kind, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(where[:2], family=family, backlog=2048)
     except OSError as error:
-        reason = error.strerror or str(error)
+        # With some of the texts, Python names the address again.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         raise ServerError(f"can't listen on {host}:{port}: {reason}; give another --port or --host") from error
 
 
 @contextmanager
-def tied(command: tuple[str, ...], env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def tied(command: tuple[str, ...], env: Mapping[str, str], *fds: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python module as a command that ends with this process; told to end with the block."""
     from flows.server import stop
 
@@ -112,6 +151,7 @@ def tied(command: tuple[str, ...], env: Mapping[str, str]) -> Iterator[subproces
         stdin=subprocess.PIPE,
         stdout=sys.stderr,
         env=env,
+        pass_fds=fds,
         start_new_session=True,  # Ctrl-C is for this process, which ends the worker before the server
     )
     try:
@@ -132,7 +172,7 @@ def await_api(address: str, server: subprocess.Popen[bytes]) -> None:
         raise ServerError(f"the Prefect server at {address} did not come up; what it says stands above")
 
 
-def await_pool(address: str, env: Mapping[str, str], worker: subprocess.Popen[bytes]) -> None:
+def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
     """Wait until the worker has made its pool, where there is none yet.
 
     Raises:
@@ -140,10 +180,12 @@ def await_pool(address: str, env: Mapping[str, str], worker: subprocess.Popen[by
     """
     import httpx
 
-    user, _, password = env.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    from flows.credential import authorization
+
+    headers = authorization(served.credential.value)
     limit = time.monotonic() + POOL_SECONDS
     while worker.poll() is None and time.monotonic() < limit:
-        if httpx.get(f"{address}/api/work_pools/{POOL}", auth=(user, password)).is_success:
+        if httpx.get(f"{served.address}/api/work_pools/{POOL}", headers=headers).is_success:
             return
         time.sleep(0.3)
     raise ServerError("the worker did not come up; what it says stands above")
@@ -164,31 +206,50 @@ def deploy(env: Mapping[str, str]) -> None:
         raise ServerError(f"the deployments were refused: {' '.join(done.stderr.split()) or done.stdout}")
 
 
-def described(address: str, root: "Root") -> dict[str, str]:
-    """Where everything is."""
-    return {"ui": address, "api": f"{address}/api", "work_pool": POOL, "root": str(root)}
+def said(served: Served, *, as_json: bool, worker: bool) -> str:
+    """What the command prints once all is there."""
+    if as_json:
+        return json.dumps(described(served, worker=worker))
+    return how_to_go_on(served, worker=worker)
 
 
-def how_to_go_on(address: str, root: "Root") -> str:
+def described(served: Served, *, worker: bool) -> dict[str, str | None]:
+    """Where everything is; `auth` is null where the credential is the user's own."""
+    return {
+        "ui": served.address,
+        "api": f"{served.address}/api",
+        "work_pool": POOL if worker else None,
+        "root": str(served.root),
+        "auth": str(served.credential.file) if served.credential.file else None,
+        "profiles": str(served.profiles),
+    }
+
+
+def how_to_go_on(served: Served, *, worker: bool) -> str:
     """What a person does next."""
     prefect = Path(sys.executable).with_name("prefect")
     shown = os.path.relpath(prefect) if prefect.is_relative_to(Path.cwd()) else prefect
-    return (
-        f"UI:       {address}\n"
-        f"start:    PREFECT_API_URL={address}/api {shown} deployment run mnist/on-demand --watch\n"
-        f"files:    {root}\n"
-        "Ctrl-C ends the server, the worker and its runs."
+    secret = (
+        f"what stands in {served.credential.file}" if served.credential.file else "your PREFECT_SERVER_API_AUTH_STRING"
     )
+    lines = [
+        f"UI:       {served.address}, which asks once for a password: {secret}",
+        f"prefect:  export PREFECT_PROFILES_PATH={shlex.quote(str(served.profiles))}",
+        f"start:    {shown} deployment run mnist/on-demand --watch",
+        f"files:    {served.root}",
+        "Ctrl-C ends the server, the worker and its runs.",
+    ]
+    return "\n".join(lines if worker else [*lines[:2], "Ctrl-C ends the server."])
 
 
-def await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes]) -> None:
+def await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] | None = None) -> None:
     """Wait until the worker is killed.
 
     Raises:
         ServerError: the server has ended by itself, or the worker has, which another would do as well.
     """
-    while server.poll() is None and worker.poll() is None:
+    while server.poll() is None and (worker is None or worker.poll() is None):
         time.sleep(0.5)
-    if server.poll() is not None or worker.returncode >= 0:
+    if server.poll() is not None or (worker and worker.returncode >= 0):
         name = "worker" if server.poll() is None else "server"
         raise ServerError(f"the {name} has ended by itself; what it said stands above")

@@ -1,7 +1,8 @@
 """The one Prefect server of a run: the user's, or one that lives as long as the run.
 
 Left to itself, Prefect starts a temporary server in the flow's process and another in each worker. Here, one child process
-serves them all. It uses Prefect's own database, so that the history stays for a later `prefect server start`.
+serves them all. It uses Prefect's own database, so that the history stays for a later `mnist serve`. It answers nobody but
+this process and its workers, which alone know its random credential (`flows/guard.py`).
 
 Run as a module, it is that child: it ends when its standard input does, however the parent ended.
 """
@@ -18,9 +19,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 from uuid import UUID
 
+from flows.credential import authorization, new_credential
 from flows.lasting import lasting
 from tasks.errors import ServerError, causes
 
@@ -28,6 +30,8 @@ START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, whic
 STOP_SECONDS = 15.0
 DRAIN_SECONDS = 10.0
 RESTARTS = 3  # a server that dies more often will not serve
+
+AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 
 # As Prefect's own temporary server has it; and what can't be reached without internet is not tried.
 CHILD_ENV = {
@@ -53,13 +57,14 @@ class Api(NamedTuple):
 
     url: str
     own: bool
+    credential: str = ""  # of a server of one's own; else Prefect's settings have it
     wait: Callable[[], None] = lambda: None  # until it answers
     end: Callable[[], None] = lambda: None
 
     def look_at(self, flow_run: UUID) -> str:
         """How to look at a run in the UI."""
         if self.own:
-            return f"prefect server start, then http://127.0.0.1:4200/runs/flow-run/{flow_run}"
+            return f"mnist serve --no-worker, then http://127.0.0.1:4200/runs/flow-run/{flow_run}"
         return f"{self.url.removesuffix('/api')}/runs/flow-run/{flow_run}"
 
 
@@ -89,7 +94,9 @@ def server(early: Api | None) -> Iterator[Api]:
     if early and not configured:
         # Nobody listens to the heartbeat of a run whose server goes with it, and to stop it takes up to a second.
         quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-        with using_api(early.url, PATIENCE), temporary_settings(quiet):
+        # The user's own headers and credentials are for other servers.
+        ours = {"PREFECT_API_AUTH_STRING": early.credential, "PREFECT_CLIENT_CUSTOM_HEADERS": "{}"}
+        with using_api(early.url, PATIENCE | ours), temporary_settings(quiet):
             yield early
         return
     if early:  # it is a profile of Prefect's that names another
@@ -105,23 +112,26 @@ def check(url: str) -> None:
     """Ask the user's server whether it is there, and lets us in.
 
     Raises:
-        ServerError: it does not answer, or asks for other authentication.
+        ServerError: It does not answer, asks for other authentication, or refuses this address of it.
     """
     import httpx
     from prefect.settings import get_current_settings
 
     secret = get_current_settings().api.auth_string
-    user, _, password = (secret.get_secret_value() if secret else "").partition(":")
+    headers = authorization(secret.get_secret_value() if secret else None)
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/version", auth=(user, password) if secret else None, timeout=10)
+        answer = httpx.get(f"{url.rstrip('/')}/version", headers=headers, timeout=10)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServerError(
             f"no Prefect server answers at PREFECT_API_URL={url} ({error}); start it, or unset the variable"
         ) from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise ServerError(
-            f"the Prefect server at {url} lets in nobody unknown: set PREFECT_API_AUTH_STRING=user:password"
+            f"the Prefect server at {url} lets in nobody unknown: set PREFECT_API_AUTH_STRING=user:password, or for "
+            "`mnist serve` the PREFECT_PROFILES_PATH that it prints"
         )
+    if answer.status_code == httpx.codes.BAD_REQUEST:
+        raise ServerError(f"the Prefect server at {url} refuses this address of it: start it with --allowed-host")
 
 
 @contextmanager
@@ -133,8 +143,9 @@ def local_server() -> Iterator[Api]:
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as said:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
-        children = [child_of(listener, said)]
-        keeper = threading.Thread(target=keep_up, args=(children, listener, said, over), daemon=True)
+        credential = new_credential()
+        children = [child_of(listener, said, credential)]
+        keeper = threading.Thread(target=keep_up, args=(children, listener, said, credential, over), daemon=True)
 
         def wait() -> None:
             if not up(url, children[0]):
@@ -151,33 +162,37 @@ def local_server() -> Iterator[Api]:
 
         LOCAL.add(url)
         try:
-            yield Api(url, own=True, wait=wait, end=end)
+            yield Api(url, own=True, credential=credential, wait=wait, end=end)
         finally:
             end()
 
 
-def child_of(listener: socket.socket, said: IO[bytes]) -> subprocess.Popen[bytes]:
-    """A process that serves at a socket."""
+def child_of(listener: socket.socket, said: IO[bytes], credential: str) -> subprocess.Popen[bytes]:
+    """A process that serves at a socket those who have the credential."""
     return subprocess.Popen(  # noqa: S603  # this module
         [sys.executable, "-m", "flows.server", str(listener.fileno())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=said,
-        env=os.environ | CHILD_ENV,
+        env=os.environ | CHILD_ENV | {AUTH: credential},  # which other accounts can't read, as they can arguments
         pass_fds=[listener.fileno()],
         start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
     )
 
 
 def keep_up(
-    children: list[subprocess.Popen[bytes]], listener: socket.socket, said: IO[bytes], over: threading.Event
+    children: list[subprocess.Popen[bytes]],
+    listener: socket.socket,
+    said: IO[bytes],
+    credential: str,
+    over: threading.Event,
 ) -> None:
     """Start another child when one dies, until all is over, or too many have died."""
     while children[-1].wait() is not None and not over.is_set():
         if len(children) > RESTARTS:
             return
         logging.getLogger("flows.server").warning("the local Prefect server has died, and is started again")
-        children.append(child_of(listener, said))
+        children.append(child_of(listener, said, credential))
 
 
 def lost_server(error: BaseException | None) -> str | None:
@@ -210,7 +225,7 @@ def last_line(said: IO[bytes]) -> str:
     said.seek(0)
     lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
-    return named[-1] if named else "see what `prefect server start` says"
+    return named[-1] if named else "see what `mnist serve --no-worker` says"
 
 
 def stop(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
@@ -255,25 +270,39 @@ def drain() -> None:
 
 def serve(fileno: int) -> None:
     """Be the server: serve at an open socket until standard input ends."""
+    listener = socket.socket(fileno=fileno)
+    host, port = listener.getsockname()
     with lasting():
         import uvicorn
+        from prefect import settings
         from prefect.server.api.server import create_app
-        from prefect.settings import PREFECT_API_DATABASE_MIGRATE_ON_START, temporary_settings
 
         from flows.database import make_database
+        from flows.guard import Guard, addresses
 
-        # Even to find that there is nothing to do, its migrations take a tenth of the start.
-        migrate = PREFECT_API_DATABASE_MIGRATE_ON_START.value() and not make_database()
-        app = create_app(ephemeral=True, final=True)
-    web = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
+        own, credential = addresses(host, port), os.environ[AUTH]
+        # Whatever the user's profile says of another server.
+        changed: dict[Any, Any] = {
+            settings.PREFECT_SERVER_API_AUTH_STRING: credential,
+            settings.PREFECT_SERVER_API_BASE_PATH: "/api",
+            settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(sorted(own.origins)),
+            settings.PREFECT_SERVER_CSRF_PROTECTION_ENABLED: False,  # that of sessions, of which there is none
+            # Even to find that there is nothing to do, its migrations take a tenth of the start.
+            settings.PREFECT_API_DATABASE_MIGRATE_ON_START: settings.PREFECT_API_DATABASE_MIGRATE_ON_START.value()
+            and not make_database(),
+        }
+        with settings.temporary_settings(changed):
+            app = create_app(ephemeral=True, final=True)
+    guarded = Guard(app, own, credential, ui=False)
+    web = uvicorn.Server(uvicorn.Config(guarded, log_level="error", lifespan="on"))
 
     def end_with_parent() -> None:
         sys.stdin.buffer.read()
         web.should_exit = True
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    with temporary_settings({PREFECT_API_DATABASE_MIGRATE_ON_START: migrate}):
-        web.run(sockets=[socket.socket(fileno=fileno)])
+    with settings.temporary_settings(changed):
+        web.run(sockets=[listener])
 
 
 if __name__ == "__main__":

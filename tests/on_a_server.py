@@ -34,16 +34,25 @@ def main(screenshots: str) -> None:
     """Run them all."""
     serve, *others = commands()
     assert serve.endswith("mnist serve"), serve
-    env = without_prefect(os.environ)
+    with tempfile.TemporaryDirectory() as home:
+        # Prefect's home is where the README has it.
+        env = {name: value for name, value in without_prefect(os.environ).items() if name != "PREFECT_HOME"}
+        run(serve, others, env | {"HOME": home}, Path(screenshots))
+
+
+def run(serve: str, others: list[str], env: dict[str, str], screenshots: Path) -> None:
+    """Run the server, and meanwhile the other commands and a browser."""
     with (
         tempfile.TemporaryFile("w+") as said,
         subprocess.Popen(shlex.split(serve), cwd=PROJECT, env=env, stdout=said) as server,
     ):
         try:
             until(lambda: server.poll() is not None or "Ctrl-C" in read(said), "mnist serve")
-            for command in others:
-                subprocess.run(["bash", "-c", command], cwd=PROJECT, env=env, check=True)
-            walk(ADDRESS, Path(screenshots))
+            # In one shell, since the first of them is an `export`.
+            subprocess.run(["bash", "-ec", "\n".join(others)], cwd=PROJECT, env=env, check=True)
+            secret = re.search(r"password: what stands in (\S+)$", read(said), re.MULTILINE)
+            assert secret, read(said)
+            walk(ADDRESS, Path(secret[1]).read_text().strip(), screenshots)
         finally:
             started = psutil.Process(server.pid).children(recursive=True)
             server.send_signal(signal.SIGINT)

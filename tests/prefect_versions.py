@@ -14,7 +14,12 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 LOCK = PROJECT / "requirements.lock"
-TESTS = ("tests/flows/test_mnist.py", "tests/deployments/test_serve.py")
+TESTS = (
+    "tests/flows/test_guard.py",
+    "tests/flows/test_mnist.py",
+    "tests/deployments/test_guarded.py",
+    "tests/deployments/test_serve.py",
+)
 UV = (sys.executable, "-m", "uv")
 
 

@@ -7,13 +7,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+
+from flows.credential import authorization
 
 MNIST = Path(sys.executable).with_name("mnist")
 PREFECT = Path(sys.executable).with_name("prefect")
@@ -47,9 +49,9 @@ def answered(response: httpx.Response) -> tuple[httpx.Response] | None:
 class Api:
     """Prefect's API, with the few questions that tests ask."""
 
-    def __init__(self, url: str, auth: tuple[str, str] | None = None) -> None:
+    def __init__(self, url: str, credential: str | None = None) -> None:
         self.url = url
-        self.client = httpx.Client(base_url=url, auth=auth, timeout=30)
+        self.client = httpx.Client(base_url=url, headers=authorization(credential), timeout=30)
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """POST; where the database is busy, SQLite's at least, again, as Prefect's own client does."""
@@ -103,8 +105,9 @@ class Api:
 class Serving:
     """A running `mnist serve`."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, api: Api) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, api: Api, credential: str, profiles: Path) -> None:
         self.process, self.port, self.api = process, port, api
+        self.credential, self.profiles = credential, profiles
 
     def processes(self) -> list[psutil.Process]:
         """All that it has started."""
@@ -123,13 +126,12 @@ class Serving:
 
 
 @contextmanager
-def serving(home: Path, root: Path, auth: str = "", **env: str) -> Iterator[Serving]:
-    """Run `mnist serve` on a free port, with a history of its own."""
+def serving(home: Path, root: Path, auth: str = "", *, options: Sequence[str] = (), **env: str) -> Iterator[Serving]:
+    """Run `mnist serve` on a free port, with a history of its own, and the user's own authentication or else the secret."""
     port = free_port()
     settings = {"PREFECT_HOME": str(home)} | ({"PREFECT_SERVER_API_AUTH_STRING": auth} if auth else {}) | env
-    user, _, password = auth.partition(":")
     with subprocess.Popen(
-        [MNIST, "serve", "--port", str(port), "--root", root, "--json"],
+        [MNIST, "serve", "--port", str(port), "--root", root, "--json", *options],
         env=without_prefect(os.environ) | settings,
         stdout=subprocess.PIPE,
         text=True,
@@ -138,14 +140,15 @@ def serving(home: Path, root: Path, auth: str = "", **env: str) -> Iterator[Serv
             assert process.stdout
             said = json.loads(process.stdout.readline() or "null")
             assert said, "mnist serve ended before it was ready"
-            api = Api(f"{said['api']}/", (user, password) if auth else None)
+            credential = auth or Path(said["auth"]).read_text().strip()
+            api = Api(f"{said['api']}/", credential)
             with api.client:
-                yield Serving(process, port, api)
+                yield Serving(process, port, api, credential, Path(said["profiles"]))
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
 
 
 def without_prefect(env: Any) -> dict[str, str]:
-    """An environment without what the session's own Prefect server has set."""
-    return {name: value for name, value in env.items() if not name.startswith("PREFECT_API")}
+    """An environment without what the session's own Prefect server, or another, has set."""
+    return {name: value for name, value in env.items() if not name.startswith(("PREFECT_API", "PREFECT_PROFILES"))}

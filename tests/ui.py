@@ -20,10 +20,10 @@ VERSIONS = {"v1": "", "v2": "/v2"}
 SECONDS = 20_000  # milliseconds, for the slowest page on a busy machine
 
 
-def walk(address: str, folder: Path) -> None:
+def walk(address: str, credential: str, folder: Path) -> None:
     """Walk through both UIs of the server at an address, and keep pictures in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    api = Api(f"{address}/api/")
+    api = Api(f"{address}/api/", credential)
     with api.client, sync_playwright() as playwright:
         runs = api.ask("flow_runs/filter", sort="END_TIME_DESC", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
         assert len(runs) >= 2, "a history needs two runs"
@@ -33,11 +33,21 @@ def walk(address: str, folder: Path) -> None:
             page.set_default_timeout(SECONDS)
             errors: list[str] = []
             page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+            log_in(page, f"{address}{prefix}", credential)
             look(page, f"{address}{prefix}", api, runs[0], folder / version)
             start_from_the_form(page, f"{address}{prefix}", api, folder / version)
             assert not errors, errors
             page.close()
         browser.close()
+
+
+def log_in(page: Page, ui: str, credential: str) -> None:
+    """Give the credential to a UI, which asks for it before it shows anything."""
+    page.goto(f"{ui}/dashboard")
+    page.wait_for_url("**/login**")
+    page.locator("input[type=password]").fill(credential)
+    page.get_by_role("button", name=re.compile("log ?in|sign ?in", re.IGNORECASE)).click()
+    page.wait_for_url(re.compile(r"://[^/]+(/v2)?/dashboard"))
 
 
 def look(page: Page, ui: str, api: Api, run: dict[str, Any], pictures: Path) -> None:
@@ -121,4 +131,4 @@ def keep(page: Page, path: str) -> None:
 if __name__ == "__main__":
     import sys
 
-    walk(sys.argv[1], Path(sys.argv[2]))
+    walk(sys.argv[1], Path(sys.argv[2]).read_text().strip(), Path(sys.argv[3]))

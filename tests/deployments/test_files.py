@@ -58,7 +58,7 @@ def test_every_secret_of_the_compose_file_comes_from_the_environment_and_has_no_
         secrets = [
             str(value) for name, value in service.get("environment", {}).items() if re.search("PASS|AUTH|URL$", name)
         ]
-        assert all("${" in value or value in ("/api", "http://server:4200/api") for value in secrets)
+        assert all("${" in value or value == "http://server:4200/api" for value in secrets)
 
 
 @pytest.mark.parametrize("service", ["postgres", "server", "worker"])
@@ -77,3 +77,20 @@ def test_the_server_is_open_to_this_machine_only() -> None:
     services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
     assert services["server"]["ports"] == ["127.0.0.1:4200:4200"]
     assert "--host 127.0.0.1 " in (FOLDER / "systemd" / "mnist-server.service").read_text()
+
+
+def test_every_server_is_behind_the_guard() -> None:
+    compose = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]["server"]["command"]
+    unit = (FOLDER / "systemd" / "mnist-server.service").read_text()
+    assert compose[:3] == ["python", "-m", "flows.serving"]
+    assert compose[-2:] == ["--allowed-host", "server"]  # the name by which the other services know it
+    assert "/python -m flows.serving " in unit
+    project = FOLDER.parent
+    for file in (
+        *FOLDER.rglob("*"),
+        *(project / "flows").glob("*.py"),
+        project / "README.md",
+        project / "docs" / "production.md",
+    ):
+        if file.is_file() and file.suffix in {".yaml", ".service", ".py", ".md", ""}:
+            assert "server start --" not in file.read_text(encoding="utf-8"), file

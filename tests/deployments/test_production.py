@@ -36,7 +36,7 @@ class Stack:
         self.folder, self.socket, self.database = folder, socket, "prefect"
         self.port, self.health_port = free_port(), free_port()
         self.services: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
-        self.api = Api(f"http://127.0.0.1:{self.port}/api/", ("mnist", "s3cret"))
+        self.api = Api(f"http://127.0.0.1:{self.port}/api/", SECRETS["PREFECT_AUTH"])
 
     def here(self, text: str) -> str:
         """A text of the compose file with its variables filled in, and with the addresses of this machine."""

@@ -264,16 +264,19 @@ def test_ctrl_c_ends_all_of_it_and_its_runs_say_so(served: Serving, api: Api, da
         assert again.stop() == []
 
 
-@pytest.mark.parametrize(("auth", "warned"), [("", True), (AUTH, False)])
-def test_an_open_bind_without_authentication_is_warned_of(auth: str, warned: bool, tmp_path: Path) -> None:
-    env = without_prefect(os.environ) | {"PREFECT_HOME": str(tmp_path / "home")}
-    env |= {"PREFECT_SERVER_API_AUTH_STRING": auth} if auth else {}
+def test_an_open_bind_is_warned_of_and_asks_for_the_secret_all_the_same(tmp_path: Path) -> None:
+    port = free_port()
+    everywhere = ["--host", "0.0.0.0", "--port", str(port)]  # noqa: S104
+    command = [MNIST, "serve", "--no-worker", *everywhere, "--root", tmp_path / "root", "--json"]
     with subprocess.Popen(
-        [MNIST, "serve", "--host", "0.0.0.0", "--port", str(free_port()), "--root", tmp_path / "root", "--json"],  # noqa: S104
-        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command, env=without_prefect(os.environ) | {"PREFECT_HOME": str(tmp_path / "home")},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout
-        process.stdout.readline()  # it is ready, and has warned if it does
+        process.stdout.readline()  # it is ready, and has warned
+        address = f"http://127.0.0.1:{port}"
+        answers = [httpx.get(f"{address}/api/version"), httpx.get(f"{address}/", headers={"Host": "evil.example"})]
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=90)
-    assert ("start code on this machine" in said) == warned
+    assert [answer.status_code for answer in answers] == [401, 400]
+    assert "open to the network without TLS" in said

@@ -1,0 +1,156 @@
+"""Credential: what a Prefect server of this project asks for, and where it is kept.
+
+The user's own `PREFECT_SERVER_API_AUTH_STRING` wins. Else a secret is made at the first start, in a folder of its own under
+Prefect's home. Beside it lies a file of Prefect profiles, so that Prefect's commands find the server and the secret, too.
+"""
+# ruff: noqa: PLC0415  # a run asks for none of these settings
+
+import base64
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.errors import ServerError
+
+USER = "mnist"
+FOLDER = "mnist-serve"
+SECRET = "secret"  # noqa: S105  # the name of a file
+PROFILES = "profiles.toml"
+BYTES = 32
+MADE = re.compile(rf"{USER}:[\w-]{{43}}", re.ASCII)  # what `new_credential` makes
+OTHERS = 0o077
+
+
+class Credential(NamedTuple):
+    """A credential, as `user:password`; `file` is where it lies, unless it is the user's own."""
+
+    value: str
+    file: Path | None
+
+
+def new_credential() -> str:
+    """Make a credential of 256 random bits."""
+    return f"{USER}:{secrets.token_urlsafe(BYTES)}"
+
+
+def authorization(credential: str | None) -> dict[str, str]:
+    """Write the header that carries a credential, if there is one."""
+    return {"Authorization": f"Basic {base64.b64encode(credential.encode()).decode()}"} if credential else {}
+
+
+def server_credential() -> Credential:
+    """Find the credential of a server that is to be started: the user's own, else the secret of this machine's account.
+
+    Raises:
+        ServerError: The secret can't be kept, or is not kept from others.
+    """
+    from prefect.settings import get_current_settings
+
+    own = get_current_settings().server.api.auth_string
+    if own and own.get_secret_value():
+        return Credential(own.get_secret_value(), None)
+    with private_folder() as folder:
+        file = folder / SECRET
+        with suppress(FileExistsError):
+            if not file.is_symlink() and not file.exists():
+                write_new(file, new_credential())
+        return Credential(read_secret(file), file)
+
+
+def write_profiles(api: str, credential: Credential) -> Path:
+    """Write the profile of a server, and return its file; a credential of the user's own is not copied.
+
+    Raises:
+        ServerError: It can't be written.
+    """
+    import tomlkit
+
+    settings = {"PREFECT_API_URL": api} | ({"PREFECT_API_AUTH_STRING": credential.value} if credential.file else {})
+    with private_folder() as folder:
+        new, file = folder / f"{PROFILES}.{os.getpid()}", folder / PROFILES
+        new.unlink(missing_ok=True)
+        write_new(new, tomlkit.dumps({"active": FOLDER, "profiles": {FOLDER: settings}}))
+        new.replace(file)
+        return file
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make the folder that others can't enter, or see that it is one, and name what goes wrong in it.
+
+    Raises:
+        ServerError: It is not, or something in it can't be read or written.
+    """
+    from prefect.settings import PREFECT_HOME
+
+    folder = Path(PREFECT_HOME.value()) / FOLDER
+    try:
+        folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if folder.parent.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+            raise unsafe(folder.parent, "anyone can write to it", f"chmod o-w {folder.parent}")
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        check_private(folder, os.lstat(folder), stat.S_ISDIR, "folder")
+        yield folder
+    except OSError as error:
+        if isinstance(error, ServerError):
+            raise
+        raise ServerError(
+            f"can't keep the server's secret: {error.filename or folder}: {error.strerror or error}; "
+            "set PREFECT_SERVER_API_AUTH_STRING=user:password, or another PREFECT_HOME"
+        ) from error
+
+
+def write_new(file: Path, text: str) -> None:
+    """Write a file that was not there, whole, readable by this account alone from its first byte on.
+
+    Raises:
+        FileExistsError: It is there already.
+    """
+    part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
+        stream.write(f"{text.rstrip()}\n")
+    try:
+        os.link(part, file)
+    finally:
+        part.unlink()
+
+
+def read_secret(file: Path) -> str:
+    """Read the secret.
+
+    Raises:
+        ServerError: Others can read it, it is no plain file of this account, or was altered.
+    """
+    check_private(file, os.lstat(file), stat.S_ISREG, "file")
+    with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as stream:  # noqa: PTH123
+        check_private(file, os.fstat(stream.fileno()), stat.S_ISREG, "file")
+        text = stream.read(1000).strip()
+    if not MADE.fullmatch(text):
+        raise unsafe(file, "it does not hold what was written there", f"rm {file}")
+    return text
+
+
+def check_private(path: Path, found: os.stat_result, is_kind: Callable[[int], bool], kind: str) -> None:
+    """Refuse what others can read or replace.
+
+    Raises:
+        ServerError: It is a link or of another kind, belongs to another account, or is open to others.
+    """
+    if not is_kind(found.st_mode):
+        raise unsafe(path, f"it is no plain {kind}", f"rm {path}")
+    if found.st_uid != os.geteuid():
+        raise unsafe(path, "it belongs to another account", "set another PREFECT_HOME")
+    if found.st_mode & OTHERS:
+        remedy = f"rm {path}, which makes a new one" if kind == "file" else f"rm -r {path}"
+        raise unsafe(path, "other accounts can use it", remedy)
+
+
+def unsafe(path: Path, fault: str, remedy: str) -> ServerError:
+    """Say why a secret is not taken, and what to do."""
+    return ServerError(f"the server's secret is not safe in {path}: {fault}; {remedy}")
