@@ -58,7 +58,7 @@ def objections(
     yield from _wrong_steps(deployment.pull_steps or [], folder)
     yield from wrong_configuration(asked)
     runner = parameters.get("runner", PROCESS)
-    if runner != PROCESS and runner not in runners:
+    if runner != PROCESS and runner not in tuple(runners):  # which may be of any type
         yield f"its runner {short(runner)} is not allowed here: start the worker with --allow-runner"
 
 
