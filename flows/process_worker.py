@@ -27,6 +27,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 from pydantic import ConfigDict, PrivateAttr
 
 from flows.vetting import ENTRY_POINTS, RUNNERS, flow_of, objections, wrong_configuration
+from tasks.errors import first_line
 from tasks.trusted import UNATTENDED
 
 UNSET: tuple[Any, ...] = (None, "", {}, [])  # as forms send what was left empty
@@ -116,6 +117,13 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it wou
         await self._propose_crashed_state(flow_run, line)
         status.started(PermissionError(line))  # as Prefect's worker reports a run that did not start
         return ProcessWorkerResult(status_code=0, identifier="refused")
+
+    async def _cancel_run(self, flow_run_id: UUID) -> None:
+        """Cancel a run that was not started; one whose template can't be made sense of does not end the worker."""
+        try:
+            await super()._cancel_run(flow_run_id)
+        except Exception as error:  # noqa: BLE001  # whatever the API has said
+            self._logger.warning("the flow run %s can't be cancelled: %s", flow_run_id, first_line(error))
 
     def environment(self, configuration: Configuration) -> dict[str, str | None]:
         """This process's environment, what Prefect adds, and the heartbeat, which is all that a flow run may ask for."""
