@@ -5,15 +5,19 @@ nor the job's command, folder or environment are used, and a flow run that asks 
 that changes between the check and the start matters. Private parts of Prefect's worker are used here and in `flows.execute`.
 """
 
+import asyncio
 import os
+import signal
 import sys
 from abc import ABC
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import anyio
+import psutil
 from anyio.abc import TaskStatus
 from prefect import Flow
 from prefect.client.schemas.objects import Flow as ApiFlow
@@ -30,6 +34,7 @@ from flows.vetting import ENTRY_POINTS, RUNNERS, flow_of, objections, wrong_conf
 from tasks.errors import first_line
 from tasks.trusted import UNATTENDED
 
+END_SECONDS = 10.0  # for runs to tell the server that they end, where their worker is told to
 UNSET: tuple[Any, ...] = (None, "", {}, [])  # as forms send what was left empty
 
 
@@ -70,6 +75,22 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it wou
     def __init__(self, work_pool_name: str, *, runners: Iterable[str] = (), **options: Any) -> None:
         super().__init__(work_pool_name, **options)
         self.runners, self.folder = frozenset(runners), Path.cwd()
+        self.ending = False
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Take the runs that are due, unless the worker has been told to end."""
+        return [] if self.ending else await super().get_and_submit_flow_runs()
+
+    async def end_runs(self) -> None:
+        """Tell all runs to end, and wait for it; Prefect's worker would kill them before they could tell the server."""
+        self.ending = True
+        runs = psutil.Process().children()
+        for run in runs:
+            with suppress(psutil.NoSuchProcess):
+                run.terminate()
+        with anyio.move_on_after(END_SECONDS):
+            while any(is_alive(run) for run in runs):  # to wait for them would take their exit codes from asyncio
+                await anyio.sleep(0.1)
 
     async def run(
         self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: TaskStatus[Any] | None = None
@@ -146,3 +167,35 @@ async def executed(executor: FlowRunExecutor, status: TaskStatus[Any]) -> FlowRu
         handle = await group.start(execute)
         status.started(handle.pid)
     return results[0]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def until_told(worker: MnistWorker, *, with_healthcheck: bool, say: Callable[..., None]) -> None:
+    """Work until SIGINT or SIGTERM; its runs end first. A second signal ends the worker at once, and its runs with it.
+
+    Raises:
+        CancelledError: it was told to end.
+    """
+    loop = asyncio.get_running_loop()
+    working = loop.create_task(worker.start(with_healthcheck=with_healthcheck, printer=say))
+
+    async def end() -> None:
+        await worker.end_runs()
+        working.cancel()
+
+    def told() -> None:
+        if worker.ending:
+            os.kill(os.getpid(), signal.SIGKILL)  # each run sees that its worker has gone, and ends
+        ending.append(loop.create_task(end()))
+
+    ending: list[asyncio.Task[None]] = []  # else the task could be collected in its middle
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told)
+    await working

@@ -1,7 +1,6 @@
 """The `mnist worker` command: a worker of Prefect's for the project's flows, and for nothing else."""
 # ruff: noqa: PLC0415  # `--help` answers at once
 
-import os
 import sys
 
 import click
@@ -30,9 +29,8 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     from contextlib import suppress
 
     from prefect.settings import get_current_settings
-    from prefect.utilities.processutils import setup_signal_handlers_worker
 
-    from flows.process_worker import MnistWorker
+    from flows.process_worker import MnistWorker, until_told
     from flows.runner import named_runner
     from flows.server import check
 
@@ -43,9 +41,8 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     check(url)
     queues = options.pop("queues")
     made = MnistWorker(pool, runners=allowed, work_queues=list(queues), **options)  # type: ignore[call-overload]
-    setup_signal_handlers_worker(os.getpid(), "the worker", say)
-    with suppress(asyncio.CancelledError, KeyboardInterrupt):  # it was told to stop, and has
-        asyncio.run(made.start(with_healthcheck=with_healthcheck, printer=say))
+    with suppress(asyncio.CancelledError):  # it was told to stop, and has
+        asyncio.run(until_told(made, with_healthcheck=with_healthcheck, say=say))
 
 
 def say(line: object, **_style: object) -> None:

@@ -5,6 +5,7 @@ Each asks a worker to run code that is not the project's, which would leave a fi
 All that it makes on the server has names that begin with `attack`, and is removed in the end, but for the runs.
 """
 
+import copy
 import os
 import pickle
 import socket
@@ -14,12 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import httpx
 
-from tests.serving import Api, until
+from tests.serving import Api, answered, until
 
 POOL = "mnist"
 SECONDS = 400.0  # a worker with one place takes one run every 10 seconds
@@ -71,6 +74,12 @@ class Attacker:
         self.model = api.deployment("on-demand")
         self.made: list[str] = []
 
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """Call the API; where its database is busy, again."""
+        call = partial(self.api.client.request, method, path, json=body)
+        (response,) = until(lambda: answered(call()), f"{method} {path}", 60)
+        return response
+
     def deployment(self, name: str, **changes: Any) -> str:
         """Make a deployment that is as the project's own but for some changes."""
         kept = {key: self.model[key] for key in ("flow_id", "entrypoint", "pull_steps", "job_variables", "path")}
@@ -106,7 +115,7 @@ class Attacker:
     def clean_up(self) -> None:
         """Remove the deployments."""
         for identity in self.made:
-            self.api.client.delete(f"deployments/{identity}")
+            self.call("DELETE", f"deployments/{identity}")
 
 
 class Called:
@@ -134,7 +143,7 @@ def changed(one: Attacker, name: str, trap: Trap) -> str:
     run = one.run_of(deployment)
     steps = [{"prefect.deployments.steps.run_shell_script": {"script": trap.command}}]
     change = {"entrypoint": f"{trap.folder}/evil.py:evil", "pull_steps": steps, "work_pool_name": one.pool}
-    one.api.client.patch(f"deployments/{deployment}", json=change).raise_for_status()
+    one.call("PATCH", f"deployments/{deployment}", change).raise_for_status()
     return run
 
 
@@ -229,19 +238,19 @@ TEMPLATES: dict[str, Callable[[dict[str, Any], Trap], None]] = {
 def template_of(one: Attacker, change: Callable[[dict[str, Any], Trap], None], trap: Trap) -> Iterator[None]:
     """Give the pool another template for a while."""
     path = f"work_pools/{one.pool}"
-    template = one.api.client.get(path).raise_for_status().json()["base_job_template"]
-    other = one.api.client.get(path).json()["base_job_template"]
+    template = one.call("GET", path).raise_for_status().json()["base_job_template"]
+    other = copy.deepcopy(template)
     change(other, trap)
-    one.api.client.patch(path, json={"base_job_template": other}).raise_for_status()
+    one.call("PATCH", path, {"base_job_template": other}).raise_for_status()
     try:
         yield
     finally:
-        one.api.client.patch(path, json={"base_job_template": template}).raise_for_status()
+        one.call("PATCH", path, {"base_job_template": template}).raise_for_status()
 
 
 def templated(one: Attacker, name: str, trap: Trap) -> str:
     """Ask for runs until the worker has heard of another template of its pool: the first run that did not go through."""
-    one.api.client.delete("variables/name/attack_command")
+    one.call("DELETE", "variables/name/attack_command")
     one.api.post("variables/", {"name": "attack_command", "value": trap.command}).raise_for_status()
     limit = time.monotonic() + 120
     try:
@@ -252,7 +261,7 @@ def templated(one: Attacker, name: str, trap: Trap) -> str:
                 if "no_such_data" not in str(state["message"]) or time.monotonic() > limit:
                     return run
     finally:
-        one.api.client.delete("variables/name/attack_command")
+        one.call("DELETE", "variables/name/attack_command")
 
 
 def flipped(one: Attacker, name: str, trap: Trap) -> dict[str, Any]:
