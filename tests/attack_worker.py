@@ -113,7 +113,9 @@ class Attacker:
         return self.deployed(name, pull_steps=[{f"prefect.deployments.steps.{step}": options}])
 
     def clean_up(self) -> None:
-        """Remove the deployments."""
+        """Remove the deployments and the block."""
+        for block in self.api.ask("block_documents/filter", block_documents={"name": {"like_": "attack"}}):
+            self.call("DELETE", f"block_documents/{block['id']}")
         for identity in self.made:
             self.call("DELETE", f"deployments/{identity}")
 
@@ -135,6 +137,17 @@ class Called:
 
 
 CALLED = Called()  # where an attacker's cluster would be
+
+
+def stored(one: Attacker, name: str, trap: Trap) -> str:
+    """Ask for a run of a deployment whose code is in a block of storage."""
+    kind = one.call("GET", "block_types/slug/local-file-system").raise_for_status().json()["id"]
+    schema = one.api.ask("block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind]}})[0]["id"]
+    block = {"name": "attack", "block_type_id": kind, "block_schema_id": schema, "data": {"basepath": str(trap.folder)}}
+    for old in one.api.ask("block_documents/filter", block_documents={"name": {"like_": "attack"}}):
+        one.call("DELETE", f"block_documents/{old['id']}")
+    identity = one.api.ask("block_documents/", **block)["id"]
+    return one.deployed(name, storage_document_id=identity, pull_steps=[])
 
 
 def changed(one: Attacker, name: str, trap: Trap) -> str:
@@ -194,6 +207,7 @@ ATTACKS: dict[str, Attack] = {
         one.deployment(name), parameters=QUICK | {"runner": f"dask://127.0.0.1:{CALLED.port}"}
     ),
     "runner-of-deployment": lambda one, name, _: one.deployed(name, parameters={"runner": f"ray://127.0.0.1:{CALLED.port}"}),
+    "storage": stored,
     "changed-after-it-was-scheduled": changed,
 }  # fmt: skip
 
@@ -293,7 +307,17 @@ def pickled(one: Attacker, name: str, trap: Trap) -> dict[str, Any]:
     return dict(one.api.run(run)["state"])
 
 
+def recipe(one: Attacker, name: str, trap: Trap) -> dict[str, Any]:
+    """Name a recipe with a function, in a file that everybody can write: a sound run, which must not import it."""
+    file = trap.folder / "evil.toml"
+    file.write_text('base = "post"\nname = "evil"\n[[models]]\nname = "evil"\nfunction = "evil.py:evil"\n')
+    file.chmod(0o666)
+    run = one.run_of(one.deployment(name), parameters={"recipe": str(file), "epochs": 1})
+    return dict(one.api.ended(run, SECONDS)["state"])
+
+
 RACES: dict[str, Callable[[Attacker, str, Trap], dict[str, Any]]] = {
+    "recipe-that-others-can-write": recipe,
     "flipped-while-it-starts": flipped,
     "result-of-a-pickle": pickled,
 }
