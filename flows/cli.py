@@ -19,6 +19,7 @@ from flows.past import champion, compare, runs
 from flows.predict import predict
 from flows.serve import serve
 from flows.upkeep import prune, verify
+from flows.worker import worker
 from tasks.errors import GateError, MnistError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ RUNNER = click.option(
     default="process",
     show_default=True,
     metavar="NAME|URL",
-    help="Where the trainings run: process, dask://HOST:PORT or ray://HOST:PORT.",
+    help="Where the trainings run: process, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT.",
 )
 EXPLAIN = click.option(
     "--explain", is_flag=True, help="Show for each step whether it was found, and if not, what has changed."
@@ -151,7 +152,7 @@ def run_flow(
     return result, api.look_at(flow_run.id), failed
 
 
-for command in (compare, predict, champion, dataset, runs, verify, prune, serve):
+for command in (compare, predict, champion, dataset, runs, verify, prune, serve, worker):
     cli.add_command(command)
 
 

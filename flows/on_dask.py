@@ -1,5 +1,10 @@
-"""On Dask: the workers of a Dask cluster. One that joins while a run goes on is asked whether it fits, as the others are."""
+"""On Dask: the workers of a Dask cluster. One that joins while a run goes on is asked whether it fits, as the others are.
 
+Whoever reaches a scheduler can run code on its workers, and what they send back is unpickled. With TLS, each side shows a
+certificate; Dask's own configuration says where ours lies.
+"""
+
+import ssl
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +18,7 @@ from flows.cluster import ClusterWorkers
 from flows.fit import Common, marked, misfits
 from flows.server import LOCAL, drain
 from flows.workers import Workers, api_url, ended_on_error, settle
-from tasks.errors import MnistError, WorkerError
+from tasks.errors import InputError, MnistError, WorkerError
 from tasks.store import Root
 
 CONNECT_SECONDS = 10
@@ -51,11 +56,14 @@ class DaskWorkers(ClusterWorkers):
 
 @contextmanager
 def dask_workers(address: str, root: Root) -> Iterator[Workers]:
-    """The workers of the cluster whose scheduler answers at HOST:PORT.
+    """The workers of the cluster whose scheduler answers at HOST:PORT, or, encrypted, at tls://HOST:PORT.
 
     Raises:
+        InputError: there is no certificate to show.
         WorkerError: there is none, a worker does not fit, or too many were lost.
     """
+    if address.startswith("tls://"):
+        check_certificate()
     api = api_url()
     runner = DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECT_SECONDS})
     with runner, marked(root) as mark:
@@ -77,6 +85,21 @@ def dask_workers(address: str, root: Root) -> Iterator[Workers]:
             client.unregister_worker_plugin(fit.name)
 
 
+def check_certificate() -> None:
+    """Look whether Dask is configured with a certificate for this process.
+
+    Raises:
+        InputError: it is not, or can't read it.
+    """
+    names = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY"
+    try:
+        found = distributed.Security().get_connection_args("client")["ssl_context"]
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"the runner tls:// can't read its certificate ({error}): see {names}") from error
+    if found is None:
+        raise InputError(f"the runner tls:// needs a certificate: set {names}, as deployments/certificates prints them")
+
+
 def connected(runner: DaskTaskRunner, address: str) -> distributed.Client:
     """The client of a cluster that has a worker.
 
@@ -86,7 +109,10 @@ def connected(runner: DaskTaskRunner, address: str) -> distributed.Client:
     try:
         client = runner.client
     except OSError as error:
-        raise WorkerError(f"no Dask scheduler answers at {address}: start it, or give another --runner") from error
+        hint = "" if address.startswith("tls://") else ", tls://HOST:PORT if it wants encryption"
+        raise WorkerError(
+            f"no Dask scheduler answers at {address}: start it, or give another --runner{hint}"
+        ) from error
     try:
         client.wait_for_workers(1, timeout=JOIN_SECONDS)
     except TimeoutError as error:

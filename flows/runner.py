@@ -1,26 +1,42 @@
 """Runner: where the trainings run: in processes of this machine, or on a cluster."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.vetting import PROCESS, RUNNERS
 from flows.workers import Workers, worker_processes
 from tasks.errors import InputError
 from tasks.store import Root
 
-PROCESS = "process"
-CLUSTER = re.compile(r"(?P<kind>dask|ray)://(?P<address>[^/@\s]+:\d+)")
+CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")
+LIBRARY = {"dask": "dask", "tls": "dask", "ray": "ray"}  # tls is Dask's own name for its encrypted protocol
 
 
-def checked_runner(value: object) -> str:
-    """The name of a runner.
+def named_runner(value: object) -> str:
+    """Return the name of a runner.
 
     Raises:
         InputError: it is none.
     """
     if value == PROCESS or (isinstance(value, str) and CLUSTER.fullmatch(value)):
         return str(value)
-    raise InputError(f"runner must be {PROCESS}, dask://HOST:PORT or ray://HOST:PORT, not {value!r}")
+    raise InputError(f"runner must be {PROCESS}, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT, not {value!r}")
+
+
+def checked_runner(value: object) -> str:
+    """Return the name of a runner that this process may use: MNIST_RUNNERS, where it is set, lists the clusters.
+
+    What a cluster sends back is unpickled, so a worker must not take its address from a run's parameters.
+
+    Raises:
+        InputError: it is none, or not allowed here.
+    """
+    runner, allowed = named_runner(value), os.environ.get(RUNNERS)
+    if runner != PROCESS and allowed is not None and runner not in allowed.split():
+        raise InputError(f"the runner {runner} is not allowed here: start the worker with --allow-runner {runner}")
+    return runner
 
 
 @contextmanager
@@ -37,16 +53,18 @@ def workers_of(runner: str, trainings: int, root: Root, *, ahead: bool) -> Itera
             yield processes
         return
     try:
-        if found["kind"] == "dask":
+        if LIBRARY[found["kind"]] == "dask":
             from flows.on_dask import dask_workers  # noqa: PLC0415  # where there is a cluster
 
-            cluster = dask_workers(found["address"], root)
+            cluster = dask_workers(runner if found["kind"] == "tls" else found["address"], root)
         else:
             from flows.on_ray import ray_workers  # noqa: PLC0415
 
             cluster = ray_workers(runner, root)
     except ImportError as error:
-        kind = found["kind"]
-        raise InputError(f"--runner {kind} needs {error.name}: pip install 'mnist-error-analysis[{kind}]'") from error
+        kind = LIBRARY[found["kind"]]
+        raise InputError(
+            f"--runner {found['kind']} needs {error.name}: pip install 'mnist-error-analysis[{kind}]'"
+        ) from error
     with cluster as workers:
         yield workers

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 POOL = "mnist"
 STOP_SECONDS = 60.0  # for the worker to end its runs, and for the server to hear of it
 POOL_SECONDS = 120.0
-WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1")  # one run takes all cores
+WORKER = ("flows.cli", "worker", "--pool", POOL, "--limit", "1")  # one run takes all cores
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how they are reached from here
 
 

@@ -16,9 +16,10 @@ from flows.learners import distinct, learned
 from flows.logs import one_line_errors
 from flows.options import root_of
 from flows.orphans import end_with_worker
-from flows.runner import PROCESS, checked_runner, workers_of
+from flows.runner import checked_runner, workers_of
 from flows.splits import data_of
 from flows.titles import run_name, study_title
+from flows.vetting import PROCESS
 from flows.workers import finished
 from tasks.dataset import Dataset, load_dataset
 from tasks.evaluate import evaluate
@@ -64,7 +65,8 @@ def study(
         epochs: Passes over the training images, from 1. Empty: each recipe's.
         root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
         mirrors: Where to look for the archives first: http, https or file addresses.
-        runner: Where the trainings run: process, on the worker's machine, or dask://HOST:PORT or ray://HOST:PORT.
+        runner: Where the trainings run: process, on the worker's machine, or a cluster that the worker was started with
+            (--allow-runner).
     """
     began = datetime.now(UTC)
     one_line_errors()

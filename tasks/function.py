@@ -1,7 +1,8 @@
 """Functions: a network that a user has written in Python, found when its recipe is loaded and imported where it is trained.
 
 In: a model of a recipe's file. Out: the same with the function's file and its hash; and later the function itself.
-Refuses: what can't be found or imported, and a file that has changed in between. A recipe with a function runs its code.
+Refuses: what can't be found or imported, and a file that has changed in between. A recipe with a function runs its code:
+in a worker's run, which is asked for from elsewhere, only if nobody but the worker's user and root can have written it.
 """
 
 import importlib
@@ -13,18 +14,21 @@ from typing import Any
 
 from tasks.digest import sha256_of
 from tasks.errors import RecipeError, first_line
+from tasks.trusted import refuse_foreign
 
 
-def located(model: Any, folder: Path) -> Any:
-    """The values of a model, and where they name a function, its file and that file's hash; `folder` is the recipe's.
+def located(model: Any, recipe: Path) -> Any:
+    """The values of a model, and where they name a function, its file and that file's hash; `recipe` is the recipe's file.
 
     Raises:
-        RecipeError: there is no such file or module.
+        RecipeError: there is no such file or module, or it is not to be trusted.
     """
     function = model.get("function") if isinstance(model, dict) else None
     if not isinstance(function, str) or ":" not in function:
         return model  # which is refused, or has layers
-    path = file_of(function, folder)
+    refuse_foreign(recipe)  # before a package that it names is imported
+    path = file_of(function, recipe.parent)
+    refuse_foreign(path)
     return {**model, "file": path, "code": code_of(function, path)}
 
 

@@ -258,7 +258,7 @@ def with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]
     """
     values, path = read(name_or_path, "recipe", RecipeError)
     if isinstance(models := values.get("models"), list):
-        values["models"] = [located(model, path.parent) for model in models]
+        values["models"] = [located(model, path) for model in models]
     base = values.pop("base", None)
     if base is None:
         return values

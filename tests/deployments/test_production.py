@@ -157,7 +157,7 @@ def test_a_dump_is_restored_with_every_run(stack: Stack, completed: dict[str, An
 def test_a_stopped_worker_leaves_no_process_and_no_run_that_seems_to_go_on(
     stack: Stack, completed: dict[str, Any]
 ) -> None:
-    # As `systemctl stop` and `docker stop` do it, to which the worker's runs do not listen: the server finds out.
+    # As `systemctl stop` and `docker stop` do it: the worker gets the signal, and tells its run, which tells the server.
     response = stack.api.start("on-demand", dataset=completed["parameters"]["dataset"], epochs=3000)
     identity = response.json()["id"]
     until(lambda: any(": epoch 2/" in line for line in stack.api.logs(identity)), "the second epoch")
@@ -165,5 +165,5 @@ def test_a_stopped_worker_leaves_no_process_and_no_run_that_seems_to_go_on(
     runs = worker.children(recursive=True)
     assert len(runs) >= 3
     worker.terminate()
-    assert psutil.wait_procs([worker, *runs], 60)[1] == []
-    assert stack.api.ended(identity, 240)["state_name"] == "Crashed"
+    assert psutil.wait_procs([worker, *runs], 30)[1] == []
+    assert stack.api.ended(identity, 30)["state_name"] == "Crashed"

@@ -1,0 +1,57 @@
+"""Trusted: whether anybody but this user and root can have written a file.
+
+A worker's runs are asked for from elsewhere, and their recipes are paths on its machine. A recipe that names a function is
+code. Where somebody else can write it, or the folder that it stands in, that somebody could run code as the worker's user.
+"""
+
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from tasks.errors import RecipeError
+
+UNATTENDED = "MNIST_UNATTENDED"  # set in the environment of a worker's runs
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse, in a worker's run, a file that others can have written; who names a file on the command line has chosen it.
+
+    Raises:
+        RecipeError: the file, a link on the way to it, or a folder above is another user's, or open to others.
+    """
+    if not os.environ.get(UNATTENDED):
+        return
+    given, real = path.absolute(), path.resolve()
+    for one in dict.fromkeys((given, *given.parents, real, *real.parents)):
+        if fault := fault_of(one):
+            raise RecipeError(
+                f"a worker runs functions only from files that nobody else can write, and {one} {fault}: "
+                "change its owner or mode, or run `mnist run` yourself"
+            )
+
+
+def fault_of(path: Path) -> str | None:
+    """Say why a file, link or folder can be another's work, if it can."""
+    try:
+        found = path.lstat()
+    except OSError as error:
+        return f"can't be looked at: {error.strerror or error}"
+    if found.st_uid not in (0, os.geteuid()):
+        return f"belongs to the user {found.st_uid}"
+    if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
+        return None  # a link has no mode of its own; in a sticky folder such as /tmp, nobody replaces what is another's
+    if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not is_private(found.st_gid)):
+        return f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
+    return None
+
+
+def is_private(group: int) -> bool:
+    """Whether a group is this user's own and has nobody else in it, as Linux distributions make one for each user."""
+    if group != os.getegid():
+        return False
+    try:
+        return set(grp.getgrgid(group).gr_mem) <= {pwd.getpwuid(os.geteuid()).pw_name}
+    except KeyError:  # a container has users without names
+        return True

@@ -1,0 +1,46 @@
+"""The worker, through `mnist serve`: every attack of `tests.attack_worker` is refused, and the project's flows run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import data
+from tests.attack_worker import ATTACKS, RACES, TEMPLATES, Attacker, attacked
+from tests.serving import Serving, serving
+
+AUTH = "mnist:s3cret"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("worker")
+    quick = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBEAT_SECONDS": "2"}
+    with serving(folder / "prefect", folder / "root", AUTH, **quick) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def outcomes(served: Serving, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, bool]]:
+    one = Attacker(served.api)
+    found = {name: (ended, fine) for name, ended, fine in attacked(one, tmp_path_factory.mktemp("attack"))}
+    one.clean_up()
+    return found
+
+
+@pytest.mark.timeout(600)  # some forty runs, one after the other
+@pytest.mark.parametrize("name", [*ATTACKS, *TEMPLATES, *RACES, "no cluster was called"])
+def test_an_attack_runs_no_code(outcomes: dict[str, tuple[str, bool]], name: str) -> None:
+    ended, fine = outcomes[name]
+    assert fine, ended
+
+
+def test_the_same_worker_goes_on_and_runs_the_projects_flows(
+    served: Serving, outcomes: dict[str, tuple[str, bool]], tmp_path: Path
+) -> None:
+    dataset = str(data.make(tmp_path, data.FEW).toml())
+    for flow, more in (("mnist", {}), ("study", {"seeds": 2})):
+        response = served.api.start("on-demand", flow, dataset=dataset, epochs=1, **more)
+        run = served.api.ended(response.json()["id"])
+        assert run["state_name"] == "Completed", run["state"]
+    assert len(outcomes) >= 30

@@ -1,0 +1,95 @@
+"""Recipes with functions in a worker's run: only from files that nobody but the worker's user and root can have written."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import RecipeError
+from tasks.recipe import load_recipe
+from tasks.trusted import UNATTENDED, fault_of, refuse_foreign
+
+RECIPE = """
+base = "post"
+name = "mine"
+
+[[models]]
+name = "own"
+function = "net.py:build"
+"""
+OTHER = 12345  # a user's ID
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(UNATTENDED, "1")
+    folder = tmp_path / "recipes"
+    folder.mkdir(mode=0o755)
+    for name, text in (("mine.toml", RECIPE), ("net.py", "def build(x):\n    return x\n")):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o644)
+    return folder / "mine.toml"
+
+
+def test_the_users_own_files_are_taken(recipe: Path) -> None:
+    assert load_recipe(str(recipe)).models[0].function == "net.py:build"
+
+
+@pytest.mark.parametrize("what", ["mine.toml", "net.py", "."])
+def test_what_others_can_write_is_refused(recipe: Path, what: str) -> None:
+    (recipe.parent / what).chmod(0o777)
+    with pytest.raises(RecipeError, match="can be written by others"):
+        load_recipe(str(recipe))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("what", ["mine.toml", "net.py", "."])
+def test_what_is_another_users_is_refused(recipe: Path, what: str) -> None:
+    os.chown(recipe.parent / what, OTHER, OTHER)
+    with pytest.raises(RecipeError, match=f"belongs to the user {OTHER}"):
+        load_recipe(str(recipe))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_link_that_another_user_can_turn_is_refused(recipe: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.toml"
+    link.symlink_to(recipe)
+    os.chown(link, OTHER, OTHER, follow_symlinks=False)
+    with pytest.raises(RecipeError, match=r"link\.toml belongs to the user"):
+        load_recipe(str(link))
+
+
+def test_a_recipe_of_layers_is_values_wherever_it_comes_from(recipe: Path) -> None:
+    recipe.write_text('base = "post"\nname = "mine"\n')
+    recipe.chmod(0o666)
+    assert load_recipe(str(recipe)).name == "mine"
+
+
+def test_no_package_is_imported_for_a_recipe_that_is_refused(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (recipe.parent / "evil").mkdir()
+    (recipe.parent / "evil" / "__init__.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(recipe.parent))
+    recipe.write_text(RECIPE.replace("net.py", "evil.net"))
+    recipe.chmod(0o666)
+    with pytest.raises(RecipeError, match="can be written by others"):
+        load_recipe(str(recipe))
+
+
+def test_a_person_may_use_whatever_they_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(UNATTENDED)
+    recipe.chmod(0o666)
+    assert load_recipe(str(recipe)).name == "mine"
+
+
+def test_a_file_that_has_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(UNATTENDED, "1")
+    with pytest.raises(RecipeError, match=r"gone\.toml can't be looked at"):
+        refuse_foreign(tmp_path / "gone.toml")
+
+
+def test_a_sticky_folder_is_no_fault_and_an_open_one_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    assert fault_of(tmp_path) is None
+    tmp_path.chmod(0o777)
+    assert fault_of(tmp_path) == "can be written by others (mode 0777)"
+    tmp_path.chmod(0o755)
