@@ -6,7 +6,6 @@ Each is the command that stands in docs/production.md, in a process that ends wi
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flows import stop
 from flows.options import JSON, ROOT, root_of
 from tasks.errors import ServerError
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from tasks.store import Root
 
 POOL = "mnist"
-STOP_SECONDS = 60.0  # for the worker to end its runs, and for the server to hear of it
+STOP_SECONDS = 10.5  # for the worker to end its runs, and for the server to hear of it: all ends within 15 s
+SECONDS = 13.0  # from the first signal on, before what has not ended is killed
 POOL_SECONDS = 120.0
 WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1")  # one run takes all cores
 HERE = ("127.0.0.1", "localhost", "::1")
@@ -47,7 +48,6 @@ def serve(host: str, port: int, root: str | None, as_json: bool) -> None:
     place = checked_root(root_of(root))
     must_be_free(host, port)
     make_database()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104  # a comparison
     env = environment(address, place)
     if host not in HERE and not env.get("PREFECT_SERVER_API_AUTH_STRING"):
@@ -57,6 +57,7 @@ def serve(host: str, port: int, root: str | None, as_json: bool) -> None:
             err=True,
         )
     server = ("prefect", "server", "start", "--host", host, "--port", str(port), "--log-level", "warning")
+    stop.ENDING.seconds, stop.ENDING.line = SECONDS, "stopped"
     try:
         with tied(server, env) as serving:
             await_api(address, serving)
@@ -69,8 +70,8 @@ def serve(host: str, port: int, root: str | None, as_json: bool) -> None:
                 click.echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
                 with tied(WORKER, env) as working:
                     await_end(serving, working)
-    except KeyboardInterrupt:
-        click.echo("mnist: stopped", err=True)
+    finally:
+        stop.ENDING.seconds, stop.ENDING.line = stop.SECONDS, stop.LINE
 
 
 def environment(address: str, root: "Root") -> dict[str, str]:
@@ -105,7 +106,7 @@ def must_be_free(host: str, port: int) -> None:
 @contextmanager
 def tied(command: tuple[str, ...], env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python module as a command that ends with this process; told to end with the block."""
-    from flows.server import stop
+    from flows.server import stop as ended
 
     child = subprocess.Popen(  # noqa: S603  # a command of our own
         [sys.executable, "-m", "flows.tied", *command],
@@ -117,7 +118,7 @@ def tied(command: tuple[str, ...], env: Mapping[str, str]) -> Iterator[subproces
     try:
         yield child
     finally:
-        stop(child, STOP_SECONDS)
+        ended(child, STOP_SECONDS)
 
 
 def await_api(address: str, server: subprocess.Popen[bytes]) -> None:

@@ -23,10 +23,12 @@ from uuid import UUID
 
 from flows.lasting import lasting
 from tasks.errors import ServerError, causes
+from tasks.stopping import STOPPING
 
 START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
 STOP_SECONDS = 15.0
 DRAIN_SECONDS = 10.0
+HURRY_SECONDS = 1.0  # for either, once this process has been told to stop
 RESTARTS = 3  # a server that dies more often will not serve
 
 # As Prefect's own temporary server has it; and what can't be reached without internet is not tried.
@@ -144,7 +146,7 @@ def local_server() -> Iterator[Api]:
         def end() -> None:
             LOCAL.discard(url)
             over.set()
-            stop(children[-1])
+            stop(children[-1], in_time(STOP_SECONDS))
             if keeper.is_alive():
                 keeper.join()
                 stop(children[-1])  # where one has just taken another's place
@@ -250,7 +252,12 @@ def drain() -> None:
     from prefect.logging.handlers import APILogWorker
 
     for service in (APILogWorker, EventsWorker):
-        service.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
+        service.drain_all(timeout=in_time(DRAIN_SECONDS), at_exit=False)
+
+
+def in_time(seconds: float) -> float:
+    """As long as this may take, or what is left of the time once the process has been told to stop."""
+    return HURRY_SECONDS if STOPPING.is_set() else seconds
 
 
 def serve(fileno: int) -> None:
