@@ -157,28 +157,32 @@ for command in (compare, predict, champion, dataset, runs, verify, prune, serve)
 
 
 def outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
-    """Carry out a command: its exit code, and the line that says why where it is not 0. What a user can cause ends in one line."""
+    """Carry out a command: its exit code, and the line that says why it is not 0."""
     try:
         cli.main(args=arguments, prog_name="mnist", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code, ""
-    except click.ClickException as error:
-        return 2, error.format_message()
-    except MnistError as error:
-        return error.exit_code, str(error)
-    except TimeoutError as error:  # of a task run
-        line = f"a step was ended: {error} What takes so long hangs: run again, or with fewer epochs"
-        return MnistError.exit_code, line
     except click.Abort as error:
         raise KeyboardInterrupt from error
-    except OSError as error:  # outside the root, where no step has named it: a full temporary folder, say
-        return MnistError.exit_code, f"{error.filename or 'the system'}: {error.strerror or error}"
     except Exception as error:
-        from flows.server import lost_server
-        from tasks.store import unreachable
-
-        line = lost_server(error) or unreachable(error)
+        line = line_of(error)
         if line is None:
             raise  # a defect: whoever mends it needs the traceback
-        return MnistError.exit_code, line
+        return error.exit_code if isinstance(error, MnistError) else MnistError.exit_code, line
     return 0, ""
+
+
+def line_of(error: Exception) -> str | None:
+    """What to say of an error that a user can cause; None if it is none of these."""
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, MnistError):
+        return str(error)
+    if isinstance(error, TimeoutError):  # of a task run
+        return f"a step was ended: {error} What takes so long hangs: run again, or with fewer epochs"
+    if isinstance(error, OSError):  # outside the root, where no step has named it: a full temporary folder, say
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    from flows.server import lost_server
+    from tasks.store import unreachable
+
+    return lost_server(error) or unreachable(error)

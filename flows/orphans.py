@@ -16,7 +16,9 @@ from prefect.states import Cancelled, Crashed
 from flows import stop
 
 POLL_SECONDS = 1.0
-SECONDS = 6.0  # that a run of a worker has to report its end: `mnist serve` ends within 15 s, and its worker within 10 s
+SECONDS = (
+    6.0  # that a run of a worker has to report its end: `mnist serve` ends within 15 s, and its worker within 10 s
+)
 
 
 def end_with_worker() -> None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from tasks.stopping import STOPPING
 
@@ -53,7 +53,7 @@ ENDING = Ending()
 
 
 def listen() -> None:
-    """Handle signals from now on, in the main thread. A signal that the parent has had ignored, as nohup does, stays ignored."""
+    """Handle signals from now on, in the main thread; what the parent has had ignored, as nohup does, stays ignored."""
     watch(end)
     for one in SIGNALS:
         if signal.getsignal(one) is not signal.SIG_IGN:
@@ -154,12 +154,15 @@ def end_descendants() -> None:
 
 
 def let_tracker_go() -> None:
-    """Tell the process that removes the semaphores of `multiprocessing` that its work has come."""
+    """Remove the semaphores of `multiprocessing`, and let the process go that otherwise does so, and warns of it."""
     if "multiprocessing.resource_tracker" in sys.modules:
-        from multiprocessing import resource_tracker
+        from multiprocessing import resource_tracker, util
 
+        removing = threading.Thread(target=util._run_finalizers, args=(0,), daemon=True)  # type: ignore[attr-defined]  # noqa: SLF001
+        removing.start()
+        removing.join(KILL_SECONDS)
         if any("multiprocessing.resource_tracker" in " ".join(one.cmdline()) for one in alive(ENDING.descendants)):
-            os.close(resource_tracker.getfd())
+            os.close(cast("int", resource_tracker.getfd()))
 
 
 def alive(processes: "set[psutil.Process]") -> "Iterator[psutil.Process]":
@@ -221,12 +224,13 @@ def alone() -> Iterator[None]:
     """Keep Prefect from handling SIGTERM in a flow of this process: it would send the signal on, as if a second had come."""
     from prefect import flow_engine
 
-    theirs = flow_engine.capture_sigterm
-    flow_engine.capture_sigterm = nullcontext  # type: ignore[assignment]
+    names = vars(flow_engine)
+    theirs = names["capture_sigterm"]
+    names["capture_sigterm"] = nullcontext
     try:
         yield
     finally:
-        flow_engine.capture_sigterm = theirs
+        names["capture_sigterm"] = theirs
 
 
 @contextmanager

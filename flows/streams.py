@@ -61,7 +61,7 @@ def settle() -> None:
         except OSError:
             os.open(os.devnull, mode)  # takes the lowest number that is free, which is this one
     if sys.stdin is None:
-        sys.stdin = open(STDIN, encoding="utf-8", closefd=False)  # noqa: PTH123
+        sys.stdin = open(STDIN, encoding="utf-8", closefd=False)
     if sys.stdout is sys.__stdout__:
         sys.stdout = text(Output(STDOUT, "w", closefd=False), sys.stdout)
     if sys.stderr is sys.__stderr__:
