@@ -8,9 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from artifacts import tables
-from artifacts.words import changed, decided, interval, percent
+from artifacts.words import changed, decided, in_one_line, interval, percent
 from tasks.analysis import Changes, Check
-from tasks.regular import in_one_line
 from tasks.results import Pruning, RunResult, Shown, StudyResult, Verified
 from tasks.runs import Champion, RunRecord, StudyRun
 

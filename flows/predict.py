@@ -35,10 +35,11 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.render import pictures_page
     from artifacts.terminal import show_guesses
+    from artifacts.words import in_one_line
     from tasks.files import write_text
     from tasks.predict import pictures_in
     from tasks.predict import predict as answers
-    from tasks.regular import in_one_line, in_text
+    from tasks.regular import in_text
     from tasks.results import Shown, Unreadable
     from tasks.runs import find_run
 
