@@ -15,8 +15,8 @@ from tasks.stopping import STOPPING
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Carry out a command, and end this process with its exit code."""
+    streams.settle()  # first: what `listen` opens would take the numbers of streams that are closed
     stop.listen()
-    streams.settle()
     try:
         with stop.nothing_to_undo():
             from flows.commands import outcome  # noqa: PLC0415

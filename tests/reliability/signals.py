@@ -5,6 +5,7 @@ name is incomplete; the same command then succeeds with the results of an undist
 """
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -62,17 +63,25 @@ def signalled(trial: Trial, env: Mapping[str, str], after: float, number: int, a
         reading.start()
         reading.join(after)
         reached, began = process.poll() is None, time.monotonic()
-        process.send_signal(number)
+        send(process, number)
         if again is not None and reached:
             reading.join(again)
             began = time.monotonic()
-            process.send_signal(number)
+            send(process, number)
         reading.join(60)
         seconds = time.monotonic() - began
         if reading.is_alive():
             process.kill()
             reading.join()
     return Ended(process.returncode, seconds, output[1], output[0], reached)
+
+
+def send(process: subprocess.Popen[str], number: int) -> None:
+    """Send a signal; SIGINT to the whole group, as a terminal does."""
+    if number == signal.SIGINT and process.poll() is None:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
 
 
 def listens(pid: int) -> bool:
