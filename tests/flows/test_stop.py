@@ -109,11 +109,10 @@ def test_a_main_thread_that_hangs_is_ended_with_all_that_it_has_started() -> Non
 
 
 def test_what_is_ignored_stays_ignored(env: dict[str, str], tmp_path: Path) -> None:
-    def ignoring() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    command = [MNIST, "runs", "--root", str(tmp_path)]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, preexec_fn=ignoring) as process:
+    command = ["bash", "-c", 'trap "" HUP; echo ignored; exec "$@"', "bash", MNIST, "runs", "--root", str(tmp_path)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
         for _ in range(20):
             process.send_signal(signal.SIGHUP)
             time.sleep(0.02)
