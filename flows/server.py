@@ -175,7 +175,7 @@ def keep_up(
     children: list[subprocess.Popen[bytes]], listener: socket.socket, said: IO[bytes], over: threading.Event
 ) -> None:
     """Start another child when one dies, until all is over, or too many have died."""
-    while children[-1].wait() is not None and not over.is_set():
+    while children[-1].wait() is not None and not over.is_set() and not STOPPING.is_set():
         if len(children) > RESTARTS:
             return
         logging.getLogger("flows.server").warning("the local Prefect server has died, and is started again")

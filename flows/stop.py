@@ -136,33 +136,38 @@ def end() -> NoReturn:
 
 def end_descendants() -> None:
     """Kill all that this process has started, and wait until it is gone."""
-    look_for_descendants()
     with suppress(Exception):
         import psutil
 
-        for _ in range(3):  # what is killed may have started another just before
-            for one in ENDING.descendants:
-                with suppress(psutil.Error):
-                    if "multiprocessing.resource_tracker" not in " ".join(one.cmdline()):
-                        one.kill()
-            known = len(ENDING.descendants)
+        for _ in range(3):  # a thread may have started another process in the meantime
             look_for_descendants()
-            if len(ENDING.descendants) == known:
+            killed = [one for one in alive(ENDING.descendants) if not is_tracker(one)]
+            for one in killed:
+                with suppress(psutil.Error):
+                    one.kill()
+            psutil.wait_procs(killed, KILL_SECONDS)
+            if not killed:
                 break
         let_tracker_go()
-        psutil.wait_procs(ENDING.descendants, KILL_SECONDS)
 
 
 def let_tracker_go() -> None:
     """Remove the semaphores of `multiprocessing`, and let the process go that otherwise does so, and warns of it."""
-    if "multiprocessing.resource_tracker" in sys.modules:
+    trackers = [one for one in alive(ENDING.descendants) if is_tracker(one)]
+    if trackers and "multiprocessing.resource_tracker" in sys.modules:
+        import psutil
         from multiprocessing import resource_tracker, util
 
         removing = threading.Thread(target=util._run_finalizers, args=(0,), daemon=True)  # type: ignore[attr-defined]  # noqa: SLF001
         removing.start()
         removing.join(KILL_SECONDS)
-        if any("multiprocessing.resource_tracker" in " ".join(one.cmdline()) for one in alive(ENDING.descendants)):
-            os.close(cast("int", resource_tracker.getfd()))
+        os.close(cast("int", resource_tracker.getfd()))
+        psutil.wait_procs(trackers, KILL_SECONDS)
+
+
+def is_tracker(process: "psutil.Process") -> bool:
+    """Whether a process is the one that removes semaphores, and ends once no other uses them."""
+    return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
 
 
 def alive(processes: "set[psutil.Process]") -> "Iterator[psutil.Process]":
