@@ -155,8 +155,9 @@ def let_tracker_go() -> None:
     """Remove the semaphores of `multiprocessing`, and let the process go that otherwise does so, and warns of it."""
     trackers = [one for one in alive(ENDING.descendants) if is_tracker(one)]
     if trackers and "multiprocessing.resource_tracker" in sys.modules:
-        import psutil
         from multiprocessing import resource_tracker, util
+
+        import psutil
 
         removing = threading.Thread(target=util._run_finalizers, args=(0,), daemon=True)  # type: ignore[attr-defined]  # noqa: SLF001
         removing.start()
@@ -167,7 +168,11 @@ def let_tracker_go() -> None:
 
 def is_tracker(process: "psutil.Process") -> bool:
     """Whether a process is the one that removes semaphores, and ends once no other uses them."""
-    return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
+    import psutil
+
+    with suppress(psutil.Error):
+        return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
+    return False  # it has just ended
 
 
 def alive(processes: "set[psutil.Process]") -> "Iterator[psutil.Process]":
