@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         stop.end()
     stop.settle(code)
     if line:
-        stop.say(" ".join(line.split()))
+        sys.stderr.write(f"mnist: {' '.join(line.split())}\n")
     sys.exit(code)
 
 

@@ -58,20 +58,17 @@ def serve(host: str, port: int, root: str | None, as_json: bool) -> None:
         )
     server = ("prefect", "server", "start", "--host", host, "--port", str(port), "--log-level", "warning")
     stop.ENDING.seconds, stop.ENDING.line = SECONDS, "stopped"
-    try:
-        with tied(server, env) as serving:
-            await_api(address, serving)
+    with tied(server, env) as serving:
+        await_api(address, serving)
+        with tied(WORKER, env) as working:
+            await_pool(address, env, working)
+            deploy(env)
+            click.echo(json.dumps(described(address, place)) if as_json else how_to_go_on(address, place))
+            await_end(serving, working)
+        while True:
+            click.echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
             with tied(WORKER, env) as working:
-                await_pool(address, env, working)
-                deploy(env)
-                click.echo(json.dumps(described(address, place)) if as_json else how_to_go_on(address, place))
                 await_end(serving, working)
-            while True:
-                click.echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
-                with tied(WORKER, env) as working:
-                    await_end(serving, working)
-    finally:
-        stop.ENDING.seconds, stop.ENDING.line = stop.SECONDS, stop.LINE
 
 
 def environment(address: str, root: "Root") -> dict[str, str]:
