@@ -28,6 +28,7 @@ audit: setup  ## which locked versions have known vulnerabilities, as far as the
 reliability: setup  ## all that docs/reliability.md states; takes some three hours, and needs root for its disks
 	$(BIN)/python -m tests.reliability crashes
 	$(BIN)/python -m tests.reliability kills
+	$(BIN)/python -m tests.reliability signals
 	$(BIN)/python -m tests.reliability network
 	$(BIN)/python -m tests.reliability disk
 	$(BIN)/python -m tests.reliability together

@@ -4,10 +4,11 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from artifacts import tables
-from artifacts.words import changed, decided, interval, percent
+from artifacts.words import changed, decided, in_one_line, interval, percent
 from tasks.analysis import Changes, Check
 from tasks.results import Pruning, RunResult, Shown, StudyResult, Verified
 from tasks.runs import Champion, RunRecord, StudyRun
@@ -130,7 +131,7 @@ def show_guesses(shown: Sequence[Shown], page: str) -> None:
     console = standard_output()
     rows = [
         {
-            "picture": one.path,
+            "picture": escape(in_one_line(one.path)),
             **{name: f"{guess.label}, {percent(guess.probability)}" for name, guess in one.guesses.items()},
         }
         for one in shown

@@ -46,10 +46,11 @@ def pin(file: Path, as_json: bool) -> None:
     from artifacts.terminal import show_rows
     from tasks.files import written_whole
     from tasks.pin import pin as pinned
+    from tasks.regular import MOST_TEXT, read_regular
 
     path = file.expanduser().absolute()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MOST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
     with tempfile.TemporaryDirectory(prefix="mnist-pin-") as scratch:

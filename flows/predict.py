@@ -35,9 +35,11 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.render import pictures_page
     from artifacts.terminal import show_guesses
+    from artifacts.words import in_one_line
     from tasks.files import write_text
     from tasks.predict import pictures_in
     from tasks.predict import predict as answers
+    from tasks.regular import in_text
     from tasks.results import Shown, Unreadable
     from tasks.runs import find_run
 
@@ -57,10 +59,12 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         write_csv(shown, run.train.classes)
     else:
         show_guesses(shown, str(page))
-    if unreadable or not paths:
-        first = "; ".join(f"{one.path}: {one.why}" for one in unreadable[:3]) or "no picture found"
-        more = f"; and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
-        raise UnreadableError(f"{len(unreadable)} of {len(paths)} pictures left out: {first}{more}")
+    for one in unreadable:
+        click.echo(f"left out: {in_one_line(one.path)}: {one.why}", err=True)
+    if not paths:
+        raise UnreadableError(f"no picture found in {in_one_line(', '.join(map(in_text, images)))}")
+    if unreadable:
+        raise UnreadableError(f"{len(unreadable)} of {len(paths)} pictures left out, as the lines above say")
 
 
 def write_csv(shown: Sequence["Shown"], classes: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ server is behind `flows/guard.py`; its worker gets the credential through the en
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from flows import stop
 from flows.options import JSON, ROOT, root_of
 from flows.serving import ALLOWED, HOST, PORT
 from tasks.errors import ServerError
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tasks.store import Root
 
 POOL = "mnist"
-STOP_SECONDS = 60.0  # for the worker to end its runs, and for the server to hear of it
+STOP_SECONDS = 10.5  # for the worker to end its runs, and for the server to hear of it: all ends within 15 s
+SECONDS = 13.0  # from the first signal on, before what has not ended is killed
 POOL_SECONDS = 120.0
 WORKER = ("flows.cli", "worker", "--pool", POOL, "--limit", "1")  # one run takes all cores
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how they are reached from here
@@ -66,7 +67,6 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     place = checked_place(root, worker=worker)
     listener = listening(host, port)
     make_database()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     address = f"http://{in_url(WILDCARDS.get(host, host))}:{port}"
     credential = server_credential()
     served = Served(address, place, credential, write_profiles(f"{address}/api", credential))
@@ -80,16 +80,14 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     where = ("--host", host, "--port", str(port), "--fd", str(listener.fileno()))
     server = ("flows.serving", *where, "--log-level", "warning", *named)
     env = environment(served)
-    try:
-        with listener, tied(server, env, listener.fileno()) as serving:
-            await_api(address, serving)
-            if worker:
-                keep_working(serving, served, env, as_json=as_json)
-            else:
-                click.echo(said(served, as_json=as_json, worker=False))
-                await_end(serving)
-    except KeyboardInterrupt:
-        click.echo("mnist: stopped", err=True)
+    stop.ENDING.seconds, stop.ENDING.line = SECONDS, "stopped"
+    with listener, tied(server, env, listener.fileno()) as serving:
+        await_api(address, serving)
+        if worker:
+            keep_working(serving, served, env, as_json=as_json)
+        else:
+            click.echo(said(served, as_json=as_json, worker=False))
+            await_end(serving)
 
 
 def checked_place(root: str | None, *, worker: bool) -> "Root":
@@ -144,7 +142,7 @@ def listening(host: str, port: int) -> socket.socket:
 @contextmanager
 def tied(command: tuple[str, ...], env: Mapping[str, str], *fds: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python module as a command that ends with this process; told to end with the block."""
-    from flows.server import stop
+    from flows.server import stop as ended
 
     child = subprocess.Popen(  # noqa: S603  # a command of our own
         [sys.executable, "-m", "flows.tied", *command],
@@ -157,7 +155,7 @@ def tied(command: tuple[str, ...], env: Mapping[str, str], *fds: int) -> Iterato
     try:
         yield child
     finally:
-        stop(child, STOP_SECONDS)
+        ended(child, STOP_SECONDS)
 
 
 def await_api(address: str, server: subprocess.Popen[bytes]) -> None:

@@ -25,10 +25,12 @@ from uuid import UUID
 from flows.credential import authorization, new_credential
 from flows.lasting import lasting
 from tasks.errors import ServerError, causes
+from tasks.stopping import STOPPING
 
 START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
 STOP_SECONDS = 15.0
 DRAIN_SECONDS = 10.0
+HURRY_SECONDS = 1.0  # for either, once this process has been told to stop
 RESTARTS = 3  # a server that dies more often will not serve
 
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
@@ -155,7 +157,7 @@ def local_server() -> Iterator[Api]:
         def end() -> None:
             LOCAL.discard(url)
             over.set()
-            stop(children[-1])
+            stop(children[-1], in_time(STOP_SECONDS))
             if keeper.is_alive():
                 keeper.join()
                 stop(children[-1])  # where one has just taken another's place
@@ -188,7 +190,7 @@ def keep_up(
     over: threading.Event,
 ) -> None:
     """Start another child when one dies, until all is over, or too many have died."""
-    while children[-1].wait() is not None and not over.is_set():
+    while children[-1].wait() is not None and not over.is_set() and not STOPPING.is_set():
         if len(children) > RESTARTS:
             return
         logging.getLogger("flows.server").warning("the local Prefect server has died, and is started again")
@@ -265,7 +267,12 @@ def drain() -> None:
     from prefect.logging.handlers import APILogWorker
 
     for service in (APILogWorker, EventsWorker):
-        service.drain_all(timeout=DRAIN_SECONDS, at_exit=False)
+        service.drain_all(timeout=in_time(DRAIN_SECONDS), at_exit=False)
+
+
+def in_time(seconds: float) -> float:
+    """As long as this may take, or what is left of the time once the process has been told to stop."""
+    return HURRY_SECONDS if STOPPING.is_set() else seconds
 
 
 def serve(fileno: int) -> None:

@@ -41,8 +41,14 @@ class Runner(ProcessPoolTaskRunner):
     def start_ahead(self) -> None:
         """Start all processes."""
         assert self._executor  # noqa: S101  # the runner was entered
-        for _ in range(self._max_workers):
-            self._executor.submit(int)  # a process is started for each, as long as none of them is ready
+        with without_ctrl_c():
+            for _ in range(self._max_workers):
+                self._executor.submit(int)  # a process is started for each, as long as none of them is ready
+
+    def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:  # type: ignore[override]
+        """Submit a task, for which a process may be started."""
+        with without_ctrl_c():
+            return super().submit(*args, **kwargs)
 
     def _stop_message_forwarding(self) -> None:
         """End the thread that passes on what the processes have logged; they have all ended.
@@ -55,6 +61,22 @@ class Runner(ProcessPoolTaskRunner):
             queue._writer.close()  # noqa: SLF001
             thread.join(timeout=5)
         self._subprocess_message_queue = self._message_forwarding_thread = None
+
+
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Start processes that a terminal's Ctrl-C does not reach, not even before they have come to ignore it; it is the flow's.
+
+    They inherit what this thread blocks. Another thread of this process takes the signal meanwhile.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Workers(ABC):

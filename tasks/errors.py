@@ -17,6 +17,7 @@ MnistError                     whatever this project refuses, in one line that s
 ├── ChainError (RuntimeError)  a run of which a file is gone or altered: exit code 1, found by `mnist verify`
 ├── WorkerError (RuntimeError) a process that trained or evaluated has died
 ├── ServerError (RuntimeError) no Prefect server answers
+├── OutputError (OSError)      standard output that can't be written: the result has not reached who asked for it
 └── GateError (RuntimeError)   a model that does not pass: exit code 1, after the evidence has been published
 """
 
@@ -102,6 +103,10 @@ class WorkerError(MnistError, RuntimeError):
 
 class ServerError(MnistError, RuntimeError):
     """No Prefect server answers."""
+
+
+class OutputError(MnistError, OSError):
+    """Standard output that can't be written."""
 
 
 class GateError(MnistError, RuntimeError):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StorageError
 from tasks.locks import Say, Told
+from tasks.stopping import pause
 from tasks.store import read_whole, refusals, version_of
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def held(path: "UPath", who: str, say: Say) -> Iterator[None]:
     with reached(path):
         while not lease.take() and not ((dead := watch.dead(path)) and lease.take(dead)):
             told.of(lambda: f"waiting for {holder(path)}: {path} is held")
-            time.sleep(POLL_SECONDS)
+            pause(POLL_SECONDS)
     try:
         yield
     finally:
@@ -131,7 +132,7 @@ def joined(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None
                 if taken_over.take(dead):
                     taken_over.give_back()
         told.of(lambda: f"waiting for {holder(alone)}: {alone} is held")
-        time.sleep(POLL_SECONDS)
+        pause(POLL_SECONDS)
     try:
         yield
     finally:
@@ -155,7 +156,7 @@ def apart(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]
                 yield
                 return
         told.of(lambda: f"waiting for the runs under way: {folder} holds their leases")
-        time.sleep(POLL_SECONDS)
+        pause(POLL_SECONDS)
 
 
 def living(folder: "UPath", watches: dict[str, Watch]) -> bool:

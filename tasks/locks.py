@@ -19,6 +19,7 @@ from portalocker import LockFlags
 
 from tasks.errors import StorageError
 from tasks.files import writable
+from tasks.stopping import pause
 from tasks.store import Root, shadow_of
 
 FOLDER, ROOT = "locks", "root.lock"
@@ -96,13 +97,14 @@ def locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") ->
     """Hold the lock on a file; wait for it, and say for whom.
 
     Raises:
+        Interrupted: the process was told to stop meanwhile.
         StorageError: the file system has no locks, or the file can't be made.
     """
     with opened(path) as stream:
         told = Told(say)
         while not taken(stream, kind):
             told.of(lambda: f"waiting for {others or holder(stream)}: {path} is locked")
-            time.sleep(POLL_SECONDS)
+            pause(POLL_SECONDS)
         if kind == LockFlags.EXCLUSIVE:
             with writable(path):
                 name(stream, who)

@@ -60,6 +60,8 @@ def read(content: bytes, mode: str, made: Callable[[Image.Image], Made]) -> Made
                 return made(ImageOps.exif_transpose(image))
     except PictureError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which lies above ours
+        raise PictureError(f"it claims to have more than {MOST_PIXELS:,} pixels") from error
     except Exception as error:  # Pillow's decoders raise whatever they meet
         raise PictureError("it is no picture that can be read") from error
 

@@ -4,6 +4,7 @@ In: paths of pictures and folders, and a run. Out: for each picture what the net
 or why it could not be read. In batches, so that memory stays flat in the number of pictures.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,24 +15,41 @@ from tasks.evaluate import BATCH, load_model, predicting
 from tasks.files import verified
 from tasks.gallery import encoded
 from tasks.picture import prepare
+from tasks.regular import in_text, read_regular
 from tasks.results import Guess, Shown, Unreadable
 from tasks.runs import RunRecord
 from tasks.store import Root
 
+MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm"})
 
 
-def pictures_in(paths: Sequence[Path]) -> list[Path]:
-    """Every picture that is meant: files as they are, and what folders hold that is called like a picture."""
-    found: list[Path] = []
+def pictures_in(paths: Sequence[Path]) -> list[Path | Unreadable]:
+    """Every picture that is meant: files as they are, and what folders hold that is called like a picture.
+
+    Links to folders are not followed inside a folder: they may lead in a circle. Folders that can't be read are named.
+    """
+    found: list[Path | Unreadable] = []
     for path in paths:
-        inside = (one for one in sorted(path.rglob("*")) if one.suffix.lower() in SUFFIXES and one.is_file())
-        found.extend(inside if path.is_dir() else [path])
+        found.extend(inside(path) if path.is_dir() else [path])
     return found
 
 
+def inside(folder: Path) -> Iterator[Path | Unreadable]:
+    """The pictures in a folder and those below it, in order."""
+    faults: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=faults.append):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() in SUFFIXES:
+                yield path
+    for fault in faults:
+        yield Unreadable(path=in_text(fault.filename), why=fault.strerror or str(fault))
+
+
 def predict(
-    paths: Sequence[Path], run: RunRecord, root: Root, progress: Callable[[int], object]
+    paths: Sequence[Path | Unreadable], run: RunRecord, root: Root, progress: Callable[[int], object]
 ) -> Iterator[Shown | Unreadable]:
     """What the run's models say of each picture, in order; `progress` is told of how many more are done.
 
@@ -41,28 +59,29 @@ def predict(
     models = {model.name: predicting(load_model(verified(root, model.file))) for model in run.models}
     for start in range(0, len(paths), BATCH):
         some = paths[start : start + BATCH]
-        read = [prepared(path, run.train.shape) for path in some]
+        read = [path if isinstance(path, Unreadable) else prepared(path, run.train.shape) for path in some]
         images = [image for image in read if isinstance(image, np.ndarray)]
         if images:
             stacked = np.stack(images)
             said = {name: iter(model(stacked)) for name, model in models.items()}
         for path, image in zip(some, read, strict=True):
-            if isinstance(image, str):
-                yield Unreadable(path=str(path), why=image)
-            else:
+            if isinstance(image, Unreadable):
+                yield image
+            elif isinstance(path, Path):
                 guesses = {name: guess(next(rows), run.train.classes) for name, rows in said.items()}
-                yield Shown(path=str(path), pixels=encoded(image), guesses=guesses)
+                yield Shown(path=in_text(path), pixels=encoded(image), guesses=guesses)
         progress(len(some))
 
 
-def prepared(path: Path, shape: tuple[int, ...]) -> np.ndarray | str:
+def prepared(path: Path, shape: tuple[int, ...]) -> np.ndarray | Unreadable:
     """A picture as the network is shown it, or why it can't be."""
     try:
-        return prepare(path.read_bytes(), shape)
+        return prepare(read_regular(path, MOST_BYTES), shape)
     except PictureError as error:
-        return str(error)
+        why = str(error)
     except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
+        why = getattr(error, "strerror", None) or str(error)
+    return Unreadable(path=in_text(path), why=why)
 
 
 def guess(probabilities: np.ndarray, classes: Sequence[str]) -> Guess:

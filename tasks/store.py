@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tasks.digest import sha256_of
 from tasks.errors import InputError, StorageError
 from tasks.records import FileRecord
+from tasks.regular import read_regular
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -29,6 +30,7 @@ else:
     Root = Any  # so that who has a folder needs none of its libraries
 
 SCHEME = "://"
+MOST_RECORD = 256 << 20  # bytes of a record, which has some thousands; what has more is none
 TAG = ".tag"  # beside a copy: the version in the store that it is of
 TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
 
@@ -150,7 +152,7 @@ def read_whole(path: Root) -> bytes:
     Raises:
         OSError: it can't be read.
     """
-    return path.read_bytes() if isinstance(path, Path) else bytes(path.fs.cat_file(path.path))
+    return read_regular(path, MOST_RECORD) if isinstance(path, Path) else bytes(path.fs.cat_file(path.path))
 
 
 def matching(root: Root, pattern: str) -> list[Root]:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from tasks.errors import InputError
 from tasks.records import Frozen
+from tasks.regular import MOST_TEXT, read_regular
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -39,7 +40,7 @@ def read(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[
     """
     path = path_of(name_or_path, what, refusal)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")), path
+        return tomllib.loads(read_regular(path, MOST_TEXT).decode()), path
     except OSError as error:
         raise refusal(f"can't read the {what} {path}: {error.strerror or error}") from error
     except RecursionError as error:

@@ -36,6 +36,17 @@ def kills(times: int, seed: int) -> None:
 
 
 @cli.command()
+@click.option("--times", default=50, show_default=True)
+@click.option("--only", default="", metavar="COMMAND", help="Only the commands in whose names it is found.")
+@SEED
+def signals(times: int, only: str, seed: int) -> None:
+    """SIGINT or SIGTERM to each command, at a drawn moment; a second one now and then."""
+    from tests.reliability.signals import main
+
+    finish(main(times, seed, only))
+
+
+@cli.command()
 @click.option("--steps", default="", metavar="STEP,...", help="Only these, and what they need.")
 def crashes(steps: str) -> None:
     """SIGKILL before every single file operation of every step."""

@@ -1,4 +1,8 @@
 import io
+import os
+import socket
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from artifacts.words import in_one_line
 from tasks.errors import PictureError
 from tasks.picture import prepare
 from tasks.predict import pictures_in, prepared
+from tasks.results import Unreadable
 from tests import data
 
 SHAPE = (28, 28)
@@ -128,6 +134,59 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) ->
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     found = pictures_in([tmp_path, tmp_path / "c.txt", tmp_path / "none.png"])
-    assert [path.name for path in found] == ["a.png", "b.JPG", "d.gif", "c.txt", "none.png"]
-    assert prepared(tmp_path / "none.png", SHAPE) == "No such file or directory"
-    assert prepared(tmp_path / "c.txt", SHAPE) == "it is no picture that can be read"
+    assert [path.name for path in found if isinstance(path, Path)] == ["a.png", "b.JPG", "d.gif", "c.txt", "none.png"]
+    assert why(tmp_path / "none.png") == "No such file or directory"
+    assert why(tmp_path / "c.txt") == "it is no picture that can be read"
+
+
+def why(path: Path) -> str:
+    """What is said of a picture that can't be read."""
+    found = prepared(path, SHAPE)
+    assert isinstance(found, Unreadable)
+    assert len(found.why.splitlines()) == 1
+    return found.why
+
+
+def test_a_header_that_claims_gigapixels_is_refused_before_anything_is_decoded() -> None:
+    for width, height in ((9_000, 9_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)):
+        claimed = struct.pack(">II5B", width, height, 8, 0, 0, 0, 0)
+        content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", claimed) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+        with pytest.raises(PictureError, match="64,000,000"):
+            prepare(content, SHAPE)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_what_is_no_file_that_ends_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "broken.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "loop").symlink_to(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # the path of a socket may have some hundred bytes
+        listener.bind("socket.png")
+        found = [path for path in pictures_in([tmp_path]) if isinstance(path, Path)]
+        assert {path.name: why(path) for path in found} == {
+            "pipe.png": "it is a pipe (FIFO), not a regular file",
+            "device.png": "it is a device, not a regular file",
+            "broken.png": "it is a link to what is not there",
+            "circle.png": "it is a link that leads in a circle",
+            "socket.png": "it is a socket, not a regular file",
+        }
+    assert why(Path("/dev/null")) == "it is a device, not a regular file"
+
+
+def test_a_name_of_any_bytes_is_one_text(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n.png"))
+    path.write_bytes(b"")
+    (found,) = pictures_in([tmp_path])
+    assert isinstance(found, Path)
+    unreadable = prepared(found, SHAPE)
+    assert isinstance(unreadable, Unreadable)
+    assert unreadable.path.endswith("/\\xff\n.png")
+    assert in_one_line(unreadable.path).endswith("/\\xff\\n.png")

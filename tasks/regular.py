@@ -1,0 +1,93 @@
+"""Regular files: what a user names, or what lies under a root, is opened only if it is a file that ends.
+
+In: a path. Out: a stream, or the bytes. Refuses, as an OSError whose `strerror` says why: a FIFO, a device, a socket, a folder,
+a link to nothing, and more bytes than a limit, whatever size the system claims.
+"""
+
+import errno
+import io
+import os
+import stat
+from pathlib import Path
+
+MIB = 1 << 20
+MOST_TEXT = 4 * MIB  # of a file that a person writes: a data set with a thousand classes has 0.1 MiB
+
+KINDS = {
+    stat.S_IFDIR: "it is a folder",
+    stat.S_IFIFO: "it is a pipe (FIFO)",
+    stat.S_IFCHR: "it is a device",
+    stat.S_IFBLK: "it is a device",
+    stat.S_IFSOCK: "it is a socket",
+}
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading; links are followed.
+
+    Raises:
+        OSError: it is none, or can't be opened.
+    """
+    check_regular(path, followed(path))
+    # Without waiting for a writer, should a FIFO have taken the file's place.
+    stream = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    try:
+        check_regular(path, os.fstat(stream.fileno()))
+    except OSError:
+        stream.close()
+        raise
+    return stream
+
+
+def followed(path: Path) -> os.stat_result:
+    """What the system says of a file, or of the one that a link leads to.
+
+    Raises:
+        OSError: it leads nowhere, or in a circle.
+    """
+    try:
+        return path.stat()
+    except FileNotFoundError as error:
+        if not path.is_symlink():
+            raise
+        raise FileNotFoundError(errno.ENOENT, "it is a link to what is not there", str(path)) from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link that leads in a circle", str(path)) from error
+        raise
+
+
+def check_regular(path: Path, found: os.stat_result) -> None:
+    """Refuse what is no regular file.
+
+    Raises:
+        OSError: it is none.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        what = KINDS.get(stat.S_IFMT(found.st_mode), "it is of an unknown kind")
+        raise OSError(errno.EINVAL, f"{what}, not a regular file", str(path))
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a regular file, up to a limit.
+
+    Raises:
+        OSError: it is no regular file, can't be read, or has more bytes.
+    """
+    with open_regular(path) as stream:
+        # Files below /proc claim to be empty, and some of them never end.
+        too_large = os.fstat(stream.fileno()).st_size > most
+        content = b"" if too_large else stream.read(most + 1)
+        if too_large or len(content) > most:
+            raise OSError(errno.EFBIG, f"it has more than {limit(most)}", str(path))
+    return content
+
+
+def limit(most: int) -> str:
+    """A number of bytes as a person says it."""
+    return f"{most // MIB:,} MiB" if most >= MIB else f"{most:,} bytes"
+
+
+def in_text(path: Path | str) -> str:
+    """A path as text that can be sent: a byte that is none of UTF-8 is written as an escape."""
+    return os.fsencode(path).decode(errors="backslashreplace")

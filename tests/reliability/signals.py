@@ -1,0 +1,317 @@
+"""Signals: SIGINT or SIGTERM to a command at a moment that a seeded random has drawn; then the same command again.
+
+After each signal: the command ends in time, with the signal's exit code and one line; no process is left; no file under a final
+name is incomplete; the same command then succeeds with the results of an undisturbed one, and leaves nothing temporary.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import portalocker
+
+from tests.reliability.table import Row, say
+from tests.reliability.world import MNIST, SECONDS, World, all_gone, incomplete, left_over, made, processes, world
+from tests.serving import free_port
+
+LONGEST = 5.0  # seconds from the signal to the end
+LONGEST_SERVE = 15.0  # where a run is under way
+AT_ONCE = 2.0  # after a second signal
+TERM = 1 << (signal.SIGTERM - 1)
+
+
+class Trial(NamedTuple):
+    """One command: its arguments, what its environment says more, and how what it prints is compared."""
+
+    arguments: list[str]
+    env: Mapping[str, str] = {}
+    same: Callable[[str], object] = bool
+    longest: float = LONGEST
+    ends: bool = True  # by itself, so that it can be run again
+
+
+class Ended(NamedTuple):
+    """How a command has ended, and how long after the last signal; `reached` is whether it was still there for it."""
+
+    code: int
+    seconds: float
+    said: str
+    printed: str
+    reached: bool
+
+
+def signalled(trial: Trial, env: Mapping[str, str], after: float, number: int, again: float | None) -> Ended:
+    """Start a command, and send it a signal, or two; the clock starts when it has its handlers, some 30 ms after its start."""
+    with subprocess.Popen(
+        [MNIST, *trial.arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        while process.poll() is None and not listens(process.pid):
+            time.sleep(0.005)
+        output: list[str] = []
+        reading = threading.Thread(target=lambda: output.extend(process.communicate()))
+        reading.start()
+        reading.join(after)
+        reached, began = process.poll() is None, time.monotonic()
+        send(process, number)
+        if again is not None and reached:
+            reading.join(again)
+            began = time.monotonic()
+            send(process, number)
+        reading.join(60)
+        seconds = time.monotonic() - began
+        if reading.is_alive():
+            process.kill()
+            reading.join()
+    return Ended(process.returncode, seconds, output[1], output[0], reached)
+
+
+def send(process: subprocess.Popen[str], number: int) -> None:
+    """Send a signal; SIGINT to the whole group, as a terminal does."""
+    if number == signal.SIGINT and process.poll() is None:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+
+
+def listens(pid: int) -> bool:
+    """Whether a process handles SIGTERM, by what Linux says of it."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    return any(line.startswith("SigCgt:") and int(line.split()[1], 16) & TERM for line in status.splitlines())
+
+
+def faults(trial: Trial, ended: Ended, number: int, again: float | None, mark: str) -> Iterator[str]:
+    """What is wrong with how a command has ended."""
+    if not ended.reached:
+        return  # it was over before the signal
+    longest = trial.longest if again is None else AT_ONCE
+    if ended.seconds > longest:
+        yield f"it took {ended.seconds:.1f} s to end"
+    lines = [line for line in ended.said.splitlines() if line.startswith("mnist: ") and "warning" not in line]
+    if ended.code == 0 and trial.ends:
+        if not ended.printed:
+            yield "exit code 0 without a result"
+    elif ended.code != 128 + number:
+        yield f"it ended with {ended.code}: {ended.said[-2000:]}"
+    elif len(lines) != 1 or ended.said.splitlines()[-1] != lines[0]:
+        yield f"not one line: {ended.said[-2000:]}"
+    if "Traceback" in ended.said:
+        yield f"a traceback: {ended.said[-3000:]}"
+    if left := processes(mark):
+        yield f"processes left: {[' '.join(one.cmdline()) for one in left]}"
+        all_gone(mark)
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """A server that accepts, and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        kept: list[object] = []
+        threading.Thread(target=lambda: kept.extend(iter(listener.accept, None)), daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def finished_root(place: World) -> Path:
+    """A root with two runs, as the commands that look back need it."""
+    root = place.folder / "finished"
+    for seed in ("1", "2"):
+        done = subprocess.run([MNIST, *run_of(place, root, "--seed", seed).arguments], env=place.env("first"),
+                              capture_output=True, text=True, timeout=SECONDS, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+    return root
+
+
+def run_of(place: World, root: Path, *options: str) -> Trial:
+    """A run of one epoch."""
+    given = [
+        "run",
+        "--dataset",
+        str(place.dataset),
+        "--root",
+        str(root),
+        "--epochs",
+        "1",
+        "--no-gate",
+        "--json",
+        *options,
+    ]
+    return Trial(given, same=lambda text: made(json.loads(text)))
+
+
+def pinning(place: World, root: Path) -> Trial:
+    """The pinning of a data set's file, a copy of which lies under the root."""
+    root.mkdir(parents=True, exist_ok=True)
+    lines = place.dataset.read_text().splitlines()
+    path = root / "unpinned.toml"
+    if not path.exists():
+        path.write_text("\n".join(line for line in lines if not line.startswith(("bytes", "sha256"))))
+    return Trial(["dataset", "pin", str(path)], same=lambda _: path.read_text())
+
+
+def looking_back(place: World, root: Path, name: str, folder: Path) -> Trial:
+    """A command that works on finished runs."""
+    shutil.copytree(folder, root, dirs_exist_ok=True)
+    first, second = sorted(path.name for path in (root / "runs").iterdir())
+    image = str(Path(__file__).parents[2] / "docs" / "errors.png")
+    arguments = {
+        "compare": ["compare", first, second],
+        "verify": ["verify", second],
+        "predict": ["predict", image],
+        "prune": ["prune", "--keep", "1"],
+    }[name]
+    return Trial([*arguments, "--root", str(root), "--json"])
+
+
+def trial_of(name: str, place: World, root: Path, finished: Path, nobody: str) -> Trial:
+    """A command by its name; `nobody` is a server that never answers."""
+    if name == "study":
+        given = ["--dataset", str(place.dataset), "--seeds", "2", "--epochs", "1", "--root", str(root), "--json"]
+        return Trial(["study", *given], same=lambda text: json.loads(text)["verdict"])
+    if name == "serve":
+        arguments = ["serve", "--port", str(free_port()), "--root", str(root), "--json"]
+        return Trial(arguments, longest=LONGEST_SERVE, ends=False)
+    if name == "pin":
+        return pinning(place, root)
+    if name in {"compare", "verify", "predict", "prune"}:
+        return looking_back(place, root, name, finished)
+    waits: dict[str, Trial] = {
+        "run": run_of(place, root),
+        "run, a silent mirror": run_of(place, root, "--mirror", nobody)._replace(ends=False),
+        "run, a silent server": run_of(place, root)._replace(env={"PREFECT_API_URL": f"{nobody}/api"}, ends=False),
+        "run, a silent store": run_of(place, root)._replace(env=store_at(nobody), ends=False),
+        "prune, a root at work": Trial(["prune", "--keep", "1", "--root", str(root)], ends=False),
+    }
+    return waits[name]
+
+
+def store_at(address: str) -> dict[str, str]:
+    """An object store at an address, as the root."""
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    return keys | {"AWS_ENDPOINT_URL": address}
+
+
+# Up to when a signal is drawn, in seconds after the start: some more than the command takes, or than it needs to come to wait.
+COMMANDS = {
+    "run": 40.0, "study": 40.0, "serve": 30.0, "pin": 2.0, "predict": 12.0, "compare": 3.0, "verify": 2.0, "prune": 2.0,
+    "run, a silent mirror": 15.0, "run, a silent server": 8.0, "run, a silent store": 12.0, "prune, a root at work": 3.0,
+}  # fmt: skip
+OWN_SERVER = {"run", "study", "run, a silent mirror", "run, a silent store"}
+
+
+@contextmanager
+def at_work_elsewhere(name: str, root: Path) -> Iterator[None]:
+    """For what waits for a root, another that has it."""
+    if name != "prune, a root at work":
+        yield
+        return
+    path = root / "locks" / "root.lock"
+    path.parent.mkdir(parents=True)
+    with path.open("a+") as stream:
+        portalocker.lock(stream, portalocker.LockFlags.SHARED)
+        yield
+
+
+def trials(names: list[str], times: int, seed: int) -> Iterator[tuple[str, str, str]]:
+    """Each command so many times; of each, what was sent when, and what was wrong."""
+    with world() as place, silent() as nobody:
+        finished = finished_root(place)
+        expected: dict[str, object] = {}
+        for name in names:
+            for number in range(times):
+                rng = random.Random(f"{seed} {name} {number}")
+                root, mark = place.folder / f"{name[:3]}-{number}", f"{seed}-{name}-{number}"
+                yield name, *one(name, place, root, finished, nobody, rng, mark, expected)
+                shutil.rmtree(root, ignore_errors=True)
+
+
+def one(
+    name: str,
+    place: World,
+    root: Path,
+    finished: Path,
+    nobody: str,
+    rng: random.Random,
+    mark: str,
+    expected: dict[str, Any],
+) -> tuple[str, str]:
+    """One trial: what was sent when, and what was wrong."""
+    sent, after = rng.choice([signal.SIGINT, signal.SIGTERM]), rng.uniform(0, COMMANDS[name])
+    again = rng.choice([None, None, None, rng.uniform(0.2, 1)])
+    with at_work_elsewhere(name, root):
+        trial = trial_of(name, place, root, finished, nobody)
+        env = place.env(mark, own_server=name in OWN_SERVER) | trial.env
+        if name == "run, a silent store":
+            trial.arguments[trial.arguments.index("--root") + 1] = f"s3://bucket/{root.name}"
+        if name == "serve":
+            env.pop("PREFECT_API_URL")
+            threading.Thread(target=start_a_run, args=(trial.arguments[2], place.dataset), daemon=True).start()
+        ended = signalled(trial, env, after, sent, again)
+    wrong = list(faults(trial, ended, sent, again, mark))
+    if root.exists() and name not in {"pin", "serve"}:
+        wrong += [f"incomplete: {broken}" for broken in incomplete(root)]
+    if trial.ends:
+        wrong += same_again(name, trial, env, root, expected)
+    told = "" if again is None else f", and again {again:.1f} s later"
+    return f"{sent.name} after {after:.1f} s{told}: {ended.code} in {ended.seconds:.1f} s", "; ".join(wrong)
+
+
+def same_again(name: str, trial: Trial, env: Mapping[str, str], root: Path, expected: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the same command, run again to its end."""
+    done = subprocess.run(
+        [MNIST, *trial.arguments], env=env, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    # Of the picture that is predicted, only whether it can be is of interest.
+    if done.returncode:
+        yield f"the same command then ended with {done.returncode}: {done.stderr[-2000:]}"
+        return
+    found = trial.same(done.stdout)
+    if expected.setdefault(name, found) != found:
+        yield "its results then are others"
+    if remains := left_over(root):
+        yield f"left over: {remains}"
+
+
+def start_a_run(port: str, dataset: Path) -> None:
+    """As soon as a server serves, start a run there that lasts."""
+    import httpx
+
+    address = f"http://127.0.0.1:{port}/api"
+    limit = time.monotonic() + COMMANDS["serve"]
+    while time.monotonic() < limit:
+        try:
+            found = httpx.get(f"{address}/deployments/name/mnist/on-demand", timeout=5)
+            if found.is_success:
+                parameters = {"dataset": str(dataset), "epochs": 1000}
+                path = f"{address}/deployments/{found.json()['id']}/create_flow_run"
+                httpx.post(path, json={"parameters": parameters}, timeout=5)
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+
+
+def main(times: int, seed: int, only: str = "") -> Iterator[Row]:
+    """Send signals, say what happened, and sum it up by command."""
+    say(f"seed {seed}")
+    names = [name for name in COMMANDS if only in name]
+    tried: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for name, sent, wrong in trials(names, times, seed):
+        tried[name] += 1
+        failed[name] += bool(wrong)
+        say(f"{name}, {sent}{f' LOST {wrong}' if wrong else ''}")
+    for name in names:
+        yield Row(f"a signal to {name}", tried[name], tried[name] - failed[name])

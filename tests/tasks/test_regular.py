@@ -1,0 +1,60 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.dataset import load_dataset
+from tasks.digest import sha256_of
+from tasks.errors import DatasetError, RecipeError
+from tasks.function import code_of
+from tasks.recipe import load_recipe
+from tasks.regular import MOST_TEXT, open_regular, read_regular
+from tasks.store import read_whole
+
+
+def test_a_regular_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert read_regular(path, 3) == b"abc"
+    with pytest.raises(OSError, match="more than 2 bytes"):
+        read_regular(path, 2)
+
+
+def test_a_sparse_file_is_refused_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as stream:
+        stream.truncate(10 << 30)
+    with pytest.raises(OSError, match="more than 4 MiB"):
+        read_regular(path, MOST_TEXT)
+
+
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="Linux has files that claim to be empty, and never end")
+def test_a_file_that_claims_to_be_empty_is_read_no_further_than_the_limit() -> None:
+    path = Path("/proc/self/environ")
+    assert path.stat().st_size == 0
+    with pytest.raises(OSError, match="more than 1 bytes"):
+        read_regular(path, 1)
+
+
+@pytest.fixture(params=["pipe", "device", "folder"])
+def endless(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "own.toml"
+    if request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    return path
+
+
+def test_nothing_else_is_opened_wherever_a_file_is_named(endless: Path) -> None:
+    for opened in (open_regular, sha256_of, read_whole):
+        with pytest.raises(OSError, match="not a regular file"):
+            opened(endless)
+    with pytest.raises(DatasetError, match="not a regular file"):
+        load_dataset(str(endless))
+    with pytest.raises(RecipeError, match="not a regular file"):
+        load_recipe(str(endless))
+    with pytest.raises(RecipeError, match="not a regular file"):
+        code_of("own.py:network", endless)
