@@ -9,7 +9,7 @@ import threading
 STOPPING = threading.Event()
 
 
-class Interrupted(BaseException):  # noqa: N818  # as KeyboardInterrupt: no error, but an order
+class Interrupted(BaseException):  # as KeyboardInterrupt: no error, but an order
     """The process has been told to stop.
 
     Not an Exception, so that no handler of faults takes it for a fault: a mirror is not passed over for it, and Prefect

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from tasks import mirror as network
 from tasks.dataset import Archive, load_dataset
 from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, download
 from tasks.workspace import Workspace
 from tests import data
-from tests.mirrors import PASSED_OVER, SURVIVED, Answer, Fault, Server, certificate, status, whole
+from tests.mirrors import IMPATIENT, PASSED_OVER, SURVIVED, Answer, Fault, Server, certificate, status, whole
 from tests.reliability.table import Row
 
 
 def main() -> Iterator[Row]:
     """Try every mirror."""
-    network.STALL_SECONDS, network.SLOW_SECONDS, network.SLOW_BYTES = 0.6, 0.5, 512
+    for module, name, value in IMPATIENT:
+        setattr(module, name, value)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         os.environ.pop(name, None)
         os.environ.pop(name.lower(), None)

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks import mirror as network
 from tasks.dataset import Archive, load_dataset
 from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, download, worth_retrying
-from tasks.mirror import MirrorFault
+from tasks.patience import MirrorFault
 from tasks.workspace import Workspace
 from tests import data, mirrors
 from tests.mirrors import PASSED_OVER, SURVIVED, Answer, Server, whole
@@ -38,9 +37,8 @@ def archive(files: data.Files) -> Archive:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "STALL_SECONDS", 0.6)
-    monkeypatch.setattr(network, "SLOW_SECONDS", 0.5)
-    monkeypatch.setattr(network, "SLOW_BYTES", 512)
+    for module, name, value in mirrors.IMPATIENT:
+        monkeypatch.setattr(module, name, value)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
