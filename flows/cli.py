@@ -20,6 +20,7 @@ from flows.predict import predict
 from flows.serve import serve
 from flows.upkeep import prune, verify
 from tasks.errors import GateError, MnistError
+from tasks.redaction import guard, redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,13 +133,17 @@ def run_flow(
                 from prefect.states import Pending
 
                 import tasks.statistics  # noqa: F401  # else in the middle of the run
+                from flows.credentials import learn_settings
                 from flows.live import live_view
                 from flows.logs import quiet_console
+                from tasks.address import hide
 
                 flow = getattr(import_module(f"flows.{name}"), name)
             stack.enter_context(quiet_console(console))
             api = stack.enter_context(server(early))
             api.wait()
+        learn_settings()
+        parameters = hide(parameters)  # Prefect's database keeps them, and its UI shows them
         client = stack.enter_context(get_client(sync_client=True))
         # Made before it runs, so that the view knows from the start what to watch.
         flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())
@@ -157,6 +162,7 @@ for command in (compare, predict, champion, dataset, runs, verify, prune, serve)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code; what a user can cause ends in one line."""
+    guard()
     try:
         cli.main(args=arguments, prog_name="mnist", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -184,8 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def fail(message: str, code: int) -> None:
-    """Say what went wrong in one line, and exit."""
-    click.echo(f"mnist: {' '.join(message.split())}", err=True)
+    """Say what went wrong in one line, without secrets, and exit."""
+    click.echo(f"mnist: {redact(' '.join(message.split()))}", err=True)
     sys.exit(code)
 
 

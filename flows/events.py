@@ -13,6 +13,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
+from tasks.redaction import public, redact
+
 SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
 
 
@@ -22,15 +24,16 @@ def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     if not address:
         return
     ui = get_current_settings().ui_url
-    page = f"{ui}/runs/flow-run/{flow_run.id}" if ui else None
-    text = f"{flow.name}, {flow_run.name}: {state.name}: {state.message or 'no message'}"
+    page = f"{public(ui)}/runs/flow-run/{flow_run.id}" if ui else None
+    message = redact(state.message or "")  # of whatever failed; a chat is read by many
+    text = f"{flow.name}, {flow_run.name}: {state.name}: {message or 'no message'}"
     body = {
         "text": f"{text} {page or ''}".strip(),
         "flow": flow.name,
         "run": flow_run.name,
         "run_id": str(flow_run.id),
         "state": state.name,
-        "message": state.message,
+        "message": message or None,
         "url": page,
     }
     logger = flow_run_logger(flow_run)

@@ -25,6 +25,7 @@ from tasks.address import Address
 from tasks.errors import StorageError
 from tasks.files import CHUNK, writable
 from tasks.patience import MirrorFault, Patience
+from tasks.redaction import guard
 from tasks.stopping import raise_if_stopping
 from tasks.web import answer_of, faults_of_the_web, starts_at
 
@@ -74,8 +75,8 @@ class Target:
             return
         if total is not None and total > self.most:
             raise MirrorFault(f"it announces {total:,} bytes, more than the {self.most:,} that the archive can have")
-        if total is not None:
-            self.refuse_full_disk(total)
+        if total is not None and total - self.size > (room := room_at(self.path)):
+            raise MirrorFault(f"it announces {total:,} bytes, and {self.path.parent} has room for {room:,}")
         self.patience.expect(self.most if total is None else total)
 
     def refuse_full_disk(self, size: int) -> None:
@@ -109,6 +110,7 @@ def append(url: str, path: Path, most: int, patience: Patience | None = None, re
         StorageError: `path` can't be written.
         Interrupted: the process has been told to stop. What has come until then stays in the file.
     """
+    guard()  # httpx logs the addresses that it asks, and httpcore all headers
     address = Address(url)
     target = Target(path, most, patience or Patience(most), report)
     if address.lacks_secrets:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 MASK = "***"
@@ -26,6 +26,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:)?(/*)")
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/+[^\s'\"<>`|]+")
 PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:(\d*|PORT))?")  # our own messages say HOST:PORT
+USER_IN_PATH = re.compile(r":[^/@]*@")  # a password that holds a slash
 CLOSING = ".,:;)]}…"  # what may follow an address in a sentence
 
 SECRET_NAMES = re.compile(
@@ -36,27 +37,54 @@ SECRET_NAMES = re.compile(
 _known: set[str] = set()
 
 
-def public(address: str) -> str:
-    """An address as it may be shown: without user info, the values of its query, and its fragment. A path stays as it is."""
+class Parts(NamedTuple):
+    """An address: everything before the user info, the user info if it has any, and what comes after it."""
+
+    scheme: str
+    user: str | None
+    authority: str
+    tail: str
+
+
+def parts_of(address: str) -> Parts | None:
+    """The parts of an address, malformed ones included: a password may hold what ends the authority; None for a path."""
     match = SCHEME.match(address)
     scheme, slashes = (match[1] or "", match[2]) if match else ("", "")
     rest = address[len(scheme) + len(slashes) :]
     if not slashes or (not scheme and slashes != "//"):
         bare = not DRIVE.match(address) and re.match(r"[^/]*:.*@", address, re.DOTALL)
-        return f"{MASK}@{with_masked_values(address.rpartition('@')[2])}" if bare else address
-    end = re.search(r"[/?#]", rest)
-    authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
-    path = re.split(r"[?#]", tail, maxsplit=1)[0]
-    strange = not PORT.fullmatch(authority) or (slashes != "//" and not scheme.lower().startswith("file"))
+        return after_user("", address) if bare else None
+    authority, tail = cut(rest)
+    odd = slashes != "//" and scheme.lower() != "file:"
+    ends_in_tail = "@" in tail and (
+        odd or not PORT.fullmatch(authority) or USER_IN_PATH.search(re.split(r"[?#]", tail)[0])
+    )
     if "@" in authority:
-        authority = f"{MASK}@{authority.rpartition('@')[2]}"
-    elif "@" in tail and (strange or re.search(r":[^/@]*@", path)):  # a password that holds a slash, say
-        authority, tail = f"{MASK}@{tail.rpartition('@')[2]}", ""
-        end = re.search(r"[/?#]", authority)
-        authority, tail = (authority[: end.start()], authority[end.start() :]) if end else (authority, "")
-    if not PORT.fullmatch(authority.removeprefix(f"{MASK}@")):
-        authority = f"{authority.partition(':')[0]}:{MASK}"
-    return f"{scheme}{slashes}{authority}{with_masked_values(tail)}"
+        user, _, authority = authority.rpartition("@")
+        return Parts(scheme + slashes, user, authority, tail)
+    return after_user(scheme + slashes, rest) if ends_in_tail else Parts(scheme + slashes, None, authority, tail)
+
+
+def after_user(scheme: str, rest: str) -> Parts:
+    """The parts where all before the last @ is user info."""
+    user, _, rest = rest.rpartition("@")
+    return Parts(scheme, user, *cut(rest))
+
+
+def cut(rest: str) -> tuple[str, str]:
+    """What follows a scheme, cut where its authority ends."""
+    end = re.search(r"[/?#]", rest)
+    return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
+
+
+def public(address: str) -> str:
+    """An address as it may be shown: without user info, the values of its query, and its fragment. A path stays as it is."""
+    parts = parts_of(address)
+    if parts is None:
+        return address
+    user = "" if parts.user is None else f"{MASK}@"
+    host = parts.authority if PORT.fullmatch(parts.authority) else f"{parts.authority.partition(':')[0]}:{MASK}"
+    return f"{parts.scheme}{user}{host}{with_masked_values(parts.tail)}"
 
 
 def with_masked_values(tail: str) -> str:
@@ -75,16 +103,15 @@ def masked_parameter(parameter: str) -> str:
 
 
 def secrets_in(address: str) -> Iterator[str]:
-    """The parts of an address that `public` masks, as they stand and decoded."""
-    scheme = SCHEME.match(address)
-    rest = address[scheme.end() :] if scheme else address
-    before, at, _ = re.split(r"[?#]", rest, maxsplit=1)[0].rpartition("@")
-    if at:
-        user, _, password = before.partition(":")
-        yield from (before, password)
+    """The parts of an address that `public` masks, as they stand, and as HTTP sends them."""
+    parts = parts_of(address)
+    if parts is None:
+        return
+    if parts.user is not None:
+        user, _, password = parts.user.partition(":")
+        yield from (parts.user, password or user)
         yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
-    query = address.partition("?")[2]
-    for parameter in re.split(r"[&#]", query):
+    for parameter in re.split(r"[?&#]", parts.tail)[1:]:
         name, equals, value = parameter.partition("=")
         yield value if equals else name
 
@@ -112,10 +139,10 @@ def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
         if "://" in value:
             yield from secrets_in(value)
         if SECRET_NAMES.search(name) and not (value.startswith("/") and Path(value).exists()):
-            yield from parts_of(value)
+            yield from pieces_of(value)
 
 
-def parts_of(value: str) -> Iterator[str]:
+def pieces_of(value: str) -> Iterator[str]:
     """A secret, and the parts of it that are secret by themselves: a password after its user, values of headers, a path."""
     yield value
     if "://" in value:  # a webhook's secret is its path

@@ -12,7 +12,20 @@ from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, download
 from tasks.workspace import Workspace
 from tests import data
-from tests.mirrors import IMPATIENT, PASSED_OVER, SURVIVED, Answer, Fault, Server, certificate, status, whole
+from tests.mirrors import (
+    IMPATIENT,
+    PASSED_OVER,
+    SILENT,
+    SURVIVED,
+    Answer,
+    Fault,
+    Server,
+    certificate,
+    irregular,
+    listening,
+    status,
+    whole,
+)
 from tests.reliability.table import Row
 
 
@@ -36,6 +49,14 @@ def main() -> Iterator[Row]:
             work = Workspace(root=Path(folder) / f"unreachable-{number}", run="r")
             with fault as (url, reason):
                 yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
+        for number, (name, (scheme, talk, reason)) in enumerate(SILENT.items()):
+            work = Workspace(root=Path(folder) / f"silent-{number}", run="r")
+            with listening(talk) as port:
+                url = f"{scheme}://127.0.0.1:{port}/"
+                yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
+        for number, (name, url, reason) in enumerate(irregular(Path(folder) / "irregular", archive.name)):
+            work = Workspace(root=Path(folder) / f"irregular-root-{number}", run="r")
+            yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
 
 
 Unreachable = AbstractContextManager[tuple[str, str]]  # a mirror's URL, and what is said of it
