@@ -55,14 +55,15 @@ def parts_of(address: str) -> Parts | None:
         bare = not DRIVE.match(address) and re.match(r"[^/]*:.*@", address, re.DOTALL)
         return after_user("", address) if bare else None
     authority, tail = cut(rest)
-    odd = slashes != "//" and scheme.lower() != "file:"
-    ends_in_tail = "@" in tail and (
-        odd or not PORT.fullmatch(authority) or USER_IN_PATH.search(re.split(r"[?#]", tail)[0])
-    )
-    if "@" in authority:
-        user, _, authority = authority.rpartition("@")
-        return Parts(scheme + slashes, user, authority, tail)
-    return after_user(scheme + slashes, rest) if ends_in_tail else Parts(scheme + slashes, None, authority, tail)
+    path = re.split(r"[?#]", tail, maxsplit=1)[0]
+    odd = (slashes != "//" and scheme.lower() != "file:") or not PORT.fullmatch(authority.rpartition("@")[2])
+    if "@" in tail and (odd or USER_IN_PATH.search(path)) and "@" not in authority:
+        return after_user(scheme + slashes, rest)
+    if "@" in authority and "@" in path:  # a password that holds both, rather than a path that holds one
+        found = after_user("", authority + path)
+        return Parts(scheme + slashes, found.user, found.authority, found.tail + tail[len(path) :])
+    user, at, authority = authority.rpartition("@")
+    return Parts(scheme + slashes, user if at else None, authority, tail)
 
 
 def after_user(scheme: str, rest: str) -> Parts:
