@@ -255,6 +255,10 @@ def page(request: Request, _content: bytes) -> None:
     whole(request, b"<!DOCTYPE html>\n<html><body>Log in to the network first.</body></html>")
 
 
+def answering(something: bytes) -> Answer:
+    return lambda request, _content: whole(request, something)
+
+
 def announces(size: int) -> Answer:
     def answer(request: Request, content: bytes) -> None:
         head(request, size)
