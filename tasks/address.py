@@ -5,6 +5,7 @@ is called only where the request is made. What Prefect is to keep gets the publi
 what it stands for.
 """
 
+from collections.abc import Mapping
 from itertools import count
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -92,19 +93,25 @@ class Address(str):
         return {"type": "string", "format": "uri"}
 
 
-def hide(value: Any) -> Any:
-    """Parameters of a run as others may keep them: addresses in their public form. This process knows what they stand for."""
+def hide(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a run as others may keep them: addresses in their public form.
+
+    This process knows what the mirrors among them stand for; of all others, the run refuses what had to be masked.
+    """
+    return {name: _hidden_in(value, paths=name != "mirrors") for name, value in parameters.items()}
+
+
+def _hidden_in(value: Any, *, paths: bool) -> Any:
+    """A parameter in its public form; where it may be a path, only what is clearly a URL is changed."""
     if isinstance(value, str):
-        return _stand_in(value)
-    if isinstance(value, dict):
-        return {key: hide(item) for key, item in value.items()}
-    return [hide(item) for item in value] if isinstance(value, list | tuple) else value
+        return value if paths and "://" not in value else _stand_in(value)
+    return [_hidden_in(item, paths=paths) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _stand_in(whole: str) -> str:
     """The public form of an address; numbered, where another of the same form was hidden before."""
     shown = public(whole)
-    if shown == whole:
+    if shown == whole or whole in _hidden:
         return whole
     learn_address(whole)
     for number in count(1):

@@ -1,7 +1,11 @@
+import gzip
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
 
+from flows.mnist import mnist
+from tasks.errors import InputError
 from tests import data, mirrors
 from tests.reliability.canaries import Canaries, Leak, leaks_in, quick_trials, tried
 
@@ -27,9 +31,18 @@ def test_no_secret_of_the_user_is_left_anywhere(name: str, tmp_path: Path) -> No
     assert (code == 0) == trials[name].succeeds
 
 
-def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
-    import gzip
+@pytest.mark.usefixtures("prefect")
+def test_secrets_in_the_parameters_of_a_run_are_masked_at_the_server(tmp_path: Path) -> None:
+    root = str(tmp_path / "root")
+    with pytest.raises(InputError, match=r"mirror 'ftp://\*\*\*@host/'"):
+        mnist(root=root, mirrors=["http://host/", "ftp://me:canary-password@host/"])
+    with get_client(sync_client=True) as client:
+        (run,) = (run for run in client.read_flow_runs() if run.parameters.get("root") == root)
+    assert run.parameters["mirrors"] == ["http://host/", "ftp://***@host/"]
+    assert "canary" not in str(run)
 
+
+def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
     canary = Canaries()
     (tmp_path / "plain").write_text(f"http://me:{canary('plain')}@host")
     (tmp_path / "packed.gz").write_bytes(gzip.compress(canary("packed").encode()))

@@ -101,7 +101,13 @@ def test_what_is_hidden_is_found_by_the_process_that_hid_it_alone() -> None:
         "runner": "dask://***@h:1",
     }
     assert [Address(one).reveal() for one in hidden["mirrors"]] == list(given_["mirrors"])  # type: ignore[call-overload]
+    assert hide(hidden) == hidden
     assert Address("http://***@another/").lacks_secrets
+
+
+def test_a_path_is_handed_on_as_it_is() -> None:
+    paths = {"root": "a:b@c", "dataset": "/x/a:b@c?d.toml", "recipes": ["x:y@z.toml"], "epochs": None}
+    assert hide(paths) == paths
 
 
 def test_no_error_of_ours_shows_a_secret(tmp_path: Path, files: data.Files) -> None:
