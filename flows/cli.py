@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         with stop.nothing_to_undo():
             from flows.commands import outcome  # noqa: PLC0415
+            from tasks.redaction import guard, redact  # noqa: PLC0415
+
+            guard()
 
         code, line = outcome(arguments)
         streams.deliver()
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         stop.end()
     stop.settle(code)
     if line:
-        sys.stderr.write(f"mnist: {' '.join(line.split())}\n")
+        sys.stderr.write(f"mnist: {redact(' '.join(line.split()))}\n")
     sys.exit(code)
 
 

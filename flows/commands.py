@@ -131,14 +131,18 @@ def run_flow(
                 from prefect.states import Pending
 
                 import tasks.statistics  # noqa: F401  # else in the middle of the run
+                from flows.credentials import learn_settings
                 from flows.live import live_view
                 from flows.logs import quiet_console
                 from flows.orphans import crashed
+                from tasks.address import hide
 
                 flow = getattr(import_module(f"flows.{name}"), name)
             stack.enter_context(quiet_console(console))
             api = stack.enter_context(server(early))
             api.wait()
+        learn_settings()
+        parameters = hide(parameters)  # Prefect's database keeps them, and its UI shows them
         client = stack.enter_context(get_client(sync_client=True))
         # Made before it runs, so that the view knows from the start what to watch.
         flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())

@@ -44,6 +44,7 @@ def pin(file: Path, as_json: bool) -> None:
     From then on, no other bytes are taken for them. What the archives hold is held against the file before it is written.
     """
     from artifacts.terminal import show_rows
+    from flows.fetching import fetching
     from tasks.files import written_whole
     from tasks.pin import pin as pinned
     from tasks.regular import MOST_TEXT, read_regular
@@ -53,8 +54,8 @@ def pin(file: Path, as_json: bool) -> None:
         text = read_regular(path, MOST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
-    with tempfile.TemporaryDirectory(prefix="mnist-pin-") as scratch:
-        text, pins = pinned(text, str(file), path.parent, Path(scratch))
+    with tempfile.TemporaryDirectory(prefix="mnist-pin-") as scratch, fetching() as shown:
+        text, pins = pinned(text, str(file), path.parent, Path(scratch), shown.report, shown.tell)
     if pins:
         with written_whole(path) as stream:
             stream.write(text.encode())

@@ -14,6 +14,7 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
 from tasks.stopping import STOPPING
+from tasks.redaction import public, redact
 
 SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
 HURRY_SECONDS = 1.0  # that a receiver has, once this process has been told to stop
@@ -25,15 +26,16 @@ def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     if not address:
         return
     ui = get_current_settings().ui_url
-    page = f"{ui}/runs/flow-run/{flow_run.id}" if ui else None
-    text = f"{flow.name}, {flow_run.name}: {state.name}: {state.message or 'no message'}"
+    page = f"{public(ui)}/runs/flow-run/{flow_run.id}" if ui else None
+    message = redact(state.message or "")  # of whatever failed; a chat is read by many
+    text = f"{flow.name}, {flow_run.name}: {state.name}: {message or 'no message'}"
     body = {
         "text": f"{text} {page or ''}".strip(),
         "flow": flow.name,
         "run": flow_run.name,
         "run_id": str(flow_run.id),
         "state": state.name,
-        "message": state.message,
+        "message": message or None,
         "url": page,
     }
     logger = flow_run_logger(flow_run)

@@ -12,6 +12,7 @@ from prefect.logging.configuration import setup_logging
 from rich.console import Console
 
 from tasks.errors import MnistError
+from tasks.redaction import guard
 
 WORKER_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # of the console lines of worker processes
 RUNS = ("prefect.flow_runs", "prefect.task_runs")
@@ -28,7 +29,8 @@ def without_traceback(record: logging.LogRecord) -> bool:
 
 
 def one_line_errors() -> None:
-    """Apply the filter to the loggers of Prefect's runs in this process."""
+    """Apply the filter to the loggers of Prefect's runs in this process, and mask secrets in all that it logs."""
+    guard()
     for name in RUNS:
         logging.getLogger(name).addFilter(without_traceback)
 

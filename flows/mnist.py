@@ -13,6 +13,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.credentials import keep_out_of_prefect
 from flows.events import tell
 from flows.learners import distinct, learned
 from flows.logs import one_line_errors
@@ -91,6 +92,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     """
     began = datetime.now(UTC)
     one_line_errors()
+    keep_out_of_prefect()
     end_with_worker()
     source, plan = load_dataset(dataset, mirrors), load_recipe(recipe, epochs=epochs, seed=seed, validation=validation)
     must_pass, harder = flag("gate", gate), flag("robustness", robustness)

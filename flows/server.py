@@ -25,6 +25,7 @@ from uuid import UUID
 from flows.credential import authorization, new_credential
 from flows.lasting import lasting
 from tasks.errors import ServerError, causes
+from tasks.redaction import public
 from tasks.stopping import STOPPING
 
 START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
@@ -67,7 +68,7 @@ class Api(NamedTuple):
         """How to look at a run in the UI."""
         if self.own:
             return f"mnist serve --no-worker, then http://127.0.0.1:4200/runs/flow-run/{flow_run}"
-        return f"{self.url.removesuffix('/api')}/runs/flow-run/{flow_run}"
+        return f"{public(self.url.removesuffix('/api'))}/runs/flow-run/{flow_run}"
 
 
 @contextmanager
@@ -125,15 +126,15 @@ def check(url: str) -> None:
         answer = httpx.get(f"{url.rstrip('/')}/version", headers=headers, timeout=10)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServerError(
-            f"no Prefect server answers at PREFECT_API_URL={url} ({error}); start it, or unset the variable"
+            f"no Prefect server answers at PREFECT_API_URL={public(url)} ({error}); start it, or unset the variable"
         ) from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise ServerError(
-            f"the Prefect server at {url} lets in nobody unknown: set PREFECT_API_AUTH_STRING=user:password, or for "
+            f"the Prefect server at {public(url)} lets in nobody unknown: set PREFECT_API_AUTH_STRING=user:password, or for "
             "`mnist serve` the PREFECT_PROFILES_PATH that it prints"
         )
     if answer.status_code == httpx.codes.BAD_REQUEST:
-        raise ServerError(f"the Prefect server at {url} refuses this address of it: start it with --allowed-host")
+        raise ServerError(f"the Prefect server at {public(url)} refuses this address of it: start it with --allowed-host")
 
 
 @contextmanager

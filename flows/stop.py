@@ -58,9 +58,7 @@ def listen() -> None:
     for one in SIGNALS:
         if signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, tell_main_thread)
-    sys.unraisablehook, threading.excepthook = (
-        quiet_when_stopping(hook) for hook in (sys.unraisablehook, threading.excepthook)
-    )
+    sys.unraisablehook = quiet_when_stopping(sys.unraisablehook)
     atexit.register(leave)  # the first to be registered is the last to be called
 
 

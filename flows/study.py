@@ -11,6 +11,7 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.credentials import keep_out_of_prefect
 from flows.events import tell
 from flows.learners import distinct, learned
 from flows.logs import one_line_errors
@@ -70,6 +71,7 @@ def study(
     """
     began = datetime.now(UTC)
     one_line_errors()
+    keep_out_of_prefect()
     end_with_worker()
     source, plans = load_dataset(dataset, mirrors), load_recipes(recipes, epochs=epochs)
     trials, where = trials_of(plans, seeds), checked_runner(runner)

@@ -13,6 +13,8 @@ import time
 
 import psutil
 
+from tasks.redaction import guard
+
 STDIN = 0
 # For the runs of a worker to tell the server that they end: the worker itself would only kill them. Their own limit is 6 s, the
 # last report included 7 s (flows/orphans.py); that of `mnist serve`, for the worker and the server together, is 14 s.
@@ -35,6 +37,7 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    guard()
     del sys.argv[0]
     threading.Thread(target=end_with_parent, daemon=True).start()
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

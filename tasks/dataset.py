@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, StringConstraints, model_validator
 
+from tasks.address import Address
 from tasks.errors import DatasetError, InputError
 from tasks.records import TEST, TRAIN, Frozen
 from tasks.toml import BUILTIN, read, validated
@@ -34,7 +35,7 @@ class Archive(Frozen):
 
     name: Annotated[str, StringConstraints(pattern=r"^[\w.-]+$")]
     member: str | None = Field(default=None, min_length=1)
-    urls: tuple[str, ...] = Field(default=(), exclude=True)  # where it is had from does not shape a result
+    urls: tuple[Address, ...] = Field(default=(), exclude=True)  # where it is had from does not shape a result
     bytes: int = Field(gt=0)
     sha256: Sha256
 
@@ -43,7 +44,8 @@ class Archive(Frozen):
     def named(cls, values: Any) -> Any:
         """What only has addresses is called as the first of them."""
         if isinstance(values, dict) and "name" not in values and isinstance(urls := values.get("urls"), list) and urls:
-            return {"name": re.split(r"[/\\]", str(urls[0]).split("?")[0])[-1], **values}
+            path = re.split(r"[?#]", Address(str(urls[0])))[0]  # of the public form: a name is printed
+            return {"name": re.split(r"[/\\]", path)[-1], **values}
         return values
 
     @property
@@ -56,10 +58,10 @@ class Archive(Frozen):
         """How it is called in what a person reads."""
         return f"{self.name}: {self.member}" if self.member else self.name
 
-    def places(self, mirrors: Sequence[str]) -> dict[str, str]:
-        """Where it may be had, in order: its addresses, and the mirror that each stands for."""
+    def places(self, mirrors: Sequence[str]) -> dict[Address, str]:
+        """Where it may be had, in order: its addresses, and the mirror that each stands for, as it may be shown."""
         found = {url: url.removesuffix(quote(self.name)).rstrip("/") for url in self.urls}
-        return found | {urljoin(mirror.rstrip("/") + "/", self.name): mirror for mirror in mirrors}
+        return found | {Address(mirror).child(self.name): str(Address(mirror)) for mirror in mirrors}
 
 
 class Split(Frozen):
@@ -85,7 +87,7 @@ class Dataset(Frozen):
     shape: tuple[Size, Size] | tuple[Size, Size, Literal[1, 3]]
     first_label: int = Field(default=0, ge=0, lt=2**16)
     transposed: bool = False
-    mirrors: tuple[str, ...] = Field(default=(), exclude=True)
+    mirrors: tuple[Address, ...] = Field(default=(), exclude=True)
     train: Split
     test: Split
 
@@ -189,7 +191,7 @@ def refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
             raise DatasetError(f"the data set {called}: {place}: another archive is called {archive.name}, too")
 
 
-def addresses(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[str]:
+def addresses(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
     """The addresses of an archive that has some of its own; mirrors that a user gives come before them.
 
     Raises:
@@ -202,33 +204,34 @@ def addresses(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterato
             yield (
                 url
                 if urlsplit(url).scheme in SCHEMES
-                else (folder / Path(url).expanduser()).resolve(strict=True).as_uri()
+                else Address((folder / Path(url.reveal()).expanduser()).resolve(strict=True).as_uri())
             )
         except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"the archive {url!r} is neither an http, https or file URL nor a file") from error
+            raise InputError(f"the archive {str(url)!r} is neither an http, https or file URL nor a file") from error
 
 
-def offline_mirrors(name: str, folder: Path) -> Iterator[str]:
+def offline_mirrors(name: str, folder: Path) -> Iterator[Address]:
     """The mirror that comes with the project, for a built-in data set: in the repository, or in the installed package."""
     if folder == BUILTIN / "datasets":
         places = (BUILTIN.parents[1] / "data" / "mirror" / name, BUILTIN / "mirror" / name)
-        yield from (place.as_uri() for place in places if place.is_dir())
+        yield from (Address(place.as_uri()) for place in places if place.is_dir())
 
 
-def mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[str]:
+def mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
     """Mirrors as URLs; a plain path counts from `folder`.
 
     Raises:
         InputError: it is no URL that can be fetched from, and no folder.
     """
-    for mirror in mirrors:
+    for given in mirrors:
+        mirror = Address(given)
         try:
             yield mirror_url(mirror, folder)
         except (OSError, RuntimeError, ValueError) as error:  # no URL, no folder, no home of that user
-            raise InputError(f"mirror {mirror!r} is neither an http, https or file URL nor a folder") from error
+            raise InputError(f"mirror {str(mirror)!r} is neither an http, https or file URL nor a folder") from error
 
 
-def mirror_url(mirror: str, folder: Path) -> str:
+def mirror_url(mirror: Address, folder: Path) -> Address:
     """One mirror as a URL.
 
     Raises:
@@ -237,7 +240,7 @@ def mirror_url(mirror: str, folder: Path) -> str:
     """
     if urlsplit(mirror).scheme in SCHEMES:
         return mirror
-    path = (folder / Path(mirror).expanduser()).resolve(strict=True)
+    path = (folder / Path(mirror.reveal()).expanduser()).resolve(strict=True)
     if not path.is_dir():
         raise NotADirectoryError(path)
-    return path.as_uri()
+    return Address(path.as_uri())

@@ -6,23 +6,30 @@ run or in a later one, from this mirror or from another: the hash says in the en
 """
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from prefect.context import TaskRunContext
+
+from tasks.address import Address
 from tasks.dataset import Archive
 from tasks.digest import sha256_of
 from tasks.errors import DownloadError
 from tasks.files import adopt, writable
 from tasks.log import say
-from tasks.mirror import MirrorFault, append
+from tasks.mirror import Report, append
+from tasks.patience import MirrorFault, Patience
 from tasks.records import ArchiveRecord
 from tasks.step import step
+from tasks.stopping import STOPPING, pause
 from tasks.workspace import Workspace
 
 AGAIN = 3  # times that a download which broke off is taken up at one mirror, as long as each brings it further
-PATIENCE_SECONDS = 10.0  # that a mirror may ask to wait, once; another mirror, or the next run, is sooner than more
+LONGEST_WAIT = 10.0  # seconds that a mirror may ask for, once; another mirror, or the next run, is sooner than more
+RETRY_SECONDS = (1.0, 4.0)  # before the download is tried again, once no mirror has served it
+
+Tell = Callable[[str, int], None]  # a line, and its level
 
 
 class NoMirrorError(DownloadError):
@@ -37,14 +44,13 @@ class NoMirrorError(DownloadError):
 def worth_retrying(_task: object, _run: object, state: Any) -> bool:
     """Only what may pass is tried again: a mirror of wrong bytes will serve them again."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, NoMirrorError) and error.passing
+    return isinstance(error, NoMirrorError) and error.passing and not STOPPING.is_set()
 
 
 @step(
     "download {archive.name}",
     unkeyed=("mirrors",),
-    retries=2,
-    retry_delay_seconds=[1, 4],
+    retries=len(RETRY_SECONDS),  # without a delay of Prefect's, which would sleep through the order to stop
     retry_condition_fn=worth_retrying,
 )
 def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> ArchiveRecord:
@@ -54,6 +60,7 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
         NoMirrorError: no mirror served the pinned bytes.
         StorageError: the archive can't be written.
     """
+    wait_before_retry()
     with writable(work.unfinished):
         work.unfinished.mkdir(parents=True, exist_ok=True)
     path = work.unfinished / f"{archive.name}.partial"
@@ -65,8 +72,20 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
     return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
 
 
+def wait_before_retry() -> None:
+    """In a retry of the task, give the network a moment.
+
+    Raises:
+        Interrupted: the process has been told to stop.
+    """
+    context = TaskRunContext.get()
+    tries = context.task_run.run_count if context else 1
+    if tries > 1:
+        pause(RETRY_SECONDS[min(tries - 2, len(RETRY_SECONDS) - 1)])
+
+
 def first_to_serve(
-    archive: Archive, mirrors: tuple[str, ...], fetched: Callable[[str], object]
+    archive: Archive, mirrors: tuple[str, ...], fetched: Callable[[Address], object], tell: Tell = say
 ) -> tuple[str, list[tuple[str, MirrorFault]]]:
     """The first mirror whose address can be `fetched`, and why those before it were passed over.
 
@@ -79,13 +98,13 @@ def first_to_serve(
             fetched(url)
         except MirrorFault as fault:
             faults.append((mirror, fault))
-            say(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
+            tell(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
         else:
             return mirror, faults
     raise NoMirrorError(archive, faults)
 
 
-def fetch(url: str, archive: Archive, path: Path) -> None:
+def fetch(url: Address, archive: Archive, path: Path) -> None:
     """Bring `path` to the archive's bytes, going on from what it holds.
 
     Raises:
@@ -94,7 +113,7 @@ def fetch(url: str, archive: Archive, path: Path) -> None:
     """
     begun = size_of(path)
     try:
-        packed = complete(url, archive, path)
+        packed = complete(url, archive.name, path, archive.bytes, Patience(archive.bytes))
     except MirrorFault:
         if size_of(path) < archive.bytes:
             raise
@@ -110,27 +129,30 @@ def fetch(url: str, archive: Archive, path: Path) -> None:
         raise fault
 
 
-def complete(url: str, archive: Archive, path: Path) -> str:
+def complete(
+    url: Address, name: str, path: Path, most: int, patience: Patience, report: Report | None = None, tell: Tell = say
+) -> str:
     """Fetch what is missing, in as many goes as it takes; say how it was packed on the way, if it was.
 
     Raises:
-        MirrorFault: the mirror has failed without bringing more, or too often.
+        MirrorFault: the mirror has failed without bringing more, or too often, or takes too long.
         StorageError: `path` can't be written.
+        Interrupted: the process has been told to stop.
     """
     goes, waited = 0, False
     while True:
         have = size_of(path)
         if have:
-            say(f"{archive.name}: taken up again at byte {have:,}, from {url}")
+            tell(f"{name}: taken up again at byte {have:,}, from {url}", logging.INFO)
         try:
-            return append(url, path, archive.bytes)
+            return append(url, path, most, patience, report)
         except MirrorFault as fault:
             goes += 1
-            if fault.wait is not None and fault.wait <= PATIENCE_SECONDS and not waited:
-                say(f"{archive.name}: {url} asks to wait {fault.wait:.0f} s")
-                time.sleep(fault.wait)
+            if fault.wait is not None and fault.wait <= LONGEST_WAIT and not waited:
+                tell(f"{name}: {url} asks to wait {fault.wait:.0f} s", logging.INFO)
+                patience.pause(fault.wait)
                 waited = True
-            elif not fault.passing or goes > AGAIN or not have < size_of(path) < archive.bytes:
+            elif not fault.passing or goes > AGAIN or not have < size_of(path) < most:
                 raise
 
 
@@ -138,6 +160,8 @@ def fault_in(path: Path, archive: Archive, packed: str) -> MirrorFault | None:
     """What is wrong with the bytes that a mirror has served."""
     size = size_of(path)
     how = f", packed on the way as {packed}" if packed else ""
+    if looks_like_a_page(path):
+        how += ", which are a web page"
     if size != archive.bytes:
         found = f"more than {archive.bytes:,}" if size > archive.bytes else f"{size:,}"
         return MirrorFault(f"it served {found} bytes, not {archive.bytes:,}{how}", passing=size < archive.bytes)
@@ -150,3 +174,9 @@ def fault_in(path: Path, archive: Archive, packed: str) -> MirrorFault | None:
 def size_of(path: Path) -> int:
     """The bytes that are there."""
     return path.stat().st_size if path.exists() else 0
+
+
+def looks_like_a_page(path: Path) -> bool:
+    """Whether a file begins as HTML or XML does: what a portal or a server sends in place of an archive, with status 200."""
+    with path.open("rb") as stream:
+        return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

@@ -23,6 +23,8 @@ MnistError                     whatever this project refuses, in one line that s
 
 from collections.abc import Iterator
 
+from tasks.redaction import redact
+
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what has led to it, one after the other."""
@@ -32,9 +34,12 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class MnistError(Exception):
-    """What this project refuses. Its text is one line for the user; `exit_code` is the command's."""
+    """What this project refuses. Its text is one line for the user, without secrets; `exit_code` is the command's."""
 
     exit_code = 2
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(one) if isinstance(one, str) else one for one in args))
 
 
 class InputError(MnistError, ValueError):

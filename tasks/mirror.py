@@ -1,183 +1,232 @@
 """Mirror: the bytes of one archive from one place, http, https or a local file.
 
-In: a URL, and a file that holds the first bytes already, or none. Out: the file with all the bytes that the place serves.
-Refuses, as a MirrorFault: whatever the network does, a redirect from https to plain http, a server that sends next to nothing.
-A limit lies on progress, never on the total time.
+In: an address, and a file that holds the first bytes already, or none. Out: the file with all the bytes that the place serves.
+Refuses, as a MirrorFault: whatever the network does, a redirect from https to plain http, a mirror that is too slow
+(tasks/patience.py), a file that is no regular file.
+
+The requests run in an event loop of their own, beside a watch that looks every tenth of a second whether patience has ended or
+the process has been told to stop: nothing that a mirror does, or leaves undone, can hold it for longer.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+import asyncio
+import os
+import shutil
+import socket
+import stat
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import httpx
-
+from tasks.address import Address
+from tasks.errors import StorageError
 from tasks.files import CHUNK, writable
+from tasks.patience import MirrorFault, Patience
+from tasks.redaction import guard
+from tasks.stopping import raise_if_stopping
+from tasks.web import answer_of, faults_of_the_web, starts_at
 
-CONNECT_SECONDS = 5.0  # a machine without internet finds out soon, and goes on to the offline mirror
-STALL_SECONDS = 15.0  # without a single byte
-SLOW_SECONDS, SLOW_BYTES = 30.0, 30 * 1024  # slower than 1 KiB/s over half a minute: as good as stalled
-REDIRECTS = 5
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # status codes that a later try may not meet again
+WATCH_SECONDS = 0.1
+CANCEL_SECONDS = 1.0  # for a request to close its connection, which it does at once
 
-
-class MirrorFault(Exception):  # noqa: N818  # a fault of the mirror, not of the run
-    """Why one mirror was passed over; `passing` if a later try might succeed, `wait` in how many seconds it says so."""
-
-    def __init__(self, reason: str, *, passing: bool = False, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.passing, self.wait = passing, wait
+Report = Callable[[int, int | None], None]  # how many bytes of the file are there, of how many, if that is known
 
 
-class Body(NamedTuple):
-    """What a place serves: bytes from `start` on, and how they were packed on the way, if they were."""
+class Target:
+    """The file that a download goes into, up to one byte more than `most`."""
 
-    start: int
-    chunks: Iterator[bytes]
-    packed: str = ""
+    def __init__(self, path: Path, most: int, patience: Patience, report: Report | None = None) -> None:
+        self.path, self.most, self.patience = path, most, patience
+        self.report = report or (lambda _have, _total: None)
+        self.size = path.stat().st_size if path.exists() else 0
+        self.total: int | None = None
+
+    @contextmanager
+    def opened(self, start: int) -> Iterator[BinaryIO]:
+        """The file, to be written from `start` on."""
+        with writable(self.path), self.path.open("r+b" if start else "wb") as stream:
+            stream.seek(start)
+            stream.truncate()
+            self.size = start
+            yield stream
+
+    def full(self, stream: BinaryIO, chunk: bytes) -> bool:
+        """Write a chunk; whether that was all that is wanted, and more."""
+        with writable(self.path):
+            stream.write(chunk[: self.most + 1 - self.size])
+        self.size += len(chunk)
+        self.patience.count(len(chunk))
+        self.report(min(self.size, self.most), self.total)
+        return self.size > self.most
+
+    def announce(self, total: int | None) -> None:
+        """Take note of how large the file will be, as the mirror says.
+
+        Raises:
+            MirrorFault: that is more than is wanted.
+            StorageError: there is no room for it.
+        """
+        self.total = total
+        if self.patience.size:  # it is known, whatever the mirror says
+            self.refuse_full_disk(self.most)
+            return
+        if total is not None and total > self.most:
+            raise MirrorFault(f"it announces {total:,} bytes, more than the {self.most:,} that the archive can have")
+        if total is not None and total - self.size > (room := room_at(self.path)):
+            raise MirrorFault(f"it announces {total:,} bytes, and {self.path.parent} has room for {room:,}")
+        self.patience.expect(self.most if total is None else total)
+
+    def refuse_full_disk(self, size: int) -> None:
+        """Refuse before the download what would end in the middle of it.
+
+        Raises:
+            StorageError: there is no room for so many bytes.
+        """
+        room, needed = room_at(self.path), size - self.size
+        if needed > room:
+            raise StorageError(
+                f"can't write {self.path}: No space left on device: {needed:,} bytes are to come, and {room:,} are free; "
+                "make room or give another folder"
+            )
 
 
-def append(url: str, path: Path, most: int) -> str:
+def room_at(path: Path) -> int:
+    """The bytes that are free where a file lies."""
+    with writable(path):
+        return shutil.disk_usage(path.parent).free
+
+
+def append(url: str, path: Path, most: int, patience: Patience | None = None, report: Report | None = None) -> str:
     """Add to `path` what is missing of it, up to one byte more than `most`; say how it was packed on the way, if it was.
 
-    A server that can't take up a download in its middle sends all of it, and the file begins anew.
+    A server that can't take up a download in its middle sends all of it, and the file begins anew. Without `patience`, it is
+    that for `most` bytes.
 
     Raises:
         MirrorFault: the place can't be had. What has come until then stays in the file.
         StorageError: `path` can't be written.
+        Interrupted: the process has been told to stop. What has come until then stays in the file.
     """
-    have = path.stat().st_size if path.exists() else 0
-    source = from_file if urlsplit(url).scheme == "file" else from_web
-    with source(url, have) as body, writable(path), path.open("r+b" if body.start else "wb") as target:
-        target.seek(body.start)
-        target.truncate()
-        size = body.start
-        for chunk in body.chunks:
-            target.write(chunk[: most + 1 - size])
-            size += len(chunk)
-            if size > most:
-                break
-        return body.packed
+    guard()  # httpx logs the addresses that it asks, and httpcore all headers
+    address = Address(url)
+    target = Target(path, most, patience or Patience(most), report)
+    if address.lacks_secrets:
+        raise MirrorFault("its user info or query values were left out; give the whole address again")
+    if urlsplit(address).scheme == "file":
+        copy(address, target)
+        return ""
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(watched(fetch(address, target), target.patience))
 
 
-@contextmanager
-def from_file(url: str, _have: int) -> Iterator[Body]:
-    """The bytes of a file URL."""
-    path = Path(url2pathname(urlsplit(url).path))
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise MirrorFault(error.strerror or str(error)) from error
-    with stream:
-        yield Body(0, file_chunks(stream))
-
-
-def file_chunks(stream: Any) -> Iterator[bytes]:
-    """What is left of a file, chunk by chunk."""
-    try:
-        while chunk := stream.read(CHUNK):
-            yield chunk
-    except OSError as error:
-        raise MirrorFault(error.strerror or str(error)) from error
-
-
-@contextmanager
-def from_web(url: str, have: int) -> Iterator[Body]:
-    """The bytes of an http or https URL exactly as served, from byte `have` on where the server can.
-
-    Proxies are those of the environment.
-    """
-    headers = {"Accept-Encoding": "identity"}  # the hash is of the archive, not of what a server makes of it
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    hooks: dict[str, list[Callable[..., Any]]] = {"request": [refuse_downgrade(urlsplit(url).scheme)]}
-    timeout = httpx.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS)
-    with (
-        faults_of_the_web(),
-        httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=REDIRECTS, event_hooks=hooks) as client,
-        client.stream("GET", url, headers=headers) as response,
-    ):
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise MirrorFault(f"it has no more than the first {have:,} bytes", passing=True)
-        response.raise_for_status()
-        start = have if starts_at(response, have) else 0
-        yield Body(start, steady(response.iter_raw()), response.headers.get("Content-Encoding", ""))
-
-
-def starts_at(response: httpx.Response, have: int) -> bool:
-    """Whether a server answers with the rest that it was asked for, and not with the whole."""
-    if response.status_code != httpx.codes.PARTIAL_CONTENT:
-        return False
-    if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-        raise MirrorFault("it answers with another part than it was asked for")
-    return True
-
-
-def steady(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Chunks as they come, as long as enough of them come.
+def copy(address: Address, target: Target) -> None:
+    """Copy a local file, if it is a regular one: a FIFO or a device might never end, or never begin.
 
     Raises:
-        MirrorFault: too few bytes come for too long.
+        MirrorFault: it is none, or can't be read.
     """
-    since, size = time.monotonic(), 0
-    for chunk in chunks:
-        yield chunk
-        size += len(chunk)
-        passed = time.monotonic() - since
-        if passed > SLOW_SECONDS:
-            if size < SLOW_BYTES:
-                raise MirrorFault(f"it sent only {size:,} bytes in {passed:.0f} s", passing=True)
-            since, size = time.monotonic(), 0
+    with faults_of_a_file():
+        path = Path(url2pathname(urlsplit(address.reveal()).path))
+        refuse_irregular(path.stat())  # before it is opened, which to some devices means something
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as source:  # noqa: PTH123  # a descriptor
+        found = os.fstat(descriptor)
+        refuse_irregular(found)
+        target.announce(found.st_size)
+        with target.opened(0) as stream:
+            while chunk := chunk_of(source):
+                raise_if_stopping()
+                if target.full(stream, chunk):
+                    return
 
 
-def refuse_downgrade(scheme: str) -> Callable[[httpx.Request], None]:
-    """A hook that lets no request of a redirect chain leave https."""
+def refuse_irregular(found: os.stat_result) -> None:
+    """Refuse what is no regular file.
 
-    def check(request: httpx.Request) -> None:
-        if scheme == "https" and request.url.scheme != "https":
-            raise MirrorFault(f"it redirects from https to {request.url.scheme}")
+    Raises:
+        MirrorFault: it is none.
+    """
+    kinds = {stat.S_ISDIR: "a directory", stat.S_ISFIFO: "a FIFO", stat.S_ISSOCK: "a socket"}
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((name for is_kind, name in kinds.items() if is_kind(found.st_mode)), "a device")
+        raise MirrorFault(f"it is {kind}, not a file")
 
-    return check
+
+def chunk_of(source: BinaryIO) -> bytes:
+    """The next bytes of a file."""
+    with faults_of_a_file():
+        return source.read(CHUNK)
 
 
 @contextmanager
-def faults_of_the_web() -> Iterator[None]:
-    """Turn what httpx raises into a reason of a few words."""
+def faults_of_a_file() -> Iterator[None]:
+    """Turn what the system says of a file into a reason of a few words."""
     try:
         yield
-    except httpx.HTTPStatusError as error:
-        raise status_fault(error.response) from error
-    except httpx.TooManyRedirects as error:
-        raise MirrorFault("it redirects in a circle") from error
-    except httpx.ConnectTimeout as error:
-        raise MirrorFault(f"no connection within {CONNECT_SECONDS:g} s", passing=True) from error
-    except httpx.ReadTimeout as error:
-        raise MirrorFault(f"it stalled for {STALL_SECONDS:g} s", passing=True) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        passing = isinstance(error, httpx.TransportError)
-        raise MirrorFault(str(error) or type(error).__name__, passing=passing) from error
-    except (ValueError, ImportError) as error:  # a proxy of the environment that httpx can't use
-        raise MirrorFault(str(error)) from error
+    except (OSError, ValueError) as error:  # a path may hold a zero byte
+        raise MirrorFault(getattr(error, "strerror", None) or str(error)) from None
 
 
-def status_fault(response: httpx.Response) -> MirrorFault:
-    """What a status code other than success says."""
-    status, wait = response.status_code, wait_of(response.headers.get("Retry-After", ""))
-    reason = f"HTTP {status} {response.reason_phrase}" + (f", to be tried again in {wait:.0f} s" if wait else "")
-    return MirrorFault(reason, passing=status in PASSING, wait=wait)
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop that looks up names in threads which nothing waits for, not even the end of the process."""
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: int) -> Any:
+        """Look up a name."""
+        found = self.create_future()
+
+        def settle(answer: Any, error: Exception | None) -> None:
+            if found.done():  # nobody waits for it any more
+                return
+            if error:
+                found.set_exception(error)
+            else:
+                found.set_result(answer)
+
+        def look_up() -> None:
+            answer, failed = None, None
+            try:
+                answer = socket.getaddrinfo(host, port, **options)
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is for who has asked
+                failed = error
+            with suppress(RuntimeError):  # the loop is closed
+                self.call_soon_threadsafe(settle, answer, failed)
+
+        threading.Thread(target=look_up, daemon=True, name="getaddrinfo").start()
+        return await found
 
 
-def wait_of(retry_after: str) -> float | None:
-    """The seconds that a Retry-After header asks to wait, which gives a number of them or a date (RFC 9110, 10.2.3)."""
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after[:9])
+async def watched(work: Coroutine[Any, Any, str], patience: Patience) -> str:
+    """What `work` returns, unless patience ends before, or the process is told to stop.
+
+    Raises:
+        MirrorFault: it took too long, or failed.
+        Interrupted: the process has been told to stop.
+    """
+    task = asyncio.ensure_future(work)
     try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+        while not (await asyncio.wait({task}, timeout=WATCH_SECONDS))[0]:
+            raise_if_stopping()
+            patience.check()
+        return task.result()
+    finally:
+        if task.cancel():
+            await asyncio.wait({task}, timeout=CANCEL_SECONDS)
+            if task.done() and not task.cancelled():
+                task.exception()  # what it says of being ended is of no interest
+
+
+async def fetch(address: Address, target: Target) -> str:
+    """Fetch what is missing of the target; say how it was packed on the way, if it was."""
+    async with faults_of_the_web(), answer_of(address, target.size) as response:
+        start = target.size if starts_at(response, target.size) else 0
+        target.size = start
+        length = response.headers.get("Content-Length", "")
+        target.announce(start + int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None)
+        with target.opened(start) as stream:
+            async for chunk in response.aiter_raw():
+                if target.full(stream, chunk):
+                    break
+        return str(response.headers.get("Content-Encoding", ""))

@@ -1,23 +1,41 @@
 """Pin: the sizes and the hashes of archives that a data set's file does not know yet.
 
 In: the text of a data set's file. Out: the same text with every size and SHA-256, its comments and its order kept.
-Refuses: archives that no mirror serves, or that don't hold what the file says of them.
+Refuses: archives that no mirror serves, or that don't hold what the file says of them. A mirror that serves something else,
+such as a web page with status 200, or more than the archive can have, is named and passed over.
 """
 
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomlkit
 
-from tasks.dataset import Archive, Dataset, dataset_of, unpinned
-from tasks.decode import pairs
+from tasks.address import Address
+from tasks.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
+from tasks.decode import BYTE, blocks, pairs
 from tasks.digest import sha256_of
-from tasks.download import first_to_serve
-from tasks.errors import DatasetError
-from tasks.mirror import append
+from tasks.download import NoMirrorError, Tell, complete, first_to_serve, looks_like_a_page
+from tasks.errors import ContentError, DatasetError, DecodeError
+from tasks.idx import Header
+from tasks.log import say
+from tasks.patience import MirrorFault, Patience
+from tasks.split import rows_of
+from tasks.stopping import raise_if_stopping
 
-MOST_BYTES = 64 << 30  # of an archive whose size nobody has told
 PLACEHOLDER = {"bytes": 1, "sha256": "0" * 64}
+UNKNOWN = PLACEHOLDER["sha256"]
+
+# The most that an archive can have beside what the data set's file says of it: gzip adds a thousandth to what it can't
+# compress, and a zip file may hold other members (EMNIST's: five times what one data set of it needs).
+GZIP_SHARE, GZIP_BYTES = 64, 64 << 10
+ZIP_TIMES, ZIP_BYTES = 16, 1 << 30
+LABEL_BYTES = 4  # of the largest whole numbers that IDX has
+
+MAGIC = (b"\x1f\x8b", b"PK", bytes(2))  # gzip, zip, IDX
+
+Report = Callable[[str, int, int | None], None]  # an archive's name, how many bytes of it are there, and of how many
 
 
 class Pin(NamedTuple):
@@ -28,7 +46,9 @@ class Pin(NamedTuple):
     mirror: str
 
 
-def pin(text: str, called: str, folder: Path, scratch: Path) -> tuple[str, list[Pin]]:
+def pin(
+    text: str, called: str, folder: Path, scratch: Path, report: Report = lambda *_: None, tell: Tell = say
+) -> tuple[str, list[Pin]]:
     """Fetch the unpinned archives of a data set into `scratch`, and fill in what the file lacks.
 
     Relative paths count from `folder`. What is pinned already stays, and is fetched to see whether all fits together.
@@ -37,14 +57,22 @@ def pin(text: str, called: str, folder: Path, scratch: Path) -> tuple[str, list[
         DatasetError: the file is half-specified otherwise.
         DownloadError: no mirror served an archive.
         DecodeError: the archives don't hold what the file says.
+        Interrupted: the process has been told to stop.
     """
     document = parsed(text, called)
     lacking = list(unpinned(document.unwrap()))
+    sized = set()
     for place in lacking:
         table = table_at(document, place)
+        if "bytes" in table:
+            sized.add(place)
         table.update({key: value for key, value in PLACEHOLDER.items() if key not in table})
     sketch = dataset_of(document.unwrap(), called, folder)
-    had = {archive.name: fetched(archive, sketch.mirrors, scratch) for archive in sketch.archives()}
+    known = {sketch.parts()[place].name for place in sketch.parts() if place not in lacking or place in sized}
+    had = {
+        archive.name: fetched(Wanted(archive, sketch, called, archive.name in known), scratch, report, tell)
+        for archive in sketch.archives()
+    }
     pins = []
     for place in lacking:
         archive, mirror = had[sketch.parts()[place].name]
@@ -76,20 +104,91 @@ def table_at(document: tomlkit.TOMLDocument, place: str) -> Any:
     return document[split][kind]
 
 
-def fetched(archive: Archive, mirrors: tuple[str, ...], folder: Path) -> tuple[Archive, str]:
-    """An archive from the first mirror that serves any: with its size and hash, and that mirror.
+class Wanted(NamedTuple):
+    """An archive to fetch, of a data set whose file is `called` so; `sized` if the file says how many bytes it has."""
+
+    archive: Archive
+    dataset: Dataset
+    called: str
+    sized: bool
+
+    def parts(self) -> Iterator[tuple[str, Archive, Header]]:
+        """What the archive holds, by its place in the data set's file, with the header that it must have."""
+        for split in SPLITS:
+            for kind in KINDS:
+                expected = getattr(self.dataset, split)
+                part: Archive = getattr(expected, kind)
+                if part.name == self.archive.name:
+                    item = self.dataset.stored_shape if kind == KINDS[0] else ()
+                    yield f"{split}.{kind}", part, Header(BYTE, (expected.count, *item))
+
+    @property
+    def most(self) -> int:
+        """The most bytes that the archive can have."""
+        if self.sized:
+            return self.archive.bytes
+        found = list(self.parts())
+        raw = sum(math.prod(header.shape) * (1 if len(header.shape) > 1 else LABEL_BYTES) for _, _, header in found)
+        if any(part.member for _, part, _ in found):
+            return raw * ZIP_TIMES + ZIP_BYTES
+        return raw + raw // GZIP_SHARE + GZIP_BYTES
+
+
+def fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[Archive, str]:
+    """An archive from the first mirror that serves it: with its size and hash, and that mirror.
 
     Raises:
         NoMirrorError: none does.
+        ContentError: what a mirror serves is sound, but not what the data set's file says.
+        DatasetError: what a mirror serves is not what is pinned already.
     """
+    archive = wanted.archive
     path = folder / archive.name
+    refused: list[Exception] = []
 
-    def fetch(url: str) -> None:
-        path.unlink(missing_ok=True)
-        append(url, path, MOST_BYTES)
+    def fetch(url: Address) -> None:
+        path.unlink(missing_ok=True)  # of another mirror, whose bytes need not be the same
+        patience = Patience(wanted.most if wanted.sized else 0)
+        complete(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
+        refuse_other(wanted, path, refused)
 
-    mirror, _ = first_to_serve(archive, mirrors, fetch)
+    try:
+        mirror, _ = first_to_serve(archive, wanted.dataset.mirrors, fetch, tell)
+    except NoMirrorError:
+        if refused:
+            raise refused[0] from None
+        raise
     return archive.model_copy(update={"bytes": path.stat().st_size, "sha256": sha256_of(path)}), mirror
+
+
+def refuse_other(wanted: Wanted, path: Path, refused: list[Exception]) -> None:
+    """Refuse what a mirror has served in the place of an archive; what is sound, but another, is also put into `refused`.
+
+    Raises:
+        MirrorFault: it is no archive, not whole, too large, or not what the data set's file says of it.
+    """
+    size = path.stat().st_size
+    if size > wanted.most:
+        raise MirrorFault(f"it served more than the {wanted.most:,} bytes that the archive can have")
+    with path.open("rb") as stream:
+        first = stream.read(2)
+    if first not in MAGIC:
+        what = "a web page" if looks_like_a_page(path) else "neither gzip, zip nor IDX"
+        raise MirrorFault(f"it served no archive: {size:,} bytes that are {what}")
+    for place, part, header in wanted.parts():
+        pinned = part.sha256 != UNKNOWN
+        if (pinned and sha256_of(path) != part.sha256) or (wanted.sized and size != part.bytes):
+            said = f"{place}: {part.name} is not what its size and SHA-256 say"
+            refused.append(DatasetError(f"the data set {wanted.called}: {said}"))
+            raise MirrorFault(f"it served other bytes than are pinned: {said}")
+        try:
+            for _ in blocks(path, part, header, rows_of(wanted.dataset.shape)):
+                raise_if_stopping()
+        except ContentError as error:
+            refused.append(error)
+            raise MirrorFault(str(error)) from None
+        except DecodeError as error:
+            raise MirrorFault(f"it served {size:,} bytes, but no whole archive: {error}") from None
 
 
 def check(dataset: Dataset, folder: Path) -> None:
@@ -97,7 +196,8 @@ def check(dataset: Dataset, folder: Path) -> None:
 
     Raises:
         DecodeError: they don't.
+        Interrupted: the process has been told to stop.
     """
     for split in (dataset.train, dataset.test):
         for _ in pairs(folder / split.images.name, folder / split.labels.name, dataset, split):
-            pass
+            raise_if_stopping()

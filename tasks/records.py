@@ -6,14 +6,21 @@ is moved. `origin` says which run made it; it is no part of its identity.
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from tasks.redaction import redact
 
 
 class Frozen(BaseModel):
     """A value that can't change once made, and refuses what it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What pydantic says of a value that does not fit leaves the value out: it may hold a secret.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions kept addresses with their secrets
 
 
 class Origin(Frozen):
@@ -58,8 +65,8 @@ class ArchiveRecord(Record):
 
     name: str
     file: FileRecord
-    mirror: str
-    passed_over: tuple[str, ...] = ()
+    mirror: Redacted
+    passed_over: tuple[Redacted, ...] = ()
 
 
 TRAIN, TEST = "train", "test"  # the names of the splits

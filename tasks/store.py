@@ -21,6 +21,7 @@ from tasks.digest import sha256_of
 from tasks.errors import InputError, StorageError
 from tasks.records import FileRecord
 from tasks.regular import read_regular
+from tasks.redaction import public
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -45,6 +46,11 @@ def root_at(place: str) -> Root:
         return Path(place).expanduser().absolute()
     if not place.startswith("s3://") or place == "s3://":
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
+    if public(place) != place:
+        raise InputError(
+            f"can't use the root {public(place)}: an address of a bucket holds no credentials; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
     try:
         import s3fs  # type: ignore[import-untyped]  # noqa: F401, PLC0415
         from upath import UPath  # noqa: PLC0415

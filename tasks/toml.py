@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from tasks.errors import InputError
 from tasks.records import Frozen
 from tasks.regular import MOST_TEXT, read_regular
+from tasks.redaction import redact
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -82,5 +83,5 @@ def validated(values: object, model: type[Value], what: str, refusal: type[Input
 
 def short(value: object) -> str:
     """A value as one short line."""
-    text = repr(value)
+    text = redact(repr(value))  # before it is cut, which may leave half an address
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,20 +2,35 @@
 
 import gzip
 import http.server
+import os
 import socket
 import ssl
 import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
+
+from tasks import patience, web
 
 Request = http.server.BaseHTTPRequestHandler
 Answer = Callable[[Request, bytes], None]
+
+
+# What the tests wait for, in place of half a minute: who stalls is found out before who is slow, as ever.
+IMPATIENT: tuple[tuple[ModuleType, str, float], ...] = (
+    (web, "CONNECT_SECONDS", 1.0),
+    (web, "STALL_SECONDS", 0.6),
+    (patience, "SLOW_SECONDS", 1.5),
+    (patience, "ALLOWANCE_SECONDS", 4.0),
+    (patience, "RATE", 4096),
+)
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -34,7 +49,7 @@ class Server(http.server.ThreadingHTTPServer):
                 self.asked.append(handler.path)
                 self.ranges.append(handler.headers.get("Range", ""))
                 try:
-                    answer(handler, (folder / handler.path.rpartition("/")[2]).read_bytes())
+                    answer(handler, (folder / handler.path.partition("?")[0].rpartition("/")[2]).read_bytes())
                 except OSError:  # whoever asked has hung up
                     handler.close_connection = True
 
@@ -132,13 +147,17 @@ def stalls_once(request: Request, content: bytes) -> None:
     return time.sleep(2)
 
 
-def slow(request: Request, content: bytes) -> None:
+def slow_but_steady(seconds: float) -> Answer:
     """Slower than the limit of any single wait allows for the whole, but steady."""
-    head(request, len(content))
-    for start in range(0, len(content), len(content) // 8):
-        request.wfile.write(content[start:][: len(content) // 8])
-        request.wfile.flush()
-        time.sleep(0.15)
+
+    def answer(request: Request, content: bytes) -> None:
+        head(request, len(content))
+        for start in range(0, len(content), len(content) // 20):
+            request.wfile.write(content[start:][: len(content) // 20])
+            request.wfile.flush()
+            time.sleep(seconds / 20)
+
+    return answer
 
 
 def promises_more(request: Request, content: bytes) -> None:
@@ -179,7 +198,7 @@ SURVIVED: dict[str, Answer] = {
     "breaks off after each third, can go on": in_pieces,
     "resets the connection in the middle, can go on": resets_once,
     "stalls in the middle, can go on": stalls_once,
-    "slow but steady": slow,
+    "slow but steady": slow_but_steady(1.2),
     "right bytes, a length header that promises more": promises_more,
     "429, Retry-After 1 second": busy_at_first(429, lambda: "1"),
     "503, Retry-After a date": busy_at_first(503, in_a_second),
@@ -216,10 +235,42 @@ def stalls_before(_request: Request, _content: bytes) -> None:
 
 def drips(request: Request, content: bytes) -> None:
     head(request, len(content))
-    for byte in content[:20]:
+    for byte in content[:100]:
         request.wfile.write(bytes([byte]))
         request.wfile.flush()
         time.sleep(0.1)
+
+
+def drips_headers(request: Request, _content: bytes) -> None:
+    """Begin an answer, and never come to the end of its headers."""
+    request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for _ in range(100):
+        request.wfile.write(b"X")
+        request.wfile.flush()
+        time.sleep(0.1)
+
+
+def page(request: Request, _content: bytes) -> None:
+    """What a portal sends in the place of everything."""
+    whole(request, b"<!DOCTYPE html>\n<html><body>Log in to the network first.</body></html>")
+
+
+def answering(something: bytes) -> Answer:
+    return lambda request, _content: whole(request, something)
+
+
+def announces(size: int) -> Answer:
+    def answer(request: Request, content: bytes) -> None:
+        head(request, size)
+        request.wfile.write(content)
+        request.close_connection = True
+
+    return answer
+
+
+def redirects_often(request: Request, _content: bytes) -> None:
+    """A circle that never comes back to the same address."""
+    head(request, 0, 302, Location=f"{request.path}{'&' if '?' in request.path else '?'}x")
 
 
 def short(request: Request, content: bytes) -> None:
@@ -302,7 +353,10 @@ PASSED_OVER: dict[str, Fault] = {
     "resets the connection in the middle": Fault(resets, "reset", True),
     "stalls before its answer": Fault(stalls_before, "stalled", True),
     "stalls in the middle": Fault(stalls, "stalled", True),
-    "a byte now and then": Fault(drips, "it sent only", True),
+    "a byte now and then": Fault(drips, "it sent only", False),
+    "a byte of its headers now and then": Fault(drips_headers, "it sent only 0 bytes", False),
+    "an HTML page with status 200": Fault(page, "which are a web page", True),
+    "302 to ever longer addresses": Fault(redirects_often, "redirects in a circle", False),
     "short": Fault(short, "bytes, not", True),
     "long": Fault(long, "more than", False),
     "right bytes, a length header that promises less": Fault(promises_less, "bytes, not", True),
@@ -325,3 +379,75 @@ PASSED_OVER: dict[str, Fault] = {
     "a flood of headers": Fault(flood, "too large|too many|receive buffer", True),
     "answers with another part than asked": Fault(another_part, "another part|other bytes|bytes, not", False),
 }
+
+
+# What is no HTTP server at all
+
+Talk = Callable[[socket.socket], None]
+
+
+@contextmanager
+def listening(talk: Talk) -> Iterator[int]:
+    """A port of this machine where `talk` has the connection, as long as the block runs."""
+    over = threading.Event()
+
+    def accept() -> None:
+        held = []
+        while not over.is_set():
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                held.append(connection)
+                threading.Thread(target=heard, args=(connection,), daemon=True).start()
+        for connection in held:
+            connection.close()
+
+    def heard(connection: socket.socket) -> None:
+        with suppress(OSError):
+            talk(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+
+
+def says_nothing(_connection: socket.socket) -> None:
+    """Accept, and leave it at that."""
+
+
+def drips_a_handshake(connection: socket.socket) -> None:
+    """Begin a TLS record of 16 KiB, and never come to its end."""
+    for byte in b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03" + bytes(1000):
+        connection.sendall(bytes([byte]))
+        time.sleep(0.1)
+
+
+SILENT: dict[str, tuple[str, Talk, str]] = {  # the scheme, what is said, and the reason
+    "accepts and says nothing": ("http", says_nothing, "stalled"),
+    "a TLS handshake that never begins": ("https", says_nothing, "no connection within"),
+    "a TLS handshake that never ends": ("https", drips_a_handshake, "no connection within"),
+}
+
+
+def irregular(folder: Path, name: str) -> Iterator[tuple[str, str, str]]:
+    """Folders in which something else than a file has an archive's name: what it is, the folder's address, and the reason."""
+    for kind, reason in (("FIFO", "FIFO"), ("socket", "socket"), ("directory", "directory"), ("device", "device")):
+        place = folder / kind
+        place.mkdir(parents=True)
+        path = place / name
+        if kind == "FIFO":
+            os.mkfifo(path)
+        elif kind == "socket":
+            here = Path.cwd()
+            os.chdir(place)  # the path of a socket may have a hundred characters
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(name)
+            os.chdir(here)
+        elif kind == "directory":
+            path.mkdir()
+        else:
+            path.symlink_to("/dev/zero")
+        yield f"a {kind} behind a file: address", place.as_uri(), reason

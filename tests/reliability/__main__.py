@@ -5,6 +5,7 @@ Every command prints what it does as it goes, its rows last, and ends with 1 if 
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
@@ -98,6 +99,24 @@ def disk(names: str) -> None:
     from tests.reliability.disk import main
 
     finish(main(names))
+
+
+@cli.command()
+@click.option(
+    "--server", default="", metavar="URL", help="Start a run with secrets at this server, such as `mnist serve`'s."
+)
+@click.option(
+    "--folder",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="With --server: search it, too. Repeatable.",
+)
+def canaries(server: str, folders: tuple[Path, ...]) -> None:
+    """A secret in every place that a user can put one, then a search of all that is left."""
+    from tests.reliability.canaries import main
+
+    finish(main(server, folders))
 
 
 if __name__ == "__main__":

@@ -7,19 +7,32 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from tasks import mirror as network
 from tasks.dataset import Archive, load_dataset
 from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, download
 from tasks.workspace import Workspace
 from tests import data
-from tests.mirrors import PASSED_OVER, SURVIVED, Answer, Fault, Server, certificate, status, whole
+from tests.mirrors import (
+    IMPATIENT,
+    PASSED_OVER,
+    SILENT,
+    SURVIVED,
+    Answer,
+    Fault,
+    Server,
+    certificate,
+    irregular,
+    listening,
+    status,
+    whole,
+)
 from tests.reliability.table import Row
 
 
 def main() -> Iterator[Row]:
     """Try every mirror."""
-    network.STALL_SECONDS, network.SLOW_SECONDS, network.SLOW_BYTES = 0.6, 0.5, 512
+    for module, name, value in IMPATIENT:
+        setattr(module, name, value)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         os.environ.pop(name, None)
         os.environ.pop(name.lower(), None)
@@ -36,6 +49,14 @@ def main() -> Iterator[Row]:
             work = Workspace(root=Path(folder) / f"unreachable-{number}", run="r")
             with fault as (url, reason):
                 yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
+        for number, (name, (scheme, talk, reason)) in enumerate(SILENT.items()):
+            work = Workspace(root=Path(folder) / f"silent-{number}", run="r")
+            with listening(talk) as port:
+                url = f"{scheme}://127.0.0.1:{port}/"
+                yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
+        for number, (name, url, reason) in enumerate(irregular(Path(folder) / "irregular", archive.name)):
+            work = Workspace(root=Path(folder) / f"irregular-root-{number}", run="r")
+            yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
 
 
 Unreachable = AbstractContextManager[tuple[str, str]]  # a mirror's URL, and what is said of it

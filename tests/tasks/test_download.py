@@ -1,15 +1,21 @@
+import contextlib
 import re
 import socket
+import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tasks import mirror as network
+from tasks import mirror, patience, web
 from tasks.dataset import Archive, load_dataset
 from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, download, worth_retrying
-from tasks.mirror import MirrorFault
+from tasks.errors import StorageError
+from tasks.patience import MirrorFault
+from tasks.stopping import STOPPING, Interrupted
 from tasks.workspace import Workspace
 from tests import data, mirrors
 from tests.mirrors import PASSED_OVER, SURVIVED, Answer, Server, whole
@@ -38,9 +44,8 @@ def archive(files: data.Files) -> Archive:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "STALL_SECONDS", 0.6)
-    monkeypatch.setattr(network, "SLOW_SECONDS", 0.5)
-    monkeypatch.setattr(network, "SLOW_BYTES", 512)
+    for module, name, value in mirrors.IMPATIENT:
+        monkeypatch.setattr(module, name, value)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -149,6 +154,196 @@ def test_a_mirror_that_refuses_or_is_unknown_is_passed_over(archive: Archive, wo
         download.fn(archive, (refusing, "http://no-such-host.invalid/", "file:///no/such/folder"), work)
     assert caught.value.passing
     assert all(reason in str(caught.value) for reason in ("refused", "no-such-host.invalid", "No such file"))
+
+
+@pytest.mark.parametrize("name", mirrors.SILENT)
+def test_a_mirror_that_never_answers_is_passed_over(
+    archive: Archive, work: Workspace, files: data.Files, name: str
+) -> None:
+    scheme, talk, reason = mirrors.SILENT[name]
+    with mirrors.listening(talk) as port:
+        url = f"{scheme}://127.0.0.1:{port}/"
+        record = download.fn(archive, (url, files.folder.as_uri()), work)
+    assert re.match(f"{url}: .*{reason}", record.passed_over[0]), record.passed_over
+
+
+def test_what_is_no_regular_file_is_passed_over(
+    archive: Archive, work: Workspace, files: data.Files, tmp_path: Path
+) -> None:
+    tried = list(mirrors.irregular(tmp_path / "irregular", archive.name))
+    record = download.fn(archive, (*(url for _, url, _ in tried), files.folder.as_uri()), work)
+    assert len(record.passed_over) == len(tried) == 4
+    for said, (_, url, reason) in zip(record.passed_over, tried, strict=True):
+        assert said.startswith(f"{url}: it is a {reason}")
+
+
+def test_a_slow_mirror_is_left_once_and_for_all(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace
+) -> None:
+    def drips_on(request: mirrors.Request, content: bytes) -> None:
+        start = mirrors.begun(request)
+        mirrors.head(request, len(content) - start, 206 if start else 200, Content_Range=f"bytes {start}-/*")
+        for byte in content[start:][:100]:
+            request.wfile.write(bytes([byte]))
+            request.wfile.flush()
+            time.sleep(0.1)
+
+    slow, good = serve(drips_on), serve(mirrors.ranged)
+    record = download.fn(archive, (slow.url, good.url), work)
+    assert record.mirror == good.url
+    assert slow.times == 1
+
+
+def test_stalls_that_are_taken_up_again_count_together(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace
+) -> None:
+    def a_byte_at_a_time(request: mirrors.Request, content: bytes) -> None:
+        start = mirrors.begun(request)
+        mirrors.head(request, len(content) - start, 206 if start else 200, Content_Range=f"bytes {start}-/*")
+        request.wfile.write(content[start:][:1])
+        request.wfile.flush()
+        time.sleep(2)
+
+    stalling = serve(a_byte_at_a_time)
+    with pytest.raises(NoMirrorError, match="it sent only"):
+        download.fn(archive, (stalling.url,), work)
+    assert 1 < stalling.times <= 3
+
+
+def test_an_attempt_has_an_allowance(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "ALLOWANCE_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "RATE", archive.bytes)  # one second more for all of it
+    slow = serve(mirrors.slow_but_steady(3.0))
+    with pytest.raises(NoMirrorError, match=r"it took more than the 2 s that 5\d,\d+ bytes may take"):
+        download.fn(archive, (slow.url,), work)
+    assert slow.times == 1
+
+
+WAITING: dict[str, Callable[[contextlib.ExitStack], str]] = {
+    "a name that nobody looks up": lambda stack: stack.enter_context(no_names()),
+    "no answer": lambda stack: f"http://127.0.0.1:{stack.enter_context(mirrors.listening(mirrors.says_nothing))}/",
+    "no handshake": lambda stack: f"https://127.0.0.1:{stack.enter_context(mirrors.listening(mirrors.says_nothing))}/",
+}
+
+
+@contextlib.contextmanager
+def no_names() -> Iterator[str]:
+    """A machine whose name server says nothing."""
+    over = threading.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
+        yield "http://somewhere.invalid/"
+        over.set()
+
+
+@pytest.fixture
+def stopping() -> Iterator[Callable[[float], None]]:
+    """Tell the process to stop after some seconds; and that it need not, in the end."""
+    timers = []
+
+    def after(seconds: float) -> None:
+        timers.append(threading.Timer(seconds, STOPPING.set))
+        timers[-1].start()
+
+    yield after
+    for timer in timers:
+        timer.cancel()
+        timer.join()
+    STOPPING.clear()
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_a_wait_for_the_network_ends_when_the_process_is_to_stop(
+    archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch, stopping: Callable[[float], None], name: str
+) -> None:
+    for module, constant in ((web, "CONNECT_SECONDS"), (web, "STALL_SECONDS"), (patience, "SLOW_SECONDS")):
+        monkeypatch.setattr(module, constant, 60)
+    monkeypatch.setattr(patience, "ALLOWANCE_SECONDS", 60)
+    with contextlib.ExitStack() as stack:
+        url = WAITING[name](stack)
+        stopping(0.3)
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            download.fn(archive, (url,), work)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [mirrors.drips, mirrors.drips_headers, mirrors.stalls, mirrors.status(503, Retry_After="9")],
+    ids=["a slow body", "slow headers", "a stall", "a wait that it asks for"],
+)
+def test_a_mirror_does_not_hold_a_process_that_is_to_stop(
+    serve: Callable[[Answer], Server],
+    archive: Archive,
+    work: Workspace,
+    stopping: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Answer,
+) -> None:
+    monkeypatch.setattr(web, "STALL_SECONDS", 60)
+    monkeypatch.setattr(patience, "SLOW_SECONDS", 60)
+    monkeypatch.setattr(patience, "ALLOWANCE_SECONDS", 60)
+    began = time.monotonic()
+    stopping(2.0)
+    with pytest.raises(Interrupted):
+        download.fn(archive, (serve(answer).url,), work)
+    assert time.monotonic() - began < 5
+    kept = [path.stat().st_size for path in work.root.rglob("*.partial")]
+    assert answer not in {mirrors.drips, mirrors.stalls} or kept > [0]  # what has come is there for later
+
+
+def test_whoever_is_to_stop_does_not_try_again(archive: Archive, stopping: Callable[[float], None]) -> None:
+    ended = Ended(NoMirrorError(archive, [("a", MirrorFault("busy", passing=True))]))
+    stopping(0)
+    STOPPING.wait(5)
+    assert not worth_retrying(None, None, ended)
+
+
+def test_a_full_disk_is_found_before_the_download(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "room_at", lambda _: archive.bytes - 1)
+    with pytest.raises(StorageError, match=r"No space left on device: .* bytes are to come"):
+        download.fn(archive, (serve(whole).url,), work)
+
+
+@pytest.mark.parametrize("name", [*PASSED_OVER, "nothing"])
+def test_no_fault_of_a_mirror_shows_its_secrets(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    server = serve(PASSED_OVER[name].answer) if name in PASSED_OVER else None
+    port = server.server_port if server else 9
+    url = f"http://user:canary-password@127.0.0.1:{port}/mnist?token=canary-query"
+    with caplog.at_level(0), pytest.raises(NoMirrorError) as caught:
+        download.fn(archive, (url,), work)
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert "***@127.0.0.1" in shown
+    assert "canary" not in shown
+    if server:
+        assert "canary-query" in server.asked[0]  # it is asked with them, all the same
+
+
+def test_a_redirects_secrets_are_not_shown(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace
+) -> None:
+    there = serve(mirrors.status(403))
+    signed = there.url.replace("http://", "http://me:canary-password@") + f"{NAME}?X-Amz-Signature=canary-signature"
+    with pytest.raises(NoMirrorError, match="HTTP 403") as caught:
+        download.fn(archive, (serve(mirrors.status(302, Location=signed)).url,), work)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_credentials_do_not_shape_a_key(serve: Callable[[Answer], Server], archive: Archive, work: Workspace) -> None:
+    server = serve(whole)
+    with_secret = server.url.replace("http://", "http://user:canary-password@")
+    first = download.fn(archive, (with_secret,), work)
+    again = download.fn(archive, (server.url,), work.model_copy(update={"run": "later"}))
+    assert again == first
+    assert first.mirror == server.url.replace("http://", "http://***@")
+    assert all(b"canary" not in path.read_bytes() for path in work.root.rglob("*") if path.is_file())
 
 
 def test_a_redirect_from_https_to_http_is_refused(

@@ -1,0 +1,230 @@
+"""Redaction: texts without the secrets of their addresses, and without the secrets that this process knows.
+
+In: any text. Out: the same text, where user info, query values and known secrets are `***`. The known ones come from addresses
+(tasks/address.py) and from the environment. This is the last line of defense: what is an address has its own type.
+"""
+
+import base64
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
+
+from tasks.stopping import STOPPING
+
+MASK = "***"
+SHORTEST = 8  # characters of a secret that is looked for by itself: "run" or "admin" stand in many texts
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:)?(/*)")
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/+[^\s'\"<>`|]+")
+PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:(\d*|PORT))?")  # our own messages say HOST:PORT
+USER_IN_PATH = re.compile(r":[^/@]*@")  # a password that holds a slash
+CLOSING = ".,:;)]}…"  # what may follow an address in a sentence
+
+SECRET_NAMES = re.compile(
+    r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY|PRIVATE_KEY|AUTH_STRING|CUSTOM_HEADERS|WEBHOOK",
+    re.IGNORECASE,
+)
+
+_known: set[str] = set()
+
+
+class Parts(NamedTuple):
+    """An address: everything before the user info, the user info if it has any, and what comes after it."""
+
+    scheme: str
+    user: str | None
+    authority: str
+    tail: str
+
+
+def parts_of(address: str) -> Parts | None:
+    """The parts of an address, malformed ones included: a password may hold what ends the authority; None for a path."""
+    match = SCHEME.match(address)
+    scheme, slashes = (match[1] or "", match[2]) if match else ("", "")
+    rest = address[len(scheme) + len(slashes) :]
+    if not slashes or (not scheme and slashes != "//"):
+        bare = not DRIVE.match(address) and re.match(r"[^/]*:.*@", address, re.DOTALL)
+        return after_user("", address) if bare else None
+    authority, tail = cut(rest)
+    path = re.split(r"[?#]", tail, maxsplit=1)[0]
+    odd = (slashes != "//" and scheme.lower() != "file:") or not PORT.fullmatch(authority.rpartition("@")[2])
+    if "@" in tail and (odd or USER_IN_PATH.search(path)) and "@" not in authority:
+        return after_user(scheme + slashes, rest)
+    if "@" in authority and "@" in path:  # a password that holds both, rather than a path that holds one
+        found = after_user("", authority + path)
+        return Parts(scheme + slashes, found.user, found.authority, found.tail + tail[len(path) :])
+    user, at, authority = authority.rpartition("@")
+    return Parts(scheme + slashes, user if at else None, authority, tail)
+
+
+def after_user(scheme: str, rest: str) -> Parts:
+    """The parts where all before the last @ is user info."""
+    user, _, rest = rest.rpartition("@")
+    return Parts(scheme, user, *cut(rest))
+
+
+def cut(rest: str) -> tuple[str, str]:
+    """What follows a scheme, cut where its authority ends."""
+    end = re.search(r"[/?#]", rest)
+    return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
+
+
+def public(address: str) -> str:
+    """An address as it may be shown: without user info, the values of its query, and its fragment. A path stays as it is."""
+    parts = parts_of(address)
+    if parts is None:
+        return address
+    user = "" if parts.user is None else f"{MASK}@"
+    host = parts.authority if PORT.fullmatch(parts.authority) else f"{parts.authority.partition(':')[0]}:{MASK}"
+    return f"{parts.scheme}{user}{host}{with_masked_values(parts.tail)}"
+
+
+def with_masked_values(tail: str) -> str:
+    """Path, query and fragment of an address: the values of parameters are masked."""
+    tail, hash_, fragment = tail.partition("#")
+    path, mark, query = tail.partition("?")
+    path = re.sub(r"(;[^/;=]*)=[^/;]*", rf"\1={MASK}", path)
+    values = "&".join(masked_parameter(one) for one in query.split("&")) if query else ""
+    return f"{path}{mark}{values}{hash_}{MASK if fragment else ''}"
+
+
+def masked_parameter(parameter: str) -> str:
+    """A parameter of a query: its name alone."""
+    name, equals, _ = parameter.partition("=")
+    return f"{name}={MASK}" if equals else MASK
+
+
+def secrets_in(address: str) -> Iterator[str]:
+    """The parts of an address that `public` masks, as they stand, and as HTTP sends them."""
+    parts = parts_of(address)
+    if parts is None:
+        return
+    if parts.user is not None:
+        user, _, password = parts.user.partition(":")
+        yield from (parts.user, password or user)
+        yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    for parameter in re.split(r"[?&#]", parts.tail)[1:]:
+        name, equals, value = parameter.partition("=")
+        yield value if equals else name
+
+
+def learn(*values: str) -> None:
+    """Mask these values in whatever is printed or logged from now on; those that are too short stay."""
+    _known.update(form for value in values for form in forms(value))
+
+
+def forms(value: str) -> Iterator[str]:
+    """A secret as it may stand in a text: as it is, and encoded for addresses or HTML."""
+    for one in {value, unquote(value), quote(value, safe=""), quote(value), escape(value)}:
+        if len(one) >= SHORTEST and MASK not in one and not one.isspace():
+            yield one
+
+
+def learn_address(address: str) -> None:
+    """Mask the secrets of an address."""
+    learn(*secrets_in(address))
+
+
+def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
+    """The values in an environment that are secrets: by the variable's name, or inside of an address."""
+    for name, value in environ.items():
+        if "://" in value:
+            yield from secrets_in(value)
+        if SECRET_NAMES.search(name) and not (value.startswith("/") and Path(value).exists()):
+            yield from pieces_of(value)
+
+
+def pieces_of(value: str) -> Iterator[str]:
+    """A secret, and the parts of it that are secret by themselves: a password after its user, values of headers, a path."""
+    yield value
+    if "://" in value:  # a webhook's secret is its path
+        yield value.partition("://")[2].partition("/")[2]
+        return
+    yield value.partition(":")[2]
+    try:
+        headers = json.loads(value)
+    except ValueError:
+        return
+    for header in headers.values() if isinstance(headers, dict) else ():
+        yield from (str(header), *str(header).split())
+
+
+def redact(text: str) -> str:
+    """A text in which every address is public, and every known secret masked."""
+    text = URL.sub(lambda match: public_in_a_sentence(match[0]), text)
+    known = _known.union(*(forms(value) for value in environment_secrets(os.environ)))
+    for value in sorted(known, key=len, reverse=True):
+        text = text.replace(value, MASK)
+    return text
+
+
+def public_in_a_sentence(found: str) -> str:
+    """The public form of an address that may have punctuation behind it."""
+    address = found.rstrip(CLOSING)
+    return public(address) + found[len(address) :]
+
+
+def guard() -> None:
+    """Redact, in this process, every log record and the traceback of every error that nobody catches."""
+    if getattr(logging.getLogRecordFactory(), "redacts", False):
+        return
+    logging.setLogRecordFactory(Redacting(logging.getLogRecordFactory()))
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = show_redacted
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = show_of_thread
+
+
+class Redacting:
+    """Makes log records whose message, arguments and traceback are redacted."""
+
+    redacts = True
+
+    def __init__(self, factory: Any) -> None:
+        self.factory = factory
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        """Make a record."""
+        record: logging.LogRecord = self.factory(*args, **kwargs)
+        try:
+            self.clean(record)
+        except Exception:  # noqa: BLE001  # a message that does not fit its arguments: logging says so itself
+            return record
+        return record
+
+    @staticmethod
+    def clean(record: logging.LogRecord) -> None:
+        """Redact a record in place."""
+        message = record.getMessage()
+        if redact(message) != message:
+            if isinstance(record.args, tuple):  # some formatters want the arguments one by one
+                record.args = tuple(redact(str(one)) if redact(str(one)) != str(one) else one for one in record.args)
+            if redact(record.getMessage()) != record.getMessage():
+                record.msg, record.args = redact(record.getMessage()), ()
+        if record.exc_info and record.exc_info[0]:
+            text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+            if redact(text) != text:
+                record.exc_text = redact(text)
+
+
+def show_of_thread(raised: threading.ExceptHookArgs) -> None:
+    """Print the traceback of a thread, unless an interruption has led to its error."""
+    if not STOPPING.is_set():
+        show_redacted(raised.exc_type, raised.exc_value, raised.exc_traceback)
+
+
+def show_redacted(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Print a traceback on standard error, redacted."""
+    if sys.stderr:
+        sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))

@@ -1,0 +1,122 @@
+"""Web: the answer of an http or https address, and what went wrong, in a few words.
+
+In: an address, and how many bytes of its file are there already. Out: an open response. Refuses, as a MirrorFault: what the
+network does, status codes other than success, a redirect from https to plain http.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from tasks.address import Address
+from tasks.errors import StorageError, causes
+from tasks.patience import MirrorFault
+
+CONNECT_SECONDS = 5.0  # for a TCP connection, then for TLS; a machine without internet finds out soon
+STALL_SECONDS = 15.0  # without a single byte
+REDIRECTS = 5
+LONGEST = 200  # characters of what a mirror says about its failure
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # status codes that a later try may not meet again
+
+
+@asynccontextmanager
+async def answer_of(address: Address, have: int) -> AsyncIterator[httpx.Response]:
+    """The answer of an http or https URL, to be read exactly as served, from byte `have` on where the server can.
+
+    Proxies are those of the environment.
+    """
+    headers = {"Accept-Encoding": "identity"}  # the hash is of the archive, not of what a server makes of it
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    hooks: dict[str, list[Callable[..., Any]]] = {"request": [refuse_downgrade(urlsplit(address).scheme)]}
+    timeout = httpx.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS)
+    async with (
+        httpx.AsyncClient(timeout=timeout, follow_redirects=True, max_redirects=REDIRECTS, event_hooks=hooks) as client,
+        client.stream("GET", address.reveal(), headers=headers) as response,
+    ):
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise MirrorFault(f"it has no more than the first {have:,} bytes", passing=True)
+        if not response.is_success:
+            raise status_fault(response)
+        yield response
+
+
+def starts_at(response: httpx.Response, have: int) -> bool:
+    """Whether a server answers with the rest that it was asked for, and not with the whole."""
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        return False
+    if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        raise MirrorFault("it answers with another part than it was asked for")
+    return True
+
+
+def refuse_downgrade(scheme: str) -> Callable[[httpx.Request], Coroutine[Any, Any, None]]:
+    """A hook that lets no request of a redirect chain leave https."""
+
+    async def check(request: httpx.Request) -> None:  # httpx awaits it
+        if scheme == "https" and request.url.scheme != "https":
+            raise MirrorFault(f"it redirects from https to {request.url.scheme}")
+
+    return check
+
+
+@asynccontextmanager
+async def faults_of_the_web() -> AsyncIterator[None]:
+    """Turn what httpx raises into a reason of a few words; an address stands in none of them."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except httpx.TooManyRedirects:
+        raise MirrorFault("it redirects in a circle") from None
+    except httpx.ConnectTimeout:
+        raise MirrorFault(f"no connection within {CONNECT_SECONDS:g} s", passing=True) from None
+    except httpx.ReadTimeout:
+        raise MirrorFault(f"it stalled for {STALL_SECONDS:g} s", passing=True) from None
+    except httpx.UnsupportedProtocol as error:
+        raise MirrorFault(str(error), passing=True) from None
+    except (httpx.HTTPError, OSError) as error:
+        raise MirrorFault(reason_of(error), passing=isinstance(error, httpx.TransportError | OSError)) from None
+    except ImportError as error:
+        raise MirrorFault(f"the proxy of the environment can't be used: {error}") from None
+    except (httpx.InvalidURL, ValueError):  # what they say may hold a part of a password
+        raise MirrorFault("its address, one that it redirects to, or the proxy of the environment is no URL") from None
+
+
+def reason_of(error: BaseException) -> str:
+    """The first cause of an error of the network: what the system has said, where it has."""
+    said = str(error)
+    for cause in causes(error):
+        first = cause
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        if isinstance(first, OSError) and first.strerror:
+            # asyncio puts the address of a connection that failed in the place of the system's words.
+            return os.strerror(first.errno or 0) if first.strerror.startswith("Connect call failed") else first.strerror
+    return said[:LONGEST] or type(error).__name__
+
+
+def status_fault(response: httpx.Response) -> MirrorFault:
+    """What a status code other than success says."""
+    status, wait = response.status_code, wait_of(response.headers.get("Retry-After", ""))
+    reason = f"HTTP {status} {response.reason_phrase[:LONGEST]}" + (
+        f", to be tried again in {wait:.0f} s" if wait else ""
+    )
+    return MirrorFault(reason, passing=status in PASSING, wait=wait)
+
+
+def wait_of(retry_after: str) -> float | None:
+    """The seconds that a Retry-After header asks to wait, which gives a number of them or a date (RFC 9110, 10.2.3)."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after[:9])
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
