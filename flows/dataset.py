@@ -2,7 +2,6 @@
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,7 @@ def pin(file: Path, as_json: bool) -> None:
     From then on, no other bytes are taken for them. What the archives hold is held against the file before it is written.
     """
     from artifacts.terminal import show_rows
-    from tasks.files import written_whole
+    from tasks.outputs import rewritten, temporary_folder
     from tasks.pin import pin as pinned
 
     path = file.expanduser().absolute()
@@ -52,10 +51,10 @@ def pin(file: Path, as_json: bool) -> None:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
-    with tempfile.TemporaryDirectory(prefix="mnist-pin-") as scratch:
-        text, pins = pinned(text, str(file), path.parent, Path(scratch))
+    with temporary_folder("mnist-pin-") as scratch:
+        text, pins = pinned(text, str(file), path.parent, scratch)
     if pins:
-        with written_whole(path) as stream:
+        with rewritten(path) as stream:
             stream.write(text.encode())
     if as_json:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
