@@ -89,5 +89,13 @@ def disk(names: str) -> None:
     finish(main(names))
 
 
+@cli.command()
+def foreign() -> None:
+    """Files of others under every name that the project uses."""
+    from tests.reliability.foreign import main
+
+    finish(main())
+
+
 if __name__ == "__main__":
     cli()
