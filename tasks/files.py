@@ -44,9 +44,8 @@ def written_whole(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
         temporary = temporary_beside(path)
         stream = temporary.open("x+b")
     try:
-        with writable(path):
-            inherit(path, temporary)
         with writable(path), stream:
+            inherit(path, temporary)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

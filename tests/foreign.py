@@ -30,7 +30,6 @@ NAMES = (
     "one..other.html",
     "run.json",
     "study.json",
-    "000001.json",
     "root.lock.txt",
     ".thesis.tag",
     "CACHEDIR.TAG",
@@ -111,9 +110,8 @@ def folders_in(folder: Path) -> Iterator[Path]:
 
 def fill(folder: Path, outside: Path, seeds: Seeds) -> None:
     """Put files and links of every name into one folder."""
-    # Where a run's or a champion's own record lies, others can't be told from one that is broken: prune asks to move it away.
+    # In the folder of a run, a record of others can't be told from one of ours that is broken: prune asks to move it away.
     own = {"run.json", "study.json"} if RUN_NAME.fullmatch(folder.name) else set[str]()
-    own |= {"000001.json"} if Folder.CHAMPIONS in folder.parts else set()
     for name in (name for name in NAMES if name not in own):
         seeds.add(folder / name)
         seeds.add(outside / name)
