@@ -69,7 +69,10 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     doomed = doomed_of(root, gone, names, needed)
     alone = alone or nobody_at_work(shadow_of(root))
     left = tuple(dict.fromkeys((*unfinished(root, kept), *(names_of(root, left_over(root)) if alone else ()))))
-    folders = (*doomed.folders, *(name for name in left if is_real_folder(shadow_of(root), name)))
+    places = (*doomed.folders, *(name for name in left if is_real_folder(shadow_of(root), name)))
+    going = {*(file.path for file in doomed.files), *left}
+    folders = tuple(name for name in places if is_emptied(root, name, going))
+    left = tuple(name for name in left if name not in places or name in folders)
     return Pruning(
         kept=tuple(sorted(names)),
         runs=tuple(PurePosixPath(folder).name for folder in doomed.folders),
@@ -162,6 +165,12 @@ def in_a_run(name: str) -> bool:
 def is_folder(root: Root, name: str) -> bool:
     """Whether there is such a folder, and no link; in a store, nothing is in the way of its going."""
     return not isinstance(root, Path) or is_real_folder(root, name)
+
+
+def is_emptied(root: Root, name: str, going: set[str]) -> bool:
+    """Whether nothing is in a folder but what goes."""
+    path = (root if isinstance(root, Path) else shadow_of(root)) / name
+    return not path.exists() or all(f"{name}/{inside.name}" in going for inside in path.iterdir())
 
 
 def is_ours(root: Root, file: FileRecord) -> bool:

@@ -17,7 +17,7 @@ from tasks.predictions import META_KEY, PredictionsMeta
 from tasks.records import Link
 from tasks.results import Verified
 from tasks.runs import Finished, record_path
-from tasks.sealed import body_in
+from tasks.sealed import body_in, may_be_sealed
 from tasks.store import Root, matching, name_under, shadow_of
 
 
@@ -55,7 +55,11 @@ def sealed_files(root: Root, run: Finished) -> Iterator[tuple[str, Root]]:
     """The run's record, the champions, and the kept records of steps."""
     yield "run", record_path(root, run.run)
     yield from (("champion", path) for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}"))
-    yield from (("record", path) for path in matching(root, f"{Folder.RECORDS}/*.json") if KEY.fullmatch(path.stem))
+    # A record that is broken tells by its name that it is ours: that of a step.
+    steps = {"profile", *(link.role.split()[0] for link in run.chain)}
+    for path in matching(root, f"{Folder.RECORDS}/*.json"):
+        if KEY.fullmatch(path.stem) and (path.stem.rpartition("-")[0] in steps or may_be_sealed(path)):
+            yield "record", path
 
 
 def broken_seal(path: Root) -> str | None:

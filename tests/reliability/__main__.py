@@ -90,11 +90,12 @@ def disk(names: str) -> None:
 
 
 @cli.command()
-def foreign() -> None:
+@click.option("--only", default="", metavar="inside|linked|refused", help="One trial of the three.")
+def foreign(only: str) -> None:
     """Files of others under every name that the project uses."""
     from tests.reliability.foreign import main
 
-    finish(main())
+    finish(main(only))
 
 
 if __name__ == "__main__":

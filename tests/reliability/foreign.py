@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tasks.folders import Folder
 from tasks.mark import MARK
+from tests import data
 from tests.foreign import Seeds, behind_links, seed
 from tests.reliability.kills import victims
 from tests.reliability.table import Row, say
@@ -89,7 +90,9 @@ def whole(trial: Trial, sow: Callable[[Path, Path, Seeds], None]) -> Trial:
     first = trial.runs(1)
     sow(trial.root, trial.outside, trial.seeds)
     second = trial.runs(2)
-    trial.does("study", "study", "--dataset", str(trial.place.dataset), "--seeds", "2", "--epochs", "1")
+    if sow is seed:
+        larger = data.make(trial.place.folder / "larger", data.FEW).toml()
+        trial.does("study", "study", "--dataset", str(larger), "--seeds", "2", "--epochs", "1")
     trial.is_killed()
     if sow is seed:
         seed(trial.root, trial.outside, trial.seeds)
@@ -133,14 +136,28 @@ def row(what: str, trial: Trial, extra: Sequence[str] = ()) -> Row:
     return Row(what, len(trial.seeds.seen), max(0, len(trial.seeds.seen) - len(faults)))
 
 
-def main() -> Iterator[Row]:
+def inside_of(place: World) -> Row:
+    """A root with foreign paths everywhere."""
+    inside = whole(Trial(place, "inside"), seed)
+    foreign = {
+        path.relative_to(inside.root).parts[:2] for path in inside.seeds.seen if path.is_relative_to(inside.root)
+    }
+    own = [f"left over: {name}" for name in left_over(inside.root) if Path(name).parts[:2] not in foreign]
+    return row("foreign paths beside, inside and linked from every folder of a root", inside, own)
+
+
+TRIALS: dict[str, Callable[[World], Row]] = {
+    "inside": inside_of,
+    "linked": lambda place: row("foreign paths in folders that links stand for", whole(Trial(place, "linked"), behind_links)),
+    "refused": lambda place: row(f"paths of folders without {MARK}, refused by {len(REFUSED)} commands",
+                                 refused(Trial(place, "refused"))),
+}  # fmt: skip
+
+
+def main(only: str = "") -> Iterator[Row]:
     """Seed, do everything, and count."""
     with world() as place:
-        inside = whole(Trial(place, "inside"), seed)
-        own = [name for name in left_over(inside.root) if inside.root / name not in inside.seeds.seen]
-        foreign = {str(path.relative_to(inside.root).parts[1]) for path in inside.seeds.seen if inside.root in path.parents
-                   and len(path.relative_to(inside.root).parts) > 1}  # fmt: skip
-        own = [name for name in own if Path(name).name not in foreign]
-        yield row("foreign paths beside, inside and linked from every folder of a root", inside, own)
-        yield row("foreign paths in folders that links stand for", whole(Trial(place, "linked"), behind_links))
-        yield row(f"folders without {MARK}, refused by {len(REFUSED)} commands", refused(Trial(place, "refused")))
+        for name, trial in TRIALS.items():
+            if only in {"", name}:
+                say(name)
+                yield trial(place)
