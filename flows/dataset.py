@@ -43,7 +43,7 @@ def pin(file: Path, as_json: bool) -> None:
     From then on, no other bytes are taken for them. What the archives hold is held against the file before it is written.
     """
     from artifacts.terminal import show_rows
-    from tasks.outputs import rewritten, temporary_folder
+    from tasks.outputs import rewrite, temporary_folder
     from tasks.pin import pin as pinned
 
     path = file.expanduser().absolute()
@@ -54,8 +54,7 @@ def pin(file: Path, as_json: bool) -> None:
     with temporary_folder("mnist-pin-") as scratch:
         text, pins = pinned(text, str(file), path.parent, scratch)
     if pins:
-        with rewritten(path) as stream:
-            stream.write(text.encode())
+        rewrite(path, text.encode())
     if as_json:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
         click.echo(json.dumps({"file": str(path), "pins": found}))

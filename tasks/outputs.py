@@ -50,6 +50,16 @@ def rewritten(path: Path) -> Iterator[BinaryIO]:
         raise StorageError(f"can't write {path}: {reason_of(error)}; nothing was changed") from error
 
 
+def rewrite(path: Path, content: bytes) -> None:
+    """Write a file that the user has named, as `rewritten` does.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    with rewritten(path) as stream:
+        stream.write(content)
+
+
 def must_be_writable(path: Path) -> None:
     """Refuse what is no file, and what can only be read: to root, the system would allow it.
 
