@@ -119,8 +119,8 @@ def show_links(run: str, links: Sequence[Verified]) -> None:
 def show_pruning(what: Pruning, *, removed: bool) -> None:
     """Print what goes."""
     console = standard_output()
-    for path in (*(f"runs/{run}" for run in what.runs), *what.files):
-        console.print(path)
+    for path in what.paths:
+        console.print(path, markup=False)
     size = f"{what.bytes / 1e6:,.1f} MB"
     done = f"{'removed' if removed else 'would remove'} {len(what.runs)} runs and {len(what.files)} other files, {size}"
     console.print(f"{done}; {len(what.kept)} runs stay")

@@ -15,6 +15,7 @@ from benchmarks.arms import ARMS, Bench, Sample
 from benchmarks.figures import FIGURES, Figure, table, value
 from benchmarks.picture import draw
 from benchmarks.post import MIRROR
+from tasks.outputs import rewrite
 from tests.serving import without_prefect
 
 
@@ -61,7 +62,7 @@ def write(to: Path, figures: dict[str, Figure], samples: dict[str, list[Sample]]
         "figures": {name: value(figure, samples)._asdict() for name, figure in figures.items()},
         "samples": {name: [sample._asdict() for sample in found] for name, found in samples.items()},
     }
-    (to / "benchmarks.json").write_text(json.dumps(whole, indent=1) + "\n")
+    rewrite(to / "benchmarks.json", json.dumps(whole, indent=1).encode() + b"\n")
     draw(figures, samples, to / "benchmarks.svg")
 
 

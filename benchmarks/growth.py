@@ -19,6 +19,7 @@ from matplotlib.figure import Figure as Canvas
 from benchmarks.grown import Grown
 from benchmarks.measure import run
 from benchmarks.post import FILES, MIRROR
+from tasks.outputs import rewrite, rewritten
 
 IMAGES = 60_000
 SIZE = 28 * 28
@@ -63,7 +64,8 @@ def draw(found: Sequence[Grown], path: Path) -> None:
     canvas.axes[0].set_yscale("log")
     canvas.axes[0].legend(frameon=False)
     canvas.axes[1].set_ylim(bottom=0)
-    canvas.savefig(path, metadata={"Date": None})
+    with rewritten(path) as stream:
+        canvas.savefig(stream, format="svg", metadata={"Date": None})
 
 
 @click.command()
@@ -89,7 +91,7 @@ def main(times: Sequence[int], train: int, to: Path) -> None:
                     f"| {one.peak / 2**20:,.0f} |"
                 )
     to.mkdir(parents=True, exist_ok=True)
-    (to / "growth.json").write_text(json.dumps([one._asdict() for one in found], indent=1) + "\n")
+    rewrite(to / "growth.json", json.dumps([one._asdict() for one in found], indent=1).encode() + b"\n")
     draw(found, to / "growth.svg")
 
 

@@ -21,6 +21,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from benchmarks.post import FILES, MIRROR
+from tasks.outputs import rewrite
 
 SAMPLE_SECONDS = 0.5
 SIDE = 28
@@ -145,7 +146,7 @@ def main(times: int, to: Path, keep: Path | None) -> None:
     for kind, peak in found["peak_mib"].items():
         click.echo(f"| {kind} | {peak:,} |")
     to.mkdir(parents=True, exist_ok=True)
-    (to / "large.json").write_text(json.dumps(found, indent=1) + "\n")
+    rewrite(to / "large.json", json.dumps(found, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

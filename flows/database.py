@@ -1,7 +1,7 @@
 """Create Prefect's SQLite database from a template, instead of by all migrations since Prefect's beginning.
 
-`python -m flows.database`, a part of the set-up, makes the template with Prefect's public `prefect server database upgrade`, for
-the installed version. Without a template, or with a database other than a SQLite file, Prefect runs its migrations itself.
+`python -m flows.database`, a part of the set-up, makes the template for the installed version, with Prefect's public command
+`prefect server database upgrade`. Without a template, or with a database other than a SQLite file, Prefect migrates by itself.
 """
 # ruff: noqa: PLC0415  # importing this module must stay cheap
 

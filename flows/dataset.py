@@ -2,7 +2,6 @@
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +44,7 @@ def pin(file: Path, as_json: bool) -> None:
     """
     from artifacts.terminal import show_rows
     from flows.fetching import fetching
-    from tasks.files import written_whole
+    from tasks.outputs import rewrite, temporary_folder
     from tasks.pin import pin as pinned
     from tasks.regular import MOST_TEXT, read_regular
 
@@ -54,11 +53,10 @@ def pin(file: Path, as_json: bool) -> None:
         text = read_regular(path, MOST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
-    with tempfile.TemporaryDirectory(prefix="mnist-pin-") as scratch, fetching() as shown:
-        text, pins = pinned(text, str(file), path.parent, Path(scratch), shown.report, shown.tell)
+    with temporary_folder("mnist-pin-") as scratch, fetching() as shown:
+        text, pins = pinned(text, str(file), path.parent, scratch, shown.report, shown.tell)
     if pins:
-        with written_whole(path) as stream:
-            stream.write(text.encode())
+        rewrite(path, text.encode())
     if as_json:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
         click.echo(json.dumps({"file": str(path), "pins": found}))

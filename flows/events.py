@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
-from tasks.stopping import STOPPING
 from tasks.redaction import public, redact
+from tasks.stopping import STOPPING
 
 SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
 HURRY_SECONDS = 1.0  # that a receiver has, once this process has been told to stop

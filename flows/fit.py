@@ -15,6 +15,7 @@ from tasks.cache import versions
 from tasks.code import code_digests, path_of
 from tasks.files import write_text
 from tasks.locks import FOLDER as LOCKS
+from tasks.locks import signed_name
 from tasks.provenance import LIBRARIES
 from tasks.store import Root, refusals
 
@@ -75,7 +76,8 @@ def is_stale(module: str) -> bool:
 @contextmanager
 def marked(root: Root) -> Iterator[Root]:
     """A file under the root that only who has the same root can see."""
-    mark = root / write_text(root, f"{LOCKS}/cluster-{os.getpid()}-{uuid.uuid4().hex}", "").path
+    name = signed_name(root, f"cluster-{os.getpid()}-{uuid.uuid4().hex}")
+    mark = root / write_text(root, f"{LOCKS}/{name}", "").path
     try:
         yield mark
     finally:

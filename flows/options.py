@@ -24,6 +24,18 @@ def root_of(given: str | None) -> "Root":
     return root_at(given or default_root())
 
 
+def root_to_read(given: str | None) -> "Root":
+    """The root that was given, or the default, for a command that only reads: nothing is written.
+
+    Raises:
+        InputError: it can't be used, or what is there is not ours.
+        StorageError: it can't be read.
+    """
+    from tasks.roots import known_root  # noqa: PLC0415
+
+    return known_root(root_of(given))
+
+
 def default_root() -> str:
     """Where runs keep their files if nothing else is said."""
     return os.environ.get("MNIST_ROOT") or "data"
@@ -31,15 +43,16 @@ def default_root() -> str:
 
 @contextmanager
 def at_root(given: str | None) -> "Iterator[Root]":
-    """The root to write under, along with others: `mnist prune`, and what sweeps up after dead runs, wait meanwhile.
+    """The root of earlier runs, to add to along with others: `mnist prune`, and what sweeps up after dead runs, wait meanwhile.
 
     Raises:
+        RootError: nothing was made there, or what is there is not ours.
         StorageError: it can't be written or locked.
     """
-    from tasks.files import checked_root  # noqa: PLC0415  # so that `--help` answers at once
-    from tasks.locks import shared  # noqa: PLC0415
+    from tasks.locks import shared  # noqa: PLC0415  # so that `--help` answers at once
+    from tasks.roots import root_to_change  # noqa: PLC0415
 
-    root = checked_root(root_of(given))
+    root = root_to_change(root_of(given))
     with shared(root, say):
         yield root
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.options import JSON, ROOT, at_root, root_of
+from flows.options import JSON, ROOT, at_root, root_to_read
 from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def runs(root: str | None, as_json: bool) -> None:
     from artifacts.terminal import show_runs
     from tasks.runs import RunRecord, StudyRun, read_runs
 
-    place = root_of(root)
+    place = root_to_read(root)
     (found, unreadable), (studies, unreadable_too) = read_runs(place, RunRecord), read_runs(place, StudyRun)
     for fault in (*unreadable, *unreadable_too):
         click.echo(f"left out: {fault}", err=True)
@@ -56,14 +56,16 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
     from artifacts.terminal import show_changes
     from tasks.champion import not_inferior
     from tasks.compare import changes_between
-    from tasks.files import write_text
+    from tasks.folders import Folder
+    from tasks.made import write_page
     from tasks.workspace import Workspace
 
     with at_root(root) as place:
         one, other, pairs = chosen(place, before, now)
         changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
         page = changes_page(changes, f"{one.run} against {other.run}")
-        written = write_text(place, f"comparisons/{one.run}..{other.run}.html", page)
+        of = (one.run, other.run)
+        written = write_page(place, f"{Folder.COMPARISONS}/{one.run}..{other.run}.html", page, of)
     checks = [not_inferior(model.comparison, margin / 100) for model in changes.models]
     if as_json:
         click.echo(json.dumps({
@@ -110,7 +112,7 @@ def list_champions(root: str | None = None, as_json: bool = False) -> None:
     from artifacts.terminal import show_champions
     from tasks.champion import history, lines
 
-    place = root_of(root)
+    place = root_to_read(root)
     found = {line: history(place, line) for line in lines(place)}
     if as_json:
         click.echo(json.dumps({line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()}))

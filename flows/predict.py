@@ -37,6 +37,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     from artifacts.terminal import show_guesses
     from artifacts.words import in_one_line
     from tasks.files import write_text
+    from tasks.folders import Folder
     from tasks.predict import pictures_in
     from tasks.predict import predict as answers
     from tasks.regular import in_text
@@ -50,7 +51,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         shown = [one for one in found if isinstance(one, Shown)]
         unreadable = [one for one in found if isinstance(one, Unreadable)]
         text = pictures_page(shown, run.train.shape, f"{len(shown)} pictures, as {run.run} sees them")
-        page = place / write_text(place, f"pictures/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text).path
+        page = place / write_text(place, f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text).path
     if as_json:
         pictures = [one.model_dump(exclude={"pixels"}) for one in shown]
         left_out = [one.model_dump() for one in unreadable]

@@ -134,7 +134,9 @@ def check(url: str) -> None:
             "`mnist serve` the PREFECT_PROFILES_PATH that it prints"
         )
     if answer.status_code == httpx.codes.BAD_REQUEST:
-        raise ServerError(f"the Prefect server at {public(url)} refuses this address of it: start it with --allowed-host")
+        raise ServerError(
+            f"the Prefect server at {public(url)} refuses this address of it: start it with --allowed-host"
+        )
 
 
 @contextmanager

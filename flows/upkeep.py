@@ -5,7 +5,7 @@ import json
 
 import click
 
-from flows.options import JSON, ROOT, root_of, say
+from flows.options import JSON, ROOT, root_of, root_to_read, say
 from tasks.errors import ChainError, SealError
 
 
@@ -22,7 +22,7 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     from tasks.runs import find_record, read_run
     from tasks.verify import links_of
 
-    place = root_of(root)
+    place = root_to_read(root)
     path = find_record(place, run)
     record = read_run(path)
     if isinstance(record, SealError):
@@ -55,17 +55,21 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
 def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     """Remove all but the last N runs and N studies, and every file that no other refers to.
 
-    The runs of champions stay, as far back as a rollback can go. While runs are under way, it waits for their end.
+    The runs of champions stay, as far back as a rollback can go. While runs are under way, it waits for their end. Only files
+    go that mnist has made and that nobody has changed since; with --dry-run, nothing is touched.
     """
     from artifacts.terminal import show_pruning
     from tasks.files import checked_root
     from tasks.locks import alone
     from tasks.prune import carry_out, pruning
+    from tasks.roots import existing_root, root_to_change
 
-    place = checked_root(root_of(root))
-    with alone(place, "mnist prune", say):
-        what = pruning(place, keep)
-        if not dry_run:
+    if dry_run:
+        what = pruning(existing_root(root_of(root)), keep)
+    else:
+        place = checked_root(root_to_change(root_of(root)))
+        with alone(place, "mnist prune", say):
+            what = pruning(place, keep, alone=True)
             carry_out(place, what)
     if as_json:
         click.echo(json.dumps(what.model_dump() | {"removed": not dry_run}))

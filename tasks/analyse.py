@@ -16,6 +16,7 @@ from tasks.corruptions import drawn, examples
 from tasks.dataset import Dataset
 from tasks.files import keep, verified
 from tasks.findings import Explanations
+from tasks.folders import Folder
 from tasks.gallery import encoded
 from tasks.judged import Judged, judged
 from tasks.recipe import Recipe
@@ -85,7 +86,7 @@ def analyse(  # it is where everything meets
         robustness_from(stressed, tested, work) if stressed else None,
     )
     return AnalysisRecord(
-        file=keep(work.root, "analyses", "analysis", ".json", document.model_dump_json().encode()),
+        file=keep(work.root, Folder.ANALYSES, "analysis", ".json", document.model_dump_json().encode()),
         models=tuple(model.name for model in models),
         comparisons=document.comparisons,
     )

@@ -17,6 +17,7 @@ from tasks.evaluate import Answers, load_model, predicting, recorded
 from tasks.feed import held_out_indices
 from tasks.files import all_verified, keep, verified
 from tasks.findings import Attributed, Attribution, Neighbour
+from tasks.folders import Folder
 from tasks.judged import judged
 from tasks.quiet import hidden
 from tasks.records import AttributionRecord, ModelRecord, PredictionsRecord, SplitRecord
@@ -60,7 +61,7 @@ def attribute(
     # Those of the right answers, which follow, are left out.
     rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
     found = Attribution(model=model.name, by_index={index: attributed(marks.labels, *row) for index, *row in rows})
-    file = keep(work.root, "attributions", model.name, ".json", found.model_dump_json().encode())
+    file = keep(work.root, Folder.ATTRIBUTIONS, model.name, ".json", found.model_dump_json().encode())
     return AttributionRecord(**dict(record), neighbours=file)
 
 

@@ -14,9 +14,7 @@ from tasks.files import adopt, verified, writable
 from tasks.log import say
 from tasks.records import Epoch, FileRecord, Frozen
 from tasks.sealed import read_sealed, write_sealed
-from tasks.workspace import Workspace
-
-STATE = "state.json"
+from tasks.workspace import STATE, Workspace, is_state
 
 
 class State(Frozen):
@@ -39,7 +37,7 @@ def back_up(model: keras.Model, history: Sequence[Epoch], work: Workspace) -> No
         weights = adopt(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
     write_sealed(work.unfinished / STATE, State(weights=weights, history=tuple(history)))
     for older in work.unfinished.glob("*.weights.h5"):
-        if older.name != weights.path:
+        if older.name != weights.path and is_state(older):
             older.unlink(missing_ok=True)
 
 

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ValidationError
 from tasks.code import code_digests
 from tasks.errors import SealError
 from tasks.files import fault_of, written_whole
+from tasks.folders import Folder
 from tasks.records import Record
 from tasks.sealed import seal, unseal
 from tasks.store import Root, newest, read_whole
-from tasks.workspace import RECORDS
 
 SHOWN = 3  # differences that a Miss names
 LATEST = 50  # records of the same step that are looked at for one to compare with
@@ -43,7 +43,7 @@ class Key(NamedTuple):
 
     def path(self, root: Root) -> Root:
         """Where the record is kept."""
-        return root / RECORDS / f"{self.name}.json"
+        return root / Folder.RECORDS / f"{self.name}.json"
 
 
 def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: tuple[str, ...]) -> Key:
@@ -54,8 +54,21 @@ def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: t
         "code": code_digests(function.__module__),
         "libraries": versions(libraries),
     }
+    return Key(parts, name_of(parts))
+
+
+def name_of(parts: Mapping[str, Any]) -> str:
+    """The name that a key has by its parts."""
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
-    return Key(parts, f"{function.__name__}-{digest[:16]}")
+    return f"{parts['step']}-{digest[:16]}"
+
+
+def names_itself(name: str, envelope: Any) -> bool:
+    """Whether the record of a step bears the name that its own key gives, and so is where it was kept."""
+    try:
+        return "record" in envelope and name == name_of(envelope["key"])
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def identity(value: Any) -> Any:
@@ -123,7 +136,7 @@ def difference(key: Key, step: str, root: Root) -> str:
 
 def earlier(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[str, Any]]]:
     """When the last records of the same step were made, and their keys."""
-    for path in newest(root / RECORDS, f"{key.parts['step']}-*.json", LATEST):
+    for path in newest(root / Folder.RECORDS, f"{key.parts['step']}-*.json", LATEST):
         try:
             envelope = unseal(read_whole(path))
             origin = envelope["record"]["origin"]

@@ -6,6 +6,7 @@ Entries are numbered files that are made and never changed: the last is the cham
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -16,16 +17,19 @@ from tasks.analysis import Check, Decision
 from tasks.compare import compared, read
 from tasks.errors import RunError, StorageError
 from tasks.findings import Comparison
+from tasks.folders import Folder
 from tasks.log import say
 from tasks.recipe import Gate
 from tasks.records import PredictionsRecord
 from tasks.runs import MAIN, Champion, RunRecord
-from tasks.sealed import read_sealed, write_sealed
+from tasks.sealed import may_be_sealed, read_sealed, write_sealed
 from tasks.step import STEP_SECONDS
 from tasks.store import Root, matching
 from tasks.workspace import Workspace
 
-FOLDER = "champions"
+FOLDER = Folder.CHAMPIONS
+LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # as `line_of` names it
+ENTRY = "[0-9]" * 6 + ".json"  # other files are not ours
 
 
 def line_of(run: RunRecord) -> str:
@@ -42,14 +46,19 @@ def history(root: Root, line: str) -> list[Champion]:
         StorageError: an entry can't be read.
     """
     try:
-        return [read_sealed(path, Champion) for path in matching(root, f"{FOLDER}/{line}/*.json")]
+        return [read_sealed(path, Champion) for path in matching(root, f"{FOLDER}/{line}/{ENTRY}")]
     except OSError as error:
         raise StorageError(f"can't read the champions: {error}; put the file back, or move its folder away") from error
 
 
+def may_be_entry(path: Root) -> bool:
+    """Whether a file may be an entry, be it broken: others may have folders among ours, with numbered files."""
+    return bool(LINE.fullmatch(path.parent.name)) or may_be_sealed(path)
+
+
 def lines(root: Root) -> list[str]:
     """All lines under the root."""
-    return sorted({path.parent.name for path in matching(root, f"{FOLDER}/*/*.json")})
+    return sorted({path.parent.name for path in matching(root, f"{FOLDER}/*/{ENTRY}") if may_be_entry(path)})
 
 
 @task(task_run_name="judge", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)

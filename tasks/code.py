@@ -18,7 +18,10 @@ FIRST_PARTY = ("artifacts", "flows", "tasks")
 # How steps are run, kept and kept apart, and how they fail: none of it shapes what they make.
 PLUMBING = frozenset(
     f"tasks.{name}"
-    for name in ("cache", "code", "errors", "leases", "locks", "log", "quiet", "sealed", "step", "store", "workspace")
+    for name in (
+        *("cache", "code", "errors", "leases", "locks", "log", "made", "mark", "outputs", "quiet", "roots", "sealed"),
+        *("step", "store", "workspace"),
+    )
 )
 
 # Before 3.11.8 and 3.12.2, threads that build syntax trees at once get "AST constructor recursion depth mismatch"

@@ -16,6 +16,7 @@ from tasks.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.errors import RunError
 from tasks.files import all_verified, keep, verified
 from tasks.findings import Comparison
+from tasks.folders import Folder
 from tasks.gallery import answer, encoded
 from tasks.predictions import Predictions, read_predictions
 from tasks.records import ChangesRecord, PredictionsRecord
@@ -38,7 +39,7 @@ def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord
         StorageError: a file is gone or altered.
     """
     changes = changes_between(before, now, pairs_of(before, now), work)
-    return ChangesRecord(file=keep(work.root, "changes", "changes", ".json", changes.model_dump_json().encode()))
+    return ChangesRecord(file=keep(work.root, Folder.CHANGES, "changes", ".json", changes.model_dump_json().encode()))
 
 
 def pairs_of(before: RunRecord, now: RunRecord) -> list[Pair]:

@@ -23,6 +23,7 @@ from tasks.dataset import Archive, Dataset
 from tasks.dataset import Split as Expected
 from tasks.errors import ArchiveError, ContentError, DecodeError
 from tasks.files import adopt, verified
+from tasks.folders import Folder
 from tasks.idx import Header, described, read_blocks, read_header
 from tasks.records import ArchiveRecord, SplitRecord
 from tasks.split import Labels, SplitMeta, SplitWriter, label_type, rows_of
@@ -58,7 +59,7 @@ def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRe
             for pixels, classes in pairs(image_path, label_path, dataset, expected):
                 pixels_digest.update(pixels.data)
                 writer.write(pixels, classes)
-        first, *further = (adopt(work.root, "splits", name, ".parquet", path) for path in writer.paths)
+        first, *further = (adopt(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
         return SplitRecord(
             name=name,
             file=first,

@@ -17,6 +17,7 @@ from tasks.dataset import Archive
 from tasks.digest import sha256_of
 from tasks.errors import DownloadError
 from tasks.files import adopt, writable
+from tasks.folders import Folder
 from tasks.log import say
 from tasks.mirror import Report, append
 from tasks.patience import MirrorFault, Patience
@@ -63,10 +64,10 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
     wait_before_retry()
     with writable(work.unfinished):
         work.unfinished.mkdir(parents=True, exist_ok=True)
-    path = work.unfinished / f"{archive.name}.partial"
+    path = work.partial(archive.name)
     mirror, faults = first_to_serve(archive, mirrors, lambda url: fetch(url, archive, path))
     stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
-    file = adopt(work.root, "archives", stem, suffix, path)
+    file = adopt(work.root, Folder.ARCHIVES, stem, suffix, path)
     say(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
     passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
     return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)

@@ -8,6 +8,7 @@ import json
 
 from tasks.analysis import Analysis, AnalysisRecord
 from tasks.files import keep, verified
+from tasks.folders import Folder
 from tasks.records import FiguresRecord
 from tasks.step import step
 from tasks.workspace import Workspace
@@ -23,5 +24,5 @@ def draw(analysis: AnalysisRecord, work: Workspace) -> FiguresRecord:
     from artifacts.figures import drawn  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
 
     figures = drawn(Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes()))
-    file = keep(work.root, "figures", "figures", ".json", json.dumps(figures).encode())
+    file = keep(work.root, Folder.FIGURES, "figures", ".json", json.dumps(figures).encode())
     return FiguresRecord(file=file, count=len(figures))

@@ -4,6 +4,7 @@ MnistError                     whatever this project refuses, in one line that s
 ├── InputError (ValueError)    an option that can't be used
 │   ├── RecipeError            a recipe that is unknown, unreadable or half-specified
 │   ├── DatasetError           a data set that is unknown, unreadable or half-specified
+│   ├── RootError              a folder that is no root, or holds what is not ours
 │   ├── RunError               a run or a champion that is unknown, or can't be compared
 │   └── PictureError           a picture that can't be read, or is empty
 ├── UnreadableError (ValueError) pictures that were left out: exit code 1, after the others have been shown
@@ -52,6 +53,10 @@ class RecipeError(InputError):
 
 class DatasetError(InputError):
     """A data set that is unknown, unreadable or half-specified."""
+
+
+class RootError(InputError):
+    """A folder that is no root, or can't become one, since it holds what is not ours."""
 
 
 class RunError(InputError):

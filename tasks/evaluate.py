@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import StorageError, first_line
 from tasks.files import adopt, all_verified, verified
+from tasks.folders import Folder
 from tasks.log import say
 from tasks.predictions import PredictionsMeta, predictions_of, predictions_writer
 from tasks.quiet import import_keras
@@ -62,7 +63,7 @@ def recorded(model: ModelRecord, split: SplitRecord, answers: Answers, work: Wor
                 errors += int(found.wrong.sum())
                 loss += float(found.losses.sum())
                 write(found)
-        file = adopt(work.root, "predictions", f"{model.name}-{split.name}", ".parquet", path)
+        file = adopt(work.root, Folder.PREDICTIONS, f"{model.name}-{split.name}", ".parquet", path)
     accuracy = 1 - errors / split.count
     say(f"{model.name} on {split.name}: {accuracy:.2%} right, {errors:,} of {split.count:,} wrong")
     return PredictionsRecord(

@@ -14,6 +14,7 @@ from tasks.bar import Bar
 from tasks.evaluate import load_model, predicting
 from tasks.files import all_verified, keep, verified
 from tasks.findings import Attribution, Explanation, Explanations, Focus
+from tasks.folders import Folder
 from tasks.ink import INK
 from tasks.judged import judged
 from tasks.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
@@ -79,7 +80,7 @@ def explain(
         focus=focus,
     )
     bar.refresh(1.0, f"{model.name}: {len(wrong)} wrong answers explained")
-    file = keep(work.root, "explanations", model.name, ".json", found.model_dump_json().encode())
+    file = keep(work.root, Folder.EXPLANATIONS, model.name, ".json", found.model_dump_json().encode())
     return ExplanationsRecord(model=model.name, file=file, count=len(wrong))
 
 

@@ -4,18 +4,21 @@ In: bytes or a function that writes them. Out: a FileRecord. Refuses: a file tha
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from tasks.digest import sha256_of
-from tasks.errors import StorageError
+from tasks.errors import RootError, StorageError
+from tasks.mark import mark_above
 from tasks.records import FileRecord
-from tasks.store import Root, checked_store, fault_in_store, put, put_whole, refusals, shadow_of
+from tasks.store import Root, fault_in_store, put, put_whole, refusals, shadow_of, unwritable
 
 CHUNK = 1 << 20  # 1 MiB: large enough that hashing, not the calls, takes the time
 PART = ".part"  # how the temporary names end
@@ -26,10 +29,10 @@ def written_whole(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it appears complete, or not at all.
 
     The bytes go to a temporary name in the same folder, reach the disk, and are renamed; into a store, they are put together.
-    With `new`, a file that is there already stays as it is.
+    With `new`, a file that is there already stays as it is. A file that is replaced hands down its mode.
 
     Raises:
-        StorageError: the folder or the file can't be written.
+        StorageError: the folder or the file can't be written, or a link stands in its place.
         FileExistsError: it should be new, and is not.
     """
     if not isinstance(path, Path):
@@ -38,21 +41,54 @@ def written_whole(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
         return
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=PART, delete=False)
+        temporary = temporary_beside(path)
+        stream = temporary.open("x+b")
     try:
-        with writable(path), temporary as stream:
-            yield stream  # type: ignore[misc]  # the wrapper is a BinaryIO in all but name
+        with writable(path), stream:
+            inherit(path, temporary)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         with writable(path, new=new):
-            Path(temporary.name).chmod(0o644)
             if new:
-                path.hardlink_to(temporary.name)
+                path.hardlink_to(temporary)
             else:
-                Path(temporary.name).replace(path)
+                replace(temporary, path)
             sync_folder(path.parent)
     finally:
-        Path(temporary.name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A temporary name in the folder of a file; under a root, one that the root has signed, so that a sweep finds it."""
+    mark, stem = mark_above(path), f".{path.name}.{secrets.token_hex(4)}"
+    return path.with_name(mark.signed(stem, PART) if mark else f"{stem}{PART}")
+
+
+def replace(written: Path, path: Path) -> None:
+    """Rename a file that is written, in place of another, whose mode it takes over; never in place of a link.
+
+    Raises:
+        OSError: the system refuses, or a link stands there.
+    """
+    inherit(path, written)
+    written.replace(path)
+
+
+def inherit(path: Path, written: Path) -> None:
+    """Give a file the mode of the one that it will replace, if there is one.
+
+    Raises:
+        OSError: the system refuses, or what is there is a link.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(mode):
+        raise FileExistsError(errno.EEXIST, "a link stands in its place: remove it", str(path))
+    if stat.S_ISREG(mode):
+        written.chmod(stat.S_IMODE(mode))
 
 
 def sync_folder(folder: Path) -> None:
@@ -91,20 +127,23 @@ def reason_of(error: Exception) -> str:
 
 
 def checked_root(root: Root) -> Root:
-    """The root, absolute, made where it is missing, and proven writable.
+    """The root, absolute, made and marked where it is missing, and proven writable.
 
     Raises:
+        RootError: what is there is not ours.
         StorageError: it can't be made or written.
     """
-    if not isinstance(root, Path):
-        return checked_store(root)
-    root = root.expanduser().absolute()
+    from tasks.roots import become_root  # noqa: PLC0415  # it reads sealed records, and so needs this module
+
+    root = root.expanduser().absolute() if isinstance(root, Path) else root
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
+        become_root(root)
+    except (RootError, StorageError):
+        raise
+    except refusals() as error:
+        if not isinstance(root, Path):
+            raise unwritable(root, error) from error
+        reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(f"can't write under the root {root}: {reason}; give another --root or MNIST_ROOT") from error
     return root
 
@@ -137,7 +176,6 @@ def adopt(root: Root, folder: str, stem: str, suffix: str, written: Path) -> Fil
     name = named_by(digest, folder, stem, suffix)
     size = written.stat().st_size
     with writable(root / name):
-        written.chmod(0o644)
         if not isinstance(root, Path):
             put(written, root, name)
             return FileRecord(path=name, bytes=size, sha256=digest)
@@ -145,7 +183,7 @@ def adopt(root: Root, folder: str, stem: str, suffix: str, written: Path) -> Fil
         path.parent.mkdir(parents=True, exist_ok=True)
         with written.open("rb") as stream:
             os.fsync(stream.fileno())
-        written.replace(path)
+        replace(written, path)
         sync_folder(path.parent)
     return FileRecord(path=name, bytes=size, sha256=digest)
 

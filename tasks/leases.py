@@ -9,6 +9,7 @@ and the stores that speak its language have.
 """
 
 import json
+import re
 import threading
 import time
 import uuid
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 60.0  # after which what has not changed is of nobody
 RENEW_SECONDS = 15.0
 POLL_SECONDS = 0.5
+NAME = re.compile(r"[0-9a-f]{32}")  # of a lease among others
 
 
 class Lease:
@@ -84,14 +86,22 @@ class Watch:
         self.version, self.since = "", time.monotonic()
 
     def dead(self, path: "UPath") -> str | None:
-        """The version that has not changed for too long; None if it has, or there is nothing."""
+        """The version that has not changed for too long; None if it has, or there is nothing.
+
+        Raises:
+            StorageError: it is no lease, but an object of somebody's.
+        """
         try:
             version = version_of(path)[1]
         except FileNotFoundError:
             version = ""
         if version != self.version:
             self.version, self.since = version, time.monotonic()
-        return version if version and time.monotonic() - self.since > LEASE_SECONDS else None
+        if not version or time.monotonic() - self.since <= LEASE_SECONDS:
+            return None
+        if not is_lease(path):
+            raise StorageError(f"{path} is no lock, but an object of somebody's: move it away")
+        return version
 
 
 @contextmanager
@@ -163,13 +173,21 @@ def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
     """Whether anybody has a lease in a folder; those of the dead are removed."""
     with reached(folder):
         try:
-            found = list(folder.glob("*"))
+            found = [path for path in folder.glob("*") if NAME.fullmatch(path.name)]
         except FileNotFoundError:  # the last was given back, and the folder with it, between two of the store's answers
             return False
         for path in found:
             if watches.setdefault(path.name, Watch()).dead(path):
                 path.unlink(missing_ok=True)
         return bool(found)
+
+
+def is_lease(path: "UPath") -> bool:
+    """Whether an object holds what a lease does."""
+    try:
+        return bool(json.loads(read_whole(path)).keys() == {"who", "mark", "renewals"})
+    except (ValueError, AttributeError):
+        return False
 
 
 def holder(path: "UPath") -> str:

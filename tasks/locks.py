@@ -19,12 +19,15 @@ from portalocker import LockFlags
 
 from tasks.errors import StorageError
 from tasks.files import writable
+from tasks.folders import Folder
+from tasks.mark import mark_of
 from tasks.stopping import pause
 from tasks.store import Root, shadow_of
 
-FOLDER, ROOT = "locks", "root.lock"
+FOLDER, ROOT = Folder.LOCKS, "root.lock"
 AT_WORK = "at-work"  # in a store: the leases of those who share the root
 POLL_SECONDS = 0.1
+SHOWN = 200  # characters of what a lock's file holds
 PATIENCE_SECONDS = 1.0  # before a line says what is waited for
 
 Say = Callable[[str, int], None]  # a line, and its level of logging
@@ -77,8 +80,14 @@ def holding(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
         with held(root / FOLDER / f"{key}.lock", f"{who} at {me()}", say):
             yield
         return
-    with locked(root / FOLDER / f"{key}.lock", LockFlags.EXCLUSIVE, who, say):
+    with locked(root / FOLDER / signed_name(root, key), LockFlags.EXCLUSIVE, who, say):
         yield
+
+
+def signed_name(root: Root, key: str) -> str:
+    """The name of a lock's file, signed under a root that is a folder: what bears it is ours, to be written and removed."""
+    mark = mark_of(root) if isinstance(root, Path) else None
+    return mark.signed(key, ".lock") if mark else f"{key}.lock"
 
 
 @contextmanager
@@ -90,6 +99,18 @@ def alone_at_once(root: Path) -> Iterator[bool]:
     """
     with opened(root / FOLDER / ROOT) as stream:
         yield taken(stream, LockFlags.EXCLUSIVE)
+
+
+def nobody_at_work(root: Path) -> bool:
+    """Whether nobody is at work under `root` at this moment. Nothing is written; in doubt, somebody is."""
+    path = root / FOLDER / ROOT
+    if not path.is_file():
+        return not path.exists()
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return taken(stream, LockFlags.EXCLUSIVE)
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -107,7 +128,7 @@ def locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") ->
             pause(POLL_SECONDS)
         if kind == LockFlags.EXCLUSIVE:
             with writable(path):
-                name(stream, who)
+                name(stream, path, who)
         yield
 
 
@@ -129,7 +150,7 @@ def opened(path: Path) -> Iterator[IO[str]]:
     """A lock's file; closing it gives the lock back."""
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+", encoding="utf-8")
+        stream = path.open("a+", encoding="utf-8", errors="replace")
     with stream:
         yield stream
 
@@ -154,15 +175,20 @@ def me() -> str:
     return f"{socket.gethostname()}, process {os.getpid()}"
 
 
-def name(stream: IO[str], who: str) -> None:
-    """Write into a lock's file who has it, for those who wait."""
+def name(stream: IO[str], path: Path, who: str) -> None:
+    """Write into a lock's file who has it, for those who wait.
+
+    The root's lock has a name that others may have given before: what it holds, or leads to, stays.
+    """
     stream.seek(0)
-    stream.truncate()
-    stream.write(who)
-    stream.flush()
+    if path.name != ROOT or (not path.is_symlink() and not stream.read(1)):
+        stream.seek(0)
+        stream.truncate()
+        stream.write(who)
+        stream.flush()
 
 
 def holder(stream: IO[str]) -> str:
     """Who has a lock, as far as it is known."""
     stream.seek(0)
-    return stream.read() or "another run"
+    return stream.read(SHOWN) or "another run"

@@ -5,6 +5,7 @@ since it hangs on the images alone: the next night's run finds it.
 """
 
 from tasks.files import all_verified, keep
+from tasks.folders import Folder
 from tasks.records import MeasuresRecord, SplitRecord
 from tasks.split import read_groups
 from tasks.step import step
@@ -21,4 +22,4 @@ def measure(split: SplitRecord, work: Workspace) -> MeasuresRecord:
     from tasks.features import features_of  # noqa: PLC0415  # scipy is slow to import, and of no use where it is found
 
     found = features_of(block.images for block in read_groups(all_verified(work.root, split.parts)))
-    return MeasuresRecord(file=keep(work.root, "measures", split.name, ".parquet", found.to_parquet(index=False)))
+    return MeasuresRecord(file=keep(work.root, Folder.MEASURES, split.name, ".parquet", found.to_parquet(index=False)))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import RecipeError, first_line
 from tasks.files import adopt, writable
+from tasks.folders import Folder
 from tasks.function import imported
 from tasks.progress import Figures
 from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
@@ -207,7 +208,7 @@ def keep_model(model: "keras.Model", name: str, work: Workspace) -> FileRecord:
         path = scratch / f"{name}.keras"
         with writable(path):
             save(model, path)
-        return adopt(work.root, "models", name, ".keras", path)
+        return adopt(work.root, Folder.MODELS, name, ".keras", path)
 
 
 def seed_everything(seed: int) -> None:

@@ -1,43 +1,54 @@
 """Prune: which runs go, and which files no kept run refers to; and their removal.
 
 In: a root, and how many of the last runs, and of the last studies, to keep. Out: a Pruning. A run of a champion that a rollback
-can reach is always kept. Only files go that this project has named by their content. The order of removal is such that wherever
-it breaks off, nothing that is kept has lost a file: first the runs, then the records, then the files.
+can reach is always kept. Only files go that a sealed record names, with their size and their hash, and that still are what it
+says: what others have put there, or have changed, stays, whatever its name is. The order of removal is such that wherever it
+breaks off, nothing that is kept has lost a file: first the records of runs, then those of steps, then the files.
 """
 
-import re
-import shutil
+import hashlib
+import stat
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
+from tasks.cache import names_itself
 from tasks.champion import history, lines
 from tasks.errors import SealError, StorageError
-from tasks.files import writable
+from tasks.files import fault_of, writable
+from tasks.folders import BY_CONTENT, Folder
+from tasks.locks import nobody_at_work
+from tasks.made import Made, all_made, note
+from tasks.mark import is_real_folder, mark_of, signed_in
+from tasks.records import FileRecord
 from tasks.results import Pruning
 from tasks.runs import RECORD_NAMES, Champion, Finished, RunRecord, StudyRun, read_runs
 from tasks.sealed import unseal
-from tasks.store import Root, matching, name_under, read_whole, remove, shadow_of
-from tasks.workspace import RECORDS, SCRATCH, UNFINISHED, clear
+from tasks.store import Root, matching, name_under, read_whole, remove, shadow_of, version_of
+from tasks.workspace import clear, discard, left_over, unfinished_in
 
-FOLDERS = (
-    "archives",
-    "splits",
-    "measures",
-    "models",
-    "predictions",
-    "attributions",
-    "selections",
-    "explanations",
-    "analyses",
-    "figures",
-    "changes",
-)
-BY_CONTENT = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
+FOLDERS = tuple(str(folder) for folder in BY_CONTENT)
+SMALL = 1 << 20  # bytes
 
 
-def pruning(root: Root, keep: int) -> Pruning:
+class Doomed(NamedTuple):
+    """Files that go, in this order, and folders that go if nothing else is in them."""
+
+    files: tuple[FileRecord, ...]
+    folders: tuple[str, ...]
+
+
+class Step(NamedTuple):
+    """The record of a step as a file, and the files that it names."""
+
+    file: FileRecord
+    names: tuple[FileRecord, ...]
+
+
+def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     """What goes if the last `keep` runs and the last `keep` studies stay. Nothing is touched.
+
+    What dead runs have left half-done is counted if nobody is at work; who calls with `alone` knows.
 
     Raises:
         StorageError: a run's or a champion's record can't be read, so that nobody knows which files it needs.
@@ -49,13 +60,27 @@ def pruning(root: Root, keep: int) -> Pruning:
     champion_runs = {one.run for one in champions}
     kept: list[Finished] = [run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs]
     kept += studies[-keep:]
+    # Behind a link, nothing can go.
+    kept += [run for run in (*runs, *studies) if run not in kept and not is_folder(root, f"{Folder.RUNS}/{run.run}")]
     needed = {link.file.path for run in kept for link in run.chain}
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
-    gone = [path.name for path in matching(root, "runs/*") if path.is_dir() and path.name not in names]
-    files = [*records(root, needed), *unneeded(root, needed), *comparisons(root, names), *unfinished(root, kept)]
-    size = sum(size_of(root / path) for path in (*(f"runs/{run}" for run in gone), *files))
-    return Pruning(kept=tuple(sorted(names)), runs=tuple(gone), files=tuple(files), bytes=size)
+    gone = [run for run in (*runs, *studies) if run.run not in names]
+    doomed = doomed_of(root, gone, names, needed)
+    alone = alone or nobody_at_work(shadow_of(root))
+    left = tuple(dict.fromkeys((*unfinished(root, kept), *(names_of(root, left_over(root)) if alone else ()))))
+    places = (*doomed.folders, *(name for name in left if is_real_folder(shadow_of(root), name)))
+    going = {*(file.path for file in doomed.files), *left}
+    folders = tuple(name for name in places if is_emptied(root, name, going))
+    left = tuple(name for name in left if name not in places or name in folders)
+    return Pruning(
+        kept=tuple(sorted(names)),
+        runs=tuple(PurePosixPath(folder).name for folder in doomed.folders),
+        files=tuple(file.path for file in doomed.files if not file.path.startswith(f"{Folder.RUNS}/")) + left,
+        bytes=sum(file.bytes for file in doomed.files) + sum((shadow_of(root) / name).lstat().st_size for name in left),
+        paths=tuple(file.path for file in doomed.files) + tuple(name for name in left if name not in folders) + folders,
+        doomed=doomed.files,
+    )
 
 
 def reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
@@ -67,87 +92,135 @@ def reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
         number = by_number[number].below
 
 
-def records(root: Root, needed: set[str]) -> Iterator[str]:
-    """The kept records of steps that name a file, made or used, which nobody needs, or that can't be read."""
-    for path in matching(root, f"{RECORDS}/*.json"):
+def doomed_of(root: Root, gone: Sequence[Finished], kept: set[str], needed: set[str]) -> Doomed:
+    """The files that are proven to be ours and that nobody needs."""
+    made, steps = list(all_made(root)), list(step_records(root))
+    old = [one for one in made if not set(one[1].of) <= kept or not one[1].of]
+    own = [own_record(root, run) for run in gone]
+    forgotten = [step.file for step in steps if not {file.path for file in step.names} <= needed]
+    pages = [file for _, one in old for file in one.files]
+    named = [
+        *pages,
+        *(link.file for run in gone for link in run.chain),
+        *(file for step in steps for file in step.names),
+    ]
+    files = [file for file in dict.fromkeys(named) if may_go(file.path, kept, needed)]
+    found = [file for file in (*own, *forgotten, *files, *(entry for entry, _ in old)) if is_ours(root, file)]
+    runs = {run.run for run in gone} | {PurePosixPath(file.path).parent.name for file in pages if in_a_run(file.path)}
+    folders = [f"{Folder.RUNS}/{run}" for run in sorted(runs - kept)]
+    return Doomed(tuple(found), tuple(folder for folder in folders if is_folder(root, folder)))
+
+
+def step_records(root: Root) -> Iterator[Step]:
+    """The kept records of steps that are sound, and bear the names that their keys give."""
+    for path in matching(root, f"{Folder.RECORDS}/*.json"):
         try:
-            named = set(paths_in(unseal(read_whole(path))))
+            raw = read_whole(path)
+            envelope = unseal(raw)
         except (OSError, SealError):
-            named = {""}
-        if not named <= needed:
-            yield name_under(root, path)
+            continue
+        if names_itself(path.stem, envelope):
+            yield Step(recorded(name_under(root, path), raw), tuple(files_in(envelope)))
 
 
-def paths_in(value: Any) -> Iterator[str]:
-    """The path of every file record in a tree."""
+def recorded(name: str, raw: bytes) -> FileRecord:
+    """The record of a file of these bytes."""
+    return FileRecord(path=name, bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
+
+
+def own_record(root: Root, run: Finished) -> FileRecord:
+    """The file that makes a run a finished one."""
+    name = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
+    return recorded(name, read_whole(root / name))
+
+
+def files_in(value: Any) -> Iterator[FileRecord]:
+    """Every file record in a tree."""
     if isinstance(value, dict):
-        if {"path", "bytes", "sha256"} <= value.keys():
-            yield value["path"]
+        if value.keys() == {"path", "bytes", "sha256"}:
+            yield FileRecord.model_validate(value)
         for item in value.values():
-            yield from paths_in(item)
+            yield from files_in(item)
     elif isinstance(value, list):
         for item in value:
-            yield from paths_in(item)
+            yield from files_in(item)
 
 
-def unneeded(root: Root, needed: set[str]) -> Iterator[str]:
-    """The files named by their content that nobody needs."""
-    for folder in FOLDERS:
-        for path in matching(root, f"{folder}/*"):
-            name = name_under(root, path)
-            if BY_CONTENT.fullmatch(path.name) and name not in needed:
-                yield name
+def may_go(name: str, kept: set[str], needed: set[str]) -> bool:
+    """Whether a file that a record names lies where we make files, and nobody needs it."""
+    folder, *inside = PurePosixPath(name).parts
+    if name in needed or ".." in inside or not inside:
+        return False
+    if in_a_run(name):
+        return inside[0] not in kept
+    return len(inside) == 1 and (folder in FOLDERS or folder == Folder.COMPARISONS)
 
 
-def comparisons(root: Root, runs: set[str]) -> Iterator[str]:
-    """The pages that compare a run which goes."""
-    for path in matching(root, "comparisons/*..*.html"):
-        if not set(path.stem.split("..")) <= runs:
-            yield name_under(root, path)
+def in_a_run(name: str) -> bool:
+    """Whether a file lies in the folder of a run."""
+    folder, *inside = PurePosixPath(name).parts
+    return folder == Folder.RUNS and len(inside) == 2
+
+
+def is_folder(root: Root, name: str) -> bool:
+    """Whether there is such a folder, and no link; in a store, nothing is in the way of its going."""
+    return not isinstance(root, Path) or is_real_folder(root, name)
+
+
+def is_emptied(root: Root, name: str, going: set[str]) -> bool:
+    """Whether nothing is in a folder but what goes."""
+    path = (root if isinstance(root, Path) else shadow_of(root)) / name
+    return not path.exists() or all(f"{name}/{inside.name}" in going for inside in path.iterdir())
+
+
+def is_ours(root: Root, file: FileRecord) -> bool:
+    """Whether a file is there and is what its record says: no link, of this size, and of these bytes.
+
+    In a store, what is large is told by its name and its size: else all that goes would have to be fetched first.
+    """
+    path = root / file.path
+    try:
+        if not isinstance(path, Path):
+            return version_of(path)[0] == file.bytes and (
+                file.bytes > SMALL or hashlib.sha256(read_whole(path)).hexdigest() == file.sha256
+            )
+        real = is_folder(root, PurePosixPath(file.path).parent.as_posix()) and stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+    return real and fault_of(root, file) is None
 
 
 def unfinished(root: Root, kept: Sequence[Finished]) -> Iterator[str]:
     """What a killed step has left for its next try, if that is older than every kept run."""
-    oldest = min((run.began.timestamp() for run in kept), default=0.0)
-    for path in sorted((shadow_of(root) / UNFINISHED).glob("*")):
-        if path.stat().st_mtime < oldest:
-            yield f"{UNFINISHED}/{path.name}"
+    oldest, shadow = min((run.began.timestamp() for run in kept), default=0.0), shadow_of(root)
+    mark = mark_of(shadow)
+    for path in signed_in(shadow, Folder.UNFINISHED, mark) if mark else ():
+        if mark and path.lstat().st_mtime < oldest:
+            yield from names_of(root, unfinished_in(shadow, path.name, mark))
 
 
-def size_of(path: Root) -> int:
-    """The bytes of a file, or of all files in a folder."""
-    if not isinstance(path, Path):
-        return int(path.fs.du(path.path))
-    return sum(one.stat().st_size for one in (path, *path.rglob("*")) if one.is_file())
+def names_of(root: Root, paths: Iterator[Path]) -> Iterator[str]:
+    """Paths relative to the root, or to its shadow."""
+    return (path.relative_to(shadow_of(root)).as_posix() for path in paths)
 
 
 def carry_out(root: Root, what: Pruning) -> None:
     """Remove it. Whoever calls has the root alone.
 
+    What goes is written down first: killed in its middle, the next call still knows that the rest is ours.
+
     Raises:
         StorageError: something can't be removed.
     """
     with writable(root):
-        if not isinstance(root, Path):
-            carry_out_in_store(root, what)
-            return
-        (root / SCRATCH).mkdir(parents=True, exist_ok=True)
-        for run in what.runs:
-            (root / "runs" / run).rename(root / SCRATCH / run)
-        for name in what.files:
-            path = root / name
-            if path.is_dir():
-                path.rename(root / SCRATCH / path.name)
-            else:
-                path.unlink(missing_ok=True)
+        plan = Made(files=what.doomed)
+        if what.doomed:
+            note(root, plan)
+        for file in what.doomed:
+            if is_ours(root, file):
+                remove(root, file.path)
+        for name in what.paths[len(what.doomed) :]:
+            discard(shadow_of(root) / name)
         clear(root)
-        shutil.rmtree(root / SCRATCH, ignore_errors=True)
-
-
-def carry_out_in_store(root: Root, what: Pruning) -> None:
-    """As `carry_out`, where nothing can be renamed: a run is none any more once its record is gone, which goes first."""
-    for run in what.runs:
-        remove(root, f"runs/{run}", first=tuple(RECORD_NAMES.values()))
-    for name in what.files:
-        remove(root, name)
-    clear(root)
+        if what.doomed:
+            remove(root, plan.name)

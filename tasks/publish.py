@@ -12,8 +12,10 @@ from prefect.context import TaskRunContext
 from artifacts import study_tables, study_words
 from artifacts.study import StudyRendering
 from tasks.analysis import Provenance
-from tasks.files import verified, write_text
+from tasks.files import verified
+from tasks.folders import Folder
 from tasks.log import say
+from tasks.made import write_page
 from tasks.records import ReportRecord
 from tasks.seeds import Study, StudyRecord
 from tasks.step import STEP_SECONDS
@@ -36,11 +38,13 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
             create_table_artifact([dict(row) for row in rows], key, description)
     for line in study_words.headlines(study):
         say(line)
-    html = write_text(work.root, f"runs/{work.run}/report.html", rendering.html(f"{study.title}: study of {work.run}"))
+    folder = f"{Folder.RUNS}/{work.run}"
+    page = rendering.html(f"{study.title}: study of {work.run}")
+    html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
     say(f"the whole report: {work.root / html.path}")
     return ReportRecord(
         html=html,
-        markdown=write_text(work.root, f"runs/{work.run}/report.md", text),
-        document=write_text(work.root, f"runs/{work.run}/report.json", study.model_dump_json(indent=1)),
+        markdown=write_page(work.root, f"{folder}/report.md", text, (work.run,)),
+        document=write_page(work.root, f"{folder}/report.json", study.model_dump_json(indent=1), (work.run,)),
         verdict=" ".join(study_words.headlines(study)),
     )

@@ -19,8 +19,10 @@ from prefect.context import TaskRunContext
 from artifacts import tables, words
 from artifacts.render import MOST, Rendering
 from tasks.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
-from tasks.files import verified, write_text
+from tasks.files import verified
+from tasks.folders import Folder
 from tasks.log import say
+from tasks.made import write_page
 from tasks.records import ChangesRecord, FiguresRecord, ReportRecord
 from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
@@ -48,18 +50,18 @@ def report(
     changed = Changes.model_validate_json(verified(work.root, changes.file).read_bytes()) if changes else None
     whole = Report(provenance=provenance, decision=decision, changes=changed, analysis=document)
     rendering = Rendering(whole, json.loads(verified(work.root, figures.file).read_bytes()))
-    title = f"{document.subject.title}: error analysis of {work.run}"
+    title, folder = f"{document.subject.title}: error analysis of {work.run}", f"{Folder.RUNS}/{work.run}"
     for line in (*words.accuracies(document), words.headline(document), words.decided(decision)):
         say(line)
     with ThreadPoolExecutor(1) as aside:  # the server's answers are waited for while the page is drawn
         published = aside.submit(copy_context().run, publish, rendering)
-        html = write_text(work.root, f"runs/{work.run}/report.html", rendering.html(title))
+        html = write_page(work.root, f"{folder}/report.html", rendering.html(title), (work.run,))
         published.result()
     say(f"the whole report: {work.root / html.path}")
     return ReportRecord(
         html=html,
-        markdown=write_text(work.root, f"runs/{work.run}/report.md", rendering.markdown().whole),
-        document=write_text(work.root, f"runs/{work.run}/report.json", whole.model_dump_json(indent=1)),
+        markdown=write_page(work.root, f"{folder}/report.md", rendering.markdown().whole, (work.run,)),
+        document=write_page(work.root, f"{folder}/report.json", whole.model_dump_json(indent=1), (work.run,)),
         verdict=words.headline(document),
     )
 

@@ -3,11 +3,11 @@
 Paths are relative to the root.
 """
 
-from pydantic import computed_field
+from pydantic import Field, computed_field
 
 from tasks.analysis import Decision, StepLine
 from tasks.findings import Comparison
-from tasks.records import Frozen
+from tasks.records import FileRecord, Frozen
 from tasks.seeds import Arm, Pair
 
 
@@ -79,12 +79,18 @@ class Verified(Frozen):
 
 
 class Pruning(Frozen):
-    """What goes: the names of runs, and the paths of other files under the root; with `bytes` in all."""
+    """What goes: the names of runs, and the paths of other files under the root; with `bytes` in all.
+
+    `paths` is every single path that goes, files first, then the folders that are empty without them. `doomed` are the files
+    that a record names, in the order of their removal.
+    """
 
     kept: tuple[str, ...]
     runs: tuple[str, ...]
     files: tuple[str, ...]
     bytes: int
+    paths: tuple[str, ...] = ()
+    doomed: tuple[FileRecord, ...] = Field(default=(), exclude=True)
 
 
 class Guess(Frozen):

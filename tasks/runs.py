@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from tasks.errors import RunError, SealError
+from tasks.folders import RUN_NAME, Folder
 from tasks.recipe import Recipe
 from tasks.records import Frozen, Link, ModelRecord, PredictionsRecord, SplitRecord
-from tasks.sealed import read_sealed, write_sealed
+from tasks.sealed import may_be_sealed, read_sealed, write_sealed
 from tasks.seeds import Trial
 from tasks.store import Root, matching
 from tasks.workspace import Workspace
@@ -99,12 +100,12 @@ def remember(run: Finished, work: Workspace) -> None:
     Raises:
         StorageError: the file can't be written.
     """
-    write_sealed(work.root / "runs" / run.run / RECORD_NAMES[type(run)], run)
+    write_sealed(work.root / Folder.RUNS / run.run / RECORD_NAMES[type(run)], run)
 
 
 def record_path(root: Root, run: str) -> Root:
     """Where the record of a run is kept, or of a study where it is one."""
-    study = root / "runs" / run / RECORD_NAMES[StudyRun]
+    study = root / Folder.RUNS / run / RECORD_NAMES[StudyRun]
     return study if study.exists() else study.with_name(RECORD_NAMES[RunRecord])
 
 
@@ -117,11 +118,19 @@ def read_run(path: Root) -> Finished | SealError:
         return error
 
 
+def may_be_run(path: Root) -> bool:
+    """Whether a file in a folder of its own may be the record of a run: other programs keep theirs in runs/, too."""
+    return bool(RUN_NAME.fullmatch(path.parent.name)) or may_be_sealed(path)
+
+
 def read_runs(root: Root, kind: type[Kind]) -> tuple[list[Kind], list[SealError]]:
     """Every finished run or study under the root, the earliest first; and what is wrong with the records that can't be read."""
-    found = [read_run(path) for path in matching(root, f"runs/*/{RECORD_NAMES[kind]}")]
-    runs = sorted((run for run in found if isinstance(run, kind)), key=lambda run: run.began)
-    return runs, [error for error in found if isinstance(error, SealError)]
+    paths = [path for path in matching(root, f"{Folder.RUNS}/*/{RECORD_NAMES[kind]}") if may_be_run(path)]
+    found = [(path.parent.name, read_run(path)) for path in paths]
+    # What lies in a folder of another name is somebody's copy.
+    found = [(name, run) for name, run in found if isinstance(run, SealError) or run.run == name]
+    runs = sorted((run for _, run in found if isinstance(run, kind)), key=lambda run: run.began)
+    return runs, [error for _, error in found if isinstance(error, SealError)]
 
 
 def finished_runs(root: Root) -> list[RunRecord]:
@@ -151,7 +160,8 @@ def find_record(root: Root, name: str) -> Root:
     Raises:
         RunError: no run fits, or several do.
     """
-    paths = {path.parent.name: path for kind in RECORD_NAMES.values() for path in matching(root, f"runs/*/{kind}")}
+    patterns = [f"{Folder.RUNS}/*/{kind}" for kind in RECORD_NAMES.values()]
+    paths = {path.parent.name: path for one in patterns for path in matching(root, one) if may_be_run(path)}
     return paths[chosen(sorted(paths), name, root)]
 
 

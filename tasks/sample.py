@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.files import adopt, all_verified
+from tasks.folders import Folder
 from tasks.log import say
 from tasks.records import SplitRecord
 from tasks.split import ARRAYS, Split, SplitWriter, joined, read_groups, rows_of
@@ -49,7 +50,7 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
             for start in range(0, count, rows_of(split.shape)):
                 some = slice(start, start + rows_of(split.shape))
                 writer.write(drawn.images[some], drawn.labels[some], drawn.indices[some])
-        first, *further = (adopt(work.root, "splits", name, ".parquet", path) for path in writer.paths)
+        first, *further = (adopt(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
     say(f"{split.name}: {count:,} of {split.count:,} images drawn, to be looked at more closely")
     return split.model_copy(
         update={

@@ -6,6 +6,7 @@ A seal is against accidents, not against a forger, who could seal anew: who may 
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -56,6 +57,14 @@ def body_of(raw: bytes) -> bytes:
     if raw != HEAD + digest + BODY + body + TAIL or digest != hashlib.sha256(body).hexdigest().encode():
         raise SealError("it was altered, or another version of this program wrote it")
     return body
+
+
+def may_be_sealed(path: Root) -> bool:
+    """Whether a file begins as a sealed one does, be it altered or not, or can't be read."""
+    try:
+        return read_whole(path).startswith(HEAD)
+    except OSError:
+        return not isinstance(path, Path) or path.is_file()
 
 
 def read_sealed(path: Root, model: type[Value]) -> Value:

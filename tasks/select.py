@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from math import prod
 
 from tasks.files import keep
+from tasks.folders import Folder
 from tasks.judged import judged
 from tasks.predictions import Predictions
 from tasks.records import Frozen, PredictionsRecord, SelectionRecord, SplitRecord
@@ -35,7 +36,7 @@ def select(predictions: Sequence[PredictionsRecord], test: SplitRecord, work: Wo
     given = judged(test, predictions, work).given
     most = max(LEAST, min(MOST, MOST_BYTES // prod(test.shape)))
     selection = Selection(indices=tuple(sorted(chosen(given, most))))
-    file = keep(work.root, "selections", "selection", ".json", selection.model_dump_json().encode())
+    file = keep(work.root, Folder.SELECTIONS, "selection", ".json", selection.model_dump_json().encode())
     return SelectionRecord(file=file, count=len(selection.indices))
 
 

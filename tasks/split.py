@@ -21,6 +21,7 @@ from tasks.ahead import in_order
 from tasks.errors import StorageError, first_line
 from tasks.files import writable
 from tasks.records import Frozen
+from tasks.workspace import Scratch
 
 ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
 GROUP_BYTES = 16 << 20  # of the pixels of a row group, at most
@@ -89,9 +90,9 @@ def rows_of(shape: tuple[int, ...]) -> int:
 
 
 class SplitWriter:
-    """Writes a split into a folder, block by block, each as one row group; into as many files as it takes."""
+    """Writes a split into a folder, or to temporary files: each block as one row group, into as many files as it takes."""
 
-    def __init__(self, folder: Path, meta: SplitMeta) -> None:
+    def __init__(self, folder: Path | Scratch, meta: SplitMeta) -> None:
         self.folder, self.meta, self.schema = folder, meta, schema_of(meta)
         self.size = math.prod(meta.shape)
         self.paths: list[Path] = []

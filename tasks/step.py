@@ -9,7 +9,6 @@ its results need a storage block on the server.
 
 import functools
 import inspect
-import shutil
 import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -23,11 +22,12 @@ from prefect.states import Completed
 
 from tasks.cache import Key, Miss, difference, keep_record, key_of, look_up
 from tasks.errors import MnistError, StorageError
+from tasks.folders import Folder
 from tasks.locks import holding, shared
 from tasks.log import say
 from tasks.records import Origin, Record
 from tasks.store import Root, refusals
-from tasks.workspace import RECORDS, Workspace
+from tasks.workspace import Workspace
 
 # A step that takes longer hangs: on six million images none but a training takes an hour.
 STEP_SECONDS = 4 * 3600.0
@@ -96,7 +96,7 @@ def is_kept(step: Task[..., Any], arguments: Mapping[str, Any]) -> bool:
 
 def ever_kept(step: Task[..., Any], root: Root) -> bool:
     """Whether a step has ever kept a record under a root."""
-    return any((root / RECORDS).glob(f"{step.fn.__name__}-*.json"))
+    return any((root / Folder.RECORDS).glob(f"{step.fn.__name__}-*.json"))
 
 
 def found_again(record: Kept) -> Kept:
@@ -126,5 +126,5 @@ def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Works
         update={"origin": Origin(step=name, run=work.run, at=datetime.now(UTC), seconds=seconds, why=why)}
     )
     keep_record(key, record, work.root)
-    shutil.rmtree(work.unfinished, ignore_errors=True)
+    work.finish()
     return record

@@ -7,8 +7,8 @@ again as long as the store holds the same version. The shadow may be removed whe
 
 import hashlib
 import os
+import secrets
 import sys
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tasks.digest import sha256_of
 from tasks.errors import InputError, StorageError
+from tasks.folders import Folder
+from tasks.mark import marked
 from tasks.records import FileRecord
-from tasks.regular import read_regular
 from tasks.redaction import public
+from tasks.regular import read_regular
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -130,8 +132,7 @@ def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | Non
         if not again and is_copy(copy, version, file):
             return None
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".fetched-") as folder:
-            fetched = Path(folder) / copy.name
+        with fetching(root, copy.name) as fetched:
             path.fs.get_file(path.path, str(fetched))
             if sha256_of(fetched) != file.sha256:
                 return f"{path} was altered: its SHA-256 is not {file.sha256[:12]}…"
@@ -142,6 +143,19 @@ def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | Non
     except refusals() as error:
         return f"{path}: {error}"
     return None
+
+
+@contextmanager
+def fetching(root: "UPath", name: str) -> Iterator[Path]:
+    """A temporary file of the shadow, for what is being fetched."""
+    shadow = shadow_of(root)
+    folder = shadow / Folder.SCRATCH
+    fetched = folder / marked(shadow).signed(f"{name}-{secrets.token_hex(4)}", ".fetched")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield fetched
+    finally:
+        fetched.unlink(missing_ok=True)
 
 
 def is_copy(copy: Path, version: str, file: FileRecord) -> bool:
@@ -179,7 +193,7 @@ def newest(folder: Root, pattern: str, most: int) -> Sequence[Root]:
         for path in folder.glob(pattern):
             try:
                 found.append((path.stat().st_mtime, path))
-            except FileNotFoundError:  # it has gone in the meantime
+            except OSError:  # it has gone in the meantime, or is a link to nowhere
                 continue
     else:
         # One request for all, not one for each.
@@ -188,16 +202,21 @@ def newest(folder: Root, pattern: str, most: int) -> Sequence[Root]:
     return [path for _, path in sorted(found, key=itemgetter(0), reverse=True)[:most]]
 
 
-def remove(root: Root, name: str, first: Sequence[str] = ()) -> None:
-    """Remove what a store holds under a name, and its copy; of a folder, the files named `first` before the others."""
-    path: Any = root / name
-    for one in (*(path / inside for inside in first), path):
-        if one.exists():
-            path.fs.rm(one.path, recursive=True)
+def remove(root: Root, name: str) -> None:
+    """Remove a file; in a store, what it holds under a name, and the copy of it.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    path = root / name
+    if isinstance(path, Path):
+        path.unlink()
+        return
+    path.fs.rm_file(path.path)
     copy = shadow_of(root) / name
-    for file in (copy, tag_of(copy)):
-        if file.is_file():
-            file.unlink()
+    if tag_of(copy).is_file() and copy.is_file() and not copy.is_symlink():  # what has no tag was not copied by us
+        copy.unlink()
+        tag_of(copy).unlink()
 
 
 def checked_store(root: "UPath") -> "UPath":
@@ -217,8 +236,13 @@ def checked_store(root: "UPath") -> "UPath":
         finally:
             probe.fs.rm_file(probe.path)
     except refusals() as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StorageError(
-            f"can't write under the root {root}: {reason}; check the bucket, AWS_ENDPOINT_URL and the credentials"
-        ) from error
+        raise unwritable(root, error) from error
     raise StorageError(f"can't lock under the root {root}: its store knows no conditional writes (If-None-Match)")
+
+
+def unwritable(root: "UPath", error: Exception) -> StorageError:
+    """What a store says against a root, in one line."""
+    reason = getattr(error, "strerror", None) or error
+    return StorageError(
+        f"can't write under the root {root}: {reason}; check the bucket, AWS_ENDPOINT_URL and the credentials"
+    )

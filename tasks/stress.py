@@ -9,6 +9,7 @@ from tasks.bar import Bar
 from tasks.corruptions import CORRUPTIONS, SEVERITIES, corrupted, drawn
 from tasks.evaluate import load_model, predicting
 from tasks.files import all_verified, keep, verified
+from tasks.folders import Folder
 from tasks.records import ModelRecord, SplitRecord
 from tasks.robustness import Stress, StressRecord
 from tasks.split import read_images, read_marks
@@ -44,5 +45,5 @@ def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> StressReco
         right=counts,
         by_image=tuple(by_image.tolist()),
     )
-    file = keep(work.root, "robustness", model.name, ".json", found.model_dump_json().encode())
+    file = keep(work.root, Folder.ROBUSTNESS, model.name, ".json", found.model_dump_json().encode())
     return StressRecord(model=model.name, file=file)

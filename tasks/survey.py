@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tasks.dataset import Dataset
 from tasks.errors import InputError
 from tasks.files import keep
+from tasks.folders import Folder
 from tasks.gallery import pictures
 from tasks.judged import Judged, judged
 from tasks.predictions import Predictions
@@ -65,7 +66,7 @@ def survey(
     """
     study = study_of(dataset, trials, models, judged(test, predictions, work), drawn_from=test.drawn_from)
     return StudyRecord(
-        file=keep(work.root, "analyses", "study", ".json", study.model_dump_json().encode()),
+        file=keep(work.root, Folder.ANALYSES, "study", ".json", study.model_dump_json().encode()),
         seeds=study.seeds,
         arms=study.arms,
         pairs=study.pairs,

@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError
 
 from tasks.errors import InputError
 from tasks.records import Frozen
-from tasks.regular import MOST_TEXT, read_regular
 from tasks.redaction import redact
+from tasks.regular import MOST_TEXT, read_regular
 
 BUILTIN = Path(__file__).parent / "builtin"
 

@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from tasks.champion import FOLDER as CHAMPIONS
+from tasks.champion import ENTRY
 from tasks.errors import SealError
 from tasks.files import fault_of
+from tasks.folders import KEY, Folder
 from tasks.predictions import META_KEY, PredictionsMeta
 from tasks.records import Link
 from tasks.results import Verified
 from tasks.runs import Finished, record_path
-from tasks.sealed import body_in
+from tasks.sealed import body_in, may_be_sealed
 from tasks.store import Root, matching, name_under, shadow_of
-from tasks.workspace import RECORDS
 
 
 def links_of(root: Root, run: Finished) -> Iterator[Verified]:
@@ -54,8 +54,12 @@ def unknown(run: Finished, link: Link, archives: set[str]) -> str | None:
 def sealed_files(root: Root, run: Finished) -> Iterator[tuple[str, Root]]:
     """The run's record, the champions, and the kept records of steps."""
     yield "run", record_path(root, run.run)
-    yield from (("champion", path) for path in matching(root, f"{CHAMPIONS}/*/*.json"))
-    yield from (("record", path) for path in matching(root, f"{RECORDS}/*.json"))
+    yield from (("champion", path) for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}"))
+    # A record that is broken tells by its name that it is ours: that of a step.
+    steps = {"profile", *(link.role.split()[0] for link in run.chain)}
+    for path in matching(root, f"{Folder.RECORDS}/*.json"):
+        if KEY.fullmatch(path.stem) and (path.stem.rpartition("-")[0] in steps or may_be_sealed(path)):
+            yield "record", path
 
 
 def broken_seal(path: Root) -> str | None:

@@ -1,10 +1,13 @@
 """Where a run works: the root that holds its files, and the name of the run.
 
 A Workspace is handed to every step and is no part of a step's inputs: the same inputs give the same record under any root.
+What is made for a while bears the root's signature in its name, and what has none is never removed (tasks/mark.py).
 """
 
-import shutil
-import tempfile
+import contextlib
+import re
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +15,35 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from tasks.digest import sha256_of
+from tasks.errors import SealError
 from tasks.files import PART, writable
-from tasks.locks import FOLDER as LOCKS
-from tasks.locks import ROOT, alone_at_once, shared
+from tasks.folders import Folder
+from tasks.locks import alone_at_once, shared
 from tasks.log import say
+from tasks.mark import Mark, is_real_folder, mark_of, marked, signed_in
 from tasks.records import Frozen
+from tasks.sealed import body_in
 from tasks.store import Root, root_at, shadow_of
 
-RECORDS, SCRATCH, UNFINISHED = "records", "scratch", "unfinished"
+STATE = "state.json"  # how far a training has come
+EPOCH = re.compile(r"epoch-\d{5}-([0-9a-f]{12})\.weights\.h5")
+
+
+class Scratch:
+    """Names for temporary files: `scratch / name` is a path that ends with the name's suffix, the same each time."""
+
+    def __init__(self, folder: Path, mark: Mark, run: str) -> None:
+        self.folder, self.mark, self.run = folder, mark, run
+        self.paths: dict[str, Path] = {}
+
+    def __truediv__(self, name: str) -> Path:
+        """The path of a file."""
+        if name not in self.paths:
+            stem, dot, suffix = name.partition(".")
+            signed = self.mark.signed(f"{self.run}-{stem}-{secrets.token_hex(4)}", dot + suffix)
+            self.paths[name] = self.folder / signed
+        return self.paths[name]
 
 
 class Workspace(Frozen):
@@ -32,19 +56,37 @@ class Workspace(Frozen):
     key: str = ""
 
     @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder of the root's file system, or of its shadow's, for what is not yet whole; gone at the end."""
-        folder = shadow_of(self.root) / SCRATCH
+    def scratch(self) -> Iterator[Scratch]:
+        """Files of the root's file system, or of its shadow's, for what is not yet whole; gone at the end."""
+        shadow = shadow_of(self.root)
+        folder = shadow / Folder.SCRATCH
         with writable(folder):
+            scratch = Scratch(folder, marked(shadow), self.run)
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = tempfile.TemporaryDirectory(dir=folder, prefix=f"{self.run}-")
-        with temporary as name:
-            yield Path(name)
+        try:
+            yield scratch
+        finally:
+            for path in scratch.paths.values():
+                path.unlink(missing_ok=True)
 
     @property
     def unfinished(self) -> Path:
         """A folder for what the step's next try goes on from; it stays until the step's record is kept."""
-        return shadow_of(self.root) / UNFINISHED / self.key
+        shadow = shadow_of(self.root)
+        with writable(shadow):
+            return shadow / Folder.UNFINISHED / marked(shadow).signed(self.key)
+
+    def partial(self, name: str) -> Path:
+        """A file in that folder that grows until it is whole."""
+        folder = self.unfinished
+        return folder / marked(shadow_of(self.root)).signed(name, ".partial")
+
+    def finish(self) -> None:
+        """Remove that folder, once the step's record is kept."""
+        shadow = shadow_of(self.root)
+        if mark := mark_of(shadow):
+            for path in unfinished_in(shadow, mark.signed(self.key), mark):
+                discard(path)
 
 
 @contextmanager
@@ -54,6 +96,8 @@ def at_work(root: Root, run: str) -> Iterator[Workspace]:
     Raises:
         StorageError: the root can't be locked.
     """
+    with writable(root):
+        marked(shadow_of(root))
     sweep(root)
     try:
         with shared(root, say):
@@ -77,12 +121,63 @@ def sweep(root: Root) -> None:
 
 def clear(root: Root) -> None:
     """As `sweep`, for who has the root alone."""
+    for path in list(left_over(root)):
+        discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, or a folder if nothing is in it, as far as the system lets."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            path.rmdir()
+        else:
+            path.unlink()
+
+
+def left_over(root: Root) -> Iterator[Path]:
+    """What dead runs have left under the root, or in its shadow, that nobody goes on from: files, then their folders."""
     shadow = shadow_of(root)
-    for path in (shadow / SCRATCH).glob("*"):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in (shadow / UNFINISHED).glob("*"):
-        if (root / RECORDS / f"{path.name}.json").exists():
-            shutil.rmtree(path, ignore_errors=True)
-    for path in (*shadow.rglob(f".*{PART}"), *(shadow / LOCKS).glob("*.lock")):
-        if path.name != ROOT:
-            path.unlink(missing_ok=True)
+    mark = mark_of(shadow)
+    if mark is None:
+        return
+    for folder in (Folder.SCRATCH, Folder.LOCKS):
+        yield from filter(is_file, signed_in(shadow, folder, mark))
+    for name in folders_of(shadow):
+        yield from (path for path in signed_in(shadow, name, mark) if path.name.endswith(PART) and is_file(path))
+    for path in signed_in(shadow, Folder.UNFINISHED, mark):
+        if (root / Folder.RECORDS / f"{path.stem}.json").exists():
+            yield from unfinished_in(shadow, path.name, mark)
+
+
+def folders_of(shadow: Path) -> Iterator[str]:
+    """Every folder in which files are written, by its path under the root."""
+    for folder in Folder:
+        yield str(folder)
+        if folder in {Folder.RUNS, Folder.CHAMPIONS, Folder.UNFINISHED} and is_real_folder(shadow, folder):
+            yield from (f"{folder}/{path.name}" for path in (shadow / folder).iterdir())
+
+
+def unfinished_in(shadow: Path, name: str, mark: Mark) -> Iterator[Path]:
+    """What of a step's unfinished files is ours, then their folder."""
+    folder = f"{Folder.UNFINISHED}/{name}"
+    if mark.has_signed(name) and is_real_folder(shadow, folder):
+        found = sorted((shadow / folder).iterdir())
+        yield from (path for path in found if is_file(path) and (mark.has_signed(path.name) or is_state(path)))
+        yield shadow / folder
+
+
+def is_state(path: Path) -> bool:
+    """Whether a file holds how far a training has come: it is sealed, or named by its content."""
+    epoch = EPOCH.fullmatch(path.name)
+    try:
+        return sha256_of(path).startswith(epoch[1]) if epoch else path.name == STATE and bool(body_in(path))
+    except (OSError, SealError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file, and no link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tasks.mark import MARK
 from tasks.prune import FOLDERS
 from tests import data
 
@@ -87,7 +88,7 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
     for form in ("html", "markdown", "json"):
         assert (root / first["report"][form]).stat().st_size > 10_000
     assert not list(root.glob("scratch/*"))
-    others = {"champions", "locks", "records", "runs", "scratch", "unfinished"}
+    others = {MARK, "champions", "locks", "made", "records", "runs", "scratch", "unfinished"}
     assert {path.name for path in root.iterdir()} - others <= set(FOLDERS), "what no run needs any more would stay"
 
 
@@ -310,7 +311,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(options: list[str], tmp
     assert "File too large" in last
     assert "Traceback" not in done.stderr
     whole = {path.relative_to(tmp_path / "root").parts[0] for path in (tmp_path / "root").rglob("*") if path.is_file()}
-    assert whole <= {"archives", "records", "locks", "unfinished"}
+    assert whole <= {MARK, "archives", "records", "locks", "unfinished"}
 
 
 @pytest.mark.parametrize("named_in", ["the environment", "a profile"])

@@ -119,5 +119,14 @@ def canaries(server: str, folders: tuple[Path, ...]) -> None:
     finish(main(server, folders))
 
 
+@cli.command()
+@click.option("--only", default="", metavar="inside|linked|refused", help="One trial of the three.")
+def foreign(only: str) -> None:
+    """Files of others under every name that the project uses."""
+    from tests.reliability.foreign import main
+
+    finish(main(only))
+
+
 if __name__ == "__main__":
     cli()

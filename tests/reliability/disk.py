@@ -21,7 +21,8 @@ NOBODY = 65534
 KIB = 1024
 # KiB: from the first archive to the report of a run of some 5 MB
 FULL = (16, 48, 150, 400, 800, 1600, 3200, 3600, 4000, 4400)
-FOLDERS = (*(name for name in prune.FOLDERS if name != "changes"), "records")  # of a first run: nothing has changed
+# Of a first run: nothing has changed, and nothing was asked about corrupted images.
+FOLDERS = (*(name for name in prune.FOLDERS if name not in {"changes", "robustness"}), "records")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tasks.errors import StorageError
 from tasks.files import checked_root
 from tasks.leases import Lease, apart, held, joined
 from tasks.locks import alone, holding, shared
+from tasks.mark import MARK
 from tasks.store import read_whole, root_at
 from tests.stores import BUCKET, store
 
@@ -131,6 +132,15 @@ def test_the_lease_of_a_process_that_is_killed_is_taken_over(root: UPath, how: s
     assert not list(root.glob("**/*"))
 
 
+def test_an_object_that_is_no_lease_is_neither_taken_over_nor_removed(root: UPath) -> None:
+    for name in ("lock", "here/thesis.txt", f"here/{'0' * 32}"):
+        (root / name).write_bytes(b"mine")
+    for body in (held(root / "lock", "it", silent), apart(root / "here", root / "free", "prune", silent)):
+        with pytest.raises(StorageError, match="is no lock, but an object of somebody's: move it away"), body:
+            pass
+    assert {path.read_bytes() for path in (root / "lock", *(root / "here").glob("*"))} == {b"mine"}
+
+
 def test_who_was_taken_for_dead_neither_renews_nor_removes_what_is_another_s(root: UPath) -> None:
     asleep, other = Lease(root / "lock", "asleep"), Lease(root / "lock", "other")
     assert asleep.take()
@@ -195,7 +205,7 @@ def test_a_store_without_conditions_is_refused(root: UPath, monkeypatch: pytest.
     monkeypatch.setattr(root.fs, "pipe_file", lambda path, value, **_conditions: put(path, value))
     with pytest.raises(StorageError, match="its store knows no conditional writes"):
         checked_root(root)
-    assert not list(root.glob("**/*"))
+    assert [path.name for path in root.glob("**/*")] == [MARK]
 
 
 def test_a_store_that_is_gone_is_said(root: UPath) -> None:

@@ -121,10 +121,12 @@ def test_a_record_that_cannot_be_read_stops_the_removal(work: Workspace, runs: l
 
 
 def test_what_a_killed_step_has_left_stays_while_it_is_young(work: Workspace, runs: list[RunRecord]) -> None:
-    young, old = work.root / "unfinished/train-a", work.root / "unfinished/train-b"
-    for path in (young, old):
+    young, old = (work.model_copy(update={"key": key}).unfinished for key in ("train-a", "train-b"))
+    of_others = work.root / "unfinished" / "train-c"
+    for path in (young, old, of_others):
         path.mkdir(parents=True)
-    os.utime(old, (1, 1))
+        os.utime(path, (1, 1) if path != young else None)
     carry_out(work.root, pruning(work.root, 1))
     assert young.is_dir()
     assert not old.exists()
+    assert of_others.is_dir()

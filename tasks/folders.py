@@ -1,0 +1,50 @@
+"""Folders: the names of everything that the project makes under a root, in one place."""
+
+import re
+from enum import StrEnum
+
+
+class Folder(StrEnum):
+    """The folders under a root."""
+
+    ARCHIVES = "archives"
+    SPLITS = "splits"
+    MEASURES = "measures"
+    MODELS = "models"
+    PREDICTIONS = "predictions"
+    ATTRIBUTIONS = "attributions"
+    SELECTIONS = "selections"
+    EXPLANATIONS = "explanations"
+    ROBUSTNESS = "robustness"
+    ANALYSES = "analyses"
+    FIGURES = "figures"
+    CHANGES = "changes"
+    RECORDS = "records"  # of steps
+    MADE = "made"  # records of what no step has made: see tasks/made.py
+    RUNS = "runs"
+    CHAMPIONS = "champions"
+    COMPARISONS = "comparisons"
+    PICTURES = "pictures"
+    LOCKS = "locks"
+    SCRATCH = "scratch"
+    UNFINISHED = "unfinished"
+
+
+# What lies in these is named by its content, and made again by a step if it is gone.
+BY_CONTENT = (
+    Folder.ARCHIVES,
+    Folder.SPLITS,
+    Folder.MEASURES,
+    Folder.MODELS,
+    Folder.PREDICTIONS,
+    Folder.ATTRIBUTIONS,
+    Folder.SELECTIONS,
+    Folder.EXPLANATIONS,
+    Folder.ROBUSTNESS,
+    Folder.ANALYSES,
+    Folder.FIGURES,
+    Folder.CHANGES,
+)
+CONTENT_NAME = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
+RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/titles.py makes them
+KEY = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # of a step and its inputs, as tasks/cache.py makes it

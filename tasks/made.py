@@ -1,0 +1,93 @@
+"""Made: sealed records of the files that are made outside of steps, such as pages, so that prune can tell them from others.
+
+Each is written before the files that it names. So there is no moment at which a file of ours lies there unknown.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from tasks.errors import SealError
+from tasks.files import write_text
+from tasks.folders import Folder
+from tasks.records import FileRecord, Frozen
+from tasks.sealed import unseal, write_sealed
+from tasks.store import Root, matching, name_under, read_whole
+
+
+class Made(Frozen):
+    """Files, and the runs that they are of: once one of these has gone, nobody needs the files."""
+
+    files: tuple[FileRecord, ...]
+    of: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Where it is kept under the root."""
+        digest = hashlib.sha256(self.model_dump_json(indent=1).encode()).hexdigest()
+        return f"{Folder.MADE}/{digest[:16]}.json"
+
+
+def note(root: Root, made: Made) -> None:
+    """Keep a record of files that are about to be made.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    write_sealed(root / made.name, made)
+
+
+def all_made(root: Root) -> Iterator[tuple[FileRecord, Made]]:
+    """Every such record that is sound, and bears the name that its content gives; with the record's own file."""
+    for path in matching(root, f"{Folder.MADE}/*.json"):
+        try:
+            raw = read_whole(path)
+            made = Made.model_validate(unseal(raw))
+        except (OSError, SealError, ValidationError):
+            continue
+        name = name_under(root, path)
+        if name == made.name:
+            yield FileRecord(path=name, bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest()), made
+
+
+def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRecord:
+    """Write a page of some runs; where its name is taken by what is not ours, under the next free name.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    content = text.encode()
+    free = next(one for one in names_like(name) if is_free(root, one, of))
+    note(
+        root,
+        Made(files=(FileRecord(path=free, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),), of=of),
+    )
+    return write_text(root, free, text)
+
+
+def names_like(name: str) -> Iterator[str]:
+    """A name, and then `name-2`, `name-3` and so on, with its suffix."""
+    path = PurePosixPath(name)
+    yield name
+    yield from (path.with_name(f"{path.stem}-{number}{path.suffix}").as_posix() for number in count(2))
+
+
+def is_free(root: Root, name: str, of: tuple[str, ...]) -> bool:
+    """Whether nothing has a name, or only a page that was made for the same runs, and was neither changed nor locked since."""
+    path = root / name
+    if isinstance(path, Path):
+        if not os.path.lexists(path):
+            return True
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) or not mode & 0o222:
+            return False
+    elif not path.exists():
+        return True
+    content = read_whole(path)
+    ours = FileRecord(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return bool((root / Made(files=(ours,), of=of).name).exists())

@@ -1,0 +1,107 @@
+"""Outputs: files that the user has named, and folders for what comes before them.
+
+What is written there was the user's before: a link stays a link, a mode is never widened, what is read-only is left alone.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import signal
+import stat
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from tasks.errors import StorageError
+from tasks.files import PART, reason_of, sync_folder
+
+
+@contextlib.contextmanager
+def rewritten(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that the user has named, so that it is replaced whole or not at all, and stays what it was but for its bytes.
+
+    Of a link, what it leads to is written. Mode and owner stay. What can only be read is left alone, also by root.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            must_be_writable(target)
+        with contextlib.ExitStack() as stack:
+            stream = stack.enter_context(temporary.open("x+b"))
+            stack.callback(temporary.unlink, missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                hand_down(target, stream)
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            temporary.replace(target)
+            sync_folder(target.parent)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"can't write {path}: {reason_of(error)}; nothing was changed") from error
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Write a file that the user has named, as `rewritten` does.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    with rewritten(path) as stream:
+        stream.write(content)
+
+
+def must_be_writable(path: Path) -> None:
+    """Refuse what is no file, and what can only be read: to root, the system would allow it.
+
+    Raises:
+        OSError: it is.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    if not mode & 0o222 or not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "it is read-only", str(path))
+
+
+def hand_down(path: Path, stream: BinaryIO) -> None:
+    """Give a file that is about to take another's place its owner, group and mode.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    found, own = path.stat(), os.fstat(stream.fileno())
+    if os.name == "posix":
+        if (found.st_uid, found.st_gid) != (own.st_uid, own.st_gid):
+            os.fchown(stream.fileno(), found.st_uid, found.st_gid)
+        os.fchmod(stream.fileno(), stat.S_IMODE(found.st_mode))
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder of the system's temporary files, gone at the end, also if that is SIGTERM's, which else ends Python at once."""
+    handled = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if handled:
+        signal.signal(signal.SIGTERM, terminated)
+    try:
+        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+            yield Path(folder)
+    finally:
+        if handled:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def terminated(number: int, _frame: object) -> None:
+    """End as a shell reports the signal, with all that is to be done on the way out."""
+    sys.exit(128 + number)

@@ -1,0 +1,204 @@
+"""Roots: which folder, or which prefix of a bucket, may hold the project's files.
+
+A root bears a mark (tasks/mark.py). An empty folder becomes one; so does the root of an earlier version, which had no mark, if
+a sealed record proves it. Anything else is somebody's, and is refused before a byte is written.
+"""
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.cache import names_itself
+from tasks.errors import RootError, SealError, StorageError
+from tasks.folders import CONTENT_NAME, KEY, RUN_NAME, Folder
+from tasks.mark import MARK, is_real_folder, mark_of, marked, new_mark, read_mark
+from tasks.sealed import unseal
+from tasks.store import Root, checked_store, matching, read_whole
+
+SHOWN = 3  # entries of a foreign folder that are named
+SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # of which the first that can be used is proposed
+MIRROR, VOLUME = "mirror", "lost+found"  # what a clone's data/ holds, and what a new volume
+# What a run of an earlier version has made before its first record.
+EARLY = re.compile(
+    rf"{Folder.LOCKS}(/(root|{KEY.pattern})\.lock)?"
+    rf"|{Folder.SCRATCH}(/{RUN_NAME.pattern}-\w{{8}}(/[\w.-]+)?)?"
+    rf"|{Folder.UNFINISHED}(/{KEY.pattern}(/[\w.-]+)?)?"
+    rf"|{Folder.ARCHIVES}(/({CONTENT_NAME.pattern}|\.[\w.-]+\.part))?"
+    rf"|{Folder.RECORDS}(/\.{KEY.pattern}\.json\.\w+\.part)?"
+    rf"|{Folder.RUNS}|{Folder.SPLITS}"
+)
+
+
+def known_root(root: Root) -> Root:
+    """The root, to read from: it may be empty or missing, and nothing is written.
+
+    Raises:
+        RootError: what is there is not ours.
+        StorageError: it can't be read.
+    """
+    try:
+        if is_root(root) or counts_as_empty(root):
+            return root
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"can't read the root {root}: {error.strerror or error}; give another --root") from error
+    raise refusal(root)
+
+
+def existing_root(root: Root) -> Root:
+    """The root, where runs have been made under it before; nothing is written.
+
+    Raises:
+        RootError: what is there is not ours, or there is nothing.
+        StorageError: it can't be read.
+    """
+    if not is_root(known_root(root)):
+        raise RootError(f"nothing was ever made under {root}: give the --root, or MNIST_ROOT, of the runs")
+    return root
+
+
+def root_to_change(root: Root) -> Root:
+    """As `existing_root`, to write under; the mark stays as it is.
+
+    Raises:
+        RootError: what is there is not ours, or there is nothing.
+        StorageError: it can't be read; a store can't be reached or written.
+    """
+    if not isinstance(root, Path):
+        checked_store(root)
+    return existing_root(root)
+
+
+def is_root(root: Root) -> bool:
+    """Whether a folder bears our mark, or records prove that an earlier version has made it.
+
+    Raises:
+        StorageError: the mark is broken.
+        OSError: it can't be read.
+    """
+    if isinstance(root, Path):
+        return bool(mark_of(root)) or is_proven(root) or (root.is_dir() and only_begun(root))
+    try:
+        return bool(read_mark(read_whole(root / MARK), root / MARK))
+    except FileNotFoundError:
+        return is_proven(root)
+
+
+def counts_as_empty(root: Root) -> bool:
+    """Whether nothing is there but what a clone or a volume brings along.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    names = set(entries(root)) - {MARK}  # a mark that is not yet written
+    if isinstance(root, Path) and MIRROR in names and is_offline_mirror(root):
+        names.remove(MIRROR)
+    if isinstance(root, Path) and is_real_folder(root, VOLUME):
+        names.discard(VOLUME)
+    return not names
+
+
+def entries(root: Root) -> list[str]:
+    """What lies in a folder, or under a prefix, by name; nothing, if there is none."""
+    try:
+        if isinstance(root, Path):
+            return sorted(path.name for path in root.iterdir())
+        return sorted(name.rstrip("/").rsplit("/", 1)[1] for name in root.fs.ls(root.path, detail=False))
+    except FileNotFoundError:
+        return []
+
+
+def is_offline_mirror(root: Path) -> bool:
+    """Whether the mirror of a clone's data/ holds only what the repository has in it."""
+    from tasks.dataset import load_dataset  # noqa: PLC0415  # for a clone's first run alone
+
+    if not is_real_folder(root, f"{MIRROR}/mnist") or entries(root / MIRROR) != ["mnist"]:
+        return False
+    names = {"README.md", *(archive.name for archive in load_dataset("mnist").archives())}
+    found = list((root / MIRROR / "mnist").iterdir())
+    return all(path.name in names and stat.S_ISREG(path.lstat().st_mode) for path in found)
+
+
+def is_proven(root: Root) -> bool:
+    """Whether there is a sealed record in the place that it names itself."""
+    return any(is_record(path, folder) for folder, path in candidates(root))
+
+
+def candidates(root: Root) -> Iterator[tuple[Folder, Root]]:
+    """Where sealed records lie; none in folders that are links."""
+    for folder, pattern in (
+        (Folder.RUNS, "*/run.json"),
+        (Folder.RUNS, "*/study.json"),
+        (Folder.CHAMPIONS, "*/*.json"),
+        (Folder.RECORDS, "*.json"),
+    ):
+        if not isinstance(root, Path) or is_real_folder(root, folder):
+            yield from ((folder, path) for path in matching(root, f"{folder}/{pattern}"))
+
+
+def is_record(path: Root, folder: Folder) -> bool:
+    """Whether a file is a sealed record of ours."""
+    try:
+        found: Any = unseal(read_whole(path))
+        if folder == Folder.RUNS:
+            return bool(found["run"] == path.parent.name)
+        if folder == Folder.CHAMPIONS:
+            return path.stem == f"{found['number']:06}" and "predictions" in found
+        return names_itself(path.stem, found)
+    except (OSError, SealError, KeyError, TypeError, ValueError):
+        return False
+
+
+def only_begun(root: Path) -> bool:
+    """Whether a folder holds only what a run of an earlier version leaves that was killed before its first record."""
+    lock = root / Folder.LOCKS / "root.lock"
+    if not is_real_folder(root, Folder.LOCKS) or lock.is_symlink() or not lock.is_file() or lock.stat().st_size:
+        return False
+    for folder, inside, files in os.walk(root):
+        if Path(folder) == root and is_real_folder(root, MIRROR) and is_offline_mirror(root):
+            inside.remove(MIRROR)
+        for name in (*inside, *files):
+            path = Path(folder, name)
+            if path.is_symlink() or not EARLY.fullmatch(path.relative_to(root).as_posix()):
+                return False
+    return True
+
+
+def refusal(root: Root) -> RootError:
+    """What is said of a place that is not ours."""
+    names = entries(root)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    inside = next((name for name in SUBFOLDERS if name not in names), f"{SUBFOLDERS[0]}-{len(names)}")
+    return RootError(
+        f"{root} is no root of ours and not empty: it holds {', '.join(names[:SHOWN])}{more}; "
+        f"give a folder of its own, such as --root {root / inside}"
+    )
+
+
+def become_root(root: Root) -> None:
+    """Mark a folder, made where it is missing, as a root.
+
+    Raises:
+        RootError: what is there is not ours.
+        StorageError: it can't be made or written, or the file system has no locks.
+        OSError: as a store or the system says it.
+    """
+    if not (is_root(root) or counts_as_empty(root)):
+        raise refusal(root)
+    if isinstance(root, Path):
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+        marked(root)
+        return
+    checked_store(root)
+    path = root / MARK
+    if not path.exists():
+        with contextlib.suppress(FileExistsError):  # another process was first
+            path.fs.pipe_file(path.path, new_mark(), mode="create")

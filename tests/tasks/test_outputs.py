@@ -1,0 +1,117 @@
+"""What the user has named stays what it was, but for its bytes."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import StorageError
+from tasks.files import written_whole
+from tasks.outputs import rewritten
+
+WAIT = """
+import sys, time
+from tasks.outputs import temporary_folder
+with temporary_folder("mnist-pin-") as folder:
+    (folder / "archive.partial").write_bytes(b"x")
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def write(path: Path) -> None:
+    with rewritten(path) as stream:
+        stream.write(b"after")
+
+
+def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    target, link, other = tmp_path / "folder" / "file", tmp_path / "link", tmp_path / "other"
+    target.parent.mkdir()
+    target.write_bytes(b"before")
+    link.symlink_to(other)
+    other.symlink_to(target)
+    write(link)
+    assert (link.is_symlink(), other.is_symlink()) == (True, True)
+    assert target.read_bytes() == b"after"
+    assert [path.name for path in target.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660, 0o755])
+def test_a_mode_stays(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    path.chmod(mode)
+    write(path)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    with written_whole(path) as stream:
+        stream.write(b"later")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_new_file_has_the_mode_that_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "one")
+        with written_whole(tmp_path / "other") as stream:
+            stream.write(b"after")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_an_owner_stays(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    os.chown(path, 65534, 65533)
+    write(path)
+    assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65533)
+
+
+def test_what_is_read_only_or_no_file_is_refused_also_for_root(tmp_path: Path) -> None:
+    path, fifo = tmp_path / "file", tmp_path / "fifo"
+    path.write_bytes(b"before")
+    path.chmod(0o444)
+    os.mkfifo(fifo)
+    (tmp_path / "link").symlink_to(path)
+    for one, says in ((path, "read-only"), (tmp_path / "link", "read-only"), (fifo, "not a regular file")):
+        with pytest.raises(StorageError, match=f"can't write {one}: it is {says}; nothing was changed"):
+            write(one)
+    assert path.read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_breaks_off_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    with pytest.raises(ZeroDivisionError), rewritten(path) as stream:
+        stream.write(b"half")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_under_a_root_a_link_is_not_replaced_either(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to("thesis")
+    with pytest.raises(StorageError, match="a link stands in its place: remove it"), written_whole(tmp_path / "link"):
+        pass
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
+def test_a_signal_leaves_no_temporary_folder(tmp_path: Path, number: int, code: int) -> None:
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", WAIT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"in\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(number)
+        ended = process.wait(30)
+    assert ended in {code, -number}
+    assert list(tmp_path.iterdir()) == []
