@@ -64,7 +64,8 @@ class Configuration(ProcessJobConfiguration):
         unknown = {name: value for name, value in (self.model_extra or {}).items() if value not in UNSET}
         fields = type(self).model_fields.items()
         known = {name: (getattr(self, name), field.get_default(call_default_factory=True)) for name, field in fields}
-        return {name: value for name, (value, default) in known.items() if value != default} | unknown
+        changed = {name: value for name, (value, default) in known.items() if value != default} | unknown
+        return {name: str(value) if isinstance(value, Path) else value for name, value in changed.items()}
 
 
 class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it would take the place of Prefect's own
