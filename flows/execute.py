@@ -16,6 +16,7 @@ from prefect.flow_engine import load_flow_run, run_flow
 from prefect.logging.loggers import flow_run_logger
 
 from flows.vetting import NAMES, flow_of
+from tasks.redaction import guard
 
 
 def execute(name: str, flow_run_id: UUID) -> None:
@@ -34,6 +35,7 @@ def main(name: str, worker: str) -> None:
         sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(NAMES)}")
     if os.getppid() != int(worker):
         sys.exit("mnist: the worker that started this run has ended")
+    guard()
     execute(name, UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
 
 

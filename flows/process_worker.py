@@ -32,6 +32,7 @@ from pydantic import ConfigDict, PrivateAttr
 
 from flows.vetting import ENTRY_POINTS, RUNNERS, flow_of, objections, wrong_configuration
 from tasks.errors import first_line
+from tasks.redaction import redact
 from tasks.trusted import UNATTENDED
 
 END_SECONDS = 10.0  # for runs to tell the server that they end, where their worker is told to
@@ -64,7 +65,8 @@ class Configuration(ProcessJobConfiguration):
         unknown = {name: value for name, value in (self.model_extra or {}).items() if value not in UNSET}
         fields = type(self).model_fields.items()
         known = {name: (getattr(self, name), field.get_default(call_default_factory=True)) for name, field in fields}
-        return {name: value for name, (value, default) in known.items() if value != default} | unknown
+        changed = {name: value for name, (value, default) in known.items() if value != default} | unknown
+        return {name: str(value) if isinstance(value, Path) else value for name, value in changed.items()}
 
 
 class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it would take the place of Prefect's own
@@ -133,7 +135,7 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it wou
 
     async def refuse(self, flow_run: FlowRun, reasons: list[str], status: TaskStatus[Any]) -> ProcessWorkerResult:
         """Say why a flow run is not started, and go on."""
-        line = f"refused by the worker, which runs the project's flows only: {'; '.join(reasons)}"
+        line = redact(f"refused by the worker, which runs the project's flows only: {'; '.join(reasons)}")
         self.get_flow_run_logger(flow_run).error(line)
         await self._propose_crashed_state(flow_run, line)
         status.started(PermissionError(line))  # as Prefect's worker reports a run that did not start

@@ -242,8 +242,8 @@ TEMPLATES: dict[str, Callable[[dict[str, Any], Trap], None]] = {
         default={"PYTHONPATH": str(trap.folder)}
     ),
     "template-unknown": lambda template, trap: template["job_configuration"].update(setup_script=trap.command),
-    "template-variable": lambda template, _: template["job_configuration"].update(
-        command="{{ prefect.variables.attack_command }}"
+    "template-variable": lambda template, _: template["variables"]["properties"]["command"].update(
+        default="{{ prefect.variables.attack_command }}"
     ),
 }  # fmt: skip
 
