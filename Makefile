@@ -31,6 +31,7 @@ reliability: setup  ## all that docs/reliability.md states; takes some three hou
 	$(BIN)/python -m tests.reliability signals
 	$(BIN)/python -m tests.reliability network
 	$(BIN)/python -m tests.reliability disk
+	$(BIN)/python -m tests.reliability foreign
 	$(BIN)/python -m tests.reliability together
 	$(BIN)/python -m tests.reliability tamper
 	$(BIN)/python -m tests.reliability fuzz
