@@ -30,6 +30,7 @@ reliability: setup  ## all that docs/reliability.md states; takes some three hou
 	$(BIN)/python -m tests.reliability kills
 	$(BIN)/python -m tests.reliability signals
 	$(BIN)/python -m tests.reliability network
+	$(BIN)/python -m tests.reliability canaries
 	$(BIN)/python -m tests.reliability disk
 	$(BIN)/python -m tests.reliability foreign
 	$(BIN)/python -m tests.reliability together

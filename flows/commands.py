@@ -131,9 +131,9 @@ def run_flow(
                 from prefect.states import Pending
 
                 import tasks.statistics  # noqa: F401  # else in the middle of the run
-                from flows.credentials import learn_settings
                 from flows.live import live_view
                 from flows.logs import quiet_console
+                from flows.masking import learn_settings
                 from flows.orphans import crashed
                 from tasks.address import hide
 

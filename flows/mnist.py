@@ -13,10 +13,10 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.credentials import keep_out_of_prefect
 from flows.events import tell
 from flows.learners import distinct, learned
 from flows.logs import one_line_errors
+from flows.masking import keep_out_of_prefect
 from flows.options import root_of
 from flows.orphans import end_with_worker
 from flows.parameters import flag, named

@@ -17,7 +17,7 @@ from tasks.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
 from tasks.decode import BYTE, blocks, pairs
 from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, Tell, complete, first_to_serve, looks_like_a_page
-from tasks.errors import ContentError, DatasetError, DecodeError
+from tasks.errors import DatasetError, DecodeError
 from tasks.idx import Header
 from tasks.log import say
 from tasks.patience import MirrorFault, Patience
@@ -139,7 +139,7 @@ def fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[A
 
     Raises:
         NoMirrorError: none does.
-        ContentError: what a mirror serves is sound, but not what the data set's file says.
+        DecodeError: a mirror serves something, but not what the data set's file says; the message names the first of these.
         DatasetError: what a mirror serves is not what is pinned already.
     """
     archive = wanted.archive
@@ -150,7 +150,11 @@ def fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[A
         path.unlink(missing_ok=True)  # of another mirror, whose bytes need not be the same
         patience = Patience(wanted.most if wanted.sized else 0)
         complete(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
-        refuse_other(wanted, path, refused)
+        try:
+            refuse_other(wanted, path)
+        except (DatasetError, DecodeError) as error:
+            refused.append(type(error)(f"{error}, from {url}"))
+            raise MirrorFault(f"it served something else: {error}") from None
 
     try:
         mirror, _ = first_to_serve(archive, wanted.dataset.mirrors, fetch, tell)
@@ -161,11 +165,13 @@ def fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[A
     return archive.model_copy(update={"bytes": path.stat().st_size, "sha256": sha256_of(path)}), mirror
 
 
-def refuse_other(wanted: Wanted, path: Path, refused: list[Exception]) -> None:
-    """Refuse what a mirror has served in the place of an archive; what is sound, but another, is also put into `refused`.
+def refuse_other(wanted: Wanted, path: Path) -> None:
+    """Refuse what a mirror has served in the place of an archive.
 
     Raises:
-        MirrorFault: it is no archive, not whole, too large, or not what the data set's file says of it.
+        MirrorFault: it is no archive, or too large.
+        DatasetError: it is not what the data set's file has pinned.
+        DecodeError: it is not whole, or holds something else than the data set's file says.
     """
     size = path.stat().st_size
     if size > wanted.most:
@@ -179,16 +185,9 @@ def refuse_other(wanted: Wanted, path: Path, refused: list[Exception]) -> None:
         pinned = part.sha256 != UNKNOWN
         if (pinned and sha256_of(path) != part.sha256) or (wanted.sized and size != part.bytes):
             said = f"{place}: {part.name} is not what its size and SHA-256 say"
-            refused.append(DatasetError(f"the data set {wanted.called}: {said}"))
-            raise MirrorFault(f"it served other bytes than are pinned: {said}")
-        try:
-            for _ in blocks(path, part, header, rows_of(wanted.dataset.shape)):
-                raise_if_stopping()
-        except ContentError as error:
-            refused.append(error)
-            raise MirrorFault(str(error)) from None
-        except DecodeError as error:
-            raise MirrorFault(f"it served {size:,} bytes, but no whole archive: {error}") from None
+            raise DatasetError(f"the data set {wanted.called}: {said}")
+        for _ in blocks(path, part, header, rows_of(wanted.dataset.shape)):
+            raise_if_stopping()
 
 
 def check(dataset: Dataset, folder: Path) -> None:

@@ -27,8 +27,8 @@ Answer = Callable[[Request, bytes], None]
 IMPATIENT: tuple[tuple[ModuleType, str, float], ...] = (
     (web, "CONNECT_SECONDS", 1.0),
     (web, "STALL_SECONDS", 0.6),
-    (patience, "SLOW_SECONDS", 1.5),
-    (patience, "ALLOWANCE_SECONDS", 4.0),
+    (patience, "SLOW_SECONDS", 4.0),
+    (patience, "ALLOWANCE_SECONDS", 10.0),
     (patience, "RATE", 4096),
 )
 

@@ -195,7 +195,7 @@ def test_a_slow_mirror_is_left_once_and_for_all(
 
 
 def test_stalls_that_are_taken_up_again_count_together(
-    serve: Callable[[Answer], Server], archive: Archive, work: Workspace
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def a_byte_at_a_time(request: mirrors.Request, content: bytes) -> None:
         start = mirrors.begun(request)
@@ -204,6 +204,7 @@ def test_stalls_that_are_taken_up_again_count_together(
         request.wfile.flush()
         time.sleep(2)
 
+    monkeypatch.setattr(patience, "SLOW_SECONDS", 1.5)
     stalling = serve(a_byte_at_a_time)
     with pytest.raises(NoMirrorError, match="it sent only"):
         download.fn(archive, (stalling.url,), work)
@@ -267,7 +268,7 @@ def test_a_wait_for_the_network_ends_when_the_process_is_to_stop(
         began = time.monotonic()
         with pytest.raises(Interrupted):
             download.fn(archive, (url,), work)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 12  # of a wait of 60
 
 
 @pytest.mark.parametrize(
@@ -290,7 +291,7 @@ def test_a_mirror_does_not_hold_a_process_that_is_to_stop(
     stopping(2.0)
     with pytest.raises(Interrupted):
         download.fn(archive, (serve(answer).url,), work)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 12  # of a wait of 60
     kept = [path.stat().st_size for path in work.root.rglob("*.partial")]
     assert answer not in {mirrors.drips, mirrors.stalls} or kept > [0]  # what has come is there for later
 
