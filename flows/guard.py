@@ -138,7 +138,7 @@ class Guard:
         if scope["type"] == "websocket":
             if not self.is_known(headers) and SUBPROTOCOL not in scope["subprotocols"]:
                 yield Refusal(401, "Unauthorized")
-        elif not self.is_open(scope) and not self.is_known(headers):
+        elif not self.is_known(headers) and not self.is_open(scope):
             yield Refusal(401, "Unauthorized")
 
     def is_own_page(self, scope: Scope, headers: Headers) -> bool:
