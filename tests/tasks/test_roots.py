@@ -95,7 +95,7 @@ def test_what_others_have_is_refused_with_a_folder_to_use_and_nothing_is_written
     FOREIGN[case](root)
     before = paths(root)
     for use in (checked_root, known_root, existing_root):
-        with pytest.raises(RootError, match=f"{root} is no root .*, such as --root {root}/mnist$"):
+        with pytest.raises(RootError, match=f"{root} is not a root .*, such as --root {root}/mnist$"):
             use(root)
     assert paths(root) == before
 
