@@ -20,9 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         with stop.nothing_to_undo():
             from flows.commands import outcome  # noqa: PLC0415
-            from tasks.redaction import guard, redact  # noqa: PLC0415
-
-            guard()
 
         code, line = outcome(arguments)
         streams.deliver()
@@ -40,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         stop.end()
     stop.settle(code)
     if line:
+        from tasks.redaction import redact  # noqa: PLC0415
+
         sys.stderr.write(f"mnist: {redact(' '.join(line.split()))}\n")
     sys.exit(code)
 

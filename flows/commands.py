@@ -51,6 +51,9 @@ EXPLAIN = click.option(
 @click.version_option(package_name="mnist-error-analysis")
 def cli() -> None:
     """Train image classifiers, and say with evidence which is better and on what each fails."""
+    from tasks.redaction import guard
+
+    guard()  # before any library logs
 
 
 @cli.command()

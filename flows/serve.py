@@ -167,7 +167,7 @@ def await_api(address: str, server: subprocess.Popen[bytes]) -> None:
     from flows.server import up
 
     if not up(f"{address}/api", server):
-        raise ServerError(f"the Prefect server at {address} did not come up; what it says stands above")
+        raise ServerError(f"the Prefect server at {address} did not start; its messages are above")
 
 
 def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
@@ -186,7 +186,7 @@ def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
         if httpx.get(f"{served.address}/api/work_pools/{POOL}", headers=headers).is_success:
             return
         time.sleep(0.3)
-    raise ServerError("the worker did not come up; what it says stands above")
+    raise ServerError("the worker did not start; its messages are above")
 
 
 def deploy(env: Mapping[str, str]) -> None:
@@ -228,7 +228,7 @@ def how_to_go_on(served: Served, *, worker: bool) -> str:
     prefect = Path(sys.executable).with_name("prefect")
     shown = os.path.relpath(prefect) if prefect.is_relative_to(Path.cwd()) else prefect
     secret = (
-        f"what stands in {served.credential.file}" if served.credential.file else "your PREFECT_SERVER_API_AUTH_STRING"
+        f"the content of {served.credential.file}" if served.credential.file else "your PREFECT_SERVER_API_AUTH_STRING"
     )
     lines = [
         f"UI:       {served.address}, which asks once for a password: {secret}",
@@ -250,4 +250,4 @@ def await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] |
         time.sleep(0.5)
     if server.poll() is not None or (worker and worker.returncode >= 0):
         name = "worker" if server.poll() is None else "server"
-        raise ServerError(f"the {name} has ended by itself; what it said stands above")
+        raise ServerError(f"the {name} has ended; its messages are above")

@@ -130,7 +130,7 @@ def check(url: str) -> None:
         ) from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise ServerError(
-            f"the Prefect server at {public(url)} lets in nobody unknown: set PREFECT_API_AUTH_STRING=user:password, or for "
+            f"the Prefect server at {public(url)} requires authentication: set PREFECT_API_AUTH_STRING=user:password, or for "
             "`mnist serve` the PREFECT_PROFILES_PATH that it prints"
         )
     if answer.status_code == httpx.codes.BAD_REQUEST:

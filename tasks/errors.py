@@ -24,8 +24,6 @@ MnistError                     whatever this project refuses, in one line that s
 
 from collections.abc import Iterator
 
-from tasks.redaction import redact
-
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what has led to it, one after the other."""
@@ -40,6 +38,8 @@ class MnistError(Exception):
     exit_code = 2
 
     def __init__(self, *args: object) -> None:
+        from tasks.redaction import redact  # noqa: PLC0415  # a command that does not fail has no use for it
+
         super().__init__(*(redact(one) if isinstance(one, str) else one for one in args))
 
 

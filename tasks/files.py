@@ -32,7 +32,7 @@ def written_whole(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
     With `new`, a file that is there already stays as it is. A file that is replaced hands down its mode.
 
     Raises:
-        StorageError: the folder or the file can't be written, or a link stands in its place.
+        StorageError: the folder or the file can't be written, or a symbolic link is in its place.
         FileExistsError: it should be new, and is not.
     """
     if not isinstance(path, Path):
@@ -69,7 +69,7 @@ def replace(written: Path, path: Path) -> None:
     """Rename a file that is written, in place of another, whose mode it takes over; never in place of a link.
 
     Raises:
-        OSError: the system refuses, or a link stands there.
+        OSError: the system refuses, or a symbolic link is there.
     """
     inherit(path, written)
     written.replace(path)
@@ -86,7 +86,7 @@ def inherit(path: Path, written: Path) -> None:
     except FileNotFoundError:
         return
     if stat.S_ISLNK(mode):
-        raise FileExistsError(errno.EEXIST, "a link stands in its place: remove it", str(path))
+        raise FileExistsError(errno.EEXIST, "a symbolic link is in its place: remove the link", str(path))
     if stat.S_ISREG(mode):
         written.chmod(stat.S_IMODE(mode))
 

@@ -50,7 +50,7 @@ def followed(path: Path) -> os.stat_result:
     except FileNotFoundError as error:
         if not path.is_symlink():
             raise
-        raise FileNotFoundError(errno.ENOENT, "it is a link to what is not there", str(path)) from error
+        raise FileNotFoundError(errno.ENOENT, "it is a broken symbolic link", str(path)) from error
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a link that leads in a circle", str(path)) from error

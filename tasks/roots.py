@@ -176,7 +176,7 @@ def refusal(root: Root) -> RootError:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     inside = next((name for name in SUBFOLDERS if name not in names), f"{SUBFOLDERS[0]}-{len(names)}")
     return RootError(
-        f"{root} is no root of ours and not empty: it holds {', '.join(names[:SHOWN])}{more}; "
+        f"{root} is not a root of mnist, and is not empty: it holds {', '.join(names[:SHOWN])}{more}; "
         f"give a folder of its own, such as --root {root / inside}"
     )
 

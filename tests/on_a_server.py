@@ -50,7 +50,7 @@ def run(serve: str, others: list[str], env: dict[str, str], screenshots: Path) -
             until(lambda: server.poll() is not None or "Ctrl-C" in read(said), "mnist serve")
             # In one shell, since the first of them is an `export`.
             subprocess.run(["bash", "-ec", "\n".join(others)], cwd=PROJECT, env=env, check=True)
-            secret = re.search(r"password: what stands in (\S+)$", read(said), re.MULTILINE)
+            secret = re.search(r"password: the content of (\S+)$", read(said), re.MULTILINE)
             assert secret, read(said)
             walk(ADDRESS, Path(secret[1]).read_text().strip(), screenshots)
         finally:

@@ -10,17 +10,19 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import portalocker
 
+from flows.credential import authorization
 from tests.reliability.table import Row, say
 from tests.reliability.world import MNIST, SECONDS, World, all_gone, incomplete, left_over, made, processes, world
 from tests.serving import free_port
@@ -28,6 +30,7 @@ from tests.serving import free_port
 LONGEST = 5.0  # seconds from the signal to the end
 LONGEST_SERVE = 15.0  # where a run is under way
 AT_ONCE = 2.0  # after a second signal
+CREDENTIAL = "mnist:signals"  # of the server that `serve` starts
 TERM = 1 << (signal.SIGTERM - 1)
 
 
@@ -257,11 +260,14 @@ def one(
             trial.arguments[trial.arguments.index("--root") + 1] = f"s3://bucket/{root.name}"
         if name == "serve":
             env.pop("PREFECT_API_URL")
+            env |= {"PREFECT_HOME": str(root.with_suffix(".home")), "PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL}
             threading.Thread(target=start_a_run, args=(trial.arguments[2], place.dataset), daemon=True).start()
         ended = signalled(trial, env, after, sent, again)
     wrong = list(faults(trial, ended, sent, again, mark))
     if root.exists() and name not in {"pin", "serve"}:
         wrong += [f"incomplete: {broken}" for broken in incomplete(root)]
+    if name == "serve":
+        wrong += [f"still Running in the history: {run}" for run in running(root.with_suffix(".home"))]
     if trial.ends:
         wrong += same_again(name, trial, env, root, expected)
     told = "" if again is None else f", and again {again:.1f} s later"
@@ -288,19 +294,25 @@ def start_a_run(port: str, dataset: Path) -> None:
     """As soon as a server serves, start a run there that lasts."""
     import httpx
 
-    address = f"http://127.0.0.1:{port}/api"
     limit = time.monotonic() + COMMANDS["serve"]
-    while time.monotonic() < limit:
-        try:
-            found = httpx.get(f"{address}/deployments/name/mnist/on-demand", timeout=5)
-            if found.is_success:
-                parameters = {"dataset": str(dataset), "epochs": 1000}
-                path = f"{address}/deployments/{found.json()['id']}/create_flow_run"
-                httpx.post(path, json={"parameters": parameters}, timeout=5)
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.3)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/", headers=authorization(CREDENTIAL), timeout=5) as client:
+        while time.monotonic() < limit:
+            with suppress(httpx.TransportError):
+                found = client.get("deployments/name/mnist/on-demand")
+                if found.is_success:
+                    parameters = {"dataset": str(dataset), "epochs": 1000}
+                    path = f"deployments/{found.json()['id']}/create_flow_run"
+                    client.post(path, json={"parameters": parameters}).raise_for_status()
+                    return
+            time.sleep(0.3)
+
+
+def running(home: Path) -> list[str]:
+    """The runs that a server's database has as under way."""
+    if not (home / "prefect.db").exists():
+        return []
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        return [name for (name,) in database.execute("SELECT name FROM flow_run WHERE state_type = 'RUNNING'")]
 
 
 def main(times: int, seed: int, only: str = "") -> Iterator[Row]:

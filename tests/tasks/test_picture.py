@@ -174,7 +174,7 @@ def test_what_is_no_file_that_ends_is_named_at_once(tmp_path: Path, monkeypatch:
         assert {path.name: why(path) for path in found} == {
             "pipe.png": "it is a pipe (FIFO), not a regular file",
             "device.png": "it is a device, not a regular file",
-            "broken.png": "it is a link to what is not there",
+            "broken.png": "it is a broken symbolic link",
             "circle.png": "it is a link that leads in a circle",
             "socket.png": "it is a socket, not a regular file",
         }

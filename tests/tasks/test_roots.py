@@ -95,7 +95,7 @@ def test_what_others_have_is_refused_with_a_folder_to_use_and_nothing_is_written
     FOREIGN[case](root)
     before = paths(root)
     for use in (checked_root, known_root, existing_root):
-        with pytest.raises(RootError, match=f"{root} is no root .*, such as --root {root}/mnist$"):
+        with pytest.raises(RootError, match=f"{root} is not a root .*, such as --root {root}/mnist$"):
             use(root)
     assert paths(root) == before
 
@@ -104,7 +104,7 @@ def test_what_others_have_is_refused_with_a_folder_to_use_and_nothing_is_written
 def test_no_system_home_or_repository_becomes_a_root_by_accident(place: Path) -> None:
     if place == Path.home() and not any(place.iterdir()):
         pytest.fail("this user's home is empty: it would be a root by right")
-    with pytest.raises(RootError, match="is no root of ours"):
+    with pytest.raises(RootError, match="is not a root of mnist"):
         checked_root(place)
     assert not (place / MARK).exists()
 
@@ -169,7 +169,7 @@ def test_one_sealed_record_of_any_kind_proves_a_root(old: Path, kept: str) -> No
     assert existing_root(old) == old
     for path in (old / kept).rglob("*.json"):
         path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(RootError, match="is no root of ours"):
+    with pytest.raises(RootError, match="is not a root of mnist"):
         existing_root(old)
 
 
@@ -179,7 +179,7 @@ def test_what_the_first_run_of_an_earlier_version_left_when_it_was_killed_is_ado
             shutil.rmtree(folder)
     assert existing_root(old) == old
     put("scratch/thesis/chapter.txt")(old)
-    with pytest.raises(RootError, match="is no root of ours"):
+    with pytest.raises(RootError, match="is not a root of mnist"):
         checked_root(old)
 
 
