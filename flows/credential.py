@@ -6,6 +6,7 @@ Prefect's home. Beside it lies a file of Prefect profiles, so that Prefect's com
 # ruff: noqa: PLC0415  # a run asks for none of these settings
 
 import base64
+import json
 import os
 import re
 import secrets
@@ -41,6 +42,17 @@ def new_credential() -> str:
 def authorization(credential: str | None) -> dict[str, str]:
     """Write the header that carries a credential, if there is one."""
     return {"Authorization": f"Basic {base64.b64encode(credential.encode()).decode()}"} if credential else {}
+
+
+def client_settings(credential: str) -> dict[str, str]:
+    """Return the environment with which Prefect's clients use a credential, whatever the user has set for other servers.
+
+    Headers are merged with those of the user's profile, where an `Authorization` would take the credential's place.
+    """
+    return {
+        "PREFECT_API_AUTH_STRING": credential,
+        "PREFECT_CLIENT_CUSTOM_HEADERS": json.dumps(authorization(credential)),
+    }
 
 
 def server_credential() -> Credential:

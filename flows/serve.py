@@ -112,12 +112,13 @@ def keep_working(serving: subprocess.Popen[bytes], served: Served, env: Mapping[
 
 def environment(served: Served) -> dict[str, str]:
     """What the processes need to know: one server, its credential, and one root."""
+    from flows.credential import client_settings
+
     return os.environ | {
         "PREFECT_API_URL": f"{served.address}/api",
-        "PREFECT_API_AUTH_STRING": served.credential.value,
+        **client_settings(served.credential.value),
         "PREFECT_SERVER_API_AUTH_STRING": served.credential.value,
         "PREFECT_SERVER_API_BASE_PATH": "/api",
-        "PREFECT_CLIENT_CUSTOM_HEADERS": "{}",  # the user's are for other servers
         "PREFECT_UI_API_URL": "/api",  # of the address that the browser knows, which need not be this one
         "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
         "MNIST_ROOT": str(served.root),

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 from uuid import UUID
 
-from flows.credential import authorization, new_credential
+from flows.credential import authorization, client_settings, new_credential
 from flows.lasting import lasting
 from tasks.errors import ServerError, causes
 from tasks.redaction import public
@@ -97,9 +97,7 @@ def server(early: Api | None) -> Iterator[Api]:
     if early and not configured:
         # Nobody listens to the heartbeat of a run whose server goes with it, and to stop it takes up to a second.
         quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-        # The user's own headers and credentials are for other servers.
-        ours = {"PREFECT_API_AUTH_STRING": early.credential, "PREFECT_CLIENT_CUSTOM_HEADERS": "{}"}
-        with using_api(early.url, PATIENCE | ours), temporary_settings(quiet):
+        with using_api(early.url, PATIENCE | client_settings(early.credential)), temporary_settings(quiet):
             yield early
         return
     if early:  # it is a profile of Prefect's that names another

@@ -37,7 +37,8 @@ def test_it_lets_in_its_own_process_and_nobody_else(
         monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "mine.toml"))
     with early_server() as early, server(early) as api:
         api.wait()
-        assert get_client(sync_client=True).read_flows() == []
+        with get_client(sync_client=True) as client:
+            assert client.read_flows() == []
         for headers in ({}, authorization("me:mine"), authorization("me:other")):
             refused = httpx.post(f"{api.url}/flows/filter", json={}, headers=headers)
             assert refused.status_code == 401
