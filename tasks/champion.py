@@ -51,6 +51,20 @@ def history(root: Root, line: str) -> list[Champion]:
         raise StorageError(f"can't read the champions: {error}; put the file back, or move its folder away") from error
 
 
+def entry_of(champions: Sequence[Champion], number: int) -> Champion:
+    """The entry of a number in a line's history.
+
+    Raises:
+        StorageError: it is gone, so that nobody knows which run it names.
+    """
+    found = next((entry for entry in champions if entry.number == number), None)
+    if found is None:
+        raise StorageError(
+            f"can't read the champions: entry {number:06}.json is gone; put the file back, or move its folder away"
+        )
+    return found
+
+
 def may_be_entry(path: Root) -> bool:
     """Whether a file may be an entry, be it broken: others may have folders among ours, with numbered files."""
     return bool(LINE.fullmatch(path.parent.name)) or may_be_sealed(path)
@@ -184,13 +198,13 @@ def roll_back(root: Root, line: str) -> Champion:
 
     Raises:
         RunError: there is none before.
-        StorageError: the history can't be read, or the entry not written.
+        StorageError: the history can't be read, or lacks an entry, or the new entry can't be written.
     """
     champions = history(root, line)
     below = champions[-1].below if champions else None
     if below is None:
         raise RunError(f"there is no champion of {line} to go back to")
-    former = next(entry for entry in champions if entry.number == below)
+    former = entry_of(champions, below)
     now = {"number": champions[-1].number + 1, "at": datetime.now(UTC), "action": "rolled back"}
     try:
         return append(former.model_copy(update=now), line, root)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from tasks.cache import names_itself
-from tasks.champion import history, lines
+from tasks.champion import entry_of, history, lines
 from tasks.errors import SealError, StorageError
 from tasks.files import fault_of, writable
 from tasks.folders import BY_CONTENT, Folder
@@ -84,12 +84,16 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
 
 
 def reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
-    """The champion of a line, and those below it that a rollback can go back to."""
-    by_number = {one.number: one for one in champions}
+    """The champion of a line, and those below it that a rollback can go back to.
+
+    Raises:
+        StorageError: the entry of one of them is gone.
+    """
     number = champions[-1].number if champions else None
     while number is not None:
-        yield by_number[number]
-        number = by_number[number].below
+        entry = entry_of(champions, number)
+        yield entry
+        number = entry.below
 
 
 def doomed_of(root: Root, gone: Sequence[Finished], kept: set[str], needed: set[str]) -> Doomed:

@@ -9,6 +9,7 @@ from tasks.compare import changes_between, common_places, pairs_of
 from tasks.errors import RunError, StorageError
 from tasks.files import adopt
 from tasks.predictions import Predictions, write_predictions
+from tasks.prune import pruning
 from tasks.recipe import Gate, Recipe, load_recipe
 from tasks.records import PredictionsRecord, SplitRecord
 from tasks.runs import RunRecord, find_run, finished_runs, last_run, remember
@@ -178,6 +179,18 @@ def test_a_rollback_is_one_more_entry_and_goes_further_back(make, splits, work: 
     assert [one.action for one in history(work.root, line)] == ["promoted"] * 3 + ["rolled back"] * 2
     with pytest.raises(RunError, match=r"no champion of tiny-.* to go back to"):
         roll_back(work.root, line)
+
+
+def test_a_champion_whose_entry_is_gone_is_named(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    for day, wrong in enumerate((2, 1), start=1):
+        run = make(day, judged(work, splits["test"], wrong), gate=Gate(margin=0.05))
+        promote.fn(run, judge.fn(run, work), work)
+    (line,) = lines(work.root)
+    (work.root / "champions" / line / "000001.json").unlink()
+    with pytest.raises(StorageError, match=r"entry 000001\.json is gone"):
+        roll_back(work.root, line)
+    with pytest.raises(StorageError, match=r"entry 000001\.json is gone"):
+        pruning(work.root, 1)
 
 
 def test_a_decision_against_a_champion_that_has_changed_is_taken_again(make, splits, work: Workspace) -> None:  # noqa: ANN001
