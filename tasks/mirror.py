@@ -70,6 +70,7 @@ class Target:
             StorageError: there is no room for it.
         """
         self.total = total
+        self.patience.answered()
         if self.patience.size:  # it is known, whatever the mirror says
             self.refuse_full_disk(self.most)
             return

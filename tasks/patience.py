@@ -30,6 +30,7 @@ class Patience:
     def __init__(self, size: int = 0) -> None:
         self.began = time.monotonic()
         self.received = 0
+        self.has_answer = False
         self.samples = deque([(self.began, 0)])  # when, and how many bytes had come by then
         self.expect(size)
 
@@ -37,6 +38,12 @@ class Patience:
         """Allow the time for so many bytes."""
         self.size = size
         self.seconds = ALLOWANCE_SECONDS + size / RATE
+
+    def answered(self) -> None:
+        """Measure the rate from the first answer on: a slow start has its own time, and is no slow download."""
+        if not self.has_answer:
+            self.has_answer = True
+            self.samples = deque([(time.monotonic(), self.received)])
 
     def count(self, size: int) -> None:
         """Take note of bytes that have come."""

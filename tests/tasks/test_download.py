@@ -211,6 +211,20 @@ def test_stalls_that_are_taken_up_again_count_together(
     assert 1 < stalling.times <= 3
 
 
+def test_a_mirror_that_only_starts_slowly_is_not_left(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starts_late(request: mirrors.Request, content: bytes) -> None:
+        time.sleep(1.6)
+        mirrors.slow_but_steady(1.5)(request, content)
+
+    monkeypatch.setattr(web, "STALL_SECONDS", 5.0)
+    monkeypatch.setattr(patience, "SLOW_SECONDS", 2.0)
+    monkeypatch.setattr(patience, "RATE", archive.bytes / 4)  # the body comes more than twice as fast
+    late = serve(starts_late)
+    assert download.fn(archive, (late.url,), work).mirror == late.url
+
+
 def test_an_attempt_has_an_allowance(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
