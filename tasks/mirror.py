@@ -72,7 +72,7 @@ class Target:
         self.total = total
         self.patience.answered()
         if self.patience.size:  # it is known, whatever the mirror says
-            self.refuse_full_disk(self.most)
+            self.refuse_full_disk(self.patience.size)
             return
         if total is not None and total > self.most:
             raise MirrorFault(f"it announces {total:,} bytes, more than the {self.most:,} that the archive can have")

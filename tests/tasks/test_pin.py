@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tasks import mirror
 from tasks.errors import ContentError, DatasetError, DownloadError
 from tasks.pin import pin
 from tests import data, mirrors, odd
@@ -122,6 +123,17 @@ def test_a_download_that_breaks_off_is_taken_up_again(files: data.Files, tmp_pat
         server.shutdown()
     assert served == [server.url] * 4
     assert any("taken up again" in line for line in said)
+
+
+def test_a_download_that_is_taken_up_again_needs_no_more_room_than_was_announced(
+    files: data.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = max(path.stat().st_size for path in files.folder.iterdir())
+    monkeypatch.setattr(mirror, "room_at", lambda _: largest)
+    with mirrors.Server(mirrors.in_pieces, files.folder) as server:
+        _, served, _ = pinned_from(files, tmp_path / "scratch", server)
+        server.shutdown()
+    assert served == [server.url] * 4
 
 
 def test_a_mirror_of_other_bytes_than_were_pinned_is_passed_over(
