@@ -14,7 +14,7 @@ import click
 
 from flows import stop
 from flows.dataset import dataset
-from flows.options import JSON, ROOT
+from flows.options import JSON, ROOT, refuse_foreign_root
 from flows.past import champion, compare, runs
 from flows.predict import predict
 from flows.serve import serve
@@ -115,9 +115,7 @@ def study(as_json: bool, explain: bool, **parameters: Any) -> None:
         show_study(result, look_at, explain=explain)
 
 
-def run_flow(
-    name: str, parameters: dict[str, object], console: "Console | None"
-) -> "tuple[Any, str, GateError | None]":
+def run_flow(name: str, parameters: dict[str, Any], console: "Console | None") -> "tuple[Any, str, GateError | None]":
     """Run a flow on the configured server or on one of its own; with a `console`, show it live there.
 
     A flow has its module's name. Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
@@ -125,6 +123,7 @@ def run_flow(
     from flows.lasting import lasting
     from flows.server import early_server, server
 
+    refuse_foreign_root(parameters["root"])
     with ExitStack() as stack:
         with console.status("starting Prefect") if console else nullcontext():
             early = stack.enter_context(early_server())

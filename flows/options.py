@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,24 @@ def root_to_read(given: str | None) -> "Root":
     from tasks.roots import known_root  # noqa: PLC0415
 
     return known_root(root_of(given))
+
+
+def refuse_foreign_root(given: str | None) -> None:
+    """Refuse a folder that can't become a root, before a server is started; a root that bears its mark costs a look.
+
+    Raises:
+        RootError: The folder holds files of others.
+        StorageError: It can't be written.
+    """
+    from tasks.folders import MARK  # noqa: PLC0415
+
+    place = given or default_root()
+    folder = Path(place).expanduser()
+    if "://" in place or not folder.exists() or (folder / MARK).is_file():
+        return
+    from tasks.files import checked_root  # noqa: PLC0415
+
+    checked_root(root_of(place))
 
 
 def default_root() -> str:

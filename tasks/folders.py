@@ -45,6 +45,7 @@ BY_CONTENT = (
     Folder.FIGURES,
     Folder.CHANGES,
 )
+MARK = ".mnist-root"  # the file that makes a folder a root (tasks/mark.py)
 CONTENT_NAME = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
 RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/titles.py makes them
 KEY = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # of a step and its inputs, as tasks/cache.py makes it

@@ -18,8 +18,8 @@ import portalocker
 from portalocker import LockFlags
 
 from tasks.errors import StorageError
+from tasks.folders import MARK
 
-MARK = ".mnist-root"
 FORMAT = 1
 ABOUT = "mnist keeps its files in this folder, and removes only what it has made here; see `mnist prune --help`"
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none

@@ -15,8 +15,8 @@ from typing import Any
 
 from tasks.cache import names_itself
 from tasks.errors import RootError, SealError, StorageError
-from tasks.folders import CONTENT_NAME, KEY, RUN_NAME, Folder
-from tasks.mark import MARK, is_real_folder, mark_of, marked, new_mark, read_mark
+from tasks.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder
+from tasks.mark import is_real_folder, mark_of, marked, new_mark, read_mark
 from tasks.sealed import unseal
 from tasks.store import Root, checked_store, matching, read_whole
 

@@ -17,8 +17,11 @@ LOCK = PROJECT / "requirements.lock"
 TESTS = (
     "tests/flows/test_guard.py",
     "tests/flows/test_mnist.py",
-    "tests/deployments/test_guarded.py",
-    "tests/deployments/test_serve.py",
+    "tests/flows/test_process_worker.py",
+    "tests/deployments/test_serve.py::test_the_deployments_stand_as_the_file_has_them",
+    "tests/deployments/test_serve.py::test_the_schedules_have_runs_that_wait",
+    "tests/deployments/test_serve.py::test_a_client_without_authentication_gets_401",
+    "tests/deployments/test_serve.py::test_a_run_completes_and_its_artifacts_are_there",
 )
 UV = (sys.executable, "-m", "uv")
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from tasks.mark import MARK
+from tasks.folders import MARK
 from tasks.prune import FOLDERS
 from tests import data
 
@@ -375,3 +375,18 @@ def test_a_killed_run_leaves_no_process(training: tuple[subprocess.Popen[str], l
     process, children = training
     process.kill()
     assert gone(children) == []
+
+
+def test_a_folder_of_others_is_refused_before_a_server_starts(options: list[str], tmp_path: Path) -> None:
+    thesis = tmp_path / "scratch" / "thesis"
+    thesis.mkdir(parents=True)
+    home = tmp_path.with_name(f"{tmp_path.name}-home")
+    done = subprocess.run(
+        [MNIST, "run", *options, "--root", tmp_path], env=os.environ | {"PREFECT_HOME": str(home)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"such as --root {tmp_path}/mnist" in done.stderr
+    assert not home.exists()
+    assert [*tmp_path.rglob("*")] == [tmp_path / "scratch", thesis]

@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tasks.folders import Folder
-from tasks.mark import MARK
+from tasks.folders import MARK, Folder
 from tests import data
 from tests.foreign import Seeds, behind_links, seed
 from tests.reliability.kills import victims

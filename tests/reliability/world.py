@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from tasks import mark
+from tasks.folders import MARK as ROOT_MARK
 from tasks.predictions import read_predictions
 from tasks.sealed import body_of
 from tests import data
@@ -121,7 +121,7 @@ def whole(path: Path, root: Path) -> bool:
     """Whether a file is what its name says, or has no final name."""
     top = path.relative_to(root).parts[0]
     named = BY_CONTENT.fullmatch(path.name)
-    if top in {"scratch", "locks", mark.MARK} or path.name.endswith((".part", ".partial")):
+    if top in {"scratch", "locks", ROOT_MARK} or path.name.endswith((".part", ".partial")):
         return True
     if top in {"records", "champions", "made"} or path.name in {"run.json", "state.json"}:
         return sound(path.read_bytes())

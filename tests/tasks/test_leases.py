@@ -17,9 +17,9 @@ from upath import UPath
 from tasks import leases, locks
 from tasks.errors import StorageError
 from tasks.files import checked_root
+from tasks.folders import MARK
 from tasks.leases import Lease, apart, held, joined
 from tasks.locks import alone, holding, shared
-from tasks.mark import MARK
 from tasks.store import read_whole, root_at
 from tests.stores import BUCKET, store
 

@@ -16,8 +16,8 @@ import pytest
 from tasks.champion import history, lines
 from tasks.errors import RootError, StorageError
 from tasks.files import checked_root
-from tasks.folders import Folder
-from tasks.mark import MARK, mark_of, marked
+from tasks.folders import MARK, Folder
+from tasks.mark import mark_of, marked
 from tasks.prune import carry_out, pruning
 from tasks.roots import existing_root, known_root
 from tasks.runs import RunRecord, read_runs
