@@ -32,7 +32,9 @@ USER_IN_PATH = re.compile(r":[^/@]*@")  # a password that holds a slash
 CLOSING = ".,:;)]}…"  # what may follow an address in a sentence
 
 SECRET_NAMES = re.compile(
-    r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY|PRIVATE_KEY|AUTH_STRING|CUSTOM_HEADERS|WEBHOOK",
+    # The ends of words, and no name of a secret: not TOKENIZERS_PARALLELISM, not SECRET_NAME.
+    r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY|PRIVATE_KEY|AUTH_STRING|CUSTOM_HEADERS|WEBHOOK)S?"
+    r"(?![A-Z])(?!\w*_(NAME|TYPE|REGION)$)",
     re.IGNORECASE,
 )
 

@@ -161,8 +161,9 @@ def only_begun(root: Path) -> bool:
     if not is_real_folder(root, Folder.LOCKS) or lock.is_symlink() or not lock.is_file() or lock.stat().st_size:
         return False
     for folder, inside, files in os.walk(root):
-        if Path(folder) == root and is_real_folder(root, MIRROR) and is_offline_mirror(root):
-            inside.remove(MIRROR)
+        if Path(folder) == root:
+            allowed = {VOLUME} | ({MIRROR} if is_real_folder(root, MIRROR) and is_offline_mirror(root) else set())
+            inside[:] = [name for name in inside if name not in allowed]
         for name in (*inside, *files):
             path = Path(folder, name)
             if path.is_symlink() or not EARLY.fullmatch(path.relative_to(root).as_posix()):

@@ -15,7 +15,7 @@ from tasks.cache import identity
 from tasks.dataset import Dataset, load_dataset
 from tasks.errors import DatasetError, InputError, ServerError
 from tasks.records import ArchiveRecord, FileRecord
-from tasks.redaction import guard, public, redact
+from tasks.redaction import environment_secrets, guard, public, redact
 from tasks.store import root_at
 from tasks.toml import validated
 from tests import data
@@ -187,3 +187,18 @@ def test_an_error_that_nobody_catches_is_printed_redacted(capsys: pytest.Capture
     error = ValueError("http://user:SECRET@host/")
     redaction.show_redacted(ValueError, error, None)
     assert capsys.readouterr().err == "ValueError: http://***@host/\n"
+
+
+def test_names_of_secrets_and_words_that_hold_them_are_no_secrets() -> None:
+    names = ("SECRET_NAME", "TOKENIZERS_PARALLELISM", "SECRET_TYPE")
+    assert not list(environment_secrets(dict.fromkeys(names, "training-job")))
+    for name in (
+        "MY_TOKEN",
+        "TOKENS",
+        "API_KEY_2",
+        "PGPASSWORD",
+        "AWS_ACCESS_KEY_ID",
+        "PREFECT_API_AUTH_STRING",
+        "webhook",
+    ):
+        assert "training-job" in list(environment_secrets({name: "training-job"})), name
