@@ -20,7 +20,7 @@ RUNS = ("prefect.flow_runs", "prefect.task_runs")
 
 def without_traceback(record: logging.LogRecord) -> bool:
     """A filter that drops the traceback of our own errors, and what Prefect says of every limit of time on a thread's task."""
-    if str(record.msg).startswith("Timeout of %s seconds configured"):
+    if record.getMessage().startswith("Timeout of ") and "seconds configured" in record.getMessage():
         return False  # the limit holds once what blocks is over: soon enough for a limit of hours
     if record.exc_info and isinstance(record.exc_info[1], MnistError):
         record.exc_info = None

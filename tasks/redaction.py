@@ -174,6 +174,8 @@ def redact(text: str) -> str:
 def public_in_a_sentence(found: str) -> str:
     """The public form of an address that may have punctuation behind it."""
     address = found.rstrip(CLOSING)
+    if not re.search(r"[@?;=]", address):  # the section of a page, as in a link to documentation, is no secret
+        return found
     return public(address) + found[len(address) :]
 
 

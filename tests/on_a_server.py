@@ -7,9 +7,11 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -37,7 +39,16 @@ def main(screenshots: str) -> None:
     with tempfile.TemporaryDirectory() as home:
         # Prefect's home is where the README has it.
         env = {name: value for name, value in without_prefect(os.environ).items() if name != "PREFECT_HOME"}
+        take_history(os.environ.get("PREFECT_HOME"), Path(home))
         run(serve, others, env | {"HOME": home}, Path(screenshots))
+
+
+def take_history(prefect_home: str | None, home: Path) -> None:
+    """Let the server know the runs of before, of which the UI is to show a training."""
+    earlier = Path(prefect_home or Path.home() / ".prefect") / "prefect.db"
+    (home / ".prefect").mkdir(mode=0o700)
+    with closing(sqlite3.connect(earlier)) as source, closing(sqlite3.connect(home / ".prefect/prefect.db")) as copy:
+        source.backup(copy)
 
 
 def run(serve: str, others: list[str], env: dict[str, str], screenshots: Path) -> None:

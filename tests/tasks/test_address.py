@@ -202,3 +202,9 @@ def test_names_of_secrets_and_words_that_hold_them_are_no_secrets() -> None:
         "webhook",
     ):
         assert "training-job" in list(environment_secrets({name: "training-job"})), name
+
+
+def test_a_link_to_documentation_stays_whole() -> None:
+    line = "see https://www.prefect.io/docs/v3/how-to-guides/workflows/write-and-run#timeouts for more"
+    assert redact(line) == line
+    assert "SECRET" not in redact("see https://host/#access_token=SECRET-VALUE")
