@@ -4,6 +4,7 @@ In: nothing. Out: the version of the code that is deployed, and the folder that 
 brought up to date.
 """
 
+import os
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TypedDict
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore
+
+from flows.vetting import DEPLOY_FOLDER
 
 AUTOMATIONS = Path(__file__).with_name("automations.yaml")
 CODE = Path(__file__).parents[1]
@@ -26,7 +29,7 @@ class Project(TypedDict):
 
 def project() -> Project:
     """The version and the folder; `prefect.yaml` takes them as `{{ project.version }}` and `{{ project.folder }}`."""
-    return {"version": version(), "folder": str(Path.cwd())}
+    return {"version": version(), "folder": os.environ.get(DEPLOY_FOLDER) or str(Path.cwd())}
 
 
 def version() -> str:

@@ -76,7 +76,7 @@ def write_template() -> None:
         # Settings of the user's must neither be used nor migrated.
         env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         env |= {"PREFECT_HOME": folder, "PREFECT_API_DATABASE_CONNECTION_URL": f"{IN_FILE}{made}"}
-        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+        command = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "--yes"]
         subprocess.run(command, env=env, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  # fixed arguments
         whole = Path(folder) / template.name
         with closing(sqlite3.connect(made)) as database:

@@ -11,6 +11,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -146,7 +147,7 @@ def tied(command: tuple[str, ...], env: Mapping[str, str], *fds: int) -> Iterato
     from flows.server import stop as ended
 
     child = subprocess.Popen(  # noqa: S603  # a command of our own
-        [sys.executable, "-m", "flows.tied", *command],
+        [sys.executable, "-P", "-m", "flows.tied", *command],
         stdin=subprocess.PIPE,
         stdout=sys.stderr,
         env=env,
@@ -193,13 +194,23 @@ def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
 def deploy(env: Mapping[str, str]) -> None:
     """Make the deployments of `deployments/prefect.yaml`.
 
+    Prefect imports the flows with its own folder first, where another module could have the name of one of the project's.
+
     Raises:
         ServerError: Prefect refuses them.
     """
-    with resources.as_file(resources.files("deployments") / "prefect.yaml") as file:
+    from flows.vetting import DEPLOY_FOLDER
+
+    yaml = resources.as_file(resources.files("deployments") / "prefect.yaml")
+    with yaml as file, tempfile.TemporaryDirectory() as empty:
         command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         done = subprocess.run(  # noqa: S603  # a command of our own
-            [sys.executable, "-m", *command], env=env, capture_output=True, text=True, check=False
+            [sys.executable, "-P", "-m", *command],
+            env={**env, DEPLOY_FOLDER: str(Path.cwd())},
+            cwd=empty,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if done.returncode:
         raise ServerError(f"the deployments were refused: {' '.join(done.stderr.split()) or done.stdout}")

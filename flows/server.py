@@ -173,7 +173,7 @@ def local_server() -> Iterator[Api]:
 def child_of(listener: socket.socket, said: IO[bytes], credential: str) -> subprocess.Popen[bytes]:
     """A process that serves at a socket those who have the credential."""
     return subprocess.Popen(  # noqa: S603  # this module
-        [sys.executable, "-m", "flows.server", str(listener.fileno())],
+        [sys.executable, "-P", "-m", "flows.server", str(listener.fileno())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=said,

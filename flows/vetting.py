@@ -24,6 +24,7 @@ HEARTBEAT_SECONDS = range(30, 3601)  # Prefect refuses fewer; with more, nobody 
 WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 PROCESS = "process"
 RUNNERS = "MNIST_RUNNERS"  # the clusters that a run may use, in the environment of a worker and of its runs
+DEPLOY_FOLDER = "MNIST_DEPLOY_FOLDER"  # where the runs work, in the environment of `prefect deploy` called elsewhere
 
 
 def flow_of(name: str) -> "Flow[..., Any]":

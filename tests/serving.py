@@ -126,13 +126,16 @@ class Serving:
 
 
 @contextmanager
-def serving(home: Path, root: Path, auth: str = "", *, options: Sequence[str] = (), **env: str) -> Iterator[Serving]:
+def serving(
+    home: Path, root: Path, auth: str = "", *, options: Sequence[str] = (), folder: Path | None = None, **env: str
+) -> Iterator[Serving]:
     """Run `mnist serve` on a free port, with a history of its own, and the user's own authentication or else the secret."""
     port = free_port()
     settings = {"PREFECT_HOME": str(home)} | ({"PREFECT_SERVER_API_AUTH_STRING": auth} if auth else {}) | env
     with subprocess.Popen(
         [MNIST, "serve", "--port", str(port), "--root", root, "--json", *options],
         env=without_prefect(os.environ) | settings,
+        cwd=folder,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

@@ -280,3 +280,17 @@ def test_an_open_bind_is_warned_of_and_asks_for_the_secret_all_the_same(tmp_path
         _, said = process.communicate(timeout=90)
     assert [answer.status_code for answer in answers] == [401, 400]
     assert "open to the network without TLS" in said
+
+
+def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path) -> None:
+    folder, loaded = tmp_path / "folder", tmp_path / "loaded"
+    for name in ("flows/__init__", "tasks/__init__", "deployments/__init__", "prefect", "psutil"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.py").write_text(
+            f"open({str(loaded)!r}, 'a').write({name!r})\nraise SystemExit(9)\n", "utf-8"
+        )
+    with serving(tmp_path / "home", tmp_path / "root", AUTH, folder=folder) as running:
+        steps = running.api.deployment("on-demand")["pull_steps"]
+        assert running.stop() == []
+    assert steps == [{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}]
+    assert not loaded.exists()

@@ -56,3 +56,13 @@ def test_it_lets_in_its_own_process_and_nobody_else(
     with early_server() as later:
         assert later
         assert later.credential != found
+
+
+def test_it_imports_nothing_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("flows", "prefect", "uvicorn"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    with early_server() as early:
+        assert early
+        early.wait()
+        assert httpx.get(f"{early.url}/health").status_code == 200
