@@ -75,10 +75,12 @@ def read_regular(path: Path, most: int) -> bytes:
         OSError: it is no regular file, can't be read, or has more bytes.
     """
     with open_regular(path) as stream:
-        # Files below /proc claim to be empty, and some of them never end.
-        too_large = os.fstat(stream.fileno()).st_size > most
-        content = b"" if too_large else stream.read(most + 1)
-        if too_large or len(content) > most:
+        size = os.fstat(stream.fileno()).st_size
+        content = b"" if size > most else stream.read(size + 1)
+        # Files below /proc claim to be empty, and some of them never end. Memory is taken as their bytes come.
+        while size <= len(content) <= most and (chunk := stream.read(min(MIB, most + 1 - len(content)))):
+            content += chunk
+        if size > most or len(content) > most:
             raise OSError(errno.EFBIG, f"it has more than {limit(most)}", str(path))
     return content
 
