@@ -19,8 +19,8 @@ FIRST_PARTY = ("artifacts", "flows", "tasks")
 PLUMBING = frozenset(
     f"tasks.{name}"
     for name in (
-        *("cache", "code", "errors", "leases", "locks", "log", "made", "mark", "outputs", "quiet", "roots", "sealed"),
-        *("step", "store", "workspace"),
+        *("address", "cache", "code", "errors", "folders", "leases", "locks", "log", "made", "mark", "outputs", "patience"),
+        *("quiet", "redaction", "regular", "roots", "sealed", "step", "stopping", "store", "trusted", "workspace"),
     )
 )
 
