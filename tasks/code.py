@@ -19,7 +19,20 @@ FIRST_PARTY = ("artifacts", "flows", "tasks")
 PLUMBING = frozenset(
     f"tasks.{name}"
     for name in (
-        *("address", "cache", "code", "errors", "folders", "leases", "locks", "log", "made", "mark", "outputs", "patience"),
+        *(
+            "address",
+            "cache",
+            "code",
+            "errors",
+            "folders",
+            "leases",
+            "locks",
+            "log",
+            "made",
+            "mark",
+            "outputs",
+            "patience",
+        ),
         *("quiet", "redaction", "regular", "roots", "sealed", "step", "stopping", "store", "trusted", "workspace"),
     )
 )
