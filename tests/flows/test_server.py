@@ -6,6 +6,7 @@ import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.credential import authorization
 from flows.server import early_server, server
@@ -35,7 +36,9 @@ def test_it_lets_in_its_own_process_and_nobody_else(
         lines = "\n".join(f"{name} = '{value}'" for name, value in HOSTILE.items())
         (tmp_path / "mine.toml").write_text(f"active = 'mine'\n[profiles.mine]\n{lines}\n")
         monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "mine.toml"))
-    with early_server() as early, server(early) as api:
+    # Other tests of this process may have a server of their own.
+    alone = temporary_settings(restore_defaults={PREFECT_API_URL})
+    with alone, early_server() as early, server(early) as api:
         api.wait()
         with get_client(sync_client=True) as client:
             client.read_flows()  # the server lets this process in
