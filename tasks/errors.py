@@ -6,6 +6,7 @@ MnistError                     whatever this project refuses, in one line that s
 │   ├── DatasetError           a data set that is unknown, unreadable or half-specified
 │   ├── RootError              a folder that is no root, or holds what is not ours
 │   ├── RunError               a run or a champion that is unknown, or can't be compared
+│   ├── SettingsError          a file of settings that another account can have written
 │   └── PictureError           a picture that can't be read, or is empty
 ├── UnreadableError (ValueError) pictures that were left out: exit code 1, after the others have been shown
 ├── DownloadError (OSError)    no mirror gave the archive whose size and hash are pinned
@@ -61,6 +62,10 @@ class RootError(InputError):
 
 class RunError(InputError):
     """A run or a champion that is unknown, or can't be compared."""
+
+
+class SettingsError(InputError):
+    """A file of settings that another account can have written."""
 
 
 class PictureError(InputError):
