@@ -46,9 +46,9 @@ def pin(file: Path, as_json: bool) -> None:
     from flows.fetching import fetching
     from tasks.outputs import rewrite, temporary_folder
     from tasks.pin import pin as pinned
-    from tasks.regular import MOST_TEXT, read_regular
+    from tasks.regular import MOST_TEXT, expanded, read_regular
 
-    path = file.expanduser().absolute()
+    path = expanded(file, "data set", DatasetError).absolute()
     try:
         text = read_regular(path, MOST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
