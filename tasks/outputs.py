@@ -47,7 +47,27 @@ def rewritten(path: Path) -> Iterator[BinaryIO]:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"can't write {path}: {reason_of(error)}; nothing was changed") from error
+        raise unchanged(path, error) from error
+
+
+def check_rewritable(path: Path) -> None:
+    """See, before much is done for it, whether `rewritten` could replace a file.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    target = path.resolve()
+    try:
+        must_be_writable(target)
+        if not os.access(target.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, f"its folder {target.parent} is read-only", str(path))
+    except OSError as error:
+        raise unchanged(path, error) from error
+
+
+def unchanged(path: Path, error: OSError) -> StorageError:
+    """What is said of a file that the user has named and that can't be written."""
+    return StorageError(f"can't write {path}: {reason_of(error)}; nothing was changed")
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -88,7 +108,12 @@ def hand_down(path: Path, stream: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A folder of the system's temporary files, gone at the end, also if that is SIGTERM's, which else ends Python at once."""
+    """A folder of the system's temporary files, gone at the end, also if that is SIGTERM's, which else ends Python at once.
+
+    Raises:
+        OSError: the folder can't be made.
+        StorageError: a file in it can't be written.
+    """
     handled = (
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     )
@@ -96,7 +121,15 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         signal.signal(signal.SIGTERM, terminated)
     try:
         with tempfile.TemporaryDirectory(prefix=prefix) as folder:
-            yield Path(folder)
+            try:
+                yield Path(folder)
+            except StorageError as error:  # whose remedy is for files under a root
+                if isinstance(error.__cause__, OSError):
+                    reason = reason_of(error.__cause__)
+                    raise StorageError(
+                        f"can't write to {folder}: {reason}; make room, or set TMPDIR to a folder that has some"
+                    ) from error
+                raise
     finally:
         if handled:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
