@@ -94,16 +94,29 @@ def must_be_writable(path: Path) -> None:
 
 
 def hand_down(path: Path, stream: BinaryIO) -> None:
-    """Give a file that is about to take another's place its owner, group and mode.
+    """Give a file that is about to take another's place its owner, group and mode, as far as this account may.
+
+    Of another account's file that the group may write, the group stays. Where it can't, those who had its rights are among all
+    others now, and the other way round: both get what both had.
 
     Raises:
         OSError: the system refuses.
     """
-    found, own = path.stat(), os.fstat(stream.fileno())
-    if os.name == "posix":
-        if (found.st_uid, found.st_gid) != (own.st_uid, own.st_gid):
-            os.fchown(stream.fileno(), found.st_uid, found.st_gid)
-        os.fchmod(stream.fileno(), stat.S_IMODE(found.st_mode))
+    found, descriptor = path.stat(), stream.fileno()
+    if os.name != "posix":
+        return
+    mode = stat.S_IMODE(found.st_mode)
+    for owner, group in ((found.st_uid, found.st_gid), (-1, found.st_gid)):
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, owner, group)
+            break
+    own = os.fstat(descriptor)
+    if own.st_uid != found.st_uid:
+        mode &= ~stat.S_ISUID  # which would be another's
+    if own.st_gid != found.st_gid:
+        both = mode >> 3 & mode & 0o7
+        mode = mode & ~(stat.S_ISGID | 0o77) | both << 3 | both
+    os.fchmod(descriptor, mode)
 
 
 @contextlib.contextmanager
