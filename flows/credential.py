@@ -32,7 +32,7 @@ PROFILE, URL, AUTH, HEADERS, KEY = (
 )
 BYTES = 32
 MADE = re.compile(rf"{USER}:[\w-]{{43}}", re.ASCII)  # what `new_credential` makes
-OTHERS = 0o077
+OTHERS = 0o077  # with an access control list, the group's bits are the most that it grants to anyone: acl(5)
 
 
 class Credential(NamedTuple):

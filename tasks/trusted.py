@@ -4,6 +4,7 @@ A worker's runs are asked for from elsewhere, and their recipes are paths on its
 code. Where somebody else can write it, or the folder that it stands in, that somebody could run code as the worker's user.
 """
 
+import errno
 import grp
 import os
 import pwd
@@ -42,7 +43,8 @@ def fault_of(path: Path) -> str | None:
         return f"belongs to the user {found.st_uid}"
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return None  # a link has no mode of its own; in a sticky folder such as /tmp, nobody replaces what is another's
-    if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not is_private(found.st_gid)):
+    by_group = found.st_mode & stat.S_IWGRP and (not is_private(found.st_gid) or has_acl(path))
+    if found.st_mode & stat.S_IWOTH or by_group:
         return f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
     return None
 
@@ -55,3 +57,14 @@ def is_private(group: int) -> bool:
         return set(grp.getgrgid(group).gr_mem) <= {pwd.getpwuid(os.geteuid()).pw_name}
     except KeyError:  # a container has users without names
         return True
+
+
+def has_acl(path: Path) -> bool:
+    """Whether a file has an access control list: then the group's bits of its mode are the most that it grants to anyone."""
+    try:
+        os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
+    except OSError as error:
+        return error.errno not in {errno.ENODATA, errno.ENOTSUP}
+    except AttributeError:  # not on Linux
+        return False
+    return True

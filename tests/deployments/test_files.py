@@ -101,6 +101,6 @@ def test_every_server_is_behind_the_guard() -> None:
 def test_nothing_is_imported_from_the_folder_in_which_a_service_starts() -> None:
     files = [path for path in FOLDER.rglob("*") if path.is_file() and path.suffix in {".yaml", ".service", ""}]
     found = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
-    started = [line for line in found if re.search(r"\bpython\S*,? -", line)]
+    started = [line for line in found if re.search(r"\bpython\S*,? -\w", line)]
     assert started
     assert [line for line in started if not re.search(r"\bpython\S*,? -P,? -[mc]\b", line)] == []

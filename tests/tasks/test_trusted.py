@@ -1,6 +1,7 @@
 """Recipes with functions in a worker's run: only from files that nobody but the worker's user and root can have written."""
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,22 @@ def test_a_sticky_folder_is_no_fault_and_an_open_one_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     assert fault_of(tmp_path) == "can be written by others (mode 0777)"
     tmp_path.chmod(0o755)
+
+
+def acl(mask: int) -> bytes:
+    """An access control list with the rights of mode 0600, those to read and write for another user, and a mask: see acl(5)."""
+    entries = ((0x01, 6, -1), (0x02, 6, OTHER), (0x04, 0, -1), (0x10, mask, -1), (0x20, 0, -1))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+
+
+def test_a_list_that_lets_another_user_write_is_a_fault_and_one_that_is_masked_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.touch()
+    try:
+        os.setxattr(path, "system.posix_acl_access", acl(6))
+    except OSError as error:
+        pytest.skip(f"no access control lists here: {error}")
+    os.chown(path, -1, os.getegid())
+    assert fault_of(path) == "can be written by others (mode 0660)"
+    path.chmod(0o600)  # as setfacl has it, the mask: the list stays, and grants nothing
+    assert fault_of(path) is None
