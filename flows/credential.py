@@ -116,7 +116,8 @@ def authorization_of(environ: Mapping[str, str]) -> str | None:
         headers = json.loads(environ.get(HEADERS, "{}"))
     except ValueError:
         return None  # which Prefect refuses
-    return next((str(value) for name, value in dict(headers).items() if name.lower() == "authorization"), None)
+    found = headers.items() if isinstance(headers, dict) else ()
+    return next((str(value) for name, value in found if name.lower() == "authorization"), None)
 
 
 def setting_in_use(environ: Mapping[str, str]) -> tuple[str, bool] | None:

@@ -118,7 +118,8 @@ def test_what_names_the_same_server_is_not_in_the_way() -> None:
         **client_settings(MINE.value),
     }
     assert in_the_way(environ, API, MINE) == []
-    assert in_the_way({"PREFECT_CLIENT_CUSTOM_HEADERS": '{"X-Own": "1"}'}, API, MINE) == []
+    for headers in ('{"X-Own": "1"}', "[1]", "no JSON"):
+        assert in_the_way({"PREFECT_CLIENT_CUSTOM_HEADERS": headers}, API, MINE) == []
 
 
 def refused(words: str) -> None:

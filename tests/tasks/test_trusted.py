@@ -97,7 +97,7 @@ def test_a_sticky_folder_is_no_fault_and_an_open_one_is(tmp_path: Path) -> None:
 
 
 def acl(mask: int) -> bytes:
-    """An access control list with the rights of mode 0600, those to read and write for another user, and a mask: see acl(5)."""
+    """An access control list with the rights of mode 0600, those to read and write for another user, and a mask."""
     entries = ((0x01, 6, -1), (0x02, 6, OTHER), (0x04, 0, -1), (0x10, mask, -1), (0x20, 0, -1))
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
 
