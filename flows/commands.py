@@ -188,7 +188,12 @@ def line_of(error: Exception) -> str | None:
     if isinstance(error, TimeoutError):  # of a task run
         return f"a step was ended: {error} What takes so long hangs: run again, or with fewer epochs"
     if isinstance(error, OSError):  # outside the root, where no step has named it: a full temporary folder, say
-        return f"{error.filename or 'the system'}: {error.strerror or error}"
+        remedy = "; make room, or set TMPDIR to a folder that has some" if "temporary directory" in str(error) else ""
+        return f"{error.filename or 'the system'}: {error.strerror or error}{remedy}"
+    if isinstance(error, RuntimeError) and str(error).startswith(
+        "Could not determine home directory"
+    ):  # Prefect needs it
+        return "this account has no home directory: set HOME to a folder that it can write to"
     from flows.server import lost_server
     from tasks.store import unreachable
 

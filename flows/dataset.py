@@ -44,15 +44,18 @@ def pin(file: Path, as_json: bool) -> None:
     """
     from artifacts.terminal import show_rows
     from flows.fetching import fetching
-    from tasks.outputs import rewrite, temporary_folder
+    from tasks.outputs import check_rewritable, rewrite, temporary_folder
+    from tasks.pin import lacks_pins
     from tasks.pin import pin as pinned
-    from tasks.regular import MOST_TEXT, read_regular
+    from tasks.regular import MOST_TEXT, expanded, read_regular
 
-    path = file.expanduser().absolute()
+    path = expanded(file, "data set", DatasetError).absolute()
     try:
         text = read_regular(path, MOST_TEXT).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
+    if lacks_pins(text, str(file)):
+        check_rewritable(path)
     with temporary_folder("mnist-pin-") as scratch, fetching() as shown:
         text, pins = pinned(text, str(file), path.parent, scratch, shown.report, shown.tell)
     if pins:

@@ -7,6 +7,7 @@ Starlette's `TrustedHostMiddleware` looks at no port and takes the first of seve
 credential leaves out `/docs`, and Prefect's API takes a body without a `Content-Type` as JSON.
 """
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -14,6 +15,7 @@ import json
 import re
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
@@ -32,6 +34,7 @@ INTERNET = (socket.AF_INET, socket.AF_INET6)
 HEALTH = ("/health", "/ready")
 SUBPROTOCOL = "prefect"  # after which Prefect's clients send the credential as their first message
 POLICY_VIOLATION = 1008
+HANDSHAKE_SECONDS = 10.0  # for a client to send the credential; Prefect's does so at once
 HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -184,20 +187,22 @@ class Guard:
 
 
 class Handshake:
-    """A WebSocket whose client says the credential in its first message: until then, nothing else passes either way."""
+    """A WebSocket whose client says the credential in its first message, in time: until then, nothing passes either way."""
 
     def __init__(self, credential: bytes, receive: Receive, send: Send) -> None:
         self.credential, self._receive, self._send = credential, receive, send
-        self.known = False
+        self.known, self.limit = False, asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
 
     async def receive(self) -> Message:
-        """Receive a message; the connection is closed where the first one is not the credential."""
-        message = await self._receive()
-        if message["type"] != "websocket.receive" or self.known:
-            return message
-        self.known = self.is_credential(message.get("text"))
+        """Receive a message; the connection is closed where the first one is not the credential, or does not come in time."""
         if self.known:
-            return message
+            return await self._receive()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self.limit):
+                message = await self._receive()
+            self.known = self.is_credential(message.get("text"))
+            if self.known or message["type"] != "websocket.receive":
+                return message
         await self._send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "Unauthorized"})
         return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,18 +40,21 @@ def refuse_foreign_root(given: str | None) -> None:
     """Refuse a folder that can't become a root, before a server is started; a root that bears its mark costs a look.
 
     Raises:
+        InputError: The `~` of a path is nobody's.
         RootError: The folder holds files of others.
         StorageError: It can't be written.
     """
     from tasks.folders import MARK  # noqa: PLC0415
 
     place = given or default_root()
-    folder = Path(place).expanduser()
-    if "://" in place or not folder.exists() or (folder / MARK).is_file():
+    if "://" in place:
+        return
+    folder = root_of(place)
+    if not folder.exists() or (folder / MARK).is_file():
         return
     from tasks.files import checked_root  # noqa: PLC0415
 
-    checked_root(root_of(place))
+    checked_root(folder)
 
 
 def default_root() -> str:

@@ -46,6 +46,12 @@ class Served(NamedTuple):
     credential: "Credential"
     profiles: Path
 
+    def in_the_way(self) -> list[str]:
+        """List what this process's environment sets, which a user's other shells may set, too, for another server."""
+        from flows.credential import in_the_way
+
+        return in_the_way(os.environ, f"{self.address}/api", self.credential)
+
 
 @click.command()
 @HOST
@@ -223,8 +229,11 @@ def said(served: Served, *, as_json: bool, worker: bool) -> str:
     return how_to_go_on(served, worker=worker)
 
 
-def described(served: Served, *, worker: bool) -> dict[str, str | None]:
-    """Where everything is; `auth` is null where the credential is the user's own."""
+def described(served: Served, *, worker: bool) -> dict[str, str | list[str] | None]:
+    """Where everything is; `auth` is null where the credential is the user's own.
+
+    `unset` lists what this environment sets for another server, and would win over the profiles.
+    """
     return {
         "ui": served.address,
         "api": f"{served.address}/api",
@@ -232,6 +241,7 @@ def described(served: Served, *, worker: bool) -> dict[str, str | None]:
         "root": str(served.root),
         "auth": str(served.credential.file) if served.credential.file else None,
         "profiles": str(served.profiles),
+        "unset": served.in_the_way(),
     }
 
 
@@ -242,9 +252,11 @@ def how_to_go_on(served: Served, *, worker: bool) -> str:
     secret = (
         f"the content of {served.credential.file}" if served.credential.file else "your PREFECT_SERVER_API_AUTH_STRING"
     )
+    names = " ".join(served.in_the_way())
+    unset = f"unset {names}; " if names else ""  # what names another server in this shell would win over the profiles
     lines = [
         f"UI:       {served.address}, which asks once for a password: {secret}",
-        f"prefect:  export PREFECT_PROFILES_PATH={shlex.quote(str(served.profiles))}",
+        f"prefect:  {unset}export PREFECT_PROFILES_PATH={shlex.quote(str(served.profiles))}",
         f"start:    {shown} deployment run mnist/on-demand --watch",
         f"files:    {served.root}",
         "Ctrl-C ends the server, the worker and its runs.",

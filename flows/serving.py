@@ -1,6 +1,6 @@
 """Serving: Prefect's server with its UI and services, behind the guard.
 
-In: `python -m flows.serving`, which `mnist serve`, the systemd unit and the compose file run instead of `prefect server start`.
+In: `python -P -m flows.serving`, which `mnist serve`, the unit and the compose file run instead of `prefect server start`.
 Out: the same server, which answers only those whom `flows/guard.py` lets in.
 """
 # ruff: noqa: PLC0415  # `--help` answers at once

@@ -9,6 +9,7 @@ the process has been told to stop: nothing that a mirror does, or leaves undone,
 """
 
 import asyncio
+import errno
 import os
 import shutil
 import socket
@@ -22,7 +23,6 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tasks.address import Address
-from tasks.errors import StorageError
 from tasks.files import CHUNK, writable
 from tasks.patience import MirrorFault, Patience
 from tasks.redaction import guard
@@ -88,10 +88,10 @@ class Target:
         """
         room, needed = room_at(self.path), size - self.size
         if needed > room:
-            raise StorageError(
-                f"can't write {self.path}: No space left on device: {needed:,} bytes are to come, and {room:,} are free; "
-                "make room or give another folder"
-            )
+            with writable(self.path):
+                raise OSError(
+                    errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed:,} bytes are to come, and {room:,} are free"
+                )
 
 
 def room_at(path: Path) -> int:

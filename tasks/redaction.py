@@ -28,7 +28,6 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:)?(/*)")
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/+[^\s'\"<>`|]+")
 PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:(\d*|PORT))?")  # our own messages say HOST:PORT
-USER_IN_PATH = re.compile(r":[^/@]*@")  # a password that holds a slash
 CLOSING = ".,:;)]}…"  # what may follow an address in a sentence
 
 SECRET_NAMES = re.compile(
@@ -61,7 +60,7 @@ def parts_of(address: str) -> Parts | None:
     authority, tail = cut(rest)
     path = re.split(r"[?#]", tail, maxsplit=1)[0]
     odd = (slashes != "//" and scheme.lower() != "file:") or not PORT.fullmatch(authority.rpartition("@")[2])
-    if "@" in tail and (odd or USER_IN_PATH.search(path)) and "@" not in authority:
+    if "@" in tail and odd and "@" not in authority:
         return after_user(scheme + slashes, rest)
     if "@" in authority and "@" in path:  # a password that holds both, rather than a path that holds one
         found = after_user("", authority + path)

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from tasks.errors import InputError
 from tasks.records import Frozen
 from tasks.redaction import redact
-from tasks.regular import MOST_TEXT, read_regular
+from tasks.regular import MOST_TEXT, expanded, read_regular
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -54,11 +54,11 @@ def path_of(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
     """Where a file stands: `*.toml` is a path, anything else the name of a built-in one.
 
     Raises:
-        refusal: there is no built-in one of that name.
+        refusal: there is no built-in one of that name, or the `~` of a path is nobody's.
     """
     folder = BUILTIN / f"{what.replace(' ', '')}s"
     if name_or_path.endswith(".toml"):
-        return Path(name_or_path).expanduser().absolute()
+        return expanded(name_or_path, what, refusal).absolute()
     names = sorted(path.stem for path in folder.glob("*.toml"))
     if name_or_path not in names:
         raise refusal(f"unknown {what} {name_or_path!r}: give {', '.join(names)}, or the path of a .toml file")

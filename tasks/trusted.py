@@ -4,6 +4,7 @@ A worker's runs are asked for from elsewhere, and their recipes are paths on its
 code. Where somebody else can write it, or the folder that it stands in, that somebody could run code as the worker's user.
 """
 
+import errno
 import grp
 import os
 import pwd
@@ -43,7 +44,7 @@ def fault_of(path: Path) -> str | None:
         return f"belongs to the user {found.st_uid}"
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return None  # a link has no mode of its own; in a sticky folder such as /tmp, nobody replaces what is another's
-    if others_write(found):
+    if others_write(path, found):
         return f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
     return None
 
@@ -56,7 +57,7 @@ def is_open(folder: Path) -> bool:
         return is_open(folder.parent)
     except OSError:
         return False  # nothing is read from it
-    return found.st_uid not in {ROOT, os.geteuid(), code_owner()} or others_write(found)
+    return found.st_uid not in {ROOT, os.geteuid(), code_owner()} or others_write(folder, found)
 
 
 def code_owner() -> int:
@@ -64,9 +65,10 @@ def code_owner() -> int:
     return Path(__file__).stat().st_uid
 
 
-def others_write(found: os.stat_result) -> bool:
-    """Whether a file's mode lets others write it."""
-    return bool(found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not is_private(found.st_gid)))
+def others_write(path: Path, found: os.stat_result) -> bool:
+    """Whether a file's mode, or its access control list, lets others write it."""
+    by_group = found.st_mode & stat.S_IWGRP and (not is_private(found.st_gid) or has_acl(path))
+    return bool(found.st_mode & stat.S_IWOTH or by_group)
 
 
 def is_private(group: int) -> bool:
@@ -81,3 +83,14 @@ def is_private(group: int) -> bool:
     except KeyError:  # a container has users without names
         return True
     return (group == ROOT or found.gr_name == name) and set(found.gr_mem) <= {name}
+
+
+def has_acl(path: Path) -> bool:
+    """Whether a file has an access control list: then the group's bits of its mode are the most that it grants to anyone."""
+    try:
+        os.getxattr(path, "system.posix_acl_access")
+    except OSError as error:
+        return error.errno not in {errno.ENODATA, errno.ENOTSUP}
+    except AttributeError:  # not on Linux
+        return False
+    return True

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from flows.commands import line_of
 from tasks.folders import MARK
 from tasks.prune import FOLDERS
 from tests import data
@@ -270,6 +271,7 @@ def test_a_failed_gate_fails_the_run_after_its_report(options: list[str], strict
 USAGE = [
     (["--no-such-option"], "No such option"),
     (["--epochs", "three"], "not a valid integer"),
+    (["--root", "~nobody-such/x"], "can't use the root ~nobody-such/x: no home directory is known for ~nobody-such;"),
 ]
 
 
@@ -280,6 +282,17 @@ def test_bad_usage_is_said_in_one_line(arguments: list[str], says: str) -> None:
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_an_account_without_a_home_is_told_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(RuntimeError) as caught:
+        Path.home()  # as Prefect does when it is imported
+    assert line_of(caught.value) == "this account has no home directory: set HOME to a folder that it can write to"
 
 
 def test_bad_input_ends_in_one_line_without_traceback(options: list[str]) -> None:

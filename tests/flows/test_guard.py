@@ -60,7 +60,10 @@ def exchange(
     coming = iter(said)
 
     async def receive() -> Message:
-        return next(coming, {"type": f"{kind}.disconnect"})
+        message = next(coming, {"type": f"{kind}.disconnect"})
+        if message == SILENCE:
+            await asyncio.sleep(3600)
+        return message
 
     async def send(message: Message) -> None:
         sent.append(message)
@@ -69,7 +72,7 @@ def exchange(
     scope = {"type": kind, "path": path, "root_path": "", "headers": raw, "query_string": b"", **more}
     if kind == "http":
         scope["method"] = method
-    asyncio.run(guard(scope, receive, send))
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), 20))
     return sent
 
 
@@ -257,6 +260,7 @@ def test_answers_and_refusals_can_be_framed_and_guessed_by_nobody(app: FastAPI) 
 SOCKETS = ("/api/events/in", "/api/events/out", "/api/logs/out", "/api/task_runs/subscriptions/scheduled",
            "/api/work_pools/mnist/workers/connect")  # fmt: skip
 CONNECT = {"type": "websocket.connect"}
+SILENCE = {"type": "silence"}
 
 
 def said(text: str | None) -> list[Message]:
@@ -295,6 +299,13 @@ def test_a_websocket_of_a_page_a_rebound_name_or_without_a_handshake_is_refused(
 )  # fmt: skip
 def test_a_websocket_whose_first_message_is_not_the_credential_gets_nothing(app: FastAPI, text: str | None) -> None:
     sent, heard = socket(app, SOCKETS[0], {"Host": HOST}, ["prefect"], said(text))
+    assert [one["type"] for one in sent] == ["websocket.accept", "websocket.close"]
+    assert [one["type"] for one in heard] == ["websocket.disconnect"]
+
+
+def test_a_websocket_whose_client_says_nothing_is_closed(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.guard.HANDSHAKE_SECONDS", 0.1)
+    sent, heard = socket(app, SOCKETS[0], {"Host": HOST}, ["prefect"], [CONNECT, SILENCE])
     assert [one["type"] for one in sent] == ["websocket.accept", "websocket.close"]
     assert [one["type"] for one in heard] == ["websocket.disconnect"]
 

@@ -51,7 +51,19 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
         ("count = 300\n", "", "test.count: Field required"),
         ("shape = [28, 28]", "shape = [28]", "shape"),
         ('title = "Tiny"', 'title = "Tiny"\ncolour = "red"', "colour: Extra inputs are not permitted"),
-        (f'name = "{data.NAMES["test"][0]}"', 'name = "../outside.gz"', "test.images.name"),
+        *(
+            (
+                f'name = "{data.NAMES["test"][0]}"',
+                f'name = "{name}"',
+                "test.images.name: an archive's name.* is that of a file",
+            )
+            for name in ("../outside.gz", "..", ".", "", "a/b.gz", ".gz", "a b.gz")
+        ),
+        (
+            f'name = "{data.NAMES["test"][0]}"',
+            'urls = ["http://host/"]',
+            "test.images.name: .* the end of the first of its",
+        ),
     ],
 )
 def test_a_half_specified_file_is_refused_with_the_field(files: data.Files, old: str, new: str, says: str) -> None:

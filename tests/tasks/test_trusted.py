@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,3 +117,22 @@ def test_a_group_is_private_if_it_has_the_users_name_and_no_other_member(
     monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_mem=members))
     monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="me"))
     assert is_private(OTHER) is private
+
+
+def acl(mask: int) -> bytes:
+    """An access control list with the rights of mode 0600, those to read and write for another user, and a mask."""
+    entries = ((0x01, 6, -1), (0x02, 6, OTHER), (0x04, 0, -1), (0x10, mask, -1), (0x20, 0, -1))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+
+
+def test_a_list_that_lets_another_user_write_is_a_fault_and_one_that_is_masked_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.touch()
+    try:
+        os.setxattr(path, "system.posix_acl_access", acl(6))
+    except OSError as error:
+        pytest.skip(f"no access control lists here: {error}")
+    os.chown(path, -1, os.getegid())
+    assert fault_of(path) == "can be written by others (mode 0660)"
+    path.chmod(0o600)  # as setfacl has it, the mask: the list stays, and grants nothing
+    assert fault_of(path) is None
