@@ -1,13 +1,12 @@
 """The commands about data sets: which are built in, and the pinning of a new one's archives."""
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.options import JSON
+from flows.options import JSON, echo, echo_json
 from tasks.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def list_(as_json: bool) -> None:
 
     found = built_in_datasets()
     if as_json:
-        click.echo(json.dumps([one.model_dump(mode="json") for one in found]))
+        echo_json([one.model_dump(mode="json") for one in found])
     else:
         show_rows([described(one) for one in found])
 
@@ -59,12 +58,12 @@ def pin(file: Path, as_json: bool) -> None:
         rewrite(path, text.encode())
     if as_json:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
-        click.echo(json.dumps({"file": str(path), "pins": found}))
+        echo_json({"file": str(path), "pins": found})
     elif pins:
         show_rows([found_out(one) for one in pins])
-        click.echo(f"written into {path}")
+        echo(f"written into {path}")
     else:
-        click.echo(f"all archives of {path} were pinned before, and are what it says")
+        echo(f"all archives of {path} were pinned before, and are what it says")
 
 
 def described(one: "Dataset") -> dict[str, str | int | float]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from flows.options import Command
+from flows.options import Command, echo
 from tasks.errors import MnistError
 
 HOST: Callable[[Command], Command] = click.option(
@@ -77,5 +77,5 @@ if __name__ == "__main__":
     try:
         main()
     except MnistError as error:
-        click.echo(f"mnist: {error}", err=True)
+        echo(f"mnist: {error}", err=True)
         sys.exit(error.exit_code)

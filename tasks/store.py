@@ -21,6 +21,7 @@ from tasks.digest import sha256_of
 from tasks.errors import InputError, StorageError
 from tasks.folders import Folder
 from tasks.mark import marked
+from tasks.plain import in_text
 from tasks.records import FileRecord
 from tasks.redaction import public
 from tasks.regular import read_regular
@@ -42,8 +43,12 @@ def root_at(place: str) -> Root:
     """A root by its path or its address.
 
     Raises:
-        InputError: it is an address of another kind than s3://, or the library for it is missing.
+        InputError: its name is no text, it is an address of another kind than s3://, or the library for it is missing.
     """
+    if in_text(place) != place:
+        raise InputError(
+            f"can't use the root {place}: its name is not UTF-8, which records and Prefect need; rename it"
+        )
     if SCHEME not in place:
         return Path(place).expanduser().absolute()
     if not place.startswith("s3://") or place == "s3://":
