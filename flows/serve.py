@@ -62,8 +62,9 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     """Run Prefect's server with its UI, the deployments and one worker on this machine, until Ctrl-C."""
     from flows.credential import server_credential, write_profiles
     from flows.database import make_database
-    from flows.guard import LOOPBACK, addresses, in_url
+    from flows.guard import LOOPBACK, addresses, canonical, in_url
 
+    host = canonical(host)
     addresses(host, port, allowed)  # which refuses a wrong name
     place = checked_place(root, worker=worker)
     listener = listening(host, port)

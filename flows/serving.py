@@ -47,8 +47,9 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     from prefect.server.api.server import create_app
 
     from flows.credential import server_credential
-    from flows.guard import Guard, addresses
+    from flows.guard import Guard, addresses, canonical
 
+    host = canonical(host)
     own, credential = addresses(host, port, allowed), server_credential()
     changed: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_AUTH_STRING: credential.value,

@@ -45,12 +45,11 @@ def root_at(place: str) -> Root:
     Raises:
         InputError: its name is no text, it is an address of another kind than s3://, or the library for it is missing.
     """
-    if in_text(place) != place:
-        raise InputError(
-            f"can't use the root {place}: its name is not UTF-8, which records and Prefect need; rename it"
-        )
     if SCHEME not in place:
-        return Path(place).expanduser().absolute()
+        root = Path(place).expanduser().absolute()
+        if in_text(root) != str(root):
+            raise InputError(f"can't use the root {root}: its name is not UTF-8, which records need; rename it")
+        return root
     if not place.startswith("s3://") or place == "s3://":
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
     if public(place) != place:
