@@ -6,6 +6,7 @@ Where the stream is no terminal that can be drawn on, nothing is drawn, whatever
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
@@ -21,8 +22,13 @@ from tasks.plain import shown
 Rows = Sequence[Mapping[str, str | int | float]]
 
 PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
-LONGEST = 24  # characters of a cell that is never broken: longer ones are texts or paths, which may be, into pieces no shorter
+SHORT, LEAST = (
+    16,
+    12,
+)  # characters of a cell that stays in one line, such as an interval, and of a column of longer ones
+NAME = 48  # characters of a name that is never broken, such as that of a run; a longer word is a path or a hash
 FRAME = 3  # characters that a column needs beside its own: a line and two spaces
+NUMBER = re.compile(r"[<+-]? ?[\d.,]+( ?(%|s|MB))?")
 
 
 class Screen(Console):
@@ -70,36 +76,51 @@ class Screen(Console):
         self.print(text, soft_wrap=not self.is_terminal, overflow="ignore", crop=False)
 
     def table(self, rows: Rows, title: str = "") -> None:
-        """Print rows, as a table where every number fits into one line, else one below the other."""
-        columns = list(rows[0]) if rows else []
-        cells = {column: [column, *(str(row[column]) for row in rows)] for column in columns}
-        widths = {column: max(cell_len(self.plain(cell)) for cell in of) for column, of in cells.items()}
-        if sum(min(width, LONGEST) + FRAME for width in widths.values()) + 1 > self.width:
+        """Print rows as a table; where not every number and name would stay whole, one below the other."""
+        cells = {column: [column, *(str(row[column]) for row in rows)] for column in (rows[0] if rows else ())}
+        widths = self.widths(list(cells.values()))
+        if widths is None:
             self.listed(cells, title)
             return
         table = Table(title=title or None, title_justify="left")
-        for column, width in widths.items():
-            right = is_number(cells[column][1])
-            table.add_column(column, justify="right" if right else "left", no_wrap=width <= LONGEST, overflow="fold")
+        for (column, of), width in zip(cells.items(), widths, strict=True):
+            justify: Any = "right" if NUMBER.fullmatch(of[1]) else "left"
+            table.add_column(column, width=width, justify=justify, overflow="fold")
         for row in rows:
-            table.add_row(*(str(row[column]) for column in columns))
+            table.add_row(*(str(row[column]) for column in cells))
         self.print(table)
+
+    def widths(self, columns: Sequence[Sequence[str]]) -> list[int] | None:
+        """How wide the columns of a table may be; None if they do not fit side by side."""
+        whole = [max(self.width_of(cell) for cell in of) for of in columns]
+        words = [max((self.width_of(word) for cell in of for word in cell.split()), default=0) for of in columns]
+        found = [
+            most if most <= SHORT else min(most, max(LEAST, min(word, NAME)))
+            for most, word in zip(whole, words, strict=True)
+        ]
+        spare = self.width - sum(found) - FRAME * len(found) - 1
+        if spare < 0:
+            return None
+        for rank in sorted(range(len(found)), key=lambda rank: whole[rank] - found[rank]):
+            more = min(spare, whole[rank] - found[rank])
+            found[rank] += more
+            spare -= more
+        return found
+
+    def width_of(self, text: str) -> int:
+        """How many characters a text takes on the terminal."""
+        return cell_len(self.plain(text))
 
     def listed(self, cells: Mapping[str, Sequence[str]], title: str) -> None:
         """Print the cells of a table line by line, a row after the other; a terminal breaks only what is longer than a line."""
         if title:
             self.print(title, style="italic")
-        width = max(cell_len(self.plain(column)) for column in cells)
+        width = max(self.width_of(column) for column in cells)
         for row in zip(*(of[1:] for of in cells.values()), strict=True):
             for column, cell in zip(cells, row, strict=True):
                 if cell:
-                    self.print(f"{column}{' ' * (width - cell_len(self.plain(column)))}  {cell}")
+                    self.print(f"{column}{' ' * (width - self.width_of(column))}  {cell}")
             self.print()
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell begins with a number, as those of its column do."""
-    return cell.lstrip("+-< ")[:1].isdigit() and cell[-1:] in set("0123456789%s°")
 
 
 class Unescaped:

@@ -15,8 +15,8 @@ from tasks.robustness import Gap, Robustness
 Row = Mapping[str, str | int | float]
 
 NO_WIDTH = "\u200b"
-# After the bracket of a link or a tag, within the marks of emphasis and code, and before the mark of a list or heading.
-MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|(?<=[*_`~])(?=\S)|^(?=[-+=#>]|\d+[.)] )")
+# After the bracket of a link, a tag or an entity, and before the mark of a list, a heading or a quotation.
+MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>]|\d+[.)] )")
 MOST_ROWS = 200  # of a table in Prefect's database
 
 

@@ -98,7 +98,7 @@ def canonical(host: str) -> str:
             return bare.encode("idna").decode().lower()
         except UnicodeError as error:
             raise InputError(f"--host takes an address or the name of this machine, not {host!r}") from error
-    if "%" in found:
+    if "%" in bare:
         raise InputError(f"--host {host}: an address with a zone can't stand in a URL; give :: or another address")
     address = ipaddress.ip_address(found)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
