@@ -210,7 +210,8 @@ def deploy(env: Mapping[str, str]) -> None:
             env={**env, DEPLOY_FOLDER: str(Path.cwd())},
             cwd=empty,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
             check=False,
         )
     if done.returncode:

@@ -16,6 +16,7 @@ import click
 
 from flows.options import Command, echo
 from tasks.errors import MnistError
+from tasks.redaction import guard
 
 HOST: Callable[[Command], Command] = click.option(
     "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to bind; 0.0.0.0 for all."
@@ -40,6 +41,7 @@ ALLOWED: Callable[[Command], Command] = click.option(
 @click.option("--fd", type=int, hidden=True, help="Socket to serve at, bound by the parent.")
 def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int | None) -> None:
     """Run Prefect's server with its UI, for those who have the credential."""
+    guard()  # before any library logs
     os.environ.setdefault("PREFECT_UI_API_URL", "/api")  # of the address that the browser knows
 
     import uvicorn
