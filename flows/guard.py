@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import ipaddress
 import json
 import re
 import socket
@@ -84,6 +85,27 @@ def addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addresses:
             hosts |= {name, f"{name}:80", f"{name}:443", f"{name}:{port}"}
             origins |= {f"https://{name}", f"http://{name}:{port}"}
     return Addresses(frozenset(hosts), frozenset(origins))
+
+
+def canonical(host: str) -> str:
+    """Write a host as it is resolved and as clients send it: an address in its shortest form, a name in ASCII.
+
+    Raises:
+        InputError: No URL can hold it.
+    """
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        found = str(socket.getaddrinfo(bare, None, flags=socket.AI_NUMERICHOST)[0][4][0])
+    except (OSError, UnicodeError):
+        try:
+            return bare.encode("idna").decode().lower()
+        except UnicodeError as error:
+            raise InputError(f"--host takes an address or the name of this machine, not {host!r}") from error
+    if "%" in bare:
+        raise InputError(f"--host {host}: an address with a zone can't stand in a URL; give :: or another address")
+    address = ipaddress.ip_address(found)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def names_of(host: str) -> set[str]:

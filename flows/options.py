@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tasks.plain import json_line, shown
+
 if TYPE_CHECKING:
     from tasks.store import Root
 
@@ -80,7 +82,17 @@ def at_root(given: str | None) -> "Iterator[Root]":
 
 def say(line: str, _level: int) -> None:
     """Print a line on standard error."""
-    click.echo(line, err=True)
+    echo(line, err=True)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a text on standard output, or on standard error; click would drop what looks like a terminal's control codes."""
+    click.echo(shown(text, keep="\n"), err=err)
+
+
+def echo_json(value: object) -> None:
+    """Print a value as one JSON document on standard output."""
+    click.echo(json_line(value))
 
 
 ROOT: Callable[[Command], Command] = click.option(

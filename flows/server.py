@@ -265,7 +265,8 @@ def up(url: str, child: subprocess.Popen[bytes]) -> bool:
             if httpx.get(f"{url}/health", timeout=5).is_success:
                 return True
         except (httpx.TransportError, httpx.InvalidURL):
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     return False
 
 

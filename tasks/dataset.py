@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -59,7 +59,8 @@ class Archive(Frozen):
         """What only has addresses is called as the first of them."""
         if isinstance(values, dict) and "name" not in values and isinstance(urls := values.get("urls"), list) and urls:
             path = re.split(r"[?#]", Address(str(urls[0])))[0]  # of the public form: a name is printed
-            return {"name": re.split(r"[/\\]", path)[-1], **values}
+            name = unquote(re.split(r"[/\\]", path)[-1])
+            return {"name": re.sub(r"[^\w.-]+", "_", name), **values}
         return values
 
     @property
@@ -202,7 +203,10 @@ def refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
     first: dict[str, Archive] = {}
     for place, archive in dataset.parts().items():
         if first.setdefault(archive.name, archive.whole) != archive.whole:
-            raise DatasetError(f"the data set {called}: {place}: another archive is called {archive.name}, too")
+            raise DatasetError(
+                f"the data set {called}: {place}: another archive is called {archive.name}, too; give each of them a name of "
+                f'its own in its table, such as name = "{place.replace(".", "-")}.gz"'
+            )
 
 
 def addresses(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:

@@ -25,6 +25,8 @@ MnistError                     whatever this project refuses, in one line that s
 
 from collections.abc import Iterator
 
+from tasks.plain import shown
+
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what has led to it, one after the other."""
@@ -41,7 +43,7 @@ class MnistError(Exception):
     def __init__(self, *args: object) -> None:
         from tasks.redaction import redact  # noqa: PLC0415  # a command that does not fail has no use for it
 
-        super().__init__(*(redact(one) if isinstance(one, str) else one for one in args))
+        super().__init__(*(shown(redact(one), keep="\n") if isinstance(one, str) else one for one in args))
 
 
 class InputError(MnistError, ValueError):

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
+from tasks.plain import shown
 from tasks.stopping import STOPPING
 
 MASK = "***"
@@ -190,7 +191,7 @@ def guard() -> None:
 
 
 class Redacting:
-    """Makes log records whose message, arguments and traceback are redacted."""
+    """Makes log records whose message, arguments and traceback are redacted, and hold no control characters."""
 
     redacts = True
 
@@ -210,15 +211,20 @@ class Redacting:
     def clean(record: logging.LogRecord) -> None:
         """Redact a record in place."""
         message = record.getMessage()
-        if redact(message) != message:
+        if logged(message) != message:
             if isinstance(record.args, tuple):  # some formatters want the arguments one by one
-                record.args = tuple(redact(str(one)) if redact(str(one)) != str(one) else one for one in record.args)
-            if redact(record.getMessage()) != record.getMessage():
-                record.msg, record.args = redact(record.getMessage()), ()
+                record.args = tuple(logged(str(one)) if logged(str(one)) != str(one) else one for one in record.args)
+            if logged(record.getMessage()) != record.getMessage():
+                record.msg, record.args = logged(record.getMessage()), ()
         if record.exc_info and record.exc_info[0]:
             text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-            if redact(text) != text:
-                record.exc_text = redact(text)
+            if logged(text) != text:
+                record.exc_text = logged(text)
+
+
+def logged(text: str) -> str:
+    """A text as it may be logged, in as many lines as it has."""
+    return shown(redact(text), keep="\n\t")
 
 
 def show_of_thread(raised: threading.ExceptHookArgs) -> None:

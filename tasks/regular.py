@@ -105,8 +105,3 @@ def read_regular(path: Path, most: int) -> bytes:
 def limit(most: int) -> str:
     """A number of bytes as a person says it."""
     return f"{most // MIB:,} MiB" if most >= MIB else f"{most:,} bytes"
-
-
-def in_text(path: Path | str) -> str:
-    """A path as text that can be sent: a byte that is none of UTF-8 is written as an escape."""
-    return os.fsencode(path).decode(errors="backslashreplace")

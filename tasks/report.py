@@ -73,7 +73,7 @@ def publish(rendering: Rendering) -> None:
     for key, (description, text) in fitting(rendering).items():
         create_markdown_artifact(text, key, description)
     for key, description, rows in tables.all_tables(rendering.report.analysis):
-        create_table_artifact([dict(row) for row in rows], key, description)
+        create_table_artifact(tables.for_ui(rows), key, description)
 
 
 def fitting(rendering: Rendering) -> Pages:

@@ -19,6 +19,7 @@ FORBIDDEN = {
 DRAWN = {
     "tasks.analysis",
     "tasks.findings",
+    "tasks.plain",  # and what keeps texts of users plain
     "tasks.records",
     "tasks.results",
     "tasks.robustness",

@@ -46,7 +46,7 @@ def toml(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def options(folder: Path, toml: Path) -> list[str]:
-    return ["--dataset", str(toml), "--root", str(folder / "a rööt"), "--epochs", "1", "--json"]
+    return ["--dataset", str(toml), "--root", str(folder / "[/a] rööt"), "--epochs", "1", "--json"]
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +244,27 @@ def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dic
         f"left out: {tmp_path / 'bad.png'}: it is no picture that can be read",
         f"left out: {tmp_path / 'none.jpg'}: No such file or directory",
     ]
+
+
+@pytest.mark.parametrize("form", ["", "--json", "--csv"])
+def test_pictures_of_any_name_are_all_answered(form: str, first: dict[str, Any], tmp_path: Path) -> None:
+    names = (b"\xff\xfe.png", b"[b] :smile:.png", b"escape\x1b[2J.png", "turned\u202e.png".encode(), b"two\nlines.png")
+    for name, image in zip(names, data.first(data.NAMES["test"][0], len(names)), strict=True):
+        Image.fromarray(255 - image).resize((140, 140)).save(tmp_path / "one.png")
+        (tmp_path / "one.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    command = [MNIST, "predict", ".", "--root", first["root"], "--run", first["run"], *([form] if form else [])]
+    colored = os.environ | {"FORCE_COLOR": "1", "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, cwd=tmp_path, env=colored, capture_output=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.decode("latin-1")
+    assert not set(said) & set("\x1b\u202e")
+    if form == "--json":
+        assert [one["path"] for one in json.loads(done.stdout)["pictures"]] == [
+            *("[b] :smile:.png", "escape\x1b[2J.png", "turned\u202e.png", "two\nlines.png", r"\xff\xfe.png"),
+        ]  # fmt: skip
+    else:
+        for name in ("[b] :smile:.png", r"escape\x1b[2J.png", r"turned\u202e.png", r"two\nlines.png", r"\xff\xfe.png"):
+            assert name in said
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from prefect.server.api.server import create_app
 from starlette.types import Message
 
 from flows.credential import authorization
-from flows.guard import Addresses, Guard, addresses
+from flows.guard import Addresses, Guard, addresses, canonical, in_url
 from tasks.errors import InputError
 
 CREDENTIAL = "mnist:s3cret"
@@ -21,6 +22,24 @@ KNOWN = authorization(CREDENTIAL)
 JSON = {"Content-Type": "application/json", "Content-Length": "2"}
 PASSED = 299  # the status that stands for: the application was asked
 Headers = dict[str, str] | list[tuple[str, str]]
+
+
+@pytest.mark.parametrize(
+    ("host", "called"),
+    [
+        *(("::1", "::1"), ("[::1]", "::1"), ("0:0:0:0:0:0:0:1", "::1"), ("::ffff:127.0.0.1", "127.0.0.1")),
+        *(("127.1", "127.0.0.1"), ("LocalHost", "localhost"), ("bücher", "xn--bcher-kva")),
+    ],
+)
+def test_a_host_is_called_as_clients_call_it(host: str, called: str) -> None:
+    assert canonical(host) == called
+    assert str(httpx.URL(f"http://{in_url(called)}:4200/").netloc, "ascii") in addresses(called, 4200).hosts
+
+
+@pytest.mark.parametrize("host", ["fe80::1%lo", "x" * 80])
+def test_a_host_that_no_url_can_hold_is_refused(host: str) -> None:
+    with pytest.raises(InputError, match="--host"):
+        canonical(host)
 
 
 @pytest.fixture(scope="module")

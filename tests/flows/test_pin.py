@@ -1,5 +1,6 @@
 """The data set file that `mnist dataset pin` fills in stays where it is, and whose it is; nothing is left when it is ended."""
 
+import codecs
 import os
 import signal
 import socket
@@ -30,6 +31,17 @@ def test_a_private_file_behind_a_link_is_pinned_in_its_place(tmp_path: Path) -> 
     assert path.readlink() == Path("mine.toml")
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert "sha256" in target.read_text(encoding="utf-8")
+
+
+def test_ends_of_lines_and_a_byte_order_mark_stay_as_they_were(tmp_path: Path) -> None:
+    path = odd.make(tmp_path / "odd")
+    before = codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n")
+    path.write_bytes(before)
+    done = pin(path)
+    assert done.returncode == 0, done.stderr
+    after = path.read_bytes()
+    assert after.startswith(codecs.BOM_UTF8)
+    assert after.count(b"\r\n") == after.count(b"\n") == before.count(b"\n") + 9  # the last line had none
 
 
 def test_a_read_only_file_is_refused_before_anything_is_fetched_and_left_as_it_is(tmp_path: Path) -> None:
