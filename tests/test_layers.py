@@ -18,6 +18,7 @@ FORBIDDEN = {
 }
 DRAWN = {
     "tasks.analysis",
+    "tasks.architecture",
     "tasks.findings",
     "tasks.records",
     "tasks.results",
