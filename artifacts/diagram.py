@@ -18,10 +18,10 @@ from artifacts.boxes import (
     Box,
     boxes_of,
     breadth,
-    parameters_said,
     details_of,
     kind_of,
     label_of,
+    parameters_said,
     shape_said,
 )
 from artifacts.layout import ARROW, Layout, Point, Room, layout
@@ -179,11 +179,15 @@ def names_shown(calls: Sequence[Node]) -> list[str]:
     """What stands below a box where the type alone says too little: a name, and how many calls of how many models it is."""
     first, names = calls[0], {node.name for node in calls}
     if not first.inner:
-        given = first.kind == "InputLayer" and not re.fullmatch(r"input_layer(_\d+)?", first.name)
-        return [first.name] if given else []
+        return [] if is_automatic(first) else [first.name]
     alike = [f"and {len(names) - 1} alike"] if len(names) > 1 else []
     called = len(calls) // len(names)
     return [first.name, *alike, *([f"{called} calls{' each' if alike else ''}"] if called > 1 else [])]
+
+
+def is_automatic(node: Node) -> bool:
+    """Whether Keras has named a layer: `max_pooling2d_3`."""
+    return re.sub(r"_\d+$", "", node.name).replace("_", "").lower() == node.kind.lower()
 
 
 def shortened_title(title: str, width: int) -> str:
@@ -251,8 +255,8 @@ def line_of_node(node: Node) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text within XML, without the characters that XML can't hold."""
-    return html.escape(FORBIDDEN.sub("�", text))
+    """A text within XML, on one line, without the characters that XML can't hold."""
+    return html.escape(FORBIDDEN.sub("�", " ".join(text.split())))
 
 
 def number(value: float) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from artifacts.boxes import parameters_said, details_of, shape_said
+from artifacts.boxes import details_of, shape_said
 from artifacts.diagram import NARROW, TOO_MANY, svg, svg_url
 from artifacts.tables import Row
 from artifacts.vgg import is_shrunk_vgg, vgg16
@@ -44,7 +44,7 @@ def network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
     original = architecture == vgg16()
     title = "VGG-16" if original else architecture.name
     count = sum(1 for _ in architecture.layers())
-    summary = f"{title}: {count:,} layer{'' if count == 1 else 's'}, {parameters_said(architecture.parameters)}"
+    summary = f"{title}: {count:,} layer{'' if count == 1 else 's'}, {architecture.parameters:,} parameters"
     drawn = count <= TOO_MANY
     caption = f"The layers of {title}"
     return DrawnNetwork(

@@ -29,7 +29,7 @@ def vgg16() -> Architecture:
 def layers_of_vgg() -> Iterator[Node]:
     """Its layers, not yet connected."""
     side, channels = SIDE, 3
-    yield Node(key="input", name="input", kind="InputLayer", shape=(side, side, channels))
+    yield Node(key="input_layer", name="input_layer", kind="InputLayer", shape=(side, side, channels))
     for block, (count, filters) in enumerate(BLOCKS, 1):
         for number in range(1, count + 1):
             yield vgg_layer(
@@ -68,7 +68,7 @@ def chained(nodes: Iterator[Node]) -> Iterator[Node]:
 
 
 def is_shrunk_vgg(architecture: Architecture) -> bool:
-    """Whether a model is the post's, with or without batch normalisation, whatever images and classes it is for."""
+    """Whether a model is the post's, with or without batch normalization, whatever images and classes it is for."""
     *found, last = [
         f"{node.kind} {node.shape[-1]}" if node.kind in {"Conv2D", "Dense"} else node.kind
         for node in architecture.nodes

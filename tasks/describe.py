@@ -36,7 +36,7 @@ SETTINGS = {
 DEFAULTS: dict[str, object] = {"groups": 1}
 
 
-@step("describe {model.name}", libraries=("keras", "tensorflow"))
+@step("describe {model.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
 def describe(model: ModelRecord, work: Workspace) -> ArchitectureRecord:
     """Describe a model by its own file.
 
