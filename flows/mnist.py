@@ -26,10 +26,12 @@ from flows.titles import run_name, title
 from flows.vetting import PROCESS
 from flows.workers import finished
 from tasks.analyse import analyse
+from tasks.architecture import ArchitectureRecord
 from tasks.attribute import attribute
 from tasks.champion import judge, promote
 from tasks.compare import compare
 from tasks.dataset import Dataset, Name, load_dataset
+from tasks.describe import describe
 from tasks.draw import draw
 from tasks.errors import GateError
 from tasks.evaluate import evaluate
@@ -124,8 +126,9 @@ def way_of_the_data(
             workers.submit(explain, *of, selection, looked_at[TEST], work)
             for of in zip(models, predictions, trained, strict=True)
         ]
+        described = [workers.submit(describe, model, work) for model in models]
         stressed = [workers.submit(stress, model, looked_at[TEST], work) for model in models if robustness]
-        judging: list[PrefectFuture[Any]] = [*predictions, *trained, selection, *explanations, *stressed]
+        judging: list[PrefectFuture[Any]] = [*predictions, *trained, selection, *explanations, *described, *stressed]
         finished([counts, measures, *learning, *judging])
         # Submitted before the workers end, which takes them a second.
         analysis = analyse.submit(  # type: ignore[call-overload]
@@ -151,7 +154,8 @@ def way_of_the_data(
     changes = compare(last, this, work) if last else None
     decision = judge(this, work)
     analysed, drawn = records[-2:]
-    published = report(analysed, drawn, changes, decision, provenance_of(records, work, began), work)
+    networks = [record for record in records if isinstance(record, ArchitectureRecord)]
+    published = report(analysed, drawn, networks, changes, decision, provenance_of(records, work, began), work)
     remember(with_chain(this, records, changes, published), work)
     promote(this, decision, work)
     return run_result(records, this, analysed, published, decision, work)

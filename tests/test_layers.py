@@ -18,6 +18,7 @@ FORBIDDEN = {
 }
 DRAWN = {
     "tasks.analysis",
+    "tasks.architecture",
     "tasks.findings",
     "tasks.plain",  # and what keeps texts of users plain
     "tasks.records",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -64,6 +65,8 @@ STEPS = [
         "select",
         "explain plain",
         "explain batch_norm",
+        "describe plain",
+        "describe batch_norm",
         "analyse",
         "draw",
     ),
@@ -88,6 +91,9 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
         assert (root / model["predictions"]).is_file()
     for form in ("html", "markdown", "json"):
         assert (root / first["report"][form]).stat().st_size > 10_000
+    page = (root / first["report"]["html"]).read_text()
+    titles = re.findall(r'<title id="network-\d-wide-t">([^<]+)</title>', page)
+    assert titles == ["The layers of plain", "The layers of batch_norm", "The layers of VGG-16"]
     assert not list(root.glob("scratch/*"))
     others = {MARK, "champions", "locks", "made", "records", "runs", "scratch", "unfinished"}
     assert {path.name for path in root.iterdir()} - others <= set(FOLDERS), "what no run needs any more would stay"
