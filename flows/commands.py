@@ -15,7 +15,7 @@ import click
 
 from flows import stop
 from flows.dataset import dataset
-from flows.options import JSON, ROOT, echo_json, refuse_foreign_root
+from flows.options import JSON, ROOT, SeedOrDate, echo_json, refuse_foreign_root
 from flows.past import champion, compare, runs
 from flows.predict import predict
 from flows.serve import serve
@@ -66,7 +66,10 @@ def cli() -> None:
 @DATASET
 @click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="What to train, and how.")
 @EPOCHS
-@click.option("--seed", type=int, metavar="N", help="Seed of the trainings, instead of the recipe's.")
+@click.option(
+    "--seed", type=SeedOrDate(), metavar="N|date",
+    help="Seed of the trainings, instead of the recipe's; date: a seed made from today's date in UTC.",
+)  # fmt: skip
 @click.option(
     "--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1."
 )

@@ -95,6 +95,16 @@ def echo_json(value: object) -> None:
     click.echo(json_line(value))
 
 
+class SeedOrDate(click.ParamType):
+    """A seed, or the word `date`."""
+
+    name = "seed"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Convert an option's text."""
+        return "date" if value == "date" else click.INT.convert(value, param, ctx)
+
+
 ROOT: Callable[[Command], Command] = click.option(
     "--root", metavar="DIR|s3://...", help="Folder, or bucket, of all files.  [default: MNIST_ROOT, else data]"
 )

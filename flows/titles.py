@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect.runtime import flow_run
 from prefect.utilities.names import generate_slug
 
+from flows.parameters import seed_of
 from tasks.errors import InputError
 from tasks.plain import shown
 from tasks.recipe import load_recipe
@@ -16,7 +17,7 @@ def title() -> str:
     given = flow_run.parameters
     dataset, recipe = (Path(str(given[name])).stem for name in ("dataset", "recipe"))
     try:
-        plan = load_recipe(given["recipe"], epochs=given["epochs"], seed=given["seed"])
+        plan = load_recipe(given["recipe"], epochs=given["epochs"], seed=seed_of(given["seed"]))
     except InputError:  # the run will say so
         return shown(f"{dataset} {recipe}")
     epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
