@@ -15,7 +15,7 @@ import click
 
 from flows import stop
 from flows.dataset import dataset
-from flows.options import JSON, ROOT, SeedOrDate, echo_json, refuse_foreign_root
+from flows.options import JSON, ROOT, echo_json, refuse_foreign_root, seed_or_date
 from flows.past import champion, compare, runs
 from flows.predict import predict
 from flows.serve import serve
@@ -67,7 +67,7 @@ def cli() -> None:
 @click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="What to train, and how.")
 @EPOCHS
 @click.option(
-    "--seed", type=SeedOrDate(), metavar="N|date",
+    "--seed", callback=seed_or_date, metavar="N|date",
     help="Seed of the trainings, instead of the recipe's; date: a seed made from today's date in UTC.",
 )  # fmt: skip
 @click.option(

@@ -95,14 +95,9 @@ def echo_json(value: object) -> None:
     click.echo(json_line(value))
 
 
-class SeedOrDate(click.ParamType):
-    """A seed, or the word `date`."""
-
-    name = "seed"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Convert an option's text."""
-        return "date" if value == "date" else click.INT.convert(value, param, ctx)
+def seed_or_date(context: click.Context, option: click.Parameter, value: str | None) -> int | str | None:
+    """Convert the text of an option that takes a seed, or the word `date`."""
+    return value if value in (None, "date") else click.INT.convert(value, option, context)
 
 
 ROOT: Callable[[Command], Command] = click.option(
