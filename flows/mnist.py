@@ -81,8 +81,8 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
         dataset: A built-in data set (mnist), or the path of a .toml file on the worker's machine.
         recipe: A built-in recipe (post), or the path of a .toml file on the worker's machine.
         epochs: Passes over the training images, from 1. Empty: the recipe's.
-        seed: Seed of the trainings, from 0. The same seed gives the same models. date: made from the run's scheduled date, so that
-            each night trains anew. Empty: the recipe's.
+        seed: Seed of the trainings, from 0. The same seed gives the same models. date: made from the run's scheduled date, so
+            that each night trains anew. Empty: the recipe's.
         validation: Share of the training images to hold out, from 0 to 0.5. Empty: the recipe's.
         gate: Whether the run fails, once its report is published, if its best model does not pass the gate.
         robustness: Whether all models are also asked about corrupted test images, for a section of the report.

@@ -95,7 +95,7 @@ def echo_json(value: object) -> None:
     click.echo(json_line(value))
 
 
-def seed_or_date(context: click.Context, option: click.Parameter, value: str | None) -> int | str | None:
+def seed_or_date(context: click.Context, option: click.Parameter, value: Any) -> int | str | None:
     """Convert the text of an option that takes a seed, or the word `date`."""
     return value if value in (None, "date") else click.INT.convert(value, option, context)
 
