@@ -59,8 +59,7 @@ class Archive(Frozen):
         """What only has addresses is called as the first of them."""
         if isinstance(values, dict) and "name" not in values and isinstance(urls := values.get("urls"), list) and urls:
             path = re.split(r"[?#]", Address(str(urls[0])))[0]  # of the public form: a name is printed
-            name = unquote(re.split(r"[/\\]", path)[-1])
-            return {"name": re.sub(r"[^\w.-]+", "_", name), **values}
+            return {"name": "_".join(unquote(re.split(r"[/\\]", path)[-1]).split()), **values}
         return values
 
     @property

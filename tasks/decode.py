@@ -124,7 +124,7 @@ def blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterato
         raise type(error)(f"{archive.called}: {error}") from error
     except BROKEN as error:
         fault = (
-            "bytes follow the end of its gzip data"
+            "bytes follow the end of its gzip data; pack it again"
             if goes_on(path, archive.member)
             else f"not a whole gzip file: {error}"
         )
