@@ -10,8 +10,9 @@ from rich.table import Table
 from artifacts import tables
 from artifacts.words import changed, decided, in_one_line, interval, percent
 from tasks.analysis import Changes, Check
+from tasks.records import Omission
 from tasks.results import Pruning, RunResult, Shown, StudyResult, Verified
-from tasks.runs import Champion, RunRecord, StudyRun
+from tasks.runs import Champion, RunRecord, StudyRun, held_down
 
 PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
 
@@ -36,10 +37,17 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
     elif result.cached:
         console.print(f"found from earlier runs: {', '.join(result.cached)}")
     console.print(result.verdict)
-    console.print(decided(result.decision))
+    console.print(decided(result.decision), markup=False)
+    show_omissions(console, result.omitted)
     console.print(f"{result.seconds:.1f} s")
     console.print(f"report:  {result.root}/{result.report['html']}")
     console.print(f"in the UI:  {look_at}")
+
+
+def show_omissions(console: Console, omitted: Sequence[Omission]) -> None:
+    """Print a line for each optional part that a run left out."""
+    for one in omitted:
+        console.print(one.line, markup=False)
 
 
 def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> None:
@@ -64,6 +72,7 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
     elif result.cached:
         console.print(f"found from earlier runs: {len(result.cached)} of {len(result.steps)} steps")
     console.print(result.verdict)
+    show_omissions(console, result.omitted)
     console.print(f"{result.seconds:.1f} s")
     console.print(f"report:  {result.root}/{result.report['html']}")
     console.print(f"in the UI:  {look_at}")
@@ -154,7 +163,7 @@ def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
 
 
 def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
-    """Print every line of champions."""
+    """Print every line of champions, and which models stay down after a rollback."""
     console = standard_output()
     for line, champions in lines.items():
         rows = [
@@ -169,6 +178,8 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
             for one in champions
         ]
         console.print(table_of(rows, line))
+        for one in held_down(champions):
+            console.print(f"stays down since a rollback: {one.title}", markup=False)
     if not lines:
         console.print("no champion yet")
 
