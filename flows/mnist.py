@@ -3,6 +3,7 @@
 Every line calls a task; what travels between them are records, and the data stays in files under the root.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from tasks.errors import GateError, RunError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.files import checked_root
+from tasks.log import say
 from tasks.measure import measure
 from tasks.optional import optional
 from tasks.profile import profile
@@ -184,6 +186,8 @@ def since_last_run(
     last, changes = None, None
     with optional("comparison with earlier runs", omitted):
         last, missed = predecessor(work.root, this)
+        for one in missed:
+            say(one.line, logging.WARNING)
         omitted += missed
     if last:
         with optional(f"{COMPARISON} {last.run}", omitted):

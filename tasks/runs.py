@@ -156,7 +156,7 @@ def read_run(path: Root) -> Finished | SealError:
     try:
         return read_sealed(path, kind)
     except SealError as error:
-        error.filename = str(path)
+        error.path = str(path)
         return error
 
 
@@ -198,7 +198,7 @@ def predecessor(root: Root, run: RunRecord) -> Predecessor:
     of_line = [one for one in later if line_of(one) == line_of(run)]
     missed = of_line or ([] if found else later)
     omitted = [Omission(part=f"{COMPARISON} {one.run}", why=unlike(one, run)) for one in missed[:1]]
-    lost = {PurePosixPath(error.filename).parent.name: str(error) for error in unreadable}
+    lost = {PurePosixPath(error.path).parent.name: str(error) for error in unreadable}
     newest = max((name for name in lost if found is None or name > found.run), default=None)
     if newest:
         omitted.append(Omission(part=f"{COMPARISON} {newest}", why=lost[newest]))

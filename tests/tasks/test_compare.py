@@ -54,9 +54,10 @@ def judged(work: Workspace, test: SplitRecord, wrong: int, *, start: int = 0, na
 def make(splits: dict[str, SplitRecord], work: Workspace):  # noqa: ANN201
     def run(day: int, *predictions: PredictionsRecord, seed: int = 1, gate: Gate | None = None) -> RunRecord:
         recipe: Recipe = load_recipe("post", seed=seed).model_copy(update={"gates": {"tiny": gate} if gate else {}})
+        models = tuple(model(one.model).model_copy(update={"file": one.file}) for one in predictions)
         record = RunRecord(
             run=f"2026010{day}-000000-run-{day}", began=DAY.replace(day=day), dataset="tiny", recipe=recipe,
-            train=splits["train"], test=splits["test"], models=tuple(model(one.model).model_copy(update={"file": one.file}) for one in predictions),
+            train=splits["train"], test=splits["test"], models=models,
             predictions=predictions, libraries={"keras": "3"}, code="0" * 64,
         )  # fmt: skip
         return remember(record, work)
