@@ -184,7 +184,7 @@ def since_last_run(
 ) -> tuple[RunRecord | None, ChangesRecord | None]:
     """The run that this one was compared with, and what changed."""
     last, changes = None, None
-    with optional("comparison with earlier runs", omitted):
+    with optional(f"{COMPARISON}s before this one", omitted):
         last, missed = predecessor(work.root, this)
         for one in missed:
             say(one.line, logging.WARNING)
