@@ -5,6 +5,7 @@ In: an Analysis. Out: matplotlib figures, made without pyplot's global state, so
 
 import base64
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -278,12 +279,12 @@ FIGURES: dict[str, Callable[[Analysis], Figure]] = {
 }
 
 
-def drawn(analysis: Analysis) -> dict[str, str]:
-    """Every figure as a data URL, by its name."""
-    figures = {name: draw(analysis) for name, draw in FIGURES.items()}
-    if analysis.robustness:
-        figures["robustness"] = robustness(analysis.robustness)
-    return {name: figure_url(figure) for name, figure in figures.items()}
+def figures_of(analysis: Analysis) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure of an analysis, by the figure's name."""
+    figures: dict[str, Callable[[], Figure]] = {name: partial(draw, analysis) for name, draw in FIGURES.items()}
+    if found := analysis.robustness:
+        figures["robustness"] = partial(robustness, found)
+    return figures
 
 
 def figure_url(figure: Figure) -> str:

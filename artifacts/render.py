@@ -29,6 +29,9 @@ MOST = 24  # images that a gallery in Markdown shows
 MOST_SHOWN = 1000  # own pictures on one page: half a megabyte
 
 
+NOT_DRAWN = "*This figure was left out.*"
+
+
 class Parts(NamedTuple):
     """The report's parts as Markdown: what came out, a page a model, the galleries, and where everything came from."""
 
@@ -109,7 +112,9 @@ class Rendering:
         return Markup(f"![{alt}]({strip_url(several, self.report.analysis.subject.shape)})")  # noqa: S704  # both are our own
 
     def figure(self, name: str, alt: str) -> Markup:
-        """A figure as Markdown."""
+        """A figure as Markdown, or a line in its place where it was left out."""
+        if name not in self.figures:
+            return Markup(NOT_DRAWN)  # noqa: S704  # our own
         return Markup(f"![{alt}]({self.figures[name]})")  # noqa: S704  # both are our own
 
 

@@ -1,44 +1,45 @@
 """Study: one study as Markdown, and the same template as one self-contained HTML page."""
 
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 from artifacts import study_tables, study_words
-from artifacts.figures import figure_url
 from artifacts.galleries import ACROSS
 from artifacts.pictures import EDGE, picture_url
-from artifacts.render import page
-from artifacts.study_figures import drawn
+from artifacts.render import NOT_DRAWN, page
 from artifacts.templating import environment, name, picture_table, plain
 from artifacts.words import FEW
 from tasks.analysis import Provenance
+from tasks.records import Omission
 from tasks.seeds import Hard, Study
 
 SHOWN_IN_UI = 12  # images: the artifact stays small enough for Prefect's database
 
 
 class StudyRendering:
-    """One study."""
+    """One study, with its figures as data URLs by their names, and what the study left out."""
 
-    def __init__(self, study: Study, provenance: Provenance) -> None:
-        self.study, self.provenance = study, provenance
-
-    @cached_property
-    def figures(self) -> dict[str, str]:
-        """Every figure as a data URL."""
-        return {key: figure_url(figure) for key, figure in drawn(self.study).items()}
+    def __init__(
+        self, study: Study, provenance: Provenance, figures: Mapping[str, str], omitted: Sequence[Omission] = ()
+    ) -> None:
+        self.study, self.provenance, self.figures, self.omitted = study, provenance, figures, omitted
 
     def markdown(self, most: int = SHOWN_IN_UI) -> str:
         """The report as Markdown, with up to `most` images."""
         return environment().get_template("study.md.j2").render(
             study=self.study,
             provenance=self.provenance,
+            omitted=self.omitted,
             tables_of=study_tables,
             says=study_words,
-            figure=lambda key, alt: Markup(f"![{alt}]({self.figures[key]})"),  # noqa: S704  # both are our own
+            figure=self.figure,
             gallery=lambda: picture_table([self.cell(one) for one in self.study.hard[:most]], ACROSS),
         )  # fmt: skip
+
+    def figure(self, key: str, alt: str) -> Markup:
+        """A figure as Markdown, or a line in its place where it was left out."""
+        return Markup(f"![{alt}]({self.figures[key]})" if key in self.figures else NOT_DRAWN)  # noqa: S704  # both are our own
 
     def html(self, title: str) -> str:
         """The report as one HTML page, with all its images."""

@@ -1,5 +1,7 @@
 """Study figures: the spread over seeds as diagrams, in the colours and marks of the other figures."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,7 +91,7 @@ def wrong_by(study: Study) -> Figure:
     return figure
 
 
-def drawn(study: Study) -> dict[str, Figure]:
-    """Every figure by its name."""
-    found = {"accuracy_by_seed": accuracy_by_seed(study), "wrong_by": wrong_by(study)}
-    return found | ({"differences": differences(study)} if study.pairs else {})
+def figures_of(study: Study) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure of a study, by the figure's name."""
+    drawing = [accuracy_by_seed, wrong_by, *([differences] if study.pairs else [])]
+    return {draw.__name__: partial(draw, study) for draw in drawing}

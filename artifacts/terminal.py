@@ -6,8 +6,9 @@ from artifacts import tables
 from artifacts.screen import Screen
 from artifacts.words import changed, decided, interval, percent
 from tasks.analysis import Changes, Check
+from tasks.records import Omission
 from tasks.results import Pruning, RunResult, Shown, StudyResult, Verified
-from tasks.runs import Champion, RunRecord, StudyRun
+from tasks.runs import Champion, RunRecord, StudyRun, held_down
 
 
 def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
@@ -32,9 +33,16 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
         screen.say(f"found from earlier runs: {', '.join(result.cached)}")
     screen.say(result.verdict)
     screen.say(decided(result.decision))
+    show_omissions(screen, result.omitted)
     screen.say(f"{result.seconds:.1f} s")
     screen.print(f"report:  {result.root}/{result.report['html']}")
     screen.print(f"in the UI:  {look_at}")
+
+
+def show_omissions(screen: Screen, omitted: Sequence[Omission]) -> None:
+    """Print a line for each optional part that a run left out."""
+    for one in omitted:
+        screen.say(one.line)
 
 
 def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> None:
@@ -59,6 +67,7 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
     elif result.cached:
         screen.say(f"found from earlier runs: {len(result.cached)} of {len(result.steps)} steps")
     screen.say(result.verdict)
+    show_omissions(screen, result.omitted)
     screen.say(f"{result.seconds:.1f} s")
     screen.print(f"report:  {result.root}/{result.report['html']}")
     screen.print(f"in the UI:  {look_at}")
@@ -142,7 +151,7 @@ def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
 
 
 def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
-    """Print every line of champions."""
+    """Print every line of champions, and which models stay down after a rollback."""
     screen = Screen()
     for line, champions in lines.items():
         rows = [
@@ -157,6 +166,8 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
             for one in champions
         ]
         screen.table(rows, line)
+        for one in held_down(champions):
+            screen.say(f"stays down since a rollback: {one.title}")
     if not lines:
         screen.say("no champion yet")
 

@@ -3,8 +3,12 @@
 In: values of the analysis. Out: plain texts, in which a share is a percentage and a difference of shares is in points.
 """
 
+from collections.abc import Sequence
+
 from tasks.analysis import Analysis, Changes, Decision, ModelAnalysis
 from tasks.findings import SIGNIFICANT, Answer, Comparison, Estimate, Explanation, Share, Slice, Suspect
+from tasks.records import Omission
+from tasks.runs import COMPARISON
 
 FEW = 3  # models, of which every pair has its sentence and its columns
 SMALLEST_P = 0.0001  # smaller ones are not told apart
@@ -85,8 +89,16 @@ def decided(decision: Decision) -> str:
     """What became of a run's best model, in one sentence."""
     if not decision.passed:
         return f"The gate failed: {decision.challenger} does not become the champion."
+    if decision.withheld:
+        return f"The gate passed, but {decision.challenger} does not become the champion: {decision.withheld}."
     before = f"follows {decision.champion} as champion" if decision.champion else "is the first champion"
     return f"The gate passed: {decision.challenger} {before}."
+
+
+def not_compared(omitted: Sequence[Omission]) -> str:
+    """Why a report does not say what changed, in one sentence."""
+    found = [f"No {one.part}: {one.why}." for one in omitted if one.part.startswith(COMPARISON)]
+    return " ".join(found) or "This is the first run of its data set, line of champions and test images under its root."
 
 
 def changed(changes: Changes) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tasks.claim import claim
 from tasks.errors import ServerError
 
 USER = "mnist"
@@ -170,9 +171,9 @@ def write_new(file: Path, text: str) -> None:
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
         stream.write(f"{text.rstrip()}\n")
     try:
-        os.link(part, file)
+        claim(part, file, file.with_name(f".{file.name}.lock"))
     finally:
-        part.unlink()
+        part.unlink(missing_ok=True)
 
 
 def read_secret(file: Path) -> str:

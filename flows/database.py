@@ -14,6 +14,7 @@ import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
+from tasks.claim import claim
 from tasks.errors import MnistError
 
 IN_FILE = "sqlite+aiosqlite:///"
@@ -34,7 +35,7 @@ def make_database() -> bool:
             copy = Path(folder) / path.name
             copy.touch(mode=0o600)  # the history of runs is its owner's
             shutil.copyfile(template, copy)
-            os.link(copy, path)
+            claim(copy, path, path.with_name(f".{path.name}.lock"))
     return schema_revision(path) == schema_revision(template) is not None
 
 

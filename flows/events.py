@@ -13,6 +13,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
+from tasks.errors import ServerError
+from tasks.optional import optional
 from tasks.redaction import public, redact
 from tasks.stopping import STOPPING
 
@@ -25,11 +27,18 @@ def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     address = os.environ.get("MNIST_WEBHOOK")
     if not address:
         return
+    logger = flow_run_logger(flow_run)
+    with optional("notification", [], say=lambda line, level: logger.log(level, line), over=True):
+        post(address, body_of(flow, flow_run, state))
+
+
+def body_of(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> dict[str, Any]:
+    """What is posted of the end of a run."""
     ui = get_current_settings().ui_url
     page = f"{public(ui)}/runs/flow-run/{flow_run.id}" if ui else None
     message = redact(state.message or "")  # of whatever failed; a chat is read by many
     text = f"{flow.name}, {flow_run.name}: {state.name}: {message or 'no message'}"
-    body = {
+    return {
         "text": f"{text} {page or ''}".strip(),
         "flow": flow.name,
         "run": flow_run.name,
@@ -38,11 +47,18 @@ def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
         "message": message or None,
         "url": page,
     }
-    logger = flow_run_logger(flow_run)
+
+
+def post(address: str, body: dict[str, Any]) -> None:
+    """Send a notification.
+
+    Raises:
+        ServerError: The webhook can't be reached, or refused; the message does not hold its address.
+    """
+    seconds = HURRY_SECONDS if STOPPING.is_set() else SECONDS
     try:
-        seconds = HURRY_SECONDS if STOPPING.is_set() else SECONDS
         httpx.post(address, json=body, timeout=seconds).raise_for_status()
     except httpx.HTTPStatusError as error:
-        logger.warning("the webhook of MNIST_WEBHOOK answered HTTP %s", error.response.status_code)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        logger.warning("the webhook of MNIST_WEBHOOK can't be reached: %s", type(error).__name__)
+        raise ServerError(f"the webhook of MNIST_WEBHOOK answered HTTP {error.response.status_code}") from None
+    except Exception as error:  # noqa: BLE001  # whatever it says may hold the address
+        raise ServerError(f"the webhook of MNIST_WEBHOOK can't be reached: {type(error).__name__}") from None

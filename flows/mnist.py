@@ -3,6 +3,7 @@
 Every line calls a task; what travels between them are records, and the data stays in files under the root.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,8 +25,9 @@ from flows.runner import checked_runner, workers_of
 from flows.splits import data_of
 from flows.titles import run_name, title
 from flows.vetting import PROCESS
-from flows.workers import finished
+from flows.workers import available, finished
 from tasks.analyse import analyse
+from tasks.analysis import AnalysisRecord, Decision
 from tasks.architecture import ArchitectureRecord
 from tasks.attribute import attribute
 from tasks.champion import judge, promote
@@ -33,18 +35,20 @@ from tasks.compare import compare
 from tasks.dataset import Dataset, Name, load_dataset
 from tasks.describe import describe
 from tasks.draw import draw
-from tasks.errors import GateError
+from tasks.errors import GateError, RunError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.files import checked_root
+from tasks.log import say
 from tasks.measure import measure
+from tasks.optional import optional
 from tasks.profile import profile
-from tasks.provenance import provenance_of, run_record, run_result, with_chain
+from tasks.provenance import of, omissions_of, provenance_of, run_record, run_result, with_chain
 from tasks.recipe import Epochs, HeldOut, Recipe, Seed, load_recipe
-from tasks.records import TEST, TRAIN
+from tasks.records import TEST, TRAIN, ChangesRecord, FiguresRecord, Omission, ReportRecord
 from tasks.report import report
 from tasks.results import RunResult
-from tasks.runs import MAIN, last_run, remember
+from tasks.runs import COMPARISON, MAIN, Champion, RunRecord, predecessor, remember
 from tasks.select import select
 from tasks.step import ever_kept
 from tasks.stress import stress
@@ -110,28 +114,54 @@ def way_of_the_data(
     source: Dataset, plan: Recipe, champions: str, runner: str, work: Workspace, began: datetime, *, robustness: bool
 ) -> RunResult:
     """All steps, in the order of the data."""
+    omitted: list[Omission] = []
+    records = findings_of(source, plan, runner, work, omitted, robustness=robustness)
+    this = run_record(records, source, plan, champions, work, began)
+    last, changes = since_last_run(this, work, omitted)
+    decision = judge(this, work)
+    omitted += decision.omitted
+    published, this = registered(this, records, changes, decision, work, omitted)
+    late: list[Omission] = []
+    champion = None
+    with optional("promotion to champion", late):
+        champion = promoted(this, decision, work)
+    if late:  # the report says otherwise
+        decision = decision.model_copy(update={"withheld": late[0].why})
+        published, this = registered(this, records, changes, decision, work, [*omitted, *late])
+    (analysis,) = of(AnalysisRecord, records)
+    return run_result(records, this, analysis, published, decision, champion, last, work)
+
+
+def findings_of(
+    source: Dataset, plan: Recipe, runner: str, work: Workspace, omitted: list[Omission], *, robustness: bool
+) -> list[Any]:
+    """The records of all steps from the archives to the figures, in the order of the data."""
     # On a root that has seen no training, TensorFlow is imported while the archives come.
     learners = plan.learners()
+    names = [one.name for one in learners]
     with workers_of(runner, len(distinct(learners)), work.root, ahead=not ever_kept(train, work.root)) as workers:
         data = data_of(source, work)
         splits, looked_at = data.splits, data.looked_at
         counts = profile.submit(splits[TRAIN], splits[TEST], work)
         measures = measure.submit(looked_at[TEST], work)
-        models, learning = learned(learners, [one.name for one in learners], splits[TRAIN], workers, work)
+        models, learning = learned(learners, names, splits[TRAIN], workers, work)
         predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
         trained = [
             workers.submit(attribute, model, found, looked_at[TRAIN], looked_at[TEST], work)
             for model, found in zip(models, predictions, strict=True)
         ]
         selection = select.submit(predictions, looked_at[TEST], work)  # type: ignore[arg-type]
-        explanations = [
-            workers.submit(explain, *of, selection, looked_at[TEST], work)
-            for of in zip(models, predictions, trained, strict=True)
+        explaining = [
+            workers.submit(explain, *each, selection, looked_at[TEST], work)
+            for each in zip(models, predictions, trained, strict=True)
         ]
-        described = [workers.submit(describe, model, work) for model in models]
-        stressed = [workers.submit(stress, model, looked_at[TEST], work) for model in models if robustness]
-        judging: list[PrefectFuture[Any]] = [*predictions, *trained, selection, *explanations, *described, *stressed]
-        finished([counts, measures, *learning, *judging])
+        describing = [workers.submit(describe, model, work) for model in models]
+        stressing = [workers.submit(stress, model, looked_at[TEST], work) for model in models if robustness]
+        required: list[PrefectFuture[Any]] = [counts, measures, *learning, *predictions, *trained, selection]
+        finished(required)
+        explanations = available([f"explanations of {name}" for name in names], explaining, omitted)
+        described = available([f"layers of {name}" for name in names], describing, omitted)
+        stressed = available([f"robustness of {name}" for name in names if robustness], stressing, omitted)
         # Submitted before the workers end, which takes them a second.
         analysis = analyse.submit(  # type: ignore[call-overload]
             source,
@@ -148,19 +178,57 @@ def way_of_the_data(
             stressed,
             work,
         )
-        figures = draw.submit(analysis, work)
-    records = finished([*data.steps, counts, measures, *learning, *judging, analysis, figures])
+        drawing = draw.submit(analysis, work)
+    records = finished([*data.steps, *required, *explanations, *described, *stressed, analysis])
+    records += finished(available(["figures"], [drawing], omitted))
+    omitted += omissions_of(records)
+    return records
 
-    this = run_record(records, source, plan, champions, work, began)
-    last = last_run(work.root, source.name)
-    changes = compare(last, this, work) if last else None
-    decision = judge(this, work)
-    analysed, drawn = records[-2:]
-    networks = [record for record in records if isinstance(record, ArchitectureRecord)]
-    published = report(analysed, drawn, networks, changes, decision, provenance_of(records, work, began), work)
-    remember(with_chain(this, records, changes, published), work)
-    promote(this, decision, work)
-    return run_result(records, this, analysed, published, decision, work)
+
+def since_last_run(
+    this: RunRecord, work: Workspace, omitted: list[Omission]
+) -> tuple[RunRecord | None, ChangesRecord | None]:
+    """The run that this one was compared with, and what changed."""
+    last, changes = None, None
+    with optional(f"{COMPARISON}s before this one", omitted):
+        last, missed = predecessor(work.root, this)
+        for one in missed:
+            say(one.line, logging.WARNING)
+        omitted += missed
+    if last:
+        with optional(f"{COMPARISON} {last.run}", omitted):
+            changes = compare(last, this, work)
+            omitted += changes.omitted
+    return last if changes else None, changes
+
+
+def registered(
+    this: RunRecord,
+    records: Sequence[Any],
+    changes: ChangesRecord | None,
+    decision: Decision,
+    work: Workspace,
+    omitted: Sequence[Omission],
+) -> tuple[ReportRecord, RunRecord]:
+    """Report a run and register it as finished."""
+    (analysis,) = of(AnalysisRecord, records)
+    figures = next(iter(of(FiguresRecord, records)), None)
+    where_from = provenance_of(records, work, this.began)
+    networks = of(ArchitectureRecord, records)
+    published = report(analysis, figures, networks, changes, decision, where_from, work, omitted)
+    return published, remember(with_chain(this, records, changes, published), work)
+
+
+def promoted(this: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
+    """The champion that the run's best model has become; None if it should not.
+
+    Raises:
+        RunError: another run's has become the champion meanwhile.
+    """
+    champion = promote(this, decision, work)
+    if decision.promotes and champion is None:
+        raise RunError("a model that it does not come up to has become the champion meanwhile")
+    return champion
 
 
 def finished_with(result: RunResult) -> RunResult:

@@ -65,7 +65,9 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
         page = changes_page(changes, f"{one.run} against {other.run}")
         of = (one.run, other.run)
         written = write_page(place, f"{Folder.COMPARISONS}/{one.run}..{other.run}.html", page, of)
-    checks = [not_inferior(model.comparison, margin / 100) for model in changes.models]
+    checks = [
+        not_inferior(model.comparison.first, model.comparison.difference, margin / 100) for model in changes.models
+    ]
     if as_json:
         found = {"checks": [check.model_dump() for check in checks], "report": written.path}
         echo_json(changes.model_dump(mode="json") | found)
@@ -118,21 +120,32 @@ def list_champions(root: str | None = None, as_json: bool = False) -> None:
 
 @champion.command()
 @click.argument("line", required=False)
+@click.option("--lift", "lifting", is_flag=True, help="Let the models that were rolled back become the champion again.")
 @ROOT
 @JSON
-def rollback(line: str | None, root: str | None, as_json: bool) -> None:
+def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -> None:
     """Make the champion before the present one the champion again.
 
-    LINE is needed only where there is more than one, as `mnist champion list` shows them.
+    The present one stays down: no run promotes it again, until --lift. LINE is needed only where there is more than one, as
+    `mnist champion list` shows them.
     """
-    from tasks.champion import roll_back
+    from tasks.champion import lift, roll_back
 
     with at_root(root) as place:
-        now = roll_back(place, line or only_line(place))
+        which = line or only_line(place)
+        if lifting:
+            found = lift(place, which)
+            said = f"may become the champion again: {', '.join(one.title for one in found)}"
+        else:
+            found = [roll_back(place, which)]
+            said = (
+                f"the champion is {titled(found[0])} again; the one before stays down until `rollback --lift {which}`"
+            )
     if as_json:
-        echo_json(now.model_dump(mode="json"))
+        entries = [one.model_dump(mode="json") for one in found]
+        echo_json(entries if lifting else entries[0])
     else:
-        echo(f"the champion is {titled(now)} again")
+        echo(said)
 
 
 def only_line(root: "Root") -> str:

@@ -27,7 +27,9 @@ from flows.lasting import lasting
 from flows.logs import one_line_errors
 from flows.server import LOCAL, using_api
 from tasks.errors import WorkerError, causes
+from tasks.optional import optional
 from tasks.quiet import import_keras, without_hdf5_echo
+from tasks.records import Omission
 from tasks.step import is_kept
 
 Result = TypeVar("Result")
@@ -240,6 +242,18 @@ def finished(futures: Sequence[PrefectFuture[Any]]) -> list[Any]:
         except PrefectException as error:
             raise next(errors_of(futures), error) from None
     return [future.result() for future in futures]
+
+
+def available(
+    parts: Sequence[str], futures: Sequence[PrefectFuture[Any]], omitted: list[Omission]
+) -> list[PrefectFuture[Any]]:
+    """Wait for the futures of optional parts, and return those that have not failed."""
+    found = []
+    for part, future in zip(parts, futures, strict=True):
+        with optional(part, omitted):
+            future.result()
+            found.append(future)
+    return found
 
 
 def errors_of(futures: Sequence[PrefectFuture[Any]]) -> Iterator[Exception]:

@@ -19,6 +19,7 @@ from tasks.findings import Explanations
 from tasks.folders import Folder
 from tasks.gallery import encoded
 from tasks.judged import Judged, judged
+from tasks.occlusion import heat_window
 from tasks.recipe import Recipe
 from tasks.records import (
     TEST,
@@ -58,6 +59,7 @@ def analyse(  # it is where everything meets
     """Analyse the predictions of all models: `predictions` for the test split, `trained` for the training split.
 
     `measures` are those of the test split; `stressed` says what the models make of corrupted images, if they were asked.
+    Models whose `explanations` are missing are analysed without.
 
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
@@ -76,7 +78,7 @@ def analyse(  # it is where everything meets
         models,
         predictions,
         Selection.model_validate_json(verified(work.root, selection.file).read_bytes()).indices,
-        [Explanations.model_validate_json(verified(work.root, one.file).read_bytes()) for one in explanations],
+        explained(models, explanations, test, work),
         [
             Sample(split=name, count=split.count, drawn_from=split.drawn_from)
             for name, split in ((TRAIN, train), (TEST, test))
@@ -90,6 +92,23 @@ def analyse(  # it is where everything meets
         models=tuple(model.name for model in models),
         comparisons=document.comparisons,
     )
+
+
+def explained(
+    models: Sequence[ModelRecord], explanations: Sequence[ExplanationsRecord], test: SplitRecord, work: Workspace
+) -> list[Explanations]:
+    """What explains the wrong answers of each model; nothing where the run has left that out.
+
+    Raises:
+        StorageError: a file is gone or altered.
+    """
+    found = {
+        one.model: Explanations.model_validate_json(verified(work.root, one.file).read_bytes()) for one in explanations
+    }
+    window = heat_window(test.shape[:2])
+    return [
+        found.get(model.name, Explanations(model=model.name, window=window, by_index={}, focus=())) for model in models
+    ]
 
 
 def altered_by(plan: Augmentation, learned: Judged) -> Altered:

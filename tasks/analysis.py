@@ -22,7 +22,7 @@ from tasks.findings import (
     Suspects,
 )
 from tasks.published import Published
-from tasks.records import ArchiveRecord, Epoch, FileRecord, Frozen, Origin, Profile, Record, SplitRecord
+from tasks.records import ArchiveRecord, Epoch, FileRecord, Frozen, Omission, Origin, Profile, Record, SplitRecord
 from tasks.robustness import Robustness
 
 
@@ -181,17 +181,28 @@ class Check(Frozen):
 
 
 class Decision(Frozen):
-    """Whether a run's best model becomes the champion, and why. `champion` is the one before, None for the first."""
+    """Whether a run's best model becomes the champion, and why. `champion` is the one before, None for the first.
+
+    `withheld` says why a model that passes every check still does not become the champion; `omitted`, what of the champion
+    could not be compared.
+    """
 
     challenger: str
     champion: str | None
     margin: float | None
     checks: tuple[Check, ...]
+    withheld: str = ""
+    omitted: tuple[Omission, ...] = ()
 
     @property
     def passed(self) -> bool:
         """Whether every check is."""
         return all(check.passed for check in self.checks)
+
+    @property
+    def promotes(self) -> bool:
+        """Whether the model becomes the champion."""
+        return self.passed and not self.withheld
 
 
 class StepLine(Frozen):
@@ -227,9 +238,10 @@ class Provenance(Frozen):
 
 
 class Report(Frozen):
-    """What is rendered, and what `report.json` holds."""
+    """What is rendered, and what `report.json` holds; `omitted` are the optional parts that the run left out."""
 
     provenance: Provenance
     decision: Decision | None
     changes: Changes | None
     analysis: Analysis
+    omitted: tuple[Omission, ...] = ()

@@ -10,18 +10,21 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 
+from tasks.optional import optional
+
 REFRESH_SECONDS = 1.0
 
 
 class Bar:
-    """One progress artifact; `key` names it among the artifacts of the flow."""
+    """One progress artifact; `key` names it among the artifacts of the flow. After an error, the step goes on without."""
 
     def __init__(self, key: str, text: str) -> None:
-        self.reporting = TaskRunContext.get() is not None
         self.artifact: UUID | None = None
         self.reported = time.perf_counter()
-        if self.reporting:
-            self.artifact = cast("UUID", create_progress_artifact(0.0, key.replace("_", "-"), text))
+        self.part = f"progress {key}"
+        if TaskRunContext.get() is not None:
+            with optional(self.part, []):
+                self.artifact = cast("UUID", create_progress_artifact(0.0, key.replace("_", "-"), text))
 
     def due(self) -> bool:
         """Whether it is time to refresh the artifact."""
@@ -30,5 +33,8 @@ class Bar:
     def refresh(self, done: float, text: str) -> None:
         """Update the artifact: `done` is between 0 and 1."""
         if self.artifact:
+            artifact, self.artifact = self.artifact, None
             self.reported = time.perf_counter()
-            update_progress_artifact(self.artifact, progress=round(100 * done, 1), description=text)
+            with optional(self.part, []):
+                update_progress_artifact(artifact, progress=round(100 * done, 1), description=text)
+                self.artifact = artifact

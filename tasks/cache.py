@@ -75,7 +75,7 @@ def identity(value: Any) -> Any:
     """What of a value counts: a record's files stand for the record, since they are named by their content."""
     if isinstance(value, Record):
         files = [file.model_dump() for file in value.files()]
-        return files or value.model_dump(mode="json", exclude={"origin"})
+        return files or value.model_dump(mode="json", exclude={"origin", "omitted"})
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, list | tuple):

@@ -5,7 +5,6 @@ Entries are numbered files that are made and never changed: the last is the cham
 """
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,12 +15,13 @@ from prefect.cache_policies import NO_CACHE
 from tasks.analysis import Check, Decision
 from tasks.compare import compared, read
 from tasks.errors import RunError, StorageError
-from tasks.findings import Comparison
+from tasks.findings import Estimate
 from tasks.folders import Folder
 from tasks.log import say
+from tasks.optional import optional
 from tasks.recipe import Gate
-from tasks.records import PredictionsRecord
-from tasks.runs import MAIN, Champion, RunRecord
+from tasks.records import ModelRecord, Omission, PredictionsRecord
+from tasks.runs import Champion, RunRecord, held_down, line_of
 from tasks.sealed import may_be_sealed, read_sealed, write_sealed
 from tasks.step import STEP_SECONDS
 from tasks.store import Root, matching
@@ -30,13 +30,6 @@ from tasks.workspace import Workspace
 FOLDER = Folder.CHAMPIONS
 LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # as `line_of` names it
 ENTRY = "[0-9]" * 6 + ".json"  # other files are not ours
-
-
-def line_of(run: RunRecord) -> str:
-    """The folder of a run's champions: other test images or labels, and other named lines, have champions of their own."""
-    content = f"{run.test.pixels_sha256} {run.test.archives[1]}"
-    images = f"{run.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-    return images if run.line == MAIN else f"{images}-{run.line}"
 
 
 def history(root: Root, line: str) -> list[Champion]:
@@ -79,35 +72,80 @@ def lines(root: Root) -> list[str]:
 def judge(run: RunRecord, work: Workspace) -> Decision:
     """Whether the run's best model may follow the champion.
 
+    Without a history that can be read, it may not. Without the champion's predictions, the champion's accuracy decides.
+
     Raises:
-        StorageError: the champions' history can't be read, or the predictions of either are gone or altered.
+        StorageError: the predictions of the run's best model are gone or altered.
     """
-    decision = decision_of(run, history(work.root, line_of(run)), work)
+    champions: list[Champion] | None = None
+    omitted: list[Omission] = []
+    with optional("comparison with the champion", omitted):
+        champions = history(work.root, line_of(run))
+    decision = decision_of(run, champions or (), work)
+    if champions is None:
+        decision = decision.model_copy(update={"withheld": omitted[0].why, "omitted": tuple(omitted)})
     for check in decision.checks:
         say(f"{decision.challenger}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
+    if decision.withheld:
+        say(f"{decision.challenger} does not become the champion: {decision.withheld}")
     return decision
 
 
 def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> Decision:
-    """The decision against the last of `champions`, if there is any."""
+    """The decision against the last of `champions`, if there is any.
+
+    Raises:
+        StorageError: the predictions of the run's best model are gone or altered.
+    """
     gate, best = run.recipe.gate(run.dataset), run.best
     checks = list(bounds(best, gate))
+    omitted: list[Omission] = []
     if champions:
-        checks.append(against(champions[-1], best, gate, work))
+        checks.append(against(champions[-1], best, gate, work, omitted))
     return Decision(
         challenger=best.model,
         champion=champions[-1].title if champions else None,
         margin=gate.margin,
         checks=tuple(checks),
+        withheld=why_held_down(run, champions),
+        omitted=tuple(omitted),
     )
 
 
-def against(champion: Champion, best: PredictionsRecord, gate: Gate, work: Workspace) -> Check:
-    """Whether a model can take the champion's place; the champion's own predictions need no test."""
+def why_held_down(run: RunRecord, champions: Sequence[Champion]) -> str:
+    """Why a rollback keeps the run's best model from becoming the champion again; empty if none does."""
+    best = model_of(run)
+    if not any(one.model.file.sha256 == best.file.sha256 for one in held_down(champions)):
+        return ""
+    return f"it was rolled back, and stays down until `mnist champion rollback --lift {line_of(run)}`"
+
+
+def model_of(run: RunRecord) -> ModelRecord:
+    """The model of a run's best predictions."""
+    return next(model for model in run.models if model.name == run.best.model)
+
+
+def against(champion: Champion, best: PredictionsRecord, gate: Gate, work: Workspace, omitted: list[Omission]) -> Check:
+    """Whether a model can take the champion's place; the champion's own predictions need no test.
+
+    Raises:
+        StorageError: the model's predictions are gone or altered.
+    """
+    from tasks.statistics import difference_of, share  # noqa: PLC0415  # its libraries take seconds to import
+
     if champion.predictions.file == best.file:
         return Check(name="not inferior to the champion", passed=True, found="it is the champion itself")
-    comparison = compared(read(champion.predictions, work), read(best, work), ("champion", best.model))
-    return not_inferior(comparison, gate.margin) if gate.margin else not_worse(comparison)
+    given = read(best, work)
+    with optional(f"comparison with the champion, {champion.title}, image by image", omitted):
+        difference = compared(read(champion.predictions, work), given, ("champion", best.model)).difference
+        return kept_up("champion", difference, gate)
+    one, other = (share(each.count - each.errors, each.count) for each in (champion.predictions, best))
+    return kept_up("champion, by its accuracy alone,", difference_of(one, other), gate)
+
+
+def kept_up(first: str, difference: Estimate, gate: Gate) -> Check:
+    """Whether a gate lets a model follow another."""
+    return not_inferior(first, difference, gate.margin) if gate.margin else not_worse(first, difference)
 
 
 def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
@@ -133,35 +171,37 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
-def not_inferior(comparison: Comparison, margin: float) -> Check:
-    """Whether the second of two is shown to be no worse than the first by more than the margin."""
+def not_inferior(first: str, difference: Estimate, margin: float) -> Check:
+    """Whether the second of two is shown to be no worse than the `first` by more than the margin."""
     return Check(
-        name=f"not inferior to {comparison.first} by {100 * margin:g} points or more",
-        passed=comparison.difference.low > -margin,
-        found=comparison.difference.points,
+        name=f"not inferior to {first} by {100 * margin:g} points or more",
+        passed=difference.low > -margin,
+        found=difference.points,
     )
 
 
-def not_worse(comparison: Comparison) -> Check:
-    """Whether the second of two is not shown to be worse than the first."""
+def not_worse(first: str, difference: Estimate) -> Check:
+    """Whether the second of two is not shown to be worse than the `first`."""
     return Check(
-        name=f"not worse than {comparison.first} beyond chance",
-        passed=comparison.difference.high >= 0,
-        found=comparison.difference.points,
+        name=f"not worse than {first} beyond chance",
+        passed=difference.high >= 0,
+        found=difference.points,
     )
 
 
 @task(task_run_name="promote", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
 def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
-    """Make the run's best model the champion if it passed, and is not the champion already; None if it did not pass.
+    """Make the run's best model the champion if it passed, and is not the champion already; None if it did not become that.
 
     Where another run has made a champion in the meantime, the decision is taken again, against that one.
 
     Raises:
         StorageError: the entry can't be written.
     """
+    if not decision.promotes:
+        return None
     best, champions = run.best, history(work.root, line_of(run))
-    while decision.passed:
+    while decision.promotes:
         if champions and champions[-1].predictions.file == best.file:
             return champions[-1]  # it is the champion already
         entry = Champion(
@@ -170,7 +210,7 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
             action="promoted",
             dataset=run.dataset,
             run=run.run,
-            model=next(model for model in run.models if model.name == best.model),
+            model=model_of(run),
             predictions=best,
             below=champions[-1].number if champions else None,
         )
@@ -196,6 +236,8 @@ def append(entry: Champion, line: str, root: Root) -> Champion:
 def roll_back(root: Root, line: str) -> Champion:
     """Make the champion before the present one the champion again; done again, it goes back further.
 
+    The present one stays down: no run promotes it again, until `lift`.
+
     Raises:
         RunError: there is none before.
         StorageError: the history can't be read, or lacks an entry, or the new entry can't be written.
@@ -204,10 +246,34 @@ def roll_back(root: Root, line: str) -> Champion:
     below = champions[-1].below if champions else None
     if below is None:
         raise RunError(f"there is no champion of {line} to go back to")
-    former = entry_of(champions, below)
-    now = {"number": champions[-1].number + 1, "at": datetime.now(UTC), "action": "rolled back"}
+    return append_as("rolled back", entry_of(champions, below), champions, line, root)
+
+
+def lift(root: Root, line: str) -> list[Champion]:
+    """Let the models that were rolled back become the champion again, as soon as a run finds one best; return these.
+
+    Raises:
+        RunError: none stays down.
+        StorageError: the history can't be read, or the new entry can't be written.
+    """
+    champions = history(root, line)
+    down = held_down(champions)
+    if not down:
+        raise RunError(f"no model of {line} stays down after a rollback")
+    append_as("lifted", champions[-1], champions, line, root)
+    return down
+
+
+def append_as(action: str, entry: Champion, champions: Sequence[Champion], line: str, root: Root) -> Champion:
+    """Write an entry once more, as the next one of a line.
+
+    Raises:
+        RunError: another process was first.
+        StorageError: it can't be written.
+    """
+    now = {"number": champions[-1].number + 1, "at": datetime.now(UTC), "action": action}
     try:
-        return append(former.model_copy(update=now), line, root)
+        return append(entry.model_copy(update=now), line, root)
     except FileExistsError as error:
         raise RunError(
             f"another run has just changed the champion of {line}; look at the list, and try again"

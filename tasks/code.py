@@ -22,6 +22,7 @@ PLUMBING = frozenset(
         *(
             "address",
             "cache",
+            "claim",
             "code",
             "errors",
             "folders",
@@ -30,6 +31,7 @@ PLUMBING = frozenset(
             "log",
             "made",
             "mark",
+            "optional",
             "outputs",
             "patience",
             "plain",

@@ -18,9 +18,10 @@ from tasks.files import all_verified, keep, verified
 from tasks.findings import Comparison
 from tasks.folders import Folder
 from tasks.gallery import answer, encoded
+from tasks.optional import optional
 from tasks.predictions import Predictions, read_predictions
-from tasks.records import ChangesRecord, PredictionsRecord
-from tasks.runs import RunRecord
+from tasks.records import ChangesRecord, Omission, PredictionsRecord
+from tasks.runs import COMPARISON, RunRecord
 from tasks.split import read_images
 from tasks.step import step
 from tasks.workspace import Workspace
@@ -32,14 +33,24 @@ Pair = tuple[PredictionsRecord, PredictionsRecord]
 
 @step("compare", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
 def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord:
-    """Compare the models of one name of two runs.
+    """Compare the models of one name of two runs; those whose predictions are not there are left out.
 
     Raises:
-        RunError: the runs have no image or no model in common.
+        RunError: the runs have no image in common, or no model that can be compared.
         StorageError: a file is gone or altered.
     """
-    changes = changes_between(before, now, pairs_of(before, now), work)
-    return ChangesRecord(file=keep(work.root, Folder.CHANGES, "changes", ".json", changes.model_dump_json().encode()))
+    omitted: list[Omission] = []
+    pairs: list[Pair] = []
+    for model in now.models:
+        with optional(f"{COMPARISON} {before.run} of {model.name}", omitted):
+            pair = before.of(model.name), now.of(model.name)
+            all_verified(work.root, [one.file for one in pair])
+            pairs.append(pair)
+    if not pairs:
+        raise RunError("; ".join(dict.fromkeys(one.why for one in omitted)))
+    changes = changes_between(before, now, pairs, work)
+    file = keep(work.root, Folder.CHANGES, "changes", ".json", changes.model_dump_json().encode())
+    return ChangesRecord(file=file, omitted=tuple(omitted))
 
 
 def pairs_of(before: RunRecord, now: RunRecord) -> list[Pair]:

@@ -9,20 +9,26 @@ import json
 from tasks.analysis import Analysis, AnalysisRecord
 from tasks.files import keep, verified
 from tasks.folders import Folder
-from tasks.records import FiguresRecord
+from tasks.optional import optional
+from tasks.records import FiguresRecord, Omission
 from tasks.step import step
 from tasks.workspace import Workspace
 
 
 @step("draw", libraries=("matplotlib", "numpy", "pillow"))
 def draw(analysis: AnalysisRecord, work: Workspace) -> FiguresRecord:
-    """Draw all figures of an analysis.
+    """Draw all figures of an analysis; those that fail are left out.
 
     Raises:
         StorageError: the analysis is gone or altered, or the figures can't be written.
     """
-    from artifacts.figures import drawn  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
+    from artifacts.figures import figure_url, figures_of  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
 
-    figures = drawn(Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes()))
+    document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
+    figures: dict[str, str] = {}
+    omitted: list[Omission] = []
+    for name, draw_one in figures_of(document).items():
+        with optional(f"figure {name}", omitted):
+            figures[name] = figure_url(draw_one())
     file = keep(work.root, Folder.FIGURES, "figures", ".json", json.dumps(figures).encode())
-    return FiguresRecord(file=file, count=len(figures))
+    return FiguresRecord(file=file, count=len(figures), omitted=tuple(omitted))

@@ -105,7 +105,9 @@ class StorageError(MnistError, OSError):
 
 
 class SealError(StorageError):
-    """A document whose bytes are not those that were sealed."""
+    """A document whose bytes are not those that were sealed; `path` says where it lies, if that is known."""
+
+    path = ""
 
 
 class ChainError(MnistError, RuntimeError):

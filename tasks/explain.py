@@ -18,11 +18,13 @@ from tasks.folders import Folder
 from tasks.ink import INK
 from tasks.judged import judged
 from tasks.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
+from tasks.optional import optional
 from tasks.predictions import Predictions
 from tasks.records import (
     AttributionRecord,
     ExplanationsRecord,
     ModelRecord,
+    Omission,
     PredictionsRecord,
     SelectionRecord,
     SplitRecord,
@@ -46,7 +48,7 @@ def explain(
     test: SplitRecord,
     work: Workspace,
 ) -> ExplanationsRecord:
-    """Explain a model's wrong answers among the chosen images.
+    """Explain a model's wrong answers among the chosen images; what fails of it is left out.
 
     Raises:
         StorageError: a file is gone or altered, or the model is refused.
@@ -66,22 +68,23 @@ def explain(
     def progressed(n: int) -> None:
         bar.refresh(0.8 * n / sizes, f"{model.name}: erasing, size {n} of {sizes}")
 
-    patches = smallest_patches(images, labels, predict, progressed, blank=blank)
-    heats = heat_maps(images, labels, predict, blank=blank)
-    bar.refresh(0.9, f"{model.name}: where it looks")
-    focus = tuple(focus_maps(asked, given, predict, blank))
-    found = Explanations(
-        model=model.name,
-        window=heat_window(asked.meta.shape[:2]),
-        by_index={
+    by_index: dict[int, Explanation] = {}
+    focus: tuple[Focus, ...] = ()
+    omitted: list[Omission] = []
+    with optional(f"explanations of {model.name}", omitted):
+        patches = smallest_patches(images, labels, predict, progressed, blank=blank)
+        heats = heat_maps(images, labels, predict, blank=blank)
+        by_index = {
             index: Explanation(patch=patch, heat=packed(heat), **dict(near[index]))
             for index, patch, heat in zip(wrong.tolist(), patches, heats, strict=True)
-        },
-        focus=focus,
-    )
-    bar.refresh(1.0, f"{model.name}: {len(wrong)} wrong answers explained")
+        }
+    bar.refresh(0.9, f"{model.name}: where it looks")
+    with optional(f"focus of {model.name}", omitted):
+        focus = tuple(focus_maps(asked, given, predict, blank))
+    found = Explanations(model=model.name, window=heat_window(asked.meta.shape[:2]), by_index=by_index, focus=focus)
+    bar.refresh(1.0, f"{model.name}: {len(by_index)} wrong answers explained")
     file = keep(work.root, Folder.EXPLANATIONS, model.name, ".json", found.model_dump_json().encode())
-    return ExplanationsRecord(model=model.name, file=file, count=len(wrong))
+    return ExplanationsRecord(model=model.name, file=file, count=len(by_index), omitted=tuple(omitted))
 
 
 def packed(shares: NDArray[np.floating]) -> str:

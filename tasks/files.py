@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from tasks.claim import claim
 from tasks.digest import sha256_of
 from tasks.errors import RootError, StorageError
 from tasks.mark import mark_above
@@ -51,7 +52,7 @@ def written_whole(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         with writable(path, new=new):
             if new:
-                path.hardlink_to(temporary)
+                claim(temporary, path, partial_of(path, f".{path.name}"))
             else:
                 replace(temporary, path)
             sync_folder(path.parent)
@@ -61,7 +62,12 @@ def written_whole(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
 
 def temporary_beside(path: Path) -> Path:
     """A temporary name in the folder of a file; under a root, one that the root has signed, so that a sweep finds it."""
-    mark, stem = mark_above(path), f".{path.name}.{secrets.token_hex(4)}"
+    return partial_of(path, f".{path.name}.{secrets.token_hex(4)}")
+
+
+def partial_of(path: Path, stem: str) -> Path:
+    """A name beside a file, signed as that of a temporary one."""
+    mark = mark_above(path)
     return path.with_name(mark.signed(stem, PART) if mark else f"{stem}{PART}")
 
 

@@ -21,13 +21,15 @@ from tasks.records import (
     ChangesRecord,
     Link,
     ModelRecord,
+    Omission,
+    PartialRecord,
     PredictionsRecord,
     Record,
     ReportRecord,
     SplitRecord,
 )
 from tasks.results import ModelResult, RunResult, StudyResult
-from tasks.runs import RunRecord, StudyRun
+from tasks.runs import Champion, RunRecord, StudyRun
 from tasks.seeds import StudyRecord, Trial
 from tasks.workspace import Workspace
 
@@ -70,10 +72,19 @@ def steps_of(records: Sequence[Record], work: Workspace) -> tuple[StepLine, ...]
 
 
 def with_chain(
-    run: RunRecord, records: Sequence[Record], changes: ChangesRecord | None, report: ReportRecord
+    run: RunRecord,
+    records: Sequence[Record],
+    changes: ChangesRecord | None,
+    report: ReportRecord,
 ) -> RunRecord:
-    """The record of a finished run: with every file that it made or used, from the archives to the report."""
-    return run.model_copy(update={"chain": chain_of([*records, *([changes] if changes else [])], report)})
+    """The record of a finished run: with what it left out, and every file that it made or used, from archives to report."""
+    chain = chain_of([*records, *([changes] if changes else [])], report)
+    return run.model_copy(update={"chain": chain, "omitted": report.omitted})
+
+
+def omissions_of(records: Sequence[Record]) -> list[Omission]:
+    """All optional parts that steps have left out."""
+    return [omission for record in records if isinstance(record, PartialRecord) for omission in record.omitted]
 
 
 def chain_of(records: Sequence[Record], report: ReportRecord) -> tuple[Link, ...]:
@@ -122,6 +133,7 @@ def study_run(
         libraries=versions(LIBRARIES),
         code=code_digest("tasks.train"),
         chain=chain_of(records, report),
+        omitted=report.omitted,
         trials=tuple(trials),
         verdict=report.verdict,
     )
@@ -141,6 +153,7 @@ def study_result(records: Sequence[Record], this: StudyRun, report: ReportRecord
         pairs=survey.pairs,
         report={"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
         steps=steps_of(records, work),
+        omitted=report.omitted,
     )
 
 
@@ -150,9 +163,13 @@ def run_result(
     analysis: AnalysisRecord,
     report: ReportRecord,
     decision: Decision,
+    champion: Champion | None,
+    before: RunRecord | None,
     work: Workspace,
 ) -> RunResult:
-    """What a run leaves, for the terminal and for `--json`."""
+    """What a run leaves, for the terminal and for `--json`: `champion` is what it made its best model, `before` the run that it
+    was compared with.
+    """
     return RunResult(
         run=work.run,
         root=str(work.root),
@@ -162,9 +179,11 @@ def run_result(
         verdict=report.verdict,
         comparisons=analysis.comparisons,
         decision=decision,
-        promoted=decision.passed,
+        promoted=champion is not None,
         report={"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
         steps=steps_of(records, work),
+        compared_with=before.run if before else None,
+        omitted=run.omitted,
     )
 
 

@@ -10,14 +10,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from artifacts import study_tables, study_words
+from artifacts.figures import figure_url
 from artifacts.study import StudyRendering
+from artifacts.study_figures import figures_of
 from artifacts.tables import for_ui
 from tasks.analysis import Provenance
 from tasks.files import verified
 from tasks.folders import Folder
 from tasks.log import say
 from tasks.made import write_page
-from tasks.records import ReportRecord
+from tasks.optional import optional
+from tasks.records import Omission, ReportRecord
 from tasks.seeds import Study, StudyRecord
 from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
@@ -31,12 +34,19 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
         StorageError: the study's document is gone or altered, or a file can't be written.
     """
     study = Study.model_validate_json(verified(work.root, record.file).read_bytes())
-    rendering = StudyRendering(study, provenance)
-    text = rendering.markdown()
+    omitted: list[Omission] = []
+    figures: dict[str, str] = {}
+    for name, draw in figures_of(study).items():
+        with optional(f"figure {name}", omitted):
+            figures[name] = figure_url(draw())
     if TaskRunContext.get() is not None:
-        create_markdown_artifact(text, "study", "What came out of the study")
+        with optional("artifact study", omitted):
+            text = StudyRendering(study, provenance, figures, omitted).markdown()
+            create_markdown_artifact(text, "study", "What came out of the study")
         for key, description, rows in study_tables.all_tables(study):
-            create_table_artifact(for_ui(rows), key, description)
+            with optional(f"artifact {key}", omitted):
+                create_table_artifact(for_ui(rows), key, description)
+    rendering = StudyRendering(study, provenance, figures, omitted)
     for line in study_words.headlines(study):
         say(line)
     folder = f"{Folder.RUNS}/{work.run}"
@@ -45,7 +55,8 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
     say(f"the whole report: {work.root / html.path}")
     return ReportRecord(
         html=html,
-        markdown=write_page(work.root, f"{folder}/report.md", text, (work.run,)),
+        markdown=write_page(work.root, f"{folder}/report.md", rendering.markdown(), (work.run,)),
         document=write_page(work.root, f"{folder}/report.json", study.model_dump_json(indent=1), (work.run,)),
         verdict=" ".join(study_words.headlines(study)),
+        omitted=tuple(omitted),
     )

@@ -48,6 +48,18 @@ class Link(Frozen):
     file: FileRecord
 
 
+class Omission(Frozen):
+    """An optional part that a run left out, and why."""
+
+    part: str
+    why: str
+
+    @property
+    def line(self) -> str:
+        """What to say of it."""
+        return f"left out: {self.part}: {self.why}"
+
+
 class Record(Frozen):
     """What a step returns."""
 
@@ -58,6 +70,12 @@ class Record(Frozen):
         for name in type(self).model_fields:
             value = getattr(self, name)
             yield from (one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, FileRecord))
+
+
+class PartialRecord(Record):
+    """What a step returns that may leave optional parts out; if it did, it is not kept, so that the next run tries again."""
+
+    omitted: tuple[Omission, ...] = ()
 
 
 class ArchiveRecord(Record):
@@ -184,7 +202,7 @@ class SelectionRecord(Record):
     count: int
 
 
-class ExplanationsRecord(Record):
+class ExplanationsRecord(PartialRecord):
     """What explains `count` wrong answers of one model, as JSON."""
 
     model: str
@@ -192,20 +210,20 @@ class ExplanationsRecord(Record):
     count: int
 
 
-class FiguresRecord(Record):
+class FiguresRecord(PartialRecord):
     """The figures of one analysis, `count` of them, in a JSON file."""
 
     file: FileRecord
     count: int
 
 
-class ChangesRecord(Record):
+class ChangesRecord(PartialRecord):
     """What differs between two runs, as JSON."""
 
     file: FileRecord
 
 
-class ReportRecord(Record):
+class ReportRecord(PartialRecord):
     """The report of one run, in its three forms, and what it says first."""
 
     html: FileRecord

@@ -6,7 +6,6 @@ keys. Never cached: what a cached task would have published is not published.
 """
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -25,7 +24,8 @@ from tasks.files import verified
 from tasks.folders import Folder
 from tasks.log import say
 from tasks.made import write_page
-from tasks.records import ChangesRecord, FiguresRecord, ReportRecord
+from tasks.optional import omit, optional
+from tasks.records import ChangesRecord, FiguresRecord, Omission, ReportRecord
 from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
 
@@ -37,37 +37,49 @@ Pages = dict[str, tuple[str, str]]  # description and Markdown by key
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
 def report(
     analysis: AnalysisRecord,
-    figures: FiguresRecord,
+    figures: FiguresRecord | None,
     described: Sequence[ArchitectureRecord],
     changes: ChangesRecord | None,
     decision: Decision,
     provenance: Provenance,
     work: Workspace,
+    omitted: Sequence[Omission] = (),
 ) -> ReportRecord:
-    """Render, write and publish the report of one run.
+    """Render, write and publish the report of one run, which says what was `omitted` so far, and what could not be published.
 
     Raises:
         StorageError: the analysis, its figures or a model's description are gone or altered, or a file can't be written.
     """
     document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
     changed = Changes.model_validate_json(verified(work.root, changes.file).read_bytes()) if changes else None
-    whole = Report(provenance=provenance, decision=decision, changes=changed, analysis=document)
-    rendering = Rendering(
-        whole, json.loads(verified(work.root, figures.file).read_bytes()), networks_drawn(described, work)
+    drawn = json.loads(verified(work.root, figures.file).read_bytes()) if figures else {}
+    left_out = [*omitted]
+    networks: tuple[DrawnNetwork, ...] = ()
+    with optional("diagrams of the networks", left_out):
+        networks = networks_drawn(described, work)
+    whole = Report(
+        provenance=provenance, decision=decision, changes=changed, analysis=document, omitted=tuple(left_out)
     )
+    rendering = Rendering(whole, drawn, networks)
     title, folder = f"{document.subject.title}: error analysis of {work.run}", f"{Folder.RUNS}/{work.run}"
     for line in (*words.accuracies(document), words.headline(document), words.decided(decision)):
         say(line)
     with ThreadPoolExecutor(1) as aside:  # the server's answers are waited for while the page is drawn
-        published = aside.submit(copy_context().run, publish, rendering)
-        html = write_page(work.root, f"{folder}/report.html", rendering.html(title), (work.run,))
-        published.result()
+        publishing = aside.submit(copy_context().run, publish, rendering)
+        page = rendering.html(title)
+        unpublished = publishing.result()
+    if unpublished:
+        whole = whole.model_copy(update={"omitted": (*left_out, *unpublished)})
+        rendering = Rendering(whole, drawn, networks)
+        page = rendering.html(title)
+    html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
     say(f"the whole report: {work.root / html.path}")
     return ReportRecord(
         html=html,
         markdown=write_page(work.root, f"{folder}/report.md", rendering.markdown().whole, (work.run,)),
         document=write_page(work.root, f"{folder}/report.json", whole.model_dump_json(indent=1), (work.run,)),
         verdict=words.headline(document),
+        omitted=whole.omitted,
     )
 
 
@@ -82,18 +94,22 @@ def networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) -> 
     )
 
 
-def publish(rendering: Rendering) -> None:
-    """Make the report's parts artifacts of the task run, if there is one."""
+def publish(rendering: Rendering) -> list[Omission]:
+    """Make the report's parts artifacts of the task run, if there is one; return those that could not be published."""
+    omitted: list[Omission] = []
     if TaskRunContext.get() is None:
-        return
-    for key, (description, text) in fitting(rendering).items():
-        create_markdown_artifact(text, key, description)
+        return omitted
+    for key, (description, text) in fitting(rendering, omitted).items():
+        with optional(f"artifact {key}", omitted):
+            create_markdown_artifact(text, key, description)
     for key, description, rows in tables.all_tables(rendering.report.analysis):
-        create_table_artifact(tables.for_ui(rows), key, description)
+        with optional(f"artifact {key}", omitted):
+            create_table_artifact(tables.for_ui(rows), key, description)
+    return omitted
 
 
-def fitting(rendering: Rendering) -> Pages:
-    """Every page with as many images as keep it small enough; one that is too large without any is left out, and said so."""
+def fitting(rendering: Rendering, omitted: list[Omission]) -> Pages:
+    """Every page with as many images as keep it small enough; one that is too large without any is left out."""
     found: Pages = {}
     for most in attempts():
         pages = pages_of(rendering, most)
@@ -101,7 +117,7 @@ def fitting(rendering: Rendering) -> Pages:
         if len(found) == len(pages):
             break
     for key in pages.keys() - found.keys():
-        say(f"artifact {key!r} not published: it is larger than {LARGEST:,} bytes; see report.html", logging.WARNING)
+        omit(f"artifact {key}", f"it is larger than {LARGEST:,} bytes; see report.html", omitted)
     return found
 
 

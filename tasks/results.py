@@ -7,7 +7,7 @@ from pydantic import Field, computed_field
 
 from tasks.analysis import Decision, StepLine
 from tasks.findings import Comparison
-from tasks.records import FileRecord, Frozen
+from tasks.records import FileRecord, Frozen, Omission
 from tasks.seeds import Arm, Pair
 
 
@@ -27,7 +27,7 @@ class ModelResult(Frozen):
 
 class RunResult(Frozen):
     """A whole run: `steps` says which were found, and why the others were computed; `promoted`, whether its best model is
-    the champion.
+    the champion; `compared_with`, which earlier run it was compared with; `omitted`, which optional parts it left out.
     """
 
     run: str
@@ -41,6 +41,8 @@ class RunResult(Frozen):
     promoted: bool
     report: dict[str, str]
     steps: tuple[StepLine, ...]
+    compared_with: str | None = None
+    omitted: tuple[Omission, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]  # as pydantic's own documentation has it
     @property
@@ -62,6 +64,7 @@ class StudyResult(Frozen):
     pairs: tuple[Pair, ...]
     report: dict[str, str]
     steps: tuple[StepLine, ...]
+    omitted: tuple[Omission, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]  # as pydantic's own documentation has it
     @property

@@ -4,25 +4,33 @@ In: the records of a run. Out: a RunRecord, kept sealed as `runs/<run>/run.json`
 Refuses: a name that is unknown or fits more than one run.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypeVar
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Literal, NamedTuple, TypeVar
 
 from tasks.errors import RunError, SealError
 from tasks.folders import RUN_NAME, Folder
 from tasks.recipe import Recipe
-from tasks.records import Frozen, Link, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.records import Frozen, Link, ModelRecord, Omission, PredictionsRecord, SplitRecord
 from tasks.sealed import may_be_sealed, read_sealed, write_sealed
 from tasks.seeds import Trial
 from tasks.store import Root, matching
 from tasks.workspace import Workspace
 
 LAST = "last"
+COMPARISON = "comparison with run"  # how the name of that optional part of a run begins
 MAIN = "main"  # the line of champions that a run competes in if nothing else is said
 
 
 class Finished(Frozen):
-    """What a finished run and a finished study have in common; `chain` holds every file of it, in the order of the data."""
+    """What a finished run and a finished study have in common; `chain` holds every file of it, in the order of the data.
+
+    `number` counts what was finished under the root, from 1: unlike a clock, it can't jump. Records of earlier versions have 0.
+    `omitted` are the optional parts that were left out.
+    """
 
     run: str
     began: datetime
@@ -32,6 +40,8 @@ class Finished(Frozen):
     libraries: dict[str, str]
     code: str
     chain: tuple[Link, ...] = ()
+    number: int = 0
+    omitted: tuple[Omission, ...] = ()
 
 
 class StudyRun(Finished):
@@ -77,11 +87,15 @@ Kind = TypeVar("Kind", bound=Finished)
 
 
 class Champion(Frozen):
-    """One entry of the history: which model of which run it was, since when, and the entry that a rollback goes back to."""
+    """One entry of the history: which model of which run it was, since when, and the entry that a rollback goes back to.
+
+    After `rolled back`, the champion before that entry stays down, until an entry that was `lifted`, which names the same
+    champion again, ends that.
+    """
 
     number: int
     at: datetime
-    action: Literal["promoted", "rolled back"]
+    action: Literal["promoted", "rolled back", "lifted"]
     dataset: str
     run: str
     model: ModelRecord
@@ -94,13 +108,40 @@ class Champion(Frozen):
         return f"{self.model.name} of {self.run}"
 
 
-def remember(run: Finished, work: Workspace) -> None:
-    """Keep the record of a run or a study; from then on it counts as finished.
+def held_down(champions: Sequence[Champion]) -> list[Champion]:
+    """The champions of a line that stay down after a rollback, the latest entry of each."""
+    down: dict[str, Champion] = {}  # by the hash of the model
+    for before, entry in pairwise(champions):
+        if entry.action == "lifted":
+            down.clear()
+        elif entry.action == "rolled back":
+            down[before.model.file.sha256] = before
+        down.pop(entry.model.file.sha256, None)
+    return list(down.values())
+
+
+def line_of(run: RunRecord) -> str:
+    """The folder of a run's champions: other test images or labels, and other named lines, have champions of their own."""
+    content = f"{run.test.pixels_sha256} {run.test.archives[1]}"
+    images = f"{run.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return images if run.line == MAIN else f"{images}-{run.line}"
+
+
+def remember(run: Kind, work: Workspace) -> Kind:
+    """Keep the record of a run or a study, numbered; from then on it counts as finished.
 
     Raises:
         StorageError: the file can't be written.
     """
+    if not run.number:
+        run = run.model_copy(update={"number": 1 + last_number(work.root)})
     write_sealed(work.root / Folder.RUNS / run.run / RECORD_NAMES[type(run)], run)
+    return run
+
+
+def last_number(root: Root) -> int:
+    """The highest number of a finished run or study; two that finish at once may share the next, and go by their times."""
+    return max((run.number for kind in RECORD_NAMES for run in read_runs(root, kind)[0]), default=0)
 
 
 def record_path(root: Root, run: str) -> Root:
@@ -115,6 +156,7 @@ def read_run(path: Root) -> Finished | SealError:
     try:
         return read_sealed(path, kind)
     except SealError as error:
+        error.path = str(path)
         return error
 
 
@@ -124,24 +166,55 @@ def may_be_run(path: Root) -> bool:
 
 
 def read_runs(root: Root, kind: type[Kind]) -> tuple[list[Kind], list[SealError]]:
-    """Every finished run or study under the root, the earliest first; and what is wrong with the records that can't be read."""
+    """Every finished run or study under the root, the first to finish first; and what is wrong with unreadable records."""
     paths = [path for path in matching(root, f"{Folder.RUNS}/*/{RECORD_NAMES[kind]}") if may_be_run(path)]
     found = [(path.parent.name, read_run(path)) for path in paths]
     # What lies in a folder of another name is somebody's copy.
     found = [(name, run) for name, run in found if isinstance(run, SealError) or run.run == name]
-    runs = sorted((run for _, run in found if isinstance(run, kind)), key=lambda run: run.began)
+    runs = sorted((run for _, run in found if isinstance(run, kind)), key=lambda run: (run.number, run.began))
     return runs, [error for _, error in found if isinstance(error, SealError)]
 
 
 def finished_runs(root: Root) -> list[RunRecord]:
-    """Every finished run under the root whose record can be read, the earliest first."""
+    """Every finished run under the root whose record can be read, the first to finish first."""
     runs, _ = read_runs(root, RunRecord)
     return runs
 
 
-def last_run(root: Root, dataset: str) -> RunRecord | None:
-    """The last finished run of a data set."""
-    return next((run for run in reversed(finished_runs(root)) if run.dataset == dataset), None)
+class Predecessor(NamedTuple):
+    """The run that another is to be compared with, if there is one; and what of earlier runs can't be compared."""
+
+    run: RunRecord | None
+    omitted: list[Omission]
+
+
+def predecessor(root: Root, run: RunRecord) -> Predecessor:
+    """The last finished run of the same data set, line of champions, test images and models."""
+    runs, unreadable = read_runs(root, RunRecord)
+    earlier = [one for one in reversed(runs) if one.dataset == run.dataset and one.run != run.run]
+    found = next((one for one in earlier if not unlike(one, run)), None)
+    # What comes after it, or all if there is none: a run of the same line is missed, one of another line explains.
+    later = earlier[: earlier.index(found)] if found else earlier
+    of_line = [one for one in later if line_of(one) == line_of(run)]
+    missed = of_line or ([] if found else later)
+    omitted = [Omission(part=f"{COMPARISON} {one.run}", why=unlike(one, run)) for one in missed[:1]]
+    lost = {PurePosixPath(error.path).parent.name: str(error) for error in unreadable}
+    newest = max((name for name in lost if found is None or name > found.run), default=None)
+    if newest:
+        omitted.append(Omission(part=f"{COMPARISON} {newest}", why=lost[newest]))
+    return Predecessor(found, omitted)
+
+
+def unlike(one: RunRecord, other: RunRecord) -> str:
+    """Why an earlier run can't be compared with another; empty if it can."""
+    if one.line != other.line:
+        return f"it is of the line of champions {one.line}, this run of {other.line}"
+    if line_of(one) != line_of(other):
+        return "it was judged on other test images or labels"
+    names, others = ([model.name for model in run.models] for run in (one, other))
+    if not set(names) & set(others):
+        return f"it has other models ({', '.join(names)}) than this run ({', '.join(others)})"
+    return ""
 
 
 def find_run(root: Root, name: str) -> RunRecord:
@@ -162,7 +235,19 @@ def find_record(root: Root, name: str) -> Root:
     """
     patterns = [f"{Folder.RUNS}/*/{kind}" for kind in RECORD_NAMES.values()]
     paths = {path.parent.name: path for one in patterns for path in matching(root, one) if may_be_run(path)}
-    return paths[chosen(sorted(paths), name, root)]
+    return paths[chosen(in_order(paths) if name == LAST else sorted(paths), name, root)]
+
+
+def in_order(paths: Mapping[str, Root]) -> list[str]:
+    """The names of runs and studies, the first to finish first; one whose record can't be read stands where its name does."""
+    found = {name: read_run(path) for name, path in paths.items()}
+    numbers = {name: run.number for name, run in found.items() if isinstance(run, Finished)}
+
+    def rank(name: str) -> tuple[int, str]:
+        before = (number for other, number in numbers.items() if other < name)
+        return numbers[name] if name in numbers else max(before, default=0), name
+
+    return sorted(paths, key=rank)
 
 
 def chosen(names: Sequence[str], name: str, root: Root) -> str:

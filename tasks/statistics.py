@@ -49,7 +49,15 @@ def paired_difference(both: int, only_first: int, only_second: int, neither: int
     if not total:
         return Estimate(value=0.0, low=-1.0, high=1.0)
     first, second = share(both + only_first, total), share(both + only_second, total)
-    phi = paired_correlation(both, only_first, only_second, neither)
+    return difference_of(first, second, paired_correlation(both, only_first, only_second, neither))
+
+
+def difference_of(first: Share, second: Share, phi: float = 0.0) -> Estimate:
+    """The difference of two shares, second minus first, with Newcombe's interval for the correlation `phi`.
+
+    Without a correlation it is that for independent shares (Newcombe 1998, Statistics in Medicine 17: 873, method 10), which is
+    too wide for two models that err on the same images.
+    """
     difference = second.value - first.value
     below = spread(second.value - second.low, first.high - first.value, phi)
     above = spread(second.high - second.value, first.value - first.low, phi)

@@ -25,7 +25,8 @@ from tasks.errors import MnistError, StorageError
 from tasks.folders import Folder
 from tasks.locks import holding, shared
 from tasks.log import say
-from tasks.records import Origin, Record
+from tasks.optional import optional
+from tasks.records import Origin, PartialRecord, Record
 from tasks.store import Root, refusals
 from tasks.workspace import Workspace
 
@@ -71,7 +72,7 @@ def step(
                 found = look_up(key, record_type, work.root)  # another run may have made it in the meantime
                 if not isinstance(found, Miss):
                     return found_again(found)
-                why = found.fault or difference(key, called, work.root)
+                why = found.fault or compared_with_earlier(key, called, work.root)
                 given.arguments["work"] = work = work.model_copy(update={"key": key.name})
                 return made(lambda: function(*given.args, **given.kwargs), called, why, key, work)
 
@@ -87,6 +88,13 @@ def step(
         return made_task
 
     return decorate
+
+
+def compared_with_earlier(key: Key, name: str, root: Root) -> str:
+    """Why a step has no record; what earlier records hold, perhaps another version's, can't stop it."""
+    with optional(f"why {name} is computed", []):
+        return difference(key, name, root)
+    return "no earlier record can be compared"
 
 
 def is_kept(step: Task[..., Any], arguments: Mapping[str, Any]) -> bool:
@@ -107,7 +115,7 @@ def found_again(record: Kept) -> Kept:
 
 
 def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Workspace) -> Kept:
-    """Compute a record, say where it came from, and keep it.
+    """Compute a record, say where it came from, and keep it, unless an optional part of it is missing.
 
     Raises:
         StorageError: the system refused to read or write a file.
@@ -125,6 +133,7 @@ def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Works
     record = record.model_copy(
         update={"origin": Origin(step=name, run=work.run, at=datetime.now(UTC), seconds=seconds, why=why)}
     )
-    keep_record(key, record, work.root)
+    if not (isinstance(record, PartialRecord) and record.omitted):
+        keep_record(key, record, work.root)
     work.finish()
     return record

@@ -22,6 +22,7 @@ from tasks.folders import Folder
 from tasks.locks import alone_at_once, shared
 from tasks.log import say
 from tasks.mark import Mark, is_real_folder, mark_of, marked, signed_in
+from tasks.optional import optional
 from tasks.records import Frozen
 from tasks.sealed import body_in
 from tasks.store import Root, root_at, shadow_of
@@ -103,7 +104,8 @@ def at_work(root: Root, run: str) -> Iterator[Workspace]:
         with shared(root, say):
             yield Workspace(root=root, run=run)
     finally:
-        sweep(root)
+        with optional("removing temporary files", [], over=True):
+            sweep(root)
 
 
 def sweep(root: Root) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from artifacts import render, tables, words
-from artifacts.figures import FIGURES, drawn, figure_url
+from artifacts.figures import FIGURES, figure_url, figures_of
 from artifacts.pictures import explained_url, heat_url, outline, picture_url, strip_url
 from artifacts.render import Rendering
 from tasks.analysis import Altered, Analysis, FileLine, Provenance, Report, StepLine
@@ -76,7 +76,7 @@ def rendering_of(report: Report) -> Rendering:
 @cache
 def drawn_once(document: str) -> dict[str, str]:
     """The figures of an analysis, which many tests look at."""
-    return drawn(Analysis.model_validate_json(document))
+    return {name: figure_url(draw()) for name, draw in figures_of(Analysis.model_validate_json(document)).items()}
 
 
 def html_of(report: Report) -> Page:

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from artifacts import study_tables, study_words
+from artifacts.figures import figure_url
+from artifacts.render import NOT_DRAWN
 from artifacts.study import StudyRendering
+from artifacts.study_figures import figures_of
 from tasks.analysis import Provenance
 from tasks.dataset import load_dataset
 from tasks.predictions import Predictions
 from tasks.recipe import load_recipe
+from tasks.records import Omission
 from tasks.seeds import Claim, Study
 from tasks.survey import claim_of, study_of, trials_of
 from tests.samples import judged, model, predicted, split_of
@@ -42,11 +46,15 @@ def provenance() -> Provenance:
     )  # fmt: skip
 
 
+def rendering_of(study: Study, provenance: Provenance) -> StudyRendering:
+    return StudyRendering(study, provenance, {name: figure_url(draw()) for name, draw in figures_of(study).items()})
+
+
 def test_a_sample_is_said_to_be_one(study: Study, provenance: Provenance) -> None:
     said = "drawn at random from 1,000,000"
     drawn = study.model_copy(update={"drawn_from": 1_000_000})
-    assert said in StudyRendering(drawn, provenance).markdown()
-    assert said not in StudyRendering(study, provenance).markdown()
+    assert said in rendering_of(drawn, provenance).markdown()
+    assert said not in rendering_of(study, provenance).markdown()
 
 
 def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:
@@ -82,7 +90,7 @@ def test_a_difference_is_named_by_its_direction(study: Study) -> None:
 
 
 def test_the_page_shows_all_parts_and_needs_no_other_file(study: Study, provenance: Provenance) -> None:
-    rendering = StudyRendering(study, provenance)
+    rendering = rendering_of(study, provenance)
     page = rendering.html("Study")
     assert page.count("data:image/png;base64,") == len(rendering.figures) + len(study.hard)
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
@@ -91,6 +99,13 @@ def test_the_page_shows_all_parts_and_needs_no_other_file(study: Study, provenan
     assert "1 image is got wrong by every training of every model." in page
     text = rendering.markdown()
     assert all(line.replace("_", "\\_") in text for line in study_words.headlines(study))
+
+
+def test_a_study_says_what_it_left_out(study: Study, provenance: Provenance) -> None:
+    text = StudyRendering(study, provenance, {}, [Omission(part="figure wrong_by", why="no font")]).markdown()
+    assert "- left out: figure wrong\\_by: no font\n" in text
+    assert text.count(NOT_DRAWN) == 3
+    assert "data:image" not in text.replace("data:image/png;base64", "", len(study.hard))
 
 
 def test_tables_have_one_row_a_thing(study: Study) -> None:
@@ -104,7 +119,7 @@ def test_one_model_alone_is_described(study: Study, provenance: Provenance) -> N
     alone = study.model_copy(update={"arms": study.arms[:1], "pairs": (), "claim": None, "hard": ()})
     (line,) = study_words.headlines(alone)
     assert line.startswith("plain is right about 75.00 % (95 % interval")
-    assert "The differences" not in StudyRendering(alone, provenance).markdown()
+    assert "The differences" not in rendering_of(alone, provenance).markdown()
 
 
 def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
@@ -131,7 +146,7 @@ def test_of_many_models_the_best_is_held_against_the_others(study: Study, proven
             "claim": None,
         }
     )
-    page = StudyRendering(
+    page = rendering_of(
         many.model_copy(update={"hard": (study.hard[0].model_copy(update={"wrong": (3, 3, 3, 2)}),)}), provenance
     )
     assert "wrong in 11 of 12 trainings" in page.markdown()

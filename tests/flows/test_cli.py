@@ -75,7 +75,8 @@ STEPS = [
 
 def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
     assert set(first) == {"run", "root", "seconds", "dataset", "models", "verdict", "comparisons", "decision", "promoted",
-                          "report", "cached", "steps"}  # fmt: skip
+                          "report", "cached", "steps", "compared_with", "omitted"}  # fmt: skip
+    assert (first["compared_with"], first["omitted"]) == (None, [])
     assert first["promoted"]
     (comparison,) = first["comparisons"]
     assert f"{100 * abs(comparison['difference']['value']):.2f} points" in first["verdict"]
@@ -165,6 +166,9 @@ def test_champions_are_listed_and_rolled_back(first: dict[str, Any], folder: Pat
     (champions,) = json.loads(mnist("champion", "list", "--root", root, "--json").stdout).values()
     assert champions[0]["run"] == first["run"]
     assert first["run"] in mnist("champion", "list", "--root", root).stdout
+    done = mnist("champion", "rollback", "--lift", "--root", root)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "stays down after a rollback" in done.stderr
     done = mnist("champion", "rollback", "--root", str(folder / "empty"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 

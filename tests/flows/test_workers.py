@@ -1,6 +1,12 @@
-import pytest
+import os
 
-from flows.workers import Runner, shares
+import pytest
+from prefect import flow
+
+from flows.workers import Runner, available, shares, worker_processes
+from tasks.records import ChangesRecord, Omission
+from tasks.step import step
+from tasks.workspace import Workspace
 
 
 @pytest.mark.parametrize(
@@ -20,3 +26,24 @@ def test_a_process_that_dies_in_the_middle_of_a_message_keeps_nobody_waiting() -
         queue._wlock.acquire()  # which that process would never release
     queue.cancel_join_thread()  # else a failure of this test would be waited for at the end of all tests
     assert not forwarding.is_alive()
+
+
+@step("die")
+def die(work: Workspace) -> ChangesRecord:
+    """End the process that this runs in, as the system does when memory is short."""
+    os._exit(1)
+
+
+@pytest.mark.usefixtures("prefect")
+def test_an_optional_step_whose_process_dies_is_left_out(work: Workspace) -> None:
+    omitted: list[Omission] = []
+
+    @flow
+    def dying() -> int:
+        with worker_processes(2, ahead=False) as workers:
+            futures = [workers.submit(die, work) for _ in range(2)]
+            return len(available(["one", "other"], futures, omitted))
+
+    assert dying() == 0
+    assert [one.part for one in omitted] == ["one", "other"]
+    assert "process" in omitted[0].why

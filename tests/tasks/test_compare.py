@@ -4,15 +4,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.champion import bounds, decision_of, history, judge, line_of, lines, not_inferior, promote, roll_back
+from artifacts.words import decided
+from tasks.analysis import Changes
+from tasks.champion import bounds, decision_of, history, judge, lift, lines, not_inferior, promote, roll_back
 from tasks.compare import changes_between, common_places, pairs_of
+from tasks.compare import compare as compare_runs
 from tasks.errors import RunError, StorageError
 from tasks.files import adopt
 from tasks.predictions import Predictions, write_predictions
 from tasks.prune import pruning
 from tasks.recipe import Gate, Recipe, load_recipe
 from tasks.records import PredictionsRecord, SplitRecord
-from tasks.runs import RunRecord, find_run, finished_runs, last_run, remember
+from tasks.runs import (
+    Finished,
+    RunRecord,
+    StudyRun,
+    find_record,
+    find_run,
+    finished_runs,
+    held_down,
+    line_of,
+    predecessor,
+    remember,
+)
+from tasks.sealed import write_sealed
 from tasks.split import read_split
 from tasks.statistics import compare
 from tasks.workspace import Workspace
@@ -39,13 +54,13 @@ def judged(work: Workspace, test: SplitRecord, wrong: int, *, start: int = 0, na
 def make(splits: dict[str, SplitRecord], work: Workspace):  # noqa: ANN201
     def run(day: int, *predictions: PredictionsRecord, seed: int = 1, gate: Gate | None = None) -> RunRecord:
         recipe: Recipe = load_recipe("post", seed=seed).model_copy(update={"gates": {"tiny": gate} if gate else {}})
+        models = tuple(model(one.model).model_copy(update={"file": one.file}) for one in predictions)
         record = RunRecord(
             run=f"2026010{day}-000000-run-{day}", began=DAY.replace(day=day), dataset="tiny", recipe=recipe,
-            train=splits["train"], test=splits["test"], models=tuple(model(one.model) for one in predictions),
+            train=splits["train"], test=splits["test"], models=models,
             predictions=predictions, libraries={"keras": "3"}, code="0" * 64,
         )  # fmt: skip
-        remember(record, work)
-        return record
+        return remember(record, work)
 
     return run
 
@@ -53,8 +68,7 @@ def make(splits: dict[str, SplitRecord], work: Workspace):  # noqa: ANN201
 def test_runs_are_found_by_name_by_part_of_it_and_as_the_last(make, splits, work: Workspace) -> None:  # noqa: ANN001
     one, two = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
     assert finished_runs(work.root) == [one, two]
-    assert last_run(work.root, "tiny") == find_run(work.root, "last") == two
-    assert last_run(work.root, "other") is None
+    assert find_run(work.root, "last") == two
     for name in (one.run, "20260101", "run-1"):
         assert find_run(work.root, name) == one
     with pytest.raises(RunError, match="fits 2 runs"):
@@ -63,6 +77,99 @@ def test_runs_are_found_by_name_by_part_of_it_and_as_the_last(make, splits, work
         find_run(work.root, "nope")
     with pytest.raises(RunError, match="there is none"):
         find_run(work.root / "elsewhere", "last")
+
+
+def test_a_run_is_compared_with_the_last_of_its_line_images_and_models(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    one = judged(work, splits["test"], 1)
+    night = make(1, one)
+    assert predecessor(work.root, night) == (None, [])
+    weekly = like(night, 2, work, line="weekly")
+    assert predecessor(work.root, weekly).run is None
+    assert [omission.line for omission in predecessor(work.root, weekly).omitted] == [
+        f"left out: comparison with run {night.run}: it is of the line of champions main, this run of weekly"
+    ]
+    inverted = like(night, 3, work, test=night.test.model_copy(update={"pixels_sha256": "1" * 64}))
+    found, (omission,) = predecessor(work.root, inverted)
+    assert found is None
+    assert omission.why == "it is of the line of champions weekly, this run of main"
+    other = make(4, one.model_copy(update={"model": "other"}))
+    found, (omission,) = predecessor(work.root, other)
+    assert found is None
+    assert omission.part == f"comparison with run {night.run}"
+    assert omission.why == "it has other models (plain) than this run (other)"
+    assert predecessor(work.root, like(night, 5, work, dataset="another")) == (None, [])
+
+    again = like(night, 6, work)
+    found, (omission,) = predecessor(work.root, again)
+    assert found == night
+    assert omission.part == f"comparison with run {other.run}"
+    assert predecessor(work.root, like(night, 7, work)) == (again, [])
+    assert predecessor(work.root, like(weekly, 8, work)) == (weekly, [])
+
+
+def like(run: RunRecord, day: int, work: Workspace, **changes: object) -> RunRecord:
+    """Another finished run that differs from one only in what is said."""
+    own = {"run": f"2026010{day}-000000-run-{day}", "began": DAY.replace(day=day), "number": 0}
+    return remember(run.model_copy(update={**own, **changes}), work)
+
+
+def test_an_earlier_run_whose_record_is_damaged_is_named(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    one, two = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
+    path = work.root / f"runs/{two.run}/run.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    three = make(3, judged(work, splits["test"], 3))
+    found, (omission,) = predecessor(work.root, three)
+    assert found == one
+    assert omission.part == f"comparison with run {two.run}"
+    assert "it was altered" in omission.why
+    assert predecessor(work.root, make(4, judged(work, splits["test"], 4))) == (three, [])
+
+
+def test_a_run_under_a_clock_that_was_ahead_does_not_stay_the_last(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    ahead = make(9, judged(work, splits["test"], 1))
+    now = make(1, judged(work, splits["test"], 2))
+    shared = {name: getattr(now, name) for name in Finished.model_fields}
+    named = shared | {"run": "20260102-000000-a-study", "number": 0}
+    study = remember(StudyRun(**named, trials=(), verdict=""), work)
+    assert [run.number for run in (ahead, now, study)] == [1, 2, 3]
+    assert finished_runs(work.root) == [ahead, now]
+    assert find_run(work.root, "last") == now
+    assert predecessor(work.root, like(now, 2, work)).run == now
+    assert pruning(work.root, 1).kept == (study.run, "20260102-000000-run-2")
+    assert find_record(work.root, "last").parent.name == "20260102-000000-run-2"
+    path = find_record(work.root, "last")
+    path.write_text("{}")
+    assert find_record(work.root, "last") == path, "a record that can't be read has the place of its name"
+
+
+def test_records_of_earlier_versions_come_first_in_the_order_of_their_times(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    new = make(1, judged(work, splits["test"], 1))
+    for day in (3, 2):
+        old = new.model_copy(
+            update={"run": f"2026010{day}-000000-run-{day}", "began": DAY.replace(day=day), "number": 0}
+        )
+        write_sealed(work.root / f"runs/{old.run}/run.json", old)
+    assert [run.began.day for run in finished_runs(work.root)] == [2, 3, 1]
+
+
+def test_models_that_the_earlier_run_lacks_are_left_out(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    before = make(1, judged(work, splits["test"], 1), judged(work, splits["test"], 5, name="gone"))
+    now = make(
+        2,
+        judged(work, splits["test"], 2),
+        judged(work, splits["test"], 6, name="gone"),
+        judged(work, splits["test"], 3, name="new"),
+    )
+    (work.root / before.of("gone").file.path).unlink()
+    record = compare_runs.fn(before, now, work)
+    found = Changes.model_validate_json((work.root / record.file.path).read_bytes())
+    assert [model.now for model in found.models] == ["plain"]
+    assert [one.part for one in record.omitted] == [
+        f"comparison with run {before.run} of {name}" for name in ("gone", "new")
+    ]
+    (work.root / before.of("plain").file.path).write_bytes(b"")
+    with pytest.raises(RunError, match="has 0 bytes, not"):
+        compare_runs.fn(before, now, work)
 
 
 def test_a_run_without_a_sound_record_is_not_finished(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -130,10 +237,10 @@ def test_without_a_margin_a_model_must_not_be_worse_beyond_chance(make, splits, 
 
 def test_not_inferior_goes_by_the_interval() -> None:
     found = compare("champion", FIRST, "other", SECOND)
-    assert not_inferior(found, 0.05).passed
+    assert not_inferior("champion", found.difference, 0.05).passed
     turned = compare("champion", SECOND, "other", FIRST)
-    assert not not_inferior(turned, 0.05).passed
-    assert "-50.00 points (95 % interval" in not_inferior(turned, 0.05).found
+    assert not not_inferior("champion", turned.difference, 0.05).passed
+    assert "-50.00 points (95 % interval" in not_inferior("champion", turned.difference, 0.05).found
 
 
 @pytest.mark.parametrize(("accuracy", "passed"), [(0.95, [True, True]), (0.8, [False, True]), (0.999, [True, False])])
@@ -179,6 +286,76 @@ def test_a_rollback_is_one_more_entry_and_goes_further_back(make, splits, work: 
     assert [one.action for one in history(work.root, line)] == ["promoted"] * 3 + ["rolled back"] * 2
     with pytest.raises(RunError, match=r"no champion of tiny-.* to go back to"):
         roll_back(work.root, line)
+
+
+def test_a_champion_that_was_rolled_back_stays_down_until_that_is_lifted(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    gate = Gate(margin=0.05)
+    first, second = (make(day, judged(work, splits["test"], wrong), gate=gate) for day, wrong in ((1, 2), (2, 1)))
+    for run in (first, second):
+        promote.fn(run, judge.fn(run, work), work)
+    (line,) = lines(work.root)
+    roll_back(work.root, line)
+
+    decision = judge.fn(second, work)
+    assert (decision.passed, decision.promotes) == (True, False)
+    assert f"`mnist champion rollback --lift {line}`" in decided(decision)
+    assert promote.fn(second, decision, work) is None
+    assert history(work.root, line)[-1].run == first.run
+    best = make(3, judged(work, splits["test"], 0, name="better"), gate=gate)
+    assert judge.fn(best, work).promotes, "another model is not held down"
+
+    assert [one.run for one in lift(work.root, line)] == [second.run]
+    assert history(work.root, line)[-1].action == "lifted"
+    assert history(work.root, line)[-1].run == first.run
+    entry = promote.fn(second, judge.fn(second, work), work)
+    assert entry is not None
+    assert entry.run == second.run
+    with pytest.raises(RunError, match=r"no model of tiny-\w+ stays down"):
+        lift(work.root, line)
+
+
+def test_the_champion_that_a_rollback_goes_back_to_is_not_held_down(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    runs = [make(day, judged(work, splits["test"], wrong), gate=Gate(margin=0.05)) for day, wrong in ((1, 2), (2, 1))]
+    for run in (*runs, runs[0]):
+        promote.fn(run, judge.fn(run, work), work)
+    (line,) = lines(work.root)
+    for _ in runs:  # to the second, and on to the first
+        roll_back(work.root, line)
+    assert [one.run for one in held_down(history(work.root, line))] == [runs[1].run]
+
+
+def test_a_champion_without_predictions_is_compared_by_its_accuracy(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    first = make(1, judged(work, splits["test"], 20))
+    promote.fn(first, judge.fn(first, work), work)
+    (work.root / first.predictions[0].file.path).unlink()
+    better = judge.fn(make(2, judged(work, splits["test"], 3)), work)
+    assert better.promotes
+    assert better.checks[-1].name == "not worse than champion, by its accuracy alone, beyond chance"
+    assert "+5.67 points" in better.checks[-1].found
+    (omission,) = better.omitted
+    assert omission.line.startswith(f"left out: comparison with the champion, plain of {first.run}, image by image: ")
+    assert "No such file" in omission.why
+    assert not judge.fn(make(3, judged(work, splits["test"], 90)), work).passed
+
+
+def test_the_runs_own_predictions_must_be_there(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    first, second = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
+    promote.fn(first, judge.fn(first, work), work)
+    (work.root / second.predictions[0].file.path).unlink()
+    with pytest.raises(StorageError, match="No such file"):
+        judge.fn(second, work)
+
+
+def test_without_a_history_that_can_be_read_no_model_is_promoted(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    first = make(1, judged(work, splits["test"], 3))
+    promote.fn(first, judge.fn(first, work), work)
+    path = work.root / "champions" / line_of(first) / "000001.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    decision = judge.fn(make(2, judged(work, splits["test"], 0)), work)
+    assert (decision.passed, decision.promotes) == (True, False)
+    assert "can't read the champions" in decided(decision)
+    assert "put the file back, or move its folder away" in decision.omitted[0].line
+    assert promote.fn(first, decision, work) is None
 
 
 def test_a_champion_whose_entry_is_gone_is_named(make, splits, work: Workspace) -> None:  # noqa: ANN001

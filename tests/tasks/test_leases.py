@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +16,15 @@ from s3fs import S3FileSystem
 from upath import UPath
 
 from tasks import leases, locks
+from tasks.champion import append, history, lift, roll_back
 from tasks.errors import StorageError
 from tasks.files import checked_root
 from tasks.folders import MARK
 from tasks.leases import Lease, apart, held, joined
 from tasks.locks import alone, holding, shared
+from tasks.runs import Champion, held_down
 from tasks.store import read_whole, root_at
+from tests.samples import FILE, FIRST, model, record_of
 from tests.stores import BUCKET, store
 
 SOON = 20.0  # seconds after which a thread that has not come to an end hangs
@@ -216,3 +220,20 @@ def test_a_store_that_is_gone_is_said(root: UPath) -> None:
         held(nowhere, "", silent),
     ):
         pass
+
+
+def test_a_champion_is_rolled_back_and_lifted_in_a_store(root: UPath) -> None:
+    checked_root(root)
+    for number in (1, 2):
+        own = {"file": FILE.model_copy(update={"sha256": f"{number}" * 64})}
+        entry = Champion(
+            number=number, at=datetime(2026, 1, number, tzinfo=UTC), action="promoted", dataset="drawn", run=f"run-{number}",
+            model=model("plain").model_copy(update=own), predictions=record_of("plain", FIRST), below=number - 1 or None,
+        )  # fmt: skip
+        append(entry, "line", root)
+    with pytest.raises(FileExistsError):
+        append(entry, "line", root)
+    assert roll_back(root, "line").run == "run-1"
+    assert [one.run for one in held_down(history(root, "line"))] == ["run-2"]
+    assert [one.run for one in lift(root, "line")] == ["run-2"]
+    assert held_down(history(root, "line")) == []
