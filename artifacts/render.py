@@ -19,6 +19,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from artifacts.galleries import Galleries, InHtml, InMarkdown
+from artifacts.networks import DrawnNetwork
 from artifacts.pictures import strip_url
 from artifacts.templating import environment, name
 from tasks.analysis import Changes, Report
@@ -43,10 +44,10 @@ class Parts(NamedTuple):
 
 
 class Rendering:
-    """One report, with its figures as data URLs by their names."""
+    """One report, with its figures as data URLs by their names, and the diagrams of its models' networks."""
 
-    def __init__(self, report: Report, figures: Mapping[str, str]) -> None:
-        self.report, self.figures = report, figures
+    def __init__(self, report: Report, figures: Mapping[str, str], networks: Sequence[DrawnNetwork] = ()) -> None:
+        self.report, self.figures, self.networks = report, figures, networks
         self.parts = cache(self.parts_of)
 
     def markdown(self, most: int = MOST) -> Parts:
@@ -58,21 +59,30 @@ class Rendering:
         drawn = InMarkdown(self.report.analysis, most)
         pages = {
             model.name: self.rendered(
-                "model.md.j2", drawn, model=model, gallery=lambda rank=rank: drawn.explained_gallery(rank)
+                "model.md.j2",
+                drawn,
+                model=model,
+                networks=self.networks_beside(model.name),
+                gallery=lambda rank=rank: drawn.explained_gallery(rank),
             )
             for rank, model in enumerate(self.report.analysis.models)
         }
         overview, galleries, origins = (
-            self.rendered(f"{part}.md.j2", drawn) for part in ("overview", "galleries", "origins")
+            self.rendered(f"{part}.md.j2", drawn, networks=()) for part in ("overview", "galleries", "origins")
         )
         return Parts(overview, pages, galleries, origins)
 
     def html(self, title: str) -> str:
         """The whole report as one HTML page."""
         drawn = InHtml(self.report.analysis)
-        parts = [self.rendered(f"{part}.md.j2", drawn) for part in ("overview", "galleries")]
+        parts = [self.rendered(f"{part}.md.j2", drawn, networks=self.networks) for part in ("overview", "galleries")]
         errors = f"## Every error, explained\n\n{drawn.errors_gallery()}"
         return page("\n\n".join((*parts, errors, self.rendered("origins.md.j2", drawn))), title)
+
+    def networks_beside(self, model: str) -> list[DrawnNetwork]:
+        """The network of one model; and if it is the post's, the one that it was shrunk from."""
+        own = [one for one in self.networks if one.name == model and not one.original]
+        return own + [one for one in self.networks if one.original and any(other.shrunk for other in own)]
 
     def rendered(self, template: str, drawn: Galleries, **more: Any) -> str:
         """One template."""

@@ -3,15 +3,20 @@
 In: an Analysis. Out: lists of rows, each a mapping of column to a text or a finite number.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from artifacts.words import FEW, estimate, interval, p_value, percent, published, range_of, significant
 from tasks.analysis import Analysis, Changes, Decision, Provenance, StepLine
 from tasks.findings import Comparison, Suspects
+from tasks.plain import shown
 from tasks.robustness import Gap, Robustness
 
 Row = Mapping[str, str | int | float]
 
+NO_WIDTH = "\u200b"
+# After the bracket of a link, a tag or an entity, and before the mark of a list, a heading or a quotation.
+MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>]|\d+[.)] )")
 MOST_ROWS = 200  # of a table in Prefect's database
 
 
@@ -239,6 +244,17 @@ def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
         ("slices", "Errors by what can be measured on an image; p-values corrected by Holm", slices(analysis)),
     )
     return [(key, f"{says}{first_of(rows)}", rows[:MOST_ROWS]) for key, says, rows in whole]
+
+
+def for_ui(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
+    """Rows for a table artifact: one of Prefect's UIs takes a cell for Markdown, the other for text, so nothing can be escaped.
+
+    A space of no width takes apart what would be a link, HTML, a list or a heading, and shows in neither.
+    """
+    return [
+        {column: MARKDOWN.sub(NO_WIDTH, shown(cell)) if isinstance(cell, str) else cell for column, cell in row.items()}
+        for row in rows
+    ]
 
 
 def first_of(rows: Sequence[Row]) -> str:

@@ -10,9 +10,14 @@ from markupsafe import Markup
 
 from artifacts import tables, words
 from artifacts.standouts import standouts
+from tasks.plain import shown
 
 NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
 NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|-")
+
+SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
+# Of a list, or of the line under a heading.
+BEGINNING = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=[-+](?: |$)|[-=]+$))")
 
 
 @cache
@@ -24,6 +29,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else shown(value),
     )
     made.globals |= {"tables": tables, "words": words, "standouts": standouts}
     made.filters |= {"percent": words.percent, "name": name, "plain": plain, "table": table}
@@ -32,13 +38,13 @@ def environment() -> Environment:
 
 def name(text: object) -> Markup:
     """A text that users may have written, as plain Markdown: neither HTML nor Markdown in it takes effect."""
-    line = " ".join(str(text).split())
-    return Markup(re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", html.escape(line, quote=False)))  # noqa: S704  # it is escaped here
+    line = SPECIAL.sub(r"\\\g<0>", html.escape(shown(" ".join(str(text).split())), quote=False))
+    return Markup(BEGINNING.sub(r"\1\\", line))  # noqa: S704  # it is escaped here
 
 
 def plain(text: object) -> Markup:
     """A text that users may have written, for HTML that stands in Markdown, in a table as well."""
-    return Markup(html.escape(" ".join(str(text).split())).replace("|", "&#124;"))  # noqa: S704  # it is escaped here
+    return Markup(html.escape(shown(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # it is escaped here
 
 
 def table(rows: Sequence[tables.Row]) -> Markup:

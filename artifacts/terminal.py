@@ -1,50 +1,45 @@
 """The terminal: the end of a run, the list of runs, two runs compared, and the champions."""
 
-import sys
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from artifacts import tables
-from artifacts.words import changed, decided, in_one_line, interval, percent
+from artifacts.screen import Screen
+from artifacts.words import changed, decided, interval, percent
 from tasks.analysis import Changes, Check
 from tasks.results import Pruning, RunResult, Shown, StudyResult, Verified
 from tasks.runs import Champion, RunRecord, StudyRun
 
-PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
-
-
-def standard_output() -> Console:
-    """Standard output: as wide as the terminal, or wide enough for any table."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-
 
 def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
     """Print a run's result on standard output; with `explain`, which of its steps were found, and why the others were not."""
-    console = standard_output()
-    table = Table(title=f"{result.dataset}, run {result.run}", title_justify="left")
-    for column in ("model", "parameters", "epochs", "accuracy", "errors", "loss", "fit"):
-        table.add_column(column, justify="left" if column == "model" else "right")
-    for name, model in result.models.items():
-        figures = (f"{model.parameters:,}", f"{model.epochs}", percent(model.accuracy), f"{model.errors:,}")
-        table.add_row(name, *figures, f"{model.loss:.4f}", f"{model.fit_seconds:.1f} s")
-    console.print(table)
+    screen = Screen()
+    rows = [
+        {
+            "model": name,
+            "parameters": f"{model.parameters:,}",
+            "epochs": f"{model.epochs}",
+            "accuracy": percent(model.accuracy),
+            "errors": f"{model.errors:,}",
+            "loss": f"{model.loss:.4f}",
+            "fit": f"{model.fit_seconds:.1f} s",
+        }
+        for name, model in result.models.items()
+    ]
+    screen.table(rows, f"{result.dataset}, run {result.run}")
     if explain:
-        console.print(table_of(tables.steps(result.steps)))
+        screen.table(tables.steps(result.steps))
     elif result.cached:
-        console.print(f"found from earlier runs: {', '.join(result.cached)}")
-    console.print(result.verdict)
-    console.print(decided(result.decision))
-    console.print(f"{result.seconds:.1f} s")
-    console.print(f"report:  {result.root}/{result.report['html']}")
-    console.print(f"in the UI:  {look_at}")
+        screen.say(f"found from earlier runs: {', '.join(result.cached)}")
+    screen.say(result.verdict)
+    screen.say(decided(result.decision))
+    screen.say(f"{result.seconds:.1f} s")
+    screen.print(f"report:  {result.root}/{result.report['html']}")
+    screen.print(f"in the UI:  {look_at}")
 
 
 def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> None:
     """Print a study's result on standard output; with `explain`, which of its steps were found, and why the others were not."""
-    console = standard_output()
+    screen = Screen()
     rows: list[tables.Row] = [
         {
             "model": arm.name,
@@ -58,30 +53,20 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
         }
         for arm in result.arms
     ]
-    console.print(table_of(rows, f"{result.dataset}, {len(result.seeds)} seeds, study {result.run}"))
+    screen.table(rows, f"{result.dataset}, {len(result.seeds)} seeds, study {result.run}")
     if explain:
-        console.print(table_of(tables.steps(result.steps)))
+        screen.table(tables.steps(result.steps))
     elif result.cached:
-        console.print(f"found from earlier runs: {len(result.cached)} of {len(result.steps)} steps")
-    console.print(result.verdict)
-    console.print(f"{result.seconds:.1f} s")
-    console.print(f"report:  {result.root}/{result.report['html']}")
-    console.print(f"in the UI:  {look_at}")
-
-
-def table_of(rows: Sequence[tables.Row], title: str = "") -> Table:
-    """Rows as a table of the terminal."""
-    table = Table(title=title or None, title_justify="left")
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")  # a name that is cut short can't be given to a command
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    return table
+        screen.say(f"found from earlier runs: {len(result.cached)} of {len(result.steps)} steps")
+    screen.say(result.verdict)
+    screen.say(f"{result.seconds:.1f} s")
+    screen.print(f"report:  {result.root}/{result.report['html']}")
+    screen.print(f"in the UI:  {look_at}")
 
 
 def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
     """Print the list of runs, and that of studies."""
-    console = standard_output()
+    screen = Screen()
     rows = [
         {
             "run": run.run,
@@ -91,7 +76,10 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
         }
         for run in runs
     ]
-    console.print(table_of(rows) if rows else "no finished run")
+    if rows:
+        screen.table(rows)
+    else:
+        screen.say("no finished run")
     if studies:
         found: list[tables.Row] = [
             {
@@ -103,59 +91,59 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
             }
             for one in studies
         ]
-        console.print(table_of(found))
+        screen.table(found)
 
 
 def show_links(run: str, links: Sequence[Verified]) -> None:
     """Print every file of a run, and whether it is what it was. The records of steps are many, and shown only if broken."""
-    console = standard_output()
+    screen = Screen()
     shown = [link for link in links if link.fault or link.role != "record"]
     rows = [{"step": link.role, "file": link.path, "": link.fault or "sound"} for link in shown]
-    console.print(table_of(rows, f"run {run}"))
+    screen.table(rows, f"run {run}")
     broken = sum(link.fault is not None for link in links)
-    console.print(f"{len(links)} files, {broken or 'none'} broken")
+    screen.say(f"{len(links)} files, {broken or 'none'} broken")
 
 
 def show_pruning(what: Pruning, *, removed: bool) -> None:
     """Print what goes."""
-    console = standard_output()
+    screen = Screen()
     for path in what.paths:
-        console.print(path, markup=False)
+        screen.print(path)
     size = f"{what.bytes / 1e6:,.1f} MB"
     done = f"{'removed' if removed else 'would remove'} {len(what.runs)} runs and {len(what.files)} other files, {size}"
-    console.print(f"{done}; {len(what.kept)} runs stay")
+    screen.say(f"{done}; {len(what.kept)} runs stay")
 
 
 def show_guesses(shown: Sequence[Shown], page: str) -> None:
     """Print what the models say of pictures."""
-    console = standard_output()
+    screen = Screen()
     rows = [
         {
-            "picture": escape(in_one_line(one.path)),
+            "picture": one.path,
             **{name: f"{guess.label}, {percent(guess.probability)}" for name, guess in one.guesses.items()},
         }
         for one in shown
     ]
     if rows:
-        console.print(table_of(rows))
-    console.print(f"what the network was shown:  {page}")
+        screen.table(rows)
+    screen.print(f"what the network was shown:  {page}")
 
 
 def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
     """Print how two runs compare."""
-    console = standard_output()
-    console.print(table_of(tables.changes(changes), f"{changes.now} against {changes.before}"))
-    console.print(changed(changes))
+    screen = Screen()
+    screen.table(tables.changes(changes), f"{changes.now} against {changes.before}")
+    screen.say(changed(changes))
     for model, check in zip(changes.models, checks, strict=True):
-        console.print(f"{model.now}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
+        screen.say(f"{model.now}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
     if changes.settings:
-        console.print(table_of(tables.settings(changes)))
-    console.print(f"pictures:  {page}")
+        screen.table(tables.settings(changes))
+    screen.print(f"pictures:  {page}")
 
 
 def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
     """Print every line of champions."""
-    console = standard_output()
+    screen = Screen()
     for line, champions in lines.items():
         rows = [
             {
@@ -168,11 +156,11 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
             }
             for one in champions
         ]
-        console.print(table_of(rows, line))
+        screen.table(rows, line)
     if not lines:
-        console.print("no champion yet")
+        screen.say("no champion yet")
 
 
 def show_rows(rows: Sequence[tables.Row]) -> None:
     """Print a table."""
-    standard_output().print(table_of(rows))
+    Screen().table(rows)

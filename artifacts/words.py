@@ -163,8 +163,3 @@ def suspected(suspect: Suspect) -> str:
     """Who suspects a label."""
     who = [name for name, yes in (("all models", suspect.named), ("cleanlab", suspect.cleanlab)) if yes]
     return f"suspected by {' and '.join(who)}; cleanlab's label quality {suspect.quality:.3f}"
-
-
-def in_one_line(path: str) -> str:
-    """A path as a terminal may be shown it: what can't be printed, such as a line break, is written as an escape."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in path)

@@ -5,6 +5,7 @@ do. Imports stand in the commands that need them, so that `--help` answers at on
 """
 # ruff: noqa: PLC0415
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from importlib import import_module
@@ -14,17 +15,21 @@ import click
 
 from flows import stop
 from flows.dataset import dataset
-from flows.options import JSON, ROOT, refuse_foreign_root
+from flows.options import JSON, ROOT, SeedOrDate, echo_json, refuse_foreign_root
 from flows.past import champion, compare, runs
 from flows.predict import predict
 from flows.serve import serve
 from flows.upkeep import prune, verify
 from flows.worker import worker
-from tasks.errors import GateError, MnistError
+from tasks.errors import GateError, InputError, MnistError
+from tasks.plain import in_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from artifacts.screen import Screen
 
+
+# Prefect's log lines hold texts of users, which are no markup; and what is no markup needs no colors.
+PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
 
 DATASET = click.option(
     "--dataset", default="mnist", show_default=True, metavar="NAME|FILE.toml", help="What to learn from."
@@ -54,13 +59,17 @@ def cli() -> None:
     from tasks.redaction import guard
 
     guard()  # before any library logs
+    os.environ |= PLAIN_LOGS
 
 
 @cli.command()
 @DATASET
 @click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="What to train, and how.")
 @EPOCHS
-@click.option("--seed", type=int, metavar="N", help="Seed of the trainings, instead of the recipe's.")
+@click.option(
+    "--seed", type=SeedOrDate(), metavar="N|date",
+    help="Seed of the trainings, instead of the recipe's; date: a seed made from today's date in UTC.",
+)  # fmt: skip
 @click.option(
     "--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1."
 )
@@ -74,12 +83,12 @@ def cli() -> None:
 @JSON
 def run(as_json: bool, explain: bool, **parameters: Any) -> None:
     """Run the flow: archives, Parquet, both models, evaluation, report."""
-    from rich.console import Console
+    from artifacts.screen import Screen
 
-    console = Console(stderr=True)
+    console = Screen(err=True)
     result, look_at, failed = run_flow("mnist", parameters, console if console.is_terminal else None)
     if as_json:
-        click.echo(result.model_dump_json())
+        echo_json(result.model_dump(mode="json"))
     else:
         from artifacts.terminal import show
 
@@ -103,19 +112,19 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
 @JSON
 def study(as_json: bool, explain: bool, **parameters: Any) -> None:
     """Train the models with many seeds, and say which differences are beyond chance."""
-    from rich.console import Console
+    from artifacts.screen import Screen
 
-    console = Console(stderr=True)
+    console = Screen(err=True)
     result, look_at, _ = run_flow("study", parameters, console if console.is_terminal else None)
     if as_json:
-        click.echo(result.model_dump_json())
+        echo_json(result.model_dump(mode="json"))
     else:
         from artifacts.terminal import show_study
 
         show_study(result, look_at, explain=explain)
 
 
-def run_flow(name: str, parameters: dict[str, Any], console: "Console | None") -> "tuple[Any, str, GateError | None]":
+def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":
     """Run a flow on the configured server or on one of its own; with a `console`, show it live there.
 
     A flow has its module's name. Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
@@ -123,9 +132,10 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Console | None") -
     from flows.lasting import lasting
     from flows.server import early_server, server
 
+    refuse_bytes(parameters)
     refuse_foreign_root(parameters["root"])
     with ExitStack() as stack:
-        with console.status("starting Prefect") if console else nullcontext():
+        with console.status("starting Prefect", spinner=console.spinner) if console else nullcontext():
             early = stack.enter_context(early_server())
             with stop.nothing_to_undo(), lasting():  # all that is slow is imported while the server starts
                 from prefect.client.orchestration import get_client
@@ -159,6 +169,18 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Console | None") -
     return result, api.look_at(flow_run.id), failed
 
 
+def refuse_bytes(parameters: dict[str, Any]) -> None:
+    """Refuse a path that is no text: Prefect keeps the parameters of a run as JSON.
+
+    Raises:
+        InputError: One is not.
+    """
+    for name, given in parameters.items():
+        for value in given if isinstance(given, tuple) else (given,):
+            if isinstance(value, str) and in_text(value) != value:
+                raise InputError(f"can't use the {name} {value}: its name is not UTF-8, which Prefect needs; rename it")
+
+
 for command in (compare, predict, champion, dataset, runs, verify, prune, serve, worker):
     cli.add_command(command)
 
@@ -188,7 +210,12 @@ def line_of(error: Exception) -> str | None:
     if isinstance(error, TimeoutError):  # of a task run
         return f"a step was ended: {error} What takes so long hangs: run again, or with fewer epochs"
     if isinstance(error, OSError):  # outside the root, where no step has named it: a full temporary folder, say
-        return f"{error.filename or 'the system'}: {error.strerror or error}"
+        remedy = "; make room, or set TMPDIR to a folder that has some" if "temporary directory" in str(error) else ""
+        return f"{error.filename or 'the system'}: {error.strerror or error}{remedy}"
+    if isinstance(error, RuntimeError) and str(error).startswith(
+        "Could not determine home directory"
+    ):  # Prefect needs it
+        return "this account has no home directory: set HOME to a folder that it can write to"
     from flows.server import lost_server
     from tasks.store import unreachable
 

@@ -11,20 +11,28 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from tasks.errors import ServerError
 
 USER = "mnist"
 FOLDER = "mnist-serve"
 SECRET = "secret"  # noqa: S105  # the name of a file
-PROFILES = "profiles.toml"
+PROFILES = "profiles"
+PROFILE, URL, AUTH, HEADERS, KEY = (
+    "PREFECT_PROFILE",
+    "PREFECT_API_URL",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_CLIENT_CUSTOM_HEADERS",
+    "PREFECT_API_KEY",
+)
 BYTES = 32
 MADE = re.compile(rf"{USER}:[\w-]{{43}}", re.ASCII)  # what `new_credential` makes
-OTHERS = 0o077
+OTHERS = 0o077  # with an access control list, the group's bits are the most that it grants to anyone: acl(5)
 
 
 class Credential(NamedTuple):
@@ -50,8 +58,8 @@ def client_settings(credential: str) -> dict[str, str]:
     Headers are merged with those of the user's profile, where an `Authorization` would take the credential's place.
     """
     return {
-        "PREFECT_API_AUTH_STRING": credential,
-        "PREFECT_CLIENT_CUSTOM_HEADERS": json.dumps(authorization(credential)),
+        AUTH: credential,
+        HEADERS: json.dumps(authorization(credential)),
     }
 
 
@@ -77,18 +85,52 @@ def server_credential() -> Credential:
 def write_profiles(api: str, credential: Credential) -> Path:
     """Write the profile of a server, and return its file; a credential of the user's own is not copied.
 
+    Each address has a file of its own, so that servers of one Prefect home leave each other's alone.
+
     Raises:
         ServerError: It can't be written.
     """
     import tomlkit
 
-    settings = {"PREFECT_API_URL": api} | ({"PREFECT_API_AUTH_STRING": credential.value} if credential.file else {})
+    settings = {URL: api} | ({AUTH: credential.value} if credential.file else {})
+    name = f"{PROFILES}-{re.sub('[^0-9A-Za-z.]+', '-', urlsplit(api).netloc).strip('-')}.toml"
     with private_folder() as folder:
-        new, file = folder / f"{PROFILES}.{os.getpid()}", folder / PROFILES
+        new, file = folder / f"{name}.{os.getpid()}", folder / name
         new.unlink(missing_ok=True)
         write_new(new, tomlkit.dumps({"active": FOLDER, "profiles": {FOLDER: settings}}))
         new.replace(file)
         return file
+
+
+def in_the_way(environ: Mapping[str, str], api: str, credential: Credential) -> list[str]:
+    """List the variables of an environment that win over the profile of a server, and name another server or credential."""
+    right = {PROFILE: FOLDER, URL: api, AUTH: credential.value}
+    found = [name for name, value in right.items() if environ.get(name, value) != value]
+    given = authorization_of(environ)
+    return found if given in {None, *authorization(credential.value).values()} else [*found, HEADERS]
+
+
+def authorization_of(environ: Mapping[str, str]) -> str | None:
+    """Return the header that an environment adds to the requests of Prefect's clients in the place of any credential."""
+    try:
+        headers = json.loads(environ.get(HEADERS, "{}"))
+    except ValueError:
+        return None  # which Prefect refuses
+    found = headers.items() if isinstance(headers, dict) else ()
+    return next((str(value) for name, value in found if name.lower() == "authorization"), None)
+
+
+def setting_in_use(environ: Mapping[str, str]) -> tuple[str, bool] | None:
+    """Name the setting whose credential Prefect's clients send, if any, and say whether the environment has it."""
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings()
+    if any(name.lower() == "authorization" for name in settings.client.custom_headers):
+        return HEADERS, authorization_of(environ) is not None
+    for name, value in ((AUTH, settings.api.auth_string), (KEY, settings.api.key)):
+        if value and value.get_secret_value():
+            return name, name in environ
+    return None
 
 
 @contextmanager

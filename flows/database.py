@@ -14,6 +14,8 @@ import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
+from tasks.errors import MnistError
+
 IN_FILE = "sqlite+aiosqlite:///"
 
 
@@ -86,4 +88,8 @@ def write_template() -> None:
 
 
 if __name__ == "__main__":
-    write_template()
+    try:
+        write_template()
+    except MnistError as error:
+        sys.stderr.write(f"mnist: {error}\n")
+        sys.exit(error.exit_code)

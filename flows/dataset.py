@@ -1,13 +1,14 @@
 """The commands about data sets: which are built in, and the pinning of a new one's archives."""
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
 
-import json
+import codecs
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.options import JSON
+from flows.options import JSON, echo, echo_json
 from tasks.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def list_(as_json: bool) -> None:
 
     found = built_in_datasets()
     if as_json:
-        click.echo(json.dumps([one.model_dump(mode="json") for one in found]))
+        echo_json([one.model_dump(mode="json") for one in found])
     else:
         show_rows([described(one) for one in found])
 
@@ -44,27 +45,39 @@ def pin(file: Path, as_json: bool) -> None:
     """
     from artifacts.terminal import show_rows
     from flows.fetching import fetching
-    from tasks.outputs import rewrite, temporary_folder
+    from tasks.outputs import check_rewritable, rewrite, temporary_folder
+    from tasks.pin import lacks_pins
     from tasks.pin import pin as pinned
-    from tasks.regular import MOST_TEXT, read_regular
+    from tasks.regular import MOST_TEXT, expanded, read_regular
+    from tasks.toml import text_of
 
-    path = file.expanduser().absolute()
+    path = expanded(file, "data set", DatasetError).absolute()
     try:
-        text = read_regular(path, MOST_TEXT).decode()
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_regular(path, MOST_TEXT)
+        text = text_of(content)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
+    if lacks_pins(text, str(file)):
+        check_rewritable(path)
     with temporary_folder("mnist-pin-") as scratch, fetching() as shown:
         text, pins = pinned(text, str(file), path.parent, scratch, shown.report, shown.tell)
     if pins:
-        rewrite(path, text.encode())
+        rewrite(path, written_as(content, text))
     if as_json:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
-        click.echo(json.dumps({"file": str(path), "pins": found}))
+        echo_json({"file": str(path), "pins": found})
     elif pins:
         show_rows([found_out(one) for one in pins])
-        click.echo(f"written into {path}")
+        echo(f"written into {path}")
     else:
-        click.echo(f"all archives of {path} were pinned before, and are what it says")
+        echo(f"all archives of {path} were pinned before, and are what it says")
+
+
+def written_as(before: bytes, text: str) -> bytes:
+    """A text as the file before was written: with its byte order mark, and with its ends of lines."""
+    if before.count(b"\r\n") * 2 > before.count(b"\n"):
+        text = re.sub(r"(?<!\r)\n", "\r\n", text)
+    return (codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b"") + text.encode()
 
 
 def described(one: "Dataset") -> dict[str, str | int | float]:

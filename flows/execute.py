@@ -3,6 +3,7 @@
 In: the name of one of the project's flows, and the flow run's id in PREFECT__FLOW_RUN_ID. Prefect's own engine would ask the
 API which code to load; this does not. Nor does it read the result of a state that the API names, which would be unpickled.
 """
+# ruff: noqa: PLC0415  # so that what keeps Prefect from being imported is said in one line
 
 import os
 import sys
@@ -10,17 +11,18 @@ from logging import Logger
 from typing import cast
 from uuid import UUID
 
-from prefect._internal.control_listener import configure_from_env
-from prefect.engine import handle_engine_signals
-from prefect.flow_engine import load_flow_run, run_flow
-from prefect.logging.loggers import flow_run_logger
-
 from flows.vetting import NAMES, flow_of
+from tasks.errors import MnistError
 from tasks.redaction import guard
 
 
 def execute(name: str, flow_run_id: UUID) -> None:
     """Run a flow, and report how it ends to the API and to the worker."""
+    from prefect._internal.control_listener import configure_from_env
+    from prefect.engine import handle_engine_signals
+    from prefect.flow_engine import load_flow_run, run_flow
+    from prefect.logging.loggers import flow_run_logger
+
     configure_from_env()
     with handle_engine_signals(flow_run_id):
         flow_run = load_flow_run(flow_run_id)
@@ -31,6 +33,8 @@ def execute(name: str, flow_run_id: UUID) -> None:
 
 def main(name: str, worker: str) -> None:
     """Run a flow unless its name is none of the project's, or its worker has gone meanwhile."""
+    import prefect.flow_engine  # noqa: F401  # it takes a second, in which the worker may go
+
     if name not in NAMES:
         sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(NAMES)}")
     if os.getppid() != int(worker):
@@ -40,4 +44,8 @@ def main(name: str, worker: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except MnistError as error:
+        sys.stderr.write(f"mnist: {error}\n")
+        sys.exit(error.exit_code)

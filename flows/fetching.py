@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import click
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+
+from artifacts.screen import Screen
+from flows.options import echo
 
 LINE_SECONDS = 5.0
 
@@ -41,7 +42,7 @@ class Bars:
 
     def tell(self, line: str, level: int) -> None:
         """Print a line above the bars."""
-        self.progress.console.print(prefixed(line, level), markup=False, highlight=False)
+        self.progress.console.print(prefixed(line, level))
 
 
 class Lines:
@@ -59,7 +60,7 @@ class Lines:
 
     def tell(self, line: str, level: int) -> None:
         """Print a line."""
-        click.echo(prefixed(line, level), err=True)
+        echo(prefixed(line, level), err=True)
 
 
 def prefixed(line: str, level: int) -> str:
@@ -70,7 +71,7 @@ def prefixed(line: str, level: int) -> str:
 @contextmanager
 def fetching() -> Iterator[Fetching]:
     """Show downloads while the block runs."""
-    console = Console(stderr=True)
+    console = Screen(err=True)
     if not console.is_terminal:
         yield Lines()
         return

@@ -21,7 +21,10 @@ from tasks.store import Root, refusals
 
 ANSWER_SECONDS = 10
 # What is sent to workers.
-STEPS = ("tasks.train", "tasks.combine", "tasks.evaluate", "tasks.attribute", "tasks.explain", "tasks.stress")
+STEPS = (
+    *("tasks.train", "tasks.combine", "tasks.describe", "tasks.evaluate"),
+    *("tasks.attribute", "tasks.explain", "tasks.stress"),
+)
 
 
 class Common(NamedTuple):

@@ -7,13 +7,16 @@ Starlette's `TrustedHostMiddleware` looks at no port and takes the first of seve
 credential leaves out `/docs`, and Prefect's API takes a body without a `Content-Type` as JSON.
 """
 
+import asyncio
 import base64
 import binascii
 import hmac
+import ipaddress
 import json
 import re
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
@@ -32,6 +35,7 @@ INTERNET = (socket.AF_INET, socket.AF_INET6)
 HEALTH = ("/health", "/ready")
 SUBPROTOCOL = "prefect"  # after which Prefect's clients send the credential as their first message
 POLICY_VIOLATION = 1008
+HANDSHAKE_SECONDS = 10.0  # for a client to send the credential; Prefect's does so at once
 HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -81,6 +85,27 @@ def addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addresses:
             hosts |= {name, f"{name}:80", f"{name}:443", f"{name}:{port}"}
             origins |= {f"https://{name}", f"http://{name}:{port}"}
     return Addresses(frozenset(hosts), frozenset(origins))
+
+
+def canonical(host: str) -> str:
+    """Write a host as it is resolved and as clients send it: an address in its shortest form, a name in ASCII.
+
+    Raises:
+        InputError: No URL can hold it.
+    """
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        found = str(socket.getaddrinfo(bare, None, flags=socket.AI_NUMERICHOST)[0][4][0])
+    except (OSError, UnicodeError):
+        try:
+            return bare.encode("idna").decode().lower()
+        except UnicodeError as error:
+            raise InputError(f"--host takes an address or the name of this machine, not {host!r}") from error
+    if "%" in bare:
+        raise InputError(f"--host {host}: an address with a zone can't stand in a URL; give :: or another address")
+    address = ipaddress.ip_address(found)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def names_of(host: str) -> set[str]:
@@ -184,20 +209,22 @@ class Guard:
 
 
 class Handshake:
-    """A WebSocket whose client says the credential in its first message: until then, nothing else passes either way."""
+    """A WebSocket whose client says the credential in its first message, in time: until then, nothing passes either way."""
 
     def __init__(self, credential: bytes, receive: Receive, send: Send) -> None:
         self.credential, self._receive, self._send = credential, receive, send
-        self.known = False
+        self.known, self.limit = False, asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
 
     async def receive(self) -> Message:
-        """Receive a message; the connection is closed where the first one is not the credential."""
-        message = await self._receive()
-        if message["type"] != "websocket.receive" or self.known:
-            return message
-        self.known = self.is_credential(message.get("text"))
+        """Receive a message; the connection is closed where the first one is not the credential, or does not come in time."""
         if self.known:
-            return message
+            return await self._receive()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self.limit):
+                message = await self._receive()
+            self.known = self.is_credential(message.get("text"))
+            if self.known or message["type"] != "websocket.receive":
+                return message
         await self._send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "Unauthorized"})
         return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
 

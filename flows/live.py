@@ -21,33 +21,32 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import ArtifactSort, TaskRunSort
 from prefect.exceptions import PrefectException
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from artifacts.screen import Screen
+
 POLL_SECONDS = 0.5
 LINES = 200  # the most that Prefect's API gives at once
-MARKS = {
-    "Cached": Text("=", "cyan"),
-    "Completed": Text("✓", "green"),
-    "Failed": Text("✗", "red"),
-    "Crashed": Text("✗", "red"),
-}
+MARKS = {"Cached": ("=", "cyan"), "Completed": ("✓", "green"), "Failed": ("✗", "red"), "Crashed": ("✗", "red")}
+ASCII = {"✓": "+", "✗": "x"}  # where the terminal has no more
+BAR, WIDE = 24, 80  # characters of a bar, and of a terminal that has room for it
 
 
 class RunView:
     """Polls one flow run, and draws it."""
 
-    def __init__(self, client: SyncPrefectClient, flow_run: UUID) -> None:
-        self.client = client
+    def __init__(self, client: SyncPrefectClient, flow_run: UUID, screen: Screen) -> None:
+        self.client, self.screen = client, screen
         self.which = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
         self.stopped = threading.Event()
         self.runs: Sequence[TaskRun] = ()
         self.progress: dict[str, tuple[float, str]] = {}
-        self.spinner = Spinner("dots")
+        self.spinner = Spinner(screen.spinner)
 
     def watch(self) -> None:
         """Poll until told to stop; what the server does not answer now is asked again."""
@@ -76,11 +75,20 @@ class RunView:
     def __rich__(self) -> RenderableType:
         """The view as it is now."""
         table = Table.grid(padding=(0, 1))
+        for whole in (True, False, False, True):
+            table.add_column(no_wrap=whole)
         for run in self.runs:
             state = run.state_name or ""
             seconds = run.estimated_run_time.total_seconds()
-            table.add_row(MARKS.get(state, self.spinner), run.name, self.detail(run, state), f"{seconds:.1f} s")
+            table.add_row(self.mark(state), run.name, self.detail(run, state), f"{seconds:.1f} s")
         return Group(table) if self.runs else Group(self.spinner, Text("starting"))
+
+    def mark(self, state: str) -> RenderableType:
+        """A sign for a state; of a task that runs, one that turns."""
+        if state not in MARKS:
+            return self.spinner
+        sign, style = MARKS[state]
+        return Text(sign if self.screen.draws_unicode else ASCII.get(sign, sign), style)
 
     def detail(self, run: TaskRun, state: str) -> RenderableType:
         """What to say of one task run: its progress while it trains, else its state."""
@@ -88,15 +96,18 @@ class RunView:
         if not text:
             message = run.state.message if run.state and state == "Cached" else None
             return Text(f"{state.lower()}, {message}" if message else state.lower(), "dim")
+        said = text.partition(": ")[2]
+        if self.screen.width < WIDE:
+            return Text(said)
         row = Table.grid(padding=(0, 1))
-        row.add_row(ProgressBar(total=100, completed=share, width=24), text.partition(": ")[2])
+        row.add_row(ProgressBar(total=100, completed=share, width=BAR), said)
         return row
 
 
 @contextmanager
-def live_view(client: SyncPrefectClient, flow_run: UUID, console: Console) -> Iterator[None]:
+def live_view(client: SyncPrefectClient, flow_run: UUID, console: Screen) -> Iterator[None]:
     """Show a run in the terminal while the block runs."""
-    view = RunView(client, flow_run)
+    view = RunView(client, flow_run, console)
     poller = threading.Thread(target=view.watch, daemon=True)
     with Live(view, console=console, refresh_per_second=8):
         poller.start()

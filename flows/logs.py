@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect.logging.configuration import setup_logging
-from rich.console import Console
+from rich.text import Text
 
+from artifacts.screen import Screen
 from tasks.errors import MnistError
 from tasks.redaction import guard
 
@@ -46,18 +47,18 @@ def no_failures(record: logging.LogRecord) -> bool:
 class ConsoleLines(logging.Handler):
     """Prints warnings above a live view, which shares the console."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Screen) -> None:
         super().__init__(logging.WARNING)
         self.console = console
         self.addFilter(no_failures)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        self.console.print(f"[yellow]{record.levelname.lower()}[/]: {record.getMessage()}", highlight=False)
+        self.console.print(Text.assemble((record.levelname.lower(), "yellow"), f": {record.getMessage()}"))
 
 
 @contextmanager
-def quiet_console(console: Console | None) -> Iterator[None]:
+def quiet_console(console: Screen | None) -> Iterator[None]:
     """Keep the console free of failures; with a `console`, print only warnings, and print them there."""
     setup_logging()  # else Prefect would do so in the middle, and put its own handlers back
     root = logging.getLogger()

@@ -6,7 +6,7 @@ Every line calls a task; what travels between them are records, and the data sta
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from prefect import flow
 from prefect.futures import PrefectFuture
@@ -19,17 +19,19 @@ from flows.logs import one_line_errors
 from flows.masking import keep_out_of_prefect
 from flows.options import root_of
 from flows.orphans import end_with_worker
-from flows.parameters import flag, named
+from flows.parameters import flag, named, seed_of
 from flows.runner import checked_runner, workers_of
 from flows.splits import data_of
 from flows.titles import run_name, title
 from flows.vetting import PROCESS
 from flows.workers import finished
 from tasks.analyse import analyse
+from tasks.architecture import ArchitectureRecord
 from tasks.attribute import attribute
 from tasks.champion import judge, promote
 from tasks.compare import compare
 from tasks.dataset import Dataset, Name, load_dataset
+from tasks.describe import describe
 from tasks.draw import draw
 from tasks.errors import GateError
 from tasks.evaluate import evaluate
@@ -64,7 +66,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     dataset: NameOrFile = "mnist",
     recipe: NameOrFile = "post",
     epochs: Epochs | None = None,
-    seed: Seed | None = None,
+    seed: Seed | Literal["date"] | None = None,
     validation: HeldOut | None = None,
     gate: bool = True,
     robustness: bool = False,
@@ -79,7 +81,8 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
         dataset: A built-in data set (mnist), or the path of a .toml file on the worker's machine.
         recipe: A built-in recipe (post), or the path of a .toml file on the worker's machine.
         epochs: Passes over the training images, from 1. Empty: the recipe's.
-        seed: Seed of the trainings, from 0. The same seed gives the same models. Empty: the recipe's.
+        seed: Seed of the trainings, from 0. The same seed gives the same models. date: made from the run's scheduled date, so that
+            each night trains anew. Empty: the recipe's.
         validation: Share of the training images to hold out, from 0 to 0.5. Empty: the recipe's.
         gate: Whether the run fails, once its report is published, if its best model does not pass the gate.
         robustness: Whether all models are also asked about corrupted test images, for a section of the report.
@@ -94,7 +97,8 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     one_line_errors()
     keep_out_of_prefect()
     end_with_worker()
-    source, plan = load_dataset(dataset, mirrors), load_recipe(recipe, epochs=epochs, seed=seed, validation=validation)
+    source = load_dataset(dataset, mirrors)
+    plan = load_recipe(recipe, epochs=epochs, seed=seed_of(seed), validation=validation)
     must_pass, harder = flag("gate", gate), flag("robustness", robustness)
     champions, where = named("line", line), checked_runner(runner)
     with at_work(checked_root(root_of(root)), run_name()) as work:
@@ -124,8 +128,9 @@ def way_of_the_data(
             workers.submit(explain, *of, selection, looked_at[TEST], work)
             for of in zip(models, predictions, trained, strict=True)
         ]
+        described = [workers.submit(describe, model, work) for model in models]
         stressed = [workers.submit(stress, model, looked_at[TEST], work) for model in models if robustness]
-        judging: list[PrefectFuture[Any]] = [*predictions, *trained, selection, *explanations, *stressed]
+        judging: list[PrefectFuture[Any]] = [*predictions, *trained, selection, *explanations, *described, *stressed]
         finished([counts, measures, *learning, *judging])
         # Submitted before the workers end, which takes them a second.
         analysis = analyse.submit(  # type: ignore[call-overload]
@@ -151,7 +156,8 @@ def way_of_the_data(
     changes = compare(last, this, work) if last else None
     decision = judge(this, work)
     analysed, drawn = records[-2:]
-    published = report(analysed, drawn, changes, decision, provenance_of(records, work, began), work)
+    networks = [record for record in records if isinstance(record, ArchitectureRecord)]
+    published = report(analysed, drawn, networks, changes, decision, provenance_of(records, work, began), work)
     remember(with_chain(this, records, changes, published), work)
     promote(this, decision, work)
     return run_result(records, this, analysed, published, decision, work)

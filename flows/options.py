@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from tasks.plain import json_line, shown
 
 if TYPE_CHECKING:
     from tasks.store import Root
@@ -41,18 +42,21 @@ def refuse_foreign_root(given: str | None) -> None:
     """Refuse a folder that can't become a root, before a server is started; a root that bears its mark costs a look.
 
     Raises:
+        InputError: The `~` of a path is nobody's.
         RootError: The folder holds files of others.
         StorageError: It can't be written.
     """
     from tasks.folders import MARK  # noqa: PLC0415
 
     place = given or default_root()
-    folder = Path(place).expanduser()
-    if "://" in place or not folder.exists() or (folder / MARK).is_file():
+    if "://" in place:
+        return
+    folder = root_of(place)
+    if not folder.exists() or (folder / MARK).is_file():
         return
     from tasks.files import checked_root  # noqa: PLC0415
 
-    checked_root(root_of(place))
+    checked_root(folder)
 
 
 def default_root() -> str:
@@ -78,7 +82,27 @@ def at_root(given: str | None) -> "Iterator[Root]":
 
 def say(line: str, _level: int) -> None:
     """Print a line on standard error."""
-    click.echo(line, err=True)
+    echo(line, err=True)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a text on standard output, or on standard error; click would drop what looks like a terminal's control codes."""
+    click.echo(shown(text, keep="\n"), err=err)
+
+
+def echo_json(value: object) -> None:
+    """Print a value as one JSON document on standard output."""
+    click.echo(json_line(value))
+
+
+class SeedOrDate(click.ParamType):
+    """A seed, or the word `date`."""
+
+    name = "seed"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Convert an option's text."""
+        return "date" if value == "date" else click.INT.convert(value, param, ctx)
 
 
 ROOT: Callable[[Command], Command] = click.option(

@@ -1,9 +1,17 @@
 """Parameters of the flow that no recipe or data set checks. Apart from the command's options, which must import at once."""
 
+from datetime import UTC, datetime
+from typing import Literal, cast
+
+from prefect.runtime import flow_run
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.dataset import Name
 from tasks.errors import InputError
+from tasks.recipe import Seed
+
+BY_DATE: Literal["date"] = "date"
+SEEDS_A_DATE = 100  # an ensemble takes the seeds that follow the first: two dates share none
 
 
 def flag(name: str, value: object) -> bool:
@@ -27,3 +35,17 @@ def named(name: str, value: object) -> str:
         return TypeAdapter(Name).validate_python(value)
     except ValidationError as error:
         raise InputError(f"{name} must be small letters, digits and _, from a letter on, not {value!r}") from error
+
+
+def seed_of(value: object) -> Seed | None:
+    """The seed of a run: `date` stands for the date for which the run was scheduled (UTC), such as 2026112700.
+
+    A run keeps its scheduled date however late it starts, and however often it is retried. All other values are left to the
+    recipe, which refuses what is no seed.
+    """
+    return date_seed(flow_run.scheduled_start_time) if value == BY_DATE else cast("Seed | None", value)
+
+
+def date_seed(moment: datetime) -> int:
+    """The first seed of a date (UTC)."""
+    return int(f"{moment.astimezone(UTC):%Y%m%d}") * SEEDS_A_DATE

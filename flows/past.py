@@ -4,12 +4,11 @@ None of them starts a server or imports TensorFlow: they read what runs left und
 """
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from flows.options import JSON, ROOT, at_root, root_to_read
+from flows.options import JSON, ROOT, at_root, echo, echo_json, root_to_read
 from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ def runs(root: str | None, as_json: bool) -> None:
     place = root_to_read(root)
     (found, unreadable), (studies, unreadable_too) = read_runs(place, RunRecord), read_runs(place, StudyRun)
     for fault in (*unreadable, *unreadable_too):
-        click.echo(f"left out: {fault}", err=True)
+        echo(f"left out: {fault}", err=True)
     if as_json:
-        click.echo(json.dumps([run.model_dump(mode="json") for run in found]))
+        echo_json([run.model_dump(mode="json") for run in found])
     else:
         show_runs(found, studies)
 
@@ -68,11 +67,8 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
         written = write_page(place, f"{Folder.COMPARISONS}/{one.run}..{other.run}.html", page, of)
     checks = [not_inferior(model.comparison, margin / 100) for model in changes.models]
     if as_json:
-        click.echo(json.dumps({
-            **changes.model_dump(mode="json"),
-            "checks": [check.model_dump() for check in checks],
-            "report": written.path,
-        }))  # fmt: skip
+        found = {"checks": [check.model_dump() for check in checks], "report": written.path}
+        echo_json(changes.model_dump(mode="json") | found)
     else:
         show_changes(changes, checks, f"{place}/{written.path}")
     failed = [check for check in checks if not check.passed]
@@ -115,7 +111,7 @@ def list_champions(root: str | None = None, as_json: bool = False) -> None:
     place = root_to_read(root)
     found = {line: history(place, line) for line in lines(place)}
     if as_json:
-        click.echo(json.dumps({line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()}))
+        echo_json({line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()})
     else:
         show_champions(found)
 
@@ -133,7 +129,10 @@ def rollback(line: str | None, root: str | None, as_json: bool) -> None:
 
     with at_root(root) as place:
         now = roll_back(place, line or only_line(place))
-    click.echo(now.model_dump_json() if as_json else f"the champion is {titled(now)} again")
+    if as_json:
+        echo_json(now.model_dump(mode="json"))
+    else:
+        echo(f"the champion is {titled(now)} again")
 
 
 def only_line(root: "Root") -> str:

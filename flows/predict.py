@@ -2,7 +2,6 @@
 # ruff: noqa: PLC0415  # the command imports what it needs, so that `--help` answers at once
 
 import csv
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.options import JSON, ROOT, at_root
+from flows.options import JSON, ROOT, at_root, echo, echo_json
 from tasks.errors import UnreadableError
+from tasks.plain import shown
 
 if TYPE_CHECKING:
     from tasks.results import Shown
@@ -35,12 +35,10 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.render import pictures_page
     from artifacts.terminal import show_guesses
-    from artifacts.words import in_one_line
     from tasks.files import write_text
     from tasks.folders import Folder
     from tasks.predict import pictures_in
     from tasks.predict import predict as answers
-    from tasks.regular import in_text
     from tasks.results import Shown, Unreadable
     from tasks.runs import find_run
 
@@ -48,42 +46,44 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         run, paths = find_run(place, name), pictures_in(images)
         with progress(len(paths)) as advance:
             found = list(answers(paths, run, place, advance))
-        shown = [one for one in found if isinstance(one, Shown)]
+        answered = [one for one in found if isinstance(one, Shown)]
         unreadable = [one for one in found if isinstance(one, Unreadable)]
-        text = pictures_page(shown, run.train.shape, f"{len(shown)} pictures, as {run.run} sees them")
+        text = pictures_page(answered, run.train.shape, f"{len(answered)} pictures, as {run.run} sees them")
         page = place / write_text(place, f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text).path
     if as_json:
-        pictures = [one.model_dump(exclude={"pixels"}) for one in shown]
+        pictures = [one.model_dump(exclude={"pixels"}) for one in answered]
         left_out = [one.model_dump() for one in unreadable]
-        click.echo(json.dumps({"run": run.run, "pictures": pictures, "unreadable": left_out, "page": str(page)}))
+        echo_json({"run": run.run, "pictures": pictures, "unreadable": left_out, "page": str(page)})
     elif as_csv:
-        write_csv(shown, run.train.classes)
+        write_csv(answered, run.train.classes)
     else:
-        show_guesses(shown, str(page))
+        show_guesses(answered, str(page))
     for one in unreadable:
-        click.echo(f"left out: {in_one_line(one.path)}: {one.why}", err=True)
+        echo(f"left out: {one.path}: {one.why}", err=True)
     if not paths:
-        raise UnreadableError(f"no picture found in {in_one_line(', '.join(map(in_text, images)))}")
+        raise UnreadableError(f"no picture found in {', '.join(map(str, images))}")
     if unreadable:
         raise UnreadableError(f"{len(unreadable)} of {len(paths)} pictures left out, as the lines above say")
 
 
-def write_csv(shown: Sequence["Shown"], classes: Sequence[str]) -> None:
+def write_csv(answered: Sequence["Shown"], classes: Sequence[str]) -> None:
     """One line a picture and model on standard output."""
-    out = csv.writer(sys.stdout)
-    out.writerow(["path", "model", "label", *classes])
-    for one in shown:
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["path", "model", "label", *map(shown, classes)])
+    for one in answered:
         for model, guess in one.guesses.items():
-            out.writerow([one.path, model, guess.label, *(f"{guess.probabilities[label]:.6f}" for label in classes)])
+            probabilities = (f"{guess.probabilities[label]:.6f}" for label in classes)
+            out.writerow([shown(one.path), model, shown(guess.label), *probabilities])
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], object]]:
     """A bar on a terminal; elsewhere nothing."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
+    from artifacts.screen import Screen
+
+    console = Screen(err=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("pictures", total=total)
         yield lambda count: bar.advance(task, count)

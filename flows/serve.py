@@ -5,7 +5,6 @@ server is behind `flows/guard.py`; its worker gets the credential through the en
 """
 # ruff: noqa: PLC0415  # `--help` answers at once
 
-import json
 import os
 import shlex
 import socket
@@ -22,9 +21,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from flows import stop
-from flows.options import JSON, ROOT, root_of
+from flows.options import JSON, ROOT, echo, root_of
 from flows.serving import ALLOWED, HOST, PORT
 from tasks.errors import ServerError
+from tasks.plain import json_line
 
 if TYPE_CHECKING:
     from flows.credential import Credential
@@ -47,6 +47,12 @@ class Served(NamedTuple):
     credential: "Credential"
     profiles: Path
 
+    def in_the_way(self) -> list[str]:
+        """List what this process's environment sets, which a user's other shells may set, too, for another server."""
+        from flows.credential import in_the_way
+
+        return in_the_way(os.environ, f"{self.address}/api", self.credential)
+
 
 @click.command()
 @HOST
@@ -63,8 +69,9 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     """Run Prefect's server with its UI, the deployments and one worker on this machine, until Ctrl-C."""
     from flows.credential import server_credential, write_profiles
     from flows.database import make_database
-    from flows.guard import LOOPBACK, addresses, in_url
+    from flows.guard import LOOPBACK, addresses, canonical, in_url
 
+    host = canonical(host)
     addresses(host, port, allowed)  # which refuses a wrong name
     place = checked_place(root, worker=worker)
     listener = listening(host, port)
@@ -73,7 +80,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     credential = server_credential()
     served = Served(address, place, credential, write_profiles(f"{address}/api", credential))
     if in_url(host) not in LOOPBACK and not host.startswith("127."):
-        click.echo(
+        echo(
             f"mnist: warning: {host}:{port} is open to the network without TLS: who reads the traffic learns the secret, "
             "and can start runs on this machine; put a proxy with TLS before it, or leave --host away",
             err=True,
@@ -88,7 +95,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
         if worker:
             keep_working(serving, served, env, as_json=as_json)
         else:
-            click.echo(said(served, as_json=as_json, worker=False))
+            echo(said(served, as_json=as_json, worker=False))
             await_end(serving)
 
 
@@ -104,10 +111,10 @@ def keep_working(serving: subprocess.Popen[bytes], served: Served, env: Mapping[
     with tied(WORKER, env) as working:
         await_pool(served, working)
         deploy(env)
-        click.echo(said(served, as_json=as_json, worker=True))
+        echo(said(served, as_json=as_json, worker=True))
         await_end(serving, working)
     while True:
-        click.echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
+        echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
         with tied(WORKER, env) as working:
             await_end(serving, working)
 
@@ -212,7 +219,8 @@ def deploy(env: Mapping[str, str]) -> None:
             env={**env, DEPLOY_FOLDER: str(Path.cwd())},
             cwd=empty,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
             check=False,
         )
     if done.returncode:
@@ -222,12 +230,15 @@ def deploy(env: Mapping[str, str]) -> None:
 def said(served: Served, *, as_json: bool, worker: bool) -> str:
     """What the command prints once all is there."""
     if as_json:
-        return json.dumps(described(served, worker=worker))
+        return json_line(described(served, worker=worker))
     return how_to_go_on(served, worker=worker)
 
 
-def described(served: Served, *, worker: bool) -> dict[str, str | None]:
-    """Where everything is; `auth` is null where the credential is the user's own."""
+def described(served: Served, *, worker: bool) -> dict[str, str | list[str] | None]:
+    """Where everything is; `auth` is null where the credential is the user's own.
+
+    `unset` lists what this environment sets for another server, and would win over the profiles.
+    """
     return {
         "ui": served.address,
         "api": f"{served.address}/api",
@@ -235,6 +246,7 @@ def described(served: Served, *, worker: bool) -> dict[str, str | None]:
         "root": str(served.root),
         "auth": str(served.credential.file) if served.credential.file else None,
         "profiles": str(served.profiles),
+        "unset": served.in_the_way(),
     }
 
 
@@ -245,9 +257,11 @@ def how_to_go_on(served: Served, *, worker: bool) -> str:
     secret = (
         f"the content of {served.credential.file}" if served.credential.file else "your PREFECT_SERVER_API_AUTH_STRING"
     )
+    names = " ".join(served.in_the_way())
+    unset = f"unset {names}; " if names else ""  # what names another server in this shell would win over the profiles
     lines = [
         f"UI:       {served.address}, which asks once for a password: {secret}",
-        f"prefect:  export PREFECT_PROFILES_PATH={shlex.quote(str(served.profiles))}",
+        f"prefect:  {unset}export PREFECT_PROFILES_PATH={shlex.quote(str(served.profiles))}",
         f"start:    {shown} deployment run mnist/on-demand --watch",
         f"files:    {served.root}",
         "Ctrl-C ends the server, the worker and its runs.",

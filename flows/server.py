@@ -17,21 +17,26 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from flows.credential import authorization, client_settings, new_credential
+from flows.credential import client_settings, new_credential, setting_in_use
 from flows.lasting import lasting
 from tasks.errors import ServerError, causes
 from tasks.redaction import public
 from tasks.stopping import STOPPING
 
+if TYPE_CHECKING:
+    import httpx
+
 START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
 STOP_SECONDS = 15.0
 DRAIN_SECONDS = 10.0
 HURRY_SECONDS = 1.0  # for either, once this process has been told to stop
+CHECK_SECONDS = 10.0
+PASSING = {408, 429, 500, 502, 503, 504}  # what Prefect's client tries again, or a later request may not get
 RESTARTS = 3  # a server that dies more often will not serve
 
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
@@ -110,31 +115,72 @@ def server(early: Api | None) -> Iterator[Api]:
 
 
 def check(url: str) -> None:
-    """Ask the user's server whether it is there, and lets us in.
+    """Ask the user's server for what every run asks it, as Prefect's client does, to see whether it lets us in.
+
+    What may pass, such as an overloaded proxy, is left to the run, whose client tries again.
 
     Raises:
-        ServerError: It does not answer, asks for other authentication, or refuses this address of it.
+        ServerError: It does not answer, refuses the credential or this address of it, or is no Prefect server.
     """
     import httpx
-    from prefect.settings import get_current_settings
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    secret = get_current_settings().api.auth_string
-    headers = authorization(secret.get_secret_value() if secret else None)
+    answers: list[httpx.Response] = []
+    asking: dict[str, Any] = {"timeout": CHECK_SECONDS, "event_hooks": {"response": [answers.append]}}
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/version", headers=headers, timeout=10)
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(httpx_settings=asking, sync_client=True) as client,
+        ):
+            client.read_flows(limit=1)
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code not in PASSING:
+            raise ServerError(refusal_of(url, answers, f"HTTP {error.response.status_code}")) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
+        remedy = "set PREFECT_API_SSL_CERT_FILE to its CA" if "CERTIFICATE_VERIFY" in str(error) else "start it"
         raise ServerError(
-            f"no Prefect server answers at PREFECT_API_URL={public(url)} ({error}); start it, or unset the variable"
+            f"no Prefect server answers at PREFECT_API_URL={public(url)} ({error}); {remedy}, or unset the variable"
         ) from error
-    if answer.status_code == httpx.codes.UNAUTHORIZED:
+    except (ValueError, TypeError) as error:  # no JSON, or another than Prefect's
+        raise ServerError(refusal_of(url, answers, "other content than Prefect's")) from error
+    except OSError as error:
+        file = PREFECT_API_SSL_CERT_FILE.value()
         raise ServerError(
-            f"the Prefect server at {public(url)} requires authentication: set PREFECT_API_AUTH_STRING=user:password, or for "
-            "`mnist serve` the PREFECT_PROFILES_PATH that it prints"
+            f"can't use PREFECT_API_SSL_CERT_FILE={file}: {error.strerror or error}; correct it"
+        ) from error
+
+
+def refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str:
+    """Say why the last of a server's answers is none that a run could use, and what to do."""
+    last, place = answers[-1], public(url)
+    redirect = next((one for one in answers if one.has_redirect_location), None)
+    if last.status_code in {401, 403}:
+        return f"the Prefect server at {place} {credential_refused()}"
+    if (
+        last.status_code == 400
+        and last.headers.get("Content-Type") == "application/json"
+        and b"--allowed-host" in last.read()
+    ):
+        return f"the Prefect server at {place} refuses this address of it: start it with --allowed-host"
+    if redirect:
+        leads = public(str(redirect.url.join(redirect.headers["Location"])))
+        return f"{place} redirects to {leads} instead of answering as a Prefect server: set PREFECT_API_URL to where its API is"
+    return f"there is no Prefect server at {place}, which answers with {what}: PREFECT_API_URL mostly ends in /api"
+
+
+def credential_refused() -> str:
+    """Say which setting has the credential that was refused: one may hide another."""
+    found = setting_in_use(os.environ)
+    if found is None:
+        return (
+            "requires authentication: set PREFECT_API_AUTH_STRING=user:password, or for `mnist serve` the "
+            "PREFECT_PROFILES_PATH that it prints"
         )
-    if answer.status_code == httpx.codes.BAD_REQUEST:
-        raise ServerError(
-            f"the Prefect server at {public(url)} refuses this address of it: start it with --allowed-host"
-        )
+    name, exported = found
+    if exported:
+        return f"refuses the credential of {name}, which the environment sets, whatever a profile says: correct or unset it"
+    return f"refuses the credential of {name}, which Prefect's profile sets: correct it there, or set PREFECT_PROFILES_PATH"
 
 
 @contextmanager
@@ -219,7 +265,8 @@ def up(url: str, child: subprocess.Popen[bytes]) -> bool:
             if httpx.get(f"{url}/health", timeout=5).is_success:
                 return True
         except (httpx.TransportError, httpx.InvalidURL):
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     return False
 
 

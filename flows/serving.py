@@ -1,6 +1,6 @@
 """Serving: Prefect's server with its UI and services, behind the guard.
 
-In: `python -m flows.serving`, which `mnist serve`, the systemd unit and the compose file run instead of `prefect server start`.
+In: `python -P -m flows.serving`, which `mnist serve`, the unit and the compose file run instead of `prefect server start`.
 Out: the same server, which answers only those whom `flows/guard.py` lets in.
 """
 # ruff: noqa: PLC0415  # `--help` answers at once
@@ -14,8 +14,9 @@ from typing import Any
 
 import click
 
-from flows.options import Command
+from flows.options import Command, echo
 from tasks.errors import MnistError
+from tasks.redaction import guard
 
 HOST: Callable[[Command], Command] = click.option(
     "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to bind; 0.0.0.0 for all."
@@ -40,6 +41,7 @@ ALLOWED: Callable[[Command], Command] = click.option(
 @click.option("--fd", type=int, hidden=True, help="Socket to serve at, bound by the parent.")
 def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int | None) -> None:
     """Run Prefect's server with its UI, for those who have the credential."""
+    guard()  # before any library logs
     os.environ.setdefault("PREFECT_UI_API_URL", "/api")  # of the address that the browser knows
 
     import uvicorn
@@ -47,8 +49,9 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     from prefect.server.api.server import create_app
 
     from flows.credential import server_credential
-    from flows.guard import Guard, addresses
+    from flows.guard import Guard, addresses, canonical
 
+    host = canonical(host)
     own, credential = addresses(host, port, allowed), server_credential()
     changed: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_AUTH_STRING: credential.value,
@@ -77,5 +80,5 @@ if __name__ == "__main__":
     try:
         main()
     except MnistError as error:
-        click.echo(f"mnist: {error}", err=True)
+        echo(f"mnist: {error}", err=True)
         sys.exit(error.exit_code)

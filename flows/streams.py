@@ -2,6 +2,9 @@
 
 A number that is closed would be given to the next file or socket, which then gets what was meant for the user. Errors of
 standard output are told from all others by a class of their own; those of standard error have nobody to be told to.
+
+Whatever Python writes to either is text: control characters of names, paths, answers of servers or log lines are written as
+escapes. Only `artifacts/screen.py` draws.
 """
 
 import io
@@ -11,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tasks.errors import OutputError
+from tasks.plain import shown
 from tasks.stopping import STOPPING
 
 if TYPE_CHECKING:
@@ -53,6 +57,19 @@ class Errors(io.FileIO):
         return memoryview(content).nbytes
 
 
+class Text(io.TextIOWrapper):
+    """A text stream that writes control characters as escapes, and so what its encoding does not have."""
+
+    def write(self, text: str, /) -> int:
+        """Write a text."""
+        super().write(shown(text, keep="\n\t"))
+        return len(text)
+
+    def write_drawn(self, text: str) -> int:
+        """Write what rich has drawn, with control characters of its own."""
+        return super().write(text)
+
+
 def settle() -> None:
     """Open what is closed, and replace Python's streams by those that know what an error of theirs means."""
     for number, mode in INSTEAD.items():
@@ -68,11 +85,11 @@ def settle() -> None:
         sys.stderr = text(Errors(STDERR, "w", closefd=False), sys.stderr, lines=True)
 
 
-def text(raw: io.FileIO, like: "io.TextIOBase | None", *, lines: bool = False) -> io.TextIOWrapper:
-    """A text stream on a raw one; what its encoding does not have is written as an escape."""
+def text(raw: io.FileIO, like: "io.TextIOBase | None", *, lines: bool = False) -> Text:
+    """A text stream on a raw one."""
     encoding = getattr(like, "encoding", None) or "utf-8"
     buffered = io.BufferedWriter(raw)
-    return io.TextIOWrapper(buffered, encoding, "backslashreplace", line_buffering=lines or raw.isatty())
+    return Text(buffered, encoding, "backslashreplace", line_buffering=lines or raw.isatty())
 
 
 def deliver() -> None:

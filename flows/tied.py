@@ -1,6 +1,6 @@
 """Tied: run a Python module as a command that ends when its parent does, however the parent ends.
 
-In: `python -m flows.tied MODULE ARGUMENT...`, with a pipe as standard input that the parent holds open. Out: what the module
+In: `python -P -m flows.tied MODULE ARGUMENT...`, with a pipe as standard input that the parent holds open. Out: what the module
 does. When the pipe ends, its child processes are told to terminate, then the process itself; what does not listen is ended.
 """
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from prefect.runtime import flow_run
 from prefect.utilities.names import generate_slug
 
+from flows.parameters import seed_of
 from tasks.errors import InputError
+from tasks.plain import shown
 from tasks.recipe import load_recipe
 
 
@@ -15,11 +17,11 @@ def title() -> str:
     given = flow_run.parameters
     dataset, recipe = (Path(str(given[name])).stem for name in ("dataset", "recipe"))
     try:
-        plan = load_recipe(given["recipe"], epochs=given["epochs"], seed=given["seed"])
+        plan = load_recipe(given["recipe"], epochs=given["epochs"], seed=seed_of(given["seed"]))
     except InputError:  # the run will say so
-        return f"{dataset} {recipe}"
+        return shown(f"{dataset} {recipe}")
     epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
-    return f"{dataset} {plan.name} {epochs} seed {plan.seed}"
+    return shown(f"{dataset} {plan.name} {epochs} seed {plan.seed}")
 
 
 def study_title() -> str:
@@ -27,7 +29,7 @@ def study_title() -> str:
     given = flow_run.parameters
     recipes = given["recipes"] if isinstance(given["recipes"], list | tuple) else [given["recipes"]]
     names = [Path(str(name)).stem for name in (given["dataset"], *recipes)]
-    return f"{' '.join(names)} {given['seeds']} seeds"
+    return shown(f"{' '.join(names)} {given['seeds']} seeds")
 
 
 def run_name() -> str:

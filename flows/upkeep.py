@@ -1,11 +1,9 @@
 """The commands that keep a root in order: whether its files are what they were, and which may go."""
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
 
-import json
-
 import click
 
-from flows.options import JSON, ROOT, root_of, root_to_read, say
+from flows.options import JSON, ROOT, echo_json, root_of, root_to_read, say
 from tasks.errors import ChainError, SealError
 
 
@@ -30,8 +28,7 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     links = list(links_of(place, record))
     broken = [link for link in links if link.fault]
     if as_json:
-        found = {"run": record.run, "sound": not broken, "links": [link.model_dump() for link in links]}
-        click.echo(json.dumps(found))
+        echo_json({"run": record.run, "sound": not broken, "links": [link.model_dump() for link in links]})
     else:
         show_links(record.run, links)
     if broken:
@@ -72,6 +69,6 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
             what = pruning(place, keep, alone=True)
             carry_out(place, what)
     if as_json:
-        click.echo(json.dumps(what.model_dump() | {"removed": not dry_run}))
+        echo_json(what.model_dump() | {"removed": not dry_run})
     else:
         show_pruning(what, removed=not dry_run)

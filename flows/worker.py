@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from flows.options import echo
 from tasks.errors import ServerError
 
 POOL = "mnist"
@@ -47,7 +48,7 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
 
 def say(line: object, **_style: object) -> None:
     """Print a line on standard error."""
-    click.echo(f"mnist: {line}", err=True)
+    echo(f"mnist: {line}", err=True)
 
 
 if __name__ == "__main__":

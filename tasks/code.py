@@ -32,6 +32,7 @@ PLUMBING = frozenset(
             "mark",
             "outputs",
             "patience",
+            "plain",
         ),
         *("quiet", "redaction", "regular", "roots", "sealed", "step", "stopping", "store", "trusted", "workspace"),
     )

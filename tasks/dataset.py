@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tasks.address import Address
 from tasks.errors import DatasetError, InputError
@@ -26,6 +26,20 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Size = Annotated[int, Field(gt=0, le=4096)]  # pixels of a side
 
 
+def file_name(name: str) -> str:
+    """Refuse what can't be the name of a file, on every system and under every mirror.
+
+    Raises:
+        ValueError: it is empty, leads to another folder, or holds other characters.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(
+            "an archive's name, without `name` the end of the first of its `urls`, is that of a file, such as images.gz: "
+            "letters, digits, _, - and . alone"
+        )
+    return name
+
+
 class Archive(Frozen):
     """One file that can be had: its name on every mirror, its size in bytes, and its SHA-256 in hex.
 
@@ -33,7 +47,7 @@ class Archive(Frozen):
     or local paths.
     """
 
-    name: Annotated[str, StringConstraints(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, AfterValidator(file_name)]
     member: str | None = Field(default=None, min_length=1)
     urls: tuple[Address, ...] = Field(default=(), exclude=True)  # where it is had from does not shape a result
     bytes: int = Field(gt=0)
@@ -45,7 +59,8 @@ class Archive(Frozen):
         """What only has addresses is called as the first of them."""
         if isinstance(values, dict) and "name" not in values and isinstance(urls := values.get("urls"), list) and urls:
             path = re.split(r"[?#]", Address(str(urls[0])))[0]  # of the public form: a name is printed
-            return {"name": re.split(r"[/\\]", path)[-1], **values}
+            name = unquote(re.split(r"[/\\]", path)[-1])
+            return {"name": re.sub(r"[^\w.-]+", "_", name), **values}
         return values
 
     @property
@@ -188,7 +203,10 @@ def refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
     first: dict[str, Archive] = {}
     for place, archive in dataset.parts().items():
         if first.setdefault(archive.name, archive.whole) != archive.whole:
-            raise DatasetError(f"the data set {called}: {place}: another archive is called {archive.name}, too")
+            raise DatasetError(
+                f"the data set {called}: {place}: another archive is called {archive.name}, too; give each of them a name of "
+                f'its own in its table, such as name = "{place.replace(".", "-")}.gz"'
+            )
 
 
 def addresses(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:

@@ -24,13 +24,15 @@ from tasks.dataset import Split as Expected
 from tasks.errors import ArchiveError, ContentError, DecodeError
 from tasks.files import adopt, verified
 from tasks.folders import Folder
-from tasks.idx import Header, described, read_blocks, read_header
+from tasks.idx import CHUNK, Header, described, read_blocks, read_header
 from tasks.records import ArchiveRecord, SplitRecord
 from tasks.split import Labels, SplitMeta, SplitWriter, label_type, rows_of
 from tasks.step import step
 from tasks.workspace import Workspace
 
 BYTE = np.dtype(np.uint8)
+GZIP = 16 + zlib.MAX_WBITS  # as zlib is told to expect a gzip file
+MAGIC = b"\x1f\x8b"
 BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # whose stub calls it an instance
 
 Images = NDArray[np.uint8]
@@ -121,7 +123,12 @@ def blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterato
     except DecodeError as error:
         raise type(error)(f"{archive.called}: {error}") from error
     except BROKEN as error:
-        raise ArchiveError(f"{archive.called}: not a whole gzip file: {error}") from error
+        fault = (
+            "bytes follow the end of its gzip data"
+            if goes_on(path, archive.member)
+            else f"not a whole gzip file: {error}"
+        )
+        raise ArchiveError(f"{archive.called}: {fault}") from error
 
 
 @contextmanager
@@ -163,6 +170,35 @@ def unpacked(packed: IO[bytes]) -> Iterator[BinaryIO]:
     else:
         with igzip.IGzipFile(fileobj=packed, mode="rb") as stream:  # type: ignore[no-untyped-call]
             yield cast("BinaryIO", stream)
+
+
+def goes_on(path: Path, member: str | None) -> bool:
+    """Whether a broken gzip file is a whole one with other bytes behind it."""
+    try:
+        with opened(path, member) as packed:
+            return bool(behind(packed))
+    except (ArchiveError, OSError, zlib.error, *BROKEN):
+        return False
+
+
+def behind(packed: IO[bytes]) -> bytes:
+    """The first bytes behind all parts of a gzip file, of which it may have several; none, if the last of them is not whole.
+
+    Raises:
+        zlib.error: a part is broken.
+    """
+    rest = MAGIC  # which the first part begins with
+    packed.seek(len(MAGIC))
+    while rest.startswith(MAGIC):
+        data = zlib.decompressobj(wbits=GZIP)
+        while not data.eof:
+            chunk = rest or packed.read(CHUNK)
+            if not chunk:
+                return b""
+            data.decompress(chunk, CHUNK)
+            rest = data.unconsumed_tail
+        rest = data.unused_data + packed.read(len(MAGIC))
+    return rest
 
 
 def check(found: Header, expected: Header) -> None:

@@ -36,9 +36,12 @@ Tell = Callable[[str, int], None]  # a line, and its level
 class NoMirrorError(DownloadError):
     """Every mirror failed; `passing` if a later try might succeed."""
 
-    def __init__(self, archive: Archive, faults: list[tuple[str, MirrorFault]]) -> None:
+    def __init__(
+        self, archive: Archive, faults: list[tuple[str, MirrorFault]], remedy: str = "give another --mirror"
+    ) -> None:
         reasons = "; ".join(f"{mirror}: {fault}" for mirror, fault in faults) or "there is no mirror"
-        super().__init__(f"{archive.name}: no mirror served it ({reasons}); check the network or give another --mirror")
+        super().__init__(f"{archive.name}: no mirror served it ({reasons}); check the network or {remedy}")
+        self.faults = faults
         self.passing = any(fault.passing for _, fault in faults)
 
 

@@ -6,6 +6,7 @@ MnistError                     whatever this project refuses, in one line that s
 │   ├── DatasetError           a data set that is unknown, unreadable or half-specified
 │   ├── RootError              a folder that is no root, or holds what is not ours
 │   ├── RunError               a run or a champion that is unknown, or can't be compared
+│   ├── SettingsError          a file of settings that another account can have written
 │   └── PictureError           a picture that can't be read, or is empty
 ├── UnreadableError (ValueError) pictures that were left out: exit code 1, after the others have been shown
 ├── DownloadError (OSError)    no mirror gave the archive whose size and hash are pinned
@@ -24,6 +25,8 @@ MnistError                     whatever this project refuses, in one line that s
 
 from collections.abc import Iterator
 
+from tasks.plain import shown
+
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what has led to it, one after the other."""
@@ -40,7 +43,7 @@ class MnistError(Exception):
     def __init__(self, *args: object) -> None:
         from tasks.redaction import redact  # noqa: PLC0415  # a command that does not fail has no use for it
 
-        super().__init__(*(redact(one) if isinstance(one, str) else one for one in args))
+        super().__init__(*(shown(redact(one), keep="\n") if isinstance(one, str) else one for one in args))
 
 
 class InputError(MnistError, ValueError):
@@ -61,6 +64,10 @@ class RootError(InputError):
 
 class RunError(InputError):
     """A run or a champion that is unknown, or can't be compared."""
+
+
+class SettingsError(InputError):
+    """A file of settings that another account can have written."""
 
 
 class PictureError(InputError):

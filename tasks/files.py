@@ -135,7 +135,7 @@ def checked_root(root: Root) -> Root:
     """
     from tasks.roots import become_root  # noqa: PLC0415  # it reads sealed records, and so needs this module
 
-    root = root.expanduser().absolute() if isinstance(root, Path) else root
+    root = root.absolute() if isinstance(root, Path) else root
     try:
         become_root(root)
     except (RootError, StorageError):

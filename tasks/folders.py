@@ -17,6 +17,7 @@ class Folder(StrEnum):
     EXPLANATIONS = "explanations"
     ROBUSTNESS = "robustness"
     ANALYSES = "analyses"
+    ARCHITECTURES = "architectures"
     FIGURES = "figures"
     CHANGES = "changes"
     RECORDS = "records"  # of steps
@@ -42,6 +43,7 @@ BY_CONTENT = (
     Folder.EXPLANATIONS,
     Folder.ROBUSTNESS,
     Folder.ANALYSES,
+    Folder.ARCHITECTURES,
     Folder.FIGURES,
     Folder.CHANGES,
 )

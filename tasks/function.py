@@ -14,6 +14,7 @@ from typing import Any
 
 from tasks.digest import sha256_of
 from tasks.errors import RecipeError, first_line
+from tasks.regular import expanded
 from tasks.trusted import refuse_foreign
 
 
@@ -48,11 +49,11 @@ def file_of(function: str, folder: Path) -> Path:
     """The file that a function stands in.
 
     Raises:
-        RecipeError: there is no such module.
+        RecipeError: there is no such module, or the `~` of a path is nobody's.
     """
     place, _, _ = function.rpartition(":")
     if place.endswith(".py"):
-        return (folder / Path(place).expanduser()).absolute()
+        return (folder / expanded(place, "function's file", RecipeError)).absolute()
     try:
         spec = importlib.util.find_spec(place)
     except Exception as error:  # whatever the packages above it do when they are imported

@@ -3,6 +3,8 @@
 import logging
 import sys
 
+from tasks.plain import shown
+
 
 def say(line: str, level: int = logging.INFO) -> None:
     """Log a line in the log of the task run, or of the flow run, if there is one."""
@@ -12,4 +14,4 @@ def say(line: str, level: int = logging.INFO) -> None:
     from prefect.context import FlowRunContext, TaskRunContext  # noqa: PLC0415
 
     if TaskRunContext.get() is not None or FlowRunContext.get() is not None:
-        get_run_logger().log(level, line)
+        get_run_logger().log(level, shown(line))

@@ -9,6 +9,7 @@ the process has been told to stop: nothing that a mirror does, or leaves undone,
 """
 
 import asyncio
+import errno
 import os
 import shutil
 import socket
@@ -22,7 +23,6 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tasks.address import Address
-from tasks.errors import StorageError
 from tasks.files import CHUNK, writable
 from tasks.patience import MirrorFault, Patience
 from tasks.redaction import guard
@@ -88,10 +88,10 @@ class Target:
         """
         room, needed = room_at(self.path), size - self.size
         if needed > room:
-            raise StorageError(
-                f"can't write {self.path}: No space left on device: {needed:,} bytes are to come, and {room:,} are free; "
-                "make room or give another folder"
-            )
+            with writable(self.path):
+                raise OSError(
+                    errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed:,} bytes are to come, and {room:,} are free"
+                )
 
 
 def room_at(path: Path) -> int:
@@ -172,7 +172,23 @@ def faults_of_a_file() -> Iterator[None]:
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop that looks up names in threads which nothing waits for, not even the end of the process."""
+    """An event loop that looks up names in threads which nothing waits for, and closes each connection that it has made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connections: list[asyncio.BaseTransport] = []
+
+    async def create_connection(self, *arguments: Any, **options: Any) -> Any:
+        """Connect."""
+        connection = await super().create_connection(*arguments, **options)
+        self.connections.append(connection[0])
+        return connection
+
+    async def hang_up(self) -> None:
+        """Close what is still open: of a TLS handshake that was canceled, httpcore forgets the socket."""
+        for connection in self.connections:
+            connection.close()
+        await asyncio.sleep(0)  # the loop closes the sockets in its next round
 
     async def getaddrinfo(self, host: Any, port: Any, **options: int) -> Any:
         """Look up a name."""
@@ -217,6 +233,9 @@ async def watched(work: Coroutine[Any, Any, str], patience: Patience) -> str:
             await asyncio.wait({task}, timeout=CANCEL_SECONDS)
             if task.done() and not task.cancelled():
                 task.exception()  # what it says of being ended is of no interest
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, Loop):
+            await loop.hang_up()
 
 
 async def fetch(address: Address, target: Target) -> str:

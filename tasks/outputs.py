@@ -47,7 +47,27 @@ def rewritten(path: Path) -> Iterator[BinaryIO]:
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"can't write {path}: {reason_of(error)}; nothing was changed") from error
+        raise unchanged(path, error) from error
+
+
+def check_rewritable(path: Path) -> None:
+    """See, before much is done for it, whether `rewritten` could replace a file.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    target = path.resolve()
+    try:
+        must_be_writable(target)
+        if not os.access(target.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, f"its folder {target.parent} is read-only", str(path))
+    except OSError as error:
+        raise unchanged(path, error) from error
+
+
+def unchanged(path: Path, error: OSError) -> StorageError:
+    """What is said of a file that the user has named and that can't be written."""
+    return StorageError(f"can't write {path}: {reason_of(error)}; nothing was changed")
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -74,21 +94,39 @@ def must_be_writable(path: Path) -> None:
 
 
 def hand_down(path: Path, stream: BinaryIO) -> None:
-    """Give a file that is about to take another's place its owner, group and mode.
+    """Give a file that is about to take another's place its owner, group and mode, as far as this account may.
+
+    Of another account's file that the group may write, the group stays. Where it can't, those who had its rights are among all
+    others now, and the other way round: both get what both had.
 
     Raises:
         OSError: the system refuses.
     """
-    found, own = path.stat(), os.fstat(stream.fileno())
-    if os.name == "posix":
-        if (found.st_uid, found.st_gid) != (own.st_uid, own.st_gid):
-            os.fchown(stream.fileno(), found.st_uid, found.st_gid)
-        os.fchmod(stream.fileno(), stat.S_IMODE(found.st_mode))
+    found, descriptor = path.stat(), stream.fileno()
+    if os.name != "posix":
+        return
+    mode = stat.S_IMODE(found.st_mode)
+    for owner, group in ((found.st_uid, found.st_gid), (-1, found.st_gid)):
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, owner, group)
+            break
+    own = os.fstat(descriptor)
+    if own.st_uid != found.st_uid:
+        mode &= ~stat.S_ISUID  # which would be another's
+    if own.st_gid != found.st_gid:
+        both = mode >> 3 & mode & 0o7
+        mode = mode & ~(stat.S_ISGID | 0o77) | both << 3 | both
+    os.fchmod(descriptor, mode)
 
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A folder of the system's temporary files, gone at the end, also if that is SIGTERM's, which else ends Python at once."""
+    """A folder of the system's temporary files, gone at the end, also if that is SIGTERM's, which else ends Python at once.
+
+    Raises:
+        OSError: the folder can't be made.
+        StorageError: a file in it can't be written.
+    """
     handled = (
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     )
@@ -96,7 +134,15 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         signal.signal(signal.SIGTERM, terminated)
     try:
         with tempfile.TemporaryDirectory(prefix=prefix) as folder:
-            yield Path(folder)
+            try:
+                yield Path(folder)
+            except StorageError as error:  # whose remedy is for files under a root
+                if isinstance(error.__cause__, OSError):
+                    reason = reason_of(error.__cause__)
+                    raise StorageError(
+                        f"can't write to {folder}: {reason}; make room, or set TMPDIR to a folder that has some"
+                    ) from error
+                raise
     finally:
         if handled:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

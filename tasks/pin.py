@@ -86,6 +86,15 @@ def pin(
     return tomlkit.dumps(document), pins
 
 
+def lacks_pins(text: str, called: str) -> bool:
+    """Whether a data set's file lacks a size or a hash.
+
+    Raises:
+        DatasetError: it is no TOML.
+    """
+    return any(unpinned(parsed(text, called).unwrap()))
+
+
 def parsed(text: str, called: str) -> tomlkit.TOMLDocument:
     """A file's text as a document that keeps its comments.
 
@@ -158,10 +167,10 @@ def fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[A
 
     try:
         mirror, _ = first_to_serve(archive, wanted.dataset.mirrors, fetch, tell)
-    except NoMirrorError:
+    except NoMirrorError as error:
         if refused:
             raise refused[0] from None
-        raise
+        raise NoMirrorError(archive, error.faults, f"correct `mirrors` or `urls` in {wanted.called}") from None
     return archive.model_copy(update={"bytes": path.stat().st_size, "sha256": sha256_of(path)}), mirror
 
 

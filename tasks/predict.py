@@ -15,7 +15,8 @@ from tasks.evaluate import BATCH, load_model, predicting
 from tasks.files import verified
 from tasks.gallery import encoded
 from tasks.picture import prepare
-from tasks.regular import in_text, read_regular
+from tasks.plain import in_text
+from tasks.regular import read_regular
 from tasks.results import Guess, Shown, Unreadable
 from tasks.runs import RunRecord
 from tasks.store import Root

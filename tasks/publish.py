@@ -11,6 +11,7 @@ from prefect.context import TaskRunContext
 
 from artifacts import study_tables, study_words
 from artifacts.study import StudyRendering
+from artifacts.tables import for_ui
 from tasks.analysis import Provenance
 from tasks.files import verified
 from tasks.folders import Folder
@@ -35,7 +36,7 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
     if TaskRunContext.get() is not None:
         create_markdown_artifact(text, "study", "What came out of the study")
         for key, description, rows in study_tables.all_tables(study):
-            create_table_artifact([dict(row) for row in rows], key, description)
+            create_table_artifact(for_ui(rows), key, description)
     for line in study_words.headlines(study):
         say(line)
     folder = f"{Folder.RUNS}/{work.run}"

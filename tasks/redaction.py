@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
+from tasks.plain import shown
 from tasks.stopping import STOPPING
 
 MASK = "***"
@@ -28,7 +29,6 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:)?(/*)")
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/+[^\s'\"<>`|]+")
 PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:(\d*|PORT))?")  # our own messages say HOST:PORT
-USER_IN_PATH = re.compile(r":[^/@]*@")  # a password that holds a slash
 CLOSING = ".,:;)]}…"  # what may follow an address in a sentence
 
 SECRET_NAMES = re.compile(
@@ -61,7 +61,7 @@ def parts_of(address: str) -> Parts | None:
     authority, tail = cut(rest)
     path = re.split(r"[?#]", tail, maxsplit=1)[0]
     odd = (slashes != "//" and scheme.lower() != "file:") or not PORT.fullmatch(authority.rpartition("@")[2])
-    if "@" in tail and (odd or USER_IN_PATH.search(path)) and "@" not in authority:
+    if "@" in tail and odd and "@" not in authority:
         return after_user(scheme + slashes, rest)
     if "@" in authority and "@" in path:  # a password that holds both, rather than a path that holds one
         found = after_user("", authority + path)
@@ -191,7 +191,7 @@ def guard() -> None:
 
 
 class Redacting:
-    """Makes log records whose message, arguments and traceback are redacted."""
+    """Makes log records whose message, arguments and traceback are redacted, and hold no control characters."""
 
     redacts = True
 
@@ -211,15 +211,20 @@ class Redacting:
     def clean(record: logging.LogRecord) -> None:
         """Redact a record in place."""
         message = record.getMessage()
-        if redact(message) != message:
+        if logged(message) != message:
             if isinstance(record.args, tuple):  # some formatters want the arguments one by one
-                record.args = tuple(redact(str(one)) if redact(str(one)) != str(one) else one for one in record.args)
-            if redact(record.getMessage()) != record.getMessage():
-                record.msg, record.args = redact(record.getMessage()), ()
+                record.args = tuple(logged(str(one)) if logged(str(one)) != str(one) else one for one in record.args)
+            if logged(record.getMessage()) != record.getMessage():
+                record.msg, record.args = logged(record.getMessage()), ()
         if record.exc_info and record.exc_info[0]:
             text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-            if redact(text) != text:
-                record.exc_text = redact(text)
+            if logged(text) != text:
+                record.exc_text = logged(text)
+
+
+def logged(text: str) -> str:
+    """A text as it may be logged, in as many lines as it has."""
+    return shown(redact(text), keep="\n\t")
 
 
 def show_of_thread(raised: threading.ExceptHookArgs) -> None:

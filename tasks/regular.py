@@ -1,7 +1,7 @@
 """Regular files: what a user names, or what lies under a root, is opened only if it is a file that ends.
 
 In: a path. Out: a stream, or the bytes. Refuses, as an OSError whose `strerror` says why: a FIFO, a device, a socket, a folder,
-a link to nothing, and more bytes than a limit, whatever size the system claims.
+a link to nothing, and more bytes than a limit, whatever size the system claims. And `~` of an unknown user.
 """
 
 import errno
@@ -9,6 +9,8 @@ import io
 import os
 import stat
 from pathlib import Path
+
+from tasks.errors import InputError
 
 MIB = 1 << 20
 MOST_TEXT = 4 * MIB  # of a file that a person writes: a data set with a thousand classes has 0.1 MiB
@@ -20,6 +22,21 @@ KINDS = {
     stat.S_IFBLK: "it is a device",
     stat.S_IFSOCK: "it is a socket",
 }
+
+
+def expanded(given: str | Path, what: str, refusal: type[InputError] = InputError) -> Path:
+    """Replace a leading `~` or `~user` of a path that a user has named.
+
+    Raises:
+        refusal: no home directory is known for it.
+    """
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        unknown = Path(given).parts[0]
+        raise refusal(
+            f"can't use the {what} {given}: no home directory is known for {unknown}; write the path in full"
+        ) from error
 
 
 def open_regular(path: Path) -> io.BufferedReader:
@@ -88,8 +105,3 @@ def read_regular(path: Path, most: int) -> bytes:
 def limit(most: int) -> str:
     """A number of bytes as a person says it."""
     return f"{most // MIB:,} MiB" if most >= MIB else f"{most:,} bytes"
-
-
-def in_text(path: Path | str) -> str:
-    """A path as text that can be sent: a byte that is none of UTF-8 is written as an escape."""
-    return os.fsencode(path).decode(errors="backslashreplace")

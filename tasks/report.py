@@ -1,13 +1,13 @@
 """Report: one analysis, published for people.
 
-In: the records of the analysis, of its figures and of what changed, the gate's decision, and where everything came from. Out:
-`report.html`, `report.md` and `report.json` in the run's folder, and Prefect artifacts of stable keys. Never cached: what a
-cached task would have published is not published.
+In: the records of the analysis, of its figures, of the models' layers and of what changed, the gate's decision, and where
+everything came from. Out: `report.html`, `report.md` and `report.json` in the run's folder, and Prefect artifacts of stable
+keys. Never cached: what a cached task would have published is not published.
 """
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
@@ -17,8 +17,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from artifacts import tables, words
+from artifacts.networks import DrawnNetwork, networks_of
 from artifacts.render import MOST, Rendering
 from tasks.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
+from tasks.architecture import Architecture, ArchitectureRecord
 from tasks.files import verified
 from tasks.folders import Folder
 from tasks.log import say
@@ -36,6 +38,7 @@ Pages = dict[str, tuple[str, str]]  # description and Markdown by key
 def report(
     analysis: AnalysisRecord,
     figures: FiguresRecord,
+    described: Sequence[ArchitectureRecord],
     changes: ChangesRecord | None,
     decision: Decision,
     provenance: Provenance,
@@ -44,12 +47,14 @@ def report(
     """Render, write and publish the report of one run.
 
     Raises:
-        StorageError: the analysis or its figures are gone or altered, or a file can't be written.
+        StorageError: the analysis, its figures or a model's description are gone or altered, or a file can't be written.
     """
     document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
     changed = Changes.model_validate_json(verified(work.root, changes.file).read_bytes()) if changes else None
     whole = Report(provenance=provenance, decision=decision, changes=changed, analysis=document)
-    rendering = Rendering(whole, json.loads(verified(work.root, figures.file).read_bytes()))
+    rendering = Rendering(
+        whole, json.loads(verified(work.root, figures.file).read_bytes()), networks_drawn(described, work)
+    )
     title, folder = f"{document.subject.title}: error analysis of {work.run}", f"{Folder.RUNS}/{work.run}"
     for line in (*words.accuracies(document), words.headline(document), words.decided(decision)):
         say(line)
@@ -66,6 +71,17 @@ def report(
     )
 
 
+def networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) -> tuple[DrawnNetwork, ...]:
+    """The diagrams of all networks.
+
+    Raises:
+        StorageError: a description is gone or altered.
+    """
+    return networks_of(
+        Architecture.model_validate_json(verified(work.root, one.file).read_bytes()) for one in described
+    )
+
+
 def publish(rendering: Rendering) -> None:
     """Make the report's parts artifacts of the task run, if there is one."""
     if TaskRunContext.get() is None:
@@ -73,7 +89,7 @@ def publish(rendering: Rendering) -> None:
     for key, (description, text) in fitting(rendering).items():
         create_markdown_artifact(text, key, description)
     for key, description, rows in tables.all_tables(rendering.report.analysis):
-        create_table_artifact([dict(row) for row in rows], key, description)
+        create_table_artifact(tables.for_ui(rows), key, description)
 
 
 def fitting(rendering: Rendering) -> Pages:

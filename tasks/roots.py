@@ -1,7 +1,8 @@
 """Roots: which folder, or which prefix of a bucket, may hold the project's files.
 
-A root bears a mark (tasks/mark.py). An empty folder becomes one; so does the root of an earlier version, which had no mark, if
-a sealed record proves it. Anything else is somebody's, and is refused before a byte is written.
+A root bears a mark (tasks/mark.py). An empty folder becomes one; so does a root that has lost its mark, or is of an earlier
+version, which had none: a sealed record proves it, or there is nothing but what a first run had begun when it was killed.
+Anything else is somebody's, and is refused before a byte is written.
 """
 
 import contextlib
@@ -23,11 +24,13 @@ from tasks.store import Root, checked_store, matching, read_whole
 SHOWN = 3  # entries of a foreign folder that are named
 SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # of which the first that can be used is proposed
 MIRROR, VOLUME = "mirror", "lost+found"  # what a clone's data/ holds, and what a new volume
-# What a run of an earlier version has made before its first record.
+# What a run has made before its first record: that of an earlier version, and where a back-up left out the hidden mark, that of
+# this one, too. Nobody can tell any more by whom these names were signed. So what bears them stays: only the new mark's go.
+SIGNED = r"\.[0-9a-f]{16}"
 EARLY = re.compile(
-    rf"{Folder.LOCKS}(/(root|{KEY.pattern})\.lock)?"
-    rf"|{Folder.SCRATCH}(/{RUN_NAME.pattern}-\w{{8}}(/[\w.-]+)?)?"
-    rf"|{Folder.UNFINISHED}(/{KEY.pattern}(/[\w.-]+)?)?"
+    rf"{Folder.LOCKS}(/(root|{KEY.pattern}({SIGNED})?)\.lock)?"
+    rf"|{Folder.SCRATCH}(/{RUN_NAME.pattern}-(\w{{8}}(/[\w.-]+)?|[0-9a-f]{{8}}{SIGNED}(\.[\w.]+)?))?"
+    rf"|{Folder.UNFINISHED}(/{KEY.pattern}({SIGNED})?(/[\w.-]+)?)?"
     rf"|{Folder.ARCHIVES}(/({CONTENT_NAME.pattern}|\.[\w.-]+\.part))?"
     rf"|{Folder.RECORDS}(/\.{KEY.pattern}\.json\.\w+\.part)?"
     rf"|{Folder.RUNS}|{Folder.SPLITS}"
@@ -156,7 +159,7 @@ def is_record(path: Root, folder: Folder) -> bool:
 
 
 def only_begun(root: Path) -> bool:
-    """Whether a folder holds only what a run of an earlier version leaves that was killed before its first record."""
+    """Whether a folder holds only what a run leaves that was killed before its first record, all of it in its place."""
     lock = root / Folder.LOCKS / "root.lock"
     if not is_real_folder(root, Folder.LOCKS) or lock.is_symlink() or not lock.is_file() or lock.stat().st_size:
         return False

@@ -58,11 +58,18 @@ def around(value: float, error: float, freedom: float) -> Estimate:
 
 
 def crossed(first: Right, second: Right) -> Crossed:
-    """The second's accuracy minus the first's, over the same seeds and images: (S, N) each, with two seeds or more."""
+    """The second's accuracy minus the first's, over the same seeds and images: (S, N) each, with two seeds or more.
+
+    Of a single image, nothing follows for others: the intervals over images are all that a difference can be, and `p` is 1.
+    """
     differences = second.astype(np.float64) - first
     seeds, images = differences.shape
     mean = float(differences.mean())
     by_seed, by_image = differences.mean(axis=1), differences.mean(axis=0)
+    if images == 1:
+        unknown = Estimate(value=mean, low=-1.0, high=1.0)
+        noise = Noise(seeds=float(by_seed.std(ddof=1)), images=1.0, both=1.0)  # no difference deviates by more
+        return Crossed(over_seeds=mean_over_seeds(by_seed), over_images=unknown, over_both=unknown, noise=noise, p=1.0)
     rest = differences - by_seed[:, None] - by_image + mean
     squares = {
         "seed": (images * float(by_seed.var(ddof=1)), seeds - 1),

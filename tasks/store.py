@@ -21,9 +21,10 @@ from tasks.digest import sha256_of
 from tasks.errors import InputError, StorageError
 from tasks.folders import Folder
 from tasks.mark import marked
+from tasks.plain import in_text
 from tasks.records import FileRecord
 from tasks.redaction import public
-from tasks.regular import read_regular
+from tasks.regular import expanded, read_regular
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -42,10 +43,14 @@ def root_at(place: str) -> Root:
     """A root by its path or its address.
 
     Raises:
-        InputError: it is an address of another kind than s3://, or the library for it is missing.
+        InputError: its name is no text, it is an address of another kind than s3://, the library for it is missing, or its `~`
+            is nobody's.
     """
     if SCHEME not in place:
-        return Path(place).expanduser().absolute()
+        root = expanded(place, "root").absolute()
+        if in_text(root) != str(root):
+            raise InputError(f"can't use the root {root}: its name is not UTF-8, which records need; rename it")
+        return root
     if not place.startswith("s3://") or place == "s3://":
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
     if public(place) != place:
@@ -62,10 +67,16 @@ def root_at(place: str) -> Root:
 
 
 def shadow_of(root: Root) -> Path:
-    """The folder of this machine in which files are made; that of a folder is itself."""
+    """The folder of this machine in which files are made; that of a folder is itself.
+
+    Raises:
+        InputError: the account has no home directory.
+    """
     if isinstance(root, Path):
         return root
-    caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    caches = os.environ.get("XDG_CACHE_HOME") or expanded(
+        "~/.cache", "folder of caches, unless XDG_CACHE_HOME names another,"
+    )
     return Path(caches, "mnist-error-analysis", hashlib.sha256(str(root).encode()).hexdigest()[:16])
 
 

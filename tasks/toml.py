@@ -4,6 +4,7 @@ In: a name or a path, and the frozen model that it must fill. Out: the value, an
 Refuses: whatever can't be read or does not fill the model, in one line that names the field.
 """
 
+import codecs
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,7 +14,9 @@ from pydantic import Field, ValidationError
 from tasks.errors import InputError
 from tasks.records import Frozen
 from tasks.redaction import redact
-from tasks.regular import MOST_TEXT, read_regular
+from tasks.regular import MOST_TEXT, expanded, read_regular
+
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # which of UTF-32 begins as the first
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -41,7 +44,7 @@ def read(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[
     """
     path = path_of(name_or_path, what, refusal)
     try:
-        return tomllib.loads(read_regular(path, MOST_TEXT).decode()), path
+        return tomllib.loads(text_of(read_regular(path, MOST_TEXT))), path
     except OSError as error:
         raise refusal(f"can't read the {what} {path}: {error.strerror or error}") from error
     except RecursionError as error:
@@ -50,15 +53,30 @@ def read(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[
         raise refusal(f"the {what} {path} is not TOML: {error}") from error
 
 
+def text_of(content: bytes) -> str:
+    """The text of a TOML file, without the mark that some editors write before UTF-8.
+
+    Raises:
+        ValueError: it is not UTF-8.
+    """
+    if content.startswith(UTF_16) or b"\0" in content[:4]:  # the mark may be missing
+        raise ValueError("it is UTF-16 or UTF-32; save it as UTF-8")
+    try:
+        return content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"it is not UTF-8 (line {line}); save it as UTF-8") from error
+
+
 def path_of(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
     """Where a file stands: `*.toml` is a path, anything else the name of a built-in one.
 
     Raises:
-        refusal: there is no built-in one of that name.
+        refusal: there is no built-in one of that name, or the `~` of a path is nobody's.
     """
     folder = BUILTIN / f"{what.replace(' ', '')}s"
     if name_or_path.endswith(".toml"):
-        return Path(name_or_path).expanduser().absolute()
+        return expanded(name_or_path, what, refusal).absolute()
     names = sorted(path.stem for path in folder.glob("*.toml"))
     if name_or_path not in names:
         raise refusal(f"unknown {what} {name_or_path!r}: give {', '.join(names)}, or the path of a .toml file")

@@ -14,6 +14,17 @@ DRAWN = "Promise.all([...document.images].map(image => { image.loading = 'eager'
 # Cards outside the window are laid out only when they come into it.
 PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 300))))"
 WIDER = "document.documentElement.scrollWidth > window.innerWidth"
+# Which texts of visible diagrams lie on each other, or reach out of theirs. Two lines may touch.
+OVERLAPPING = """[...document.querySelectorAll('svg')].filter(svg => svg.getClientRects().length).flatMap(svg => {
+    const whole = svg.getBoundingClientRect();
+    const texts = [...svg.querySelectorAll('text')].map(text => ({ said: text.textContent, at: text.getBoundingClientRect() }));
+    const lie = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3;
+    const out = at => at.left < whole.left - 1 || at.right > whole.right + 1 || at.bottom > whole.bottom + 1;
+    return texts.flatMap((one, place) => [
+        ...(out(one.at) ? [one.said] : []),
+        ...texts.slice(place + 1).filter(other => lie(one.at, other.at)).map(other => `${one.said} on ${other.said}`),
+    ]);
+})"""
 SIZES = {"screen": (1100, 1300), "telephone": (400, 800)}
 
 
@@ -44,6 +55,8 @@ def look_at_report(browser: Browser, report: Path, scheme: str, folder: Path) ->
         assert page.locator("img").count() > 100, "there are hardly any pictures"
         page.evaluate(DRAWN)
         assert not page.evaluate(WIDER), f"the report is wider than the {size}"
+        assert page.locator("svg:visible").count() >= 2, "a network is missing"
+        assert not (found := page.evaluate(OVERLAPPING)), f"on the {size}, texts of a network overlap: {found}"
         page.screenshot(path=folder / f"report-{size}-{scheme}.png")
     assert not complaints, complaints
     assert {url for url in asked if not url.startswith("data:")} == {report.as_uri()}, asked

@@ -18,7 +18,9 @@ FORBIDDEN = {
 }
 DRAWN = {
     "tasks.analysis",
+    "tasks.architecture",
     "tasks.findings",
+    "tasks.plain",  # and what keeps texts of users plain
     "tasks.records",
     "tasks.results",
     "tasks.robustness",

@@ -90,6 +90,9 @@ def trained(api: Api) -> dict[str, Any]:
 def look_at_artifact(page: Page, artifact: dict[str, Any]) -> None:
     """Every picture of a page is decoded, every table shows its first row."""
     if artifact["type"] == "markdown":
+        assert artifact["key"].startswith("model-") == ("data:image/svg+xml" in artifact["data"])
+        drawings = artifact["data"].count("data:image/svg+xml")
+        expect(page.locator("img[src^='data:image/svg+xml']")).to_have_count(drawings)
         pictures = artifact["data"].count("data:image/png")
         assert pictures > 5, f"artifact {artifact['key']} holds hardly any picture"
         expect(page.locator("img[src^='data:image/png']")).to_have_count(pictures)

@@ -84,9 +84,9 @@ def test_the_server_is_open_to_this_machine_only() -> None:
 def test_every_server_is_behind_the_guard() -> None:
     compose = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]["server"]["command"]
     unit = (FOLDER / "systemd" / "mnist-server.service").read_text()
-    assert compose[:3] == ["python", "-m", "flows.serving"]
+    assert compose[:4] == ["python", "-P", "-m", "flows.serving"]
     assert compose[-2:] == ["--allowed-host", "server"]  # the name by which the other services know it
-    assert "/python -m flows.serving " in unit
+    assert "/python -P -m flows.serving " in unit
     project = FOLDER.parent
     for file in (
         *FOLDER.rglob("*"),
@@ -96,3 +96,11 @@ def test_every_server_is_behind_the_guard() -> None:
     ):
         if file.is_file() and file.suffix in {".yaml", ".service", ".py", ".md", ""}:
             assert "server start --" not in file.read_text(encoding="utf-8"), file
+
+
+def test_nothing_is_imported_from_the_folder_in_which_a_service_starts() -> None:
+    files = [path for path in FOLDER.rglob("*") if path.is_file() and path.suffix in {".yaml", ".service", ""}]
+    found = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    started = [line for line in found if re.search(r"\bpython\S*,? -\w", line)]
+    assert started
+    assert [line for line in started if not re.search(r"\bpython\S*,? -P,? -[mc]\b", line)] == []

@@ -19,6 +19,8 @@ import pytest
 
 from flows import serve
 from flows.credential import Credential
+from tasks.runs import finished_runs
+from tasks.store import root_at
 from tests import data
 from tests.receiver import Receiver, receiver
 from tests.serving import MNIST, PREFECT, Api, Serving, free_port, serving, until, without_prefect
@@ -92,8 +94,9 @@ def test_the_deployments_stand_as_the_file_has_them(api: Api) -> None:
     schedules = {name: [one["schedule"] for one in found[name]["schedules"]] for name in ("nightly", "weekly")}
     assert [(one["cron"], one["timezone"]) for one in schedules["nightly"]] == [("0 2 * * *", "UTC")]
     assert [(one["cron"], one["timezone"]) for one in schedules["weekly"]] == [("0 4 * * 0", "UTC")]
-    assert found["nightly"]["parameters"] == {"recipe": "post", "epochs": 3, "line": "nightly"}
-    assert found["weekly"]["parameters"] == {"recipe": "post", "epochs": 10, "line": "weekly", "robustness": True}
+    assert found["nightly"]["parameters"] == {"recipe": "post", "epochs": 3, "seed": "date", "line": "nightly"}
+    weekly = {"recipe": "post", "epochs": 10, "seed": "date", "line": "weekly", "robustness": True}
+    assert found["weekly"]["parameters"] == weekly
 
 
 def test_the_version_is_what_git_says(api: Api) -> None:
@@ -133,6 +136,7 @@ REFUSED = [
     {"epochs": 0},
     {"epochs": "three"},
     {"seed": -1},
+    {"seed": "today"},
     {"validation": 0.9},
     {"gate": "maybe"},
     {"recipe": "No!"},
@@ -235,6 +239,39 @@ def test_a_study_can_be_started_from_the_form_too(api: Api, dataset: str, comple
     assert "over 2 seeds" in run["state"]["message"]
     assert "study" in api.artifacts(run["id"])
     assert api.tasks(run["id"])["train plain, seed 1"]["state_name"] == "Cached"
+
+
+def scheduled(api: Api, deployment: str, at: str, **parameters: Any) -> dict[str, Any]:
+    """A run of a deployment for a date that has passed, once it has ended."""
+    identity = api.deployment(deployment)["id"]
+    state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at}}
+    response = api.post(f"deployments/{identity}/create_flow_run", {"parameters": parameters, "state": state})
+    assert response.status_code == 201, response.text
+    return api.ended(response.json()["id"])
+
+
+def test_each_night_trains_anew_and_is_compared_with_the_night_before(api: Api, dataset: str, folder: Path) -> None:
+    root = folder / "nights"
+    given = {"dataset": dataset, "epochs": 1, "root": str(root)}
+    dates = [("nightly", 21, 2), ("nightly", 22, 2), ("weekly", 22, 4), ("nightly", 23, 2), ("nightly", 23, 2)]
+    ended = [scheduled(api, name, f"2026-11-{day}T{hour:02}:00:00Z", **given) for name, day, hour in dates]
+    assert {run["state_name"] for run in ended} == {"Completed"}, [run["state"]["message"] for run in ended]
+    assert [run["name"] for run in ended] == [f"tiny post 1 epoch seed 202611{day}00" for _, day, _ in dates]
+
+    states = [{name: task["state_name"] for name, task in api.tasks(run["id"]).items()} for run in ended]
+    trained = [found["train plain"] for found in states]
+    # On a Sunday, the weekly run has the same seed as the nightly; here, it has as few epochs as well.
+    assert trained == ["Completed", "Completed", "Cached", "Completed", "Cached"]
+    data_steps = [name for name in states[0] if name.startswith(("download", "decode"))]
+    assert len(data_steps) == 6
+    assert {found[name] for found in states[1:] for name in data_steps} == {"Cached"}
+
+    first, second, _weekly, third, again = (run.run for run in finished_runs(root_at(str(root))))
+    before = [
+        re.search(r"Against run \*\*(\S+)\*\*", (root / "runs" / name / "report.md").read_text())
+        for name in (second, third, again)
+    ]
+    assert [found and found[1] for found in before] == [first, second, third]
 
 
 def in_training(api: Api, identity: str) -> bool:

@@ -21,6 +21,7 @@ SECONDS = 240
 EXPLAINED = {"explain plain", "explain batch_norm"}
 EVALUATED = {f"evaluate {name} on test" for name in ("plain", "batch_norm")}
 ATTRIBUTED = {f"attribute {name}" for name in ("plain", "batch_norm")}
+DESCRIBED = {"describe plain", "describe batch_norm"}
 TRAINED = {"train plain", "train batch_norm"}
 
 
@@ -54,7 +55,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, prefect: None) -> Copy:
     """The copy, after its first run."""
     copy = Copy(tmp_path_factory.mktemp("cache"))
     computed = copy.computed()
-    assert len(computed) == 19
+    assert len(computed) == 21
     assert set(computed.values()) == {"for the first time"}
     return copy
 
@@ -82,7 +83,7 @@ def test_another_version_of_a_library_recomputes_the_steps_that_it_shapes(copy: 
 
 def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
     computed = copy.computed("--seed", "5")
-    expected = TRAINED | EVALUATED | ATTRIBUTED | EXPLAINED | {"analyse", "draw"}
+    expected = TRAINED | EVALUATED | ATTRIBUTED | EXPLAINED | DESCRIBED | {"analyse", "draw"}
     assert set(computed) == expected | ({"select"} & set(computed))
     assert all(computed[step] == "input training.seed: 1 -> 5" for step in TRAINED)
     assert all(computed[step] == "other files: model" for step in EVALUATED)

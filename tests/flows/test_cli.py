@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from flows.commands import line_of
 from tasks.folders import MARK
 from tasks.prune import FOLDERS
 from tests import data
@@ -45,7 +47,7 @@ def toml(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def options(folder: Path, toml: Path) -> list[str]:
-    return ["--dataset", str(toml), "--root", str(folder / "a rööt"), "--epochs", "1", "--json"]
+    return ["--dataset", str(toml), "--root", str(folder / "[/a] rööt"), "--epochs", "1", "--json"]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,8 @@ STEPS = [
         "select",
         "explain plain",
         "explain batch_norm",
+        "describe plain",
+        "describe batch_norm",
         "analyse",
         "draw",
     ),
@@ -87,6 +91,9 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
         assert (root / model["predictions"]).is_file()
     for form in ("html", "markdown", "json"):
         assert (root / first["report"][form]).stat().st_size > 10_000
+    page = (root / first["report"]["html"]).read_text()
+    titles = re.findall(r'<title id="network-\d-wide-t">([^<]+)</title>', page)
+    assert titles == ["The layers of plain", "The layers of batch_norm", "The layers of VGG-16"]
     assert not list(root.glob("scratch/*"))
     others = {MARK, "champions", "locks", "made", "records", "runs", "scratch", "unfinished"}
     assert {path.name for path in root.iterdir()} - others <= set(FOLDERS), "what no run needs any more would stay"
@@ -245,6 +252,27 @@ def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dic
     ]
 
 
+@pytest.mark.parametrize("form", ["", "--json", "--csv"])
+def test_pictures_of_any_name_are_all_answered(form: str, first: dict[str, Any], tmp_path: Path) -> None:
+    names = (b"\xff\xfe.png", b"[b] :smile:.png", b"escape\x1b[2J.png", "turned\u202e.png".encode(), b"two\nlines.png")
+    for name, image in zip(names, data.first(data.NAMES["test"][0], len(names)), strict=True):
+        Image.fromarray(255 - image).resize((140, 140)).save(tmp_path / "one.png")
+        (tmp_path / "one.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    command = [MNIST, "predict", ".", "--root", first["root"], "--run", first["run"], *([form] if form else [])]
+    colored = os.environ | {"FORCE_COLOR": "1", "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, cwd=tmp_path, env=colored, capture_output=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.decode("latin-1")
+    assert not set(said) & set("\x1b\u202e")
+    if form == "--json":
+        assert [one["path"] for one in json.loads(done.stdout)["pictures"]] == [
+            *("[b] :smile:.png", "escape\x1b[2J.png", "turned\u202e.png", "two\nlines.png", r"\xff\xfe.png"),
+        ]  # fmt: skip
+    else:
+        for name in ("[b] :smile:.png", r"escape\x1b[2J.png", r"turned\u202e.png", r"two\nlines.png", r"\xff\xfe.png"):
+            assert name in said
+
+
 @pytest.fixture(scope="module")
 def strict(folder: Path) -> Path:
     """A recipe whose floor no model reaches."""
@@ -270,6 +298,7 @@ def test_a_failed_gate_fails_the_run_after_its_report(options: list[str], strict
 USAGE = [
     (["--no-such-option"], "No such option"),
     (["--epochs", "three"], "not a valid integer"),
+    (["--root", "~nobody-such/x"], "can't use the root ~nobody-such/x: no home directory is known for ~nobody-such;"),
 ]
 
 
@@ -280,6 +309,17 @@ def test_bad_usage_is_said_in_one_line(arguments: list[str], says: str) -> None:
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_an_account_without_a_home_is_told_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(RuntimeError) as caught:
+        Path.home()  # as Prefect does when it is imported
+    assert line_of(caught.value) == "this account has no home directory: set HOME to a folder that it can write to"
 
 
 def test_bad_input_ends_in_one_line_without_traceback(options: list[str]) -> None:

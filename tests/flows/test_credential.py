@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 
-from flows.credential import Credential, server_credential, write_profiles
+from flows.credential import Credential, client_settings, in_the_way, server_credential, write_profiles
+from flows.serve import Served, described, how_to_go_on
 from tasks.errors import ServerError
 
 
@@ -64,17 +65,61 @@ def test_an_empty_one_of_the_user_does_not_open_the_server(home: Path) -> None:
         assert len(server_credential().value) >= 49
 
 
-def test_the_profiles_name_the_server_and_the_secret_and_are_written_again(home: Path) -> None:
+def test_each_server_has_profiles_that_name_it_and_the_secret_and_are_written_again(home: Path) -> None:
     credential = server_credential()
-    write_profiles("http://127.0.0.1:1/api", credential)
-    profiles = write_profiles("http://127.0.0.1:4200/api", credential)
-    assert mode(profiles) == 0o600
-    found = tomllib.loads(profiles.read_text())
-    assert found["profiles"][found["active"]] == {
-        "PREFECT_API_URL": "http://127.0.0.1:4200/api",
-        "PREFECT_API_AUTH_STRING": credential.value,
+    places = (
+        "http://127.0.0.1:4200/api",
+        "http://127.0.0.1:4201/api",
+        "http://[::1]:4200/api",
+        "http://127.0.0.1:4200/api",
+    )
+    written = {place: write_profiles(place, credential) for place in places}
+    assert len(set(written.values())) == 3
+    for place, profiles in written.items():
+        assert mode(profiles) == 0o600
+        found = tomllib.loads(profiles.read_text())
+        assert found["profiles"][found["active"]] == {
+            "PREFECT_API_URL": place,
+            "PREFECT_API_AUTH_STRING": credential.value,
+        }
+    names = {"profiles-127.0.0.1-4200.toml", "profiles-127.0.0.1-4201.toml", "profiles-1-4200.toml"}
+    assert {path.name for path in (home / "mnist-serve").iterdir()} == {"secret", *names}
+
+
+API = "http://127.0.0.1:4200/api"
+MINE = Credential("mnist:mine", Path("secret"))
+OTHERS = {
+    "PREFECT_API_URL": "",  # which wins over a profile, too
+    "PREFECT_API_AUTH_STRING": "me:other",
+    "PREFECT_PROFILE": "cloud",
+    "PREFECT_CLIENT_CUSTOM_HEADERS": '{"authorization": "Basic eA=="}',
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_would_win_over_the_profile_is_named(name: str) -> None:
+    assert in_the_way({name: OTHERS[name]}, API, MINE) == [name]
+    served = Served(API.removesuffix("/api"), Path("root"), MINE, Path("profiles.toml"))
+    with pytest.MonkeyPatch.context() as patch:
+        for other in OTHERS:
+            patch.delenv(other, raising=False)
+        assert "prefect:  export PREFECT_PROFILES_PATH=profiles.toml" in how_to_go_on(served, worker=True)
+        patch.setenv(name, OTHERS[name])
+        assert f"prefect:  unset {name}; export PREFECT_PROFILES_PATH=profiles.toml" in how_to_go_on(
+            served, worker=True
+        )
+        assert described(served, worker=True)["unset"] == [name]
+
+
+def test_what_names_the_same_server_is_not_in_the_way() -> None:
+    environ = {
+        "PREFECT_API_URL": API,
+        "PREFECT_API_KEY": "of another server, and not sent",
+        **client_settings(MINE.value),
     }
-    assert {path.name for path in profiles.parent.iterdir()} == {"secret", "profiles.toml"}
+    assert in_the_way(environ, API, MINE) == []
+    for headers in ('{"X-Own": "1"}', "[1]", "no JSON"):
+        assert in_the_way({"PREFECT_CLIENT_CUSTOM_HEADERS": headers}, API, MINE) == []
 
 
 def refused(words: str) -> None:

@@ -5,13 +5,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from prefect.server.api.server import create_app
 from starlette.types import Message
 
 from flows.credential import authorization
-from flows.guard import Addresses, Guard, addresses
+from flows.guard import Addresses, Guard, addresses, canonical, in_url
 from tasks.errors import InputError
 
 CREDENTIAL = "mnist:s3cret"
@@ -21,6 +22,24 @@ KNOWN = authorization(CREDENTIAL)
 JSON = {"Content-Type": "application/json", "Content-Length": "2"}
 PASSED = 299  # the status that stands for: the application was asked
 Headers = dict[str, str] | list[tuple[str, str]]
+
+
+@pytest.mark.parametrize(
+    ("host", "called"),
+    [
+        *(("::1", "::1"), ("[::1]", "::1"), ("0:0:0:0:0:0:0:1", "::1"), ("::ffff:127.0.0.1", "127.0.0.1")),
+        *(("127.1", "127.0.0.1"), ("LocalHost", "localhost"), ("bücher", "xn--bcher-kva")),
+    ],
+)
+def test_a_host_is_called_as_clients_call_it(host: str, called: str) -> None:
+    assert canonical(host) == called
+    assert str(httpx.URL(f"http://{in_url(called)}:4200/").netloc, "ascii") in addresses(called, 4200).hosts
+
+
+@pytest.mark.parametrize("host", ["fe80::1%lo", "x" * 80])
+def test_a_host_that_no_url_can_hold_is_refused(host: str) -> None:
+    with pytest.raises(InputError, match="--host"):
+        canonical(host)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +79,10 @@ def exchange(
     coming = iter(said)
 
     async def receive() -> Message:
-        return next(coming, {"type": f"{kind}.disconnect"})
+        message = next(coming, {"type": f"{kind}.disconnect"})
+        if message == SILENCE:
+            await asyncio.sleep(3600)
+        return message
 
     async def send(message: Message) -> None:
         sent.append(message)
@@ -69,7 +91,7 @@ def exchange(
     scope = {"type": kind, "path": path, "root_path": "", "headers": raw, "query_string": b"", **more}
     if kind == "http":
         scope["method"] = method
-    asyncio.run(guard(scope, receive, send))
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), 20))
     return sent
 
 
@@ -257,6 +279,7 @@ def test_answers_and_refusals_can_be_framed_and_guessed_by_nobody(app: FastAPI) 
 SOCKETS = ("/api/events/in", "/api/events/out", "/api/logs/out", "/api/task_runs/subscriptions/scheduled",
            "/api/work_pools/mnist/workers/connect")  # fmt: skip
 CONNECT = {"type": "websocket.connect"}
+SILENCE = {"type": "silence"}
 
 
 def said(text: str | None) -> list[Message]:
@@ -295,6 +318,13 @@ def test_a_websocket_of_a_page_a_rebound_name_or_without_a_handshake_is_refused(
 )  # fmt: skip
 def test_a_websocket_whose_first_message_is_not_the_credential_gets_nothing(app: FastAPI, text: str | None) -> None:
     sent, heard = socket(app, SOCKETS[0], {"Host": HOST}, ["prefect"], said(text))
+    assert [one["type"] for one in sent] == ["websocket.accept", "websocket.close"]
+    assert [one["type"] for one in heard] == ["websocket.disconnect"]
+
+
+def test_a_websocket_whose_client_says_nothing_is_closed(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.guard.HANDSHAKE_SECONDS", 0.1)
+    sent, heard = socket(app, SOCKETS[0], {"Host": HOST}, ["prefect"], [CONNECT, SILENCE])
     assert [one["type"] for one in sent] == ["websocket.accept", "websocket.close"]
     assert [one["type"] for one in heard] == ["websocket.disconnect"]
 

@@ -123,6 +123,8 @@ def test_the_run_shows_its_graph_its_progress_and_its_artifacts(tmp_path: Path) 
         assert all(len(item["data"].encode()) < 512 * 1024 for item in found.values())
         assert "data:image/png;base64," in found["report"]["data"]
         assert result.run in found["report"]["data"]
+        for key in ("model-plain", "model-batch-norm"):
+            assert found[key]["data"].count("data:image/svg+xml;base64,") == 2, "its network, and VGG-16"
         rows = json.loads(found["results"]["data"])
         assert [row["model"] for row in rows] == ["plain", "batch_norm"]
         earlier = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=2)[1]

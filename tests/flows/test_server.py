@@ -1,14 +1,23 @@
 """The temporary server of a run: it knows this process alone, whatever the user has set for other servers."""
 
+import json
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from flows.credential import authorization
-from flows.server import early_server, server
+from flows.server import check, early_server, server, using_api
+from tasks.errors import ServerError
 
 # What a user may have set for a server elsewhere, in the environment or in a profile.
 HOSTILE = {
@@ -35,7 +44,9 @@ def test_it_lets_in_its_own_process_and_nobody_else(
         lines = "\n".join(f"{name} = '{value}'" for name, value in HOSTILE.items())
         (tmp_path / "mine.toml").write_text(f"active = 'mine'\n[profiles.mine]\n{lines}\n")
         monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "mine.toml"))
-    with early_server() as early, server(early) as api:
+    # Other tests of this process may have a server of their own.
+    alone = temporary_settings(restore_defaults={PREFECT_API_URL})
+    with alone, early_server() as early, server(early) as api:
         api.wait()
         with get_client(sync_client=True) as client:
             client.read_flows()  # the server lets this process in
@@ -66,3 +77,134 @@ def test_it_imports_nothing_from_the_current_folder(tmp_path: Path, monkeypatch:
         assert early
         early.wait()
         assert httpx.get(f"{early.url}/health").status_code == 200
+
+
+Answer = Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], str]]
+
+
+@contextmanager
+def answering(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve at an address, which would be that of an API, what is no Prefect server, or hardly one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, headers, text = answer(self)
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(text)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        if tls:
+            web.socket = tls.wrap_socket(web.socket, server_side=True)
+        Thread(target=web.serve_forever, daemon=True).start()
+        yield f"http{'s' if tls else ''}://127.0.0.1:{web.server_address[1]}/api"
+        web.shutdown()
+
+
+def asked_for(**wanted: str) -> Answer:
+    """Answer as Prefect does that knows no flows and asks for certain headers."""
+
+    def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], str]:
+        if any(request.headers.get(name.replace("_", "-")) != value for name, value in wanted.items()):
+            return 401, {}, "{}"
+        return (404, {}, "{}") if "csrf" in request.path else (200, {"Content-Type": "application/json"}, "[]")
+
+    return answer
+
+
+LETS_IN: dict[str, tuple[Answer, dict[str, str]]] = {
+    "a key": (asked_for(Authorization="Bearer pnu"), {"PREFECT_API_KEY": "pnu"}),
+    "headers": (
+        asked_for(Authorization="Bearer x", X_Own="1"),
+        {"PREFECT_CLIENT_CUSTOM_HEADERS": json.dumps({"Authorization": "Bearer x", "X-Own": "1"})},
+    ),
+    "a proxy that is overloaded": (lambda _: (503, {"Retry-After": "0"}, "later"), {}),
+}
+
+
+@pytest.mark.parametrize("case", LETS_IN)
+def test_a_server_that_prefects_client_gets_into_is_taken(case: str) -> None:
+    answer, env = LETS_IN[case]
+    with answering(answer) as url, using_api(url, env):
+        check(url)
+
+
+REFUSED: dict[str, tuple[Answer, dict[str, str], str]] = {
+    "a page": (
+        lambda _: (200, {"Content-Type": "text/html"}, "<html>"),
+        {},
+        "there is no Prefect server at .* other content",
+    ),
+    "something else": (
+        lambda _: (404, {}, ""),
+        {},
+        "there is no Prefect server at .* HTTP 404: PREFECT_API_URL mostly",
+    ),
+    "a number": (lambda _: (200, {}, "5"), {}, "there is no Prefect server at "),
+    "another address": (
+        lambda request: (
+            (200, {}, "<html>") if "login" in request.path else (302, {"Location": "/login?next=SECRET"}, "")
+        ),
+        {},
+        r"redirects to http://[\d.:]+/login\?next=\*\*\* instead of answering",
+    ),
+    "no credential": (asked_for(Authorization="x"), {}, "requires authentication: set PREFECT_API_AUTH_STRING"),
+    "another password": (
+        asked_for(Authorization="x"),
+        {"PREFECT_API_AUTH_STRING": "me:other"},
+        "refuses the credential of PREFECT_API_AUTH_STRING, which the environment sets, whatever a profile says",
+    ),
+    "another header": (
+        asked_for(Authorization="x"),
+        {"PREFECT_API_AUTH_STRING": "me:other", "PREFECT_CLIENT_CUSTOM_HEADERS": '{"Authorization": "Basic eA=="}'},
+        "refuses the credential of PREFECT_CLIENT_CUSTOM_HEADERS, which the environment sets",
+    ),
+    "no such file": (
+        asked_for(),
+        {"PREFECT_API_SSL_CERT_FILE": "/none.pem"},
+        "can't use PREFECT_API_SSL_CERT_FILE=/none.pem: No such file",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_server_that_no_run_could_use_is_refused_in_one_line_that_says_why(case: str) -> None:
+    answer, env, says = REFUSED[case]
+    with answering(answer) as url, using_api(url, env), pytest.raises(ServerError, match=says) as caught:
+        check(url)
+    assert "\n" not in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_credential_of_the_profile_is_said_to_be_that() -> None:
+    with (
+        answering(asked_for(Authorization="x")) as url,
+        using_api(url),
+        temporary_settings({PREFECT_API_AUTH_STRING: "a:b"}),
+        pytest.raises(ServerError, match="of PREFECT_API_AUTH_STRING, which Prefect's profile sets"),
+    ):
+        check(url)
+
+
+def test_a_certificate_is_checked_as_prefects_client_does(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject], check=True, capture_output=True
+    )
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with answering(asked_for(), tls) as url:
+        for env in ({"PREFECT_API_SSL_CERT_FILE": str(certificate)}, {"PREFECT_API_TLS_INSECURE_SKIP_VERIFY": "true"}):
+            with using_api(url, env):
+                check(url)
+        with using_api(url), pytest.raises(ServerError, match=r"CERTIFICATE_VERIFY.*PREFECT_API_SSL_CERT_FILE"):
+            check(url)

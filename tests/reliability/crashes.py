@@ -22,6 +22,7 @@ from tasks.champion import judge, promote
 from tasks.compare import compare
 from tasks.dataset import Dataset, load_dataset
 from tasks.decode import decode
+from tasks.describe import describe
 from tasks.download import download
 from tasks.draw import draw
 from tasks.evaluate import evaluate
@@ -86,7 +87,9 @@ def finish(case: Case, work: Workspace) -> Any:
     run = case.run(work)
     decision = judge.fn(run, work)
     where_from = provenance_of(case.records, work, BEGAN)
-    published = report.fn(case.got["analyse"], case.got["draw"], None, decision, where_from, work)
+    published = report.fn(
+        case.got["analyse"], case.got["draw"], [case.got["describe"]], None, decision, where_from, work
+    )
     remember(with_chain(run, case.records, None, published), work)
     promote.fn(run, decision, work)
     return published.verdict
@@ -117,6 +120,7 @@ STEPS: dict[str, Step] = {
     "train": lambda case, work: train.fn(case.recipe.trainings()[0], case.got["decode"][0], work),
     "evaluate": lambda case, work: evaluate.fn(case.got["train"], case.got["decode"][1], work),
     "attribute": lambda case, work: attribute.fn(case.got["train"], case.got["evaluate"], *case.got["decode"], work),
+    "describe": lambda case, work: describe.fn(case.got["train"], work),
     "select": lambda case, work: select.fn([case.got["evaluate"]], case.got["decode"][1], work),
     "explain": lambda case, work: explain.fn(
         case.got["train"], case.got["evaluate"], case.got["attribute"], case.got["select"], case.got["decode"][1], work

@@ -1,4 +1,4 @@
-"""A world to break things in: tiny real data, one Prefect server, and what an undisturbed run makes of it."""
+"""A world to break things in: tiny real data, one server behind the guard, and what an undisturbed run makes of it."""
 
 import hashlib
 import json
@@ -20,13 +20,14 @@ from tasks.folders import MARK as ROOT_MARK
 from tasks.predictions import read_predictions
 from tasks.sealed import body_of
 from tests import data
-from tests.serving import PREFECT, free_port, until, without_prefect
+from tests.serving import free_port, until, without_prefect
 
 MNIST = Path(sys.executable).with_name("mnist")
 PYTHON = Path(sys.executable)
 COUNTS = {"train": 300, "test": 12}
 MARK = "MNIST_TRIAL"  # in the environment of everything that a trial starts
 SECONDS = 900  # a run of an epoch took more than 300 on two cores with a load of 17
+CREDENTIAL = "mnist:reliability"
 BY_CONTENT = re.compile(r".+-([0-9a-f]{12})\.[\w.]+")
 
 
@@ -45,7 +46,8 @@ class World(NamedTuple):
     def env(self, trial: str, *, own_server: bool = False) -> dict[str, str]:
         """What a trial's processes see; with `own_server`, they start their own."""
         settings = {"PREFECT_HOME": str(self.folder / "home"), MARK: trial, "PREFECT_LOGGING_EXTRA_LOGGERS": ""}
-        return without_prefect(os.environ) | settings | ({} if own_server else {"PREFECT_API_URL": self.api})
+        server = {} if own_server else {"PREFECT_API_URL": self.api, "PREFECT_API_AUTH_STRING": CREDENTIAL}
+        return without_prefect(os.environ) | settings | server
 
     def run(self, root: Path, *options: str, trial: str = "plain", **env: str) -> subprocess.CompletedProcess[str]:
         """A run to its end."""
@@ -66,8 +68,9 @@ def world() -> Iterator[World]:
     dataset = data.make(folder / "mirror", COUNTS).toml()
     port = free_port()
     env = without_prefect(os.environ) | {"PREFECT_HOME": str(folder / "home"), "PREFECT_UI_ENABLED": "0",
-                                         "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}  # fmt: skip
-    command = [PREFECT, "server", "start", "--port", str(port), "--log-level", "ERROR"]
+                                         "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
+                                         "PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL}  # fmt: skip
+    command = [PYTHON, "-P", "-m", "flows.serving", "--port", str(port), "--log-level", "error"]
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             until(lambda: answers(port), "the server")

@@ -39,6 +39,8 @@ SHOWN = {
 }
 PLAIN = [
     "http://host:8080/@scope/x",
+    "https://host/pkg:name@v1/x",
+    "https://host:8080/pkg:name@v1/x",
     "http://[::1]:80/x",
     "file:///a/b@c/d",
     "/a/b:c@d",

@@ -45,3 +45,11 @@ def test_only_the_commonest_are_looked_at_and_right_answers_are_none() -> None:
 
 def test_one_arm_has_nothing_to_differ_from() -> None:
     assert confusions({"alone": answers(1, 0.1)}, LABELS, 3) == ()
+
+
+def test_a_class_with_one_image_is_looked_at_and_proves_nothing() -> None:
+    labels = np.append(LABELS, 3)
+    wrong, right = (np.tile(np.append(LABELS, last), (4, 1)) for last in (0, 3))
+    (found,) = confusions({"before": wrong, "now": right}, labels, 4)
+    assert (found.label, found.predicted, found.by_first, found.by_second, found.p) == (3, 0, 1, 0, 1)
+    assert (found.difference.value, found.difference.low, found.difference.high) == (-1, -1, 1)

@@ -1,10 +1,12 @@
+import codecs
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.dataset import Dataset, load_dataset
+from tasks.dataset import Archive, Dataset, load_dataset
 from tasks.errors import DatasetError, InputError
 from tasks.toml import validated
 from tests import data, odd
@@ -44,6 +46,36 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
         load_dataset(str(path))
 
 
+def test_a_byte_order_mark_before_utf_8_is_no_fault(files: data.Files) -> None:
+    path = files.toml()
+    read = load_dataset(str(path))
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_dataset(str(path)) == read
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+def test_another_encoding_is_named_with_the_remedy(files: data.Files, encoding: str) -> None:
+    path = files.toml()
+    path.write_bytes(path.read_text().replace("Tiny", "Zürich").encode(encoding))
+    with pytest.raises(DatasetError, match=r"it is (UTF-16 or UTF-32|not UTF-8 \(line 2\)); save it as UTF-8"):
+        load_dataset(str(path))
+
+
+def test_an_archive_without_a_name_is_called_as_its_address_ends_whatever_is_encoded_there() -> None:
+    address = "https://host/a%20b%2Fc/train%20images.gz?download=1"
+    archive = Archive.model_validate({"urls": [address], "bytes": 1, "sha256": "0" * 64})
+    assert archive.name == "train_images.gz"
+
+
+def test_addresses_of_one_ending_are_refused_with_what_to_write(files: data.Files) -> None:
+    path = files.toml()
+    path.write_text(
+        re.sub(r'name = "(t10k-.*)"', r'urls = ["https://host/files/\1/content"]', path.read_text()), encoding="utf-8"
+    )
+    with pytest.raises(DatasetError, match=r'called content, too; give each .* such as name = "test-labels.gz"'):
+        load_dataset(str(path))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
@@ -51,7 +83,19 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
         ("count = 300\n", "", "test.count: Field required"),
         ("shape = [28, 28]", "shape = [28]", "shape"),
         ('title = "Tiny"', 'title = "Tiny"\ncolour = "red"', "colour: Extra inputs are not permitted"),
-        (f'name = "{data.NAMES["test"][0]}"', 'name = "../outside.gz"', "test.images.name"),
+        *(
+            (
+                f'name = "{data.NAMES["test"][0]}"',
+                f'name = "{name}"',
+                "test.images.name: an archive's name.* is that of a file",
+            )
+            for name in ("../outside.gz", "..", ".", "", "a/b.gz", ".gz", "a b.gz")
+        ),
+        (
+            f'name = "{data.NAMES["test"][0]}"',
+            'urls = ["http://host/"]',
+            "test.images.name: .* the end of the first of its",
+        ),
     ],
 )
 def test_a_half_specified_file_is_refused_with_the_field(files: data.Files, old: str, new: str, says: str) -> None:

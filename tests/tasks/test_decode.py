@@ -30,6 +30,8 @@ def label_99(unpacked: bytes) -> bytes:
 
 CORRUPTIONS = [
     ("truncated gzip", IMAGES, lambda b: b[:-100], ArchiveError, "not a whole gzip file"),
+    ("bytes behind gzip", IMAGES, lambda b: b + b"more", ArchiveError, "bytes follow the end of its gzip data"),
+    ("behind two parts", LABELS, lambda b: b + b + b"\x1f", ArchiveError, "bytes follow the end of its gzip data"),
     ("no gzip at all", IMAGES, lambda b: b"PK" + b[2:], ArchiveError, "not a whole gzip file"),
     ("a wrong check sum", IMAGES, lambda b: b[:-8] + b"\0\0\0\0" + b[-4:], ArchiveError, "not a whole gzip file"),
     ("broken deflate data", IMAGES, lambda b: b[:2000] + bytes(200) + b[2200:], ArchiveError, "not a whole gzip file"),

@@ -6,7 +6,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from tasks import mirror, patience, web
@@ -282,6 +284,8 @@ def test_a_wait_for_the_network_ends_when_the_process_is_to_stop(
         began = time.monotonic()
         with pytest.raises(Interrupted):
             download.fn(archive, (url,), work)
+        port = urlsplit(url).port
+        assert not [each for each in psutil.Process().net_connections() if each.raddr and each.raddr.port == port]
     assert time.monotonic() - began < 12  # of a wait of 60
 
 

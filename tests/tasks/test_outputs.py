@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,43 @@ def test_an_owner_stays(tmp_path: Path) -> None:
     os.chown(path, 65534, 65533)
     write(path)
     assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65533)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be another account for a while"
+)
+@pytest.mark.parametrize(
+    ("group", "mode", "after"),
+    [
+        ("shared", 0o660, (1234, 4321, 0o660)),
+        ("shared", 0o4664, (1234, 4321, 0o664)),
+        ("foreign", 0o666, (1234, 1234, 0o666)),
+        ("foreign", 0o6642, (1234, 1234, 0o600)),
+        ("foreign", 0o606, (1234, 1234, 0o600)),
+    ],
+)
+def test_what_another_account_lets_others_write_is_written_with_no_more_rights(
+    group: str, mode: int, after: tuple[int, int, int]
+) -> None:
+    groups = os.getgroups()
+    with tempfile.TemporaryDirectory() as name:
+        folder, path = Path(name), Path(name, "file")
+        folder.chmod(0o777)
+        path.write_bytes(b"before")
+        os.chown(path, 65534, {"shared": 4321, "foreign": 65533}[group])
+        path.chmod(mode)
+        try:
+            os.setgroups([4321])
+            os.setegid(1234)
+            os.seteuid(1234)
+            write(path)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)
+        found = path.stat()
+        assert path.read_bytes() == b"after"
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == after
 
 
 def test_what_is_read_only_or_no_file_is_refused_also_for_root(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from artifacts.words import in_one_line
+from tasks import plain
 from tasks.errors import PictureError
 from tasks.picture import prepare
 from tasks.predict import pictures_in, prepared
@@ -189,4 +189,4 @@ def test_a_name_of_any_bytes_is_one_text(tmp_path: Path) -> None:
     unreadable = prepared(found, SHAPE)
     assert isinstance(unreadable, Unreadable)
     assert unreadable.path.endswith("/\\xff\n.png")
-    assert in_one_line(unreadable.path).endswith("/\\xff\\n.png")
+    assert plain.shown(unreadable.path).endswith("/\\xff\\n.png")

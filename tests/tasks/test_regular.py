@@ -1,15 +1,16 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tasks.dataset import load_dataset
 from tasks.digest import sha256_of
-from tasks.errors import DatasetError, RecipeError
-from tasks.function import code_of
+from tasks.errors import DatasetError, InputError, RecipeError
+from tasks.function import code_of, file_of
 from tasks.recipe import load_recipe
 from tasks.regular import MOST_TEXT, open_regular, read_regular
-from tasks.store import read_whole
+from tasks.store import read_whole, root_at
 
 
 def test_a_regular_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
@@ -58,3 +59,26 @@ def test_nothing_else_is_opened_wherever_a_file_is_named(endless: Path) -> None:
         load_recipe(str(endless))
     with pytest.raises(RecipeError, match="not a regular file"):
         code_of("own.py:network", endless)
+
+
+@pytest.mark.parametrize("path", ["~nobody-such/x.toml", "~/x.toml"])
+def test_a_tilde_that_is_nobodys_is_said_with_the_path(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")  # a container's user may have neither this nor a name
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    uses: dict[str, tuple[type[InputError], Callable[[], object]]] = {
+        f"root {path}": (InputError, lambda: root_at(path)),
+        f"data set {path}": (DatasetError, lambda: load_dataset(path)),
+        f"recipe {path}": (RecipeError, lambda: load_recipe(path)),
+        f"function's file {path}.py": (RecipeError, lambda: file_of(f"{path}.py:made", tmp_path)),
+    }
+    for named, (refusal, use) in uses.items():
+        with pytest.raises(
+            refusal, match=rf"can't use the {named}: no home directory is known for ~\S*; write"
+        ) as caught:
+            use()
+        assert "\n" not in str(caught.value)

@@ -17,12 +17,13 @@ from tasks.champion import history, lines
 from tasks.errors import RootError, StorageError
 from tasks.files import checked_root
 from tasks.folders import MARK, Folder
+from tasks.locks import holding
 from tasks.mark import mark_of, marked
 from tasks.prune import carry_out, pruning
 from tasks.roots import existing_root, known_root
 from tasks.runs import RunRecord, read_runs
 from tasks.verify import links_of
-from tasks.workspace import at_work
+from tasks.workspace import Workspace, at_work
 from tests import data
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "root-bccf637.tar.xz"
@@ -181,6 +182,45 @@ def test_what_the_first_run_of_an_earlier_version_left_when_it_was_killed_is_ado
     put("scratch/thesis/chapter.txt")(old)
     with pytest.raises(RootError, match="is not a root of mnist"):
         checked_root(old)
+
+
+@pytest.fixture
+def restored(tmp_path: Path) -> Path:
+    """What a back-up without hidden files has of a root in whose first run nothing was finished."""
+    key = "download-0123456789abcdef"
+    with (
+        at_work(checked_root(tmp_path / "first"), "20260101-000000-some-run") as work,
+        work.scratch() as scratch,
+        holding(work.root, key, "some-run", lambda _line, _level: None),
+    ):
+        (scratch / "images.idx.gz").write_bytes(b"half")
+        for place in (
+            Workspace(root=work.root, run=work.run, key=key).partial("images.gz"),
+            work.root / "archives/x.gz",
+        ):
+            place.parent.mkdir(parents=True)
+            place.write_bytes(b"half")
+        (work.root / "archives/x.gz").rename(work.root / "archives/x-0123456789ab.gz")
+        shutil.copytree(work.root, tmp_path / "restored", ignore=shutil.ignore_patterns(".*"))
+    return tmp_path / "restored"
+
+
+def test_a_first_run_that_was_killed_and_restored_without_its_mark_is_adopted(restored: Path) -> None:
+    before = paths(restored)
+    assert {name.split("/")[0] for name in before} == {"locks", "scratch", "unfinished", "archives"}
+    assert existing_root(restored) == restored
+    with at_work(checked_root(restored), "another-run"):
+        pass
+    assert {name: content for name, content in paths(restored).items() if name != MARK} == before, (
+        "what is unproven stays"
+    )
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "locks/x.0123456789abcdef.lock", "scratch/a-b.0123456789abcdef.txt"])
+def test_names_that_only_look_signed_make_no_root(restored: Path, name: str) -> None:
+    put(name)(restored)
+    with pytest.raises(RootError, match="is not a root of mnist"):
+        checked_root(restored)
 
 
 def test_a_root_made_with_a_private_umask_stays_private(tmp_path: Path) -> None:

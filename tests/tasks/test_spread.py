@@ -96,3 +96,11 @@ def test_images_are_counted_by_how_many_seeds_are_wrong() -> None:
 def test_one_mean_square_keeps_its_degrees_of_freedom() -> None:
     assert satterthwaite(2.0, [(2.0, 7)]) == pytest.approx(7)
     assert satterthwaite(0.0, [(0.0, 7)]) == 1
+
+
+def test_a_single_image_proves_nothing_of_others() -> None:
+    found = crossed(np.array([[True], [False], [False]]), np.array([[True], [True], [True]]))
+    assert found.over_seeds == mean_over_seeds(np.array([0.0, 1.0, 1.0]))
+    for over in (found.over_images, found.over_both):
+        assert (over.value, over.low, over.high) == (pytest.approx(2 / 3), -1, 1)
+    assert (found.p, found.noise.seeds) == (1, pytest.approx((1 / 3) ** 0.5))

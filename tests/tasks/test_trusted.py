@@ -1,13 +1,17 @@
 """Recipes with functions in a worker's run: only from files that nobody but the worker's user and root can have written."""
 
+import grp
 import os
+import pwd
+import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tasks.errors import RecipeError
 from tasks.recipe import load_recipe
-from tasks.trusted import UNATTENDED, fault_of, refuse_foreign
+from tasks.trusted import UNATTENDED, fault_of, is_open, is_private, refuse_foreign
 
 RECIPE = """
 base = "post"
@@ -93,3 +97,42 @@ def test_a_sticky_folder_is_no_fault_and_an_open_one_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     assert fault_of(tmp_path) == "can be written by others (mode 0777)"
     tmp_path.chmod(0o755)
+
+
+def test_others_can_add_files_to_a_sticky_folder_and_where_such_a_folder_would_be(tmp_path: Path) -> None:
+    assert not is_open(tmp_path)
+    assert not is_open(tmp_path / "none")
+    tmp_path.chmod(0o1777)
+    assert is_open(tmp_path)
+    assert is_open(tmp_path / "none" / "none")
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "private"), [("me", [], True), ("me", ["you"], False), ("users", [], False)]
+)
+def test_a_group_is_private_if_it_has_the_users_name_and_no_other_member(
+    group: str, members: list[str], private: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getegid", lambda: OTHER)
+    monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_mem=members))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="me"))
+    assert is_private(OTHER) is private
+
+
+def acl(mask: int) -> bytes:
+    """An access control list with the rights of mode 0600, those to read and write for another user, and a mask."""
+    entries = ((0x01, 6, -1), (0x02, 6, OTHER), (0x04, 0, -1), (0x10, mask, -1), (0x20, 0, -1))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+
+
+def test_a_list_that_lets_another_user_write_is_a_fault_and_one_that_is_masked_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.touch()
+    try:
+        os.setxattr(path, "system.posix_acl_access", acl(6))
+    except OSError as error:
+        pytest.skip(f"no access control lists here: {error}")
+    os.chown(path, -1, os.getegid())
+    assert fault_of(path) == "can be written by others (mode 0660)"
+    path.chmod(0o600)  # as setfacl has it, the mask: the list stays, and grants nothing
+    assert fault_of(path) is None

@@ -1,0 +1,77 @@
+"""VGG-16, the network that the post's was shrunk from, as an architecture.
+
+Source: Simonyan and Zisserman 2014, "Very deep convolutional networks for large-scale image recognition", table 1,
+configuration D. Names and order as in Keras's applications, so that a test can hold them against each other.
+"""
+
+from collections.abc import Iterator
+
+from tasks.architecture import Architecture, Node
+
+BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions of 3 x 3, and their filters
+HIDDEN, CLASSES = 4096, 1000
+SIDE = 224  # pixels of an image
+
+# The post's convolutions by block, and its hidden layers: two blocks of VGG-16, thinner, and its two hidden layers.
+SHRUNK = (
+    *("Conv2D 8", "Conv2D 8", "MaxPooling2D"),
+    *("Conv2D 16", "Conv2D 16", "Conv2D 16", "MaxPooling2D"),
+    *("Dense 256", "Dense 256"),
+)
+
+
+def vgg16() -> Architecture:
+    """VGG-16 for the 1,000 classes of ImageNet."""
+    nodes = tuple(chained(layers_of_vgg()))
+    return Architecture(name="vgg16", parameters=sum(node.parameters for node in nodes), nodes=nodes)
+
+
+def layers_of_vgg() -> Iterator[Node]:
+    """Its layers, not yet connected."""
+    side, channels = SIDE, 3
+    yield Node(key="input_layer", name="input_layer", kind="InputLayer", shape=(side, side, channels))
+    for block, (count, filters) in enumerate(BLOCKS, 1):
+        for number in range(1, count + 1):
+            yield vgg_layer(
+                f"block{block}_conv{number}",
+                "Conv2D",
+                shape=(side, side, filters),
+                parameters=(3 * 3 * channels + 1) * filters,
+                kernel=(3, 3),
+                activation="relu",
+            )
+            channels = filters
+        side //= 2
+        yield vgg_layer(f"block{block}_pool", "MaxPooling2D", shape=(side, side, channels), kernel=(2, 2))
+    units = side * side * channels
+    yield vgg_layer("flatten", "Flatten", shape=(units,))
+    for name, outputs, activation in (
+        ("fc1", HIDDEN, "relu"),
+        ("fc2", HIDDEN, "relu"),
+        ("predictions", CLASSES, "softmax"),
+    ):
+        yield vgg_layer(name, "Dense", shape=(outputs,), parameters=(units + 1) * outputs, activation=activation)
+        units = outputs
+
+
+def vgg_layer(name: str, kind: str, **facts: object) -> Node:
+    """One layer."""
+    return Node.model_validate({"key": name, "name": name, "kind": kind, **facts})
+
+
+def chained(nodes: Iterator[Node]) -> Iterator[Node]:
+    """Nodes of which each takes from the one before."""
+    before: tuple[str, ...] = ()
+    for node in nodes:
+        yield node.model_copy(update={"inputs": before})
+        before = (node.key,)
+
+
+def is_shrunk_vgg(architecture: Architecture) -> bool:
+    """Whether a model is the post's, with or without batch normalization, whatever images and classes it is for."""
+    *found, last = [
+        f"{node.kind} {node.shape[-1]}" if node.kind in {"Conv2D", "Dense"} else node.kind
+        for node in architecture.nodes
+        if node.kind in {"Conv2D", "Dense", "MaxPooling2D"} or node.inner
+    ] or [""]
+    return tuple(found) == SHRUNK and last.startswith("Dense")

@@ -1,0 +1,130 @@
+"""Settings files: what libraries read unasked from the current folder and from Prefect's home, unless it can be another's work.
+
+Prefect takes settings from `.env`, `prefect.toml` and `pyproject.toml` in the current folder, whoever owns them, and a setting
+can name code, a server or a credential. In a folder such as /tmp, any account could thus run code as this user. So the files
+are checked when Prefect is first imported, before it reads them; where others can add files later, at each opening, too.
+
+Imported with the package, before anything else: little of the standard library.
+"""
+# ruff: noqa: PLC0415  # a command that does not import Prefect has no use for it
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PREFECT = "prefect"
+PROJECTS = "pyproject.toml"
+HERE = (".env", "prefect.toml", PROJECTS, "matplotlibrc")  # the last is Matplotlib's, which the flows draw with
+HOME = "PREFECT_HOME"
+IN_HOME = ("profiles.toml", "logging.yml")
+NAMED = ("PREFECT_PROFILES_PATH", "PREFECT_LOGGING_CONFIG_PATH", "PREFECT_LOGGING_SETTINGS_PATH")
+
+WATCHED: set[str] = set()  # files that are checked at each opening, as the libraries spell them
+
+
+class Importing:
+    """A finder that finds no module, but is asked for each one before it is imported."""
+
+    @staticmethod
+    def find_spec(name: str, _path: Any = None, _target: Any = None) -> None:
+        """Check the files that Prefect is about to read.
+
+        Raises:
+            SettingsError: another account can have written one of them.
+        """
+        if name == PREFECT:
+            refuse_foreign_settings()
+
+
+def watch() -> None:
+    """Check the files if Prefect is imported from now on."""
+    if os.name == "posix":  # elsewhere, files have no owner that Python tells
+        sys.meta_path.insert(0, Importing)
+
+
+def refuse_foreign_settings() -> None:
+    """Refuse what would be read unasked, if another account can have written it, now or later.
+
+    Raises:
+        SettingsError: a file, its folder or Prefect's home belongs to another account, or can be written by others.
+    """
+    from tasks.trusted import is_open
+
+    paths = [*settings_files()]
+    for path in paths:
+        if os.path.lexists(path):
+            refuse(path)
+    shared = {str(path) for path in paths if is_open(path.parent)}
+    if shared and not WATCHED:  # the hook costs some 0.2 us an event: 50 ms, if TensorFlow is imported
+        sys.addaudithook(opening)
+    WATCHED.update(shared)
+
+
+def opening(event: str, arguments: tuple[Any, ...]) -> None:
+    """Check a file once more when it is opened to be read: it is there, since the libraries look before.
+
+    Raises:
+        SettingsError: another account can have written it.
+    """
+    if event == "open" and isinstance(arguments[0], str) and arguments[0] in WATCHED:
+        from pathlib import Path
+
+        name, _, flags = arguments
+        if not flags & os.O_CREAT:
+            refuse(Path(name))
+
+
+def settings_files() -> "Iterator[Path]":
+    """The files, which need not exist, and Prefect's home."""
+    from pathlib import Path
+
+    yield from map(Path, HERE)
+    home = prefect_home()
+    yield home
+    for folder in dict.fromkeys((home, Path(os.environ.get(HOME) or home))):  # Prefect also takes a `~` literally
+        yield from (folder / name for name in IN_HOME)
+    for name in NAMED:
+        if value := os.environ.get(name):
+            yield Path(value.replace(f"${HOME}", str(home)))
+
+
+def prefect_home() -> "Path":
+    """The folder of Prefect's profiles, history and results, as the environment has it."""
+    from pathlib import Path
+
+    return Path(os.path.expanduser(os.environ.get(HOME) or "~/.prefect"))  # noqa: PTH111  # which raises without a home
+
+
+def refuse(path: "Path") -> None:
+    """Refuse a file or a folder of settings that another account can have written or can replace.
+
+    Raises:
+        SettingsError: it, its folder, or what it links to belongs to another account, or can be written by others.
+    """
+    from tasks.errors import SettingsError
+    from tasks.trusted import fault_of
+
+    if is_projects(path):
+        return
+    given, real = path.absolute(), path.resolve()
+    # Nothing above matters: who puts another folder in the place of this one owns the files in it.
+    beside = () if path == prefect_home() else (given.parent, real.parent)
+    for one in dict.fromkeys((given, real, *beside)):
+        if fault := fault_of(one):
+            of = "it" if one == given else given
+            elsewhere = "call this in another folder" if path.name == str(path) else f"set another {HOME} or path"
+            raise SettingsError(
+                f"{one} {fault}, and settings would be read from {of}, which can name code: "
+                f"remove it, change its owner or mode, or {elsewhere}"
+            )
+
+
+def is_projects(path: "Path") -> bool:
+    """Whether a file is the project's own `pyproject.toml`: who can write there can write this code."""
+    from pathlib import Path
+
+    return path.name == PROJECTS and path.parent.samefile(Path(__file__).parents[1])

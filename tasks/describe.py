@@ -1,0 +1,215 @@
+"""Describe: which layers a saved model has, and how they are connected.
+
+In: the record of a model. Out: an ArchitectureRecord, read from the model's file. A step of its own, after the training, so
+that no training is repeated for it; it runs in a worker, which has imported Keras already.
+"""
+# ruff: noqa: PLC0415  # Keras is imported by the worker that describes, and not by the flow
+
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from tasks.architecture import Architecture, ArchitectureRecord, Node, Shape
+from tasks.evaluate import load_model
+from tasks.files import keep, verified
+from tasks.folders import Folder
+from tasks.records import ModelRecord
+from tasks.step import step
+from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    import keras
+
+Tensor = tuple[str, int, int]  # the layer that made it, at which call, and which of its outputs it is
+
+# Attributes of layers that a reader wants to know, and what they are called. Kernel, stride and activation stand elsewhere.
+SETTINGS = {
+    "rate": "rate",
+    "groups": "groups",
+    "dilation_rate": "dilation",
+    "num_heads": "heads",
+    "key_dim": "key size",
+    "padding": "padding",
+    "cropping": "cropping",
+    "momentum": "momentum",
+}
+DEFAULTS: dict[str, object] = {"groups": 1}
+
+
+@step("describe {model.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
+def describe(model: ModelRecord, work: Workspace) -> ArchitectureRecord:
+    """Describe a model by its own file.
+
+    Raises:
+        StorageError: the model is gone or altered, or the description can't be written.
+    """
+    found = architecture_of(load_model(verified(work.root, model.file)), model.name)
+    content = found.model_dump_json(exclude_defaults=True).encode()
+    return ArchitectureRecord(
+        model=model.name,
+        file=keep(work.root, Folder.ARCHITECTURES, model.name, ".json", content),
+    )
+
+
+def architecture_of(model: "keras.Model", name: str | None = None) -> Architecture:
+    """Describe a model; one whose graph Keras can't tell, such as a subclass, is described as a single layer."""
+    try:
+        nodes = tuple(nodes_of(model))
+    except Exception:  # noqa: BLE001  # whatever Keras raises where there is no graph, or a layer that it can't write down
+        nodes = (opaque(model),)
+    return Architecture(name=name or model.name, parameters=model.count_params(), nodes=nodes)
+
+
+def opaque(model: "keras.Model") -> Node:
+    """A model as one layer."""
+    shape = getattr(model, "output_shape", None)
+    return Node(
+        key=model.name,
+        name=model.name,
+        kind=type(model).__name__,
+        shape=without_batch(shape) if isinstance(shape, tuple) else (),
+        parameters=model.count_params(),
+    )
+
+
+def nodes_of(model: "keras.Model") -> Iterator[Node]:
+    """The calls that a model consists of, each after those that it takes from."""
+    import keras
+
+    graph = model
+    if isinstance(model, keras.Sequential):
+        graph = keras.Model(model.inputs, model.outputs)  # a Sequential does not say what its layers take from
+    operations = {operation.name: operation for operation in graph.operations}
+    # Not `Layer.output`, which fails where a layer is called more than once. What Keras saves names each call's inputs.
+    calls = calls_of(graph.get_config()["layers"])
+    shapes = dict(shapes_in(calls.values()))
+    outputs = graph.get_config()["output_layers"]
+    shapes |= zip(tensors_in(outputs), (one.shape for one in graph.outputs), strict=True)
+    taken = {
+        call: tuple(dict.fromkeys(key_of_call(*one[:2]) for one in tensors_in(given))) for call, given in calls.items()
+    }
+    order = TopologicalSorter({key_of_call(*call): inputs for call, inputs in taken.items()}).static_order()
+    places = {key: place for place, key in enumerate(order)}
+    # Keras lists the calls of one layer together, though the second may stand behind other layers.
+    for call in calls_in_order(taken, places):
+        yield node_of(operations[call[0]], call, taken[call], shapes.get((*call, 0)))
+
+
+def calls_in_order(
+    taken: Mapping[tuple[str, int], tuple[str, ...]], places: Mapping[str, int]
+) -> list[tuple[str, int]]:
+    """The calls in Keras's own order if each stands behind its inputs, else in one that does."""
+    seen: set[str] = set()
+    for call, inputs in taken.items():
+        if not seen.issuperset(inputs):
+            return sorted(taken, key=lambda one: places[key_of_call(*one)])
+        seen.add(key_of_call(*call))
+    return list(taken)
+
+
+def calls_of(layers: list[dict[str, Any]]) -> dict[tuple[str, int], Any]:
+    """What each call takes, by the layer's name and the number of the call."""
+    return {
+        (layer["name"], number): given
+        for layer in layers
+        for number, given in enumerate(layer["inbound_nodes"] or [()])  # an input takes nothing
+    }
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor that a saved structure names, in order."""
+    for history, _ in histories(value):
+        yield history
+
+
+def shapes_in(values: Any) -> Iterator[tuple[Tensor, Shape]]:
+    """Every tensor that a saved structure names, with its shape."""
+    for history, shape in histories(list(values)):
+        if shape is not None:
+            yield history, shape
+
+
+def histories(value: Any) -> Iterator[tuple[Tensor, Shape | None]]:
+    """Every tensor of a saved structure: where it came from, and its shape if that is said."""
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "__keras_tensor__":
+            config = value["config"]
+            yield tensor_of(config["keras_history"]), tuple(config["shape"])
+        else:
+            yield from histories(list(value.values()))
+    elif is_history(value):
+        yield tensor_of(value), None
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from histories(item)
+
+
+def is_history(value: Any) -> bool:
+    """Whether a value names a tensor as a model's outputs do: ["dense", 0, 0]."""
+    return isinstance(value, list | tuple) and [type(one) for one in value] == [str, int, int]
+
+
+def tensor_of(history: Any) -> Tensor:
+    """A tensor's name, of the right types."""
+    layer, call, output = history
+    return str(layer), int(call), int(output)
+
+
+def key_of_call(layer: str, number: int) -> str:
+    """How a call is called: by its layer, and from the second on by its number."""
+    return layer if number == 0 else f"{layer} (call {number + 1})"
+
+
+def node_of(layer: Any, call: tuple[str, int], inputs: tuple[str, ...], shape: Shape | None) -> Node:
+    """One call of a layer; `shape` is with the batch, None where nobody takes its output."""
+    import keras
+
+    given = shape if shape is not None else getattr(layer, "batch_shape", None) or ()
+    inner = architecture_of(layer) if isinstance(layer, keras.Model) and call[1] == 0 else None
+    kernel = sides(layer, "kernel_size") or sides(layer, "pool_size")
+    stride = sides(layer, "strides")
+    return Node(
+        key=key_of_call(*call),
+        name=layer.name,
+        kind=type(layer).__name__,
+        inputs=inputs,
+        shape=without_batch(given),
+        parameters=layer.count_params() if call[1] == 0 and isinstance(layer, keras.layers.Layer) else 0,
+        kernel=kernel,
+        stride=() if set(stride) <= {1} or stride == sides(layer, "pool_size") else stride,
+        activation=activation_of(layer),
+        settings=tuple(settings_of(layer)),
+        channels_first=getattr(layer, "data_format", None) == "channels_first",
+        inner=inner,
+    )
+
+
+def without_batch(shape: Any) -> Shape:
+    """A shape without its first number."""
+    return tuple(None if side is None else int(side) for side in tuple(shape)[1:])
+
+
+def sides(layer: Any, attribute: str) -> tuple[int, ...]:
+    """An attribute of a layer that holds a whole number for each side."""
+    value = getattr(layer, attribute, None)
+    if isinstance(value, int):
+        return (value,)
+    return tuple(value) if isinstance(value, list | tuple) and all(isinstance(one, int) for one in value) else ()
+
+
+def activation_of(layer: Any) -> str:
+    """The name of a layer's activation, empty where it has none."""
+    name = getattr(getattr(layer, "activation", None), "__name__", "")
+    return "" if name == "linear" else name
+
+
+def settings_of(layer: Any) -> Iterator[str]:
+    """What else a reader wants to know of a layer, in words."""
+    for attribute, title in SETTINGS.items():
+        value = getattr(layer, attribute, None)
+        usual = DEFAULTS.get(attribute)
+        numbers = isinstance(value, int | float) and not isinstance(value, bool)
+        if numbers and value != usual:
+            yield f"{title} {value:g}"
+        elif attribute in {"padding", "cropping", "dilation_rate"} and isinstance(value, tuple) and set(value) != {1}:
+            yield f"{title} {value}".translate(str.maketrans("", "", "()"))
