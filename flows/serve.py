@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,6 +34,7 @@ POOL = "mnist"
 STOP_SECONDS = 10.5  # for the worker to end its runs, and for the server to hear of it: all ends within 15 s
 SECONDS = 13.0  # from the first signal on, before what has not ended is killed
 POOL_SECONDS = 120.0
+ANSWER_SECONDS = 5.0  # a server that has just come up on a busy machine may take longer, and is asked again
 WORKER = ("flows.cli", "worker", "--pool", POOL, "--limit", "1")  # one run takes all cores
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how they are reached from here
 
@@ -191,9 +192,11 @@ def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
 
     headers = authorization(served.credential.value)
     limit = time.monotonic() + POOL_SECONDS
+    url = f"{served.address}/api/work_pools/{POOL}"
     while worker.poll() is None and time.monotonic() < limit:
-        if httpx.get(f"{served.address}/api/work_pools/{POOL}", headers=headers).is_success:
-            return
+        with suppress(httpx.TimeoutException):
+            if httpx.get(url, headers=headers, timeout=ANSWER_SECONDS).is_success:
+                return
         time.sleep(0.3)
     raise ServerError("the worker did not start; its messages are above")
 

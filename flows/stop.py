@@ -128,7 +128,8 @@ def end() -> NoReturn:
         code = ENDING.code
         if code is None:
             code = 128 + (ENDING.signal or signal.SIGINT)  # as a shell has it
-            say(ENDING.line)
+            if ENDING.line:
+                say(ENDING.line)
         os._exit(code)
 
 

@@ -13,6 +13,7 @@ import time
 
 import psutil
 
+from flows.stop import ENDING
 from tasks.redaction import guard
 
 STDIN = 0
@@ -26,6 +27,7 @@ def end_with_parent() -> None:
     """Wait for the end of standard input, then terminate the children and this process."""
     while os.read(STDIN, 1):
         pass
+    ENDING.line = ""  # the parent says why
     this = psutil.Process()
     children = this.children()
     for child in children:

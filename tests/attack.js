@@ -5,7 +5,7 @@ async ({target, name, sockets}) => {
   const wait = ms => new Promise(done => setTimeout(() => done(null), ms));
   const trial = async (what, make) => {
     let read = null;
-    try { read = await Promise.race([make(), wait(4000)]); } catch (error) { read = null; }
+    try { read = await Promise.race([make(), wait(20000)]); } catch (error) { read = null; }
     found.push([what, read]);
   };
   const read = async (path, options) => { const got = await fetch(path, options); return got.type === "opaque" ? null : (await got.text()).slice(0, 60); };

@@ -328,15 +328,14 @@ RACES: dict[str, Callable[[Attacker, str, Trap], dict[str, Any]]] = {
 @click.option("--pool", default=POOL, show_default=True, help="The worker's pool.")
 def main(api_url: str, pool: str) -> None:
     """Attack the worker of a running `mnist serve`, on its own machine."""
-    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
-    api = Api(f"{api_url.rstrip('/')}/", (user, password) if user else None)
+    api = Api(f"{api_url.rstrip('/')}/", os.environ.get("PREFECT_API_AUTH_STRING"))
     failed = 0
     with api.client, tempfile.TemporaryDirectory(prefix="mnist-attack-") as folder:
         one = Attacker(api, pool)
         try:
             for name, ended, refused in attacked(one, Path(folder)):
                 failed += not refused
-                click.echo(f"{'refused' if refused else 'GOT THROUGH':11}  {name:32}  {ended}")
+                click.echo(f"{'refused' if refused else 'GOT THROUGH':11}  {name:32}  {' '.join(ended.split())}")
         finally:
             one.clean_up()
     click.echo(f"{failed} got through")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 from prefect.client.orchestration import get_client
 
-from tests.attack import attack
+from tests.attack import attack, read_back
 from tests.serving import PREFECT, Serving, serving, without_prefect
 from tests.ui import VERSIONS, log_in
 
@@ -27,6 +27,13 @@ def test_no_page_no_rebound_name_and_nobody_unknown_gets_through(served: Serving
     trials = list(attack(f"http://127.0.0.1:{served.port}", served.credential))
     assert len(trials) > 700
     assert [one for one in trials if one.breach] == []
+
+
+def test_an_attack_says_so_where_it_cannot_read_back_what_a_page_has_written(served: Serving) -> None:
+    address = f"http://127.0.0.1:{served.port}"
+    assert [one.breach for one in read_back(address, "nothing", served.credential)] == [""]
+    assert [one.breach for one in read_back(address, "nothing", "mnist:wrong")] == ["status 401"]
+    assert list(read_back(address, "nothing", None)) == []
 
 
 @pytest.mark.usefixtures("prefect")

@@ -1,17 +1,24 @@
 """Server, deployments and worker on this machine, through `mnist serve`, with authentication and a webhook."""
 
+import http.server
 import os
 import re
 import signal
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import psutil
 import pytest
 
+from flows import serve
+from flows.credential import Credential
 from tasks.runs import finished_runs
 from tasks.store import root_at
 from tests import data
@@ -299,6 +306,37 @@ def test_ctrl_c_ends_all_of_it_and_its_runs_say_so(served: Serving, api: Api, da
     with serving(folder / "prefect", folder / "root", AUTH) as again:
         assert again.api.run(identity)["state_name"] == "Crashed"
         assert again.stop() == []
+
+
+class Late(http.server.BaseHTTPRequestHandler):
+    """A server that is too busy for its first answer."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if len(self.asked) == 1:
+            time.sleep(1)
+        with suppress(BrokenPipeError):
+            self.send_response(200)
+            self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+def test_a_server_that_is_too_busy_to_answer_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "ANSWER_SECONDS", 0.2)
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Late) as server,
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        serve.await_pool(serve.Served(address, tmp_path, Credential(AUTH, None), tmp_path), worker)
+        assert Late.asked == ["/api/work_pools/mnist"] * 2
+        server.shutdown()
+        worker.kill()
 
 
 def test_an_open_bind_is_warned_of_and_asks_for_the_secret_all_the_same(tmp_path: Path) -> None:

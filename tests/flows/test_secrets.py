@@ -1,4 +1,5 @@
 import gzip
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,10 @@ from prefect.client.orchestration import get_client
 from flows.mnist import mnist
 from tasks.errors import InputError
 from tests import data, mirrors
-from tests.reliability.canaries import Canaries, Leak, leaks_in, quick_trials, tried
+from tests.reliability.__main__ import finish
+from tests.reliability.canaries import Canaries, Leak, Trial, leaks_in, quick_trials, tried
+from tests.reliability.signals import silent
+from tests.reliability.table import Row
 
 KEPT = (
     "a run whose mirrors all fail",
@@ -40,6 +44,24 @@ def test_secrets_in_the_parameters_of_a_run_are_masked_at_the_server(tmp_path: P
         (run,) = (run for run in client.read_flow_runs() if run.parameters.get("root") == root)
     assert run.parameters["mirrors"] == ["http://host/", "ftp://***@host/"]
     assert "canary" not in str(run)
+
+
+def test_a_command_that_does_not_end_is_stopped_and_searched(tmp_path: Path) -> None:
+    with silent() as nobody:
+        waits = Trial("waits", ("run", "--root", str(tmp_path / "root")), {"PREFECT_API_URL": f"{nobody}/api"})
+        code, leaks = tried(waits, Canaries(), tmp_path, seconds=0.5)
+    assert code in {143, -15}  # before it has its handlers, or after
+    assert leaks == []
+
+
+def test_rows_before_an_error_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    def rows() -> Iterator[Row]:
+        yield Row("a fault", 2, 2)
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        finish(rows())
+    assert "| a fault | 2 | 2 | nothing |" in capsys.readouterr().out
 
 
 def test_the_search_finds_what_is_there(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests import data
-from tests.reliability.signals import Ended, Trial, faults, signalled, silent
+from tests.reliability.signals import Ended, Trial, faults, listens, signalled, silent
 from tests.serving import MNIST, without_prefect
 
 LINE = "mnist: interrupted; the same command goes on from where it was"
@@ -39,6 +39,18 @@ def own(tmp_path: Path, **changes: object) -> str:
 def test_a_signal_during_the_imports_ends_the_command(number: int, env: dict[str, str], tmp_path: Path) -> None:
     found = ended(Trial(["run", "--root", str(tmp_path / "root")]), env, 0, number)
     assert (found.code, found.said) == (128 + number, f"{LINE}\n")
+
+
+def test_a_worker_leaves_the_last_line_to_the_command_that_it_is_tied_to(env: dict[str, str]) -> None:
+    with silent() as nobody:
+        command = [sys.executable, "-P", "-m", "flows.tied", "flows.cli", "worker"]
+        with subprocess.Popen(
+            command, env=env | {"PREFECT_API_URL": f"{nobody}/api"}, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:  # fmt: skip
+            while process.poll() is None and not listens(process.pid):
+                time.sleep(0.01)
+            assert process.communicate(timeout=30)[1] == ""  # which closes its standard input
+    assert process.returncode == 143
 
 
 @pytest.mark.parametrize("again", [None, 0.3])

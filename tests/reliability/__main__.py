@@ -20,9 +20,13 @@ def cli() -> None:
 
 
 def finish(rows: Iterator[Row]) -> None:
-    """Print the rows, and fail if anything was lost."""
-    found = list(rows)
-    say("\n".join((HEAD, *(row.markdown() for row in found))))
+    """Print the rows, those before an error too, and fail if anything was lost."""
+    found: list[Row] = []
+    try:
+        for row in rows:
+            found.append(row)  # noqa: PERF402  # one by one, to have them after an error
+    finally:
+        say("\n".join((HEAD, *(row.markdown() for row in found))))
     sys.exit(any(row.survived < row.tried for row in found))
 
 

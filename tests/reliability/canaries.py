@@ -154,8 +154,8 @@ def unpinned(files: data.Files, addresses: list[str], name: str) -> Path:
     return other
 
 
-def tried(trial: Trial, canary: Canaries, folder: Path) -> tuple[int, list[Leak]]:
-    """Run a command: its exit code, and every secret that it left anywhere."""
+def tried(trial: Trial, canary: Canaries, folder: Path, seconds: float = SECONDS) -> tuple[int, list[Leak]]:
+    """Run a command, and stop it where it takes too long: its exit code, and every secret that it left anywhere."""
     env = environment(canary, folder / "home") | trial.env
     arguments: set[str] = set()
     with (
@@ -166,7 +166,11 @@ def tried(trial: Trial, canary: Canaries, folder: Path) -> tuple[int, list[Leak]
     ):
         watch = threading.Thread(target=collect_arguments, args=(process, arguments), daemon=True)
         watch.start()
-        process.wait(SECONDS)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
         watch.join()
         said.seek(0)
         printed = said.read()
@@ -217,11 +221,12 @@ def rows(trials: str, folder: Path) -> Iterator[Row]:
     with mirrors.Server(mirrors.whole, served.folder) as server:
         host = f"127.0.0.1:{server.server_port}"
         for trial in (quick_trials if trials == "quick" else long_trials)(canary, folder, host):
+            say(trial.name)
             code, leaks = tried(trial, canary, folder)
             for leak in leaks:
                 say(f"  {leak.secret} in {leak.place}")
             if (code == 0) != trial.succeeds:
-                say(f"  {trial.name}: ended with {code}")
+                say(f"  ended with {code}")
             kept = not leaks and (code == 0) == trial.succeeds
             yield Row(f"secrets: {trial.name}", 1, int(kept), ", ".join(sorted({leak.secret for leak in leaks})))
         server.shutdown()
