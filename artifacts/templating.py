@@ -12,7 +12,7 @@ from artifacts import tables, words
 from artifacts.standouts import standouts
 
 NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
-NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|-")
+NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|-|–")
 
 
 @cache

@@ -130,10 +130,10 @@ def show_guesses(shown: Sequence[Shown], page: str) -> None:
     """Print what the models say of pictures."""
     console = standard_output()
     rows = [
-        {
-            "picture": escape(in_one_line(one.path)),
-            **{name: f"{guess.label}, {percent(guess.probability)}" for name, guess in one.guesses.items()},
-        }
+        tables.row(
+            {"picture": escape(in_one_line(one.path))},
+            *((name, {"": f"{guess.label}, {percent(guess.probability)}"}) for name, guess in one.guesses.items()),
+        )
         for one in shown
     ]
     if rows:

@@ -35,6 +35,7 @@ from tasks.errors import GateError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.files import checked_root
+from tasks.fitting import refuse_misfits
 from tasks.measure import measure
 from tasks.profile import profile
 from tasks.provenance import provenance_of, run_record, run_result, with_chain
@@ -95,6 +96,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     keep_out_of_prefect()
     end_with_worker()
     source, plan = load_dataset(dataset, mirrors), load_recipe(recipe, epochs=epochs, seed=seed, validation=validation)
+    refuse_misfits(plan, source.shape)
     must_pass, harder = flag("gate", gate), flag("robustness", robustness)
     champions, where = named("line", line), checked_runner(runner)
     with at_work(checked_root(root_of(root)), run_name()) as work:

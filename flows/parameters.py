@@ -4,6 +4,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.dataset import Name
 from tasks.errors import InputError
+from tasks.toml import short
 
 
 def flag(name: str, value: object) -> bool:
@@ -26,4 +27,6 @@ def named(name: str, value: object) -> str:
     try:
         return TypeAdapter(Name).validate_python(value)
     except ValidationError as error:
-        raise InputError(f"{name} must be small letters, digits and _, from a letter on, not {value!r}") from error
+        raise InputError(
+            f"{name} must be up to 64 small letters, digits and _, from a letter on, not {short(value)}"
+        ) from error

@@ -17,6 +17,7 @@ from tasks.analysis import Check, Decision
 from tasks.compare import compared, read
 from tasks.errors import RunError, StorageError
 from tasks.findings import Comparison
+from tasks.floor import better_than_most_frequent
 from tasks.folders import Folder
 from tasks.log import say
 from tasks.recipe import Gate
@@ -91,7 +92,7 @@ def judge(run: RunRecord, work: Workspace) -> Decision:
 def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> Decision:
     """The decision against the last of `champions`, if there is any."""
     gate, best = run.recipe.gate(run.dataset), run.best
-    checks = list(bounds(best, gate))
+    checks = [*bounds(best, gate), better_than_most_frequent(read(best, work))]
     if champions:
         checks.append(against(champions[-1], best, gate, work))
     return Decision(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tasks.address import Address
 from tasks.errors import DatasetError, InputError
@@ -19,11 +19,21 @@ from tasks.records import TEST, TRAIN, Frozen
 from tasks.toml import BUILTIN, read, validated
 
 SCHEMES = ("http", "https", "file")
+MOST_NAME = 150  # bytes of an archive's name
 SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # as the tables of a data set's file are called
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+# Names become parts of the names of files, which systems limit to 255 bytes, two of them and a hash in one.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+ClassName = Annotated[str, StringConstraints(pattern=r"\S", max_length=200)]
 Size = Annotated[int, Field(gt=0, le=4096)]  # pixels of a side
+
+
+def fit_for_a_file(name: str) -> str:
+    """Refuse a name that no file can have, with a hash and a suffix behind it."""
+    if len(name.encode()) > MOST_NAME:
+        raise ValueError(f"a file's name has at most {MOST_NAME} bytes here")
+    return name
 
 
 class Archive(Frozen):
@@ -33,7 +43,7 @@ class Archive(Frozen):
     or local paths.
     """
 
-    name: Annotated[str, StringConstraints(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, StringConstraints(pattern=r"^[\w.-]+$"), AfterValidator(fit_for_a_file)]
     member: str | None = Field(default=None, min_length=1)
     urls: tuple[Address, ...] = Field(default=(), exclude=True)  # where it is had from does not shape a result
     bytes: int = Field(gt=0)
@@ -83,7 +93,7 @@ class Dataset(Frozen):
     name: Name
     title: str
     licence: str
-    classes: tuple[str, ...] = Field(min_length=2, max_length=1000)
+    classes: tuple[ClassName, ...] = Field(min_length=2, max_length=1000)
     shape: tuple[Size, Size] | tuple[Size, Size, Literal[1, 3]]
     first_label: int = Field(default=0, ge=0, lt=2**16)
     transposed: bool = False

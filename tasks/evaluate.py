@@ -81,8 +81,8 @@ def recorded(model: ModelRecord, split: SplitRecord, answers: Answers, work: Wor
 def predicting(network: "keras.Model", *, altered: bool = False) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """A network as a function from images, (n, ...) uint8, to its outputs, (n, units) float32.
 
-    Every batch is filled up, with blank images: each further shape would be compiled anew. Where the images were `altered`, such
-    as by erasing all ink, an output that is not finite counts as 0; of an image as it is, the function refuses the output.
+    Every batch is filled up, with blank images: each further shape would be compiled anew. Where images were `altered`, such as
+    by erasing all ink, an output that is not finite counts as 0; of an image as it is, the function refuses the output.
 
     Raises:
         DivergedError: by the function; an output is not finite.

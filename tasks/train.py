@@ -108,7 +108,9 @@ def stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
     try:
         yield
     except DivergedError as error:
-        function = f", or change {network.function} so that no number in it grows without bound" if network.function else ""
+        function = (
+            f", or change {network.function} so that no number in it grows without bound" if network.function else ""
+        )
         raise DivergedError(
             f"the training of {network.name} (seed {training.seed}) diverged in epoch {epoch + 1} of {training.epochs}: "
             f"{error}; it was stopped, and no model is kept: lower the recipe's learning_rate "

