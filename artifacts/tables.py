@@ -12,6 +12,7 @@ from tasks.robustness import Gap, Robustness
 
 Row = Mapping[str, str | int | float]
 
+NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
 MOST_ROWS = 200  # of a table in Prefect's database
 
 
@@ -21,7 +22,8 @@ def row(fixed: Row, *named: tuple[str, Row]) -> Row:
     A model may be named like a column: such a name is told apart by a word, since names hold no space.
     """
     further = {f"{name}{suffix}": value for name, cells in named for suffix, value in cells.items()}
-    return {**fixed, **{f"model {column}" if column in fixed else column: value for column, value in further.items()}}
+    taken = {*fixed, *NAMES}
+    return {**fixed, **{f"model {column}" if column in taken else column: value for column, value in further.items()}}
 
 
 def results(analysis: Analysis) -> list[Row]:

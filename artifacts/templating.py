@@ -11,7 +11,6 @@ from markupsafe import Markup
 from artifacts import tables, words
 from artifacts.standouts import standouts
 
-NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
 NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|-|–")
 
 
@@ -46,7 +45,7 @@ def table(rows: Sequence[tables.Row]) -> Markup:
     if not rows:
         return Markup("None.")
     columns = list(rows[0])
-    rule = ["---:" if NUMBER.fullmatch(str(rows[0][one])) and one not in NAMES else "---" for one in columns]
+    rule = ["---:" if NUMBER.fullmatch(str(rows[0][one])) and one not in tables.NAMES else "---" for one in columns]
     head = [name(column) for column in columns]
     body = [[name(row[column]) for column in columns] for row in rows]
     lines: list[Sequence[str]] = [head, rule, *body]
