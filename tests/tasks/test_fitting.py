@@ -7,9 +7,14 @@ from tasks.toml import BUILTIN
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (BUILTIN / "recipes").glob("*.toml")))
-@pytest.mark.parametrize("shape", [(28, 28), (5, 400), (4, 4, 3), (400, 4, 1)])
-def test_the_built_in_recipes_take_images_from_4_x_4_pixels_on(recipe: str, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(28, 28), (9, 400), (8, 8, 3), (400, 8, 1)])
+def test_the_built_in_recipes_take_images_from_8_x_8_pixels_on(recipe: str, shape: tuple[int, ...]) -> None:
     refuse_misfits(load_recipe(recipe), shape)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (5, 400), (400, 4, 3)])
+def test_the_posts_take_images_from_4_x_4_pixels_on(shape: tuple[int, ...]) -> None:
+    refuse_misfits(load_recipe("post"), shape)
 
 
 @pytest.mark.parametrize(
