@@ -49,27 +49,36 @@ def panels(count: int, height: float, *, across: int) -> tuple[Figure, list[Axes
     return figure, axes
 
 
+def names_of(analysis: Analysis) -> list[str]:
+    """The models' names, as short as a legend needs them."""
+    return [ticks.shortened(model.name) for model in analysis.models]
+
+
 def training_curves(analysis: Analysis) -> Figure:
     """Loss and error rate by epoch, training and (where held out) validation, with the test figure at the end."""
     figure, (loss, error) = panels(2, 3.2, across=2)
+    named, epochs = names_of(analysis), max(model.epochs for model in analysis.models)
+    apart = min(0.12, 0.6 / len(analysis.models))  # of an epoch, between the squares
     for rank, model in enumerate(analysis.models):
-        epochs = [line.epoch for line in model.history]
+        learned = [line.epoch for line in model.history]
         style: dict[str, Any] = {"color": colour(rank), "marker": "o", "markersize": 4}
-        if epochs:  # an ensemble learns nothing itself
-            loss.plot(epochs, [line.loss for line in model.history], label=f"{model.name}, training", **style)
-            error.plot(epochs, [1 - line.accuracy for line in model.history], label=f"{model.name}, training", **style)
+        if learned:  # an ensemble learns nothing itself
+            loss.plot(learned, [line.loss for line in model.history], label=f"{named[rank]}, training", **style)
+            error.plot(
+                learned, [1 - line.accuracy for line in model.history], label=f"{named[rank]}, training", **style
+            )
         held_out = [(e.epoch, e.validation_loss, e.validation_accuracy) for e in model.history]
         for epoch, validation_loss, validation_accuracy in held_out:
             if validation_loss is not None and validation_accuracy is not None:
                 mark: dict[str, Any] = {"color": colour(rank), "marker": "x", "linestyle": "none"}
-                label = f"{model.name}, validation" if epoch == 1 else None
+                label = f"{named[rank]}, validation" if epoch == 1 else None
                 loss.plot([epoch], [validation_loss], label=label, **mark)
                 error.plot([epoch], [1 - validation_accuracy], label=label, **mark)
         tested = 1 - model.accuracy.value
         bars = [[tested - (1 - model.accuracy.high)], [(1 - model.accuracy.low) - tested]]
-        at, end = [model.epochs + 0.12 * (rank + 1)], dict[str, Any](color=colour(rank), marker="s", linestyle="none")
-        error.errorbar(at, [tested], yerr=bars, capsize=3, label=f"{model.name}, test", **end)
-        loss.plot(at, [model.calibration.log_loss.value], label=f"{model.name}, test", **end)
+        at, end = [model.epochs + apart * (rank + 1)], dict[str, Any](color=colour(rank), marker="s", linestyle="none")
+        error.errorbar(at, [tested], yerr=bars, capsize=3, label=f"{named[rank]}, test", **end)
+        loss.plot(at, [model.calibration.log_loss.value], label=f"{named[rank]}, test", **end)
     for axis, title in ((loss, "loss (cross-entropy, nats)"), (error, "error rate, test with 95 % interval")):
         axis.set_yscale("log")
         axis.set(title=title, xlabel="epoch")
@@ -77,7 +86,8 @@ def training_curves(analysis: Analysis) -> Figure:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_xlim(1 - 0.05 * epochs, epochs + max(0.05 * epochs, apart * (len(analysis.models) + 1)))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     error.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     error.legend(fontsize=8, frameon=False)
     return figure
@@ -86,14 +96,15 @@ def training_curves(analysis: Analysis) -> Figure:
 def errors_by_label(analysis: Analysis) -> Figure:
     """Error rate by label with 95 % intervals, the models side by side."""
     figure, (axis,) = panels(1, 3.2, across=1)
-    lines, models = analysis.labels[:LABELS], analysis.models
-    width = 0.8 / len(models)
-    for rank, model in enumerate(models):
-        shares = [line.errors[rank] for line in lines]
-        at = np.arange(len(lines)) + (rank - (len(models) - 1) / 2) * width
+    lines, named = analysis.labels[:LABELS], names_of(analysis)
+    width = 0.8 / len(named)
+    for rank, model in enumerate(named):
+        known = [place for place, line in enumerate(lines) if line.errors[rank].known]
+        shares = [lines[place].errors[rank] for place in known]
+        at = np.array(known) + (rank - (len(named) - 1) / 2) * width
         values = np.array([share.value for share in shares])
         bars = np.array([[s.value - s.low for s in shares], [s.high - s.value for s in shares]]).clip(0)
-        axis.bar(at, values, width, color=colour(rank), label=model.name, alpha=0.85)
+        axis.bar(at, values, width, color=colour(rank), label=model, alpha=0.85)
         axis.errorbar(at, values, yerr=bars, fmt="none", ecolor="#333333", elinewidth=1, capsize=2)
         for x, share in zip(at, shares, strict=True):
             axis.annotate(
@@ -121,7 +132,7 @@ def confusion_matrices(analysis: Analysis) -> Figure:
         axis.imshow(np.ma.masked_equal(counts, 0), cmap="YlOrRd", norm=LogNorm(0.4, most))
         if not many:
             write_counts(axis, np.array(model.confusion), most)
-        axis.set_title(f"{model.name}: {model.errors:,} errors")
+        axis.set_title(f"{ticks.shortened(model.name)}: {model.errors:,} errors")
         axis.set(xlabel="predicted", ylabel="label")
         ticks.name_columns(axis, classes)
         ticks.name_rows(axis, classes)
@@ -162,7 +173,7 @@ def reliability(analysis: Analysis) -> Figure:
             "markersize": 5,
             "linewidth": 1,
         }
-        curve.errorbar(at, values, yerr=bars, capsize=2, label=model.name, **style)
+        curve.errorbar(at, values, yerr=bars, capsize=2, label=ticks.shortened(model.name), **style)
         centres = np.array([(one.low + one.high) / 2 for one in bins])
         step = (bins[0].high - bins[0].low) * width
         left = centres + (rank - (len(analysis.models) - 1) / 2) * step
@@ -194,7 +205,7 @@ def focus(analysis: Analysis) -> Figure:
                 axis.imshow(heat, cmap="cividis", vmin=0, vmax=255)
                 axis.set_xlabel(f"-{100 * found[label].peak:.0f} pts", fontsize=7)
             axis.set_title(classes[label] if first else "", fontsize=size)
-        row[0].set_ylabel(model.name, fontsize=8)
+        row[0].set_ylabel(ticks.shortened(model.name, ticks.LETTERS), fontsize=8)
     return figure
 
 
@@ -229,7 +240,7 @@ def slice_rates(analysis: Analysis) -> Figure:
         Line2D([], [], marker=MARKERS[rank % len(MARKERS)], color=colour(rank))
         for rank, _ in enumerate(analysis.models)
     ]
-    axes[0].legend(marks, [model.name for model in analysis.models], fontsize=7, frameon=False)
+    axes[0].legend(marks, names_of(analysis), fontsize=7, frameon=False)
     return figure
 
 
@@ -256,7 +267,7 @@ def robustness(found: Robustness) -> Figure:
                 marker=MARKERS[rank % len(MARKERS)],
                 markersize=4,
                 linewidth=1,
-                label=model.model,
+                label=ticks.shortened(model.model),
             )
         axis.set_title(kind, fontsize=9)
         axis.set_xticks(at)

@@ -12,7 +12,7 @@ from typing import Protocol
 from markupsafe import Markup
 
 from artifacts import words
-from artifacts.pictures import EDGE, explained_url, heat_url, picture_url, strip_url
+from artifacts.pictures import explained_url, heat_url, picture_url, shown_at, strip_url
 from artifacts.templating import environment, name, picture_table, plain
 from tasks.analysis import Analysis, Changed
 from tasks.findings import Picture, Suspects
@@ -44,7 +44,7 @@ class InMarkdown:
 
     def image(self, pixels: str, alt: str) -> str:
         """One enlarged image."""
-        return f'<img width="{EDGE}" alt="{plain(alt)}" src="{picture_url(pixels, self.shape)}">'
+        return f'<img width="{shown_at(self.shape)[1]}" alt="{plain(alt)}" src="{picture_url(pixels, self.shape)}">'
 
     def cell(self, picture: Picture, split: str = "test") -> tuple[str, str]:
         """One image over what the models say of it."""
@@ -128,8 +128,8 @@ class InHtml:
         cards = environment().get_template("cards.html.j2").make_module({
             "tiny": lambda pixels: picture_url(pixels, tuple(shape), 1),
             "heat": lambda heat: heat_url(heat, shape, 1),
-            "wide": round(EDGE * shape[1] / max(shape[:2])),
-            "high": round(EDGE * shape[0] / max(shape[:2])),
+            "wide": shown_at(shape)[1],
+            "high": shown_at(shape)[0],
         })  # fmt: skip
         return Markup(" ".join(str(getattr(cards, macro)(*arguments)).split()))  # noqa: S704  # escaped by Jinja
 

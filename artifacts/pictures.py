@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from tasks.findings import Explanation, Patch
 
 EDGE = 84  # pixels at which a gallery shows an image: three times MNIST's 28
+LINE = 12  # pixels of the shorter side, where the longer one leaves room
 PATCH = (213, 94, 0)  # Okabe and Ito's vermilion, seen on black and on white alike
 HEAT = "cividis"  # made to look the same to people with a colour vision deficiency
 
@@ -37,6 +38,13 @@ def enlarged(image: Image.Image, edge: int = EDGE) -> Image.Image:
     """An image whose longer side is about `edge` pixels."""
     factor = max(1, edge // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def shown_at(shape: Sequence[int]) -> tuple[int, int]:
+    """Height and width at which a gallery shows an image: EDGE at the longer side, more where it would be a mere line."""
+    longer, shorter = max(shape[:2]), min(shape[:2])
+    factor = max(EDGE / longer, min(LINE / shorter, 4 * EDGE / longer))
+    return max(1, round(factor * shape[0])), max(1, round(factor * shape[1]))
 
 
 @lru_cache(10_000)  # the same images stand in several galleries, of both forms of a report

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from artifacts import study_tables, study_words
 from artifacts.galleries import ACROSS
-from artifacts.pictures import EDGE, picture_url
+from artifacts.pictures import picture_url, shown_at
 from artifacts.render import NOT_DRAWN, page
 from artifacts.templating import environment, name, picture_table, plain
 from artifacts.words import FEW
@@ -49,7 +49,7 @@ class StudyRendering:
         """One image over how often it is taken wrongly."""
         study, picture = self.study, one.picture
         alt = plain(f"test image {picture.number}")
-        image = f'<img width="{EDGE}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
+        image = f'<img width="{shown_at(study.shape)[1]}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
         lines = [f"#{picture.number}, label **{name(study.classes[picture.label])}**"]
         lines.append(f"taken for **{name(study.classes[one.taken_for])}**")
         if len(study.arms) > FEW:

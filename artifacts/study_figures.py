@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from artifacts.figures import MARKERS, WIDTH, colour, panels
+from artifacts.ticks import shortened
 from tasks.findings import Estimate
 from tasks.seeds import Study
 
@@ -24,7 +25,7 @@ def accuracy_by_seed(study: Study) -> Figure:
         height = rank + 0.22 * ((np.arange(len(values)) % 5) / 4 - 0.5)  # equal values side by side
         axis.plot(values, height, MARKERS[rank % len(MARKERS)], color=colour(rank), alpha=0.5, markersize=5)
         bar(axis, arm.accuracy, rank + 0.3, rank)
-    finish(axis, [arm.name for arm in study.arms])
+    finish(axis, [shortened(arm.name) for arm in study.arms])
     axis.set(xlabel="accuracy", title="accuracy by seed; below each, the mean with its 95 % interval for other seeds")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.2f} %"))
     return figure
@@ -47,7 +48,7 @@ def differences(study: Study) -> Figure:
         for rank, (name, field) in enumerate(INTERVALS):
             label = f"mean, {name}" if not row else None
             bar(axis, getattr(pair, field), row + 0.15 * rank, rank, label)
-    finish(axis, [f"{pair.second}\nminus {pair.first}" for pair in study.pairs])
+    finish(axis, [f"{shortened(pair.second)}\nminus {shortened(pair.first)}" for pair in study.pairs])
     axis.set(xlabel="points of accuracy", title="difference by seed, and its mean with 95 % intervals")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.2f}"))
     figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
@@ -81,7 +82,7 @@ def wrong_by(study: Study) -> Figure:
     seeds, width = len(study.seeds), 0.8 / len(study.arms)
     for rank, arm in enumerate(study.arms):
         at = np.arange(1, seeds + 1) + (rank - (len(study.arms) - 1) / 2) * width
-        axis.bar(at, arm.wrong_by[1:], width, color=colour(rank), alpha=0.85, label=arm.name)
+        axis.bar(at, arm.wrong_by[1:], width, color=colour(rank), alpha=0.85, label=shortened(arm.name))
     axis.set(
         xlabel="seeds that get an image wrong", ylabel="images", title="which errors are the seed's, and which stay"
     )

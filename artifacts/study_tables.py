@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from artifacts.tables import Row
+from artifacts.tables import Row, row
 from artifacts.words import interval, p_value, percent, significant
 from tasks.seeds import Study
 
@@ -76,7 +76,10 @@ def confusions(study: Study) -> list[Row]:
 
 def by_seed(study: Study) -> list[Row]:
     """One row a seed: the errors of every arm."""
-    return [{"seed": seed, **{arm.name: arm.errors[at] for arm in study.arms}} for at, seed in enumerate(study.seeds)]
+    return [
+        row({"seed": seed}, *((arm.name, {"": arm.errors[at]}) for arm in study.arms))
+        for at, seed in enumerate(study.seeds)
+    ]
 
 
 def stubborn(study: Study) -> list[Row]:

@@ -6,9 +6,9 @@ In: an Analysis. Out: lists of rows, each a mapping of column to a text or a fin
 import re
 from collections.abc import Mapping, Sequence
 
-from artifacts.words import FEW, estimate, interval, p_value, percent, published, range_of, significant
+from artifacts.words import FEW, estimate, interval, p_value, percent, published, range_of, rate, significant
 from tasks.analysis import Analysis, Changes, Decision, Provenance, StepLine
-from tasks.findings import Comparison, Suspects
+from tasks.findings import Comparison, Share, Suspects
 from tasks.plain import shown
 from tasks.robustness import Gap, Robustness
 
@@ -17,7 +17,18 @@ Row = Mapping[str, str | int | float]
 NO_WIDTH = "\u200b"
 # After the bracket of a link, a tag or an entity, and before the mark of a list, a heading or a quotation.
 MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>]|\d+[.)] )")
+NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
 MOST_ROWS = 200  # of a table in Prefect's database
+
+
+def row(fixed: Row, *named: tuple[str, Row]) -> Row:
+    """A row whose further columns are headed by the names of models, each with what follows the name.
+
+    A model may be named like a column: such a name is told apart by a word, since names hold no space.
+    """
+    further = {f"{name}{suffix}": value for name, cells in named for suffix, value in cells.items()}
+    taken = {*fixed, *NAMES}
+    return {**fixed, **{f"model {column}" if column in taken else column: value for column, value in further.items()}}
 
 
 def results(analysis: Analysis) -> list[Row]:
@@ -78,30 +89,29 @@ def errors_by_label(analysis: Analysis) -> list[Row]:
     few = len(analysis.models) <= FEW
     between = [f"{pair.first} or {pair.second}" for pair in analysis.comparisons if few]
     return [
-        {
-            "label": analysis.subject.classes[line.label],
-            "images": line.errors[0].total,
-            **{
-                f"{model.name}{suffix}": value
-                for model, errors in zip(analysis.models, line.errors, strict=True)
-                for suffix, value in (("", errors.count), (" rate", percent(errors.value)), (" 95 %", interval(errors)))
-            },
-            **{f"{pair}: p": p_value(p) for pair, p in zip(between, line.p if few else (), strict=True)},
-            **{f"{pair}: real": significant(p) for pair, p in zip(between, line.p if few else (), strict=True)},
-        }
+        row(
+            {"label": analysis.subject.classes[line.label], "images": line.errors[0].total},
+            *((model.name, counted(errors, "")) for model, errors in zip(analysis.models, line.errors, strict=True)),
+            *((pair, {": p": p_value(p)}) for pair, p in zip(between, line.p if few else (), strict=True)),
+            *((pair, {": real": significant(p)}) for pair, p in zip(between, line.p if few else (), strict=True)),
+        )
         for line in analysis.labels
     ]
+
+
+def counted(errors: Share, headed: str) -> Row:
+    """The cells of an error rate, with its count under `headed`."""
+    return {headed: errors.count, " rate": rate(errors), " 95 %": interval(errors)}
 
 
 def patterns(analysis: Analysis) -> list[Row]:
     """One row a (predicted, label) pattern, the commonest first."""
     classes = analysis.subject.classes
     return [
-        {
-            "predicted": classes[pattern.predicted],
-            "label": classes[pattern.label],
-            **{model.name: count for model, count in zip(analysis.models, pattern.counts, strict=True)},
-        }
+        row(
+            {"predicted": classes[pattern.predicted], "label": classes[pattern.label]},
+            *((model.name, {"": count}) for model, count in zip(analysis.models, pattern.counts, strict=True)),
+        )
         for pattern in analysis.patterns
     ]
 
@@ -109,22 +119,20 @@ def patterns(analysis: Analysis) -> list[Row]:
 def slices(analysis: Analysis) -> list[Row]:
     """One row a slice, with the error rate of each model in it and whether that stands out."""
     return [
-        {
-            "measured": part.feature,
-            "range": range_of(part),
-            "images": part.errors[0].total,
-            **{
-                f"{model.name}{suffix}": value
-                for rank, model in enumerate(analysis.models)
-                for suffix, value in (
-                    (" wrong", part.errors[rank].count),
-                    (" rate", percent(part.errors[rank].value)),
-                    (" 95 %", interval(part.errors[rank])),
-                    (" p", p_value(part.p[rank])),
-                    (" stands out", "yes" if part.stands_out(rank) else "-"),
+        row(
+            {"measured": part.feature, "range": range_of(part), "images": part.errors[0].total},
+            *(
+                (
+                    model.name,
+                    {
+                        **counted(part.errors[rank], " wrong"),
+                        " p": p_value(part.p[rank]),
+                        " stands out": "yes" if part.stands_out(rank) else "-",
+                    },
                 )
-            },
-        }
+                for rank, model in enumerate(analysis.models)
+            ),
+        )
         for part in analysis.slices
     ]
 
@@ -173,18 +181,14 @@ def gaps(found: Robustness) -> list[Row]:
 def corruptions(found: Robustness) -> list[Row]:
     """One row for each corruption and severity."""
     return [
-        {
-            "corruption": kind,
-            "severity": number + 1,
-            **{
-                f"{model.model}{suffix}": said
+        row(
+            {"corruption": kind, "severity": number + 1},
+            *(
+                (model.model, {"": percent(right.value), " 95 %": interval(right)})
                 for model in found.models
-                for suffix, said in (
-                    ("", percent(model.right[kind][number].value)),
-                    (" 95 %", interval(model.right[kind][number])),
-                )
-            },
-        }
+                for right in [model.right[kind][number]]
+            ),
+        )
         for kind, forms in found.examples.items()
         for number in range(len(forms))
     ]

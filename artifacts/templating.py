@@ -12,8 +12,7 @@ from artifacts import tables, words
 from artifacts.standouts import standouts
 from tasks.plain import shown
 
-NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
-NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|-")
+NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|-|–")
 
 SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
 # Of a list, or of the line under a heading.
@@ -52,7 +51,7 @@ def table(rows: Sequence[tables.Row]) -> Markup:
     if not rows:
         return Markup("None.")
     columns = list(rows[0])
-    rule = ["---:" if NUMBER.fullmatch(str(rows[0][one])) and one not in NAMES else "---" for one in columns]
+    rule = ["---:" if NUMBER.fullmatch(str(rows[0][one])) and one not in tables.NAMES else "---" for one in columns]
     head = [name(column) for column in columns]
     body = [[name(row[column]) for column in columns] for row in rows]
     lines: list[Sequence[str]] = [head, rule, *body]

@@ -127,10 +127,10 @@ def show_guesses(shown: Sequence[Shown], page: str) -> None:
     """Print what the models say of pictures."""
     screen = Screen()
     rows = [
-        {
-            "picture": one.path,
-            **{name: f"{guess.label}, {percent(guess.probability)}" for name, guess in one.guesses.items()},
-        }
+        tables.row(
+            {"picture": one.path},
+            *((name, {"": f"{guess.label}, {percent(guess.probability)}"}) for name, guess in one.guesses.items()),
+        )
         for one in shown
     ]
     if rows:

@@ -1,5 +1,6 @@
 """Ticks: the names of classes along a figure's axis, however many and long they are, and whatever they are written in."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
@@ -9,6 +10,8 @@ from matplotlib.ft2font import FT2Font
 
 MOST = 100  # names along nine inches; of more, every second or third is given
 SHORT = 3  # letters that fit side by side
+LETTERS = 16  # of a name in a figure: of longer ones, beginning and end are shown
+MODEL_LETTERS = 28  # of a model's name, which stands in legends and titles
 
 
 @cache
@@ -17,11 +20,27 @@ def drawable() -> frozenset[int]:
     return frozenset(FT2Font(font_manager.findfont(font_manager.FontProperties())).get_charmap())
 
 
+def shortened(name: str, letters: int = MODEL_LETTERS) -> str:
+    """A name of at most so many letters: of a longer one, its beginning and its end."""
+    if len(name) <= letters:
+        return name
+    end = (letters - 1) // 3
+    return f"{name[: letters - 1 - end].rstrip()}…{name[-end:].lstrip()}"
+
+
 def written(classes: Sequence[str]) -> list[str]:
-    """The names as matplotlib takes them; a class whose name it has no letters for goes by its number."""
+    """The names as matplotlib takes them, short enough for a figure.
+
+    A class whose name the font has no letters for goes by its number; names that are alike once shortened end in theirs.
+    """
+    lines = [" ".join(name.split()) for name in classes]
+    short = [shortened(line, LETTERS) for line in lines]
+    alike = Counter(short)
     return [
-        name.replace("$", r"\$") if all(ord(letter) in drawable() for letter in name) else f"({number})"
-        for number, name in enumerate(classes)
+        f"({number})"
+        if not all(ord(letter) in drawable() for letter in line)
+        else (name if alike[name] == 1 else f"{line[: LETTERS - 7].rstrip()}… ({number})").replace("$", r"\$")
+        for number, (line, name) in enumerate(zip(lines, short, strict=True))
     ]
 
 

@@ -6,12 +6,13 @@ In: values of the analysis. Out: plain texts, in which a share is a percentage a
 from collections.abc import Sequence
 
 from tasks.analysis import Analysis, Changes, Decision, ModelAnalysis
-from tasks.findings import SIGNIFICANT, Answer, Comparison, Estimate, Explanation, Share, Slice, Suspect
+from tasks.findings import SIGNIFICANT, Answer, Comparison, Estimate, Explanation, Share, Slice, Suspect, Suspects
 from tasks.records import Omission
 from tasks.runs import COMPARISON
 
 FEW = 3  # models, of which every pair has its sentence and its columns
 SMALLEST_P = 0.0001  # smaller ones are not told apart
+UNDEFINED = "–"  # a measure that the data leave undefined
 UNITS = {
     "ink": " %",
     "stroke width": " px",
@@ -30,8 +31,15 @@ def percent(value: float, digits: int = 2) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
+def rate(share: Share, digits: int = 2) -> str:
+    """A share as a percentage, where it is one of anything."""
+    return percent(share.value, digits) if share.known else UNDEFINED
+
+
 def interval(share: Share | Estimate, digits: int = 2) -> str:
     """The interval of a share, in percent."""
+    if isinstance(share, Share) and not share.known:
+        return UNDEFINED
     return f"{100 * share.low:.{digits}f} to {100 * share.high:.{digits}f}"
 
 
@@ -51,7 +59,8 @@ def verdict(comparison: Comparison) -> str:
     if comparison.better == first:
         first, second = second, first
         difference = Estimate(value=-difference.value, low=-difference.high, high=-difference.low)
-    test = f"over {comparison.total:,} images, exact McNemar p {p_value(comparison.p, sign=True)}"
+    images = f"{comparison.total:,} image{'' if comparison.total == 1 else 's'}"
+    test = f"over {images}, exact McNemar p {p_value(comparison.p, sign=True)}"
     if comparison.tests > 1:
         test += f", corrected for {comparison.tests} pairs"
     if comparison.real:
@@ -133,7 +142,7 @@ def against(errors: Share, elsewhere: Share) -> str:
     """An error rate with its interval and support, against that of all other images."""
     return (
         f"{percent(errors.value)} wrong ({interval(errors)}; {errors.count} of {errors.total:,}), "
-        f"elsewhere {percent(elsewhere.value)}"
+        f"elsewhere {rate(elsewhere)}"
     )
 
 
@@ -147,6 +156,8 @@ def published(model: ModelAnalysis) -> str:
 
 def patch_said(explanation: Explanation, label: str, largest: int) -> str:
     """What erasing did to an answer."""
+    if not largest:
+        return "the image is too small for parts of it to be erased"
     if explanation.patch is None:
         return f"erasing no square of up to {largest} x {largest} pixels makes it a {label}"
     edge = explanation.patch.edge
@@ -157,6 +168,8 @@ def patch_said(explanation: Explanation, label: str, largest: int) -> str:
 def neighbours_said(explanation: Explanation, classes: tuple[str, ...]) -> str:
     """What the nearest training images are, and how far away."""
     labels = ", ".join(classes[near.label] for near in explanation.neighbours)
+    if explanation.rarity is None:
+        return f"nearest training images: {labels}; no answer is right, whose distance would say how far is far"
     return f"nearest training images: {labels}; farther than for {percent(explanation.rarity, 0)} of right answers"
 
 
@@ -174,4 +187,12 @@ def significant(p: float) -> str:
 def suspected(suspect: Suspect) -> str:
     """Who suspects a label."""
     who = [name for name, yes in (("all models", suspect.named), ("cleanlab", suspect.cleanlab)) if yes]
-    return f"suspected by {' and '.join(who)}; cleanlab's label quality {suspect.quality:.3f}"
+    quality = UNDEFINED if suspect.quality is None else f"{suspect.quality:.3f}"
+    return f"suspected by {' and '.join(who)}; cleanlab's label quality {quality}"
+
+
+def by_cleanlab(found: Suspects) -> str:
+    """How many labels cleanlab suspects."""
+    if found.by_cleanlab is None:
+        return f"cleanlab suspects {UNDEFINED}, since it compares labels, and all images have the same"
+    return f"cleanlab suspects {found.by_cleanlab:,}, {found.by_both:,} of them the same"

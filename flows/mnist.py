@@ -39,6 +39,7 @@ from tasks.errors import GateError, RunError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.files import checked_root
+from tasks.fitting import refuse_misfits
 from tasks.log import say
 from tasks.measure import measure
 from tasks.optional import optional
@@ -103,6 +104,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     end_with_worker()
     source = load_dataset(dataset, mirrors)
     plan = load_recipe(recipe, epochs=epochs, seed=seed_of(seed), validation=validation)
+    refuse_misfits(plan, source.shape)
     must_pass, harder = flag("gate", gate), flag("robustness", robustness)
     champions, where = named("line", line), checked_runner(runner)
     with at_work(checked_root(root_of(root)), run_name()) as work:

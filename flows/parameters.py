@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.dataset import Name
 from tasks.errors import InputError
 from tasks.recipe import Seed
+from tasks.toml import short
 
 BY_DATE: Literal["date"] = "date"
 SEEDS_A_DATE = 100  # an ensemble takes the seeds that follow the first: two dates share none
@@ -34,7 +35,9 @@ def named(name: str, value: object) -> str:
     try:
         return TypeAdapter(Name).validate_python(value)
     except ValidationError as error:
-        raise InputError(f"{name} must be small letters, digits and _, from a letter on, not {value!r}") from error
+        raise InputError(
+            f"{name} must be up to 64 small letters, digits and _, from a letter on, not {short(value)}"
+        ) from error
 
 
 def seed_of(value: object) -> Seed | None:

@@ -25,6 +25,7 @@ from flows.workers import finished
 from tasks.dataset import Dataset, load_dataset
 from tasks.evaluate import evaluate
 from tasks.files import checked_root
+from tasks.fitting import refuse_misfits
 from tasks.provenance import provenance_of, study_result, study_run
 from tasks.publish import publish_study
 from tasks.recipe import Epochs, load_recipes
@@ -74,6 +75,8 @@ def study(
     keep_out_of_prefect()
     end_with_worker()
     source, plans = load_dataset(dataset, mirrors), load_recipes(recipes, epochs=epochs)
+    for plan in plans:
+        refuse_misfits(plan, source.shape)
     trials, where = trials_of(plans, seeds), checked_runner(runner)
     with at_work(checked_root(root_of(root)), run_name()) as work:
         result = way_of_the_study(source, trials, where, work, began)

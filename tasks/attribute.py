@@ -57,7 +57,7 @@ def attribute(
     record = recorded(model, train, answers(), work)
     marks = read_marks(learned)
     places = np.flatnonzero(kept[marks.indices])[nearest.places]
-    rare = rarity(nearest.distances[:, 0], nearest.distances[len(wrong) :, 0])
+    rare = rarity(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
     # Those of the right answers, which follow, are left out.
     rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
     found = Attribution(model=model.name, by_index={index: attributed(marks.labels, *row) for index, *row in rows})
@@ -80,10 +80,12 @@ def learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
     return kept
 
 
-def attributed(labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], rare: float) -> Attributed:
+def attributed(
+    labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], rare: float | None
+) -> Attributed:
     """The neighbours of an image: training images at these places of the split, and how far they are."""
     near = zip(places.tolist(), labels[places].tolist(), distances.tolist(), strict=True)
     return Attributed(
         neighbours=tuple(Neighbour(index=place, label=label, distance=distance) for place, label, distance in near),
-        rarity=float(rare),
+        rarity=rare,
     )

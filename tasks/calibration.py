@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from tasks.findings import Bin, Calibration, Estimate
-from tasks.predictions import Predictions
+from tasks.predictions import LARGEST_LOSS, Predictions
 from tasks.statistics import CONFIDENCE, mean, share
 
 BINS = 15  # of equal width, as in Guo et al. 2017
@@ -19,8 +19,8 @@ RESAMPLES_AT_ONCE = 50  # 10,000 images in 15 bins: some 10 MB at once
 def calibration(predictions: Predictions) -> Calibration:
     """All figures of one model."""
     return Calibration(
-        log_loss=mean(predictions.losses),
-        brier=mean(brier_scores(predictions)),
+        log_loss=mean(predictions.losses, 0.0, LARGEST_LOSS),
+        brier=mean(brier_scores(predictions), 0.0, 2.0),
         expected_error=expected_calibration_error(predictions),
         bins=tuple(bins(predictions)),
     )

@@ -16,6 +16,7 @@ from tasks.analysis import Check, Decision
 from tasks.compare import compared, read
 from tasks.errors import RunError, StorageError
 from tasks.findings import Estimate
+from tasks.floor import better_than_most_frequent
 from tasks.folders import Folder
 from tasks.log import say
 from tasks.optional import optional
@@ -98,7 +99,7 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
         StorageError: the predictions of the run's best model are gone or altered.
     """
     gate, best = run.recipe.gate(run.dataset), run.best
-    checks = list(bounds(best, gate))
+    checks = [*bounds(best, gate), better_than_most_frequent(read(best, work))]
     omitted: list[Omission] = []
     if champions:
         checks.append(against(champions[-1], best, gate, work, omitted))

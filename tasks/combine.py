@@ -95,4 +95,4 @@ def with_features(network: "keras.Model") -> "keras.Model":
     import keras
 
     both = [*last_features(network).outputs, *network.outputs]
-    return keras.Model(network.inputs, keras.layers.Concatenate()(both))
+    return keras.Model(network.inputs, keras.layers.Concatenate()(both), name=network.name)

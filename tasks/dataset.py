@@ -19,24 +19,29 @@ from tasks.records import TEST, TRAIN, Frozen
 from tasks.toml import BUILTIN, read, validated
 
 SCHEMES = ("http", "https", "file")
+MOST_NAME = 150  # bytes of an archive's name
 SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # as the tables of a data set's file are called
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+# Names become parts of the names of files, which systems limit to 255 bytes, two of them and a hash in one.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+ClassName = Annotated[str, StringConstraints(pattern=r"\S", max_length=200)]
 Size = Annotated[int, Field(gt=0, le=4096)]  # pixels of a side
 
 
 def file_name(name: str) -> str:
-    """Refuse what can't be the name of a file, on every system and under every mirror.
+    """Refuse what can't be the name of a file, on every system and under every mirror, with a hash and a suffix behind it.
 
     Raises:
-        ValueError: it is empty, leads to another folder, or holds other characters.
+        ValueError: it is empty, leads to another folder, holds other characters, or is too long.
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(
             "an archive's name, without `name` the end of the first of its `urls`, is that of a file, such as images.gz: "
             "letters, digits, _, - and . alone"
         )
+    if len(name.encode()) > MOST_NAME:
+        raise ValueError(f"a file's name has at most {MOST_NAME} bytes here")
     return name
 
 
@@ -97,7 +102,7 @@ class Dataset(Frozen):
     name: Name
     title: str
     licence: str
-    classes: tuple[str, ...] = Field(min_length=2, max_length=1000)
+    classes: tuple[ClassName, ...] = Field(min_length=2, max_length=1000)
     shape: tuple[Size, Size] | tuple[Size, Size, Literal[1, 3]]
     first_label: int = Field(default=0, ge=0, lt=2**16)
     transposed: bool = False

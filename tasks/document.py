@@ -134,12 +134,12 @@ def robustness_of(found: Sequence[Stress], examples: Mapping[str, tuple[str, ...
                 model=one.model,
                 clean=share(one.clean, one.images),
                 right={kind: tuple(share(count, one.images) for count in counts) for kind, counts in one.right.items()},
-                mean=mean(shares[one.model]),
+                mean=mean(shares[one.model], 0.0, 1.0),
             )
             for one in found
         ),
         gaps=tuple(
-            Gap(first=first, second=second, difference=mean(shares[second] - shares[first]))
+            Gap(first=first, second=second, difference=mean(shares[second] - shares[first], -1.0, 1.0))
             for first, second in combinations(shares, 2)
         ),
     )

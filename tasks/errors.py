@@ -9,6 +9,7 @@ MnistError                     whatever this project refuses, in one line that s
 │   ├── SettingsError          a file of settings that another account can have written
 │   └── PictureError           a picture that can't be read, or is empty
 ├── UnreadableError (ValueError) pictures that were left out: exit code 1, after the others have been shown
+├── DivergedError (ArithmeticError) a training or a model whose numbers are not finite
 ├── DownloadError (OSError)    no mirror gave the archive whose size and hash are pinned
 ├── DecodeError (ValueError)   an archive that does not hold what it should
 │   ├── ArchiveError           not a whole gzip file
@@ -78,6 +79,10 @@ class UnreadableError(MnistError, ValueError):
     """Pictures that were left out."""
 
     exit_code = 1
+
+
+class DivergedError(MnistError, ArithmeticError):
+    """A training or a model whose numbers are not finite."""
 
 
 class DownloadError(MnistError, OSError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import StorageError, first_line
+from tasks.errors import DivergedError, StorageError, first_line
 from tasks.files import adopt, all_verified, verified
 from tasks.folders import Folder
 from tasks.log import say
@@ -41,6 +41,7 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
 
     Raises:
         StorageError: the model or the split is gone or altered, or the predictions can't be written.
+        DivergedError: what the model says of an image is not finite.
     """
     paths = all_verified(work.root, split.parts)
     predict = predicting(load_model(verified(work.root, model.file)))
@@ -77,10 +78,14 @@ def recorded(model: ModelRecord, split: SplitRecord, answers: Answers, work: Wor
     )
 
 
-def predicting(network: "keras.Model") -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def predicting(network: "keras.Model", *, altered: bool = False) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """A network as a function from images, (n, ...) uint8, to its outputs, (n, units) float32.
 
-    Every batch is filled up, with blank images: each further shape would be compiled anew.
+    Every batch is filled up, with blank images: each further shape would be compiled anew. Where images were `altered`, such as
+    by erasing all ink, an output that is not finite counts as 0; of an image as it is, the function refuses the output.
+
+    Raises:
+        DivergedError: by the function; an output is not finite.
     """
 
     def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -89,7 +94,15 @@ def predicting(network: "keras.Model") -> Callable[[NDArray[np.uint8]], NDArray[
         full[: len(images)] = images
         # Not `predict`, which sets up a data set and callbacks at every call.
         found = [network.predict_on_batch(batch) for batch in np.split(full, batches)]
-        return np.concatenate(found, dtype=np.float32)[: len(images)]
+        outputs = np.concatenate(found, dtype=np.float32)[: len(images)]
+        finite = np.isfinite(outputs)
+        if not altered and not finite.all():
+            count = int((~finite.all(axis=1)).sum())
+            raise DivergedError(
+                f"model {network.name} computes numbers that are not finite for {count:,} of {len(images):,} images: lower the "
+                "recipe's learning_rate, or change the model's function, such as where it divides by what an image can make 0"
+            )
+        return outputs if finite.all() else np.where(finite, outputs, np.float32(0))
 
     return predict
 

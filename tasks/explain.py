@@ -61,7 +61,7 @@ def explain(
     bar = Bar(f"explaining-{model.name}", f"{model.name}: explaining")
 
     wrong = np.array([index for index in chosen if given.wrong[index]], np.intp)
-    predict = predicting(network)
+    predict = predicting(network, altered=True)
     images, labels, blank = asked.images[wrong], asked.labels[wrong], blank_of(asked.images)
     sizes = len(list(edges(asked.meta.shape[:2])))
 

@@ -1,7 +1,8 @@
 """Findings: the values that the analysis document is made of, one class for each thing that it can say.
 
 Shares and probabilities are between 0 and 1, intervals are of 95 %, images are named by their index in their split. Pictures
-and maps are raw bytes, rows x columns, in base64.
+and maps are raw bytes, rows x columns, in base64. What can't be measured on the data, such as how rare a distance is where
+there is none to compare it with, is None.
 """
 
 from tasks.records import Frozen
@@ -10,7 +11,7 @@ SIGNIFICANT = 0.05  # below this p-value, a difference is called real
 
 
 class Share(Frozen):
-    """`count` of `total`, with the Wilson interval of the share."""
+    """`count` of `total`, with the Wilson interval of the share; of no images, it is not `known`."""
 
     count: int
     total: int
@@ -18,8 +19,13 @@ class Share(Frozen):
     high: float
 
     @property
+    def known(self) -> bool:
+        """Whether it is the share of anything."""
+        return self.total > 0
+
+    @property
     def value(self) -> float:
-        """The share itself."""
+        """The share itself; 0 where it is not known."""
         return self.count / self.total if self.total else 0.0
 
 
@@ -33,7 +39,8 @@ class Estimate(Frozen):
     @property
     def points(self) -> str:
         """A difference of shares in points, in words."""
-        low, value, high = (f"{100 * share:+.2f}" for share in (self.low, self.value, self.high))
+        # Rounded first, and 0 added: else a difference of nothing could read -0.00.
+        low, value, high = (f"{round(100 * share, 2) + 0.0:+.2f}" for share in (self.low, self.value, self.high))
         return f"{value} points (95 % interval {low} to {high})"
 
 
@@ -148,7 +155,7 @@ class Suspect(Frozen):
     """An image whose label may be wrong: the models say `said`, each with the probability of its answer.
 
     `named` tells whether all models are sure of it, `cleanlab` whether cleanlab names it; `quality` is cleanlab's score of
-    the label, low where it is doubtful.
+    the label, low where it is doubtful, None where cleanlab can't judge the split.
     """
 
     index: int
@@ -157,7 +164,7 @@ class Suspect(Frozen):
     probabilities: tuple[float, ...]
     named: bool
     cleanlab: bool
-    quality: float
+    quality: float | None
 
 
 class SuspectPattern(Frozen):
@@ -169,13 +176,16 @@ class SuspectPattern(Frozen):
 
 
 class Suspects(Frozen):
-    """The suspects of one split: how many the models name, how many cleanlab does, how many both; the surest are `shown`."""
+    """The suspects of one split: how many the models name, how many cleanlab does, how many both; the surest are `shown`.
+
+    cleanlab's counts are None where all images have one label: it compares labels.
+    """
 
     split: str
     total: int
     named: int
-    by_cleanlab: int
-    by_both: int
+    by_cleanlab: int | None
+    by_both: int | None
     patterns: tuple[SuspectPattern, ...]
     shown: tuple[Suspect, ...]
 
@@ -218,10 +228,13 @@ class Neighbour(Frozen):
 
 
 class Attributed(Frozen):
-    """Where among the training images an image lies. `rarity` is the share of right answers whose nearest is nearer."""
+    """Where among the training images an image lies.
+
+    `rarity` is the share of right answers whose nearest is nearer, None where no answer is right.
+    """
 
     neighbours: tuple[Neighbour, ...]
-    rarity: float
+    rarity: float | None
 
 
 class Attribution(Frozen):

@@ -12,6 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 NEAREST = 5
 MEBIBYTES = 128  # of distances at once
 
+LARGEST = 1e15  # of a feature: the squared distances of larger ones are beyond float32
+
 Features = NDArray[np.float32]  # (n, units)
 
 
@@ -23,7 +25,7 @@ class Nearest:
     """
 
     def __init__(self, asked: Features) -> None:
-        self.asked = asked
+        self.asked = asked.clip(-LARGEST, LARGEST)
         self.seen = 0
         self.distances = np.empty((len(asked), 0))
         self.places = np.empty((len(asked), 0), np.intp)
@@ -31,7 +33,9 @@ class Nearest:
     def see(self, features: Features) -> None:
         """Take further images into account."""
         if len(features) and len(self.asked):
-            here = NearestNeighbors(n_neighbors=min(NEAREST, len(features)), algorithm="brute").fit(features)
+            here = NearestNeighbors(n_neighbors=min(NEAREST, len(features)), algorithm="brute").fit(
+                features.clip(-LARGEST, LARGEST)
+            )
             with config_context(working_memory=MEBIBYTES):
                 distances, places = here.kneighbors(self.asked)
             distances, places = np.hstack([self.distances, distances]), np.hstack([self.places, places + self.seen])
@@ -40,6 +44,8 @@ class Nearest:
         self.seen += len(features)
 
 
-def rarity(distances: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of `usual` nearest distances below each of `distances`."""
-    return np.searchsorted(np.sort(usual), distances) / max(1, len(usual))
+def rarity(distances: NDArray[np.float64], usual: NDArray[np.float64]) -> list[float | None]:
+    """The share of `usual` nearest distances below each of `distances`; None where there are none."""
+    if not len(usual):
+        return [None] * len(distances)
+    return [float(rank) / len(usual) for rank in np.searchsorted(np.sort(usual), distances)]

@@ -159,7 +159,7 @@ def learning_rate(training: Training, steps: int) -> "float | keras.optimizers.s
 
     if training.schedule is None:
         return training.learning_rate
-    warm_up = round(steps * training.schedule.warm_up)
+    warm_up = min(round(steps * training.schedule.warm_up), steps - 1)  # a step at least to come down again
     if not warm_up:
         return CosineDecay(training.learning_rate, steps)
     return CosineDecay(0.0, steps - warm_up, warmup_target=training.learning_rate, warmup_steps=warm_up)

@@ -58,7 +58,10 @@ def taken_so(given: Sequence[Predictions], predicted: int, label: int, may_show:
 
 
 def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelErrors, ...]:
-    """The errors by label, the label with the most errors of all models first, and what is real of the differences."""
+    """The errors by label, the label with the most errors of all models first, and what is real of the differences.
+
+    Labels without errors come last, those without images behind them.
+    """
     inside = [[errors_where(p, p.labels == label) for p in given] for label in range(classes)]
     outside = [[errors_where(p, p.labels != label) for p in given] for label in range(classes)]
     paired = iter(holm([p for label in range(classes) for p in label_tests(given, label)]))
@@ -75,7 +78,7 @@ def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelError
         )
         for label in range(classes)
     ]
-    return tuple(sorted(found, key=lambda line: -sum(errors.count for errors in line.errors)))
+    return tuple(sorted(found, key=lambda line: (-sum(one.count for one in line.errors), not line.errors[0].known)))
 
 
 def errors_where(predictions: Predictions, which: NDArray[np.bool_]) -> Share:

@@ -5,6 +5,7 @@ more than 256 classes), and `probability`
 (fixed-size list of K float32). The model's name and its hash stand in the file's own metadata.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from tasks.split import Hashes, Labels, Marks, fixed_size, hashes_of, label_type
 META_KEY = b"mnist.predictions"
 ARRAYS = ("labels", "predicted", "probabilities", "sha256")
 SMALLEST = 1e-7  # Keras's own epsilon: a probability of 0 for the label would make the loss infinite
+LARGEST_LOSS = -math.log(SMALLEST)
 
 
 class PredictionsMeta(Frozen):

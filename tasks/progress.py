@@ -5,9 +5,11 @@ In: how an epoch goes, batch by batch. Out: a progress artifact, one log line an
 
 import time
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import SupportsFloat
 
 from tasks.bar import Bar
+from tasks.errors import DivergedError
 from tasks.log import say
 from tasks.records import Epoch
 
@@ -37,7 +39,14 @@ class Progress:
             self.bar.refresh(self.done, self.line())
 
     def end(self, validation: Figures | None) -> None:
-        """Add a line to the history and to the log."""
+        """Add a line to the history and to the log.
+
+        Raises:
+            DivergedError: a loss is not finite.
+        """
+        for what, figures in (("loss", self.figures), ("validation loss", validation)):
+            if figures and not isfinite(float(figures["loss"])):
+                raise DivergedError(f"the {what} is {float(figures['loss'])}")
         self.history.append(
             Epoch(
                 epoch=self.epoch + 1,

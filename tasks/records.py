@@ -17,7 +17,8 @@ class Frozen(BaseModel):
     """A value that can't change once made, and refuses what it does not know."""
 
     # What pydantic says of a value that does not fit leaves the value out: it may hold a secret.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # NaN and infinity are refused: JSON has no word for them, and a record that holds them is of a step that went wrong.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions kept addresses with their secrets

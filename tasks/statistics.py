@@ -13,7 +13,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from tasks.findings import Comparison, Estimate, Share
-from tasks.predictions import Predictions
+from tasks.predictions import LARGEST_LOSS, Predictions
 
 CONFIDENCE = 0.95
 Z = float(norm.ppf((1 + CONFIDENCE) / 2))
@@ -27,10 +27,15 @@ def share(count: int, total: int) -> Share:
     return Share(count=count, total=total, low=float(interval.low), high=float(interval.high))
 
 
-def mean(values: NDArray[np.floating]) -> Estimate:
-    """The mean of (N,) values with its interval from the normal approximation; no interval of fewer than two is narrow."""
+def mean(values: NDArray[np.floating], least: float, most: float) -> Estimate:
+    """The mean of (N,) values with its interval from the normal approximation.
+
+    A single value says nothing of their spread: its interval is all that they can be, from `least` to `most`.
+    """
     value = float(values.mean())
-    half = Z * float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else float("1e9")
+    if len(values) < 2:
+        return Estimate(value=value, low=least, high=most)
+    half = Z * float(values.std(ddof=1)) / sqrt(len(values))
     return Estimate(value=value, low=value - half, high=value + half)
 
 
@@ -91,7 +96,7 @@ def compare(first: str, one: Predictions, second: str, other: Predictions) -> Co
         **counts,
         same_wrong=int((one.wrong & (one.predicted == other.predicted)).sum()),
         difference=paired_difference(*counts.values()),
-        loss=mean(other.losses - one.losses),
+        loss=mean(other.losses - one.losses, -LARGEST_LOSS, LARGEST_LOSS),
         p=mcnemar_p(counts["only_first"], counts["only_second"]),
     )
 

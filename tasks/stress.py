@@ -25,7 +25,7 @@ def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> StressReco
         StorageError: a file is gone or altered, or the model is refused.
     """
     paths = all_verified(work.root, test.parts)
-    predict = predicting(load_model(verified(work.root, model.file)))
+    predict = predicting(load_model(verified(work.root, model.file)), altered=True)
     marks = read_marks(paths)
     chosen = drawn(len(marks.labels))
     found_at = read_images(paths, chosen)

@@ -28,9 +28,8 @@ def suspects(split: str, given: Sequence[Predictions], may_show: Container[int] 
     """
     named = agreed(given)
     labels, probabilities = given[0].labels.astype(np.int64), np.mean([p.probabilities for p in given], axis=0)
-    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # that it leaves alone classes of few images
-        found = find_label_issues(labels, probabilities, n_jobs=1)
-    quality = get_label_quality_scores(labels, probabilities)
+    issues = by_cleanlab(labels, probabilities)
+    found, quality = issues or (np.zeros(len(labels), bool), np.zeros(len(labels)))
     sure = np.min([p.confidence for p in given], axis=0)
     ordered = np.flatnonzero(named | found)
     # First those that the models name, the surest before; then those of cleanlab alone, the worst before.
@@ -41,8 +40,8 @@ def suspects(split: str, given: Sequence[Predictions], may_show: Container[int] 
         split=split,
         total=len(labels),
         named=int(named.sum()),
-        by_cleanlab=int(found.sum()),
-        by_both=int((named & found).sum()),
+        by_cleanlab=int(found.sum()) if issues else None,
+        by_both=int((named & found).sum()) if issues else None,
         patterns=tuple(
             SuspectPattern(label=label, said=said, count=count)
             for (label, said), count in sorted(patterns.items(), key=lambda item: (-item[1], item[0]))[:PATTERNS_SHOWN]
@@ -55,11 +54,22 @@ def suspects(split: str, given: Sequence[Predictions], may_show: Container[int] 
                 probabilities=tuple(float(p.probabilities[index].max()) for p in given),
                 named=bool(named[index]),
                 cleanlab=bool(found[index]),
-                quality=float(quality[index]),
+                quality=float(quality[index]) if issues else None,
             )
             for index in shown
         ),
     )
+
+
+def by_cleanlab(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating]
+) -> tuple[NDArray[np.bool_], NDArray[np.floating]] | None:
+    """Which images cleanlab names, (N,), and its score of each label, (N,); None where all labels are the same."""
+    if len(np.unique(labels)) < 2:
+        return None
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # that it leaves alone classes of few images
+        found = find_label_issues(labels, probabilities, n_jobs=1)
+    return found, get_label_quality_scores(labels, probabilities)
 
 
 def agreed(given: Sequence[Predictions]) -> NDArray[np.bool_]:

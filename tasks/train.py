@@ -7,11 +7,13 @@ finished epoch, and ends where it would have ended undisturbed: the order of the
 # ruff: noqa: PLC0415  # TensorFlow is imported by the worker that trains, and not by the flow
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.augment import augmented
+from tasks.errors import DivergedError
 from tasks.feed import Block, Feed, held_out_indices
 from tasks.files import all_verified
 from tasks.log import say
@@ -51,6 +53,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
 
     Raises:
         RecipeError: the network does not fit the images.
+        DivergedError: the loss or the weights are not finite after an epoch.
         StorageError: the split is gone or altered, or the model can't be written.
     """
     import_keras()
@@ -72,7 +75,9 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         # Not `fit`: it takes a fifth longer for small batches, and its data sets hang for seconds when they go.
         for images, labels in batches(feed, training, epoch):
             progress.learned(len(labels), learn((images, labels)))
-        progress.end(validated(model, ask, feed))
+        with stopped_if_diverged(training, epoch):
+            progress.end(validated(model, ask, feed))
+            refuse_infinite(model)
         back_up(model, progress.history, work)
     model.optimizer.finalize_variable_values(model.trainable_variables)  # averages, where they are asked for
     fit_seconds = round(sum(line.seconds for line in progress.history), 3)
@@ -90,6 +95,38 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         history=tuple(progress.history),
         fit_seconds=fit_seconds,
     )
+
+
+@contextmanager
+def stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
+    """Say of which training a number is not finite, and what to change.
+
+    Raises:
+        DivergedError: one is not.
+    """
+    network = training.network
+    try:
+        yield
+    except DivergedError as error:
+        function = (
+            f", or change {network.function} so that no number in it grows without bound" if network.function else ""
+        )
+        raise DivergedError(
+            f"the training of {network.name} (seed {training.seed}) diverged in epoch {epoch + 1} of {training.epochs}: "
+            f"{error}; it was stopped, and no model is kept: lower the recipe's learning_rate "
+            f"({training.learning_rate:g}){function}"
+        ) from error
+
+
+def refuse_infinite(model: "keras.Model") -> None:
+    """Check every weight, trained or not.
+
+    Raises:
+        DivergedError: one is not finite.
+    """
+    for weight in model.weights:
+        if not np.isfinite(weight.numpy().astype(np.float64)).all():
+            raise DivergedError(f"the weights {weight.path} are not finite")
 
 
 def batches(feed: Feed, training: Training, epoch: int) -> Iterator[Block]:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,8 +33,10 @@ class Files:
 
     folder: Path
     counts: dict[str, int]
-    classes: int = 10
+    classes: int | tuple[str, ...] = 10  # how many, called by their numbers; or their names
     mirrors: tuple[str, ...] = ()
+    shape: tuple[int, ...] = (28, 28)
+    name: str = "tiny"
 
     def write(self, name: str, content: bytes) -> None:
         """Put other bytes in an archive's place; the data set file will pin them."""
@@ -42,12 +45,13 @@ class Files:
     def toml(self, **changes: object) -> Path:
         """Write the data set file for the archives as they are now."""
         self = replace(self, **changes)
+        names = range(self.classes) if isinstance(self.classes, int) else self.classes
         lines = [
-            'name = "tiny"',
+            f'name = "{self.name}"',
             'title = "Tiny"',
             'licence = "as MNIST"',
-            f"classes = {[str(label) for label in range(self.classes)]}".replace("'", '"'),
-            "shape = [28, 28]",
+            f"classes = {json.dumps([str(label) for label in names], ensure_ascii=False)}",
+            f"shape = {list(self.shape)}",
             f"mirrors = {list(self.mirrors or (self.folder.as_uri(),))}".replace("'", '"'),
         ]
         for split, names in NAMES.items():
@@ -57,20 +61,31 @@ class Files:
                 digest = hashlib.sha256(content).hexdigest()
                 lines += [f"[{split}.{kind}]", f'name = "{name}"', f"bytes = {len(content)}", f'sha256 = "{digest}"']
         path = self.folder / "tiny.toml"
-        path.write_text("\n".join(lines))
+        path.write_text("\n".join(lines), encoding="utf-8")
         return path
 
 
+Labels = NDArray[np.uint8] | NDArray[np.int16]
 Plant = Callable[[str, NDArray[np.uint8], NDArray[np.uint8]], None]
 
 
 def make(folder: Path, counts: Mapping[str, int] = COUNTS, plant: Plant | None = None) -> Files:
     """Write tiny archives into a folder; `plant` may first alter the images and labels of a split in place."""
+    splits: dict[str, tuple[NDArray[np.uint8], Labels]] = {}
+    for split, (images, labels) in NAMES.items():
+        splits[split] = first(images, counts[split]), first(labels, counts[split])
+        if plant:
+            plant(split, *splits[split])
+    return of_arrays(folder, splits)
+
+
+def of_arrays(
+    folder: Path, splits: Mapping[str, tuple[NDArray[np.uint8], Labels]], classes: int | tuple[str, ...] = 10
+) -> Files:
+    """Write the archives of any images and labels, by split."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, names in NAMES.items():
-        arrays = [first(name, counts[split]) for name in names]
-        if plant:
-            plant(split, *arrays)
-        for name, array in zip(names, arrays, strict=True):
+        for name, array in zip(names, splits[split], strict=True):
             (folder / name).write_bytes(gzip.compress(write_idx(array), 1, mtime=0))
-    return Files(folder, dict(counts))
+    counts = {split: len(labels) for split, (_, labels) in splits.items()}
+    return Files(folder, counts, classes, shape=splits["train"][0].shape[1:])

@@ -1,4 +1,5 @@
 import re
+import warnings
 from datetime import UTC, datetime
 from itertools import combinations
 
@@ -55,6 +56,38 @@ def test_a_sample_is_said_to_be_one(study: Study, provenance: Provenance) -> Non
     drawn = study.model_copy(update={"drawn_from": 1_000_000})
     assert said in rendering_of(drawn, provenance).markdown()
     assert said not in rendering_of(study, provenance).markdown()
+
+
+DEGENERATE = {
+    "no error": (LABELS, LABELS),
+    "all wrong": (LABELS, [(label + 1) % 3 for label in LABELS]),
+    "always the same answer": (LABELS, [0] * len(LABELS)),
+    "one label": ([1] * 8, [1, 1, 0, 0, 2, 2, 1, 1]),
+    "two images": ([0, 0], [0, 1]),
+}
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_a_study_says_what_follows_from_answers_that_show_no_spread(case: str, provenance: Provenance) -> None:
+    labels, answers = DEGENERATE[case]
+    split, trials = split_of(labels), trials_of([load_recipe("post")], 2)
+    dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
+    given = [predicted(split, answers, [0.9] * len(labels)) for _ in trials]
+    found = study_of(dataset, trials, [model(trial.arm) for trial in trials], judged(split, given))
+    found = Study.model_validate_json(found.model_dump_json())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = StudyRendering(found, provenance).html("study")
+    assert not re.search(r"\b(nan|inf|None)\b(?!\.)", re.sub(r"data:image/png;base64,[\w+/=]+", "", text))
+    (pair,) = found.pairs
+    assert (pair.over_both.value, pair.p) == (0, 1)
+
+
+def test_seeds_are_told_from_a_model_called_seed(study: Study) -> None:
+    arms = (study.arms[0].model_copy(update={"name": "seed"}), *study.arms[1:])
+    rows = study_tables.by_seed(study.model_copy(update={"arms": arms}))
+    assert [list(row.values()) for row in rows] == [list(row.values()) for row in study_tables.by_seed(study)]
+    assert list(rows[0]) == ["seed", "model seed", "batch_norm"]
 
 
 def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:

@@ -94,4 +94,5 @@ def test_the_nearest_of_few_are_all_of_them() -> None:
 
 
 def test_rarity_is_the_share_that_is_nearer() -> None:
-    assert rarity(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])).tolist() == [0, 0.25, 1]
+    assert rarity(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])) == [0, 0.25, 1]
+    assert rarity(np.array([0.0, 2.0]), np.array([])) == [None, None]

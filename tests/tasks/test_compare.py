@@ -227,6 +227,26 @@ def test_a_champion_may_be_found_again_by_a_run_of_the_same_inputs(make, splits,
     assert judge.fn(run, work).passed
 
 
+@pytest.mark.parametrize("gate", [None, Gate(floor=0.05)])
+def test_a_model_that_always_answers_one_class_never_becomes_champion(make, splits, work: Workspace, gate) -> None:  # noqa: ANN001
+    split = read_split([work.root / splits["test"].file.path])
+    for day, answer in enumerate((int(np.bincount(split.labels).argmax()), 5), start=1):
+        given = predicted(split, [answer] * 300, [0.9] * 300)
+        write_predictions(work.root / "p", given)
+        file = adopt(work.root, "predictions", f"constant-{answer}", ".parquet", work.root / "p")
+        wrong = int(given.wrong.sum())
+        record = PredictionsRecord(
+            model="plain", split="test", file=file, count=300, errors=wrong, accuracy=given.accuracy, loss=given.loss
+        )
+        run = make(day, record, gate=gate)
+        decision = judge.fn(run, work)
+        assert [one.name for one in decision.checks if not one.passed] == [
+            "better than the most frequent class, beyond chance"
+        ]
+        assert promote.fn(run, decision, work) is None
+        assert not history(work.root, line_of(run))
+
+
 def test_without_a_margin_a_model_must_not_be_worse_beyond_chance(make, splits, work: Workspace) -> None:  # noqa: ANN001
     first = make(1, judged(work, splits["test"], 3))
     promote.fn(first, judge.fn(first, work), work)

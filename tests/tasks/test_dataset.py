@@ -160,3 +160,32 @@ def test_two_classes_of_one_name_are_refused(files: data.Files) -> None:
     path.write_text(path.read_text().replace('"9"]', '"8"]'))
     with pytest.raises(DatasetError, match="'8' stands for more than one"):
         load_dataset(str(path))
+
+
+LONG = {
+    'name = "tiny"': (f'name = "{"a" * 65}"', "name: String should have at most 64 characters"),
+    '"9"]': (f'"{"9" * 201}"]', r"classes\.9: String should have at most 200 characters"),
+    '"8", "9"]': ('"8", " "]', r"classes\.9: "),
+    f'name = "{data.NAMES["test"][1]}"': (
+        f'name = "{"ä" * 76}"',
+        "test.labels.name: a file's name has at most 150 bytes",
+    ),
+}
+
+
+@pytest.mark.parametrize("old", LONG)
+def test_names_that_files_or_figures_have_no_room_for_are_refused(files: data.Files, old: str) -> None:
+    path = files.toml()
+    new, says = LONG[old]
+    path.write_text(path.read_text().replace(old, new), encoding="utf-8")
+    with pytest.raises(DatasetError, match=says) as caught:
+        load_dataset(str(path))
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+def test_names_of_the_greatest_length_are_taken(files: data.Files) -> None:
+    path = files.toml()
+    text = path.read_text().replace('"9"]', f'"{"9" * 200}"]').replace('name = "tiny"', f'name = "{"a" * 64}"')
+    path.write_text(text)
+    assert len(load_dataset(str(path)).name) == 64

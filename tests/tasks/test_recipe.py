@@ -42,6 +42,8 @@ def test_a_change_out_of_range_is_refused(change: dict[str, float], says: str) -
         ('name = "batch_norm"\nlayers', 'name = "plain"\nlayers', "models need different names"),
         ('layer = "flatten"', 'layer = "flaten"', "flaten"),
         ("units = 256", "units = 0", "units"),
+        ('name = "post"', f'name = "{"p" * 65}"', "name: String should have at most 64 characters"),
+        ('name = "plain"', f'name = "{"p" * 65}"', "name: String should have at most 64 characters"),
         ("batch = 512\n", "", "batch: Field required"),
     ],
 )

@@ -101,6 +101,6 @@ def test_holms_correction_is_that_of_the_worked_example() -> None:
 
 
 def test_a_mean_has_the_interval_of_its_standard_error() -> None:
-    found = mean(np.array([1.0, 2.0, 3.0, 4.0]))
+    found = mean(np.array([1.0, 2.0, 3.0, 4.0]), 0, 10)
     assert found.value == 2.5
     assert found.high - found.value == pytest.approx(1.959964 * np.std([1, 2, 3, 4], ddof=1) / 2, rel=1e-6)

@@ -13,15 +13,17 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.augmentation import Augmentation
-from tasks.errors import RecipeError, StorageError
+from tasks.cache import Key, Miss, look_up
+from tasks.errors import DivergedError, RecipeError, StorageError
 from tasks.evaluate import evaluate, load_model, predicting
 from tasks.feed import Feed, held_out_indices
-from tasks.network import build, seed_everything
+from tasks.network import build, learning_rate, seed_everything
 from tasks.predictions import read_predictions
 from tasks.recipe import Dropout, Flatten, MaxPool, Network, OneCycle, Training, load_recipe
 from tasks.records import ModelRecord, SplitRecord
+from tasks.sealed import seal, unseal
 from tasks.split import read_split
-from tasks.train import batches, train
+from tasks.train import batches, refuse_infinite, train
 from tasks.workspace import Workspace
 
 TRAININGS = {training.network.name: training for training in load_recipe("post", epochs=2).trainings()}
@@ -376,3 +378,66 @@ assert found, "the audit hears nothing"
     record = train.fn(TRAININGS["plain"].model_copy(update={"epochs": 1}), splits["train"], work)
     given = [one.model_dump_json() for one in (work, record, splits["test"])]
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, *given], check=True)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_that_diverges_stops_and_leaves_nothing(
+    splits: dict[str, SplitRecord], work: Workspace, name: str
+) -> None:
+    training = TRAININGS[name].model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(DivergedError) as caught:
+        train.fn(training, splits["train"], work)
+    said = str(caught.value)
+    assert said.startswith(f"the training of {name} (seed 1) diverged in epoch 1 of 2: the ")
+    assert "no model is kept: lower the recipe's learning_rate (1e+30)" in said
+    assert "\n" not in said
+    assert not list((work.root / "models").glob("*"))
+    assert not list((work.root / "records").glob("train-*"))
+
+
+def test_weights_that_are_not_finite_are_named() -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="last")])
+    refuse_infinite(model)
+    model.layers[-1].set_weights([np.array([[1.0], [np.inf]]), np.zeros(1)])
+    with pytest.raises(DivergedError, match=r"the weights .*last/kernel are not finite"):
+        refuse_infinite(model)
+
+
+def test_a_model_that_divides_by_what_is_black_is_refused_where_an_image_is_as_it_is() -> None:
+    import keras
+
+    inputs = keras.Input((2, 2), dtype="uint8")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    network = keras.Model(inputs, keras.ops.divide(flat, keras.ops.max(flat, axis=1, keepdims=True)), name="scaled")
+    images = np.array([np.zeros((2, 2)), np.full((2, 2), 255)], np.uint8)
+    with pytest.raises(DivergedError, match="model scaled computes numbers that are not finite for 1 of 2 images"):
+        predicting(network)(images)
+    np.testing.assert_array_equal(predicting(network, altered=True)(images), [[0] * 4, [1] * 4])
+
+
+def test_a_schedule_of_few_steps_comes_down_again() -> None:
+    schedule = OneCycle(kind="one_cycle", warm_up=0.9)
+    training = TRAININGS["plain"].model_copy(update={"schedule": schedule})
+    for steps in (1, 2, 3):
+        rates = learning_rate(training, steps)
+        assert not isinstance(rates, float)
+        assert np.isfinite([float(rates(step)) for step in range(steps)]).all()
+
+
+def test_a_record_with_numbers_that_are_not_finite_is_none(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    """As earlier versions kept of a training that had diverged."""
+    record = train.fn(TRAININGS["plain"].model_copy(update={"epochs": 1}), splits["train"], work)
+    (path,) = (work.root / "records").glob("train-*")
+    envelope = unseal(path.read_bytes())
+    key = Key(envelope["key"], path.stem)
+    assert look_up(key, ModelRecord, work.root) == record
+    envelope["record"]["history"][0]["loss"] = float("nan")
+    path.write_bytes(seal(envelope))
+    assert isinstance(look_up(key, ModelRecord, work.root), Miss)
+
+
+def test_a_batch_may_be_larger_than_the_split(splits: dict[str, SplitRecord], work: Workspace) -> None:
+    training = TRAININGS["batch_norm"].model_copy(update={"batch": 60_000, "epochs": 1, "validation": 0.5})
+    assert train.fn(training, splits["train"], work).trained_on == 300

@@ -1,0 +1,63 @@
+"""Fitting: whether the layers of a network take images of a shape, found by arithmetic before anything is fetched or trained.
+
+In: a recipe and the shape of the images. Refuses: layers that don't fit each other or the images. What a function of the user's
+makes is known only to Keras, and checked where it is built.
+"""
+
+from collections.abc import Sequence
+
+from tasks.errors import RecipeError
+from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Recipe
+
+Maps = tuple[int, int] | None  # rows and columns; None for a vector
+
+
+def refuse_misfits(recipe: Recipe, shape: Sequence[int]) -> None:
+    """Check every network of a recipe that is given by layers.
+
+    Raises:
+        RecipeError: one does not take images of (rows, columns[, channels]).
+    """
+    for network in recipe.models:
+        if network.layers:
+            refuse_misfit(network, (shape[0], shape[1]))
+
+
+def refuse_misfit(network: Network, size: tuple[int, int]) -> None:
+    """Check one network.
+
+    Raises:
+        RecipeError: it does not take images of so many rows and columns.
+    """
+    maps: Maps = size
+    try:
+        for number, layer in enumerate(network.layers, start=1):
+            maps = passed(layer, maps, f"layer {number}, {layer.layer}")
+        if maps:
+            raise RecipeError("its last layer gives maps, not a vector: add a layer flatten")
+    except RecipeError as error:
+        said = f"the layers of model {network.name!r} don't fit images of {size[0]} x {size[1]} pixels"
+        raise RecipeError(f"{said}: {error}") from error
+
+
+def passed(layer: Layer, maps: Maps, called: str) -> Maps:
+    """What a layer gives of what it gets.
+
+    Raises:
+        RecipeError: it can't take that.
+    """
+    match layer:
+        case Conv(stride=stride) if maps:
+            return -(-maps[0] // stride), -(-maps[1] // stride)
+        case MaxPool(size=size) if maps and min(maps) >= size:
+            return maps[0] // size, maps[1] // size
+        case MaxPool(size=size) if maps:
+            raise RecipeError(
+                f"{called} of size {size}, gets maps of {maps[0]} x {maps[1]}: take fewer or smaller max_pool layers"
+            )
+        case Conv() | MaxPool():
+            raise RecipeError(f"{called}, gets a vector: put it before flatten")
+        case Flatten():
+            return None
+        case BatchNorm() | Dropout() | Dense():
+            return maps

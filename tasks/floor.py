@@ -1,0 +1,31 @@
+"""Floor: the least that a model must show on any data set: that it is better than one that always answers the same.
+
+In: a model's predictions for the test images. Out: a Check. The two are paired by image, and compared by the exact sign test,
+one-sided at 5 % (Conover 1999, "Practical nonparametric statistics", section 3.4).
+"""
+
+import numpy as np
+
+from tasks.analysis import Check
+from tasks.findings import SIGNIFICANT
+from tasks.predictions import Predictions
+
+NAME = "better than the most frequent class, beyond chance"
+
+
+def better_than_most_frequent(predictions: Predictions) -> Check:
+    """Whether a model beats always answering the most frequent label, beyond chance."""
+    from scipy.stats import binomtest  # noqa: PLC0415  # it takes a second to import, and few processes judge
+
+    counts = np.bincount(predictions.labels)
+    if counts.max() == len(predictions.labels):
+        return Check(name=NAME, passed=False, found="all test images are of one class, on which no model can be better")
+    frequent = predictions.labels == counts.argmax()
+    better, worse = int((~predictions.wrong & ~frequent).sum()), int((predictions.wrong & frequent).sum())
+    p = float(binomtest(better, better + worse, 0.5, alternative="greater").pvalue) if better + worse else 1.0
+    said = f"p = {p:.2g}" if p >= 0.0001 else "p < 0.0001"
+    return Check(
+        name=NAME,
+        passed=p < SIGNIFICANT,
+        found=f"{predictions.accuracy:.2%} against {frequent.mean():.2%}, {said}".replace("%", " %"),
+    )
