@@ -43,10 +43,10 @@ class Parts(NamedTuple):
 
 
 class Rendering:
-    """One report, with its figures as data URLs by their names."""
+    """One report, with its figures as data URLs by their names; `place` is where its HTML page is kept."""
 
-    def __init__(self, report: Report, figures: Mapping[str, str]) -> None:
-        self.report, self.figures = report, figures
+    def __init__(self, report: Report, figures: Mapping[str, str], place: str = "report.html") -> None:
+        self.report, self.figures, self.place = report, figures, place
         self.parts = cache(self.parts_of)
 
     def markdown(self, most: int = MOST) -> Parts:
@@ -55,15 +55,19 @@ class Rendering:
 
     def parts_of(self, most: int) -> Parts:
         """As `markdown`, drawn anew."""
-        drawn = InMarkdown(self.report.analysis, most)
+        drawn = InMarkdown(self.report.analysis, most, self.place)
         pages = {
             model.name: self.rendered(
-                "model.md.j2", drawn, model=model, gallery=lambda rank=rank: drawn.explained_gallery(rank)
+                "model.md.j2",
+                drawn,
+                place=self.place,
+                model=model,
+                gallery=lambda rank=rank: drawn.explained_gallery(rank),
             )
             for rank, model in enumerate(self.report.analysis.models)
         }
         overview, galleries, origins = (
-            self.rendered(f"{part}.md.j2", drawn) for part in ("overview", "galleries", "origins")
+            self.rendered(f"{part}.md.j2", drawn, place=self.place) for part in ("overview", "galleries", "origins")
         )
         return Parts(overview, pages, galleries, origins)
 
@@ -71,7 +75,8 @@ class Rendering:
         """The whole report as one HTML page."""
         drawn = InHtml(self.report.analysis)
         parts = [self.rendered(f"{part}.md.j2", drawn) for part in ("overview", "galleries")]
-        errors = f"## Every error, explained\n\n{drawn.errors_gallery()}"
+        every = len(self.report.analysis.pictures) == self.report.analysis.misclassified
+        errors = f"## {'Every error' if every else 'Errors'}, explained\n\n{drawn.errors_gallery()}"
         return page("\n\n".join((*parts, errors, self.rendered("origins.md.j2", drawn))), title)
 
     def rendered(self, template: str, drawn: Galleries, **more: Any) -> str:
@@ -89,6 +94,7 @@ class Rendering:
                     "gallery": drawn.gallery,
                     "suspect_gallery": drawn.suspect_gallery,
                     "changed_gallery": drawn.changed_gallery,
+                    "place": None,
                     **more,
                 }
             )

@@ -1,16 +1,17 @@
 """Study: one study as Markdown, and the same template as one self-contained HTML page."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 from markupsafe import Markup
 
 from artifacts import study_tables, study_words
 from artifacts.figures import figure_url
-from artifacts.galleries import ACROSS
+from artifacts.galleries import InHtml, counted_table
 from artifacts.pictures import EDGE, picture_url
 from artifacts.render import page
 from artifacts.study_figures import drawn
-from artifacts.templating import environment, name, picture_table, plain
+from artifacts.templating import environment, name, plain
 from artifacts.words import FEW
 from tasks.analysis import Provenance
 from tasks.seeds import Hard, Study
@@ -19,10 +20,10 @@ SHOWN_IN_UI = 12  # images: the artifact stays small enough for Prefect's databa
 
 
 class StudyRendering:
-    """One study."""
+    """One study; `place` is where its HTML page is kept."""
 
-    def __init__(self, study: Study, provenance: Provenance) -> None:
-        self.study, self.provenance = study, provenance
+    def __init__(self, study: Study, provenance: Provenance, place: str = "report.html") -> None:
+        self.study, self.provenance, self.place = study, provenance, place
 
     @cached_property
     def figures(self) -> dict[str, str]:
@@ -31,18 +32,32 @@ class StudyRendering:
 
     def markdown(self, most: int = SHOWN_IN_UI) -> str:
         """The report as Markdown, with up to `most` images."""
+        study, shown = self.study, self.study.hard[:most]
+        return self.rendered(
+            lambda: counted_table([self.cell(one) for one in shown], len(study.hard), study.wrong_twice, self.place),
+            self.place,
+        )
+
+    def html(self, title: str) -> str:
+        """The report as one HTML page, with all its images."""
+        study = self.study
+        pairs = [(one, self.counts(one)) for one in study.hard]
+        return page(
+            self.rendered(lambda: InHtml().stubborn_gallery(pairs, study.wrong_twice, study.classes, study.shape)),
+            title,
+        )
+
+    def rendered(self, gallery: Callable[[], Markup], place: str | None = None) -> str:
+        """The template, with one form of its gallery."""
         return environment().get_template("study.md.j2").render(
             study=self.study,
             provenance=self.provenance,
             tables_of=study_tables,
             says=study_words,
             figure=lambda key, alt: Markup(f"![{alt}]({self.figures[key]})"),  # noqa: S704  # both are our own
-            gallery=lambda: picture_table([self.cell(one) for one in self.study.hard[:most]], ACROSS),
+            gallery=gallery,
+            place=place,
         )  # fmt: skip
-
-    def html(self, title: str) -> str:
-        """The report as one HTML page, with all its images."""
-        return page(self.markdown(len(self.study.hard)), title)
 
     def cell(self, one: Hard) -> tuple[str, str]:
         """One image over how often it is taken wrongly."""
@@ -51,9 +66,14 @@ class StudyRendering:
         image = f'<img width="{EDGE}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
         lines = [f"#{picture.number}, label **{name(study.classes[picture.label])}**"]
         lines.append(f"taken for **{name(study.classes[one.taken_for])}**")
-        if len(study.arms) > FEW:
-            lines.append(f"wrong in {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings")
-        else:
-            for arm, count in zip(study.arms, one.wrong, strict=True):
-                lines.append(f"{name(arm.name)}: wrong {count} of {len(study.seeds)}")
+        lines += [name(line) for line in self.counts(one)]
         return image, "<br>".join(lines)
+
+    def counts(self, one: Hard) -> list[str]:
+        """How often an image is taken wrongly: of few models by each, of more by all together."""
+        study = self.study
+        if len(study.arms) > FEW:
+            return [f"wrong in {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings"]
+        return [
+            f"{arm.name}: wrong {count} of {len(study.seeds)}" for arm, count in zip(study.arms, one.wrong, strict=True)
+        ]

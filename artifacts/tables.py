@@ -3,6 +3,7 @@
 In: an Analysis. Out: lists of rows, each a mapping of column to a text or a finite number.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from artifacts.words import FEW, estimate, interval, p_value, percent, published, range_of, significant
@@ -13,6 +14,10 @@ from tasks.robustness import Gap, Robustness
 Row = Mapping[str, str | int | float]
 
 MOST_ROWS = 200  # of a table in Prefect's database
+BLOCK = re.compile(
+    r"([-+*]|\d+[.)]|#{1,6}|>|[-*_]{3,}|`{3,}|~{3,})(\s|$)|>|`{3}|~{3}"
+)  # what begins a block of Markdown
+JOINER = "\u2060"  # has no width, and keeps a text from beginning a block
 
 
 def results(analysis: Analysis) -> list[Row]:
@@ -116,7 +121,7 @@ def slices(analysis: Analysis) -> list[Row]:
                     (" rate", percent(part.errors[rank].value)),
                     (" 95 %", interval(part.errors[rank])),
                     (" p", p_value(part.p[rank])),
-                    (" stands out", "yes" if part.stands_out(rank) else "-"),
+                    (" stands out", "yes" if part.stands_out(rank) else "no"),
                 )
             },
         }
@@ -239,6 +244,13 @@ def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
         ("slices", "Errors by what can be measured on an image; p-values corrected by Holm", slices(analysis)),
     )
     return [(key, f"{says}{first_of(rows)}", rows[:MOST_ROWS]) for key, says, rows in whole]
+
+
+def in_the_ui(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
+    """Rows for Prefect's UI, whose first version takes every text for Markdown, in which `-` is a bullet and `#` a heading."""
+    return [
+        {name: f"{JOINER}{value}" if BLOCK.match(str(value)) else value for name, value in row.items()} for row in rows
+    ]
 
 
 def first_of(rows: Sequence[Row]) -> str:

@@ -9,13 +9,13 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from artifacts import study_tables, study_words
+from artifacts import study_tables, study_words, tables
 from artifacts.study import StudyRendering
 from tasks.analysis import Provenance
 from tasks.files import verified
 from tasks.folders import Folder
 from tasks.log import say
-from tasks.made import write_page
+from tasks.made import free_name, write_page
 from tasks.records import ReportRecord
 from tasks.seeds import Study, StudyRecord
 from tasks.step import STEP_SECONDS
@@ -30,15 +30,16 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
         StorageError: the study's document is gone or altered, or a file can't be written.
     """
     study = Study.model_validate_json(verified(work.root, record.file).read_bytes())
-    rendering = StudyRendering(study, provenance)
+    folder = f"{Folder.RUNS}/{work.run}"
+    place = work.root / free_name(work.root, f"{folder}/report.html", (work.run,))
+    rendering = StudyRendering(study, provenance, str(place))
     text = rendering.markdown()
     if TaskRunContext.get() is not None:
         create_markdown_artifact(text, "study", "What came out of the study")
         for key, description, rows in study_tables.all_tables(study):
-            create_table_artifact([dict(row) for row in rows], key, description)
+            create_table_artifact(tables.in_the_ui(rows), key, description)
     for line in study_words.headlines(study):
         say(line)
-    folder = f"{Folder.RUNS}/{work.run}"
     page = rendering.html(f"{study.title}: study of {work.run}")
     html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
     say(f"the whole report: {work.root / html.path}")

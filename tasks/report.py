@@ -22,7 +22,7 @@ from tasks.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenan
 from tasks.files import verified
 from tasks.folders import Folder
 from tasks.log import say
-from tasks.made import write_page
+from tasks.made import free_name, write_page
 from tasks.records import ChangesRecord, FiguresRecord, ReportRecord
 from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
@@ -49,8 +49,9 @@ def report(
     document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
     changed = Changes.model_validate_json(verified(work.root, changes.file).read_bytes()) if changes else None
     whole = Report(provenance=provenance, decision=decision, changes=changed, analysis=document)
-    rendering = Rendering(whole, json.loads(verified(work.root, figures.file).read_bytes()))
     title, folder = f"{document.subject.title}: error analysis of {work.run}", f"{Folder.RUNS}/{work.run}"
+    place = work.root / free_name(work.root, f"{folder}/report.html", (work.run,))
+    rendering = Rendering(whole, json.loads(verified(work.root, figures.file).read_bytes()), str(place))
     for line in (*words.accuracies(document), words.headline(document), words.decided(decision)):
         say(line)
     with ThreadPoolExecutor(1) as aside:  # the server's answers are waited for while the page is drawn
@@ -73,7 +74,7 @@ def publish(rendering: Rendering) -> None:
     for key, (description, text) in fitting(rendering).items():
         create_markdown_artifact(text, key, description)
     for key, description, rows in tables.all_tables(rendering.report.analysis):
-        create_table_artifact([dict(row) for row in rows], key, description)
+        create_table_artifact(tables.in_the_ui(rows), key, description)
 
 
 def fitting(rendering: Rendering) -> Pages:

@@ -4,7 +4,7 @@
 // that dates, names and hashes are texts. Cells without a value come last either way.
 const NUMBER = /^(?:< )?([+-]?[\d,]*\.?\d+)(?=$|[ %°])/;
 const byText = new Intl.Collator("en", { numeric: true }).compare;
-const isMissing = text => text === "" || text === "\u2013";
+const isMissing = text => ["", "-", "\u2013"].includes(text);
 const keysOf = texts => {
   const numeric = texts.every(text => isMissing(text) || NUMBER.test(text));
   return texts.map(text => isMissing(text) ? null : numeric ? Number(NUMBER.exec(text)[1].replaceAll(",", "")) : text);
@@ -14,7 +14,7 @@ const sortable = (head, table, rows, at) => {
   const keys = keysOf(rows.map(row => row.cells[at].textContent.trim()));
   if (keys.every(key => key === null)) return;  // such as a column of pictures
   const key = new Map(rows.map((row, number) => [row, keys[number]]));
-  const sorted = sign => rows.toSorted((one, other) => {
+  const sorted = sign => [...rows].sort((one, other) => {
     const [a, b] = [key.get(one), key.get(other)];
     return a === null || b === null ? (a === null) - (b === null) : sign * compare(a, b);
   });
@@ -79,15 +79,16 @@ const cardOf = link => {
   card.append(link, text);
   return card;
 };
-for (const rest of document.querySelectorAll("details.rest")) {
-  rest.addEventListener("toggle", () => {
-    const links = rest.querySelector(".links");
-    if (!links) return;
-    const gallery = document.createElement("div");
-    gallery.className = "gallery";
-    gallery.append(...[...links.querySelectorAll("a")].map(cardOf));
-    links.replaceWith(gallery);
-  });
-}
+const fill = links => {
+  const gallery = document.createElement("div");
+  gallery.className = "gallery";
+  gallery.append(...[...links.querySelectorAll("a")].map(cardOf));
+  links.replaceWith(gallery);
+};
+const linksIn = whole => whole.querySelectorAll("details.rest > .links");
+document.querySelectorAll("details.rest").forEach(rest => rest.addEventListener("toggle", () => linksIn(rest).forEach(fill)));
 // What is closed on the screen is open on paper.
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => { one.open = true; }));
+addEventListener("beforeprint", () => {
+  linksIn(document).forEach(fill);
+  document.querySelectorAll("details").forEach(one => { one.open = true; });
+});
