@@ -60,8 +60,9 @@ def too_few(seeds: int) -> str | None:
         return None
     freedom = "1 degree" if seeds == 2 else f"{seeds - 1} degrees"
     return (
-        f"Only {seeds} seeds: the spread from seed to seed is known from {freedom} of freedom, so the intervals are wide, and "
-        f"neither the error of one comparison nor the number of seeds needed can be told; use {ENOUGH_SEEDS} seeds or more."
+        f"Only {seeds} seeds: the spread from seed to seed is known from {freedom} of freedom, so the intervals are wide, "
+        "the error of one comparison is a rough guess, and the number of seeds needed can't be told; "
+        f"use {ENOUGH_SEEDS} seeds or more."
     )
 
 
@@ -73,12 +74,16 @@ def headlines(study: Study) -> list[str]:
     lines = [verdict(pair, seeds, study.images) for pair in study.pairs if few or best in (pair.first, pair.second)]
     if not study.pairs:
         lines = [f"{arm.name} is right about {mean_accuracy(arm)} over {counted(seeds, 'seed')}." for arm in study.arms]
-    claim, warning = claim_pair(study), too_few(seeds)
-    if warning:
-        lines.append(warning)
-    elif claim and study.claim:
+    claim = claim_pair(study)
+    if claim and study.claim and seeds >= ENOUGH_SEEDS:
         lines += [noise(claim), claimed(study.claim, claim, seeds)]
     return lines
+
+
+def said_first(study: Study) -> list[str]:
+    """The headlines, with the warning of a study of too few seeds."""
+    warning = too_few(len(study.seeds))
+    return [*headlines(study), *([warning] if warning else [])]
 
 
 def claim_pair(study: Study) -> Pair | None:

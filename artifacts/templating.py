@@ -65,7 +65,7 @@ def line_of(cells: Iterable[str]) -> Markup:
 
 
 def picture_table(cells: Sequence[tuple[str, str]]) -> Markup:
-    """Pictures as a Markdown table, each over its caption, both Markdown already; as many in a row as Prefect's UI has room for."""
+    """Pictures as a Markdown table, each over its caption, both Markdown already; in a row, as many as Prefect's UI shows."""
     lines: list[str] = []
     across = images_across([caption for _, caption in cells])
     for start in range(0, len(cells), across):

@@ -38,7 +38,7 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
         create_markdown_artifact(text, "study", "What came out of the study")
         for key, description, rows in study_tables.all_tables(study):
             create_table_artifact(tables.in_the_ui(rows), key, description)
-    for line in study_words.headlines(study):
+    for line in study_words.said_first(study):
         say(line)
     page = rendering.html(f"{study.title}: study of {work.run}")
     html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
@@ -47,5 +47,5 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
         html=html,
         markdown=write_page(work.root, f"{folder}/report.md", text, (work.run,)),
         document=write_page(work.root, f"{folder}/report.json", study.model_dump_json(indent=1), (work.run,)),
-        verdict=" ".join(study_words.headlines(study)),
+        verdict=" ".join(study_words.said_first(study)),
     )
