@@ -17,7 +17,9 @@ from tests.serving import Api, until
 
 PAGES = {"report", "galleries", "model-plain", "model-batch-norm", "results", "errors-by-label", "patterns", "slices"}
 VERSIONS = {"v1": "", "v2": "/v2"}
-CUT = "[...document.querySelectorAll('table:has(img)')].some(one => one.scrollWidth > one.parentElement.clientWidth + 1)"
+CUT = (
+    "[...document.querySelectorAll('table:has(img)')].some(one => one.scrollWidth > one.parentElement.clientWidth + 1)"
+)
 SECONDS = 20_000  # milliseconds, for the slowest page on a busy machine
 
 
