@@ -17,28 +17,31 @@ from artifacts.templating import environment, name, picture_table, plain
 from tasks.analysis import Analysis, Changed
 from tasks.findings import Picture, Suspects
 from tasks.results import Shown
+from tasks.seeds import Hard
 
-ACROSS = 4  # images in a row: as many as fit beside the menu of Prefect's UI
+FIRST, FIRST_SUSPECTS = 12, 24  # images that a gallery shows before it is opened
 
 
 class Galleries(Protocol):
     """What the templates may draw."""
 
-    def gallery(self, indices: Sequence[int]) -> Markup:
-        """Test images, with every model's answer."""
+    def gallery(self, indices: Sequence[int], total: int) -> Markup:
+        """Test images of so many, with every model's answer."""
 
     def suspect_gallery(self, found: Suspects) -> Markup:
         """Images whose label may be wrong."""
 
-    def changed_gallery(self, shown: Sequence[Changed], classes: Sequence[str], shape: Sequence[int]) -> Markup:
-        """Images that two runs answered differently."""
+    def changed_gallery(
+        self, shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]
+    ) -> Markup:
+        """Images of so many that two runs answered differently."""
 
 
 class InMarkdown:
-    """Galleries as Markdown; each shows up to `most` images."""
+    """Galleries as Markdown; each shows up to `most` images, and says of how many, and in which file the others are."""
 
-    def __init__(self, analysis: Analysis, most: int) -> None:
-        self.analysis, self.most = analysis, most
+    def __init__(self, analysis: Analysis, most: int, place: str) -> None:
+        self.analysis, self.most, self.place = analysis, most, place
         self.classes, self.shape = analysis.subject.classes, analysis.subject.shape
         self.names = [model.name for model in analysis.models]
 
@@ -58,21 +61,28 @@ class InMarkdown:
             lines.append(f"{name(model)}: {said if answer.predicted == picture.label else f'**{said}**'}")
         return "<br>".join(lines)
 
-    def gallery(self, indices: Sequence[int]) -> Markup:
-        """Test images, with every model's answer."""
-        return picture_table([self.cell(self.analysis.by_index[index]) for index in indices[: self.most]], ACROSS)
+    def gallery(self, indices: Sequence[int], total: int) -> Markup:
+        """Test images of so many, with every model's answer."""
+        cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.most, FIRST)]]
+        return counted_table(cells, len(indices), total, self.place)
 
     def suspect_gallery(self, found: Suspects) -> Markup:
         """Images whose label may be wrong."""
         known = self.analysis.by_index if found.split == "test" else self.analysis.trained_by_index
         cells = []
-        for suspect in found.shown[: self.most]:
+        for suspect in found.shown[: min(self.most, FIRST_SUSPECTS)]:
             image, caption = self.cell(known[suspect.index], found.split)
-            cells.append((image, f"{caption}<br>{words.suspected(suspect)}"))
-        return picture_table(cells, ACROSS)
+            cells.append((image, "<br>".join((caption, *words.suspected(suspect).split("; ")))))
+        return counted_table(cells, len(found.shown), found.by_either, self.place)
 
-    def changed_gallery(self, shown: Sequence[Changed], classes: Sequence[str], shape: Sequence[int]) -> Markup:  # noqa: ARG002
-        """Images that two runs answered differently."""
+    def changed_gallery(
+        self,
+        shown: Sequence[Changed],
+        total: int,
+        classes: Sequence[str],
+        shape: Sequence[int],  # noqa: ARG002
+    ) -> Markup:
+        """Images of so many that two runs answered differently."""
         cells = [
             (
                 self.image(one.pixels, f"test image {one.index}"),
@@ -84,15 +94,17 @@ class InMarkdown:
                     )
                 ),
             )
-            for one in shown[: self.most]
+            for one in shown[: min(self.most, FIRST)]
         ]
-        return picture_table(cells, ACROSS)
+        return counted_table(cells, len(shown), total, self.place)
 
     def explained_gallery(self, rank: int) -> Markup:
         """The surest wrong answers of one model, each with what explains it."""
         found = [(p, p.answers[rank]) for p in self.analysis.pictures if p.answers[rank].explanation]
         surest = sorted(found, key=lambda one: -one[1].probability)[: self.most]
-        return Markup("\n\n").join(self.explained(picture, rank) for picture, _ in surest) or Markup("None.")
+        shown = [self.explained(picture, rank) for picture, _ in surest]
+        count = words.counted(len(surest), len(found), self.analysis.models[rank].errors, self.place)
+        return Markup("\n\n").join([*shown, name(count)] if shown else [Markup("None.")])
 
     def explained(self, picture: Picture, rank: int) -> Markup:
         """One wrong answer with its pictures and what they say."""
@@ -139,19 +151,27 @@ class InHtml:
         subject = self.known.subject
         return self.drawn(macro, *arguments, names, subject.classes, shape=subject.shape)
 
-    def gallery(self, indices: Sequence[int]) -> Markup:
-        """Test images, with every model's answer, each a link to all that is known of it."""
-        return self.of_analysis("gallery", [self.known.by_index[index] for index in indices])
+    def gallery(self, indices: Sequence[int], total: int) -> Markup:
+        """Test images of so many, with every model's answer, each a link to all that is known of it."""
+        return self.of_analysis("gallery", [self.known.by_index[index] for index in indices], FIRST, total)
 
     def suspect_gallery(self, found: Suspects) -> Markup:
         """Images whose label may be wrong."""
         pictures = self.known.by_index if found.split == "test" else self.known.trained_by_index
         pairs = [(pictures[suspect.index], words.suspected(suspect)) for suspect in found.shown]
-        return self.of_analysis("suspects", pairs, found.split)
+        return self.of_analysis("suspects", pairs, found.split, FIRST_SUSPECTS, found.by_either)
 
-    def changed_gallery(self, shown: Sequence[Changed], classes: Sequence[str], shape: Sequence[int]) -> Markup:
-        """Images that two runs answered differently."""
-        return self.drawn("changed", shown, tuple(classes), shape=shape)
+    def changed_gallery(
+        self, shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]
+    ) -> Markup:
+        """Images of so many that two runs answered differently."""
+        return self.drawn("changed", shown, FIRST, total, tuple(classes), shape=shape)
+
+    def stubborn_gallery(
+        self, pairs: Sequence[tuple[Hard, Sequence[str]]], total: int, classes: Sequence[str], shape: Sequence[int]
+    ) -> Markup:
+        """Images of so many that most trainings of a study get wrong, each with lines that say how often."""
+        return self.drawn("stubborn", pairs, FIRST_SUSPECTS, total, tuple(classes), shape=shape)
 
     def own_gallery(self, shown: Sequence[Shown], shape: Sequence[int]) -> Markup:
         """A person's own pictures, as the network was shown them."""
@@ -161,6 +181,12 @@ class InHtml:
         """Every chosen error, with what explains it and what a reader may filter by."""
         wrong = {picture.index: wrong_answers(picture) for picture in self.known.pictures}
         return self.of_analysis("errors", self.known, wrong)
+
+
+def counted_table(cells: Sequence[tuple[str, str]], held: int, total: int, place: str) -> Markup:
+    """Pictures as a Markdown table, and below it how many of how many these are."""
+    count = Markup("\n\n{}").format(name(words.counted(len(cells), held, total, place))) if len(cells) < total else ""
+    return picture_table(cells) + count
 
 
 def wrong_answers(picture: Picture) -> str:

@@ -13,6 +13,7 @@ from artifacts.boxes import details_of, shape_said
 from artifacts.diagram import NARROW, TOO_MANY, svg, svg_url
 from artifacts.tables import Row
 from artifacts.vgg import is_shrunk_vgg, vgg16
+from artifacts.words import UNDEFINED
 from tasks.architecture import Architecture
 
 AT_ONCE = 40  # layers, up to which a diagram is shown without being asked for
@@ -67,10 +68,10 @@ def layer_rows(architecture: Architecture, within: str = "") -> Iterator[Row]:
         yield {
             "layer": f"{within}{node.key}",
             "type": node.kind,
-            "kernel, stride, activation": ", ".join(details_of(node)) or "-",
-            "output": shape_said(node.shape) or "-",
+            "kernel, stride, activation": ", ".join(details_of(node)) or UNDEFINED,
+            "output": shape_said(node.shape) or UNDEFINED,
             "parameters": f"{node.parameters:,}",
-            "takes from": ", ".join(node.inputs) or "-",
+            "takes from": ", ".join(node.inputs) or UNDEFINED,
         }
         if node.inner:
             yield from layer_rows(node.inner, f"{within}{node.key} / ")

@@ -47,10 +47,19 @@ class Parts(NamedTuple):
 
 
 class Rendering:
-    """One report, with its figures as data URLs by their names, and the diagrams of its models' networks."""
+    """One report, with its figures as data URLs by their names, and the diagrams of its models' networks.
 
-    def __init__(self, report: Report, figures: Mapping[str, str], networks: Sequence[DrawnNetwork] = ()) -> None:
-        self.report, self.figures, self.networks = report, figures, networks
+    `place` is where its HTML page is kept.
+    """
+
+    def __init__(
+        self,
+        report: Report,
+        figures: Mapping[str, str],
+        networks: Sequence[DrawnNetwork] = (),
+        place: str = "report.html",
+    ) -> None:
+        self.report, self.figures, self.networks, self.place = report, figures, networks, place
         self.parts = cache(self.parts_of)
 
     def markdown(self, most: int = MOST) -> Parts:
@@ -59,11 +68,12 @@ class Rendering:
 
     def parts_of(self, most: int) -> Parts:
         """As `markdown`, drawn anew."""
-        drawn = InMarkdown(self.report.analysis, most)
+        drawn = InMarkdown(self.report.analysis, most, self.place)
         pages = {
             model.name: self.rendered(
                 "model.md.j2",
                 drawn,
+                place=self.place,
                 model=model,
                 networks=self.networks_beside(model.name),
                 gallery=lambda rank=rank: drawn.explained_gallery(rank),
@@ -71,7 +81,8 @@ class Rendering:
             for rank, model in enumerate(self.report.analysis.models)
         }
         overview, galleries, origins = (
-            self.rendered(f"{part}.md.j2", drawn, networks=()) for part in ("overview", "galleries", "origins")
+            self.rendered(f"{part}.md.j2", drawn, networks=(), place=self.place)
+            for part in ("overview", "galleries", "origins")
         )
         return Parts(overview, pages, galleries, origins)
 
@@ -79,7 +90,8 @@ class Rendering:
         """The whole report as one HTML page."""
         drawn = InHtml(self.report.analysis)
         parts = [self.rendered(f"{part}.md.j2", drawn, networks=self.networks) for part in ("overview", "galleries")]
-        errors = f"## Every error, explained\n\n{drawn.errors_gallery()}"
+        every = len(self.report.analysis.pictures) == self.report.analysis.misclassified
+        errors = f"## {'Every error' if every else 'Errors'}, explained\n\n{drawn.errors_gallery()}"
         return page("\n\n".join((*parts, errors, self.rendered("origins.md.j2", drawn))), title)
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:
@@ -102,6 +114,7 @@ class Rendering:
                     "gallery": drawn.gallery,
                     "suspect_gallery": drawn.suspect_gallery,
                     "changed_gallery": drawn.changed_gallery,
+                    "place": None,
                     **more,
                 }
             )

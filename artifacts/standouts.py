@@ -10,6 +10,7 @@ from tasks.analysis import Analysis
 
 LONELY = 0.05  # a model that goes by a place where fewer other images have ink goes by something else than shapes
 ENOUGH = 10  # images: fewer are no pattern
+MOST_DOUBTED = 10  # pairs of labels of a split, of the most images; the galleries' part has them all
 
 
 def standouts(analysis: Analysis) -> list[str]:
@@ -60,7 +61,7 @@ def doubted_labels(analysis: Analysis) -> Iterator[str]:
     """Labels that all models hold to be another in many images."""
     classes = analysis.subject.classes
     for found in analysis.suspects:
-        for line in found.patterns:
+        for line in found.patterns[:MOST_DOUBTED]:
             if line.count >= ENOUGH:
                 yield (
                     f"{line.count} {found.split} images are labelled {classes[line.label]}, and all models are sure that they "

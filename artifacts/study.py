@@ -1,14 +1,14 @@
 """Study: one study as Markdown, and the same template as one self-contained HTML page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
 from artifacts import study_tables, study_words
-from artifacts.galleries import ACROSS
+from artifacts.galleries import InHtml, counted_table
 from artifacts.pictures import picture_url, shown_at
 from artifacts.render import NOT_DRAWN, page
-from artifacts.templating import environment, name, picture_table, plain
+from artifacts.templating import environment, name, plain
 from artifacts.words import FEW
 from tasks.analysis import Provenance
 from tasks.records import Omission
@@ -18,15 +18,37 @@ SHOWN_IN_UI = 12  # images: the artifact stays small enough for Prefect's databa
 
 
 class StudyRendering:
-    """One study, with its figures as data URLs by their names, and what the study left out."""
+    """One study, with its figures as data URLs by their names, and what was left out; `place` is where its page is kept."""
 
     def __init__(
-        self, study: Study, provenance: Provenance, figures: Mapping[str, str], omitted: Sequence[Omission] = ()
+        self,
+        study: Study,
+        provenance: Provenance,
+        figures: Mapping[str, str],
+        omitted: Sequence[Omission] = (),
+        place: str = "report.html",
     ) -> None:
-        self.study, self.provenance, self.figures, self.omitted = study, provenance, figures, omitted
+        self.study, self.provenance, self.figures, self.omitted, self.place = study, provenance, figures, omitted, place
 
     def markdown(self, most: int = SHOWN_IN_UI) -> str:
         """The report as Markdown, with up to `most` images."""
+        study, shown = self.study, self.study.hard[:most]
+        return self.rendered(
+            lambda: counted_table([self.cell(one) for one in shown], len(study.hard), study.wrong_twice, self.place),
+            self.place,
+        )
+
+    def html(self, title: str) -> str:
+        """The report as one HTML page, with all its images."""
+        study = self.study
+        pairs = [(one, self.counts(one)) for one in study.hard]
+        return page(
+            self.rendered(lambda: InHtml().stubborn_gallery(pairs, study.wrong_twice, study.classes, study.shape)),
+            title,
+        )
+
+    def rendered(self, gallery: Callable[[], Markup], place: str | None = None) -> str:
+        """The template, with one form of its gallery."""
         return environment().get_template("study.md.j2").render(
             study=self.study,
             provenance=self.provenance,
@@ -34,16 +56,13 @@ class StudyRendering:
             tables_of=study_tables,
             says=study_words,
             figure=self.figure,
-            gallery=lambda: picture_table([self.cell(one) for one in self.study.hard[:most]], ACROSS),
+            gallery=gallery,
+            place=place,
         )  # fmt: skip
 
     def figure(self, key: str, alt: str) -> Markup:
         """A figure as Markdown, or a line in its place where it was left out."""
         return Markup(f"![{alt}]({self.figures[key]})" if key in self.figures else NOT_DRAWN)  # noqa: S704  # both are our own
-
-    def html(self, title: str) -> str:
-        """The report as one HTML page, with all its images."""
-        return page(self.markdown(len(self.study.hard)), title)
 
     def cell(self, one: Hard) -> tuple[str, str]:
         """One image over how often it is taken wrongly."""
@@ -52,9 +71,14 @@ class StudyRendering:
         image = f'<img width="{shown_at(study.shape)[1]}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
         lines = [f"#{picture.number}, label **{name(study.classes[picture.label])}**"]
         lines.append(f"taken for **{name(study.classes[one.taken_for])}**")
-        if len(study.arms) > FEW:
-            lines.append(f"wrong in {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings")
-        else:
-            for arm, count in zip(study.arms, one.wrong, strict=True):
-                lines.append(f"{name(arm.name)}: wrong {count} of {len(study.seeds)}")
+        lines += [name(line) for line in self.counts(one)]
         return image, "<br>".join(lines)
+
+    def counts(self, one: Hard) -> list[str]:
+        """How often an image is taken wrongly: of few models by each, of more by all together."""
+        study = self.study
+        if len(study.arms) > FEW:
+            return [f"wrong in {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings"]
+        return [
+            f"{arm.name}: wrong {count} of {len(study.seeds)}" for arm, count in zip(study.arms, one.wrong, strict=True)
+        ]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from artifacts.tables import Row, row
-from artifacts.words import interval, p_value, percent, significant
+from artifacts.words import UNDEFINED, interval, p_value, percent, significant
 from tasks.seeds import Study
 
 
@@ -37,7 +37,7 @@ def pairs(study: Study) -> list[Row]:
             "both": interval(pair.over_both, 3),
             "p": p_value(pair.p),
             "real": significant(pair.p),
-            "seeds needed": "-" if pair.needed is None else pair.needed,
+            "seeds needed": UNDEFINED if pair.needed is None else pair.needed,
         }
         for pair in study.pairs
     ]

@@ -3,7 +3,7 @@
 from statistics import NormalDist
 
 from artifacts.words import FEW, p_value, percent
-from tasks.seeds import Arm, Claim, Pair, Study
+from tasks.seeds import ENOUGH_SEEDS, Arm, Claim, Pair, Study
 
 Z = NormalDist().inv_cdf(0.975)  # standard deviations either way that hold 95 %
 
@@ -54,6 +54,18 @@ def claimed(claim: Claim, pair: Pair, seeds: int) -> str:
     return f"{says} {counted(pair.needed, 'seed')} of each would show such a difference on these images (power 80 %)."
 
 
+def too_few(seeds: int) -> str | None:
+    """The warning of a study of too few seeds."""
+    if seeds >= ENOUGH_SEEDS:
+        return None
+    freedom = "1 degree" if seeds == 2 else f"{seeds - 1} degrees"
+    return (
+        f"Only {seeds} seeds: the spread from seed to seed is known from {freedom} of freedom, so the intervals are wide, "
+        "the error of one comparison is a rough guess, and the number of seeds needed can't be told; "
+        f"use {ENOUGH_SEEDS} seeds or more."
+    )
+
+
 def headlines(study: Study) -> list[str]:
     """What the report says first: of few models how each pair compares, of more how the best compares with the others."""
     seeds = len(study.seeds)
@@ -63,9 +75,15 @@ def headlines(study: Study) -> list[str]:
     if not study.pairs:
         lines = [f"{arm.name} is right about {mean_accuracy(arm)} over {counted(seeds, 'seed')}." for arm in study.arms]
     claim = claim_pair(study)
-    if claim and study.claim:
+    if claim and study.claim and seeds >= ENOUGH_SEEDS:
         lines += [noise(claim), claimed(study.claim, claim, seeds)]
     return lines
+
+
+def said_first(study: Study) -> list[str]:
+    """The headlines, with the warning of a study of too few seeds."""
+    warning = too_few(len(study.seeds))
+    return [*headlines(study), *([warning] if warning else [])]
 
 
 def claim_pair(study: Study) -> Pair | None:

@@ -12,7 +12,9 @@ from artifacts import tables, words
 from artifacts.standouts import standouts
 from tasks.plain import shown
 
-NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|-|–")
+# Pixels of a table in Prefect's UI, in a window of 1400, and of its letters and cells.
+WIDE, LETTER, PADDING, MOST_ACROSS = 829, 7.4, 26, 4
+NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|[-\u2013]")
 
 SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
 # Of a list, or of the line under a heading.
@@ -63,12 +65,21 @@ def line_of(cells: Iterable[str]) -> Markup:
     return Markup("| {} |").format(Markup(" | ").join(Markup(cell) for cell in cells))  # noqa: S704  # escaped by `name`
 
 
-def picture_table(cells: Sequence[tuple[str, str]], across: int) -> Markup:
-    """Pictures as a Markdown table, each over its caption, both Markdown already."""
+def picture_table(cells: Sequence[tuple[str, str]]) -> Markup:
+    """Pictures as a Markdown table, each over its caption, both Markdown already; in a row, as many as Prefect's UI shows."""
     lines: list[str] = []
+    across = images_across([caption for _, caption in cells])
     for start in range(0, len(cells), across):
         row = cells[start : start + across]
         lines += [line_of(picture for picture, _ in row), line_of(caption for _, caption in row)]
         if start == 0:
             lines.insert(1, line_of(":---:" for _ in row))
     return Markup("\n").join(Markup(line) for line in lines)  # noqa: S704  # escaped by `name`
+
+
+def images_across(captions: Sequence[str]) -> int:
+    """How many captions stand beside each other, from the longest of their lines, which Prefect's UI does not break."""
+    longest = max(
+        (len(html.unescape(re.sub(r"[\\*]", "", line))) for one in captions for line in one.split("<br>")), default=0
+    )
+    return max(1, min(MOST_ACROSS, int(WIDE / (LETTER * longest + PADDING))))

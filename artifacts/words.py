@@ -76,7 +76,16 @@ def headline(analysis: Analysis) -> str:
             f"{model.name} is right about {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)})."
         )
     best = max(analysis.models, key=lambda model: model.accuracy.value).name
-    return " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
+    said = " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
+    return of_one_seed(said, "two" if len(analysis.models) == 2 else f"{len(analysis.models)}")
+
+
+def of_one_seed(said: str, models: str) -> str:
+    """Verdicts on models that were trained once each, with what they can't say, and what can."""
+    said = said.replace("The difference", "the difference", said.startswith("The difference"))
+    return (
+        f"For these {models} trained models (one seed each), {said} Next, mnist study shows whether other seeds agree."
+    )
 
 
 def sampled(analysis: Analysis) -> str:
@@ -114,7 +123,29 @@ def changed(changes: Changes) -> str:
     """What differs between two runs, in one sentence a model."""
     if all(not model.comparison.only_first and not model.comparison.only_second for model in changes.models):
         return f"All answers are as right or wrong as in {changes.before}."
-    return " ".join(verdict(model.comparison) for model in changes.models)
+    said = " ".join(verdict(model.comparison) for model in changes.models)
+    return of_one_seed(said, "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}")
+
+
+REST = "the predictions for all images are among the files under \u201cWhere it came from\u201d"
+
+
+def counted(shown: int, held: int, total: int, place: str) -> str:
+    """How many images a gallery in Markdown shows of how many, and where the others are."""
+    if shown == total:
+        return f"{some_of(shown, total)}."
+    there = f"{'all' if held == total else f'{held:,}'} are in {place}"
+    return f"{some_of(shown, total)}; {there if held == total else f'{there}; {REST}'}."
+
+
+def more_of(held: int, total: int) -> str:
+    """What opening a gallery shows."""
+    return "show all" if held == total else f"show the {held:,} that this report holds"
+
+
+def some_of(shown: int, total: int) -> str:
+    """How many images of how many."""
+    return f"{shown:,} of {total:,} image{'' if total == 1 else 's'}"
 
 
 def range_of(part: Slice, *, unit: bool = True) -> str:
@@ -151,7 +182,7 @@ def published(model: ModelAnalysis) -> str:
     same = [result for result in model.published if result.epochs == model.epochs]
     if same:
         return f"{percent(same[0].accuracy)}, {same[0].errors} errors"
-    return ", ".join(f"{percent(result.accuracy)} ({result.epochs} epochs)" for result in model.published) or "-"
+    return ", ".join(f"{percent(result.accuracy)} ({result.epochs} epochs)" for result in model.published) or UNDEFINED
 
 
 def patch_said(explanation: Explanation, label: str, largest: int) -> str:

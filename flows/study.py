@@ -3,6 +3,7 @@
 The same steps as in a run, and the same records: what a run or an earlier study has trained is found.
 """
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -26,13 +27,14 @@ from tasks.dataset import Dataset, load_dataset
 from tasks.evaluate import evaluate
 from tasks.files import checked_root
 from tasks.fitting import refuse_misfits
+from tasks.log import say
 from tasks.provenance import provenance_of, study_result, study_run
 from tasks.publish import publish_study
 from tasks.recipe import Epochs, load_recipes
 from tasks.records import TEST, TRAIN
 from tasks.results import StudyResult
 from tasks.runs import remember
-from tasks.seeds import Trial
+from tasks.seeds import ENOUGH_SEEDS, Trial
 from tasks.step import ever_kept
 from tasks.survey import survey, trials_of
 from tasks.toml import NameOrFile
@@ -78,6 +80,8 @@ def study(
     for plan in plans:
         refuse_misfits(plan, source.shape)
     trials, where = trials_of(plans, seeds), checked_runner(runner)
+    if seeds < ENOUGH_SEEDS:
+        say(f"{seeds} seeds tell little of the spread from seed to seed; use {ENOUGH_SEEDS} or more", logging.WARNING)
     with at_work(checked_root(root_of(root)), run_name()) as work:
         result = way_of_the_study(source, trials, where, work, began)
     return cast("StudyResult", Completed(message=result.verdict, data=result))

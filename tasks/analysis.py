@@ -83,7 +83,8 @@ class Analysis(Frozen):
 
     Where there are `samples`, all but the accuracies and the profile is found from these.
     `comparisons` holds every pair of models, `groups` how the first pair disagrees. `pictures` are test images, `trained`
-    training images: suspects, and neighbours of the misclassified. `altered` is there where there was
+    training images: suspects, and neighbours of the misclassified. `misclassified` counts the test images that any model got
+    wrong, which may be more than `pictures` holds. `altered` is there where there was
     augmentation, `robustness` where it was asked for.
     """
 
@@ -97,6 +98,7 @@ class Analysis(Frozen):
     slices: tuple[Slice, ...]
     mendings: tuple[Mending, ...]
     suspects: tuple[Suspects, ...]
+    misclassified: int
     pictures: tuple[Picture, ...]
     trained: tuple[Picture, ...]
     profile: Profile

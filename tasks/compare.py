@@ -17,7 +17,7 @@ from tasks.errors import RunError
 from tasks.files import all_verified, keep, verified
 from tasks.findings import Comparison
 from tasks.folders import Folder
-from tasks.gallery import answer, encoded
+from tasks.gallery import answer, encoded, most_shown
 from tasks.optional import optional
 from tasks.predictions import Predictions, read_predictions
 from tasks.records import ChangesRecord, Omission, PredictionsRecord
@@ -25,8 +25,6 @@ from tasks.runs import COMPARISON, RunRecord
 from tasks.split import read_images
 from tasks.step import step
 from tasks.workspace import Workspace
-
-SHOWN = 12  # images of each kind
 
 Pair = tuple[PredictionsRecord, PredictionsRecord]
 
@@ -84,7 +82,14 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Pair], wo
         only_now=pairs[0][1].count - len(new),
         settings=tuple(settings_between(before, now)),
         models=tuple(
-            model_changes(pair, read(pair[0], work).take(old), read(pair[1], work).take(new), new, paths)
+            model_changes(
+                pair,
+                read(pair[0], work).take(old),
+                read(pair[1], work).take(new),
+                new,
+                paths,
+                most_shown(now.test.shape),
+            )
             for pair in pairs
         ),
     )
@@ -136,15 +141,18 @@ def common_places(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp
 
 
 def model_changes(
-    pair: Pair, one: Predictions, other: Predictions, places: NDArray[np.intp], paths: Sequence[Path]
+    pair: Pair, one: Predictions, other: Predictions, places: NDArray[np.intp], paths: Sequence[Path], most: int
 ) -> ModelChanges:
-    """What one model does differently from another over the same images, which stand at `places` in the split at `paths`."""
+    """What one model does differently from another over the same images, which stand at `places` in the split at `paths`.
+
+    Of the images that only one got right, up to `most` are shown.
+    """
     names = tuple(record.model for record in pair)
     broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong
 
     def shown(which: NDArray[np.bool_], sure: NDArray[np.float64]) -> Iterator[Changed]:
         indices = np.flatnonzero(which)
-        chosen = indices[np.argsort(-sure[indices], kind="stable")][:SHOWN].tolist()
+        chosen = indices[np.argsort(-sure[indices], kind="stable")][:most].tolist()
         images = read_images(paths, places[chosen])
         for at in chosen:
             yield Changed(

@@ -14,7 +14,7 @@ from tasks.analysis import Altered, Analysis, ModelAnalysis, Sample, Subject
 from tasks.calibration import calibration
 from tasks.dataset import Dataset
 from tasks.findings import Explanations
-from tasks.gallery import pictures
+from tasks.gallery import most_shown, pictures
 from tasks.judged import Judged
 from tasks.mending import mendings
 from tasks.predictions import Predictions
@@ -63,7 +63,8 @@ def analysis_of(
     names, given = tuple(model.name for model in models), tested.given
     may_show = np.isin(np.arange(len(tested.marks.labels)), chosen)
     shown = pictures(chosen, tested, explained)
-    suspected = (suspects("test", given, set(chosen)), suspects("train", trained.given))
+    most = most_shown(subject.shape)
+    suspected = (suspects("test", given, set(chosen)), suspects("train", trained.given, most=most))
     return Analysis(
         subject=subject,
         samples=tuple(samples),
@@ -78,6 +79,7 @@ def analysis_of(
         slices=slices(measured, given),
         mendings=mendings(names, shown, subject.shape),
         suspects=suspected,
+        misclassified=int(np.any([p.wrong for p in given], axis=0).sum()),
         pictures=shown,
         trained=pictures({*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),

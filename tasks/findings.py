@@ -116,16 +116,17 @@ class LabelErrors(Frozen):
 
 
 class Pattern(Frozen):
-    """How often each model took `label` for `predicted`; `shown` names the images of the gallery."""
+    """How often each model took `label` for `predicted`, and how many `images` any did; `shown` names those in the report."""
 
     predicted: int
     label: int
     counts: tuple[int, ...]
+    images: int
     shown: tuple[int, ...] = ()
 
 
 class Group(Frozen):
-    """Images that two models answered in one way, such as "only plain is wrong"; `shown` names some of them."""
+    """Images that two models answered in one way, such as "only plain is wrong"; `shown` names those in the report."""
 
     name: str
     count: int
@@ -188,6 +189,11 @@ class Suspects(Frozen):
     by_both: int | None
     patterns: tuple[SuspectPattern, ...]
     shown: tuple[Suspect, ...]
+
+    @property
+    def by_either(self) -> int:
+        """How many there are in all."""
+        return self.named + (self.by_cleanlab or 0) - (self.by_both or 0)
 
 
 class Patch(Frozen):

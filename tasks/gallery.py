@@ -5,6 +5,7 @@ In: splits with their predictions, explanations, and which images to show. Out: 
 
 import base64
 from collections.abc import Iterable, Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,14 @@ from numpy.typing import NDArray
 from tasks.findings import Answer, Explanation, Explanations, Picture
 from tasks.judged import Judged
 from tasks.predictions import Predictions
+
+MOST, LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core
+MOST_BYTES = 256 << 10  # of their pixels: of larger images, fewer are shown
+
+
+def most_shown(shape: Sequence[int]) -> int:
+    """How many images of a shape a report holds of one kind, so that its size stays bounded."""
+    return max(LEAST, min(MOST, MOST_BYTES // prod(shape)))
 
 
 def pictures(indices: Iterable[int], judged: Judged, explained: Sequence[Explanations] = ()) -> tuple[Picture, ...]:

@@ -61,13 +61,17 @@ def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRec
     Raises:
         StorageError: it can't be written.
     """
-    content = text.encode()
-    free = next(one for one in names_like(name) if is_free(root, one, of))
+    content, free = text.encode(), free_name(root, name, of)
     note(
         root,
         Made(files=(FileRecord(path=free, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),), of=of),
     )
     return write_text(root, free, text)
+
+
+def free_name(root: Root, name: str, of: tuple[str, ...]) -> str:
+    """The name that a page of some runs gets."""
+    return next(one for one in names_like(name) if is_free(root, one, of))
 
 
 def names_like(name: str) -> Iterator[str]:

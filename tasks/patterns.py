@@ -14,8 +14,6 @@ from tasks.findings import Comparison, Group, LabelErrors, Pattern, Share
 from tasks.predictions import Predictions
 from tasks.statistics import compare, fisher_p, holm, mcnemar_p, share
 
-SHOWN = 12  # images in a gallery
-
 
 def confusion(predictions: Predictions) -> NDArray[np.int64]:
     """The confusion matrix, (K, K): rows are labels, columns predictions."""
@@ -25,9 +23,9 @@ def confusion(predictions: Predictions) -> NDArray[np.int64]:
 
 
 def surest(which: NDArray[np.bool_], sure: NDArray[np.floating], may_show: NDArray[np.bool_]) -> tuple[int, ...]:
-    """The images of `which` that a gallery shows: those of the highest `sure` first."""
+    """The images of `which` that a gallery may show: those of the highest `sure` first."""
     indices = np.flatnonzero(which & may_show)
-    return tuple(indices[np.argsort(-sure[indices], kind="stable")][:SHOWN].tolist())
+    return tuple(indices[np.argsort(-sure[indices], kind="stable")].tolist())
 
 
 def most_confident(predictions: Predictions, may_show: NDArray[np.bool_]) -> tuple[int, ...]:
@@ -40,21 +38,25 @@ def patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> tuple
     counts = [Counter(zip(p.predicted[p.wrong].tolist(), p.labels[p.wrong].tolist(), strict=True)) for p in given]
     total: Counter[tuple[int, int]] = sum(counts, Counter())
     return tuple(
-        Pattern(
-            predicted=predicted,
-            label=label,
-            counts=tuple(count[predicted, label] for count in counts),
-            shown=taken_so(given, predicted, label, may_show),
-        )
+        pattern_of(given, predicted, label, tuple(count[predicted, label] for count in counts), may_show)
         for predicted, label in sorted(total, key=lambda pattern: (-total[pattern], pattern))
     )
 
 
-def taken_so(given: Sequence[Predictions], predicted: int, label: int, may_show: NDArray[np.bool_]) -> tuple[int, ...]:
-    """The images of one label that any model took for `predicted`."""
+def pattern_of(
+    given: Sequence[Predictions], predicted: int, label: int, counts: tuple[int, ...], may_show: NDArray[np.bool_]
+) -> Pattern:
+    """One pattern, with the images of one label that any model took for `predicted`."""
     hits = np.array([(p.predicted == predicted) & (p.labels == label) for p in given])  # (models, N)
     sure = np.array([p.probabilities[:, predicted] for p in given])  # (models, N)
-    return surest(np.any(hits, axis=0), np.where(hits, sure, 0).max(axis=0), may_show)
+    taken_so = np.any(hits, axis=0)
+    return Pattern(
+        predicted=predicted,
+        label=label,
+        counts=counts,
+        images=int(taken_so.sum()),
+        shown=surest(taken_so, np.where(hits, sure, 0).max(axis=0), may_show),
+    )
 
 
 def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelErrors, ...]:

@@ -18,7 +18,7 @@ from tasks.analysis import Provenance
 from tasks.files import verified
 from tasks.folders import Folder
 from tasks.log import say
-from tasks.made import write_page
+from tasks.made import free_name, write_page
 from tasks.optional import optional
 from tasks.records import Omission, ReportRecord
 from tasks.seeds import Study, StudyRecord
@@ -39,17 +39,18 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
     for name, draw in figures_of(study).items():
         with optional(f"figure {name}", omitted):
             figures[name] = figure_url(draw())
+    folder = f"{Folder.RUNS}/{work.run}"
+    place = str(work.root / free_name(work.root, f"{folder}/report.html", (work.run,)))
     if TaskRunContext.get() is not None:
         with optional("artifact study", omitted):
-            text = StudyRendering(study, provenance, figures, omitted).markdown()
+            text = StudyRendering(study, provenance, figures, omitted, place).markdown()
             create_markdown_artifact(text, "study", "What came out of the study")
         for key, description, rows in study_tables.all_tables(study):
             with optional(f"artifact {key}", omitted):
                 create_table_artifact(for_ui(rows), key, description)
-    rendering = StudyRendering(study, provenance, figures, omitted)
-    for line in study_words.headlines(study):
+    rendering = StudyRendering(study, provenance, figures, omitted, place)
+    for line in study_words.said_first(study):
         say(line)
-    folder = f"{Folder.RUNS}/{work.run}"
     page = rendering.html(f"{study.title}: study of {work.run}")
     html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
     say(f"the whole report: {work.root / html.path}")
@@ -57,6 +58,6 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
         html=html,
         markdown=write_page(work.root, f"{folder}/report.md", rendering.markdown(), (work.run,)),
         document=write_page(work.root, f"{folder}/report.json", study.model_dump_json(indent=1), (work.run,)),
-        verdict=" ".join(study_words.headlines(study)),
+        verdict=" ".join(study_words.said_first(study)),
         omitted=tuple(omitted),
     )

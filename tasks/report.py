@@ -23,7 +23,7 @@ from tasks.architecture import Architecture, ArchitectureRecord
 from tasks.files import verified
 from tasks.folders import Folder
 from tasks.log import say
-from tasks.made import write_page
+from tasks.made import free_name, write_page
 from tasks.optional import omit, optional
 from tasks.records import ChangesRecord, FiguresRecord, Omission, ReportRecord
 from tasks.step import STEP_SECONDS
@@ -60,8 +60,9 @@ def report(
     whole = Report(
         provenance=provenance, decision=decision, changes=changed, analysis=document, omitted=tuple(left_out)
     )
-    rendering = Rendering(whole, drawn, networks)
     title, folder = f"{document.subject.title}: error analysis of {work.run}", f"{Folder.RUNS}/{work.run}"
+    place = str(work.root / free_name(work.root, f"{folder}/report.html", (work.run,)))
+    rendering = Rendering(whole, drawn, networks, place)
     for line in (*words.accuracies(document), words.headline(document), words.decided(decision)):
         say(line)
     with ThreadPoolExecutor(1) as aside:  # the server's answers are waited for while the page is drawn
@@ -70,7 +71,7 @@ def report(
         unpublished = publishing.result()
     if unpublished:
         whole = whole.model_copy(update={"omitted": (*left_out, *unpublished)})
-        rendering = Rendering(whole, drawn, networks)
+        rendering = Rendering(whole, drawn, networks, place)
         page = rendering.html(title)
     html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
     say(f"the whole report: {work.root / html.path}")

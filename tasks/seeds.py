@@ -8,6 +8,8 @@ from tasks.findings import SIGNIFICANT, Estimate, Picture
 from tasks.recipe import Learner
 from tasks.records import FileRecord, Frozen, Record
 
+ENOUGH_SEEDS = 5  # of fewer, the spread from seed to seed is known from three degrees of freedom at most
+
 
 class Trial(Learner):
     """One model of a study, and the arm that it belongs to."""
@@ -63,7 +65,7 @@ class Pair(Frozen):
 
     The mean difference with three intervals: for other seeds on these images, for other images with these trained models, and
     for both. `p` is that of no difference over both, corrected by Holm over all pairs. `needed` is how many seeds of each would
-    show the study's claim, with a probability of 80 %, on these images.
+    show the study's claim, with a probability of 80 %, on these images; None where too few seeds were trained to say so.
     """
 
     first: str
@@ -118,7 +120,8 @@ class Hard(Frozen):
 class Study(Frozen):
     """Everything that the report of a study states.
 
-    Of so many `images`, perhaps drawn from more, `always_wrong` counts those that no training at all got right.
+    Of so many `images`, perhaps drawn from more, `always_wrong` counts those that no training at all got right, `wrong_twice`
+    those that more than one got wrong, of which `hard` holds the hardest.
     """
 
     dataset: str
@@ -134,6 +137,7 @@ class Study(Frozen):
     confusions: tuple[Confusion, ...] = ()
     claim: Claim | None
     always_wrong: int
+    wrong_twice: int
     hard: tuple[Hard, ...]
 
 

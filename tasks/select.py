@@ -6,18 +6,15 @@ Every misclassified image is chosen as long as there are not too many; else the 
 
 from collections import defaultdict
 from collections.abc import Sequence
-from math import prod
 
 from tasks.files import keep
 from tasks.folders import Folder
+from tasks.gallery import most_shown
 from tasks.judged import judged
 from tasks.predictions import Predictions
 from tasks.records import Frozen, PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.step import step
 from tasks.workspace import Workspace
-
-MOST, LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core
-MOST_BYTES = 256 << 10  # of their pixels: of larger images, fewer are chosen
 
 
 class Selection(Frozen):
@@ -34,8 +31,7 @@ def select(predictions: Sequence[PredictionsRecord], test: SplitRecord, work: Wo
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
     given = judged(test, predictions, work).given
-    most = max(LEAST, min(MOST, MOST_BYTES // prod(test.shape)))
-    selection = Selection(indices=tuple(sorted(chosen(given, most))))
+    selection = Selection(indices=tuple(sorted(chosen(given, most_shown(test.shape)))))
     file = keep(work.root, Folder.SELECTIONS, "selection", ".json", selection.model_dump_json().encode())
     return SelectionRecord(file=file, count=len(selection.indices))
 

@@ -4,7 +4,10 @@ In: which images each training got right, by seed. Out: means, differences and d
 
 A difference by seed and image is a crossed design without replication: D(s, i) = m + seed(s) + image(i) + rest(s, i). Its
 variance components come from the two-way analysis of variance (Searle, Casella and McCulloch 1992, "Variance components",
-ch. 4), the degrees of freedom of their sum from Satterthwaite 1946, Biometrics Bulletin 2: 110.
+ch. 4), the degrees of freedom of their sum from Satterthwaite 1946, Biometrics Bulletin 2: 110. No component is below 0, so
+that the standard error for both sources is at least that for each. With fewer than seven seeds, Student's factor falls faster
+with Satterthwaite's degrees of freedom than the error rises, and the interval for both would be narrower than that for the
+seeds alone: the widest of the three is taken, and the greatest of their p-values.
 """
 
 from bisect import bisect_left
@@ -77,21 +80,26 @@ def crossed(first: Right, second: Right) -> Crossed:
         "rest": (float(np.square(rest).sum()) / ((seeds - 1) * (images - 1)), (seeds - 1) * (images - 1)),
     }
     (of_seed, _), (of_image, _), (of_rest, _) = squares.values()
-    # A variance component can't be below 0, though its estimate can.
+    # A variance component can't be below 0, though its estimate can; the same holds for the noise of one comparison.
     over_both = max(of_seed + of_image - of_rest, of_seed, of_image) / (seeds * images)
     freedom = satterthwaite(over_both * seeds * images, list(squares.values()))
+    tests = (  # standard errors of the mean with their degrees of freedom
+        (sqrt(of_seed / (seeds * images)), seeds - 1),
+        (sqrt(of_image / (seeds * images)), images - 1),
+        (sqrt(over_both), freedom),
+    )
+    over_seeds, over_images, together = (around(mean, *test) for test in tests)
     of_one = float(differences.var(axis=1, ddof=1).mean()) / images  # what the choice of images does to one comparison
-    error = sqrt(over_both)
     return Crossed(
-        over_seeds=mean_over_seeds(by_seed),
-        over_images=around(mean, float(by_image.std(ddof=1)) / sqrt(images), images - 1),
-        over_both=around(mean, error, freedom),
+        over_seeds=over_seeds,
+        over_images=over_images,
+        over_both=max((over_seeds, over_images, together), key=lambda one: one.high - one.low),
         noise=Noise(
             seeds=sqrt(of_seed / images),
             images=sqrt(of_one),
-            both=sqrt(max(of_seed - of_rest, 0.0) / images + of_one),
+            both=sqrt(max((of_seed - of_rest) / images + of_one, of_seed / images, of_one)),
         ),
-        p=2 * float(stats.t.sf(abs(mean) / error, freedom)) if error else 1.0,
+        p=max((2 * float(stats.t.sf(abs(mean) / error, freedom)) for error, freedom in tests if error), default=1.0),
     )
 
 

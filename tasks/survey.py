@@ -17,13 +17,13 @@ from tasks.dataset import Dataset
 from tasks.errors import InputError
 from tasks.files import keep
 from tasks.folders import Folder
-from tasks.gallery import pictures
+from tasks.gallery import most_shown, pictures
 from tasks.judged import Judged, judged
 from tasks.predictions import Predictions
 from tasks.published import difference_published
 from tasks.recipe import Recipe
 from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
-from tasks.seeds import Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
+from tasks.seeds import ENOUGH_SEEDS, Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
 from tasks.step import step
 from tasks.workspace import Workspace
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tasks.spread import Crossed
 
 MOST_SEEDS = 1000
-SHOWN = 48  # images that most trainings get wrong
 
 
 def trials_of(plans: Sequence[Recipe], seeds: int) -> tuple[Trial, ...]:
@@ -89,7 +88,7 @@ def study_of(
     right = {name: np.stack([~given[at].wrong for at in places[name]]) for name in names}
     answers = {name: np.array([given[at].predicted for at in places[name]], np.intp) for name in names}
     claim = claim_of(dataset.name, names, trials)
-    never = ~np.concatenate(list(right.values())).any(axis=0)
+    wrong = np.stack([(~right[name]).sum(axis=0) for name in names])  # (arms, N)
     return Study(
         dataset=dataset.name,
         title=dataset.title,
@@ -103,8 +102,9 @@ def study_of(
         pairs=pairs_of(names, right, claim),
         confusions=confusions(answers, tested.marks.labels, len(dataset.classes)),
         claim=claim,
-        always_wrong=int(never.sum()),
-        hard=hardest(tested, [right[name] for name in names]),
+        always_wrong=int((wrong.sum(axis=0) == len(trials)).sum()),
+        wrong_twice=int((wrong.sum(axis=0) > 1).sum()),
+        hard=hardest(tested, wrong, most_shown(dataset.image_shape)),
     )
 
 
@@ -154,7 +154,7 @@ def pair_of(
         over_both=found.over_both,
         noise=found.noise,
         p=p,
-        needed=seeds_needed(claim.difference, found.noise) if claim else None,
+        needed=seeds_needed(claim.difference, found.noise) if claim and len(right[first]) >= ENOUGH_SEEDS else None,
     )
 
 
@@ -173,11 +173,13 @@ def claim_of(dataset: str, names: Sequence[str], trials: Sequence[Trial]) -> Cla
     return Claim(first=both["plain"], second=both["batch_norm"], difference=published, said_by="the post")
 
 
-def hardest(tested: Judged, right: Sequence[NDArray[np.bool_]]) -> tuple[Hard, ...]:
-    """The images that most trainings get wrong, the hardest first, with the answers of the first training."""
-    wrong = np.stack([(~one).sum(axis=0) for one in right])  # (arms, N)
+def hardest(tested: Judged, wrong: NDArray[np.integer], most: int) -> tuple[Hard, ...]:
+    """Up to `most` images that more than one training gets wrong, the hardest first, with the answers of the first training.
+
+    `wrong` counts the trainings that are wrong by arm and image.
+    """
     total = wrong.sum(axis=0)
-    order = np.argsort(-total, kind="stable")[:SHOWN]
+    order = np.argsort(-total, kind="stable")[:most]
     chosen = [int(at) for at in order if total[at] > 1]
     shown = {picture.index: picture for picture in pictures(chosen, tested._replace(given=tested.given[:1]))}
     return tuple(

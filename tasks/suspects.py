@@ -13,18 +13,20 @@ from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
 from tasks.findings import Suspect, SuspectPattern, Suspects
+from tasks.gallery import MOST
 from tasks.predictions import Predictions
 
 SURE = 0.9  # of each model's probability, to count as sure
-SHOWN = 24
-PATTERNS_SHOWN = 10
 
 
-def suspects(split: str, given: Sequence[Predictions], may_show: Container[int] | None = None) -> Suspects:
+def suspects(
+    split: str, given: Sequence[Predictions], may_show: Container[int] | None = None, *, most: int = MOST
+) -> Suspects:
     """The images that all models are sure about, agree about, and have labelled otherwise, the surest first.
 
     Beside them what cleanlab finds from the mean of the same probabilities: confident learning (Northcutt et al. 2021, JAIR
-    70: 1373), as its `find_label_issues` does it by default. With `may_show`, only those images are shown.
+    70: 1373), as its `find_label_issues` does it by default. Up to `most` are shown; with `may_show`, only
+    those images.
     """
     named = agreed(given)
     labels, probabilities = given[0].labels.astype(np.int64), np.mean([p.probabilities for p in given], axis=0)
@@ -34,7 +36,7 @@ def suspects(split: str, given: Sequence[Predictions], may_show: Container[int] 
     ordered = np.flatnonzero(named | found)
     # First those that the models name, the surest before; then those of cleanlab alone, the worst before.
     ordered = ordered[np.lexsort((quality[ordered], -sure[ordered], ~named[ordered]))]
-    shown = [index for index in ordered.tolist() if may_show is None or index in may_show][:SHOWN]
+    shown = [index for index in ordered.tolist() if may_show is None or index in may_show][:most]
     patterns = Counter(zip(labels[named].tolist(), given[0].predicted[named].tolist(), strict=True))
     return Suspects(
         split=split,
@@ -44,7 +46,7 @@ def suspects(split: str, given: Sequence[Predictions], may_show: Container[int] 
         by_both=int((named & found).sum()) if issues else None,
         patterns=tuple(
             SuspectPattern(label=label, said=said, count=count)
-            for (label, said), count in sorted(patterns.items(), key=lambda item: (-item[1], item[0]))[:PATTERNS_SHOWN]
+            for (label, said), count in sorted(patterns.items(), key=lambda item: (-item[1], item[0]))
         ),
         shown=tuple(
             Suspect(

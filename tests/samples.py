@@ -2,10 +2,22 @@
 
 import base64
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 
-from tasks.analysis import Analysis, Changed, Changes, Check, Decision, ModelChanges, Setting, Subject
+from tasks.analysis import (
+    Analysis,
+    Changed,
+    Changes,
+    Check,
+    Decision,
+    ModelChanges,
+    Provenance,
+    Setting,
+    StepLine,
+    Subject,
+)
 from tasks.document import analysis_of
 from tasks.features import features
 from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
@@ -13,7 +25,7 @@ from tasks.gallery import answer, encoded
 from tasks.judged import Judged
 from tasks.predictions import Predictions, PredictionsMeta, predictions_of
 from tasks.profile import profile_of
-from tasks.records import Epoch, FileRecord, ModelRecord, PredictionsRecord
+from tasks.records import Epoch, FileRecord, ModelRecord, Origin, PredictionsRecord
 from tasks.split import HASH, Hashes, Split, SplitMeta
 from tasks.statistics import compare
 
@@ -88,6 +100,30 @@ def analysis_of_two() -> Analysis:
         subject, profile_of([SPLIT]), judged(TRAIN, [LEARNED, LEARNED]), judged(SPLIT, [FIRST, SECOND]),
         features(SPLIT.images), [model("plain"), model("other")], [record_of("plain", FIRST), record_of("other", SECOND)],
         [1, 3, 4, 5], [explained("plain", FIRST), explained("other", SECOND)],
+    )  # fmt: skip
+
+
+def analysis_of_many(wrong: int = 60) -> Analysis:
+    """The document for one model and its copy that take each of many images, twenty of each label, for the next label."""
+    labels = [0, 1, 2] * (wrong // 3)
+    split = split_of(labels)
+    given = predicted(split, [(label + 1) % 3 for label in labels], [0.5 + number / 200 for number in range(wrong)])
+    subject = Subject(dataset="drawn", title="Many", licence="-", classes=split.meta.classes, shape=(2, 2),
+                      recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
+    return analysis_of(
+        subject, profile_of([split]), judged(TRAIN, [LEARNED, LEARNED]), judged(split, [given, given]),
+        features(split.images), [model("plain"), model("other")], [record_of("plain", given), record_of("other", given)],
+        range(wrong), [explained("plain", given), explained("other", given)],
+    )  # fmt: skip
+
+
+def provenance() -> Provenance:
+    """Where a document came from that was made of nothing."""
+    made = Origin(step="profile", run="this-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5)
+    return Provenance(
+        run="this-run", began=made.at, root="/root", archives=(), splits=(), files=(),
+        steps=tuple(StepLine(name=name, origin=made, cached=False) for name in ("profile", "train plain")),
+        libraries={"numpy": "2"}, python="3.11", platform="Linux", cores=2,
     )  # fmt: skip
 
 

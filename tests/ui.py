@@ -17,6 +17,9 @@ from tests.serving import Api, until
 
 PAGES = {"report", "galleries", "model-plain", "model-batch-norm", "results", "errors-by-label", "patterns", "slices"}
 VERSIONS = {"v1": "", "v2": "/v2"}
+CUT = (
+    "[...document.querySelectorAll('table:has(img)')].some(one => one.scrollWidth > one.parentElement.clientWidth + 1)"
+)
 SECONDS = 20_000  # milliseconds, for the slowest page on a busy machine
 
 
@@ -97,6 +100,7 @@ def look_at_artifact(page: Page, artifact: dict[str, Any]) -> None:
         assert pictures > 5, f"artifact {artifact['key']} holds hardly any picture"
         expect(page.locator("img[src^='data:image/png']")).to_have_count(pictures)
         page.evaluate(DRAWN)
+        assert not page.evaluate(CUT), f"a gallery of artifact {artifact['key']} is cut"
     else:
         first = next(iter(json.loads(artifact["data"])[0].values()))
         page.get_by_text(str(first), exact=True).first.wait_for()

@@ -14,12 +14,13 @@ from artifacts import render, tables, words
 from artifacts.figures import FIGURES, figure_url, figures_of
 from artifacts.pictures import explained_url, heat_url, outline, picture_url, strip_url
 from artifacts.render import Rendering
+from artifacts.templating import images_across
 from tasks.analysis import Altered, Analysis, FileLine, Provenance, Report, StepLine
 from tasks.document import robustness_of
 from tasks.findings import Comparison, Estimate, Patch
 from tasks.records import ArchiveRecord, Origin
 from tasks.robustness import Stress
-from tests.samples import DECISION, analysis_of_two, changes_of_two
+from tests.samples import DECISION, analysis_of_many, analysis_of_two, changes_of_two, provenance
 
 
 @pytest.fixture
@@ -234,6 +235,47 @@ def test_the_verdict_says_when_a_difference_is_within_error() -> None:
     said = words.verdict(COMPARISON.model_copy(update={"p": 0.06}))
     assert said.startswith("The difference between plain and norm is within error: norm +0.41 points (95 %")
     assert words.verdict(COMPARISON.model_copy(update={"p": 1e-9})).endswith("p < 0.0001.")
+
+
+def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Report) -> None:
+    said = words.headline(report.analysis)
+    assert said.startswith("For these two trained models (one seed each), ")
+    assert said.endswith("mnist study shows whether other seeds agree.")
+    assert said in rendering_of(report).markdown().overview.replace("\\", "")
+    assert words.changed(changes_of_two()).startswith("For these two trained models (one seed each), ")
+
+
+def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_are() -> None:
+    analysis = analysis_of_many()
+    whole = Report(provenance=provenance(), decision=None, changes=None, analysis=analysis)
+    place = "/root/runs/this-run/report.html"
+    parts = Rendering(whole, dict.fromkeys(FIGURES, "data:,"), place).markdown()
+    assert f"12 of 20 images; all are in {place}." in parts.galleries
+    assert f"24 of 60 images; all are in {place}." in parts.models["plain"]
+    for text in (parts.overview, parts.galleries, *parts.models.values()):
+        assert place in text
+    fewer = whole.model_copy(update={"analysis": analysis.model_copy(update={"misclassified": 500})})
+    html = Rendering(fewer, dict.fromkeys(FIGURES, "data:,")).html("t")
+    assert "60 of 500 images are in this report; the predictions for all images are" in html
+    assert "Every error" not in html
+
+
+def test_a_row_of_pictures_is_as_wide_as_the_ui_shows() -> None:
+    assert images_across(["#82, label **2**<br>plain: **3 10.7 % (2: 10.7 %)**"]) == 3  # 225 pixels each
+    assert images_across(["#1"]) == 4
+    assert images_across(["m: " + "x" * 40]) == 2
+    assert images_across(["x" * 200]) == 1
+
+
+def test_no_text_of_a_table_is_a_bullet_or_a_heading_in_the_ui(analysis: Analysis) -> None:
+    blocks = ["-", "+", "*", "#", ">", "1.", "- a", "***", "```"]
+    shown = tables.for_ui([{"label": text, "n": 1} for text in blocks])
+    assert [row["label"] for row in shown] == [f"{tables.NO_WIDTH}{text}" for text in blocks]
+    harmless = [{"b": "1.5", "c": "no", "d": "\u2013", "e": "< 0.0001"}]
+    assert tables.for_ui(harmless) == harmless
+    assert not [
+        value for _, _, rows in tables.all_tables(analysis) for row in rows for value in row.values() if value == "-"
+    ]
 
 
 def image_of(url: str) -> Image.Image:

@@ -29,10 +29,14 @@ ANSWERS = {  # by model, then by seed: one image that all get wrong, and some th
 
 @pytest.fixture
 def study() -> Study:
+    return study_over(3)
+
+
+def study_over(seeds: int) -> Study:
     split = split_of(LABELS)
-    trials = trials_of([load_recipe("post")], 3)
+    trials = trials_of([load_recipe("post")], seeds)
     given: list[Predictions] = [
-        predicted(split, ANSWERS[trial.training.network.name][trial.training.seed - 1], [0.9] * len(LABELS))
+        predicted(split, ANSWERS[trial.training.network.name][(trial.training.seed - 1) % 3], [0.9] * len(LABELS))
         for trial in trials
     ]
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
@@ -102,7 +106,8 @@ def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:
     assert [(one.picture.index, one.wrong, one.taken_for) for one in study.hard] == [(0, (3, 3), 1)]
 
 
-def test_what_the_post_saw_is_held_against_the_noise_of_one_comparison(study: Study) -> None:
+def test_what_the_post_saw_is_held_against_the_noise_of_one_comparison() -> None:
+    study = study_over(5)
     assert study.claim == Claim(first="plain", second="batch_norm", difference=0.0027, said_by="the post")
     said = " ".join(study_words.headlines(study))
     assert (
@@ -112,6 +117,30 @@ def test_what_the_post_saw_is_held_against_the_noise_of_one_comparison(study: St
     (pair,) = study.pairs
     limit = 100 * 1.96 * pair.noise.both
     assert float(re.findall(r"which is ([\d.]+) points", said)[0]) == pytest.approx(limit, abs=0.02)
+
+
+@pytest.mark.parametrize(("seeds", "freedom"), [(2, "1 degree"), (4, "3 degrees")])
+def test_fewer_than_five_seeds_carry_a_warning_and_no_statement_of_power(
+    seeds: int, freedom: str, provenance: Provenance
+) -> None:
+    study = study_over(seeds)
+    text = StudyRendering(study, provenance).markdown()
+    assert f"Only {seeds} seeds: the spread from seed to seed is known from {freedom} of freedom" in text
+    assert study.claim
+    assert [pair.needed for pair in study.pairs] == [None]
+    assert not re.search("power 80 %|The post saw|with a probability of 80 %", text)
+    assert not [line for line in study_words.said_first(study_over(5)) if line.startswith("Only")]
+
+
+def test_the_gallery_says_how_many_images_there_are_and_where(study: Study, provenance: Provenance) -> None:
+    many = study.model_copy(update={"hard": study.hard * 30, "wrong_twice": 57})
+    rendering = StudyRendering(many, provenance, "/root/runs/this-study/report.html")
+    page, text = rendering.html("Study"), rendering.markdown()
+    assert "<summary>24 of 57 images: show the 30 that this report holds</summary>" in page
+    assert "30 of 57 images are in this report" in page
+    assert "12 of 57 images; 30 are in /root/runs/this-study/report.html; the predictions for all images are" in text
+    assert "The whole report, with all its images, is the file /root/runs/this-study/report.html." in text
+    assert "<th><img" not in page
 
 
 def test_a_difference_is_named_by_its_direction(study: Study) -> None:
