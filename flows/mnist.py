@@ -155,7 +155,7 @@ def way_of_the_data(
     decision = judge(this, work)
     analysed, drawn = records[-2:]
     networks = [record for record in records if isinstance(record, ArchitectureRecord)]
-    published = report(analysed, drawn, networks, changes, decision, provenance_of(records, work, began), work)
+    published = report(analysed, drawn, changes, decision, provenance_of(records, work, began), work, networks)
     remember(with_chain(this, records, changes, published), work)
     promote(this, decision, work)
     return run_result(records, this, analysed, published, decision, work)

@@ -38,13 +38,13 @@ Pages = dict[str, tuple[str, str]]  # description and Markdown by key
 def report(
     analysis: AnalysisRecord,
     figures: FiguresRecord,
-    described: Sequence[ArchitectureRecord],
     changes: ChangesRecord | None,
     decision: Decision,
     provenance: Provenance,
     work: Workspace,
+    described: Sequence[ArchitectureRecord] = (),
 ) -> ReportRecord:
-    """Render, write and publish the report of one run.
+    """Render, write and publish the report of one run; `described` are the models whose networks it draws.
 
     Raises:
         StorageError: the analysis, its figures or a model's description are gone or altered, or a file can't be written.
@@ -117,7 +117,7 @@ def pages_of(rendering: Rendering, most: int) -> Pages:
     """The pages for Prefect's UI; a gallery shows up to `most` images."""
     parts = rendering.markdown(most)
     models = {
-        f"model-{name.replace('_', '-')}": (f"{name}: its errors, explained", text)
+        f"model-{name.replace('_', '-')}": (f"{name}: its network, and its errors, explained", text)
         for name, text in parts.models.items()
     }
     return {

@@ -76,7 +76,7 @@ def test_a_models_page_shows_its_network_and_vgg16(rendering: Rendering) -> None
         text = parts.models[name]
         assert text.count("data:image/svg+xml;base64,") == 2
         assert "VGG-16: 23 layers, 138,357,544 parameters" in text
-        assert "| l0 | Conv2D | - | 14 × 14 × 8 | 0 | in |" in text
+        assert "| l0 | Conv2D |  | 14 × 14 × 8 | 0 | in |" in text
         assert len(text.encode()) < 200_000
     assert "svg" not in parts.overview
 
