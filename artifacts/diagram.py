@@ -27,7 +27,7 @@ from artifacts.boxes import (
 from artifacts.layout import ARROW, Layout, Point, Room, layout
 from tasks.architecture import Architecture, Node
 
-WIDE, NARROW = 976, 376  # pixels: eight columns on a screen, three on a telephone
+WIDE, MIDDLE, NARROW = 976, 736, 376  # pixels: eight columns on a screen, six in Prefect's UI, three on a telephone
 LEADING = 12.5  # from one line of a label to the next
 TOO_MANY = 250  # layers, past which a diagram shows nothing any more
 TOLD = 40  # layers that the description names one by one
@@ -72,7 +72,7 @@ def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE
 
 def svg_url(architecture: Architecture, title: str) -> str:
     """A diagram that stands alone, as a URL that holds it."""
-    drawn = svg(architecture, title, "network", alone=True)
+    drawn = svg(architecture, title, "network", MIDDLE, alone=True)
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 

@@ -35,9 +35,14 @@ class DrawnNetwork(NamedTuple):
 
 def networks_of(architectures: Iterable[Architecture]) -> tuple[DrawnNetwork, ...]:
     """Every model, drawn, and VGG-16 at the end if one of them was shrunk from it."""
-    described = list(architectures)
-    shown = [*described, *([vgg16()] if any(map(is_shrunk_vgg, described)) else [])]
+    shown = with_original(architectures)
     return tuple(network_of(one, f"network-{rank}") for rank, one in enumerate(shown, 1))
+
+
+def with_original(architectures: Iterable[Architecture]) -> list[Architecture]:
+    """The models of a report, and VGG-16 if one of them was shrunk from it."""
+    described = list(architectures)
+    return [*described, *([vgg16()] if any(map(is_shrunk_vgg, described)) else [])]
 
 
 def network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
@@ -68,7 +73,7 @@ def layer_rows(architecture: Architecture, within: str = "") -> Iterator[Row]:
         yield {
             "layer": f"{within}{node.key}",
             "type": node.kind,
-            "kernel, stride, activation": ", ".join(details_of(node)) or UNDEFINED,
+            "settings": ", ".join(details_of(node)) or UNDEFINED,
             "output": shape_said(node.shape) or UNDEFINED,
             "parameters": f"{node.parameters:,}",
             "takes from": ", ".join(node.inputs) or UNDEFINED,

@@ -217,7 +217,7 @@ def registered(
     figures = next(iter(of(FiguresRecord, records)), None)
     where_from = provenance_of(records, work, this.began)
     networks = of(ArchitectureRecord, records)
-    published = report(analysis, figures, networks, changes, decision, where_from, work, omitted)
+    published = report(analysis, figures, changes, decision, where_from, work, omitted, networks)
     return published, remember(with_chain(this, records, changes, published), work)
 
 

@@ -38,14 +38,16 @@ Pages = dict[str, tuple[str, str]]  # description and Markdown by key
 def report(
     analysis: AnalysisRecord,
     figures: FiguresRecord | None,
-    described: Sequence[ArchitectureRecord],
     changes: ChangesRecord | None,
     decision: Decision,
     provenance: Provenance,
     work: Workspace,
     omitted: Sequence[Omission] = (),
+    described: Sequence[ArchitectureRecord] = (),
 ) -> ReportRecord:
-    """Render, write and publish the report of one run, which says what was `omitted` so far, and what could not be published.
+    """Render, write and publish the report of one run, with the networks of the models that are `described`.
+
+    It says what was `omitted` so far, and what could not be published.
 
     Raises:
         StorageError: the analysis, its figures or a model's description are gone or altered, or a file can't be written.
@@ -134,7 +136,7 @@ def pages_of(rendering: Rendering, most: int) -> Pages:
     """The pages for Prefect's UI; a gallery shows up to `most` images."""
     parts = rendering.markdown(most)
     models = {
-        f"model-{name.replace('_', '-')}": (f"{name}: its errors, explained", text)
+        f"model-{name.replace('_', '-')}": (f"{name}: its network, and its errors, explained", text)
         for name, text in parts.models.items()
     }
     return {
