@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.analysis import Check, Decision
-from tasks.compare import compared, read
+from tasks.compare import compared, read, require
 from tasks.errors import RunError, StorageError
 from tasks.findings import Estimate
 from tasks.floor import better_than_most_frequent
@@ -138,6 +138,7 @@ def against(champion: Champion, best: PredictionsRecord, gate: Gate, work: Works
         return Check(name="not inferior to the champion", passed=True, found="it is the champion itself")
     given = read(best, work)
     with optional(f"comparison with the champion, {champion.title}, image by image", omitted):
+        require(champion.predictions, work)
         difference = compared(read(champion.predictions, work), given, ("champion", best.model)).difference
         return kept_up("champion", difference, gate)
     one, other = (share(each.count - each.errors, each.count) for each in (champion.predictions, best))

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.analysis import Changed, Changes, ModelChanges, Setting
-from tasks.errors import RunError
-from tasks.files import all_verified, keep, verified
+from tasks.errors import RunError, StorageError
+from tasks.files import all_verified, fault_of, keep, verified
 from tasks.findings import Comparison
 from tasks.folders import Folder
 from tasks.gallery import answer, encoded, most_shown
@@ -42,7 +42,8 @@ def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord
     for model in now.models:
         with optional(f"{COMPARISON} {before.run} of {model.name}", omitted):
             pair = before.of(model.name), now.of(model.name)
-            all_verified(work.root, [one.file for one in pair])
+            for one in pair:
+                require(one, work)
             pairs.append(pair)
     if not pairs:
         raise RunError("; ".join(dict.fromkeys(one.why for one in omitted)))
@@ -93,6 +94,16 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Pair], wo
             for pair in pairs
         ),
     )
+
+
+def require(record: PredictionsRecord, work: Workspace) -> None:
+    """See that the predictions of an earlier run are there: no other run can make them again.
+
+    Raises:
+        StorageError: the file is gone or altered.
+    """
+    if fault := fault_of(work.root, record.file):
+        raise StorageError(fault)
 
 
 def read(record: PredictionsRecord, work: Workspace) -> Predictions:
