@@ -55,7 +55,8 @@ def verdict(comparison: Comparison) -> str:
     if comparison.better == first:
         first, second = second, first
         difference = Estimate(value=-difference.value, low=-difference.high, high=-difference.low)
-    test = f"over {comparison.total:,} image{'' if comparison.total == 1 else 's'}, exact McNemar p {p_value(comparison.p, sign=True)}"
+    images = f"{comparison.total:,} image{'' if comparison.total == 1 else 's'}"
+    test = f"over {images}, exact McNemar p {p_value(comparison.p, sign=True)}"
     if comparison.tests > 1:
         test += f", corrected for {comparison.tests} pairs"
     if comparison.real:
