@@ -57,7 +57,7 @@ def names_of(analysis: Analysis) -> list[str]:
 def training_curves(analysis: Analysis) -> Figure:
     """Loss and error rate by epoch, training and (where held out) validation, with the test figure at the end."""
     figure, (loss, error) = panels(2, 3.2, across=2)
-    named, epochs = names_of(analysis), max(model.epochs for model in analysis.models)
+    named, epochs = names_of(analysis), max(1, *(model.epochs for model in analysis.models))
     apart = min(0.12, 0.6 / len(analysis.models))  # of an epoch, between the squares
     for rank, model in enumerate(analysis.models):
         learned = [line.epoch for line in model.history]
