@@ -16,7 +16,7 @@ Row = Mapping[str, str | int | float]
 
 NO_WIDTH = "\u200b"
 # After the bracket of a link, a tag or an entity, and before the mark of a list, a heading or a quotation.
-MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)] )")
+MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")
 NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
 MOST_ROWS = 200  # of a table in Prefect's database
 

@@ -200,7 +200,7 @@ def test_images_of_another_shape_are_drawn_in_their_own() -> None:
 
 def test_the_report_says_what_came_from_which_run(report: Report) -> None:
     origins = rendering_of(report).markdown().origins.replace("\\", "")
-    assert "| train plain | hit | - | an-earlier-run |" in origins
+    assert "| train plain | hit | – | an-earlier-run |" in origins
     assert "| profile | miss | code: tasks.profile | this one |" in origins
     assert "passed over https://host/: HTTP 404 (t10k.gz)" in origins
 
@@ -249,7 +249,7 @@ def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_
     analysis = analysis_of_many()
     whole = Report(provenance=provenance(), decision=None, changes=None, analysis=analysis)
     place = "/root/runs/this-run/report.html"
-    parts = Rendering(whole, dict.fromkeys(FIGURES, "data:,"), place).markdown()
+    parts = Rendering(whole, dict.fromkeys(FIGURES, "data:,"), place=place).markdown()
     assert f"12 of 20 images; all are in {place}." in parts.galleries
     assert f"24 of 60 images; all are in {place}." in parts.models["plain"]
     for text in (parts.overview, parts.galleries, *parts.models.values()):

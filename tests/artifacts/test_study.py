@@ -81,7 +81,7 @@ def test_a_study_says_what_follows_from_answers_that_show_no_spread(case: str, p
     found = Study.model_validate_json(found.model_dump_json())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        text = StudyRendering(found, provenance).html("study")
+        text = rendering_of(found, provenance).html("study")
     assert not re.search(r"\b(nan|inf|None)\b(?!\.)", re.sub(r"data:image/png;base64,[\w+/=]+", "", text))
     (pair,) = found.pairs
     assert (pair.over_both.value, pair.p) == (0, 1)
@@ -124,7 +124,7 @@ def test_fewer_than_five_seeds_carry_a_warning_and_no_statement_of_power(
     seeds: int, freedom: str, provenance: Provenance
 ) -> None:
     study = study_over(seeds)
-    text = StudyRendering(study, provenance).markdown()
+    text = rendering_of(study, provenance).markdown()
     assert f"Only {seeds} seeds: the spread from seed to seed is known from {freedom} of freedom" in text
     assert study.claim
     assert [pair.needed for pair in study.pairs] == [None]
@@ -134,7 +134,7 @@ def test_fewer_than_five_seeds_carry_a_warning_and_no_statement_of_power(
 
 def test_the_gallery_says_how_many_images_there_are_and_where(study: Study, provenance: Provenance) -> None:
     many = study.model_copy(update={"hard": study.hard * 30, "wrong_twice": 57})
-    rendering = StudyRendering(many, provenance, "/root/runs/this-study/report.html")
+    rendering = StudyRendering(many, provenance, {}, place="/root/runs/this-study/report.html")
     page, text = rendering.html("Study"), rendering.markdown()
     assert "<summary>24 of 57 images: show the 30 that this report holds</summary>" in page
     assert "30 of 57 images are in this report" in page

@@ -88,7 +88,7 @@ def finish(case: Case, work: Workspace) -> Any:
     decision = judge.fn(run, work)
     where_from = provenance_of(case.records, work, BEGAN)
     published = report.fn(
-        case.got["analyse"], case.got["draw"], None, decision, where_from, work, [case.got["describe"]]
+        case.got["analyse"], case.got["draw"], None, decision, where_from, work, (), [case.got["describe"]]
     )
     remember(with_chain(run, case.records, None, published), work)
     promote.fn(run, decision, work)

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from artifacts import tables
-from artifacts.figures import drawn
+from artifacts.figures import figure_url, figures_of
 from artifacts.render import Rendering
 from tasks.analyse import analyse
 from tasks.analysis import Analysis, Provenance, Report
@@ -171,7 +171,7 @@ def test_every_step_answers(case: str, work: Workspace, tmp_path: Path) -> None:
         warnings.simplefilter("error")
         warnings.filterwarnings("default", category=DeprecationWarning)
         analysis = analysed(*CASES[case], work, tmp_path / "mirror")
-        figures = drawn(analysis)
+        figures = {name: figure_url(draw()) for name, draw in figures_of(analysis).items()}
         rendering = Rendering(Report(provenance=PROVENANCE, decision=None, changes=None, analysis=analysis), figures)
         texts = [rendering.html("degenerate"), rendering.markdown().whole]
         rows = json.dumps([rows for _, _, rows in tables.all_tables(analysis)])
