@@ -16,7 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from artifacts import figures
 from flows import mnist as flow
 from flows.workers import Workers
-from tasks import bar, champion, draw, explain, optional, report, step, stress, workspace
+from tasks import bar, champion, describe, draw, explain, optional, report, step, stress, workspace
 from tasks.results import RunResult
 from tasks.runs import RunRecord, find_run
 from tests import data
@@ -39,6 +39,8 @@ KINDS = {
     "explanations of MODEL": (explain, "smallest_patches", "explain"),
     "focus of MODEL": (explain, "focus_maps", "explain"),
     "robustness of MODEL": (stress, "keep", "stress"),
+    "layers of MODEL": (describe, "architecture_of", "describe"),
+    "diagrams of the networks": (report, "networks_drawn", ""),
     "figures": (draw, "keep", "draw"),
     "figure": (figures, "figure_url", "draw"),
     "artifact": (report, "create_table_artifact", ""),
@@ -46,7 +48,7 @@ KINDS = {
     "removing temporary files": (workspace, "sweep", ""),
     "why": (step, "difference", "draw"),
 }
-STEPS = ("draw", "explain", "stress")
+STEPS = ("describe", "draw", "explain", "stress")
 
 
 class InThreads(Workers):
@@ -202,4 +204,6 @@ def test_a_run_without_any_optional_part_finishes_and_the_next_has_all(run: Run,
     again, _ = run()
     assert again.omitted == ()
     assert "left out" not in page_of(again)
-    assert not {"draw", "explain plain", "stress plain"} & set(again.cached), "what failed is made again"
+    assert not {"describe plain", "draw", "explain plain", "stress plain"} & set(again.cached), (
+        "what failed is made again"
+    )
