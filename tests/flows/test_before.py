@@ -38,11 +38,11 @@ def found(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def toml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return data.make(tmp_path_factory.mktemp("mirror"), {"train": 600, "test": 30}).toml()
+    return data.make(tmp_path_factory.mktemp("mirror"), data.FEW).toml()
 
 
 def test_a_run_after_others_of_other_models_or_without_predictions_finishes(toml: Path, tmp_path: Path) -> None:
-    options = ("run", "--dataset", toml, "--root", tmp_path / "root", "--epochs", "1", "--no-gate", "--json")
+    options = ("run", "--dataset", toml, "--root", tmp_path / "root", "--epochs", "5", "--json")
     first = found(mnist(*options, "--recipe", "dropped"))
     assert (first["compared_with"], first["omitted"], first["promoted"]) == (None, [], True)
     other = found(mnist(*options))
@@ -65,7 +65,7 @@ def test_a_run_after_others_of_other_models_or_without_predictions_finishes(toml
 def test_a_root_without_hard_links_has_champions(toml: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_LINKS)
     root, env = tmp_path / "root", {"PYTHONPATH": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
-    options = ("run", "--dataset", toml, "--root", root, "--epochs", "1", "--recipe", "dropped", "--json")
+    options = ("run", "--dataset", toml, "--root", root, "--epochs", "5", "--recipe", "dropped", "--json")
     result = found(mnist(*options, **env))
     assert result["promoted"]
     assert result["omitted"] == []

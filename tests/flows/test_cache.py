@@ -35,7 +35,7 @@ class Copy:
         self.dataset = data.make(folder / "mirror", {"train": 300, "test": 20}).toml()
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        given = ["--dataset", str(self.dataset), "--root", str(self.root), "--epochs", "1", *options]
+        given = ["--dataset", str(self.dataset), "--root", str(self.root), "--epochs", "1", "--no-gate", *options]
         env = {"PYTHONPATH": f"{self.folder}:{self.extra}", "PREFECT_API_URL": str(PREFECT_API_URL.value())}
         return subprocess.run(
             [sys.executable, "-m", "flows.cli", "run", *given],
