@@ -1,4 +1,4 @@
-"""What all tests share: tiny real data, a workspace, and one Prefect server for the session."""
+"""What all tests share: tiny real data, a workspace, and a Prefect server for modules that ask for one."""
 
 import atexit
 import os
@@ -65,7 +65,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its settings go before those of the environment, which other modules test
 def prefect() -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=180):
         yield
