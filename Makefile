@@ -11,8 +11,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 run: setup  ## the main job: both models on all of MNIST, and the report
 	@$(BIN)/mnist run $(ARGS)
 
-test: setup  ## all tests, two files at a time, since most of them wait for servers
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup  ## all tests, three files at a time, since most of them wait for servers
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 setup: .venv/.setup
 
