@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
 from flows.credential import authorization
 from flows.server import check, early_server, server, using_api
@@ -44,9 +44,7 @@ def test_it_lets_in_its_own_process_and_nobody_else(
         lines = "\n".join(f"{name} = '{value}'" for name, value in HOSTILE.items())
         (tmp_path / "mine.toml").write_text(f"active = 'mine'\n[profiles.mine]\n{lines}\n")
         monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "mine.toml"))
-    # Other tests of this process may have a server of their own.
-    alone = temporary_settings(restore_defaults={PREFECT_API_URL})
-    with alone, early_server() as early, server(early) as api:
+    with early_server() as early, server(early) as api:
         api.wait()
         with get_client(sync_client=True) as client:
             client.read_flows()  # the server lets this process in
