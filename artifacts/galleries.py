@@ -26,7 +26,7 @@ class Galleries(Protocol):
     """What the templates may draw."""
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
-        """Test images of so many, with every model's answer."""
+        """Show test images with every model's answer; `total` counts those that are not shown as well."""
 
     def suspect_gallery(self, found: Suspects) -> Markup:
         """Images whose label may be wrong."""
@@ -34,7 +34,7 @@ class Galleries(Protocol):
     def changed_gallery(
         self, shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
-        """Images of so many that two runs answered differently."""
+        """Show images that two runs answered differently; `total` counts those that are not shown as well."""
 
 
 class InMarkdown:
@@ -62,7 +62,7 @@ class InMarkdown:
         return "<br>".join(lines)
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
-        """Test images of so many, with every model's answer."""
+        """Show test images with every model's answer; `total` counts those that are not shown as well."""
         cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.most, FIRST)]]
         return counted_table(cells, len(indices), total, self.place)
 
@@ -82,7 +82,7 @@ class InMarkdown:
         classes: Sequence[str],
         shape: Sequence[int],  # noqa: ARG002
     ) -> Markup:
-        """Images of so many that two runs answered differently."""
+        """Show images that two runs answered differently; `total` counts those that are not shown as well."""
         cells = [
             (
                 self.image(one.pixels, f"test image {one.index}"),
@@ -152,7 +152,7 @@ class InHtml:
         return self.drawn(macro, *arguments, names, subject.classes, shape=subject.shape)
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
-        """Test images of so many, with every model's answer, each a link to all that is known of it."""
+        """Show test images with every model's answer, each linked to its details; `total` counts those not shown as well."""
         return self.of_analysis("gallery", [self.known.by_index[index] for index in indices], FIRST, total)
 
     def suspect_gallery(self, found: Suspects) -> Markup:
@@ -164,13 +164,13 @@ class InHtml:
     def changed_gallery(
         self, shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
-        """Images of so many that two runs answered differently."""
+        """Show images that two runs answered differently; `total` counts those that are not shown as well."""
         return self.drawn("changed", shown, FIRST, total, tuple(classes), shape=shape)
 
     def stubborn_gallery(
         self, pairs: Sequence[tuple[Hard, Sequence[str]]], total: int, classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
-        """Images of so many that most trainings of a study get wrong, each with lines that say how often."""
+        """Show images that most trainings of a study misclassify, with the counts; `total` counts those not shown as well."""
         return self.drawn("stubborn", pairs, FIRST_SUSPECTS, total, tuple(classes), shape=shape)
 
     def own_gallery(self, shown: Sequence[Shown], shape: Sequence[int]) -> Markup:

@@ -125,10 +125,13 @@ class Rendering:
         return Markup(f"![{alt}]({strip_url(several, self.report.analysis.subject.shape)})")  # noqa: S704  # both are our own
 
     def figure(self, name: str, alt: str) -> Markup:
-        """A figure as Markdown, or a line in its place where it was left out."""
-        if name not in self.figures:
-            return Markup(NOT_DRAWN)  # noqa: S704  # our own
-        return Markup(f"![{alt}]({self.figures[name]})")  # noqa: S704  # both are our own
+        """A figure as Markdown."""
+        return figure_in(self.figures, name, alt)
+
+
+def figure_in(figures: Mapping[str, str], name: str, alt: str) -> Markup:
+    """A figure as Markdown, or a line in its place where it was left out."""
+    return Markup(f"![{alt}]({figures[name]})" if name in figures else NOT_DRAWN)  # noqa: S704  # both are our own
 
 
 def changes_page(changes: Changes, title: str) -> str:

@@ -1,13 +1,14 @@
 """Study: one study as Markdown, and the same template as one self-contained HTML page."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from markupsafe import Markup
 
 from artifacts import study_tables, study_words
 from artifacts.galleries import InHtml, counted_table
 from artifacts.pictures import picture_url, shown_at
-from artifacts.render import NOT_DRAWN, page
+from artifacts.render import figure_in, page
 from artifacts.templating import environment, name, plain
 from artifacts.words import FEW
 from tasks.analysis import Provenance
@@ -55,14 +56,10 @@ class StudyRendering:
             omitted=self.omitted,
             tables_of=study_tables,
             says=study_words,
-            figure=self.figure,
+            figure=partial(figure_in, self.figures),
             gallery=gallery,
             place=place,
         )  # fmt: skip
-
-    def figure(self, key: str, alt: str) -> Markup:
-        """A figure as Markdown, or a line in its place where it was left out."""
-        return Markup(f"![{alt}]({self.figures[key]})" if key in self.figures else NOT_DRAWN)  # noqa: S704  # both are our own
 
     def cell(self, one: Hard) -> tuple[str, str]:
         """One image over how often it is taken wrongly."""

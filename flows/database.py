@@ -14,8 +14,8 @@ import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
+from flows.options import ended_in_one_line
 from tasks.claim import claim
-from tasks.errors import MnistError
 
 IN_FILE = "sqlite+aiosqlite:///"
 
@@ -89,8 +89,5 @@ def write_template() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ended_in_one_line():
         write_template()
-    except MnistError as error:
-        sys.stderr.write(f"mnist: {error}\n")
-        sys.exit(error.exit_code)

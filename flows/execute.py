@@ -11,8 +11,8 @@ from logging import Logger
 from typing import cast
 from uuid import UUID
 
+from flows.options import ended_in_one_line
 from flows.vetting import NAMES, flow_of
-from tasks.errors import MnistError
 from tasks.redaction import guard
 
 
@@ -44,8 +44,5 @@ def main(name: str, worker: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ended_in_one_line():
         main(*sys.argv[1:])
-    except MnistError as error:
-        sys.stderr.write(f"mnist: {error}\n")
-        sys.exit(error.exit_code)

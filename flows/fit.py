@@ -22,8 +22,13 @@ from tasks.store import Root, refusals
 ANSWER_SECONDS = 10
 # What is sent to workers.
 STEPS = (
-    *("tasks.train", "tasks.combine", "tasks.describe", "tasks.evaluate"),
-    *("tasks.attribute", "tasks.explain", "tasks.stress"),
+    "tasks.train",
+    "tasks.combine",
+    "tasks.describe",
+    "tasks.evaluate",
+    "tasks.attribute",
+    "tasks.explain",
+    "tasks.stress",
 )
 
 

@@ -1,12 +1,14 @@
 """Options that several commands share."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tasks.errors import MnistError
 from tasks.plain import json_line, shown
 
 if TYPE_CHECKING:
@@ -93,6 +95,16 @@ def echo(text: str, *, err: bool = False) -> None:
 def echo_json(value: object) -> None:
     """Print a value as one JSON document on standard output."""
     click.echo(json_line(value))
+
+
+@contextmanager
+def ended_in_one_line() -> Iterator[None]:
+    """End a process other than the `mnist` command with one line and an exit code where this project refuses something."""
+    try:
+        yield
+    except MnistError as error:
+        echo(f"mnist: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 def seed_or_date(context: click.Context, option: click.Parameter, value: Any) -> int | str | None:

@@ -14,8 +14,7 @@ from typing import Any
 
 import click
 
-from flows.options import Command, echo
-from tasks.errors import MnistError
+from flows.options import Command, ended_in_one_line
 from tasks.redaction import guard
 
 HOST: Callable[[Command], Command] = click.option(
@@ -77,8 +76,5 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
 
 
 if __name__ == "__main__":
-    try:
+    with ended_in_one_line():
         main()
-    except MnistError as error:
-        echo(f"mnist: {error}", err=True)
-        sys.exit(error.exit_code)

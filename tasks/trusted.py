@@ -40,7 +40,7 @@ def fault_of(path: Path) -> str | None:
         found = path.lstat()
     except OSError as error:
         return f"can't be looked at: {error.strerror or error}"
-    if found.st_uid not in {ROOT, os.geteuid(), code_owner()}:
+    if not is_trusted(found.st_uid):
         return f"belongs to the user {found.st_uid}"
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return None  # a link has no mode of its own; in a sticky folder such as /tmp, nobody replaces what is another's
@@ -57,7 +57,12 @@ def is_open(folder: Path) -> bool:
         return is_open(folder.parent)
     except OSError:
         return False  # nothing is read from it
-    return found.st_uid not in {ROOT, os.geteuid(), code_owner()} or others_write(folder, found)
+    return not is_trusted(found.st_uid) or others_write(folder, found)
+
+
+def is_trusted(user: int) -> bool:
+    """Whether a user is root, this one, or the owner of this code."""
+    return user in {ROOT, os.geteuid(), code_owner()}
 
 
 def code_owner() -> int:
