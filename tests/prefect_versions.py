@@ -43,14 +43,13 @@ def locked(lock: Path = LOCK) -> str:
 
 
 def resolve(folder: Path, *options: str) -> Path:
-    """A lock that differs from the project's only where the options ask for it."""
+    """A lock for this Python that differs from the project's only where the options ask for it."""
     lock = folder / LOCK.name
     shutil.copy(LOCK, lock)
     command = [
         "pip",
         "compile",
         "--quiet",
-        "--universal",
         "--extra",
         "dev",
         "--no-annotate",
