@@ -107,7 +107,7 @@ def cleared(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]:
     else:
         flows = ids_in(file, "flow")
     done = {one for one in noted if one.id not in unfinished and (one.flow in flows or one.at == place)}
-    if file:
+    if file and file.exists():
         remove_remains(file, {one.id for one in done})
     why = [f"Prefect has some as not finished: cancel or delete them at {place}"] if unfinished else []
     if elsewhere := sorted({one.at for one in noted if one not in done and one.id not in unfinished}):
