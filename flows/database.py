@@ -97,7 +97,8 @@ def ids_in(path: Path, table: str) -> set[UUID]:
     """
     if not path.exists():
         return set()
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+    # A connection that can write, but does not, takes the files of the write-ahead log away again when it ends.
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
         return {UUID(one) for (one,) in database.execute(f"SELECT id FROM {table}")}  # noqa: S608  # a name of ours
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import time
@@ -27,6 +28,7 @@ from tasks.records import SplitRecord
 from tasks.runs import RunRecord, read_runs
 from tasks.workspace import Workspace
 from tests.finished import finished
+from tests.reliability.signals import Trial, faults, signalled
 from tests.serving import MNIST, serving
 
 BIG = "x" * 300_000
@@ -212,8 +214,14 @@ def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -
         assert "not finished" in found.why
         assert "http://other.example/api" in found.why
         assert noted_flow_runs(root) == {waiting, elsewhere}
+        late = ours()
+        # Without its address, the database is the same, and that server goes on.
+        patch.delenv("PREFECT_API_URL")
+        patch.delenv("PREFECT_API_AUTH_STRING")
         refresh_global_settings_context()
-    refresh_global_settings_context()
+        note_flow_runs(root, {late})
+        assert history.clear_history(root).flow_runs == 1
+        assert up.api.ask("flow_runs/count") == 2
     assert ids_in(home / "prefect.db", "flow_run") == {half.id, other.id}
 
 
@@ -247,6 +255,19 @@ def test_what_a_kill_left_behind_goes_though_the_flow_run_has_gone(home: Path, r
         dump = "\n".join(database.iterdump())
     assert str(mine.id) not in dump
     assert str(other.id) in dump
+
+
+def test_a_prune_that_is_interrupted_while_it_clears_the_history_ends_in_time_and_the_next_does_the_rest(
+    home: Path, root: Path, tmp_path: Path
+) -> None:
+    (mine,), _ = remembered(1)
+    note_flow_runs(root, {mine})
+    trial = Trial(["prune", "--keep", "1", "--root", str(root)])
+    ended = signalled(trial, os.environ | {"MNIST_TRIAL": str(tmp_path)}, 2.5, signal.SIGINT, None)
+    assert list(faults(trial, ended, signal.SIGINT, None, str(tmp_path))) == []
+    assert mnist("prune", "--keep", "1", "--root", root).returncode == 0
+    assert noted_flow_runs(root) == set()
+    assert mine.id not in ids_in(home / "prefect.db", "flow_run")
 
 
 def test_a_database_in_use_is_not_waited_for_to_shrink(home: Path, root: Path) -> None:
