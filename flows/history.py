@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 BATCH = 50  # flow runs, or artifacts with all that they hold, asked for at once
 
 
-def flow_run_under_way() -> FlowRun | None:
-    """The flow run that this is called in, for the record of the run; None where there is none."""
+def flow_run_under_way(root: Root) -> FlowRun | None:
+    """The flow run that this is called in, for the record of a run under a root; None where there is none."""
     from prefect.context import FlowRunContext
 
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return None
-    return FlowRun(id=context.flow_run.id, flow=context.flow_run.flow_id, at=place_of_history())
+    return FlowRun(id=context.flow_run.id, flow=context.flow_run.flow_id, at=place_of_history(), root=str(root))
 
 
 def place_of_history() -> str:

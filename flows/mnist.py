@@ -119,7 +119,7 @@ def way_of_the_data(
     """All steps, in the order of the data."""
     omitted: list[Omission] = []
     records = findings_of(source, plan, runner, work, omitted, robustness=robustness)
-    this = run_record(records, source, plan, champions, work, began, flow_run_under_way())
+    this = run_record(records, source, plan, champions, work, began, flow_run_under_way(work.root))
     last, changes = since_last_run(this, work, omitted)
     decision = judge(this, work)
     omitted += decision.omitted

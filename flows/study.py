@@ -106,6 +106,6 @@ def way_of_the_study(
     records = finished([*data.steps, *learning, *predictions, found])
 
     published = publish_study(records[-1], provenance_of(records, work, began), work)
-    this = study_run(records, published, source, trials, work, began, flow_run_under_way())
+    this = study_run(records, published, source, trials, work, began, flow_run_under_way(work.root))
     remember(this, work)
     return study_result(records, this, published, work)

@@ -21,12 +21,14 @@ class FlowRun(Frozen):
     """A run as Prefect's history has it.
 
     `flow` is the flow's id, which Prefect makes once in each database: it tells one history from another, whatever address its
-    server has. `at` is that address, or the database of a server that lived no longer than the run.
+    server has. `at` is that address, or the database of a server that lived no longer than the run. `root` is where the record
+    was made: a copy of the root has it, too.
     """
 
     id: UUID
     flow: UUID
     at: str  # without secrets
+    root: str
 
 
 class Note(Frozen):

@@ -10,6 +10,7 @@ of these runs are noted before (tasks/history.py), to be removed from Prefect's 
 import hashlib
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     doomed = doomed_of(root, gone, names, needed)
     # A flow run that Prefect has tried again is of several runs; and a note may be older than what it names.
     flow_runs = noted_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
-    stays = {run.flow_run.id for run in kept if run.flow_run}
+    stays = {run.flow_run.id for run in (*kept, *copied(root, gone)) if run.flow_run}
     alone = alone or nobody_at_work(shadow_of(root))
     left = tuple(dict.fromkeys((*unfinished(root, kept), *(names_of(root, left_over(root)) if alone else ()))))
     places = (*doomed.folders, *(name for name in left if is_real_folder(shadow_of(root), name)))
@@ -87,6 +88,16 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
         doomed=doomed.files,
         history=frozenset(one for one in flow_runs if one.id not in stays),
     )
+
+
+def copied(root: Root, runs: Sequence[Finished]) -> Iterator[Finished]:
+    """The runs whose records are copies, and the originals are still there, with the flow runs that these name."""
+    for run in runs:
+        if run.flow_run and isinstance(root, Path):
+            inside = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
+            with suppress(OSError):
+                if not (Path(run.flow_run.root) / inside).samefile(root / inside):
+                    yield run
 
 
 def reachable(champions: Sequence[Champion]) -> Iterator[Champion]:

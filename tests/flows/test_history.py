@@ -47,7 +47,7 @@ def publishes() -> None:
 def body() -> FlowRun:
     get_run_logger().warning("a run")
     publishes()
-    found = history.flow_run_under_way()
+    found = history.flow_run_under_way(Path("/root"))
     assert found
     return found
 
@@ -162,7 +162,7 @@ def test_the_last_artifact_of_a_key_goes_from_the_list_of_the_latest_and_an_earl
         @flow(name="mnist")
         def alone() -> FlowRun:
             create_markdown_artifact("alone", "only-here")
-            found = history.flow_run_under_way()
+            found = history.flow_run_under_way(Path("/root"))
             assert found
             return found
 
@@ -206,7 +206,7 @@ def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -
             half = client.create_flow_run(ours)
         assert half.flow_id == mine.flow
         waiting = mine.model_copy(update={"id": half.id})
-        elsewhere = FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://other.example/api")
+        elsewhere = FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://other.example/api", root="/root")
         gone = mine.model_copy(update={"id": UUID(int=3)})
         note_flow_runs(root, {mine, waiting, elsewhere, gone})
         found = history.clear_history(root)
@@ -223,6 +223,10 @@ def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -
         assert history.clear_history(root).flow_runs == 1
         assert up.api.ask("flow_runs/count") == 2
     assert ids_in(home / "prefect.db", "flow_run") == {half.id, other.id}
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        for table in ("log", "artifact", "task_run"):
+            left = {one for (one,) in database.execute(f"SELECT flow_run_id FROM {table}")}  # noqa: S608
+            assert left == {str(other.id)}, table
 
 
 def no_server() -> Any:
@@ -234,8 +238,10 @@ def test_no_server_is_started_for_what_the_database_does_not_have(
 ) -> None:
     monkeypatch.setattr(history, "local_server", no_server)
     assert history.clear_history(root).flow_runs == 0
-    here = FlowRun(id=UUID(int=1), flow=UUID(int=2), at=str(home / "prefect.db"))  # a database that was removed
-    there = FlowRun(id=UUID(int=3), flow=UUID(int=2), at="http://other.example/api")
+    here = FlowRun(
+        id=UUID(int=1), flow=UUID(int=2), at=str(home / "prefect.db"), root="/root"
+    )  # a database that was removed
+    there = FlowRun(id=UUID(int=3), flow=UUID(int=2), at="http://other.example/api", root="/root")
     note_flow_runs(root, {here, there})
     found = history.clear_history(root)
     assert (found.flow_runs, found.left) == (0, 1)

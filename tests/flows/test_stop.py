@@ -68,7 +68,7 @@ def test_a_server_that_says_nothing_does_not_hold_a_run(
 def test_a_server_that_says_nothing_does_not_hold_a_prune(env: dict[str, str], tmp_path: Path) -> None:
     root = tmp_path / "root"
     checked_root(root)
-    note_flow_runs(root, {FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://prefect.example/api")})
+    note_flow_runs(root, {FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://prefect.example/api", root="/root")})
     with silent() as nobody:
         trial = Trial(["prune", "--keep", "1", "--root", str(root)], {"PREFECT_API_URL": f"{nobody}/api"}, ends=False)
         assert ended(trial, env, 6, signal.SIGTERM).code == 143

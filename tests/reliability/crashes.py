@@ -104,7 +104,7 @@ def compares(case: Case, work: Workspace) -> Any:
 
 def flow_run(number: int) -> FlowRun:
     """What Prefect's history would call a run."""
-    return FlowRun(id=UUID(int=number), flow=UUID(int=0), at="http://127.0.0.1:4200/api")
+    return FlowRun(id=UUID(int=number), flow=UUID(int=0), at="http://127.0.0.1:4200/api", root="/root")
 
 
 def prunes(_case: Case, work: Workspace) -> Any:

@@ -1,5 +1,6 @@
 """Which flow runs are noted when runs are pruned, and until when."""
 
+import shutil
 from pathlib import Path
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from tests.finished import finished
 
 
 def flow_run(number: int, at: str = "/home/me/.prefect/prefect.db") -> FlowRun:
-    return FlowRun(id=UUID(int=number), flow=UUID(int=99), at=at)
+    return FlowRun(id=UUID(int=number), flow=UUID(int=99), at=at, root="/root")
 
 
 @pytest.fixture
@@ -68,6 +69,22 @@ def test_a_flow_run_that_a_kept_run_is_of_too_stays(
     finished(work, splits, tiny, 2, flow_run(1, "http://other.example/api"))  # which Prefect has tried again
     carry_out(work.root, pruning(work.root, 1))
     assert noted_flow_runs(work.root) == set()
+
+
+def test_the_flow_runs_of_a_root_stay_when_a_copy_of_it_is_pruned(
+    work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset, tmp_path: Path
+) -> None:
+    checked_root(work.root)
+    here = flow_run(1).model_copy(update={"root": str(work.root)})
+    finished(work, splits, tiny, 1, here)
+    finished(work, splits, tiny, 2)
+    copy = shutil.copytree(Path(str(work.root)), tmp_path / "copy")
+    assert pruning(copy, 1).history == frozenset()
+    (tmp_path / "link").symlink_to(str(work.root))
+    for same in (work.root, tmp_path / "link"):
+        assert pruning(same, 1).history == {here}
+    shutil.rmtree(str(work.root))  # it was a move, then
+    assert pruning(copy, 1).history == {here}
 
 
 def test_what_another_prune_notes_meanwhile_stays(work: Workspace) -> None:
