@@ -7,7 +7,7 @@ from artifacts.screen import Screen
 from artifacts.words import changed, decided, interval, percent
 from tasks.analysis import Changes, Check
 from tasks.records import Omission
-from tasks.results import Pruning, RunResult, Shown, StudyResult, Verified
+from tasks.results import Cleared, Pruning, RunResult, Shown, StudyResult, Verified
 from tasks.runs import Champion, RunRecord, StudyRun, held_down
 
 
@@ -113,14 +113,16 @@ def show_links(run: str, links: Sequence[Verified]) -> None:
     screen.say(f"{len(links)} files, {broken or 'none'} broken")
 
 
-def show_pruning(what: Pruning, *, removed: bool) -> None:
+def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
     """Print what goes."""
     screen = Screen()
     for path in what.paths:
         screen.print(path)
     size = f"{what.bytes / 1e6:,.1f} MB"
-    done = f"{'removed' if removed else 'would remove'} {len(what.runs)} runs and {len(what.files)} other files, {size}"
-    screen.say(f"{done}; {len(what.kept)} runs stay")
+    done = "removed" if removed else "would remove"
+    screen.say(f"{done} {len(what.runs)} runs and {len(what.files)} other files, {size}; {len(what.kept)} runs stay")
+    if history.flow_runs:
+        screen.say(f"{done} {history.flow_runs} flow runs from Prefect's history, with their logs and artifacts")
 
 
 def show_guesses(shown: Sequence[Shown], page: str) -> None:

@@ -1,7 +1,11 @@
-"""Create Prefect's SQLite database from a template, instead of by all migrations since Prefect's beginning.
+"""Prefect's SQLite database as a file: made from a template, looked into, and made smaller.
+
+It is created from a template, instead of by all migrations since Prefect's beginning.
 
 `python -m flows.database`, a part of the set-up, makes the template for the installed version, with Prefect's public command
 `prefect server database upgrade`. Without a template, or with a database other than a SQLite file, Prefect migrates by itself.
+
+What Prefect's API can't remove of a flow run, its events, is removed here: half of what a run leaves in the database.
 """
 # ruff: noqa: PLC0415  # importing this module must stay cheap
 
@@ -11,13 +15,35 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
+from uuid import UUID
 
 from flows.options import ended_in_one_line
 from tasks.claim import claim
 
 IN_FILE = "sqlite+aiosqlite:///"
+BUSY_SECONDS = 10.0  # to wait for servers that write to the same database
+
+# The events of a flow run's states, of its task runs and of its artifacts. Others that only name the flow run, such as those of
+# an automation, stay.
+EVENTS = """
+CREATE TEMPORARY TABLE their_events AS
+SELECT DISTINCT events.id FROM gone
+JOIN event_resources ON event_resources.resource_id = 'prefect.flow-run.' || gone.id
+JOIN events ON events.id = event_resources.event_id
+WHERE events.resource_id = event_resources.resource_id
+OR (
+    event_resources.resource_role = 'flow-run'
+    AND (events.resource_id GLOB 'prefect.task-run.*' OR events.resource_id GLOB 'prefect.artifact*')
+)
+"""
+REMOVALS = (
+    "DELETE FROM log WHERE flow_run_id IN (SELECT id FROM gone)",
+    "DELETE FROM event_resources WHERE event_id IN (SELECT id FROM their_events)",
+    "DELETE FROM events WHERE id IN (SELECT id FROM their_events)",
+)
 
 
 def make_database() -> bool:
@@ -61,6 +87,40 @@ def schema_revision(path: Path) -> str | None:
         ((revision,),) = database.execute("SELECT version_num FROM alembic_version")
         return str(revision)
     return None
+
+
+def ids_in(path: Path, table: str) -> set[UUID]:
+    """Return the ids of the rows of a table, such as `flow`; none where there is no database.
+
+    Raises:
+        sqlite3.Error: It can't be read, or has no such table.
+    """
+    if not path.exists():
+        return set()
+    # A connection that can write, but does not, takes the files of the write-ahead log away again when it ends.
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
+        return {UUID(one) for (one,) in database.execute(f"SELECT id FROM {table}")}  # noqa: S608  # a name of ours
+
+
+def remove_remains(path: Path, flow_runs: Iterable[UUID]) -> None:
+    """Remove the events and the last logs of flow runs that the database has no more, and give the space back.
+
+    Raises:
+        sqlite3.Error: The database can't be read or written.
+    """
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as database:
+        database.execute("CREATE TEMPORARY TABLE gone (id PRIMARY KEY)")
+        database.execute("BEGIN IMMEDIATE")
+        database.executemany("INSERT INTO gone VALUES (?)", [(str(one),) for one in flow_runs])
+        database.execute("DELETE FROM gone WHERE id IN (SELECT id FROM flow_run)")
+        database.execute(EVENTS)
+        for statement in REMOVALS:
+            database.execute(statement)
+        database.execute("COMMIT")
+        # Where a server reads or writes all the while, or the disk is full, later runs use the free pages.
+        with suppress(sqlite3.OperationalError):
+            database.execute("VACUUM")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def write_template() -> None:

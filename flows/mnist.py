@@ -15,6 +15,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
+from flows.history import flow_run_under_way
 from flows.learners import distinct, learned
 from flows.logs import one_line_errors
 from flows.masking import keep_out_of_prefect
@@ -118,7 +119,7 @@ def way_of_the_data(
     """All steps, in the order of the data."""
     omitted: list[Omission] = []
     records = findings_of(source, plan, runner, work, omitted, robustness=robustness)
-    this = run_record(records, source, plan, champions, work, began)
+    this = run_record(records, source, plan, champions, work, began, flow_run_under_way(work.root))
     last, changes = since_last_run(this, work, omitted)
     decision = judge(this, work)
     omitted += decision.omitted

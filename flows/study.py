@@ -13,6 +13,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
+from flows.history import flow_run_under_way
 from flows.learners import distinct, learned
 from flows.logs import one_line_errors
 from flows.masking import keep_out_of_prefect
@@ -105,6 +106,6 @@ def way_of_the_study(
     records = finished([*data.steps, *learning, *predictions, found])
 
     published = publish_study(records[-1], provenance_of(records, work, began), work)
-    this = study_run(records, published, source, trials, work, began)
+    this = study_run(records, published, source, trials, work, began, flow_run_under_way(work.root))
     remember(this, work)
     return study_result(records, this, published, work)

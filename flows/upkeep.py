@@ -1,10 +1,16 @@
 """The commands that keep a root in order: whether its files are what they were, and which may go."""
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
 
+import logging
+from typing import TYPE_CHECKING
+
 import click
 
 from flows.options import JSON, ROOT, echo_json, root_of, root_to_read, say
 from tasks.errors import ChainError, SealError
+
+if TYPE_CHECKING:
+    from tasks.results import Cleared
 
 
 @click.command()
@@ -54,8 +60,12 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
 
     The runs of champions stay, as far back as a rollback can go. While runs are under way, it waits for their end. Only files
     go that mnist has made and that nobody has changed since; with --dry-run, nothing is touched.
+
+    Then the flow runs of these runs go from Prefect's history, with their logs and artifacts: at the server of PREFECT_API_URL,
+    else from Prefect's own database. What can't be removed there now goes with a later prune.
     """
     from artifacts.terminal import show_pruning
+    from flows.history import clear_history, to_be_cleared
     from tasks.files import checked_root
     from tasks.locks import alone
     from tasks.prune import carry_out, pruning
@@ -63,12 +73,22 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
 
     if dry_run:
         what = pruning(existing_root(root_of(root)), keep)
+        history = to_be_cleared(what.history)
     else:
         place = checked_root(root_to_change(root_of(root)))
         with alone(place, "mnist prune", say):
             what = pruning(place, keep, alone=True)
             carry_out(place, what)
+        history = clear_history(place)  # not alone any more: it may take as long as a server does
     if as_json:
-        echo_json(what.model_dump() | {"removed": not dry_run})
+        echo_json(what.model_dump() | {"removed": not dry_run, "history": history.model_dump()})
     else:
-        show_pruning(what, removed=not dry_run)
+        show_pruning(what, history, removed=not dry_run)
+    if history.left:
+        say(left_in_history(history), logging.WARNING)
+
+
+def left_in_history(history: "Cleared") -> str:
+    """What to say of flow runs that are left in Prefect's history."""
+    which = "flow run stays" if history.left == 1 else "flow runs stay"
+    return f"{history.left} {which} in Prefect's history until a later `mnist prune`: {history.why}"

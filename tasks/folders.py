@@ -22,6 +22,7 @@ class Folder(StrEnum):
     CHANGES = "changes"
     RECORDS = "records"  # of steps
     MADE = "made"  # records of what no step has made: see tasks/made.py
+    HISTORY = "history"  # notes of what goes from Prefect's history: see tasks/history.py
     RUNS = "runs"
     CHAMPIONS = "champions"
     COMPARISONS = "comparisons"

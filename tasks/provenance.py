@@ -13,6 +13,7 @@ from tasks.analysis import AnalysisRecord, Decision, FileLine, Provenance, StepL
 from tasks.cache import versions
 from tasks.code import code_digest
 from tasks.dataset import Dataset
+from tasks.history import FlowRun
 from tasks.recipe import Recipe
 from tasks.records import (
     TEST,
@@ -94,7 +95,13 @@ def chain_of(records: Sequence[Record], report: ReportRecord) -> tuple[Link, ...
 
 
 def run_record(
-    records: Sequence[Record], dataset: Dataset, recipe: Recipe, line: str, work: Workspace, began: datetime
+    records: Sequence[Record],
+    dataset: Dataset,
+    recipe: Recipe,
+    line: str,
+    work: Workspace,
+    began: datetime,
+    flow_run: FlowRun | None = None,
 ) -> RunRecord:
     """What later runs will compare themselves with."""
     splits = {split.name: split for split in of(SplitRecord, records)}
@@ -111,6 +118,7 @@ def run_record(
         libraries=versions(LIBRARIES),
         code=code_digest("tasks.train"),
         line=line,
+        flow_run=flow_run,
     )
 
 
@@ -121,6 +129,7 @@ def study_run(
     trials: Sequence[Trial],
     work: Workspace,
     began: datetime,
+    flow_run: FlowRun | None = None,
 ) -> StudyRun:
     """The record of a finished study."""
     splits = {split.name: split for split in of(SplitRecord, records)}
@@ -136,6 +145,7 @@ def study_run(
         omitted=report.omitted,
         trials=tuple(trials),
         verdict=report.verdict,
+        flow_run=flow_run,
     )
 
 

@@ -3,12 +3,14 @@
 In: a root, and how many of the last runs, and of the last studies, to keep. Out: a Pruning. A run of a champion that a rollback
 can reach is always kept. Only files go that a sealed record names, with their size and their hash, and that still are what it
 says: what others have put there, or have changed, stays, whatever its name is. The order of removal is such that wherever it
-breaks off, nothing that is kept has lost a file: first the records of runs, then those of steps, then the files.
+breaks off, nothing that is kept has lost a file: first the records of runs, then those of steps, then the files. The flow runs
+of these runs are noted before (tasks/history.py), to be removed from Prefect's history once the files have gone.
 """
 
 import hashlib
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from tasks.champion import entry_of, history, lines
 from tasks.errors import SealError, StorageError
 from tasks.files import fault_of, writable
 from tasks.folders import BY_CONTENT, Folder
+from tasks.history import note_flow_runs, noted_flow_runs
 from tasks.locks import nobody_at_work
 from tasks.made import Made, all_made, note
 from tasks.mark import is_real_folder, mark_of, signed_in
@@ -67,6 +70,9 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     names = {run.run for run in kept}
     gone = [run for run in (*runs, *studies) if run.run not in names]
     doomed = doomed_of(root, gone, names, needed)
+    # A flow run that Prefect has tried again is of several runs; and a note may be older than what it names.
+    flow_runs = noted_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
+    stays = {run.flow_run.id for run in (*kept, *copied(root, gone)) if run.flow_run}
     alone = alone or nobody_at_work(shadow_of(root))
     left = tuple(dict.fromkeys((*unfinished(root, kept), *(names_of(root, left_over(root)) if alone else ()))))
     places = (*doomed.folders, *(name for name in left if is_real_folder(shadow_of(root), name)))
@@ -80,7 +86,18 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
         bytes=sum(file.bytes for file in doomed.files) + sum((shadow_of(root) / name).lstat().st_size for name in left),
         paths=tuple(file.path for file in doomed.files) + tuple(name for name in left if name not in folders) + folders,
         doomed=doomed.files,
+        history=frozenset(one for one in flow_runs if one.id not in stays),
     )
+
+
+def copied(root: Root, runs: Sequence[Finished]) -> Iterator[Finished]:
+    """The runs whose records are copies, and the originals are still there, with the flow runs that these name."""
+    for run in runs:
+        if run.flow_run and isinstance(root, Path):
+            inside = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
+            with suppress(OSError):
+                if not (Path(run.flow_run.root) / inside).samefile(root / inside):
+                    yield run
 
 
 def reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
@@ -216,6 +233,7 @@ def carry_out(root: Root, what: Pruning) -> None:
     Raises:
         StorageError: something can't be removed.
     """
+    note_flow_runs(root, what.history)
     with writable(root):
         plan = Made(files=what.doomed)
         if what.doomed:

@@ -7,6 +7,7 @@ from pydantic import Field, computed_field
 
 from tasks.analysis import Decision, StepLine
 from tasks.findings import Comparison
+from tasks.history import FlowRun
 from tasks.records import FileRecord, Frozen, Omission
 from tasks.seeds import Arm, Pair
 
@@ -85,7 +86,7 @@ class Pruning(Frozen):
     """What goes: the names of runs, and the paths of other files under the root; with `bytes` in all.
 
     `paths` is every single path that goes, files first, then the folders that are empty without them. `doomed` are the files
-    that a record names, in the order of their removal.
+    that a record names, in the order of their removal; `history`, the flow runs of what goes, and of what went before.
     """
 
     kept: tuple[str, ...]
@@ -94,6 +95,15 @@ class Pruning(Frozen):
     bytes: int
     paths: tuple[str, ...] = ()
     doomed: tuple[FileRecord, ...] = Field(default=(), exclude=True)
+    history: frozenset[FlowRun] = Field(default=frozenset(), exclude=True)
+
+
+class Cleared(Frozen):
+    """What went from Prefect's history: how many flow runs; how many are left there for a later prune, and why."""
+
+    flow_runs: int
+    left: int = 0
+    why: str = ""
 
 
 class Guess(Frozen):

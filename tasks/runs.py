@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from tasks.errors import RunError, SealError
 from tasks.folders import RUN_NAME, Folder
+from tasks.history import FlowRun
 from tasks.recipe import Recipe
 from tasks.records import Frozen, Link, ModelRecord, Omission, PredictionsRecord, SplitRecord
 from tasks.sealed import may_be_sealed, read_sealed, write_sealed
@@ -29,7 +30,8 @@ class Finished(Frozen):
     """What a finished run and a finished study have in common; `chain` holds every file of it, in the order of the data.
 
     `number` counts what was finished under the root, from 1: unlike a clock, it can't jump. Records of earlier versions have 0.
-    `omitted` are the optional parts that were left out.
+    `omitted` are the optional parts that were left out. `flow_run` is what Prefect's history calls it; records of earlier
+    versions have none.
     """
 
     run: str
@@ -42,6 +44,7 @@ class Finished(Frozen):
     chain: tuple[Link, ...] = ()
     number: int = 0
     omitted: tuple[Omission, ...] = ()
+    flow_run: FlowRun | None = None
 
 
 class StudyRun(Finished):

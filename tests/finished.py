@@ -7,6 +7,7 @@ from tasks.champion import append
 from tasks.dataset import Dataset
 from tasks.digest import sha256_of
 from tasks.files import adopt, keep
+from tasks.history import FlowRun
 from tasks.predictions import write_predictions
 from tasks.recipe import load_recipe
 from tasks.records import FileRecord, Link, ModelRecord, PredictionsRecord, SplitRecord
@@ -17,7 +18,13 @@ from tests.samples import FIRST, model
 RECIPE = load_recipe("post")
 
 
-def finished(work: Workspace, splits: dict[str, SplitRecord], dataset: Dataset, number: int) -> RunRecord:
+def finished(
+    work: Workspace,
+    splits: dict[str, SplitRecord],
+    dataset: Dataset,
+    number: int,
+    flow_run: FlowRun | None = None,
+) -> RunRecord:
     """One run with a model and predictions of its own, and its report."""
     root = work.root
     weights = keep(root, "models", "plain", ".keras", f"model {number}".encode())
@@ -39,7 +46,7 @@ def finished(work: Workspace, splits: dict[str, SplitRecord], dataset: Dataset, 
         run=name, began=datetime(2026, 1, number, tzinfo=UTC), dataset=dataset.name, recipe=RECIPE,
         train=splits["train"], test=splits["test"], models=(record,), libraries={}, code="",
         predictions=(PredictionsRecord(model="plain", split="test", file=predicted, count=6, errors=1, accuracy=0.8, loss=1),),
-        chain=tuple(links),
+        chain=tuple(links), flow_run=flow_run,
     )  # fmt: skip
     remember(run, work)
     return run

@@ -6,11 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import UUID
 
 import portalocker
 import psutil
 import pytest
 
+from tasks.files import checked_root
+from tasks.history import FlowRun, note_flow_runs, noted_flow_runs
 from tests import data
 from tests.reliability.signals import Ended, Trial, faults, listens, signalled, silent
 from tests.serving import MNIST, without_prefect
@@ -60,6 +63,16 @@ def test_a_server_that_says_nothing_does_not_hold_a_run(
     with silent() as nobody:
         trial = Trial(["run", "--root", str(tmp_path / "root")], {"PREFECT_API_URL": f"{nobody}/api"}, ends=False)
         assert ended(trial, env, 6, signal.SIGTERM, again).code == 143
+
+
+def test_a_server_that_says_nothing_does_not_hold_a_prune(env: dict[str, str], tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    checked_root(root)
+    note_flow_runs(root, {FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://prefect.example/api", root="/root")})
+    with silent() as nobody:
+        trial = Trial(["prune", "--keep", "1", "--root", str(root)], {"PREFECT_API_URL": f"{nobody}/api"}, ends=False)
+        assert ended(trial, env, 6, signal.SIGTERM).code == 143
+    assert noted_flow_runs(root)
 
 
 def test_a_mirror_that_says_nothing_does_not_hold_a_pin(env: dict[str, str], tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def whole(path: Path, root: Path) -> bool:
     named = BY_CONTENT.fullmatch(path.name)
     if top in {"scratch", "locks", ROOT_MARK} or path.name.endswith((".part", ".partial")):
         return True
-    if top in {"records", "champions", "made"} or path.name in {"run.json", "state.json"}:
+    if top in {"records", "champions", "made", "history"} or path.name in {"run.json", "state.json"}:
         return sound(path.read_bytes())
     if top in {"comparisons", "pictures"} or path.name in {"report.html", "report.md", "report.json"}:
         return path.read_text().rstrip().endswith(("</html>", "}", "."))

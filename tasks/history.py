@@ -1,0 +1,92 @@
+"""History: which flow runs of Prefect's history belong to runs whose records go.
+
+In: the flow runs of pruned records. Out: a sealed note under the root, `history/<hash>.json`, which is there from before the
+first record goes until Prefect's history has none of them any more: a kill, or a server that does not answer, loses nothing.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+from uuid import UUID
+
+from tasks.errors import SealError
+from tasks.files import writable
+from tasks.folders import Folder
+from tasks.records import Frozen
+from tasks.sealed import read_sealed, write_sealed
+from tasks.store import Root, matching, name_under, remove
+
+
+class FlowRun(Frozen):
+    """A run as Prefect's history has it.
+
+    `flow` is the flow's id, which Prefect makes once in each database: it tells one history from another, whatever address its
+    server has. `at` is that address, or the database of a server that lived no longer than the run. `root` is where the record
+    was made: a copy of the root has it, too.
+    """
+
+    id: UUID
+    flow: UUID
+    at: str  # without secrets
+    root: str
+
+
+class Note(Frozen):
+    """Flow runs that are to be removed from Prefect's history."""
+
+    flow_runs: tuple[FlowRun, ...]
+
+    @property
+    def name(self) -> str:
+        """Where it is kept under the root."""
+        digest = hashlib.sha256(self.model_dump_json(indent=1).encode()).hexdigest()
+        return f"{Folder.HISTORY}/{digest[:16]}.json"
+
+
+def notes(root: Root) -> dict[str, Note]:
+    """The notes that are sound and bear the name that their content gives, by that name."""
+    found = {}
+    for path in matching(root, f"{Folder.HISTORY}/*.json"):
+        try:
+            note = read_sealed(path, Note)
+        except SealError:
+            continue
+        if name_under(root, path) == note.name:
+            found[note.name] = note
+    return found
+
+
+def noted_flow_runs(root: Root) -> set[FlowRun]:
+    """The flow runs that are to be removed."""
+    return {one for note in notes(root).values() for one in note.flow_runs}
+
+
+def note_flow_runs(root: Root, flow_runs: Iterable[FlowRun]) -> None:
+    """Note these flow runs in the place of those that are noted.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    replace_notes(root, notes(root), flow_runs)
+
+
+def strike_out(root: Root, done: set[FlowRun]) -> None:
+    """Note that flow runs have been removed; what another process notes meanwhile stays.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    found = notes(root)
+    replace_notes(root, found, {one for note in found.values() for one in note.flow_runs} - done)
+
+
+def replace_notes(root: Root, old: Iterable[str], flow_runs: Iterable[FlowRun]) -> None:
+    """Write the new note, then remove the old ones."""
+    new = Note(flow_runs=tuple(sorted(set(flow_runs), key=lambda one: one.id)))
+    with writable(root):
+        if new.flow_runs and new.name not in old:
+            write_sealed(root / new.name, new)
+        for name in old:
+            if not new.flow_runs or name != new.name:
+                with suppress(FileNotFoundError):  # another process was first
+                    remove(root, name)
