@@ -27,6 +27,7 @@ from flows.lasting import lasting
 from tasks.errors import ServerError, causes
 from tasks.redaction import public
 from tasks.stopping import STOPPING
+from tasks.surroundings import for_own_server
 
 if TYPE_CHECKING:
     import httpx
@@ -223,7 +224,9 @@ def child_of(listener: socket.socket, said: IO[bytes], credential: str) -> subpr
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=said,
-        env=os.environ | CHILD_ENV | {AUTH: credential},  # which other accounts can't read, as they can arguments
+        env=for_own_server(os.environ)
+        | CHILD_ENV
+        | {AUTH: credential},  # which other accounts can't read, as they can arguments
         pass_fds=[listener.fileno()],
         start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PREFECT = "prefect"
 PROJECTS = "pyproject.toml"
-HERE = (".env", "prefect.toml", PROJECTS, "matplotlibrc")  # the last is Matplotlib's, which the flows draw with
+HERE = (".env", "prefect.toml", PROJECTS)
 HOME = "PREFECT_HOME"
 IN_HOME = ("profiles.toml", "logging.yml")
 NAMED = ("PREFECT_PROFILES_PATH", "PREFECT_LOGGING_CONFIG_PATH", "PREFECT_LOGGING_SETTINGS_PATH")

@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import proxy_bypass
 
 import httpx
 
 from tasks.address import Address
 from tasks.errors import StorageError, causes
 from tasks.patience import MirrorFault
+from tasks.surroundings import CERTIFICATE_FOLDER, CERTIFICATES, set_aside
 
 CONNECT_SECONDS = 5.0  # for a TCP connection, then for TLS; a machine without internet finds out soon
 STALL_SECONDS = 15.0  # without a single byte
@@ -31,6 +33,7 @@ async def answer_of(address: Address, have: int) -> AsyncIterator[httpx.Response
 
     Proxies are those of the environment.
     """
+    refuse_unusable(address)
     headers = {"Accept-Encoding": "identity"}  # the hash is of the archive, not of what a server makes of it
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -45,6 +48,22 @@ async def answer_of(address: Address, have: int) -> AsyncIterator[httpx.Response
         if not response.is_success:
             raise status_fault(response)
         yield response
+
+
+def refuse_unusable(address: Address) -> None:
+    """Refuse an address that is to be reached by a proxy, or trusted by certificates, that the environment names wrongly.
+
+    Raises:
+        MirrorFault: it is one.
+    """
+    parts = urlsplit(address)
+    direct = proxy_bypass(parts.hostname or "")
+    proxies = () if direct else (f"{parts.scheme}_proxy", "all_proxy")
+    names = [*proxies, *(name.upper() for name in proxies)]
+    if parts.scheme == "https":
+        names += [CERTIFICATES, CERTIFICATE_FOLDER]
+    if fault := set_aside(*names):
+        raise MirrorFault(f"{fault}; correct the variable, or unset it")
 
 
 def starts_at(response: httpx.Response, have: int) -> bool:
