@@ -54,11 +54,22 @@ CLEARED_PREFIXES = (
     "SKLEARN_",  # SKLEARN_ASSUME_FINITE
     "PANDAS_",
     "ARROW_PRE_",  # formats of earlier versions
+    # Of Prefect's, in both spellings: each step says itself how often it is tried, and keeps its result.
+    "PREFECT_FLOW_DEFAULT_",
+    "PREFECT_FLOWS_DEFAULT_",
+    "PREFECT_RESULTS_",
+    "PREFECT_TASK_",
+    "PREFECT_TASKS_",
+    "PREFECT_TESTING_",
 )
 CLEARED = frozenset(
     {
         "NVIDIA_TF32_OVERRIDE",
         "MPLBACKEND",  # figures are drawn without a screen
+        "PREFECT_CLIENT_ENABLE_METRICS",  # at a port that only one process can have
+        "PREFECT_CLIENT_METRICS_ENABLED",
+        "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK",
+        "PREFECT_TEST_MODE",
         # What would have child processes warn, trace, wait for a person, or drop assertions.
         "PYTHONDEBUG",
         "PYTHONDEVMODE",
@@ -94,12 +105,10 @@ PATHS = frozenset(
     {
         "PREFECT_API_SSL_CERT_FILE",
         "PREFECT_HOME",
-        "PREFECT_LOCAL_STORAGE_PATH",
         "PREFECT_LOGGING_CONFIG_PATH",
         "PREFECT_LOGGING_SETTINGS_PATH",
         "PREFECT_MEMO_STORE_PATH",
         "PREFECT_PROFILES_PATH",
-        "PREFECT_RESULTS_LOCAL_STORAGE_PATH",
         "PREFECT_SERVER_MEMO_STORE_PATH",
         "AWS_CA_BUNDLE",
         "REQUESTS_CA_BUNDLE",
