@@ -27,7 +27,7 @@ Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions kept addre
 class Origin(Frozen):
     """By which step of which run a record was made, when, how many seconds that took, and why it was not found instead.
 
-    `surroundings` are those environment variables that may change what the step makes, where they were set.
+    `surroundings` are the environment variables, as NAME=VALUE, that may change what the step makes.
     """
 
     step: str
@@ -35,7 +35,7 @@ class Origin(Frozen):
     at: datetime
     seconds: float
     why: str = ""
-    surroundings: dict[str, str] = {}
+    surroundings: tuple[str, ...] = ()
 
 
 class FileRecord(Frozen):

@@ -138,7 +138,7 @@ def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Works
                 at=datetime.now(UTC),
                 seconds=seconds,
                 why=why,
-                surroundings=key.parts.get("surroundings", {}),
+                surroundings=tuple(f"{name}={value}" for name, value in key.parts.get("surroundings", {}).items()),
             )
         }
     )

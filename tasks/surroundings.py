@@ -94,7 +94,7 @@ NO_PROXY = ("no_proxy", "NO_PROXY")  # the lower case wins where both are set
 PROXIES = tuple(name for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper()))
 PROXY = re.compile(r"(https?://)?([^/@\s]*@)?([^/@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?", re.IGNORECASE)
 CERTIFICATES, CERTIFICATE_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
-NOWHERE = os.path.join(os.sep, "nonexistent")  # noqa: PTH118  # a folder of no certificates
+NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder of no certificates
 MOST_CERTIFICATES = 16 << 20  # bytes; bundles of all authorities have 200 KB
 SET_ASIDE = (
     "MNIST_SET_ASIDE"  # a line for each variable that can't be used, and why; what needs the variable is refused
