@@ -81,6 +81,7 @@ CLEARED = frozenset(
         "PYTHONWARNINGS",
     }
 )
+CURRENT_FOLDER = frozenset({"", "."})  # as libraries write it into Python's path
 KERAS_HOME = "KERAS_HOME"
 SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "builtin", "keras")  # noqa: PTH118
 KERAS_CACHE = "MNIST_KERAS_CACHE"  # where Keras keeps downloads: what KERAS_HOME said
@@ -132,7 +133,9 @@ def settle() -> None:
         here = ""
     adopt(settled(os.environ, here))
     named = paths_of(os.environ.get("PYTHONPATH", ""))
-    sys.path[:] = [entry for entry in sys.path if entry not in {"", here} or entry == PROJECT or entry in named]
+    sys.path[:] = [
+        entry for entry in sys.path if entry not in {*CURRENT_FOLDER, here} or entry == PROJECT or entry in named
+    ]
     if warned:
         forget_warnings(warned.split(","))
     if OwnFinder not in sys.meta_path:
@@ -267,6 +270,8 @@ class OwnFinder:
     @staticmethod
     def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
         """Find a package where this module lies, or Matplotlib, to be imported with its own settings."""
+        for entry in CURRENT_FOLDER & set(sys.path):  # Prefect's migrations of the database add it
+            sys.path.remove(entry)
         if name in PACKAGES and path is None:
             return PathFinder.find_spec(name, [PROJECT])
         if (
