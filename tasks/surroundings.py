@@ -133,9 +133,8 @@ def settle() -> None:
         here = ""
     adopt(settled(os.environ, here))
     named = paths_of(os.environ.get("PYTHONPATH", ""))
-    sys.path[:] = [
-        entry for entry in sys.path if entry not in {*CURRENT_FOLDER, here} or entry == PROJECT or entry in named
-    ]
+    last = {*CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed, as Prefect removes itself what it has added
+    sys.path[:] = sorted(sys.path, key=last.__contains__)
     if warned:
         forget_warnings(warned.split(","))
     if OwnFinder not in sys.meta_path:
@@ -270,8 +269,9 @@ class OwnFinder:
     @staticmethod
     def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
         """Find a package where this module lies, or Matplotlib, to be imported with its own settings."""
-        for entry in CURRENT_FOLDER & set(sys.path):  # Prefect's migrations of the database add it
-            sys.path.remove(entry)
+        for entry in CURRENT_FOLDER & set(sys.path[:-1]):  # Prefect's migrations of its database put it first
+            sys.path.append(entry)
+            sys.path.remove(entry)  # the first
         if name in PACKAGES and path is None:
             return PathFinder.find_spec(name, [PROJECT])
         if (
