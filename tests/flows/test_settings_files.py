@@ -12,7 +12,7 @@ from prefect.settings.models.root import Settings
 from prefect.settings.sources import PyprojectTomlConfigSettingsSource
 
 from flows import settings_files
-from flows.settings_files import HERE, IN_HOME, NAMED, refuse_foreign_settings
+from flows.settings_files import HERE, IN_HOME, NAMED, refuse_foreign_settings, writable_home
 from tasks import trusted
 from tasks.errors import SettingsError
 from tests.serving import free_port
@@ -284,3 +284,23 @@ def test_openings_are_not_watched_where_others_can_add_none(here: Path) -> None:
     here.chmod(0o755)
     done = called(here, "-c", "import flows, prefect; print(flows.settings_files.WATCHED)")
     assert done.stdout == "set()\n"
+
+
+def test_prefects_home_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "a" / "home"))
+    writable_home()
+    assert (tmp_path / "a" / "home").is_dir()
+
+
+@pytest.mark.parametrize("home", ["file/home", "missing", "~nosuchuser"])
+def test_a_home_that_can_t_be_made_is_named_in_one_line(
+    tmp_path: Path, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("PREFECT_HOME")
+    monkeypatch.setenv("HOME", home if home.startswith("~") else str(tmp_path / home))
+    named = (
+        "has no home directory" if home.startswith("~") else f"can't make Prefect's home {tmp_path / home}/.prefect: "
+    )
+    with pytest.raises(SettingsError, match=f"{named}.*set PREFECT_HOME to a folder that can be written"):
+        writable_home()

@@ -243,15 +243,21 @@ print(hashlib.sha256(out.getvalue()).hexdigest())
 """
 
 
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return called(tmp_path_factory.mktemp("clean"), DRAWN)
+
+
 @pytest.mark.parametrize(
     "content", [b"text.usetex: True\nsavefig.dpi: 7", b"no settings", b"\xff\xfe", b"backend: nosuch"]
 )
 @pytest.mark.parametrize("place", ["here", "MATPLOTLIBRC", "home"])
-def test_pictures_are_the_same_whatever_matplotlibrc_says(tmp_path: Path, content: bytes, place: str) -> None:
+def test_pictures_are_the_same_whatever_matplotlibrc_says(
+    tmp_path: Path, clean: str, content: bytes, place: str
+) -> None:
     here, other = tmp_path / "here", tmp_path / "other"
     for folder in (here / ".config" / "matplotlib", other):
         folder.mkdir(parents=True)
-    clean = called(tmp_path, DRAWN)
     folder = {"here": here, "MATPLOTLIBRC": other, "home": here / ".config" / "matplotlib"}[place]
     (folder / "matplotlibrc").write_bytes(content)
     variables = {"MATPLOTLIBRC": str(other / "matplotlibrc")} if place == "MATPLOTLIBRC" else {}
