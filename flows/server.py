@@ -28,7 +28,7 @@ from flows.settings_files import writable_home
 from tasks.errors import ServerError, causes
 from tasks.redaction import public
 from tasks.stopping import STOPPING
-from tasks.surroundings import for_own_server
+from tasks.surroundings import fault_on_the_way_to, for_own_server
 
 if TYPE_CHECKING:
     import httpx
@@ -128,6 +128,8 @@ def check(url: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+    if fault := fault_on_the_way_to(url):
+        raise ServerError(f"can't reach the Prefect server at PREFECT_API_URL={public(url)}: {fault}")
     answers: list[httpx.Response] = []
     asking: dict[str, Any] = {"timeout": CHECK_SECONDS, "event_hooks": {"response": [answers.append]}}
     try:

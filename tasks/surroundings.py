@@ -93,7 +93,7 @@ PINNED = {
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NO_PROXY = ("no_proxy", "NO_PROXY")  # the lower case wins where both are set
 PROXIES = tuple(name for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper()))
-PROXY = re.compile(r"(https?://)?([^/@\s]*@)?([^/@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?", re.IGNORECASE)
+PROXY = re.compile(r"(https?://)?([^/@\s]*@)?([^/@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\S*)?", re.IGNORECASE)
 CERTIFICATES, CERTIFICATE_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
 NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder of no certificates
 MOST_CERTIFICATES = 16 << 20  # bytes; bundles of all authorities have 200 KB
@@ -223,10 +223,17 @@ def fault_of_certificates(file: str) -> str:
         return error.strerror or str(error)
 
 
-def set_aside(*names: str) -> str:
-    """Say which of some variables can't be used, and why; empty if all can."""
-    lines = os.environ.get(SET_ASIDE, "").splitlines()
-    return "; ".join(line for line in lines if re.split("[ =]", line, maxsplit=1)[0] in names)
+def fault_on_the_way_to(url: str) -> str:
+    """Say which variable keeps this process from a URL, as it names a proxy or certificates that can't be used; else empty."""
+    from urllib.parse import urlsplit  # noqa: PLC0415
+    from urllib.request import proxy_bypass  # noqa: PLC0415
+
+    lines, parts = os.environ.get(SET_ASIDE, "").splitlines(), urlsplit(url)
+    names = {CERTIFICATES, CERTIFICATE_FOLDER} if parts.scheme == "https" else set()
+    if lines and not proxy_bypass(parts.hostname or ""):
+        names |= {f"{parts.scheme}_proxy", "all_proxy", f"{parts.scheme}_proxy".upper(), "ALL_PROXY"}
+    faults = [line for line in lines if re.split("[ =]", line, maxsplit=1)[0] in names]
+    return f"{'; '.join(faults)}; correct the variable, or unset it" if faults else ""
 
 
 def numbers(libraries: Iterable[str]) -> dict[str, str]:

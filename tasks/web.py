@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
 
 import httpx
 
 from tasks.address import Address
 from tasks.errors import StorageError, causes
 from tasks.patience import MirrorFault
-from tasks.surroundings import CERTIFICATE_FOLDER, CERTIFICATES, set_aside
+from tasks.surroundings import fault_on_the_way_to
 
 CONNECT_SECONDS = 5.0  # for a TCP connection, then for TLS; a machine without internet finds out soon
 STALL_SECONDS = 15.0  # without a single byte
@@ -56,14 +55,8 @@ def refuse_unusable(address: Address) -> None:
     Raises:
         MirrorFault: it is one.
     """
-    parts = urlsplit(address)
-    direct = proxy_bypass(parts.hostname or "")
-    proxies = () if direct else (f"{parts.scheme}_proxy", "all_proxy")
-    names = [*proxies, *(name.upper() for name in proxies)]
-    if parts.scheme == "https":
-        names += [CERTIFICATES, CERTIFICATE_FOLDER]
-    if fault := set_aside(*names):
-        raise MirrorFault(f"{fault}; correct the variable, or unset it")
+    if fault := fault_on_the_way_to(address):
+        raise MirrorFault(fault)
 
 
 def starts_at(response: httpx.Response, have: int) -> bool:
