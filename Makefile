@@ -47,7 +47,8 @@ lock: setup  ## resolve the dependencies again
 .venv/.setup: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; name one with make PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "setting up .venv from requirements.lock (2.4 GB, a minute or more) ..." >&2
-	@if command -v uv >/dev/null; then \
+	@source deployments/settings.sh; \
+	if command -v uv >/dev/null; then \
 		test -x $(BIN)/python || uv venv --quiet --python "$(PYTHON)" .venv; \
 		uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock; \
 		$(BIN)/python -m flows.database & \

@@ -1,5 +1,14 @@
 """Flows that only call tasks, and the `mnist` command."""
 
-from flows import settings_files
+import os
+import sys
+
+# The project's own `tasks` decides what of the environment counts, before anything else is imported, and whose `tasks` that is.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+import tasks  # noqa: F401
+
+del sys.path[0]
+
+from flows import settings_files  # noqa: E402
 
 settings_files.watch()  # whichever module of this package a process starts with, and whatever that one imports next

@@ -24,12 +24,13 @@ USER = "mnist"
 FOLDER = "mnist-serve"
 SECRET = "secret"  # noqa: S105  # the name of a file
 PROFILES = "profiles"
-PROFILE, URL, AUTH, HEADERS, KEY = (
+PROFILE, URL, AUTH, HEADERS, KEY, CERTIFICATE = (
     "PREFECT_PROFILE",
     "PREFECT_API_URL",
     "PREFECT_API_AUTH_STRING",
     "PREFECT_CLIENT_CUSTOM_HEADERS",
     "PREFECT_API_KEY",
+    "PREFECT_API_SSL_CERT_FILE",
 )
 BYTES = 32
 MADE = re.compile(rf"{USER}:[\w-]{{43}}", re.ASCII)  # what `new_credential` makes
@@ -60,6 +61,8 @@ def client_settings(credential: str) -> dict[str, str]:
     """
     return {
         AUTH: credential,
+        KEY: "",
+        CERTIFICATE: "",  # one that can't be read would end a client of http, too
         HEADERS: json.dumps(authorization(credential)),
     }
 

@@ -18,6 +18,7 @@ from tasks.locks import FOLDER as LOCKS
 from tasks.locks import signed_name
 from tasks.provenance import LIBRARIES
 from tasks.store import Root, refusals
+from tasks.surroundings import numbers
 
 ANSWER_SECONDS = 10
 # What is sent to workers.
@@ -33,17 +34,20 @@ STEPS = (
 
 
 class Common(NamedTuple):
-    """What a flow and its workers must have in common: the digests of the code by module, and the versions of libraries."""
+    """What a flow and its workers must have in common: the digests of the code by module, the versions of libraries, and the
+    variables that may change what these compute.
+    """
 
     code: Mapping[str, str]
     libraries: Mapping[str, str]
+    surroundings: Mapping[str, str]
 
     @classmethod
     def here(cls) -> "Common":
         """What this process has."""
         code = {name: digest for step in STEPS for name, digest in code_digests(step).items()}
         python = ".".join(platform.python_version_tuple()[:2])
-        return cls(code, {"python": python, **versions(LIBRARIES)})
+        return cls(code, {"python": python, **versions(LIBRARIES)}, numbers(LIBRARIES))
 
 
 def misfits(common: Common, mark: Root, api: str, threads: int) -> Iterator[str]:
@@ -56,6 +60,10 @@ def misfits(common: Common, mark: Root, api: str, threads: int) -> Iterator[str]
     if libraries := different(common.libraries, here.libraries):
         said = ", ".join(f"{name} {here.libraries.get(name)}, not {common.libraries.get(name)}" for name in libraries)
         yield f"has other libraries ({said}): install those of requirements.lock there, and start it again"
+    if other := different(common.surroundings, here.surroundings):
+        said = ", ".join(f"{name}={here.surroundings.get(name, '')}" for name in other)
+        wanted = ", ".join(f"{name}={common.surroundings.get(name, '')}" for name in other)
+        yield f"computes with {said}, not with {wanted}: start it again with the latter"
     if threads != 1:
         yield f"has {threads} threads, and Keras is no good in several: start it with --nthreads 1"
     root = mark.parent.parent

@@ -20,6 +20,7 @@ from flows.server import LOCAL, drain
 from flows.workers import Workers, api_url, ended_on_error, settle
 from tasks.errors import InputError, MnistError, WorkerError
 from tasks.store import Root
+from tasks.surroundings import take_numbers
 
 CONNECT_SECONDS = 10
 JOIN_SECONDS = 30  # in which a first worker must be there
@@ -38,6 +39,7 @@ class Fit(WorkerPlugin):  # type: ignore[misc]  # no types are published
         Raises:
             WorkerError: it has other code or libraries, more than one thread, or no way to the root or the API.
         """
+        take_numbers(self.common.surroundings)
         for fault in misfits(self.common, self.mark, self.api, worker.state.nthreads):
             raise WorkerError(f"the Dask worker {worker.address} {fault}")
         settle(threads=1)  # as many trainings at once as there are workers

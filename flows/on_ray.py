@@ -1,5 +1,6 @@
 """On Ray: the workers of a Ray cluster, whose nodes are asked whether they fit before anything is sent to them."""
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from flows.server import LOCAL
 from flows.workers import Workers, api_url, ended_on_error, settings_for
 from tasks.errors import WorkerError, first_line
 from tasks.store import Root
+from tasks.surroundings import NUMBERS
 
 CONNECT_SECONDS = 10
 
@@ -75,7 +77,8 @@ def connected(address: str) -> Iterator[RayTaskRunner[Any]]:
     Raises:
         WorkerError: there is none.
     """
-    settings = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": {"env_vars": settings_for(threads=1)}}
+    variables = settings_for(threads=1) | {name: os.environ.get(name, "") for name in NUMBERS}
+    settings = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": {"env_vars": variables}}
     runner: RayTaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=settings)
     host, _, port = address.removeprefix("ray://").rpartition(":")
     with ExitStack() as stack:

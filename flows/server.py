@@ -24,9 +24,11 @@ from uuid import UUID
 
 from flows.credential import client_settings, new_credential, setting_in_use
 from flows.lasting import lasting
+from flows.settings_files import writable_home
 from tasks.errors import ServerError, causes
 from tasks.redaction import public
 from tasks.stopping import STOPPING
+from tasks.surroundings import fault_on_the_way_to, for_own_server
 
 if TYPE_CHECKING:
     import httpx
@@ -126,6 +128,8 @@ def check(url: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+    if fault := fault_on_the_way_to(url):
+        raise ServerError(f"can't reach the Prefect server at PREFECT_API_URL={public(url)}: {fault}")
     answers: list[httpx.Response] = []
     asking: dict[str, Any] = {"timeout": CHECK_SECONDS, "event_hooks": {"response": [answers.append]}}
     try:
@@ -188,7 +192,11 @@ def local_server() -> Iterator[Api]:
     """Run a server in a child process, and stop it in the end; to wait for it may raise a ServerError.
 
     This process holds the socket: when the child dies, another takes its place, and whoever has called meanwhile is answered.
+
+    Raises:
+        SettingsError: Prefect's home can't be written.
     """
+    writable_home()
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as said:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
@@ -223,7 +231,9 @@ def child_of(listener: socket.socket, said: IO[bytes], credential: str) -> subpr
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=said,
-        env=os.environ | CHILD_ENV | {AUTH: credential},  # which other accounts can't read, as they can arguments
+        env=for_own_server(os.environ)
+        | CHILD_ENV
+        | {AUTH: credential},  # which other accounts can't read, as they can arguments
         pass_fds=[listener.fileno()],
         start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
     )
@@ -332,7 +342,7 @@ def serve(fileno: int) -> None:
         from prefect import settings
         from prefect.server.api.server import create_app
 
-        from flows.database import make_database
+        from flows.database import database_file, make_database
         from flows.guard import Guard, addresses
 
         own, credential = addresses(host, port), os.environ[AUTH]
@@ -343,8 +353,8 @@ def serve(fileno: int) -> None:
             settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(sorted(own.origins)),
             settings.PREFECT_SERVER_CSRF_PROTECTION_ENABLED: False,  # that of sessions, of which there is none
             # Even to find that there is nothing to do, its migrations take a tenth of the start.
-            settings.PREFECT_API_DATABASE_MIGRATE_ON_START: settings.PREFECT_API_DATABASE_MIGRATE_ON_START.value()
-            and not make_database(),
+            settings.PREFECT_API_DATABASE_MIGRATE_ON_START: not make_database()
+            and (settings.PREFECT_API_DATABASE_MIGRATE_ON_START.value() or database_file() is not None),
         }
         with settings.temporary_settings(changed):
             app = create_app(ephemeral=True, final=True)

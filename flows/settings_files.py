@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PREFECT = "prefect"
 PROJECTS = "pyproject.toml"
-HERE = (".env", "prefect.toml", PROJECTS, "matplotlibrc")  # the last is Matplotlib's, which the flows draw with
+HERE = (".env", "prefect.toml", PROJECTS)
 HOME = "PREFECT_HOME"
 IN_HOME = ("profiles.toml", "logging.yml")
 NAMED = ("PREFECT_PROFILES_PATH", "PREFECT_LOGGING_CONFIG_PATH", "PREFECT_LOGGING_SETTINGS_PATH")
@@ -97,6 +97,25 @@ def prefect_home() -> "Path":
     from pathlib import Path
 
     return Path(os.path.expanduser(os.environ.get(HOME) or "~/.prefect"))  # noqa: PTH111  # which raises without a home
+
+
+def writable_home() -> None:
+    """Make Prefect's home, where a server of our own keeps its history.
+
+    Raises:
+        SettingsError: the account has no home, or it can't be made or written.
+    """
+    from tasks.errors import SettingsError
+
+    home, remedy = prefect_home(), f"set {HOME} to a folder that can be written"
+    if str(home).startswith("~"):
+        raise SettingsError(f"this account has no home directory, where Prefect keeps its history: {remedy}")
+    try:
+        home.mkdir(mode=0o700, parents=bool(os.environ.get(HOME)), exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"can't make Prefect's home {home}: {error.strerror or error}; {remedy}") from error
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise SettingsError(f"can't write to Prefect's home {home}; {remedy}")
 
 
 def refuse(path: "Path") -> None:

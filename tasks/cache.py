@@ -22,6 +22,7 @@ from tasks.folders import Folder
 from tasks.records import Record
 from tasks.sealed import seal, unseal
 from tasks.store import Root, newest, read_whole
+from tasks.surroundings import numbers
 
 SHOWN = 3  # differences that a Miss names
 LATEST = 50  # records of the same step that are looked at for one to compare with
@@ -47,13 +48,17 @@ class Key(NamedTuple):
 
 
 def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: tuple[str, ...]) -> Key:
-    """The key of a step: its inputs, the code that it depends on by module, and the versions of libraries."""
-    parts = {
+    """The key of a step: its inputs, the code that it depends on by module, the versions of libraries, and what the environment
+    says of how these compute.
+    """
+    parts: dict[str, Any] = {
         "step": function.__name__,
         "inputs": {name: identity(value) for name, value in inputs.items()},
         "code": code_digests(function.__module__),
         "libraries": versions(libraries),
     }
+    if variables := numbers(libraries):  # else as before there were any
+        parts["surroundings"] = variables
     return Key(parts, name_of(parts))
 
 
@@ -148,8 +153,9 @@ def earlier(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[st
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """The parts of a key that differ, in words."""
-    for kind, one in (("inputs", "input"), ("code", "code"), ("libraries", "library")):
-        old, new = flat(before.get(kind)), flat(now[kind])
+    kinds = (("inputs", "input"), ("code", "code"), ("libraries", "library"), ("surroundings", "variable"))
+    for kind, one in kinds:
+        old, new = flat(before.get(kind, {})), flat(now.get(kind, {}))
         changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
         files = [name for name in changed if isinstance(new.get(name, old.get(name)), PurePosixPath)]
         if files:

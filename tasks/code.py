@@ -36,7 +36,19 @@ PLUMBING = frozenset(
             "patience",
             "plain",
         ),
-        *("quiet", "redaction", "regular", "roots", "sealed", "step", "stopping", "store", "trusted", "workspace"),
+        *(
+            "quiet",
+            "redaction",
+            "regular",
+            "roots",
+            "sealed",
+            "step",
+            "stopping",
+            "store",
+            "surroundings",
+            "trusted",
+            "workspace",
+        ),
     )
 )
 

@@ -6,7 +6,7 @@ MnistError                     whatever this project refuses, in one line that s
 │   ├── DatasetError           a data set that is unknown, unreadable or half-specified
 │   ├── RootError              a folder that is no root, or holds what is not ours
 │   ├── RunError               a run or a champion that is unknown, or can't be compared
-│   ├── SettingsError          a file of settings that another account can have written
+│   ├── SettingsError          a file of settings that another account can have written, or a home that can't be
 │   └── PictureError           a picture that can't be read, or is empty
 ├── UnreadableError (ValueError) pictures that were left out: exit code 1, after the others have been shown
 ├── DivergedError (ArithmeticError) a training or a model whose numbers are not finite
@@ -68,7 +68,7 @@ class RunError(InputError):
 
 
 class SettingsError(InputError):
-    """A file of settings that another account can have written."""
+    """A file of settings that another account can have written, or a home of Prefect's that can't be."""
 
 
 class PictureError(InputError):

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
+from tasks.surroundings import KERAS_CACHE
+
 # What Keras imports where it finds it, for functions that no step uses: a third of its own import's time.
 NOT_FOR_KERAS = ("matplotlib", "pandas", "sklearn")
 
@@ -41,9 +43,16 @@ def import_keras() -> None:
         os.dup2(sink.fileno(), 2)
         try:
             importlib.import_module("keras")
+            keep_downloads_with_the_user()
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def keep_downloads_with_the_user() -> None:
+    """Let `keras.utils.get_file`, which a user's function may call, keep files where Keras would without our settings."""
+    config = importlib.import_module("keras.src.backend.config")
+    config._KERAS_DIR = os.environ.get(KERAS_CACHE) or os.path.expanduser("~/.keras")  # type: ignore[attr-defined]  # noqa: PTH111, SLF001
 
 
 @contextmanager

@@ -25,13 +25,17 @@ Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions kept addre
 
 
 class Origin(Frozen):
-    """By which step of which run a record was made, when, how many seconds that took, and why it was not found instead."""
+    """By which step of which run a record was made, when, how many seconds that took, and why it was not found instead.
+
+    `surroundings` are the environment variables, as NAME=VALUE, that may change what the step makes.
+    """
 
     step: str
     run: str
     at: datetime
     seconds: float
     why: str = ""
+    surroundings: tuple[str, ...] = ()
 
 
 class FileRecord(Frozen):

@@ -131,7 +131,16 @@ def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Works
         raise StorageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
     seconds = round(perf_counter() - began, 3)
     record = record.model_copy(
-        update={"origin": Origin(step=name, run=work.run, at=datetime.now(UTC), seconds=seconds, why=why)}
+        update={
+            "origin": Origin(
+                step=name,
+                run=work.run,
+                at=datetime.now(UTC),
+                seconds=seconds,
+                why=why,
+                surroundings=tuple(f"{name}={value}" for name, value in key.parts.get("surroundings", {}).items()),
+            )
+        }
     )
     if not (isinstance(record, PartialRecord) and record.omitted):
         keep_record(key, record, work.root)

@@ -17,6 +17,7 @@ import httpx
 from tasks.address import Address
 from tasks.errors import StorageError, causes
 from tasks.patience import MirrorFault
+from tasks.surroundings import fault_on_the_way_to
 
 CONNECT_SECONDS = 5.0  # for a TCP connection, then for TLS; a machine without internet finds out soon
 STALL_SECONDS = 15.0  # without a single byte
@@ -31,6 +32,7 @@ async def answer_of(address: Address, have: int) -> AsyncIterator[httpx.Response
 
     Proxies are those of the environment.
     """
+    refuse_unusable(address)
     headers = {"Accept-Encoding": "identity"}  # the hash is of the archive, not of what a server makes of it
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -45,6 +47,16 @@ async def answer_of(address: Address, have: int) -> AsyncIterator[httpx.Response
         if not response.is_success:
             raise status_fault(response)
         yield response
+
+
+def refuse_unusable(address: Address) -> None:
+    """Refuse an address that is to be reached by a proxy, or trusted by certificates, that the environment names wrongly.
+
+    Raises:
+        MirrorFault: it is one.
+    """
+    if fault := fault_on_the_way_to(address):
+        raise MirrorFault(fault)
 
 
 def starts_at(response: httpx.Response, have: int) -> bool:

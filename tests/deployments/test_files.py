@@ -1,5 +1,6 @@
 """The files of the deployments: what their own linters say, and that no secret stands in them."""
 
+import os
 import re
 import subprocess
 import sys
@@ -104,3 +105,32 @@ def test_nothing_is_imported_from_the_folder_in_which_a_service_starts() -> None
     started = [line for line in found if re.search(r"\bpython\S*,? -\w", line)]
     assert started
     assert [line for line in started if not re.search(r"\bpython\S*,? -P,? -[mc]\b", line)] == []
+
+
+def test_what_is_installed_and_where_does_not_depend_on_settings_of_pip_and_uv() -> None:
+    kept = {
+        "PIP_INDEX_URL": "a", "PIP_EXTRA_INDEX_URL": "b", "PIP_CERT": "c", "PIP_PROXY": "d", "PIP_FIND_LINKS": "e",
+        "UV_DEFAULT_INDEX": "f", "UV_INDEX_MINE_PASSWORD": "g", "UV_CACHE_DIR": "h", "UV_PYTHON_INSTALL_DIR": "i",
+        "HTTPS_PROXY": "j",
+    }  # fmt: skip
+    others = (
+        "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_NO_DEPS", "PIP_REQUIRE_HASHES", "PIP_REQUIRE_VIRTUALENV",
+        "PIP_DRY_RUN", "UV_SYSTEM_PYTHON", "UV_PROJECT_ENVIRONMENT", "UV_NO_BINARY", "UV_RESOLUTION", "VIRTUAL_ENV",
+    )  # fmt: skip
+    said = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "source deployments/settings.sh; env"],
+        cwd=FOLDER.parent,
+        env={"PATH": os.defpath, **kept, **dict.fromkeys(others, "1")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = dict(line.split("=", maxsplit=1) for line in said.stdout.splitlines())
+    assert found.keys() - {"PATH", "PWD", "SHLVL", "_", "OLDPWD"} == {*kept, "PIP_USER"}
+    assert found["PIP_USER"] == "0"
+
+
+@pytest.mark.parametrize("file", ["Makefile", "deployments/install"])
+def test_whatever_installs_starts_with_these_settings(file: str) -> None:
+    text = (FOLDER.parent / file).read_text()
+    assert text.index("source deployments/settings.sh") < text.index("uv venv")

@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 from flows.credential import authorization
 from flows.server import check, early_server, server, using_api
 from tasks.errors import ServerError
+from tasks.surroundings import SET_ASIDE
 
 # What a user may have set for a server elsewhere, in the environment or in a profile.
 HOSTILE = {
@@ -206,3 +207,18 @@ def test_a_certificate_is_checked_as_prefects_client_does(tmp_path: Path) -> Non
                 check(url)
         with using_api(url), pytest.raises(ServerError, match=r"CERTIFICATE_VERIFY.*PREFECT_API_SSL_CERT_FILE"):
             check(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("https://server.invalid/api", "SSL_CERT_FILE=/none.pem: No such file or directory"),
+        ("http://server.invalid/api", "ALL_PROXY names no proxy of the kind http://HOST:PORT"),
+    ],
+)
+def test_a_variable_that_was_set_aside_is_named_where_the_users_server_needs_it(
+    url: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SET_ASIDE, line)
+    with pytest.raises(ServerError, match=f"can't reach the Prefect server at PREFECT_API_URL={url}: {line}; correct"):
+        check(url)

@@ -198,3 +198,19 @@ def test_every_step_has_a_limit_and_only_the_network_is_tried_again() -> None:
     ]
     assert all(one.timeout_seconds for one in steps)
     assert [one.name for one in steps if one.retries] == ["download"]
+
+
+def test_a_variable_that_may_change_the_result_is_named_with_it_and_as_the_reason(
+    work: Workspace, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    first = note.fn("a", work)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    other = note.fn("a", work)
+    assert first.origin is not None
+    assert other.origin is not None
+    assert (first.origin.surroundings, other.origin.surroundings) == ((), ("OPENBLAS_CORETYPE=Haswell",))
+    assert why(other) == "variable OPENBLAS_CORETYPE: none -> Haswell"
+    monkeypatch.delenv("OPENBLAS_CORETYPE")
+    assert note.fn("a", later(work)) == first
+    assert calls == ["a", "a"]
