@@ -3,31 +3,20 @@
 In: the bytes of a picture file of any size, colour and background. Out: an image as the network knows it, bright on black.
 Refuses: what is no picture, what is too large, and what has nothing in it that stands out.
 Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits": size-normalised to 20 of 28 pixels with
-its aspect ratio kept, grey levels by anti-aliasing, the centre of mass in the centre of the image.
+its aspect ratio kept, gray levels by anti-aliasing, the centre of mass in the centre of the image.
 """
-
-import io
-import warnings
-from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # else Pillow loads all that it knows
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tasks.errors import PictureError
+from tasks.pixels import CONTRAST, Gray, gray, laid, read
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow knows more, some through other programs
-MOST_PIXELS = 64_000_000  # more than any telephone's camera; 64 MB in grey
-WORKING = 512  # pixels of the longer side at which the foreground is found
 BOX = 20 / 28  # the longer side of the character, of the shorter side of the image
-CONTRAST = 24  # of 255: what stands out less is no ink
 SPECK = 0.05  # of the largest piece's area: what is smaller is dirt
 EIGHT = np.ones((3, 3), bool)  # pixels that touch by a corner belong together
-
-Grey = NDArray[np.float64]
-Made = TypeVar("Made")
 
 
 def prepare(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -38,61 +27,19 @@ def prepare(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """
     if shape[2:]:
         return read(content, "RGB", lambda image: fitted(image, shape))
-    ink = ink_of(read(content, "L", grey))
+    ink = ink_of(read(content, "L", gray))
     return centred(cropped(ink, foreground(ink)), shape)
 
 
-def read(content: bytes, mode: str, made: Callable[[Image.Image], Made]) -> Made:
-    """What is `made` of a picture, once it is decoded, in Pillow's `mode` if that is less work, and upright.
-
-    Raises:
-        PictureError: it is no picture, or too large.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of all that is odd in a file
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise PictureError(
-                        f"it has {image.width:,} x {image.height:,} pixels; the most are {MOST_PIXELS:,}"
-                    )
-                image.draft(mode, (WORKING, WORKING))  # a JPEG need not be decoded whole
-                return made(ImageOps.exif_transpose(image))
-    except PictureError:
-        raise
-    except Image.DecompressionBombError as error:  # Pillow's own limit, which lies above ours
-        raise PictureError(f"it claims to have more than {MOST_PIXELS:,} pixels") from error
-    except Exception as error:  # Pillow's decoders raise whatever they meet
-        raise PictureError("it is no picture that can be read") from error
-
-
 def fitted(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The middle of a picture in colour, as large as has the image's proportions, on white where it is transparent."""
+    """The middle of a picture in colour, as large as has the image's proportions."""
     if image.has_transparency_data:
-        image = on_white(image)
+        image = laid(image)
     rows, columns = shape[:2]
     return np.asarray(ImageOps.fit(image.convert("RGB"), (columns, rows), Image.Resampling.BOX), np.uint8)
 
 
-def on_white(image: Image.Image) -> Image.Image:
-    """A picture on white where it is transparent."""
-    colours = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
-
-
-def grey(image: Image.Image) -> Grey:
-    """The grey levels of a picture, (rows, columns) from 0 to 255, at most WORKING pixels a side, on white."""
-    if image.mode[0] in "IF":  # more than 8 bits a pixel
-        deep = np.nan_to_num(np.asarray(image, np.float64))
-        image = Image.fromarray((255 * (deep - deep.min()) / max(np.ptp(deep), 1e-9)).astype(np.uint8))
-    elif image.has_transparency_data:
-        image = on_white(image)
-    image = image.convert("L")
-    image.thumbnail((WORKING, WORKING), Image.Resampling.BOX)
-    return np.asarray(image, np.float64)
-
-
-def ink_of(levels: Grey) -> Grey:
+def ink_of(levels: Gray) -> Gray:
     """How far each pixel is from the background, whatever its polarity.
 
     The background is a plane through the picture's edge, since paper is seldom lit evenly. What of the edge is no background,
@@ -108,7 +55,7 @@ def ink_of(levels: Grey) -> Grey:
     return np.asarray(np.abs(values - design @ plane).reshape(levels.shape))
 
 
-def foreground(ink: Grey) -> NDArray[np.bool_]:
+def foreground(ink: Gray) -> NDArray[np.bool_]:
     """Which pixels are the character, without specks of dirt.
 
     Raises:
@@ -122,7 +69,7 @@ def foreground(ink: Grey) -> NDArray[np.bool_]:
     return np.asarray((sizes >= max(1, SPECK * sizes.max()))[pieces] & (pieces > 0))
 
 
-def threshold(ink: Grey) -> float:
+def threshold(ink: Gray) -> float:
     """What parts ink from paper: the level with the largest variance between the two (N. Otsu, 1979)."""
     counts, edges = np.histogram(ink, 256)
     levels = (edges[:-1] + edges[1:]) / 2
@@ -133,7 +80,7 @@ def threshold(ink: Grey) -> float:
     return float(edges[1:][np.nan_to_num(between).argmax()])
 
 
-def cropped(ink: Grey, mask: NDArray[np.bool_]) -> Image.Image:
+def cropped(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
     """The character in its bounding box, bright on black; its soft edges stay."""
     full = np.percentile(ink[mask], 90)
     soft = np.where(ndimage.binary_dilation(mask, EIGHT), np.clip(ink / full, 0, 1), 0)
