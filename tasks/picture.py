@@ -6,6 +6,8 @@ Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digit
 its aspect ratio kept, gray levels by anti-aliasing, the centre of mass in the centre of the image.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -13,22 +15,60 @@ from scipy import ndimage
 
 from tasks.errors import PictureError
 from tasks.pixels import CONTRAST, Gray, gray, laid, read
+from tasks.strokes import EIGHT, SPECK, Mask, Strokes, extent, side_by_side, strokes, threshold, touches_edge, unframed
 
 BOX = 20 / 28  # the longer side of the character, of the shorter side of the image
-SPECK = 0.05  # of the largest piece's area: what is smaller is dirt
-EIGHT = np.ones((3, 3), bool)  # pixels that touch by a corner belong together
+EVEN = 0.9  # of the picture's edge: where less of it is background, there is more in the picture than paper
+SOLID = 0.6  # of the bounding box: what fills more of it is no character, if it is not LONG
+LONG = 2.5  # times as long as wide, such as a 1
+UNEVEN = "what stands out may be paper, a desk, a shadow or lines: no strokes of a character were found apart from them"
+SEVERAL = "it shows more than one character"
 
 
-def prepare(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A picture as the network is shown it: `shape` uint8. In colour, its middle, as large as fits.
+class Character(NamedTuple):
+    """A picture as the network is shown it, `shape` uint8, and why its answer may be about something else, if anything."""
+
+    image: NDArray[np.uint8]
+    doubts: tuple[str, ...] = ()
+
+
+def prepare(content: bytes, shape: tuple[int, ...]) -> Character:
+    """Prepare a picture for the network. In color, its middle, as large as fits.
 
     Raises:
         PictureError: it is no picture, too large, or empty.
     """
     if shape[2:]:
-        return read(content, "RGB", lambda image: fitted(image, shape))
-    ink = ink_of(read(content, "L", gray))
-    return centred(cropped(ink, foreground(ink)), shape)
+        return Character(read(content, "RGB", lambda image: fitted(image, shape)))
+    levels = read(content, "L", gray)
+    found, doubts = character(levels)
+    if side_by_side(found.mask):
+        doubts = (*doubts, SEVERAL)
+    return Character(centred(cropped(found.ink, found.mask), shape), doubts)
+
+
+def character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
+    """The strokes of the one character in a picture, and why they may be none.
+
+    Two readings: what stands out from all of the background, as long as that is even; or from the paper around each pixel.
+
+    Raises:
+        PictureError: nothing stands out.
+    """
+    ink, even = ink_of(levels)
+    plain = Strokes(ink, foreground(ink))
+    if even >= EVEN and not touches_edge(plain.mask) and not solid(plain.mask):
+        return plain, ()
+    local = strokes(levels)
+    if local is None:
+        return plain, (UNEVEN,)
+    return local, ()
+
+
+def solid(mask: Mask) -> bool:
+    """Whether a mask fills its bounding box as a sheet of paper does, and hardly a character."""
+    rows, columns = extent(mask)
+    return bool(mask.sum() > SOLID * rows * columns and max(rows, columns) < LONG * min(rows, columns))
 
 
 def fitted(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -39,8 +79,8 @@ def fitted(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.asarray(ImageOps.fit(image.convert("RGB"), (columns, rows), Image.Resampling.BOX), np.uint8)
 
 
-def ink_of(levels: Gray) -> Gray:
-    """How far each pixel is from the background, whatever its polarity.
+def ink_of(levels: Gray) -> tuple[Gray, float]:
+    """How far each pixel is from the background, whatever its polarity; and how much of the picture's edge is background.
 
     The background is a plane through the picture's edge, since paper is seldom lit evenly. What of the edge is no background,
     because a stroke leaves the picture there, does not count.
@@ -52,11 +92,12 @@ def ink_of(levels: Gray) -> Gray:
     typical = np.median(values[edge])
     usual = edge & (np.abs(values - typical) <= max(CONTRAST, 3 * np.median(np.abs(values[edge] - typical))))
     plane, *_ = np.linalg.lstsq(design[usual], values[usual], rcond=None)
-    return np.asarray(np.abs(values - design @ plane).reshape(levels.shape))
+    ink = np.abs(values - design @ plane)
+    return np.asarray(ink.reshape(levels.shape)), float(np.mean(ink[edge] <= CONTRAST))
 
 
-def foreground(ink: Gray) -> NDArray[np.bool_]:
-    """Which pixels are the character, without specks of dirt.
+def foreground(ink: Gray) -> Mask:
+    """Which pixels are the character, without specks of dirt and without a frame.
 
     Raises:
         PictureError: nothing stands out.
@@ -66,18 +107,8 @@ def foreground(ink: Gray) -> NDArray[np.bool_]:
     pieces, _ = ndimage.label(ink > threshold(ink), EIGHT)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    return np.asarray((sizes >= max(1, SPECK * sizes.max()))[pieces] & (pieces > 0))
-
-
-def threshold(ink: Gray) -> float:
-    """What parts ink from paper: the level with the largest variance between the two (N. Otsu, 1979)."""
-    counts, edges = np.histogram(ink, 256)
-    levels = (edges[:-1] + edges[1:]) / 2
-    below, sums = np.cumsum(counts), np.cumsum(counts * levels)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(edges[1:][np.nan_to_num(between).argmax()])
+    kept = np.flatnonzero(sizes >= max(1, SPECK * sizes.max()))
+    return np.isin(pieces, unframed(pieces, [int(number) for number in kept]))
 
 
 def cropped(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
