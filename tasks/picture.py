@@ -15,13 +15,14 @@ from scipy import ndimage
 
 from tasks.errors import PictureError
 from tasks.pixels import CONTRAST, Gray, gray, laid, read
-from tasks.strokes import EIGHT, SPECK, Mask, Strokes, extent, side_by_side, strokes, threshold, touches_edge, unframed
+from tasks.strokes import EIGHT, SPECK, Mask, Strokes, extent, scattered, side_by_side, stroke_like, strokes, threshold, touches_edge, unframed
 
 BOX = 20 / 28  # the longer side of the character, of the shorter side of the image
 EVEN = 0.9  # of the picture's edge: where less of it is background, there is more in the picture than paper
 SOLID = 0.6  # of the bounding box: what fills more of it is no character, if it is not LONG
 LONG = 2.5  # times as long as wide, such as a 1
 UNEVEN = "what stands out may be paper, a desk, a shadow or lines: no strokes of a character were found apart from them"
+ODD = "what stands out hardly has the shape of strokes: it may be a part of a shadow, of a sheet or of lines"
 SEVERAL = "it shows more than one character"
 
 
@@ -42,7 +43,9 @@ def prepare(content: bytes, shape: tuple[int, ...]) -> Character:
         return Character(read(content, "RGB", lambda image: fitted(image, shape)))
     levels = read(content, "L", gray)
     found, doubts = character(levels)
-    if side_by_side(found.mask):
+    if scattered(found.mask):
+        doubts = (ODD,)
+    elif side_by_side(found.mask):
         doubts = (*doubts, SEVERAL)
     return Character(centred(cropped(found.ink, found.mask), shape), doubts)
 
@@ -62,7 +65,7 @@ def character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
     local = strokes(levels)
     if local is None:
         return plain, (UNEVEN,)
-    return local, ()
+    return local, () if stroke_like(local.mask) else (ODD,)
 
 
 def solid(mask: Mask) -> bool:

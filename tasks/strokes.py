@@ -23,11 +23,13 @@ DARK = 60  # of 255: below this level, what is how much darker can't be told fro
 SPAN = 0.08  # of the picture's longer side: what is smaller is no character
 THICKEST = 4  # half the width in pixels of the thickest line that is taken off
 EDGE = 7  # pixels within which a stroke's level becomes the paper's, in a picture that is not sharp
-OUTLINED = 0.9  # of its outline: what is steep there to this extent is a stroke, and not a piece of a shadow
+OUTLINED = 0.82  # of its outline: what is steep there to this extent is a stroke, and not a piece of a shadow
 SPARSE = 0.02  # of the bounding box: what fills less of it is not one character
 FRAME = 0.1  # of the bounding box: a frame fills less of it
 TALL = 0.6  # of the height of all: a piece that is less tall is a part of a character
 OVERLAP = 0.2  # of the narrower piece's width
+THIN, THICK = 0.03, 0.33  # a stroke's width, of the longer side of a character
+PIECES = 4  # that a character may be in, where strokes are faint
 SPECK = 0.05  # of the largest piece's area: what is smaller is dirt
 
 
@@ -50,16 +52,18 @@ def threshold(ink: Gray) -> float:
 
 
 def strokes(levels: Gray) -> Strokes | None:
-    """The strokes of one character, dark on light or light on dark, whichever extend farther; or nothing."""
+    """The strokes of one character, dark on light or light on dark, whichever are not just the gaps of the other; or nothing."""
     size = max(3, max(levels.shape) // REACH)
     above = np.maximum(ndimage.grey_closing(levels, (size, size), mode="nearest"), DARK)
     below = ndimage.grey_opening(levels, (size, size), mode="nearest")
     near = ndimage.maximum_filter(levels, EDGE) - ndimage.minimum_filter(levels, EDGE)
     dark = stroked(255 * np.maximum(1 - levels / above, 0), 255 * near / above)  # paper in a shadow has less contrast
     light = stroked(levels - below, near)
-    found = [one for one in (dark, light) if one and on_paper(one, levels)]
-    # Of a ring, both the stroke and the hole stand out from what is around them.
-    return max(found, key=lambda one: math.prod(extent(one.mask)), default=None)
+    dark, light = (one if one and on_paper(one, levels) else None for one in (dark, light))
+    if dark and light:
+        # Of a ring, both the stroke and the hole stand out from what is around them; the hole is wider.
+        return light if within(dark.mask, light.mask) and width(light.mask) < width(dark.mask) else dark
+    return dark or light
 
 
 def stroked(ink: Gray, near: Gray) -> Strokes | None:
@@ -69,7 +73,7 @@ def stroked(ink: Gray, near: Gray) -> Strokes | None:
     mask = ink > max(threshold(ink), CONTRAST)
     for half in range(THICKEST + 1):
         pieces, count = ndimage.label(opened(mask, half), EIGHT)
-        kept = [number for number in characters(pieces) if outlined(pieces == number, ink, near)] if count else []
+        kept = [number for number in characters(pieces) if outlined(pieces, number, ink, near)] if count else []
         kept = unframed(pieces, kept)
         if kept:
             # Of lines that were cut up, dashes are left, which are as thin as the lines were.
@@ -105,16 +109,35 @@ def characters(pieces: NDArray[np.int32]) -> list[int]:
     return [int(number) for number in np.flatnonzero(sizes >= max(1, SPECK * sizes[large].max()))]
 
 
-def outlined(piece: Mask, ink: Gray, near: Gray) -> bool:
+def outlined(pieces: NDArray[np.int32], number: int, ink: Gray, near: Gray) -> bool:
     """Whether a piece has paper on all its sides."""
+    place = ndimage.find_objects(pieces, number)[number - 1]
+    piece = pieces[place] == number
     outline = piece & ~ndimage.binary_erosion(piece, EIGHT)
-    return bool(np.mean(near[outline] > 0.5 * np.median(ink[piece])) > OUTLINED)
+    return bool(np.mean(near[place][outline] > 0.5 * np.median(ink[place][piece])) > OUTLINED)
 
 
 def extent(mask: Mask) -> tuple[int, int]:
     """The height and the width of a mask's bounding box."""
     rows, columns = ndimage.find_objects(mask.astype(np.int8))[0]
     return rows.stop - rows.start, columns.stop - columns.start
+
+
+def within(inner: Mask, outer: Mask) -> bool:
+    """Whether a mask lies in the bounding box of the largest piece of another."""
+    pieces, _ = ndimage.label(outer, EIGHT)
+    largest = int(np.bincount(pieces[outer]).argmax())
+    return not inner[np.logical_not(boxed(pieces == largest))].any()
+
+
+def width(mask: Mask) -> float:
+    """Twice the largest distance of a pixel in a mask from what is outside."""
+    return float(2 * ndimage.distance_transform_edt(np.pad(mask, 1)).max())
+
+
+def boxed(mask: Mask) -> Mask:
+    """The bounding box of a mask, as a mask."""
+    return np.logical_and(mask.any(axis=1)[:, None], mask.any(axis=0))
 
 
 def on_paper(found: Strokes, levels: Gray) -> bool:
@@ -150,6 +173,16 @@ def unframed(pieces: NDArray[np.int32], kept: list[int]) -> list[int]:
 def touches_edge(mask: Mask) -> bool:
     """Whether a mask reaches the picture's edge."""
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+
+
+def stroke_like(mask: Mask) -> bool:
+    """Whether a mask is as wide as strokes are for its size: a shadow's corner is wider, a sheet's edge narrower."""
+    return bool(THIN < width(mask) / max(extent(mask)) < THICK)
+
+
+def scattered(mask: Mask) -> bool:
+    """Whether a mask is in more pieces than a character."""
+    return int(ndimage.label(mask, EIGHT)[1]) > PIECES
 
 
 def side_by_side(mask: Mask) -> bool:
