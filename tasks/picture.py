@@ -15,12 +15,24 @@ from scipy import ndimage
 
 from tasks.errors import PictureError
 from tasks.pixels import CONTRAST, Gray, gray, laid, read
-from tasks.strokes import EIGHT, SPECK, Mask, Strokes, extent, scattered, side_by_side, stroke_like, strokes, threshold, touches_edge, unframed
+from tasks.strokes import (
+    EIGHT,
+    SPECK,
+    THICK,
+    THIN,
+    Mask,
+    Strokes,
+    relative_width,
+    scattered,
+    side_by_side,
+    strokes,
+    threshold,
+    touches_edge,
+    unframed,
+)
 
 BOX = 20 / 28  # the longer side of the character, of the shorter side of the image
 EVEN = 0.9  # of the picture's edge: where less of it is background, there is more in the picture than paper
-SOLID = 0.6  # of the bounding box: what fills more of it is no character, if it is not LONG
-LONG = 2.5  # times as long as wide, such as a 1
 UNEVEN = "what stands out may be paper, a desk, a shadow or lines: no strokes of a character were found apart from them"
 ODD = "what stands out hardly has the shape of strokes: it may be a part of a shadow, of a sheet or of lines"
 SEVERAL = "it shows more than one character"
@@ -33,8 +45,17 @@ class Character(NamedTuple):
     doubts: tuple[str, ...] = ()
 
 
-def prepare(content: bytes, shape: tuple[int, ...]) -> Character:
-    """Prepare a picture for the network. In color, its middle, as large as fits.
+def prepare(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A picture as the network is shown it: `shape` uint8.
+
+    Raises:
+        PictureError: it is no picture, too large, or empty.
+    """
+    return read_character(content, shape).image
+
+
+def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
+    """A picture as the network is shown it, and what is doubtful about it. In color, its middle, as large as fits.
 
     Raises:
         PictureError: it is no picture, too large, or empty.
@@ -42,7 +63,7 @@ def prepare(content: bytes, shape: tuple[int, ...]) -> Character:
     if shape[2:]:
         return Character(read(content, "RGB", lambda image: fitted(image, shape)))
     levels = read(content, "L", gray)
-    found, doubts = character(levels)
+    found, doubts = find_character(levels)
     if scattered(found.mask):
         doubts = (ODD,)
     elif side_by_side(found.mask):
@@ -50,7 +71,7 @@ def prepare(content: bytes, shape: tuple[int, ...]) -> Character:
     return Character(centred(cropped(found.ink, found.mask), shape), doubts)
 
 
-def character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
+def find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
     """The strokes of the one character in a picture, and why they may be none.
 
     Two readings: what stands out from all of the background, as long as that is even; or from the paper around each pixel.
@@ -60,18 +81,12 @@ def character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
     """
     ink, even = ink_of(levels)
     plain = Strokes(ink, foreground(ink))
-    if even >= EVEN and not touches_edge(plain.mask) and not solid(plain.mask):
+    if even >= EVEN and not touches_edge(plain.mask) and relative_width(plain.mask) < THICK:
         return plain, ()
     local = strokes(levels)
     if local is None:
         return plain, (UNEVEN,)
-    return local, () if stroke_like(local.mask) else (ODD,)
-
-
-def solid(mask: Mask) -> bool:
-    """Whether a mask fills its bounding box as a sheet of paper does, and hardly a character."""
-    rows, columns = extent(mask)
-    return bool(mask.sum() > SOLID * rows * columns and max(rows, columns) < LONG * min(rows, columns))
+    return local, () if THIN < relative_width(local.mask) < THICK else (ODD,)
 
 
 def fitted(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -25,7 +25,9 @@ from tasks.metadata import DAMAGED, JPEG, bare, turned
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow knows more, some through other programs
 MOST_PIXELS = 64_000_000  # that are decoded: 64 MB in gray
-MOST_REDUCED = 512_000_000  # of a baseline JPEG, which is decoded at an eighth, row by row; the largest telephones have 200
+MOST_REDUCED = (
+    512_000_000  # of a baseline JPEG, which is decoded at an eighth, row by row; the largest telephones have 200
+)
 WORKING = 512  # pixels of the longer side at which the foreground is found
 CONTRAST = 24  # of 255: what stands out less is no ink
 FILLED = 0.8  # of its bounding box: what is opaque to this extent is paper; strokes are less
@@ -33,7 +35,7 @@ FILLED = 0.8  # of its bounding box: what is opaque to this extent is paper; str
 ENDINGS = (b"\xff\xd9", b"\x55" * 4096 + b"\xff\xd9")
 LOST = 0.1  # of the rows: a picture that lacks more is damaged
 BLOCK = 16  # rows that a JPEG encodes together
-
+NO_PICTURE = "it is no picture that can be read"
 OTHERS = {  # pictures that are not read, by how their files begin
     b"\x00\x05\x16\x07": "it holds what macOS keeps beside a file, and is no picture",
     b"%PDF": "PDF",
@@ -133,7 +135,7 @@ def unknown(content: bytes) -> str:
     brand = BRANDS.get(content[8:12]) if content[4:8] == b"ftyp" else None
     found = brand or next((name for start, name in OTHERS.items() if content.startswith(start)), None)
     if found is None:
-        return "it is no picture that can be read"
+        return NO_PICTURE
     return found if " no picture" in found else f"it is {found}, which is not read: export it as PNG or JPEG"
 
 
@@ -147,7 +149,7 @@ def gray(image: Image.Image) -> Gray:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """A picture of 16 or 32 bits a pixel, its range of levels as one of 8 bits, and the transparent level as an alpha channel."""
+    """A picture of 16 or 32 bits a pixel with its range of levels in 8 bits, and its transparent level as an alpha channel."""
     if image.mode[0] not in "IF":
         return image
     clear = image.info.get("transparency")

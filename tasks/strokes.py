@@ -1,7 +1,7 @@
 """Strokes: what is drawn on paper that is not lit or colored evenly, or not the only thing in the picture.
 
-In: gray levels. Out: how far each pixel is from the paper around it, and which pixels are strokes. A desk, a shadow and the edge of a
-sheet are wider than a stroke, and reach the picture's edge; lines of paper reach it too, and are thinner than a stroke.
+In: gray levels. Out: how far each pixel is from the paper around it, and which pixels are strokes. A desk, a shadow and the edge
+of a sheet are wider than a stroke, and reach the picture's edge; lines of paper reach it too, and are thinner than a stroke.
 Source: J. Serra, "Image Analysis and Mathematical Morphology", 1982: the top-hat transform, and reconstruction.
 """
 
@@ -52,14 +52,14 @@ def threshold(ink: Gray) -> float:
 
 
 def strokes(levels: Gray) -> Strokes | None:
-    """The strokes of one character, dark on light or light on dark, whichever are not just the gaps of the other; or nothing."""
+    """The strokes of one character, dark on light or light on dark: not the gaps between strokes, which stand out as well."""
     size = max(3, max(levels.shape) // REACH)
     above = np.maximum(ndimage.grey_closing(levels, (size, size), mode="nearest"), DARK)
     below = ndimage.grey_opening(levels, (size, size), mode="nearest")
     near = ndimage.maximum_filter(levels, EDGE) - ndimage.minimum_filter(levels, EDGE)
     dark = stroked(255 * np.maximum(1 - levels / above, 0), 255 * near / above)  # paper in a shadow has less contrast
     light = stroked(levels - below, near)
-    dark, light = (one if one and on_paper(one, levels) else None for one in (dark, light))
+    dark, light = (one if one and on_paper(one) else None for one in (dark, light))
     if dark and light:
         # Of a ring, both the stroke and the hole stand out from what is around them; the hole is wider.
         return light if within(dark.mask, light.mask) and width(light.mask) < width(dark.mask) else dark
@@ -67,7 +67,7 @@ def strokes(levels: Gray) -> Strokes | None:
 
 
 def stroked(ink: Gray, near: Gray) -> Strokes | None:
-    """The strokes in what stands out, without what reaches the picture's edge; `near` is how much the levels vary around a pixel."""
+    """The strokes in what stands out, without what reaches the picture's edge; `near` is the range of levels around a pixel."""
     if ink.max() < CONTRAST:
         return None
     mask = ink > max(threshold(ink), CONTRAST)
@@ -127,7 +127,7 @@ def within(inner: Mask, outer: Mask) -> bool:
     """Whether a mask lies in the bounding box of the largest piece of another."""
     pieces, _ = ndimage.label(outer, EIGHT)
     largest = int(np.bincount(pieces[outer]).argmax())
-    return not inner[np.logical_not(boxed(pieces == largest))].any()
+    return bool(boxed(np.asarray(pieces == largest))[inner].all())
 
 
 def width(mask: Mask) -> float:
@@ -137,20 +137,18 @@ def width(mask: Mask) -> float:
 
 def boxed(mask: Mask) -> Mask:
     """The bounding box of a mask, as a mask."""
-    return np.logical_and(mask.any(axis=1)[:, None], mask.any(axis=0))
+    return np.asarray(mask.any(axis=1)[:, None] & mask.any(axis=0))
 
 
-def on_paper(found: Strokes, levels: Gray) -> bool:
-    """Whether most of what lies around strokes is unlike them: between lines of paper, the paper itself stands out."""
+def on_paper(found: Strokes) -> bool:
+    """Whether most of what lies around strokes is paper: between lines of paper, the paper itself stands out."""
     if found.mask.sum() < SPARSE * math.prod(extent(found.mask)):
         return False
     rows, columns = (
         slice(max(0, part.start - (part.stop - part.start) // 4), part.stop + (part.stop - part.start) // 4)
         for part in ndimage.find_objects(found.mask.astype(np.int8))[0]
     )
-    inked = np.median(levels[found.mask])
-    clear = np.median(levels[rows, columns][~found.mask[rows, columns]])
-    return bool(abs(np.median(levels[rows, columns]) - inked) > abs(clear - inked) / 2)
+    return bool(np.median(found.ink[rows, columns]) < np.median(found.ink[found.mask]) / 2)
 
 
 def unframed(pieces: NDArray[np.int32], kept: list[int]) -> list[int]:
@@ -175,9 +173,9 @@ def touches_edge(mask: Mask) -> bool:
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
-def stroke_like(mask: Mask) -> bool:
-    """Whether a mask is as wide as strokes are for its size: a shadow's corner is wider, a sheet's edge narrower."""
-    return bool(THIN < width(mask) / max(extent(mask)) < THICK)
+def relative_width(mask: Mask) -> float:
+    """The width of the widest stroke, as a part of the longer side of all."""
+    return width(mask) / max(extent(mask))
 
 
 def scattered(mask: Mask) -> bool:

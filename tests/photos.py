@@ -1,15 +1,18 @@
-"""Photos of handwriting as telephones take them, made of MNIST's test digits: desks, shadows, ruled paper, and what is no digit.
+"""Photos of handwriting as telephones take them, made of MNIST's test digits: desks, shadows, ruled paper, and no digit at all.
 
 Each photo is drawn from a seed: paper, light, noise, blur and JPEG are the same for all kinds, only the disturbance differs.
-`python -m tests.photos ROOT [EACH]` has a run's models read EACH photos of every kind, and says how many are read right, called
-doubtful (or refused), and wrong without a warning.
+`python -m tests.photos ROOT FOLDER [EACH [SEED]]` writes EACH photos of every kind into the folder, has `mnist predict` read
+them, and prints how many are right, doubtful or refused, and wrong without a warning.
 """
 
 import io
+import json
+import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +120,9 @@ def beside(rng: Rng, page: Levels) -> Levels:
 def half_shadow(rng: Rng, page: Levels) -> Levels:
     """Throw a shadow with a straight edge that crosses the digit."""
     x, slant = rng.uniform(0.35, 0.65) * WIDE, rng.uniform(-200, 200)
-    return page * (1 - rng.uniform(0.35, 0.6) * polygon([(-9, -9), (x + slant, -9), (x - slant, HIGH + 9), (-9, HIGH + 9)]))
+    return page * (
+        1 - rng.uniform(0.35, 0.6) * polygon([(-9, -9), (x + slant, -9), (x - slant, HIGH + 9), (-9, HIGH + 9)])
+    )
 
 
 def corner_shadow(rng: Rng, page: Levels) -> Levels:
@@ -132,7 +137,9 @@ def hand_shadow(rng: Rng, page: Levels) -> Levels:
     image = Image.new("L", (WIDE, HIGH))
     x, y, radius = rng.uniform(0.6, 1) * WIDE, rng.uniform(0.7, 1.1) * HIGH, rng.uniform(150, 260)
     ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), 255)
-    return page * (1 - rng.uniform(0.35, 0.55) * np.asarray(image.filter(ImageFilter.GaussianBlur(2)), np.float64) / 255)
+    return page * (
+        1 - rng.uniform(0.35, 0.55) * np.asarray(image.filter(ImageFilter.GaussianBlur(2)), np.float64) / 255
+    )
 
 
 def ruled(rng: Rng, *, both: bool = False, level: float = RULE, width: int = 2) -> Levels:
@@ -158,7 +165,6 @@ def framed(page: Levels) -> Levels:
     return page
 
 
-Digit = NDArray[np.uint8]
 ONE: dict[str, Callable[[Rng, Levels], Levels]] = {
     "plain, pen": lambda _, s: written(s),
     "plain, pencil": lambda _, s: written(s, level=PENCIL),
@@ -215,13 +221,47 @@ def photos(kind: str, each: int, seed: int = 0) -> Iterator[Photo]:
             yield Photo(taken(rng, TWO[kind](rng, ink(rng, pair))), None)
 
 
-def write(folder: Path, each: int) -> dict[str, tuple[str, int | None]]:
-    """Write photos of all kinds into a folder; their kinds and labels by name."""
+def write(folder: Path, each: int, seed: int) -> dict[str, tuple[str, int | None]]:
+    """Write photos of all kinds into a folder; the kind and the label of each by name."""
     folder.mkdir(parents=True, exist_ok=True)
     known = {}
     for kind in KINDS:
-        for number, photo in enumerate(photos(kind, each)):
+        for number, photo in enumerate(photos(kind, each, seed)):
             name = f"{kind.replace(', ', '-').replace(' ', '-')}-{number:02}.jpg"
             (folder / name).write_bytes(photo.content)
             known[name] = kind, photo.label
     return known
+
+
+def main(root: str, folder: str, each: str = "10", seed: str = "0") -> None:
+    """Have the photos read, and print a line for each kind and model."""
+    known = write(Path(folder), int(each), int(seed))
+    names = [Path(folder, name) for name in known]
+    command = [Path(sys.executable).with_name("mnist"), "predict", *names, "--root", root, "--json"]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
+    answers = {Path(one["path"]).name: one for one in found["pictures"]}
+    for model in found["pictures"][0]["guesses"]:
+        total: Counter[str] = Counter()
+        for kind in KINDS:
+            counts = Counter(
+                judged(answers.get(name), model, label) for name, (its_kind, label) in known.items() if its_kind == kind
+            )
+            print(f"{model}, {kind}: {said(counts)}")  # noqa: T201
+            total += counts
+        print(f"{model}, all: {said(total)}")  # noqa: T201
+
+
+def judged(answer: dict[str, Any] | None, model: str, label: int | None) -> str:
+    """What a person makes of an answer."""
+    if answer is None or answer.get("doubts"):
+        return "doubtful or refused"
+    return "right" if answer["guesses"][model]["label"] == str(label) else "wrong without a warning"
+
+
+def said(counts: Counter[str]) -> str:
+    """Counts in words."""
+    return ", ".join(f"{counts[what]} {what}" for what in ("right", "doubtful or refused", "wrong without a warning"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
