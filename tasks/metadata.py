@@ -1,7 +1,7 @@
 """Metadata: taken off a PNG or JPEG file before it is decoded, so that none of it can refuse a picture.
 
-In: the bytes of a file. Out: the parts that hold pixels, and the Exif block, of which only the orientation is ever used. A fault
-in a text, a profile, a gamma value or an Exif block is not in the pixels: no viewer refuses a picture for it, but Pillow does.
+In: the bytes of a file. Out: the parts that hold pixels, and the Exif block, of which only the orientation is ever used. A
+fault in a text, a profile, a gamma value or an Exif block is not in the pixels: viewers show such a picture, Pillow refuses it.
 Sources: W3C, "Portable Network Graphics (PNG) Specification", sections 5 and 11; ITU T.81, "JPEG", annex B.
 """
 

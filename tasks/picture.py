@@ -120,7 +120,7 @@ def foreground(ink: Gray) -> Mask:
     Raises:
         PictureError: nothing stands out.
     """
-    if ink.max() < CONTRAST:
+    if ink.max() < CONTRAST or np.ptp(ink) < 1:
         raise PictureError("nothing in it stands out from its background")
     pieces, _ = ndimage.label(ink > threshold(ink), EIGHT)
     sizes = np.bincount(pieces.ravel())

@@ -1,7 +1,7 @@
 """Strokes: what is drawn on paper that is not lit or colored evenly, or not the only thing in the picture.
 
-In: gray levels. Out: how far each pixel is from the paper around it, and which pixels are strokes. A desk, a shadow and the edge
-of a sheet are wider than a stroke, and reach the picture's edge; lines of paper reach it too, and are thinner than a stroke.
+In: gray levels. Out: how far each pixel is from the paper around it, and which pixels are strokes. A desk, a shadow and
+the edge of a sheet are wider than a stroke, and reach the picture's edge; lines of paper reach it too, and are thinner.
 Source: J. Serra, "Image Analysis and Mathematical Morphology", 1982: the top-hat transform, and reconstruction.
 """
 
@@ -68,7 +68,7 @@ def strokes(levels: Gray) -> Strokes | None:
 
 def stroked(ink: Gray, near: Gray) -> Strokes | None:
     """The strokes in what stands out, without what reaches the picture's edge; `near` is the range of levels around a pixel."""
-    if ink.max() < CONTRAST:
+    if np.ptp(ink) < CONTRAST:
         return None
     mask = ink > max(threshold(ink), CONTRAST)
     for half in range(THICKEST + 1):
@@ -127,7 +127,7 @@ def within(inner: Mask, outer: Mask) -> bool:
     """Whether a mask lies in the bounding box of the largest piece of another."""
     pieces, _ = ndimage.label(outer, EIGHT)
     largest = int(np.bincount(pieces[outer]).argmax())
-    return bool(boxed(np.asarray(pieces == largest))[inner].all())
+    return bool(np.all(boxed(pieces == largest)[inner]))
 
 
 def width(mask: Mask) -> float:
@@ -137,7 +137,7 @@ def width(mask: Mask) -> float:
 
 def boxed(mask: Mask) -> Mask:
     """The bounding box of a mask, as a mask."""
-    return np.asarray(mask.any(axis=1)[:, None] & mask.any(axis=0))
+    return np.logical_and.outer(mask.any(axis=1), mask.any(axis=0))
 
 
 def on_paper(found: Strokes) -> bool:
@@ -153,19 +153,21 @@ def on_paper(found: Strokes) -> bool:
 
 def unframed(pieces: NDArray[np.int32], kept: list[int]) -> list[int]:
     """The pieces without those that are a thin frame around another one, which is as large as a character."""
-    places = ndimage.find_objects(pieces)
-    frames = set()
-    for outer in kept:
-        rows, columns = places[outer - 1]
-        thin = np.mean(pieces[rows, columns] == outer) < FRAME
-        if thin and any(
-            rows.start < inner[0].start and inner[0].stop < rows.stop
-            and columns.start < inner[1].start and inner[1].stop < columns.stop
-            and max(inner[0].stop - inner[0].start, inner[1].stop - inner[1].start) >= SPAN * max(pieces.shape)
-            for inner in (places[number - 1] for number in kept if number != outer)
-        ):  # fmt: skip
-            frames.add(outer)
+    places = {number: place for number, place in enumerate(ndimage.find_objects(pieces), 1) if place}
+    least = SPAN * max(pieces.shape)
+    large = [one for one in kept if max(part.stop - part.start for part in places[one]) >= least]
+    frames = {
+        outer
+        for outer in large
+        if np.mean(pieces[places[outer]] == outer) < FRAME
+        and any(surrounds(places[outer], places[inner]) for inner in large)
+    }
     return [number for number in kept if number not in frames]
+
+
+def surrounds(outer: tuple[slice, ...], inner: tuple[slice, ...]) -> bool:
+    """Whether a bounding box lies within another, and touches none of its sides."""
+    return all(out.start < part.start and part.stop < out.stop for out, part in zip(outer, inner, strict=True))
 
 
 def touches_edge(mask: Mask) -> bool:
