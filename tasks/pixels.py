@@ -31,9 +31,9 @@ MOST_REDUCED = (
 WORKING = 512  # pixels of the longer side at which the foreground is found
 CONTRAST = 24  # of 255: what stands out less is no ink
 FILLED = 0.8  # of its bounding box: what is opaque to this extent is paper; strokes are less
-# What ends a JPEG of which the last bytes are missing: each ending shows other pixels in place of those that are lost.
-ENDINGS = (b"\xff\xd9", b"\x55" * 4096 + b"\xff\xd9")
-LOST = 0.1  # of the rows: a picture that lacks more is damaged
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
+FILLING = b"\x55" * 4096  # codes that show other pixels than an early end does
+LOST = 0.1  # of the rows, or of the pixels: a picture that lacks more is damaged
 BLOCK = 16  # rows that a JPEG encodes together
 NO_PICTURE = "it is no picture that can be read"
 OTHERS = {  # pictures that are not read, by how their files begin
@@ -106,17 +106,32 @@ def completed(parts: list[memoryview | bytes], mode: str) -> Image.Image:
     """A JPEG of which the last bytes are missing, without the rows that they held.
 
     Raises:
-        PictureError: too many rows are missing.
+        PictureError: too much is missing.
     """
     cut = b"".join(parts).rstrip(b"\xff")
-    height = Image.open(io.BytesIO(cut), formats=("JPEG",)).height
-    one, other = (opened(cut + ending, mode) for ending in ENDINGS)
-    changed = ImageChops.difference(one, other).convert("L").point(lambda level: 255 * (level > CONTRAST)).getbbox()
-    # A code that was cut in two may have spoiled the block before the first that differs.
-    sound = one.height if changed is None else changed[1] - -(-BLOCK * one.height // height)
-    if sound < (1 - LOST) * one.height:
+    header = Image.open(io.BytesIO(cut), formats=("JPEG",))
+    if header.info.get(
+        "progressive"
+    ):  # each scan refines the whole picture: at most, what the last one changes is lost
+        found, changed = changes(cut + JPEG_END, cut[: cut.rfind(JPEG_SCAN)] + JPEG_END, mode)
+        lost = float(np.mean(np.asarray(changed) > 0))
+    else:
+        found, changed = changes(cut + JPEG_END, cut + FILLING + JPEG_END, mode)
+        box = changed.getbbox()
+        # A code that was cut in two may have spoiled the block before the first that differs.
+        sound = found.height if box is None else box[1] - -(-BLOCK * found.height // header.height)
+        lost = 1 - sound / found.height
+        found = found.crop((0, 0, found.width, max(1, sound)))
+    if lost > LOST:
         raise PictureError(DAMAGED)
-    return one.crop((0, 0, one.width, sound))
+    return found
+
+
+def changes(one: bytes, other: bytes, mode: str) -> tuple[Image.Image, Image.Image]:
+    """A JPEG, and where it clearly differs from another one."""
+    found = opened(one, mode)
+    difference = ImageChops.difference(found, opened(other, mode)).convert("L")
+    return found, difference.point(lambda level: 255 * (level > CONTRAST))
 
 
 @contextmanager
