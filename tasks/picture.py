@@ -19,12 +19,12 @@ from tasks.strokes import (
     EIGHT,
     SPECK,
     THICK,
-    THIN,
     Mask,
     Strokes,
     relative_width,
     scattered,
     side_by_side,
+    stroke_like,
     strokes,
     threshold,
     touches_edge,
@@ -86,7 +86,7 @@ def find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
     local = strokes(levels)
     if local is None:
         return plain, (UNEVEN,)
-    return local, () if THIN < relative_width(local.mask) < THICK else (ODD,)
+    return local, () if stroke_like(local.mask) else (ODD,)
 
 
 def fitted(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:

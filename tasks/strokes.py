@@ -29,6 +29,7 @@ FRAME = 0.1  # of the bounding box: a frame fills less of it
 TALL = 0.6  # of the height of all: a piece that is less tall is a part of a character
 OVERLAP = 0.2  # of the narrower piece's width
 THIN, THICK = 0.03, 0.33  # a stroke's width, of the longer side of a character
+LONG = 7  # times as long as wide: what is longer and stands upright may be an edge, and not a 1
 PIECES = 4  # that a character may be in, where strokes are faint
 SPECK = 0.05  # of the largest piece's area: what is smaller is dirt
 
@@ -173,6 +174,11 @@ def surrounds(outer: tuple[slice, ...], inner: tuple[slice, ...]) -> bool:
 def touches_edge(mask: Mask) -> bool:
     """Whether a mask reaches the picture's edge."""
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+
+
+def stroke_like(mask: Mask) -> bool:
+    """Whether strokes are as wide as a character's: a shadow's corner is wider, the edge of a sheet or of a shadow narrower."""
+    return THIN < relative_width(mask) < THICK and max(extent(mask)) < LONG * min(extent(mask))
 
 
 def relative_width(mask: Mask) -> float:
