@@ -36,9 +36,10 @@ def test_a_digit_is_read_apart_from_what_is_around_it(kind: str) -> None:
         assert np.corrcoef(found.image.ravel(), drawn(number).ravel())[0, 1] > ALIKE, (kind, number)
 
 
+@pytest.mark.parametrize("seed", [SEED, 3])  # with 3, thin edges of blank sheets were once taken for a 1
 @pytest.mark.parametrize("kind", [*NONE, *TWO])
-def test_no_digit_and_two_digits_are_doubtful_or_refused(kind: str) -> None:
-    for number, photo in enumerate(photos(kind, EACH, SEED)):
+def test_no_digit_and_two_digits_are_doubtful_or_refused(kind: str, seed: int) -> None:
+    for number, photo in enumerate(photos(kind, EACH, seed)):
         found = looked_at(photo.content)
         assert found is None or found.doubts, (kind, number)
 
