@@ -175,7 +175,8 @@ class InHtml:
 
     def own_gallery(self, shown: Sequence[Shown], shape: Sequence[int]) -> Markup:
         """A person's own pictures, as the network was shown them."""
-        return self.drawn("own", [(Path(one.path).name, one) for one in shown], shape=shape)
+        titles = ["; doubtful: ".join((Path(one.path).name, *one.doubts)) for one in shown]
+        return self.drawn("own", list(zip(titles, shown, strict=True)), shape=shape)
 
     def errors_gallery(self) -> Markup:
         """Every chosen error, with what explains it and what a reader may filter by."""

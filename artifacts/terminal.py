@@ -128,9 +128,10 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
 def show_guesses(shown: Sequence[Shown], page: str) -> None:
     """Print what the models say of pictures."""
     screen = Screen()
+    doubtful = any(one.doubts for one in shown)
     rows = [
         tables.row(
-            {"picture": one.path},
+            {"picture": one.path} | ({"doubtful": "; ".join(one.doubts)} if doubtful else {}),
             *((name, {"": f"{guess.label}, {percent(guess.probability)}"}) for name, guess in one.guesses.items()),
         )
         for one in shown

@@ -19,6 +19,8 @@ from tasks.plain import shown
 if TYPE_CHECKING:
     from tasks.results import Shown
 
+FEW = 3  # names of files that were passed over
+
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER...", type=click.Path(path_type=Path))
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None, as_json: bool) -> None:
     """Say what your own pictures show, each of one character.
 
-    Any size, colour and background will do: a picture is prepared as the training images were, and a page shows what the
-    network was shown. What can't be read is named and left out, and the exit code is 1.
+    Any size, color and background will do: a picture is prepared as the training images were, and a page shows what the
+    network was shown. Where something else than one character may have been read, the answer is called doubtful. What can't be
+    read is named and left out, and the exit code is 1.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.render import pictures_page
@@ -43,7 +46,8 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     from tasks.runs import find_run
 
     with at_root(root) as place:
-        run, paths = find_run(place, name), pictures_in(images)
+        passed_over: list[Path] = []
+        run, paths = find_run(place, name), pictures_in(images, passed_over.append)
         with progress(len(paths)) as advance:
             found = list(answers(paths, run, place, advance))
         answered = [one for one in found if isinstance(one, Shown)]
@@ -53,11 +57,14 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     if as_json:
         pictures = [one.model_dump(exclude={"pixels"}) for one in answered]
         left_out = [one.model_dump() for one in unreadable]
-        echo_json({"run": run.run, "pictures": pictures, "unreadable": left_out, "page": str(page)})
+        left = {"unreadable": left_out, "passed_over": len(passed_over)}
+        echo_json({"run": run.run, "pictures": pictures, **left, "page": str(page)})
     elif as_csv:
         write_csv(answered, run.train.classes)
     else:
         show_guesses(answered, str(page))
+    if passed_over:
+        echo(f"passed over, since not called like pictures: {passed(passed_over)}", err=True)
     for one in unreadable:
         echo(f"left out: {one.path}: {one.why}", err=True)
     if not paths:
@@ -69,11 +76,17 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
 def write_csv(answered: Sequence["Shown"], classes: Sequence[str]) -> None:
     """One line a picture and model on standard output."""
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["path", "model", "label", *map(shown, classes)])
+    out.writerow(["path", "model", "label", *map(shown, classes), "doubts"])
     for one in answered:
         for model, guess in one.guesses.items():
             probabilities = (f"{guess.probabilities[label]:.6f}" for label in classes)
-            out.writerow([shown(one.path), model, shown(guess.label), *probabilities])
+            out.writerow([shown(one.path), model, shown(guess.label), *probabilities, "; ".join(one.doubts)])
+
+
+def passed(paths: Sequence[Path]) -> str:
+    """How many files and folders were not looked at, with the first names."""
+    names = ", ".join(shown(path.name) for path in paths[:FEW])
+    return f"{len(paths):,} ({names}{', ...' if len(paths) > FEW else ''})"
 
 
 @contextmanager

@@ -3,97 +3,102 @@
 In: the bytes of a picture file of any size, colour and background. Out: an image as the network knows it, bright on black.
 Refuses: what is no picture, what is too large, and what has nothing in it that stands out.
 Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits": size-normalised to 20 of 28 pixels with
-its aspect ratio kept, grey levels by anti-aliasing, the centre of mass in the centre of the image.
+its aspect ratio kept, gray levels by anti-aliasing, the centre of mass in the centre of the image.
 """
 
-import io
-import warnings
-from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401  # else Pillow loads all that it knows
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tasks.errors import PictureError
+from tasks.pixels import CONTRAST, Gray, gray, laid, read
+from tasks.strokes import (
+    EIGHT,
+    SPECK,
+    THICK,
+    Mask,
+    Strokes,
+    relative_width,
+    scattered,
+    side_by_side,
+    stroke_like,
+    strokes,
+    threshold,
+    touches_edge,
+    unframed,
+)
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow knows more, some through other programs
-MOST_PIXELS = 64_000_000  # more than any telephone's camera; 64 MB in grey
-WORKING = 512  # pixels of the longer side at which the foreground is found
 BOX = 20 / 28  # the longer side of the character, of the shorter side of the image
-CONTRAST = 24  # of 255: what stands out less is no ink
-SPECK = 0.05  # of the largest piece's area: what is smaller is dirt
-EIGHT = np.ones((3, 3), bool)  # pixels that touch by a corner belong together
+EVEN = 0.9  # of the picture's edge: where less of it is background, there is more in the picture than paper
+UNEVEN = "what stands out may be paper, a desk, a shadow or lines: no strokes of a character were found apart from them"
+ODD = "what stands out hardly has the shape of strokes: it may be a part of a shadow, of a sheet or of lines"
+SEVERAL = "it shows more than one character"
 
-Grey = NDArray[np.float64]
-Made = TypeVar("Made")
+
+class Character(NamedTuple):
+    """A picture as the network is shown it, `shape` uint8, and why its answer may be about something else, if anything."""
+
+    image: NDArray[np.uint8]
+    doubts: tuple[str, ...] = ()
 
 
 def prepare(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A picture as the network is shown it: `shape` uint8. In colour, its middle, as large as fits.
+    """A picture as the network is shown it: `shape` uint8.
+
+    Raises:
+        PictureError: it is no picture, too large, or empty.
+    """
+    return read_character(content, shape).image
+
+
+def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
+    """A picture as the network is shown it, and what is doubtful about it. In color, its middle, as large as fits.
 
     Raises:
         PictureError: it is no picture, too large, or empty.
     """
     if shape[2:]:
-        return read(content, "RGB", lambda image: fitted(image, shape))
-    ink = ink_of(read(content, "L", grey))
-    return centred(cropped(ink, foreground(ink)), shape)
+        return Character(read(content, "RGB", lambda image: fitted(image, shape)))
+    levels = read(content, "L", gray)
+    found, doubts = find_character(levels)
+    if scattered(found.mask):
+        doubts = (ODD,)
+    elif side_by_side(found.mask):
+        doubts = (*doubts, SEVERAL)
+    return Character(centred(cropped(found.ink, found.mask), shape), doubts)
 
 
-def read(content: bytes, mode: str, made: Callable[[Image.Image], Made]) -> Made:
-    """What is `made` of a picture, once it is decoded, in Pillow's `mode` if that is less work, and upright.
+def find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
+    """The strokes of the one character in a picture, and why they may be none.
+
+    Two readings: what stands out from all of the background, as long as that is even; or from the paper around each pixel.
 
     Raises:
-        PictureError: it is no picture, or too large.
+        PictureError: nothing stands out.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of all that is odd in a file
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise PictureError(
-                        f"it has {image.width:,} x {image.height:,} pixels; the most are {MOST_PIXELS:,}"
-                    )
-                image.draft(mode, (WORKING, WORKING))  # a JPEG need not be decoded whole
-                return made(ImageOps.exif_transpose(image))
-    except PictureError:
-        raise
-    except Image.DecompressionBombError as error:  # Pillow's own limit, which lies above ours
-        raise PictureError(f"it claims to have more than {MOST_PIXELS:,} pixels") from error
-    except Exception as error:  # Pillow's decoders raise whatever they meet
-        raise PictureError("it is no picture that can be read") from error
+    ink, even = ink_of(levels)
+    plain = Strokes(ink, foreground(ink))
+    if even >= EVEN and not touches_edge(plain.mask) and relative_width(plain.mask) < THICK:
+        return plain, ()
+    local = strokes(levels)
+    if local is None:
+        return plain, (UNEVEN,)
+    return local, () if stroke_like(local.mask) else (ODD,)
 
 
 def fitted(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The middle of a picture in colour, as large as has the image's proportions, on white where it is transparent."""
+    """The middle of a picture in colour, as large as has the image's proportions."""
     if image.has_transparency_data:
-        image = on_white(image)
+        image = laid(image)
     rows, columns = shape[:2]
     return np.asarray(ImageOps.fit(image.convert("RGB"), (columns, rows), Image.Resampling.BOX), np.uint8)
 
 
-def on_white(image: Image.Image) -> Image.Image:
-    """A picture on white where it is transparent."""
-    colours = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
-
-
-def grey(image: Image.Image) -> Grey:
-    """The grey levels of a picture, (rows, columns) from 0 to 255, at most WORKING pixels a side, on white."""
-    if image.mode[0] in "IF":  # more than 8 bits a pixel
-        deep = np.nan_to_num(np.asarray(image, np.float64))
-        image = Image.fromarray((255 * (deep - deep.min()) / max(np.ptp(deep), 1e-9)).astype(np.uint8))
-    elif image.has_transparency_data:
-        image = on_white(image)
-    image = image.convert("L")
-    image.thumbnail((WORKING, WORKING), Image.Resampling.BOX)
-    return np.asarray(image, np.float64)
-
-
-def ink_of(levels: Grey) -> Grey:
-    """How far each pixel is from the background, whatever its polarity.
+def ink_of(levels: Gray) -> tuple[Gray, float]:
+    """How far each pixel is from the background, whatever its polarity; and how much of the picture's edge is background.
 
     The background is a plane through the picture's edge, since paper is seldom lit evenly. What of the edge is no background,
     because a stroke leaves the picture there, does not count.
@@ -105,35 +110,26 @@ def ink_of(levels: Grey) -> Grey:
     typical = np.median(values[edge])
     usual = edge & (np.abs(values - typical) <= max(CONTRAST, 3 * np.median(np.abs(values[edge] - typical))))
     plane, *_ = np.linalg.lstsq(design[usual], values[usual], rcond=None)
-    return np.asarray(np.abs(values - design @ plane).reshape(levels.shape))
+    ink = np.abs(values - design @ plane)
+    return np.asarray(ink.reshape(levels.shape)), float(np.mean(ink[edge] <= CONTRAST))
 
 
-def foreground(ink: Grey) -> NDArray[np.bool_]:
-    """Which pixels are the character, without specks of dirt.
+def foreground(ink: Gray) -> Mask:
+    """Which pixels are the character, without specks of dirt and without a frame.
 
     Raises:
         PictureError: nothing stands out.
     """
-    if ink.max() < CONTRAST:
+    if ink.max() < CONTRAST or np.ptp(ink) < 1:
         raise PictureError("nothing in it stands out from its background")
     pieces, _ = ndimage.label(ink > threshold(ink), EIGHT)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    return np.asarray((sizes >= max(1, SPECK * sizes.max()))[pieces] & (pieces > 0))
+    kept = np.flatnonzero(sizes >= max(1, SPECK * sizes.max()))
+    return np.isin(pieces, unframed(pieces, [int(number) for number in kept]))
 
 
-def threshold(ink: Grey) -> float:
-    """What parts ink from paper: the level with the largest variance between the two (N. Otsu, 1979)."""
-    counts, edges = np.histogram(ink, 256)
-    levels = (edges[:-1] + edges[1:]) / 2
-    below, sums = np.cumsum(counts), np.cumsum(counts * levels)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(edges[1:][np.nan_to_num(between).argmax()])
-
-
-def cropped(ink: Grey, mask: NDArray[np.bool_]) -> Image.Image:
+def cropped(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
     """The character in its bounding box, bright on black; its soft edges stay."""
     full = np.percentile(ink[mask], 90)
     soft = np.where(ndimage.binary_dilation(mask, EIGHT), np.clip(ink / full, 0, 1), 0)

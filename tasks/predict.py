@@ -14,7 +14,8 @@ from tasks.errors import PictureError
 from tasks.evaluate import BATCH, load_model, predicting
 from tasks.files import verified
 from tasks.gallery import encoded
-from tasks.picture import prepare
+from tasks.picture import Character, read_character
+from tasks.pixels import NO_PICTURE
 from tasks.plain import in_text
 from tasks.regular import read_regular
 from tasks.results import Guess, Shown, Unreadable
@@ -22,29 +23,47 @@ from tasks.runs import RunRecord
 from tasks.store import Root
 
 MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm"})
+SUFFIXES = frozenset({
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
+    ".pbm", ".pgm", ".ppm", ".pnm",
+})  # fmt: skip
+# Pictures that are not read. They are named, since whoever has put them into the folder expects an answer.
+UNREAD = frozenset({
+    ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".svg", ".psd", ".xcf", ".tga", ".pcx",
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+})  # fmt: skip
+HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # folders of macOS, Synology and Windows
 
 
-def pictures_in(paths: Sequence[Path]) -> list[Path | Unreadable]:
+def pictures_in(
+    paths: Sequence[Path], passed_over: Callable[[Path], object] = lambda _: None
+) -> list[Path | Unreadable]:
     """Every picture that is meant: files as they are, and what folders hold that is called like a picture.
 
-    Links to folders are not followed inside a folder: they may lead in a circle. Folders that can't be read are named.
+    Links to folders are not followed inside a folder: they may lead in a circle. Folders that can't be read are named. What is
+    called otherwise, what is hidden, and what a system keeps for itself is `passed_over`.
     """
     found: list[Path | Unreadable] = []
     for path in paths:
-        found.extend(inside(path) if path.is_dir() else [path])
+        found.extend(inside(path, passed_over) if path.is_dir() else [path])
     return found
 
 
-def inside(folder: Path) -> Iterator[Path | Unreadable]:
+def inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Path | Unreadable]:
     """The pictures in a folder and those below it, in order."""
     faults: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=faults.append):
+        for name in sorted(folders):
+            if name.startswith(".") or name in HOUSEKEEPING:
+                folders.remove(name)
+                passed_over(Path(parent, name))
         folders.sort()
         for name in sorted(names):
             path = Path(parent, name)
-            if path.suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and path.suffix.lower() in SUFFIXES | UNREAD:
                 yield path
+            else:
+                passed_over(path)
     for fault in faults:
         yield Unreadable(path=in_text(fault.filename), why=fault.strerror or str(fault))
 
@@ -61,25 +80,27 @@ def predict(
     for start in range(0, len(paths), BATCH):
         some = paths[start : start + BATCH]
         read = [path if isinstance(path, Unreadable) else prepared(path, run.train.shape) for path in some]
-        images = [image for image in read if isinstance(image, np.ndarray)]
+        images = [one.image for one in read if isinstance(one, Character)]
         if images:
             stacked = np.stack(images)
             said = {name: iter(model(stacked)) for name, model in models.items()}
-        for path, image in zip(some, read, strict=True):
-            if isinstance(image, Unreadable):
-                yield image
+        for path, one in zip(some, read, strict=True):
+            if isinstance(one, Unreadable):
+                yield one
             elif isinstance(path, Path):
                 guesses = {name: guess(next(rows), run.train.classes) for name, rows in said.items()}
-                yield Shown(path=in_text(path), pixels=encoded(image), guesses=guesses)
+                yield Shown(path=in_text(path), pixels=encoded(one.image), guesses=guesses, doubts=one.doubts)
         progress(len(some))
 
 
-def prepared(path: Path, shape: tuple[int, ...]) -> np.ndarray | Unreadable:
+def prepared(path: Path, shape: tuple[int, ...]) -> Character | Unreadable:
     """A picture as the network is shown it, or why it can't be."""
     try:
-        return prepare(read_regular(path, MOST_BYTES), shape)
+        return read_character(read_regular(path, MOST_BYTES), shape)
     except PictureError as error:
         why = str(error)
+        if why == NO_PICTURE and path.suffix.lower() in UNREAD:
+            why = f"pictures of the kind {path.suffix} are not read: export it as PNG or JPEG"
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
     return Unreadable(path=in_text(path), why=why)

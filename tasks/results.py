@@ -115,11 +115,14 @@ class Guess(Frozen):
 
 
 class Shown(Frozen):
-    """A person's own picture: what the network was shown, in base64, and what each model says of it."""
+    """A person's own picture: what the network was shown, in base64, what each model says of it, and why the answers may be
+    about something else than one character.
+    """
 
     path: str
     pixels: str
     guesses: dict[str, Guess]
+    doubts: tuple[str, ...] = ()
 
 
 class Unreadable(Frozen):

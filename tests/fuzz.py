@@ -23,7 +23,8 @@ from tasks.dataset import Archive, load_dataset
 from tasks.decode import blocks
 from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
 from tasks.idx import DTYPES, Header, read_blocks, read_header, write_idx
-from tasks.picture import FORMATS, prepare
+from tasks.picture import prepare
+from tasks.pixels import FORMATS
 from tasks.recipe import load_recipe
 from tasks.records import Origin, PredictionsRecord, SplitRecord
 from tasks.runs import RunRecord, read_run

@@ -1,5 +1,6 @@
 """The command as a user has it: in a process of its own, on tiny real data, with a server of its own."""
 
+import csv
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
@@ -254,6 +256,33 @@ def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dic
         f"left out: {tmp_path / 'bad.png'}: it is no picture that can be read",
         f"left out: {tmp_path / 'none.jpg'}: No such file or directory",
     ]
+
+
+@pytest.mark.parametrize("form", ["", "--json", "--csv"])
+def test_doubtful_answers_and_files_that_were_passed_over_are_named(
+    form: str, first: dict[str, Any], tmp_path: Path
+) -> None:
+    two = np.hstack([255 - image for image in data.first(data.NAMES["test"][0], 2)])
+    Image.fromarray(two).resize((280, 140)).save(tmp_path / "two.png")
+    Image.fromarray(two[:, :28]).resize((140, 140)).save(tmp_path / "one.png")
+    for name in ("._one.png", "Thumbs.db", ".DS_Store", "notes.txt"):
+        (tmp_path / name).write_bytes(b"\0")
+    done = mnist("predict", tmp_path, "--root", first["root"], "--run", first["run"], *([form] if form else []))
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "passed over, since not called like pictures: 4 (.DS_Store, ._one.png, Thumbs.db, ...)"
+    ]
+    reason = "it shows more than one character"
+    if form == "--json":
+        found = json.loads(done.stdout)
+        assert [one["doubts"] for one in found["pictures"]] == [[], [reason]]
+        assert found["passed_over"] == 4
+        assert f"two.png; doubtful: {reason}" in Path(found["page"]).read_text()
+    elif form == "--csv":
+        assert [line["doubts"] for line in csv.DictReader(done.stdout.splitlines())] == ["", "", reason, reason]
+    else:
+        assert "doubtful" in done.stdout
+        assert "more than one" in done.stdout
 
 
 @pytest.mark.parametrize("form", ["", "--json", "--csv"])
