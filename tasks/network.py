@@ -235,9 +235,11 @@ def averages_in(model: "keras.Model") -> Iterator[None]:
         return
     weights = [variable.numpy() for variable in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
-    yield
-    for variable, weight in zip(model.trainable_variables, weights, strict=True):
-        variable.assign(weight)
+    try:
+        yield
+    finally:
+        for variable, weight in zip(model.trainable_variables, weights, strict=True):
+            variable.assign(weight)
 
 
 def seed_epoch(model: "keras.Model", seed: int, epoch: int) -> None:

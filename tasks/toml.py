@@ -1,6 +1,6 @@
 """TOML files that describe data sets and recipes: built-in ones by name, others by path.
 
-In: a name or a path, and the frozen model that it must fill. Out: the value, and the folder that its paths count from.
+In: a name or a path, and the frozen model that it must fill. Out: the value, and the path that it was read from.
 Refuses: whatever can't be read or does not fill the model, in one line that names the field.
 """
 
@@ -20,20 +20,10 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # whic
 
 BUILTIN = Path(__file__).parent / "builtin"
 
-# What `load` takes: a form can refuse anything else before a run.
+# What `read` takes: a form can refuse anything else before a run.
 NameOrFile = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|.+\.toml)$")]
 
 Value = TypeVar("Value", bound=Frozen)
-
-
-def load(name_or_path: str, model: type[Value], what: str, refusal: type[InputError]) -> tuple[Value, Path]:
-    """Read and validate a built-in file or the user's own.
-
-    Raises:
-        refusal: it is unknown, unreadable or half-specified.
-    """
-    values, path = read(name_or_path, what, refusal)
-    return validated(values, model, f"the {what} {name_or_path}", refusal), path.parent
 
 
 def read(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[str, Any], Path]:

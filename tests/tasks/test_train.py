@@ -290,6 +290,23 @@ def test_averaged_weights_are_what_keras_averages(splits: dict[str, SplitRecord]
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
+def test_weights_are_back_in_their_place_after_an_error_at_their_averages() -> None:
+    from tasks.network import averages_in, compile_for
+
+    training = TRAININGS["plain"].model_copy(update={"weight_averaging": 0.7})
+    model = build(training.network, (28, 28), 10)
+    compile_for(training, model, 10)
+    images = np.random.default_rng(1).integers(0, 256, (20, 28, 28)).astype(np.uint8)
+    for _ in range(2):
+        model.train_on_batch(images, np.arange(20) % 10)
+    before = [weight.numpy() for weight in model.trainable_variables]
+    with pytest.raises(RuntimeError), averages_in(model):
+        assert any((old != new.numpy()).any() for old, new in zip(before, model.trainable_variables, strict=True))
+        raise RuntimeError
+    for old, new in zip(before, model.trainable_variables, strict=True):
+        np.testing.assert_array_equal(old, new.numpy())
+
+
 def test_what_is_held_out_is_asked_of_the_averages_and_changes_nothing(
     splits: dict[str, SplitRecord], work: Workspace
 ) -> None:
