@@ -102,6 +102,15 @@ def ids_in(path: Path, table: str) -> set[UUID]:
         return {UUID(one) for (one,) in database.execute(f"SELECT id FROM {table}")}  # noqa: S608  # a name of ours
 
 
+def may_have_automations() -> bool:
+    """Tell whether Prefect's database holds automations, or can't be looked into."""
+    file = database_file()
+    try:
+        return file is None or bool(ids_in(file, "automation"))
+    except sqlite3.Error:
+        return True
+
+
 def remove_remains(path: Path, flow_runs: Iterable[UUID]) -> None:
     """Remove the events and the last logs of flow runs that the database has no more, and give the space back.
 

@@ -342,7 +342,7 @@ def serve(fileno: int) -> None:
         from prefect import settings
         from prefect.server.api.server import create_app
 
-        from flows.database import database_file, make_database
+        from flows.database import database_file, make_database, may_have_automations
         from flows.guard import Guard, addresses
 
         own, credential = addresses(host, port), os.environ[AUTH]
@@ -355,6 +355,9 @@ def serve(fileno: int) -> None:
             # Even to find that there is nothing to do, its migrations take a tenth of the start.
             settings.PREFECT_API_DATABASE_MIGRATE_ON_START: not make_database()
             and (settings.PREFECT_API_DATABASE_MIGRATE_ON_START.value() or database_file() is not None),
+            # Without automations, what carries them out has nothing to do, and takes a sixth of the start.
+            settings.PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: settings.PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED.value()
+            and may_have_automations(),
         }
         with settings.temporary_settings(changed):
             app = create_app(ephemeral=True, final=True)

@@ -11,7 +11,7 @@ import prefect
 import pytest
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
 
-from flows.database import IN_FILE, make_database, schema_revision, template_file
+from flows.database import IN_FILE, make_database, may_have_automations, schema_revision, template_file
 from flows.server import local_server
 
 
@@ -88,6 +88,29 @@ def test_a_database_that_is_no_file_is_left_to_prefect(tmp_path: Path) -> None:
     with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: "postgresql+asyncpg://user:word@localhost/prefect"}):
         assert not make_database()
     assert not list(tmp_path.iterdir())
+
+
+def test_automations_are_found_or_assumed(tmp_path: Path) -> None:
+    path = tmp_path / "prefect.db"
+
+    def found() -> bool:
+        with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: f"{IN_FILE}{path}"}):
+            return may_have_automations()
+
+    assert not found()  # no database
+    assert make_at(path)
+    assert not found()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "INSERT INTO automation (id, name, description, enabled, trigger, actions, actions_on_trigger, actions_on_resolve, "
+            "created, updated) VALUES ('6a889e4ad72c45e98b75f32693959a4f', 'mine', '', 1, '{}', '[]', '[]', '[]', '', '')"
+        )
+        database.commit()
+    assert found()
+    path.write_bytes(b"no database at all, " * 100)
+    assert found()
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: "postgresql+asyncpg://127.0.0.1/prefect"}):
+        assert may_have_automations()
 
 
 def test_a_server_copies_the_template_and_leaves_the_blocks_to_the_users_own(
