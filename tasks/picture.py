@@ -1,9 +1,9 @@
 """Picture: a person's own picture of one character, prepared as MNIST's were.
 
-In: the bytes of a picture file of any size, colour and background. Out: an image as the network knows it, bright on black.
+In: the bytes of a picture file of any size, color and background. Out: an image as the network knows it, bright on black.
 Refuses: what is no picture, what is too large, and what has nothing in it that stands out.
 Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits": size-normalised to 20 of 28 pixels with
-its aspect ratio kept, gray levels by anti-aliasing, the centre of mass in the centre of the image.
+its aspect ratio kept, gray levels by anti-aliasing, the center of mass in the center of the image.
 """
 
 from typing import NamedTuple
@@ -90,7 +90,7 @@ def find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
 
 
 def fitted(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The middle of a picture in colour, as large as has the image's proportions."""
+    """Crop the middle of a color picture to the proportions of the image, as large as possible."""
     if image.has_transparency_data:
         image = laid(image)
     rows, columns = shape[:2]
@@ -138,7 +138,7 @@ def cropped(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
 
 
 def centred(character: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A character scaled into the box, its centre of mass in the centre: `shape` uint8."""
+    """A character scaled into the box, its center of mass in the center: `shape` uint8."""
     scale = BOX * min(shape) / max(character.size)
     size = max(1, round(character.width * scale)), max(1, round(character.height * scale))
     small = np.asarray(character.resize(size, Image.Resampling.BICUBIC), np.float64)

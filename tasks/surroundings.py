@@ -173,7 +173,7 @@ def counts(name: str, value: str) -> bool:
 
 
 def absolute(path: str, here: str) -> str:
-    """A path from the root on; one with a variable of Prefect's, or the home of nobody known, as it is."""
+    """Make a path absolute, unless it begins with a variable of Prefect's or the home of an unknown account."""
     path = os.path.expanduser(path)  # noqa: PTH111
     return path if not path or not here or path[0] in "~$" else os.path.join(here, path)  # noqa: PTH118
 
