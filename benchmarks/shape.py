@@ -6,7 +6,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.workers import finished, worker_processes
+from flows.workers import submit, wait_for_all, worker_processes
 from tasks.cache import Miss
 from tasks.step import LOOK_UPS
 
@@ -24,18 +24,18 @@ LOOK_UPS[nothing.task_key] = lambda _: Miss()
 def shape() -> None:
     """The steps of the real flow, and what each waits for."""
     with worker_processes(2, ahead=True) as pool:
-        archives = [nothing.submit() for _ in range(4)]
-        splits = [nothing.submit(*archives[:2]), nothing.submit(*archives[2:])]
-        finished([*archives, *splits])
-        data = nothing.submit(*splits)
+        archives = [submit(nothing) for _ in range(4)]
+        splits = [submit(nothing, *archives[:2]), submit(nothing, *archives[2:])]
+        wait_for_all([*archives, *splits])
+        data = submit(nothing, *splits)
         models = [pool.submit(nothing, splits[0]) for _ in range(2)]
         found = [pool.submit(nothing, model, splits[1]) for model in models]
         trained = [pool.submit(nothing, model, splits[0]) for model in models]
-        selection = nothing.submit(*found)
+        selection = submit(nothing, *found)
         explained = [pool.submit(nothing, model, selection) for model in models]
-        finished([data, *models, *found, *trained, selection, *explained])
-        analysed = nothing.submit(*explained, *trained, data)
-        drawn = nothing.submit(analysed)
-    finished([analysed, drawn])
+        wait_for_all([data, *models, *found, *trained, selection, *explained])
+        analysed = submit(nothing, *explained, *trained, data)
+        drawn = submit(nothing, analysed)
+    wait_for_all([analysed, drawn])
     for _ in range(5):  # compare, judge, report, promote: in the flow itself
         nothing(drawn)

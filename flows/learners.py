@@ -1,46 +1,41 @@
-"""Learners: the models that a flow makes, each from its trainings; what several need is trained once."""
+"""The training stage of every flow: the models, each from its trainings; a training that several models need runs once."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-from prefect.futures import PrefectFuture
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from flows.workers import Workers
 from tasks.combine import combine
+from tasks.evidence import TrainedModels
 from tasks.recipe import Learner, Training
+from tasks.records import SplitRecord
 from tasks.train import train
 from tasks.workspace import Workspace
 
 
-class Learned(NamedTuple):
-    """The model of each learner, in order; and all steps that it took: every training, then every combination."""
-
-    models: list[PrefectFuture[Any]]
-    steps: list[PrefectFuture[Any]]
-
-
-def distinct(learners: Sequence[Learner]) -> dict[str, Training]:
-    """All trainings that the learners take, by what they are; in order, each once."""
+def unique_trainings(learners: Iterable[Learner]) -> dict[str, Training]:
+    """All trainings that the learners take, in order, each once, by their content."""
     return {training.model_dump_json(): training for learner in learners for training in learner.trainings}
 
 
-def learned(
-    learners: Sequence[Learner], titles: Sequence[str], split: Any, workers: Workers, work: Workspace
-) -> Learned:
-    """Train all that is needed, and combine it; `titles` say how the learners are called in Prefect's UI."""
-    trained: dict[str, PrefectFuture[Any]] = {}
-    combined: list[PrefectFuture[Any]] = []
-    models: list[PrefectFuture[Any]] = []
-    for learner, title in zip(learners, titles, strict=True):
-        members: Any = []
+def train_models(
+    learners: Mapping[str, Learner], split: SplitRecord, workers: Workers, work: Workspace
+) -> TrainedModels:
+    """Train all networks that the learners need, and combine the ensembles; learners and models go by their titles."""
+    by_content: dict[str, Any] = {}
+    trainings: dict[str, Any] = {}
+    ensembles: dict[str, Any] = {}
+    models: dict[str, Any] = {}
+    for title, learner in learners.items():
+        members = []
         for training in learner.trainings:
-            key = training.model_dump_json()
-            if key not in trained:
+            content = training.model_dump_json()
+            if content not in by_content:
                 name = f"{title}: {training.network.name}, seed {training.seed}" if learner.ensemble else title
-                trained[key] = workers.submit(train.with_options(task_run_name=f"train {name}"), training, split, work)
-            members.append(trained[key])
+                task = train.with_options(task_run_name=f"train {name}")
+                by_content[content] = trainings[name] = workers.submit(task, training, split, work)
+            members.append(by_content[content])
+        models[title] = members[0]
         if learner.ensemble:
-            task = combine.with_options(task_run_name=f"combine {title}")
-            combined.append(workers.submit(task, learner.ensemble, members, work))
-        models.append(combined[-1] if learner.ensemble else members[0])
-    return Learned(models, [*trained.values(), *combined])
+            combination = combine.with_options(task_run_name=f"combine {title}")
+            models[title] = ensembles[title] = workers.submit(combination, learner.ensemble, members, work)
+    return TrainedModels(models, trainings, ensembles)

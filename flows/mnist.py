@@ -5,39 +5,39 @@ Every line calls a task; what travels between them are records, and the data sta
 
 import logging
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from prefect import flow
-from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
 from flows.history import flow_run_under_way
-from flows.learners import distinct, learned
+from flows.learners import train_models
 from flows.logs import one_line_errors
 from flows.masking import keep_out_of_prefect
 from flows.options import root_of
 from flows.orphans import end_with_worker
-from flows.parameters import flag, named, seed_of
-from flows.runner import checked_runner, workers_of
-from flows.splits import data_of
+from flows.parameters import RunConfig, flag, named, seed_of
+from flows.runner import checked_runner, open_workers
+from flows.splits import prepare_data
 from flows.titles import run_name, title
 from flows.vetting import PROCESS
-from flows.workers import available, finished
+from flows.workers import Workers, available, submit, wait_for_all
 from tasks.analyse import analyse
-from tasks.analysis import AnalysisRecord, Decision
+from tasks.analysis import Decision
 from tasks.architecture import ArchitectureRecord
 from tasks.attribute import attribute
 from tasks.champion import judge, promote
 from tasks.compare import compare
-from tasks.dataset import Dataset, Name, load_dataset
+from tasks.dataset import Name, load_dataset
 from tasks.describe import describe
 from tasks.draw import draw
 from tasks.errors import GateError, RunError
 from tasks.evaluate import evaluate
+from tasks.evidence import PreparedData, RunEvidence, RunRecords
 from tasks.explain import explain
 from tasks.files import checked_root
 from tasks.fitting import refuse_misfits
@@ -45,9 +45,9 @@ from tasks.log import say
 from tasks.measure import measure
 from tasks.optional import optional
 from tasks.profile import profile
-from tasks.provenance import of, omissions_of, provenance_of, run_record, run_result, with_chain
-from tasks.recipe import Epochs, HeldOut, Recipe, Seed, load_recipe
-from tasks.records import TEST, TRAIN, ChangesRecord, FiguresRecord, Omission, ReportRecord
+from tasks.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
+from tasks.recipe import Epochs, HeldOut, Seed, load_recipe
+from tasks.records import ChangesRecord, ModelRecord, Omission, ReportRecord
 from tasks.report import report
 from tasks.results import RunResult
 from tasks.runs import COMPARISON, MAIN, Champion, RunRecord, predecessor, remember
@@ -99,136 +99,153 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
         runner: Where the trainings run: process, on the worker's machine, or a cluster that the worker was started with
             (--allow-runner).
     """
-    began = datetime.now(UTC)
     one_line_errors()
     keep_out_of_prefect()
     end_with_worker()
-    source = load_dataset(dataset, mirrors)
-    plan = load_recipe(recipe, epochs=epochs, seed=seed_of(seed), validation=validation)
-    refuse_misfits(plan, source.shape)
-    must_pass, harder = flag("gate", gate), flag("robustness", robustness)
-    champions, where = named("line", line), checked_runner(runner)
+    config = RunConfig(
+        dataset=load_dataset(dataset, mirrors),
+        recipe=load_recipe(recipe, epochs=epochs, seed=seed_of(seed), validation=validation),
+        line=named("line", line),
+        gate=flag("gate", gate),
+        robustness=flag("robustness", robustness),
+        runner=checked_runner(runner),
+    )
+    refuse_misfits(config.recipe, config.dataset.shape)
     with at_work(checked_root(root_of(root)), run_name()) as work:
-        result = way_of_the_data(source, plan, champions, where, work, began, robustness=harder)
-    return finished_with(passed(result) if must_pass else result)
+        result = run_pipeline(config, work)
+    return finished_with(passed(result) if config.gate else result)
 
 
-def way_of_the_data(
-    source: Dataset, plan: Recipe, champions: str, runner: str, work: Workspace, began: datetime, *, robustness: bool
-) -> RunResult:
-    """All steps, in the order of the data."""
-    omitted: list[Omission] = []
-    records = findings_of(source, plan, runner, work, omitted, robustness=robustness)
-    this = run_record(records, source, plan, champions, work, began, flow_run_under_way(work.root))
-    last, changes = since_last_run(this, work, omitted)
-    decision = judge(this, work)
-    omitted += decision.omitted
-    published, this = registered(this, records, changes, decision, work, omitted)
-    late: list[Omission] = []
-    champion = None
-    with optional("promotion to champion", late):
-        champion = promoted(this, decision, work)
-    if late:  # the report says otherwise
-        decision = decision.model_copy(update={"withheld": late[0].why})
-        published, this = registered(this, records, changes, decision, work, [*omitted, *late])
-    (analysis,) = of(AnalysisRecord, records)
-    return run_result(records, this, analysis, published, decision, champion, last, work)
-
-
-def findings_of(
-    source: Dataset, plan: Recipe, runner: str, work: Workspace, omitted: list[Omission], *, robustness: bool
-) -> list[Any]:
-    """The records of all steps from the archives to the figures, in the order of the data."""
+def run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
+    """Download → decode → train → evaluate → explain → analyze → report."""
+    omissions: list[Omission] = []
+    learners = {learner.name: learner for learner in config.recipe.learners()}
     # On a root that has seen no training, TensorFlow is imported while the archives come.
-    learners = plan.learners()
-    names = [one.name for one in learners]
-    with workers_of(runner, len(distinct(learners)), work.root, ahead=not ever_kept(train, work.root)) as workers:
-        data = data_of(source, work)
-        splits, looked_at = data.splits, data.looked_at
-        counts = profile.submit(splits[TRAIN], splits[TEST], work)
-        measures = measure.submit(looked_at[TEST], work)
-        models, learning = learned(learners, names, splits[TRAIN], workers, work)
-        predictions = [workers.submit(evaluate, model, splits[TEST], work) for model in models]
-        trained = [
-            workers.submit(attribute, model, found, looked_at[TRAIN], looked_at[TEST], work)
-            for model, found in zip(models, predictions, strict=True)
-        ]
-        selection = select.submit(predictions, looked_at[TEST], work)  # type: ignore[arg-type]
-        explaining = [
-            workers.submit(explain, *each, selection, looked_at[TEST], work)
-            for each in zip(models, predictions, trained, strict=True)
-        ]
-        describing = [workers.submit(describe, model, work) for model in models]
-        stressing = [workers.submit(stress, model, looked_at[TEST], work) for model in models if robustness]
-        required: list[PrefectFuture[Any]] = [counts, measures, *learning, *predictions, *trained, selection]
-        finished(required)
-        explanations = available([f"explanations of {name}" for name in names], explaining, omitted)
-        described = available([f"layers of {name}" for name in names], describing, omitted)
-        stressed = available([f"robustness of {name}" for name in names if robustness], stressing, omitted)
+    with open_workers(config.runner, learners.values(), work.root, ahead=not ever_kept(train, work.root)) as workers:
+        data = prepare_data(config.dataset, work)
+        trained = train_models(learners, data.train, workers, work)
+        evidence, layers = collect_evidence(config, data, trained.models, workers, work, omissions)
         # Submitted before the workers end, which takes them a second.
-        analysis = analyse.submit(  # type: ignore[call-overload]
-            source,
-            plan,
-            counts,
-            measures,
-            looked_at[TRAIN],
-            looked_at[TEST],
-            models,
-            trained,
-            predictions,
-            selection,
-            explanations,
-            stressed,
-            work,
-        )
-        drawing = draw.submit(analysis, work)
-    records = finished([*data.steps, *required, *explanations, *described, *stressed, analysis])
-    records += finished(available(["figures"], [drawing], omitted))
-    omitted += omissions_of(records)
-    return records
+        analysis = submit(analyse, config.dataset, config.recipe, evidence, work)
+        drawing = submit(draw, analysis, work)
+    records = wait_for_all(RunRecords(data, trained, evidence, layers, analysis))
+    with optional("figures", omissions):
+        records = replace(records, figures=drawing.result())
+    omissions += omissions_of(records.steps)
+
+    run = run_record(config.dataset, config.recipe, config.line, records, work, flow_run_under_way(work.root))
+    before, changes = compare_with_previous_run(run, work, omissions)
+    decision = judge(run, work)
+    return publish_run(run, records, before, changes, decision, work, [*omissions, *decision.omitted])
 
 
-def since_last_run(
-    this: RunRecord, work: Workspace, omitted: list[Omission]
+def collect_evidence(
+    config: RunConfig,
+    data: PreparedData,
+    models: Mapping[str, ModelRecord],
+    workers: Workers,
+    work: Workspace,
+    omissions: list[Omission],
+) -> tuple[RunEvidence, dict[str, ArchitectureRecord]]:
+    """Evaluate the models, and find out why they fail; with the layers of each. Optional parts that fail are left out."""
+    train_sample, test_sample = data.train_sample, data.test_sample
+    profiling = submit(profile, data.train, data.test, work)
+    measuring = submit(measure, test_sample, work)
+    predictions = {name: workers.submit(evaluate, model, data.test, work) for name, model in models.items()}
+    attributions = {
+        name: workers.submit(attribute, model, predictions[name], train_sample, test_sample, work)
+        for name, model in models.items()
+    }
+    selection = submit(select, predictions, test_sample, work)
+    explanations = {
+        name: workers.submit(explain, model, predictions[name], attributions[name], selection, test_sample, work)
+        for name, model in models.items()
+    }
+    layers = {name: workers.submit(describe, model, work) for name, model in models.items()}
+    stressed = models if config.robustness else {}
+    robustness = {name: workers.submit(stress, model, test_sample, work) for name, model in stressed.items()}
+    evidence = RunEvidence(
+        train=train_sample,
+        test=test_sample,
+        profile=profiling,
+        measures=measuring,
+        models=models,
+        predictions=predictions,
+        attributions=attributions,
+        selection=selection,
+    )
+    wait_for_all(evidence)
+    evidence = replace(
+        evidence,
+        explanations=available("explanations", explanations, omissions),
+        robustness=available("robustness", robustness, omissions),
+    )
+    return evidence, available("layers", layers, omissions)
+
+
+def compare_with_previous_run(
+    run: RunRecord, work: Workspace, omissions: list[Omission]
 ) -> tuple[RunRecord | None, ChangesRecord | None]:
-    """The run that this one was compared with, and what changed."""
-    last, changes = None, None
-    with optional(f"{COMPARISON}s before this one", omitted):
-        last, missed = predecessor(work.root, this)
-        for one in missed:
-            say(one.line, logging.WARNING)
-        omitted += missed
-    if last:
-        with optional(f"{COMPARISON} {last.run}", omitted):
-            changes = compare(last, this, work)
-            omitted += changes.omitted
-    return last if changes else None, changes
+    """The run that this one was compared with, and what changed since then; None and None if there is none."""
+    with optional(f"{COMPARISON}s before this one", omissions):
+        before, missed = predecessor(work.root, run)
+        for omission in missed:
+            say(omission.line, logging.WARNING)
+        omissions += missed
+        if before:
+            with optional(f"{COMPARISON} {before.run}", omissions):
+                changes = compare(before, run, work)
+                omissions += changes.omitted
+                return before, changes
+    return None, None
 
 
-def registered(
-    this: RunRecord,
-    records: Sequence[Any],
+def publish_run(
+    run: RunRecord,
+    records: RunRecords,
+    before: RunRecord | None,
     changes: ChangesRecord | None,
     decision: Decision,
     work: Workspace,
-    omitted: Sequence[Omission],
+    omissions: Sequence[Omission],
+) -> RunResult:
+    """Publish the report of a run, register the run as finished, and promote its best model if the gate lets it."""
+    published, run = registered(run, records, changes, decision, work, omissions)
+    late: list[Omission] = []
+    champion = None
+    with optional("promotion to champion", late):
+        champion = promoted(run, decision, work)
+    if late:  # the report says otherwise
+        decision = decision.model_copy(update={"withheld": late[0].why})
+        published, run = registered(run, records, changes, decision, work, [*omissions, *late])
+    return run_result(run, records, published, decision, work, champion=champion, before=before)
+
+
+def registered(
+    run: RunRecord,
+    records: RunRecords,
+    changes: ChangesRecord | None,
+    decision: Decision,
+    work: Workspace,
+    omissions: Sequence[Omission],
 ) -> tuple[ReportRecord, RunRecord]:
     """Report a run and register it as finished."""
-    (analysis,) = of(AnalysisRecord, records)
-    figures = next(iter(of(FiguresRecord, records)), None)
-    where_from = provenance_of(records, work, this.began)
-    networks = of(ArchitectureRecord, records)
-    published = report(analysis, figures, changes, decision, where_from, work, omitted, networks)
-    return published, remember(with_chain(this, records, changes, published), work)
+    where_from = provenance_of(records.data, records.steps, work)
+    layers = tuple(records.layers.values())
+    published = report(
+        records.analysis, records.figures, changes, decision, where_from, work, omissions, described=layers
+    )
+    steps = [*records.steps, *([changes] if changes else [])]
+    return published, remember(with_manifest(run, steps, published), work)
 
 
-def promoted(this: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
+def promoted(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
     """The champion that the run's best model has become; None if it should not.
 
     Raises:
         RunError: another run's has become the champion meanwhile.
     """
-    champion = promote(this, decision, work)
+    champion = promote(run, decision, work)
     if decision.promotes and champion is None:
         raise RunError("a model that it does not come up to has become the champion meanwhile")
     return champion

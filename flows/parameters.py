@@ -1,15 +1,29 @@
 """Parameters of the flow that no recipe or data set checks. Apart from the command's options, which must import at once."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, cast
 
 from prefect.runtime import flow_run
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.dataset import Name
+from tasks.dataset import Dataset, Name
 from tasks.errors import InputError
-from tasks.recipe import Seed
+from tasks.recipe import Recipe, Seed
 from tasks.toml import short
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The parameters of a run, checked: what is trained on what, where, and what the report asks of the models."""
+
+    dataset: Dataset
+    recipe: Recipe
+    line: Name
+    gate: bool
+    robustness: bool
+    runner: str
+
 
 BY_DATE: Literal["date"] = "date"
 SEEDS_A_DATE = 100  # an ensemble takes the seeds that follow the first: two dates share none

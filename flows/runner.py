@@ -2,12 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from flows.learners import unique_trainings
 from flows.vetting import PROCESS, RUNNERS
 from flows.workers import Workers, worker_processes
 from tasks.errors import InputError
+from tasks.recipe import Learner
 from tasks.store import Root
 
 CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")
@@ -40,8 +42,8 @@ def checked_runner(value: object) -> str:
 
 
 @contextmanager
-def workers_of(runner: str, trainings: int, root: Root, *, ahead: bool) -> Iterator[Workers]:
-    """The workers of a runner, for so many trainings; with `ahead`, processes of this machine start at once.
+def open_workers(runner: str, learners: Iterable[Learner], root: Root, *, ahead: bool) -> Iterator[Workers]:
+    """Open the workers of a runner, for all trainings of the learners; with `ahead`, processes of this machine start at once.
 
     Raises:
         InputError: the library for it is missing.
@@ -49,7 +51,7 @@ def workers_of(runner: str, trainings: int, root: Root, *, ahead: bool) -> Itera
     """
     found = CLUSTER.fullmatch(runner)
     if not found:
-        with worker_processes(trainings, ahead=ahead) as processes:
+        with worker_processes(len(unique_trainings(learners)), ahead=ahead) as processes:
             yield processes
         return
     try:

@@ -1,45 +1,22 @@
-"""The first steps of every flow: from the archives to both splits, and to what of them is looked at closely."""
+"""The first stage of every flow: from the archives to both splits, and to a sample of each that is too large."""
 
-from typing import Any, NamedTuple
-
-from prefect.futures import PrefectFuture
-
-from flows.workers import finished
+from flows.workers import submit, wait_for_all
 from tasks.dataset import Dataset
 from tasks.decode import decode
 from tasks.download import download
+from tasks.evidence import PreparedData
 from tasks.records import TEST, TRAIN
 from tasks.sample import needs_sample, sample
 from tasks.workspace import Workspace
 
 
-class Data(NamedTuple):
-    """The archives and the splits, by their names, and samples of those splits that are too large to be looked at whole."""
-
-    archives: dict[str, PrefectFuture[Any]]
-    splits: dict[str, Any]  # futures, too; Prefect's types know none as arguments
-    samples: dict[str, Any]
-
-    @property
-    def looked_at(self) -> dict[str, Any]:
-        """What can be taken into memory of each split."""
-        return self.splits | self.samples
-
-    @property
-    def steps(self) -> list[PrefectFuture[Any]]:
-        """All of them, in order."""
-        return [*self.archives.values(), *self.splits.values(), *self.samples.values()]
-
-
-def data_of(source: Dataset, work: Workspace) -> Data:
+def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:
     """Download and verify the archives, and decode them, all at once."""
-    archives = {archive.name: download.submit(archive, source.mirrors, work) for archive in source.archives()}
-    splits: dict[str, Any] = {
-        name: decode.submit(source, name, archives[split.images.name], archives[split.labels.name], work)  # type: ignore[call-overload]
-        for name, split in ((TRAIN, source.train), (TEST, source.test))
+    archives = {archive.name: submit(download, archive, dataset.mirrors, work) for archive in dataset.archives()}
+    splits = {
+        name: submit(decode, dataset, name, archives[split.images.name], archives[split.labels.name], work)
+        for name, split in ((TRAIN, dataset.train), (TEST, dataset.test))
     }
-    decoded = finished([*archives.values(), *splits.values()])[-len(splits) :]
-    samples = {
-        name: sample.submit(split, work) for name, split in zip(splits, decoded, strict=True) if needs_sample(split)
-    }
-    return Data(archives, splits, samples)
+    _, decoded = wait_for_all((archives, splits))
+    samples = {name: submit(sample, splits[name], work) for name, split in decoded.items() if needs_sample(split)}
+    return PreparedData(archives, splits, samples)

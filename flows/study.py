@@ -4,8 +4,7 @@ The same steps as in a run, and the same records: what a run or an earlier study
 """
 
 import logging
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from prefect import flow
@@ -14,16 +13,16 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.events import tell
 from flows.history import flow_run_under_way
-from flows.learners import distinct, learned
+from flows.learners import train_models
 from flows.logs import one_line_errors
 from flows.masking import keep_out_of_prefect
 from flows.options import root_of
 from flows.orphans import end_with_worker
-from flows.runner import checked_runner, workers_of
-from flows.splits import data_of
+from flows.runner import checked_runner, open_workers
+from flows.splits import prepare_data
 from flows.titles import run_name, study_title
 from flows.vetting import PROCESS
-from flows.workers import finished
+from flows.workers import submit, wait_for_all
 from tasks.dataset import Dataset, load_dataset
 from tasks.evaluate import evaluate
 from tasks.files import checked_root
@@ -32,7 +31,6 @@ from tasks.log import say
 from tasks.provenance import provenance_of, study_result, study_run
 from tasks.publish import publish_study
 from tasks.recipe import Epochs, load_recipes
-from tasks.records import TEST, TRAIN
 from tasks.results import StudyResult
 from tasks.runs import remember
 from tasks.seeds import ENOUGH_SEEDS, Trial
@@ -73,7 +71,6 @@ def study(
         runner: Where the trainings run: process, on the worker's machine, or a cluster that the worker was started with
             (--allow-runner).
     """
-    began = datetime.now(UTC)
     one_line_errors()
     keep_out_of_prefect()
     end_with_worker()
@@ -84,28 +81,27 @@ def study(
     if seeds < ENOUGH_SEEDS:
         say(f"{seeds} seeds tell little of the spread from seed to seed; use {ENOUGH_SEEDS} or more", logging.WARNING)
     with at_work(checked_root(root_of(root)), run_name()) as work:
-        result = way_of_the_study(source, trials, where, work, began)
+        result = run_study(source, trials, where, work)
     return cast("StudyResult", Completed(message=result.verdict, data=result))
 
 
-def way_of_the_study(
-    source: Dataset, trials: Sequence[Trial], runner: str, work: Workspace, began: datetime
-) -> StudyResult:
-    """All steps, in the order of the data."""
-    with workers_of(runner, len(distinct(trials)), work.root, ahead=not ever_kept(train, work.root)) as workers:
-        data = data_of(source, work)
-        models, learning = learned(trials, [trial.title for trial in trials], data.splits[TRAIN], workers, work)
-        predictions = [
-            workers.submit(
-                evaluate.with_options(task_run_name=f"evaluate {trial.title}"), model, data.splits[TEST], work
+def run_study(dataset: Dataset, trials: Mapping[str, Trial], runner: str, work: Workspace) -> StudyResult:
+    """Download → decode → train → evaluate → compare over all seeds → report."""
+    with open_workers(runner, trials.values(), work.root, ahead=not ever_kept(train, work.root)) as workers:
+        data = prepare_data(dataset, work)
+        trained = train_models(trials, data.train, workers, work)
+        predictions = {
+            title: workers.submit(
+                evaluate.with_options(task_run_name=f"evaluate {title}"), trained.models[title], data.test, work
             )
-            for trial, model in zip(trials, models, strict=True)
-        ]
-        finished([*learning, *predictions])
-    found = survey.submit(source, trials, models, predictions, data.looked_at[TEST], work)  # type: ignore[arg-type]
-    records = finished([*data.steps, *learning, *predictions, found])
+            for title in trials
+        }
+        wait_for_all((trained, predictions))
+    surveying = submit(survey, dataset, trials, trained.models, predictions, data.test_sample, work)
+    data, trained, predictions, surveyed = wait_for_all((data, trained, predictions, surveying))
+    steps = [*data.steps, *trained.steps, *predictions.values(), surveyed]
 
-    published = publish_study(records[-1], provenance_of(records, work, began), work)
-    this = study_run(records, published, source, trials, work, began, flow_run_under_way(work.root))
-    remember(this, work)
-    return study_result(records, this, published, work)
+    published = publish_study(surveyed, provenance_of(data, steps, work), work)
+    flow_run = flow_run_under_way(work.root)
+    remember(study_run(dataset, list(trials.values()), data, steps, published, work, flow_run), work)
+    return study_result(dataset, surveyed, steps, published, work)

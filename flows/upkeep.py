@@ -24,14 +24,14 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     """
     from artifacts.terminal import show_links
     from tasks.runs import find_record, read_run
-    from tasks.verify import links_of
+    from tasks.verify import verify_run
 
     place = root_to_read(root)
     path = find_record(place, run)
     record = read_run(path)
     if isinstance(record, SealError):
         raise ChainError(f"run {path.parent.name} is broken at its own record: {record}; run again to make it anew")
-    links = list(links_of(place, record))
+    links = list(verify_run(place, record))
     broken = [link for link in links if link.fault]
     if as_json:
         echo_json({"run": record.run, "sound": not broken, "links": [link.model_dump() for link in links]})

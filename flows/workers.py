@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -21,6 +21,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_inputs_sync
 
 from flows.lasting import lasting
@@ -32,7 +33,7 @@ from tasks.quiet import import_keras, without_hdf5_echo
 from tasks.records import Omission
 from tasks.step import is_kept
 
-Result = TypeVar("Result")
+Structure = TypeVar("Structure")
 
 LOST_SECONDS = 0.3  # a future that is not done this long after its process ended will never be
 
@@ -91,20 +92,20 @@ class Workers(ABC):
         self.alone = alone
         self.submitted: list[PrefectFuture[Any]] = []
 
-    def submit(self, task: Task[..., Result], *args: Any, **kwargs: Any) -> PrefectFuture[Result]:
-        """As `task.submit`, but to a worker if there is something to compute."""
+    def submit(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As `submit`, but to a worker if there is something to compute."""
         if self.alone:
             task = task.with_options()
             task.tags = set()  # to ask for a place takes two seconds, and nobody else can take one
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
         # As long as nothing was sent, whatever this step waits for is found as soon as it is looked for.
         if not self.submitted and kept(task, parameters):
-            return cast("PrefectFuture[Result]", task.submit(*args, **kwargs))
+            return submit(task, *args, **kwargs)
         # Futures are resolved before they reach the worker, where Prefect would look for the graph's edges.
         edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
         future = self.send(task, parameters, edges)
         self.submitted.append(future)
-        return cast("PrefectFuture[Result]", future)
+        return future
 
     @abstractmethod
     def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
@@ -231,28 +232,46 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def finished(futures: Sequence[PrefectFuture[Any]]) -> list[Any]:
-    """Wait for all futures, raise the first error as soon as it is there, and return the results in order.
+def submit(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Submit a task to the flow's own threads; the future has the type of any value, since it stands for the record."""
+    return task.submit(*args, **kwargs)
 
-    What fails because something before it has failed is not what went wrong: that other error is raised.
+
+def wait_for_all(structure: Structure) -> Structure:
+    """Wait for all futures in a structure, and return the structure with their results in their places.
+
+    The first error is raised as soon as it is there. What fails because something before it has failed is not what went wrong:
+    that other error is raised.
     """
-    for future in as_completed(list(futures)):
+    found: dict[int, PrefectFuture[Any]] = {}  # one may stand in several places
+
+    def collect(value: Any) -> Any:
+        if isinstance(value, PrefectFuture):
+            found[id(value)] = value
+        return value
+
+    visit_collection(structure, visit_fn=collect)
+    futures = list(found.values())
+    for future in as_completed(futures):
         try:
             future.result()
         except PrefectException as error:
             raise next(errors_of(futures), error) from None
-    return [future.result() for future in futures]
+    return cast("Structure", visit_collection(structure, visit_fn=result_of, return_data=True))
 
 
-def available(
-    parts: Sequence[str], futures: Sequence[PrefectFuture[Any]], omitted: list[Omission]
-) -> list[PrefectFuture[Any]]:
-    """Wait for the futures of optional parts, and return those that have not failed."""
-    found = []
-    for part, future in zip(parts, futures, strict=True):
-        with optional(part, omitted):
+def result_of(value: Any) -> Any:
+    """The result of a future that is done; any other value itself."""
+    return value.result() if isinstance(value, PrefectFuture) else value
+
+
+def available(part: str, futures: Mapping[str, Any], omissions: list[Omission]) -> dict[str, Any]:
+    """Wait for the futures of an optional part of several models, and return those that have not failed."""
+    found = {}
+    for name, future in futures.items():
+        with optional(f"{part} of {name}", omissions):
             future.result()
-            found.append(future)
+            found[name] = future
     return found
 
 

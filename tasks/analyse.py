@@ -1,11 +1,11 @@
 """Analyse: what went wrong, counted, tested and shown.
 
-In: the records of the data, the models, their predictions and what explains them. Out: an AnalysisRecord, whose file is the
-analysis document. Refuses: predictions that are not of these splits.
+In: the evidence of a run: the records of the data, the models, their predictions and what explains them. Out: an
+AnalysisRecord, whose file is the analysis document. Refuses: predictions that are not of these splits.
 """
 # ruff: noqa: PLC0415  # the statistics' libraries take seconds to import, and a run that finds its analysis needs none
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tasks.augment import augmented
 from tasks.augmentation import Augmentation
 from tasks.corruptions import drawn, examples
 from tasks.dataset import Dataset
+from tasks.evidence import RunEvidence
 from tasks.files import keep, verified
 from tasks.findings import Explanations
 from tasks.folders import Folder
@@ -21,17 +22,7 @@ from tasks.gallery import encoded
 from tasks.judged import Judged, judged
 from tasks.occlusion import heat_window
 from tasks.recipe import Recipe
-from tasks.records import (
-    TEST,
-    TRAIN,
-    ExplanationsRecord,
-    MeasuresRecord,
-    ModelRecord,
-    PredictionsRecord,
-    Profile,
-    SelectionRecord,
-    SplitRecord,
-)
+from tasks.records import TEST, TRAIN
 from tasks.robustness import Robustness, Stress, StressRecord
 from tasks.select import Selection
 from tasks.step import step
@@ -41,25 +32,8 @@ ALTERED = 20  # images: as many as stand side by side on a page
 
 
 @step("analyse", libraries=("cleanlab", "numpy", "pandas", "pyarrow", "scipy", "statsmodels"))
-def analyse(  # it is where everything meets
-    dataset: Dataset,
-    recipe: Recipe,
-    data: Profile,
-    measures: MeasuresRecord,
-    train: SplitRecord,
-    test: SplitRecord,
-    models: Sequence[ModelRecord],
-    trained: Sequence[PredictionsRecord],
-    predictions: Sequence[PredictionsRecord],
-    selection: SelectionRecord,
-    explanations: Sequence[ExplanationsRecord],
-    stressed: Sequence[StressRecord],
-    work: Workspace,
-) -> AnalysisRecord:
-    """Analyse the predictions of all models: `predictions` for the test split, `trained` for the training split.
-
-    `measures` are those of the test split; `stressed` says what the models make of corrupted images, if they were asked.
-    Models whose `explanations` are missing are analysed without.
+def analyse(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Workspace) -> AnalysisRecord:
+    """Analyze the predictions of all models; a model whose explanations are missing is analyzed without.
 
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
@@ -68,47 +42,46 @@ def analyse(  # it is where everything meets
 
     from tasks.document import analysis_of, subject_of
 
-    learned, tested = judged(train, trained, work), judged(test, predictions, work)
+    learned = judged(evidence.train, evidence.attributions.values(), work)
+    tested = judged(evidence.test, evidence.predictions.values(), work)
     document = analysis_of(
-        subject_of(dataset, recipe),
-        data,
-        learned,
-        tested,
-        pd.read_parquet(verified(work.root, measures.file)),
-        models,
-        predictions,
-        Selection.model_validate_json(verified(work.root, selection.file).read_bytes()).indices,
-        explained(models, explanations, test, work),
-        [
-            Sample(split=name, count=split.count, drawn_from=split.drawn_from)
-            for name, split in ((TRAIN, train), (TEST, test))
-            if split.drawn_from
-        ],
-        altered_by(recipe.augmentation, learned) if recipe.augmentation else None,
-        robustness_from(stressed, tested, work) if stressed else None,
+        subject=subject_of(dataset, recipe),
+        data=evidence.profile,
+        trained=learned,
+        tested=tested,
+        measured=pd.read_parquet(verified(work.root, evidence.measures.file)),
+        models=tuple(evidence.models.values()),
+        predictions=tuple(evidence.predictions.values()),
+        chosen=Selection.model_validate_json(verified(work.root, evidence.selection.file).read_bytes()).indices,
+        explained=[explained(name, evidence, work) for name in evidence.models],
+        samples=samples_of(evidence),
+        altered=altered_by(recipe.augmentation, learned) if recipe.augmentation else None,
+        robustness=robustness_from(evidence.robustness.values(), tested, work) if evidence.robustness else None,
     )
     return AnalysisRecord(
         file=keep(work.root, Folder.ANALYSES, "analysis", ".json", document.model_dump_json().encode()),
-        models=tuple(model.name for model in models),
+        models=tuple(evidence.models),
         comparisons=document.comparisons,
     )
 
 
-def explained(
-    models: Sequence[ModelRecord], explanations: Sequence[ExplanationsRecord], test: SplitRecord, work: Workspace
-) -> list[Explanations]:
-    """What explains the wrong answers of each model; nothing where the run has left that out.
+def samples_of(evidence: RunEvidence) -> Iterator[Sample]:
+    """Those splits of which only a sample is analyzed."""
+    for name, split in ((TRAIN, evidence.train), (TEST, evidence.test)):
+        if split.drawn_from:
+            yield Sample(split=name, count=split.count, drawn_from=split.drawn_from)
+
+
+def explained(model: str, evidence: RunEvidence, work: Workspace) -> Explanations:
+    """What explains the wrong answers of a model; nothing where the run has left that out.
 
     Raises:
-        StorageError: a file is gone or altered.
+        StorageError: the file is gone or altered.
     """
-    found = {
-        one.model: Explanations.model_validate_json(verified(work.root, one.file).read_bytes()) for one in explanations
-    }
-    window = heat_window(test.shape[:2])
-    return [
-        found.get(model.name, Explanations(model=model.name, window=window, by_index={}, focus=())) for model in models
-    ]
+    record = evidence.explanations.get(model)
+    if record is None:
+        return Explanations(model=model, window=heat_window(evidence.test.shape[:2]), by_index={}, focus=())
+    return Explanations.model_validate_json(verified(work.root, record.file).read_bytes())
 
 
 def altered_by(plan: Augmentation, learned: Judged) -> Altered:
@@ -119,7 +92,7 @@ def altered_by(plan: Augmentation, learned: Judged) -> Altered:
     return Altered(before=tuple(map(encoded, images)), after=tuple(map(encoded, after)))
 
 
-def robustness_from(stressed: Sequence[StressRecord], tested: Judged, work: Workspace) -> Robustness:
+def robustness_from(stressed: Iterable[StressRecord], tested: Judged, work: Workspace) -> Robustness:
     """What the models make of corrupted images.
 
     Raises:

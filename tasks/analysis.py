@@ -216,7 +216,7 @@ class StepLine(Frozen):
 
 
 class FileLine(Frozen):
-    """One file of the chain, by its role."""
+    """One file of the manifest, by its role."""
 
     role: str
     path: str

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import PurePosixPath
@@ -53,13 +54,22 @@ def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: t
     """
     parts: dict[str, Any] = {
         "step": function.__name__,
-        "inputs": {name: identity(value) for name, value in inputs.items()},
+        "inputs": {name: identity(value) for name, value in with_fields(inputs)},
         "code": code_digests(function.__module__),
         "libraries": versions(libraries),
     }
     if variables := numbers(libraries):  # else as before there were any
         parts["surroundings"] = variables
     return Key(parts, name_of(parts))
+
+
+def with_fields(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The inputs of a step; each field of a dataclass is an input of its own."""
+    for name, value in inputs.items():
+        if is_dataclass(value):
+            yield from ((field.name, getattr(value, field.name)) for field in fields(value))
+        else:
+            yield name, value
 
 
 def name_of(parts: Mapping[str, Any]) -> str:
@@ -83,6 +93,8 @@ def identity(value: Any) -> Any:
         return files or value.model_dump(mode="json", exclude={"origin", "omitted"})
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {name: identity(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [identity(item) for item in value]
     return value

@@ -43,6 +43,7 @@ def subject_of(dataset: Dataset, recipe: Recipe) -> Subject:
 
 
 def analysis_of(
+    *,
     subject: Subject,
     data: Profile,
     trained: Judged,
@@ -52,7 +53,7 @@ def analysis_of(
     predictions: Sequence[PredictionsRecord],
     chosen: Sequence[int],
     explained: Sequence[Explanations],
-    samples: Sequence[Sample] = (),
+    samples: Iterable[Sample] = (),
     altered: Altered | None = None,
     robustness: Robustness | None = None,
 ) -> Analysis:

@@ -4,7 +4,7 @@ In: the records of a split, or of a sample of it, and of predictions for the spl
 Refuses: predictions for other images.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Judged(NamedTuple):
     images_at: Callable[[Sequence[int]], Mapping[int, NDArray[np.uint8]]]
 
 
-def judged(record: SplitRecord, predictions: Sequence[PredictionsRecord], work: Workspace) -> Judged:
+def judged(record: SplitRecord, predictions: Collection[PredictionsRecord], work: Workspace) -> Judged:
     """A split, and what all models say of it.
 
     Raises:

@@ -1,34 +1,22 @@
 """Provenance: where everything of a run came from, and what it leaves.
 
-In: the records of all steps, in the order of the data. Out: the report's last section, and the run's result.
+In: the records of all steps, by what they are. Out: the report's last section, the record of the run, and the run's result.
 """
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any
 
-from tasks.analysis import AnalysisRecord, Decision, FileLine, Provenance, StepLine
+from tasks.analysis import Decision, FileLine, Provenance, StepLine
 from tasks.cache import versions
 from tasks.code import code_digest
 from tasks.dataset import Dataset
+from tasks.evidence import PreparedData, RunRecords
 from tasks.history import FlowRun
 from tasks.recipe import Recipe
-from tasks.records import (
-    TEST,
-    TRAIN,
-    ArchiveRecord,
-    ChangesRecord,
-    Link,
-    ModelRecord,
-    Omission,
-    PartialRecord,
-    PredictionsRecord,
-    Record,
-    ReportRecord,
-    SplitRecord,
-)
+from tasks.records import ManifestEntry, ModelRecord, Omission, PartialRecord, PredictionsRecord, Record, ReportRecord
 from tasks.results import ModelResult, RunResult, StudyResult
 from tasks.runs import Champion, RunRecord, StudyRun
 from tasks.seeds import StudyRecord, Trial
@@ -36,28 +24,20 @@ from tasks.workspace import Workspace
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")
 
-Kind = TypeVar("Kind", bound=Record)
 
-
-def of(kind: type[Kind], records: Sequence[Record]) -> tuple[Kind, ...]:
-    """The records of one kind, in order."""
-    return tuple(record for record in records if isinstance(record, kind))
-
-
-def provenance_of(records: Sequence[Record], work: Workspace, began: datetime) -> Provenance:
+def provenance_of(data: PreparedData, steps: Sequence[Record], work: Workspace) -> Provenance:
     """Where everything came from: steps that another run made show as cached."""
     return Provenance(
         run=work.run,
-        began=began,
+        began=work.began,
         root=str(work.root),
-        archives=of(ArchiveRecord, records),
-        splits=of(SplitRecord, records),
-        steps=steps_of(records, work),
+        archives=tuple(data.archives.values()),
+        splits=(*data.splits.values(), *data.samples.values()),
+        steps=step_lines(steps, work),
         files=tuple(
-            FileLine(role=record.origin.step, path=file.path, sha256=file.sha256)
-            for record in records
-            if record.origin and not isinstance(record, ArchiveRecord)
-            for file in record.files()
+            FileLine(role=entry.role, path=entry.file.path, sha256=entry.file.sha256)
+            for entry in manifest_of(steps)
+            if entry.kind != "download"
         ),
         libraries=versions(LIBRARIES),
         python=platform.python_version(),
@@ -66,134 +46,131 @@ def provenance_of(records: Sequence[Record], work: Workspace, began: datetime) -
     )
 
 
-def steps_of(records: Sequence[Record], work: Workspace) -> tuple[StepLine, ...]:
+def step_lines(steps: Iterable[Record], work: Workspace) -> tuple[StepLine, ...]:
     """The steps of a run: which were found, and why the others were computed."""
-    origins = [record.origin for record in records if record.origin]
+    origins = [step.origin for step in steps if step.origin]
     return tuple(StepLine(name=origin.step, origin=origin, cached=origin.run != work.run) for origin in origins)
 
 
-def with_chain(
-    run: RunRecord,
-    records: Sequence[Record],
-    changes: ChangesRecord | None,
-    report: ReportRecord,
-) -> RunRecord:
-    """The record of a finished run: with what it left out, and every file that it made or used, from archives to report."""
-    chain = chain_of([*records, *([changes] if changes else [])], report)
-    return run.model_copy(update={"chain": chain, "omitted": report.omitted})
-
-
-def omissions_of(records: Sequence[Record]) -> list[Omission]:
+def omissions_of(steps: Iterable[Record]) -> list[Omission]:
     """All optional parts that steps have left out."""
-    return [omission for record in records if isinstance(record, PartialRecord) for omission in record.omitted]
+    return [omission for step in steps if isinstance(step, PartialRecord) for omission in step.omitted]
 
 
-def chain_of(records: Sequence[Record], report: ReportRecord) -> tuple[Link, ...]:
-    """Every file that steps have made or found, in their order, then the report's."""
-    made = [Link(role=one.origin.step, file=file) for one in records if one.origin for file in one.files()]
-    return (*made, *(Link(role="report", file=file) for file in report.files()))
+def manifest_of(steps: Iterable[Record]) -> tuple[ManifestEntry, ...]:
+    """Every file that steps have made or found, in their order."""
+    return tuple(
+        ManifestEntry(role=step.origin.step, kind=step.origin.kind, file=file)
+        for step in steps
+        if step.origin
+        for file in step.files()
+    )
+
+
+def published_files(report: ReportRecord) -> tuple[ManifestEntry, ...]:
+    """The files of a report, which no cached step makes."""
+    return tuple(ManifestEntry(role="report", kind="report", file=file) for file in report.files())
+
+
+def finished_work(dataset: Dataset, data: PreparedData, work: Workspace, flow_run: FlowRun | None) -> dict[str, Any]:
+    """What the record of a run and that of a study have in common."""
+    return {
+        "run": work.run,
+        "began": work.began,
+        "dataset": dataset.name,
+        "train": data.train,
+        "test": data.test,
+        "libraries": versions(LIBRARIES),
+        "code": code_digest("tasks.train"),
+        "flow_run": flow_run,
+    }
 
 
 def run_record(
-    records: Sequence[Record],
-    dataset: Dataset,
-    recipe: Recipe,
-    line: str,
-    work: Workspace,
-    began: datetime,
-    flow_run: FlowRun | None = None,
+    dataset: Dataset, recipe: Recipe, line: str, records: RunRecords, work: Workspace, flow_run: FlowRun | None = None
 ) -> RunRecord:
     """What later runs will compare themselves with."""
-    splits = {split.name: split for split in of(SplitRecord, records)}
     return RunRecord(
-        run=work.run,
-        began=began,
-        dataset=dataset.name,
+        **finished_work(dataset, records.data, work, flow_run),
         recipe=recipe,
-        train=splits[TRAIN],
-        test=splits[TEST],
-        # Further members of ensembles have other seeds.
-        models=tuple(model for model in of(ModelRecord, records) if model.seed == recipe.seed),
-        predictions=tuple(one for one in of(PredictionsRecord, records) if one.split == TEST),
-        libraries=versions(LIBRARIES),
-        code=code_digest("tasks.train"),
+        models=tuple(records.evidence.models.values()),
+        predictions=tuple(records.evidence.predictions.values()),
         line=line,
-        flow_run=flow_run,
     )
+
+
+def with_manifest(run: RunRecord, steps: Iterable[Record], report: ReportRecord) -> RunRecord:
+    """The record of a finished run: with what it left out, and every file that it made or used, from archives to report."""
+    manifest = (*manifest_of(steps), *published_files(report))
+    return run.model_copy(update={"manifest": manifest, "omitted": report.omitted})
 
 
 def study_run(
-    records: Sequence[Record],
-    report: ReportRecord,
     dataset: Dataset,
     trials: Sequence[Trial],
+    data: PreparedData,
+    steps: Iterable[Record],
+    report: ReportRecord,
     work: Workspace,
-    began: datetime,
     flow_run: FlowRun | None = None,
 ) -> StudyRun:
     """The record of a finished study."""
-    splits = {split.name: split for split in of(SplitRecord, records)}
     return StudyRun(
-        run=work.run,
-        began=began,
-        dataset=dataset.name,
-        train=splits[TRAIN],
-        test=splits[TEST],
-        libraries=versions(LIBRARIES),
-        code=code_digest("tasks.train"),
-        chain=chain_of(records, report),
+        **finished_work(dataset, data, work, flow_run),
+        manifest=(*manifest_of(steps), *published_files(report)),
         omitted=report.omitted,
         trials=tuple(trials),
         verdict=report.verdict,
-        flow_run=flow_run,
     )
 
 
-def study_result(records: Sequence[Record], this: StudyRun, report: ReportRecord, work: Workspace) -> StudyResult:
+def finished_result(steps: Iterable[Record], report: ReportRecord, work: Workspace) -> dict[str, Any]:
+    """What the result of a run and that of a study have in common."""
+    return {
+        "run": work.run,
+        "root": str(work.root),
+        "seconds": round((datetime.now(UTC) - work.began).total_seconds(), 2),
+        "verdict": report.verdict,
+        "report": {"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
+        "steps": step_lines(steps, work),
+        "omitted": report.omitted,
+    }
+
+
+def study_result(
+    dataset: Dataset, study: StudyRecord, steps: Iterable[Record], report: ReportRecord, work: Workspace
+) -> StudyResult:
     """What a study leaves, for the terminal and for `--json`."""
-    (survey,) = of(StudyRecord, records)
     return StudyResult(
-        run=work.run,
-        root=str(work.root),
-        seconds=round((datetime.now(UTC) - this.began).total_seconds(), 2),
-        dataset=this.dataset,
-        seeds=survey.seeds,
-        verdict=report.verdict,
-        arms=survey.arms,
-        pairs=survey.pairs,
-        report={"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
-        steps=steps_of(records, work),
-        omitted=report.omitted,
+        **finished_result(steps, report, work),
+        dataset=dataset.name,
+        seeds=study.seeds,
+        arms=study.arms,
+        pairs=study.pairs,
     )
 
 
 def run_result(
-    records: Sequence[Record],
     run: RunRecord,
-    analysis: AnalysisRecord,
+    records: RunRecords,
     report: ReportRecord,
     decision: Decision,
+    work: Workspace,
+    *,
     champion: Champion | None,
     before: RunRecord | None,
-    work: Workspace,
 ) -> RunResult:
     """What a run leaves, for the terminal and for `--json`: `champion` is what it made its best model, `before` the run that it
     was compared with.
     """
     return RunResult(
-        run=work.run,
-        root=str(work.root),
-        seconds=round((datetime.now(UTC) - run.began).total_seconds(), 2),
+        **finished_result(records.steps, report, work),
         dataset=run.dataset,
         models={model.name: model_result(model, run.of(model.name)) for model in run.models},
-        verdict=report.verdict,
-        comparisons=analysis.comparisons,
+        comparisons=records.analysis.comparisons,
         decision=decision,
         promoted=champion is not None,
-        report={"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
-        steps=steps_of(records, work),
         compared_with=before.run if before else None,
-        omitted=run.omitted,
     )
 
 

@@ -65,7 +65,7 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     kept += studies[-keep:]
     # Behind a link, nothing can go.
     kept += [run for run in (*runs, *studies) if run not in kept and not is_folder(root, f"{Folder.RUNS}/{run.run}")]
-    needed = {link.file.path for run in kept for link in run.chain}
+    needed = {entry.file.path for run in kept for entry in run.manifest}
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
     gone = [run for run in (*runs, *studies) if run.run not in names]
@@ -122,7 +122,7 @@ def doomed_of(root: Root, gone: Sequence[Finished], kept: set[str], needed: set[
     pages = [file for _, one in old for file in one.files]
     named = [
         *pages,
-        *(link.file for run in gone for link in run.chain),
+        *(entry.file for run in gone for entry in run.manifest),
         *(file for step in steps for file in step.names),
     ]
     files = [file for file in dict.fromkeys(named) if may_go(file.path, kept, needed)]

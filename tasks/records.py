@@ -4,11 +4,11 @@ A record names its files by a path relative to the root, their size and their SH
 is moved. `origin` says which run made it; it is no part of its identity.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from tasks.redaction import redact
 
@@ -27,15 +27,30 @@ Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions kept addre
 class Origin(Frozen):
     """By which step of which run a record was made, when, how many seconds that took, and why it was not found instead.
 
+    `kind` is the name of the step's function, and `step` that of one run of it, such as `train` and `train plain`.
     `surroundings` are the environment variables, as NAME=VALUE, that may change what the step makes.
     """
 
     step: str
+    kind: str
     run: str
     at: datetime
     seconds: float
     why: str = ""
     surroundings: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def with_kind(cls, values: Any) -> Any:
+        """Earlier versions kept no kind, but names of steps that begin with it."""
+        return with_kind(values, "step")
+
+
+def with_kind(values: Any, name: str) -> Any:
+    """The values of a record of a step, with the kind of the step as the first word of its `name` where there is none."""
+    if isinstance(values, Mapping) and "kind" not in values and isinstance(values.get(name), str):
+        return {**values, "kind": values[name].partition(" ")[0]}
+    return values
 
 
 class FileRecord(Frozen):
@@ -46,11 +61,18 @@ class FileRecord(Frozen):
     sha256: str
 
 
-class Link(Frozen):
-    """One file in the chain of a run: the step that it came from, and the file."""
+class ManifestEntry(Frozen):
+    """One file of a run: the step that made it, the kind of that step, and the file."""
 
     role: str
+    kind: str
     file: FileRecord
+
+    @model_validator(mode="before")
+    @classmethod
+    def with_kind(cls, values: Any) -> Any:
+        """Earlier versions kept no kind, but roles that begin with it."""
+        return with_kind(values, "role")
 
 
 class Omission(Frozen):

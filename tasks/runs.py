@@ -11,11 +11,13 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, TypeVar
 
+from pydantic import AliasChoices, Field
+
 from tasks.errors import RunError, SealError
 from tasks.folders import RUN_NAME, Folder
 from tasks.history import FlowRun
 from tasks.recipe import Recipe
-from tasks.records import Frozen, Link, ModelRecord, Omission, PredictionsRecord, SplitRecord
+from tasks.records import Frozen, ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
 from tasks.sealed import may_be_sealed, read_sealed, write_sealed
 from tasks.seeds import Trial
 from tasks.store import Root, matching
@@ -27,7 +29,7 @@ MAIN = "main"  # the line of champions that a run competes in if nothing else is
 
 
 class Finished(Frozen):
-    """What a finished run and a finished study have in common; `chain` holds every file of it, in the order of the data.
+    """What a finished run and a finished study have in common; `manifest` names every file of it, in the order of the data.
 
     `number` counts what was finished under the root, from 1: unlike a clock, it can't jump. Records of earlier versions have 0.
     `omitted` are the optional parts that were left out. `flow_run` is what Prefect's history calls it; records of earlier
@@ -41,7 +43,8 @@ class Finished(Frozen):
     test: SplitRecord
     libraries: dict[str, str]
     code: str
-    chain: tuple[Link, ...] = ()
+    # Earlier versions called it a chain.
+    manifest: tuple[ManifestEntry, ...] = Field(default=(), validation_alias=AliasChoices("manifest", "chain"))
     number: int = 0
     omitted: tuple[Omission, ...] = ()
     flow_run: FlowRun | None = None

@@ -1,11 +1,12 @@
 """Select: which images the report shows and explains.
 
-In: the predictions of all models for one split, and its record. Out: a SelectionRecord, whose file names images by their index.
+In: the predictions of all models for one split, by model, and its record. Out: a SelectionRecord, whose file names images by
+their index.
 Every misclassified image is chosen as long as there are not too many; else the surest of each pattern, in turn.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tasks.files import keep
 from tasks.folders import Folder
@@ -24,13 +25,13 @@ class Selection(Frozen):
 
 
 @step("select", libraries=("numpy", "pyarrow"))
-def select(predictions: Sequence[PredictionsRecord], test: SplitRecord, work: Workspace) -> SelectionRecord:
+def select(predictions: Mapping[str, PredictionsRecord], test: SplitRecord, work: Workspace) -> SelectionRecord:
     """Choose the images to show from what any model got wrong.
 
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
-    given = judged(test, predictions, work).given
+    given = judged(test, predictions.values(), work).given
     selection = Selection(indices=tuple(sorted(chosen(given, most_shown(test.shape)))))
     file = keep(work.root, Folder.SELECTIONS, "selection", ".json", selection.model_dump_json().encode())
     return SelectionRecord(file=file, count=len(selection.indices))

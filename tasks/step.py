@@ -134,6 +134,7 @@ def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Works
         update={
             "origin": Origin(
                 step=name,
+                kind=key.parts["step"],
                 run=work.run,
                 at=datetime.now(UTC),
                 seconds=seconds,

@@ -6,7 +6,7 @@ the Study. Refuses: predictions that are not of this split.
 # ruff: noqa: PLC0415  # the statistics' libraries take seconds to import, and a run that finds its survey needs none
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -33,37 +33,39 @@ if TYPE_CHECKING:
 MOST_SEEDS = 1000
 
 
-def trials_of(plans: Sequence[Recipe], seeds: int) -> tuple[Trial, ...]:
-    """Every model of every recipe with so many seeds, the recipe's own and those that follow it; seed by seed.
+def trials_of(plans: Sequence[Recipe], seeds: int) -> dict[str, Trial]:
+    """Every model of every recipe with so many seeds, the recipe's own and those that follow it; by title, seed by seed.
 
     Raises:
         InputError: there are too few seeds for a spread, or more than there are.
     """
     if type(seeds) is not int or not 2 <= seeds <= MOST_SEEDS:  # a bool is an int, too
         raise InputError(f"seeds must be a number from 2 to {MOST_SEEDS:,}, not {seeds!r}: one alone has no spread")
-    return tuple(
+    trials = (
         Trial(arm=learner.name if len(plans) == 1 else f"{learner.name} ({plan.name})", **dict(learner))
         for number in range(seeds)
         for plan in plans
         for learner in plan.learners(number)
     )
+    return {trial.title: trial for trial in trials}
 
 
 @step("survey", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
 def survey(
     dataset: Dataset,
-    trials: Sequence[Trial],
-    models: Sequence[ModelRecord],
-    predictions: Sequence[PredictionsRecord],
+    trials: Mapping[str, Trial],
+    models: Mapping[str, ModelRecord],
+    predictions: Mapping[str, PredictionsRecord],
     test: SplitRecord,
     work: Workspace,
 ) -> StudyRecord:
-    """Compare all arms over all seeds: `models` and `predictions` are in the order of `trials`, every arm's seeds the same.
+    """Compare all arms over all seeds, from the models and the predictions of each trial by its title.
 
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
-    study = study_of(dataset, trials, models, judged(test, predictions, work), drawn_from=test.drawn_from)
+    tested = judged(test, [predictions[title] for title in trials], work)
+    study = study_of(dataset, trials, models, tested, drawn_from=test.drawn_from)
     return StudyRecord(
         file=keep(work.root, Folder.ANALYSES, "study", ".json", study.model_dump_json().encode()),
         seeds=study.seeds,
@@ -74,20 +76,20 @@ def survey(
 
 def study_of(
     dataset: Dataset,
-    trials: Sequence[Trial],
-    models: Sequence[ModelRecord],
+    trials: Mapping[str, Trial],
+    models: Mapping[str, ModelRecord],
     tested: Judged,
     drawn_from: int | None = None,
 ) -> Study:
-    """The whole document, from what is in memory."""
+    """The whole document, from what is in memory; `tested` holds the predictions in the order of the trials."""
     from tasks.confusions import confusions
 
-    given = tested.given
-    names = list(dict.fromkeys(trial.arm for trial in trials))
-    places = {name: [at for at, trial in enumerate(trials) if trial.arm == name] for name in names}
-    right = {name: np.stack([~given[at].wrong for at in places[name]]) for name in names}
-    answers = {name: np.array([given[at].predicted for at in places[name]], np.intp) for name in names}
-    claim = claim_of(dataset.name, names, trials)
+    given = dict(zip(trials, tested.given, strict=True))
+    names = list(dict.fromkeys(trial.arm for trial in trials.values()))
+    titles = {name: [title for title, trial in trials.items() if trial.arm == name] for name in names}
+    right = {name: np.stack([~given[title].wrong for title in titles[name]]) for name in names}
+    answers = {name: np.array([given[title].predicted for title in titles[name]], np.intp) for name in names}
+    claim = claim_of(dataset.name, names, trials.values())
     wrong = np.stack([(~right[name]).sum(axis=0) for name in names])  # (arms, N)
     return Study(
         dataset=dataset.name,
@@ -97,8 +99,8 @@ def study_of(
         shape=dataset.image_shape,
         images=len(tested.marks.labels),
         drawn_from=drawn_from,
-        seeds=tuple(trials[at].training.seed for at in places[names[0]]),
-        arms=tuple(arm_of(name, [models[at] for at in places[name]], right[name]) for name in names),
+        seeds=tuple(trials[title].training.seed for title in titles[names[0]]),
+        arms=tuple(arm_of(name, [models[title] for title in titles[name]], right[name]) for name in names),
         pairs=pairs_of(names, right, claim),
         confusions=confusions(answers, tested.marks.labels, len(dataset.classes)),
         claim=claim,
@@ -158,7 +160,7 @@ def pair_of(
     )
 
 
-def claim_of(dataset: str, names: Sequence[str], trials: Sequence[Trial]) -> Claim | None:
+def claim_of(dataset: str, names: Sequence[str], trials: Iterable[Trial]) -> Claim | None:
     """What the post saw between its two models, where a study has arms of both that are trained alike."""
     published = difference_published(dataset)
     if published is None or len(names) < 2:

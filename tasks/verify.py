@@ -1,6 +1,6 @@
 """Verify: whether every file of a run still is what it was, from the archives to the report.
 
-In: a root, and a run's record. Out: the links of its chain in order, each sound or with its fault. Pure reading.
+In: a root, and a run's record. Out: the entries of its manifest in order, each sound or with its fault. Pure reading.
 """
 
 from collections.abc import Iterator
@@ -14,41 +14,41 @@ from tasks.errors import SealError
 from tasks.files import fault_of
 from tasks.folders import KEY, Folder
 from tasks.predictions import META_KEY, PredictionsMeta
-from tasks.records import Link
+from tasks.records import ManifestEntry
 from tasks.results import Verified
 from tasks.runs import Finished, record_path
 from tasks.sealed import body_in, may_be_sealed
 from tasks.store import Root, matching, name_under, shadow_of
 
 
-def links_of(root: Root, run: Finished) -> Iterator[Verified]:
+def verify_run(root: Root, run: Finished) -> Iterator[Verified]:
     """Every file of a run in the order of the data, then its record, and the sealed records and champions under the root."""
-    models = {link.file.sha256 for link in run.chain if link.role.startswith(("train ", "combine "))}
-    archives = {link.file.sha256 for link in run.chain if link.role.startswith("download ")}
-    for link in run.chain:
-        fault = fault_of(root, link.file, again=True)
-        if fault is None and link.file.path.startswith("predictions/"):
-            fault = stranger(root, link, models)
-        if fault is None and link.role.startswith("decode "):
-            fault = unknown(run, link, archives)
-        yield Verified(role=link.role, path=link.file.path, fault=fault)
+    models = {entry.file.sha256 for entry in run.manifest if entry.kind in {"train", "combine"}}
+    archives = {entry.file.sha256 for entry in run.manifest if entry.kind == "download"}
+    for entry in run.manifest:
+        fault = fault_of(root, entry.file, again=True)
+        if fault is None and entry.file.path.startswith(f"{Folder.PREDICTIONS}/"):
+            fault = stranger(root, entry, models)
+        if fault is None and entry.kind == "decode":
+            fault = unknown(run, entry, archives)
+        yield Verified(role=entry.role, path=entry.file.path, fault=fault)
     for role, path in sealed_files(root, run):
         yield Verified(role=role, path=name_under(root, path), fault=broken_seal(path))
 
 
-def stranger(root: Root, link: Link, models: set[str]) -> str | None:
+def stranger(root: Root, entry: ManifestEntry, models: set[str]) -> str | None:
     """What is wrong with predictions that are not of one of the run's models."""
     try:
-        meta = PredictionsMeta.model_validate_json(pq.read_schema(shadow_of(root) / link.file.path).metadata[META_KEY])
+        meta = PredictionsMeta.model_validate_json(pq.read_schema(shadow_of(root) / entry.file.path).metadata[META_KEY])
     except (OSError, pa.ArrowException, TypeError, KeyError, ValidationError):
-        return f"{root / link.file.path} holds no predictions"
-    return None if meta.model_sha256 in models else f"{root / link.file.path} is of a model that is not the run's"
+        return f"{root / entry.file.path} holds no predictions"
+    return None if meta.model_sha256 in models else f"{root / entry.file.path} is of a model that is not the run's"
 
 
-def unknown(run: Finished, link: Link, archives: set[str]) -> str | None:
+def unknown(run: Finished, entry: ManifestEntry, archives: set[str]) -> str | None:
     """What is wrong with a split that was not made from the run's archives."""
-    sources = {hash_ for split in (run.train, run.test) if link.file in split.parts for hash_ in split.archives}
-    return None if sources and sources <= archives else f"{link.file.path} is from archives that are not the run's"
+    sources = {hash_ for split in (run.train, run.test) if entry.file in split.parts for hash_ in split.archives}
+    return None if sources and sources <= archives else f"{entry.file.path} is from archives that are not the run's"
 
 
 def sealed_files(root: Root, run: Finished) -> Iterator[tuple[str, Root]]:
@@ -56,7 +56,7 @@ def sealed_files(root: Root, run: Finished) -> Iterator[tuple[str, Root]]:
     yield "run", record_path(root, run.run)
     yield from (("champion", path) for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}"))
     # A record that is broken tells by its name that it is ours: that of a step.
-    steps = {"profile", *(link.role.split()[0] for link in run.chain)}
+    steps = {"profile", *(entry.kind for entry in run.manifest)}
     for path in matching(root, f"{Folder.RECORDS}/*.json"):
         if KEY.fullmatch(path.stem) and (path.stem.rpartition("-")[0] in steps or may_be_sealed(path)):
             yield "record", path

@@ -10,10 +10,11 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from tasks.digest import sha256_of
 from tasks.errors import SealError
@@ -48,12 +49,13 @@ class Scratch:
 
 
 class Workspace(Frozen):
-    """The absolute root, the name of the run, and the key of the step under way."""
+    """The absolute root, the name of the run, when it began, and the key of the step under way."""
 
     root: Annotated[
         Root, BeforeValidator(lambda root: root_at(root) if isinstance(root, str) else root), PlainSerializer(str)
     ]
     run: str
+    began: datetime = Field(default_factory=lambda: datetime.now(UTC))
     key: str = ""
 
     @contextmanager

@@ -10,7 +10,7 @@ from tasks.files import adopt, keep
 from tasks.history import FlowRun
 from tasks.predictions import write_predictions
 from tasks.recipe import load_recipe
-from tasks.records import FileRecord, Link, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.records import FileRecord, ManifestEntry, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.runs import Champion, RunRecord, remember
 from tasks.workspace import Workspace
 from tests.samples import FIRST, model
@@ -35,18 +35,18 @@ def finished(
     page = keep(root, f"runs/{name}", "report", ".html", f"report {number}".encode())
     archives = sorted((root / "archives").iterdir())
     links = [
-        *(Link(role=f"download {one.name}", file=recorded(root, one)) for one in archives),
-        *(Link(role=f"decode {name}", file=split.file) for name, split in splits.items()),
-        Link(role="train plain", file=weights),
-        Link(role="evaluate plain on test", file=predicted),
-        Link(role="report", file=page),
+        *(ManifestEntry(kind="download", role=f"download {one.name}", file=recorded(root, one)) for one in archives),
+        *(ManifestEntry(kind="decode", role=f"decode {name}", file=split.file) for name, split in splits.items()),
+        ManifestEntry(kind="train", role="train plain", file=weights),
+        ManifestEntry(kind="evaluate", role="evaluate plain on test", file=predicted),
+        ManifestEntry(kind="report", role="report", file=page),
     ]
     record: ModelRecord = model("plain").model_copy(update={"file": weights})
     run = RunRecord(
         run=name, began=datetime(2026, 1, number, tzinfo=UTC), dataset=dataset.name, recipe=RECIPE,
         train=splits["train"], test=splits["test"], models=(record,), libraries={}, code="",
         predictions=(PredictionsRecord(model="plain", split="test", file=predicted, count=6, errors=1, accuracy=0.8, loss=1),),
-        chain=tuple(links), flow_run=flow_run,
+        manifest=tuple(links), flow_run=flow_run,
     )  # fmt: skip
     remember(run, work)
     return run

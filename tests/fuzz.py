@@ -44,7 +44,7 @@ RECIPES = [(BUILTIN / "recipes" / f"{name}.toml").read_bytes() for name in ("pos
 DATASET = (BUILTIN / "datasets" / "mnist.toml").read_bytes()
 SPLIT = SplitRecord(
     name="train", file=FILE, count=1, shape=(2, 2), classes=("0", "1"), pixels_sha256="0" * 64, archives=("a", "b"),
-    origin=Origin(step="decode train", run="r", at="2026-01-01T00:00:00Z", seconds=1.0, why=""),
+    origin=Origin(step="decode train", kind="decode", run="r", at="2026-01-01T00:00:00Z", seconds=1.0, why=""),
 )  # fmt: skip
 PREDICTED = PredictionsRecord(model="m", split="test", file=FILE, count=1, errors=0, accuracy=1.0, loss=0.0)
 RUN = RunRecord(run="r", began="2026-01-01T00:00:00Z", dataset="d", recipe=load_recipe("post"), train=SPLIT, test=SPLIT,

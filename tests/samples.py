@@ -97,9 +97,10 @@ def analysis_of_two() -> Analysis:
     subject = Subject(dataset="drawn", title="Drawn", licence="-", classes=SPLIT.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
     return analysis_of(
-        subject, profile_of([SPLIT]), judged(TRAIN, [LEARNED, LEARNED]), judged(SPLIT, [FIRST, SECOND]),
-        features(SPLIT.images), [model("plain"), model("other")], [record_of("plain", FIRST), record_of("other", SECOND)],
-        [1, 3, 4, 5], [explained("plain", FIRST), explained("other", SECOND)],
+        subject=subject, data=profile_of([SPLIT]), trained=judged(TRAIN, [LEARNED, LEARNED]),
+        tested=judged(SPLIT, [FIRST, SECOND]), measured=features(SPLIT.images), models=[model("plain"), model("other")],
+        predictions=[record_of("plain", FIRST), record_of("other", SECOND)],
+        chosen=[1, 3, 4, 5], explained=[explained("plain", FIRST), explained("other", SECOND)],
     )  # fmt: skip
 
 
@@ -111,15 +112,16 @@ def analysis_of_many(wrong: int = 60) -> Analysis:
     subject = Subject(dataset="drawn", title="Many", licence="-", classes=split.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
     return analysis_of(
-        subject, profile_of([split]), judged(TRAIN, [LEARNED, LEARNED]), judged(split, [given, given]),
-        features(split.images), [model("plain"), model("other")], [record_of("plain", given), record_of("other", given)],
-        range(wrong), [explained("plain", given), explained("other", given)],
+        subject=subject, data=profile_of([split]), trained=judged(TRAIN, [LEARNED, LEARNED]),
+        tested=judged(split, [given, given]), measured=features(split.images), models=[model("plain"), model("other")],
+        predictions=[record_of("plain", given), record_of("other", given)],
+        chosen=range(wrong), explained=[explained("plain", given), explained("other", given)],
     )  # fmt: skip
 
 
 def provenance() -> Provenance:
     """Where a document came from that was made of nothing."""
-    made = Origin(step="profile", run="this-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5)
+    made = Origin(step="profile", kind="profile", run="this-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5)
     return Provenance(
         run="this-run", began=made.at, root="/root", archives=(), splits=(), files=(),
         steps=tuple(StepLine(name=name, origin=made, cached=False) for name in ("profile", "train plain")),

@@ -30,7 +30,9 @@ def analysis() -> Analysis:
 
 @pytest.fixture
 def report(analysis: Analysis) -> Report:
-    made = Origin(step="train plain", run="an-earlier-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5)
+    made = Origin(
+        step="train plain", kind="train", run="an-earlier-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5
+    )
     here = made.model_copy(update={"step": "profile", "run": "this-run", "why": "code: tasks.profile"})
     archive = ArchiveRecord(
         name="t10k.gz",

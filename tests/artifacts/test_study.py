@@ -1,5 +1,6 @@
 import re
 import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import combinations
 
@@ -15,8 +16,8 @@ from tasks.analysis import Provenance
 from tasks.dataset import load_dataset
 from tasks.predictions import Predictions
 from tasks.recipe import load_recipe
-from tasks.records import Omission
-from tasks.seeds import Claim, Study
+from tasks.records import ModelRecord, Omission
+from tasks.seeds import Claim, Study, Trial
 from tasks.survey import claim_of, study_of, trials_of
 from tests.samples import judged, model, predicted, split_of
 
@@ -37,10 +38,14 @@ def study_over(seeds: int) -> Study:
     trials = trials_of([load_recipe("post")], seeds)
     given: list[Predictions] = [
         predicted(split, ANSWERS[trial.training.network.name][(trial.training.seed - 1) % 3], [0.9] * len(LABELS))
-        for trial in trials
+        for trial in trials.values()
     ]
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
-    return study_of(dataset, trials, [model(trial.arm) for trial in trials], judged(split, given))
+    return study_of(dataset, trials, models_of(trials), judged(split, given))
+
+
+def models_of(trials: Mapping[str, Trial]) -> dict[str, ModelRecord]:
+    return {title: model(trial.arm) for title, trial in trials.items()}
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def test_a_study_says_what_follows_from_answers_that_show_no_spread(case: str, p
     split, trials = split_of(labels), trials_of([load_recipe("post")], 2)
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
     given = [predicted(split, answers, [0.9] * len(labels)) for _ in trials]
-    found = study_of(dataset, trials, [model(trial.arm) for trial in trials], judged(split, given))
+    found = study_of(dataset, trials, models_of(trials), judged(split, given))
     found = Study.model_validate_json(found.model_dump_json())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -187,10 +192,10 @@ def test_one_model_alone_is_described(study: Study, provenance: Provenance) -> N
 def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
     plans = [load_recipe("cycled"), load_recipe("onecycle"), load_recipe("augmented")]
     trials = trials_of(plans, 2)
-    claim = claim_of("mnist", [trial.arm for trial in trials[:4]], trials)
+    claim = claim_of("mnist", [trial.arm for trial in list(trials.values())[:4]], trials.values())
     assert claim
     assert (claim.first, claim.second) == ("plain (onecycle)", "batch_norm (onecycle)")
-    assert claim_of("mnist", ["a", "b"], trials_of([plans[0], plans[2]], 2)) is None
+    assert claim_of("mnist", ["a", "b"], trials_of([plans[0], plans[2]], 2).values()) is None
 
 
 def test_of_many_models_the_best_is_held_against_the_others(study: Study, provenance: Provenance) -> None:

@@ -13,7 +13,7 @@ from tasks.files import all_verified
 from tasks.records import SplitRecord
 from tasks.runs import finished_runs
 from tasks.split import read_split
-from tasks.verify import links_of
+from tasks.verify import verify_run
 from tasks.workspace import Workspace
 from tests import data
 
@@ -75,7 +75,7 @@ def test_the_report_says_what_was_looked_at_and_names_images_by_their_place_in_t
             assert one.sha256 == whole.sha256[one.number].tobytes().hex()
             assert one.label == whole.labels[one.number]
 
-    links = list(links_of(root, run))
+    links = list(verify_run(root, run))
     assert not [link for link in links if link.fault]
     assert sum(link.role == "decode train" for link in links) == 4
     again = mnist(dataset=str(files.toml()), recipe=str(recipe), root=str(root), gate=False)

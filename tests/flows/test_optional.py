@@ -106,7 +106,7 @@ Run = Callable[..., tuple[RunResult, list[str]]]
 @pytest.fixture
 def run(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the flow in this process, where the data and the trainings are found; some steps are computed again."""
-    monkeypatch.setattr(flow, "workers_of", in_threads)
+    monkeypatch.setattr(flow, "open_workers", in_threads)
 
     def once(*again: str, seed: int = 1) -> tuple[RunResult, list[str]]:
         root = folder / "root"

@@ -90,7 +90,7 @@ def test_a_study_is_listed_verified_and_kept(first: dict[str, Any], root: Path) 
     assert mnist("prune", "--keep", "9", "--root", root).returncode == 0
     studies, unreadable = read_runs(root, StudyRun)
     assert not unreadable
-    assert all((root / link.file.path).is_file() for study in studies for link in study.chain)
+    assert all((root / link.file.path).is_file() for study in studies for link in study.manifest)
 
 
 def test_recipes_are_compared_with_each_other(options: list[str], tmp_path: Path) -> None:

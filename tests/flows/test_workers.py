@@ -41,9 +41,9 @@ def test_an_optional_step_whose_process_dies_is_left_out(work: Workspace) -> Non
     @flow
     def dying() -> int:
         with worker_processes(2, ahead=False) as workers:
-            futures = [workers.submit(die, work) for _ in range(2)]
-            return len(available(["one", "other"], futures, omitted))
+            futures = {name: workers.submit(die, work) for name in ("one", "other")}
+            return len(available("death", futures, omitted))
 
     assert dying() == 0
-    assert [one.part for one in omitted] == ["one", "other"]
+    assert [one.part for one in omitted] == ["death of one", "death of other"]
     assert "process" in omitted[0].why

@@ -27,12 +27,13 @@ from tasks.describe import describe
 from tasks.download import download
 from tasks.draw import draw
 from tasks.evaluate import evaluate
+from tasks.evidence import PreparedData, RunEvidence, RunRecords, TrainedModels
 from tasks.explain import explain
 from tasks.history import FlowRun
 from tasks.measure import measure
 from tasks.predictions import read_predictions
 from tasks.profile import profile
-from tasks.provenance import provenance_of, run_record, with_chain
+from tasks.provenance import provenance_of, run_record, with_manifest
 from tasks.prune import carry_out, pruning
 from tasks.recipe import Recipe, load_recipe
 from tasks.records import TEST, TRAIN, Record
@@ -40,7 +41,7 @@ from tasks.report import report
 from tasks.runs import RunRecord, remember
 from tasks.select import select
 from tasks.train import train
-from tasks.verify import links_of
+from tasks.verify import verify_run
 from tasks.workspace import Workspace, at_work
 from tests import data
 from tests.finished import crown, finished
@@ -62,13 +63,33 @@ class Case(NamedTuple):
     got: dict[str, Any]
 
     @property
-    def records(self) -> list[Record]:
-        """The records so far, in the order of the data."""
-        return [record for one in self.got.values() for record in (one if isinstance(one, list) else [one])]
+    def data(self) -> PreparedData:
+        """The archives and the splits."""
+        archives = {archive.name: archive for archive in self.got["download"]}
+        return PreparedData(archives, dict(zip((TRAIN, TEST), self.got["decode"], strict=True)), samples={})
+
+    @property
+    def evidence(self) -> RunEvidence:
+        """What the analysis takes, of one model."""
+        kinds = {"models": "train", "predictions": "evaluate", "attributions": "attribute", "explanations": "explain"}
+        return RunEvidence(
+            train=self.data.train, test=self.data.test, profile=self.got["profile"], measures=self.got["measure"],
+            selection=self.got["select"],
+            **{field: {self.got[kind].name if kind == "train" else self.got[kind].model: self.got[kind]}
+               for field, kind in kinds.items()},
+        )  # fmt: skip
+
+    @property
+    def records(self) -> RunRecords:
+        """All of the run."""
+        models = self.evidence.models
+        layers = dict.fromkeys(models, self.got["describe"])
+        trained = TrainedModels(models, trainings=models, ensembles={})
+        return RunRecords(self.data, trained, self.evidence, layers, self.got["analyse"], self.got["draw"])
 
     def run(self, work: Workspace) -> RunRecord:
         """The run so far."""
-        return run_record(self.records, self.dataset, self.recipe, "main", work, BEGAN)
+        return run_record(self.dataset, self.recipe, "main", self.records, work)
 
 
 def downloads(case: Case, work: Workspace) -> Any:
@@ -88,11 +109,12 @@ def finish(case: Case, work: Workspace) -> Any:
     """All that is done anew in every run: judge, report, remember, promote."""
     run = case.run(work)
     decision = judge.fn(run, work)
-    where_from = provenance_of(case.records, work, BEGAN)
+    steps = case.records.steps
+    where_from = provenance_of(case.data, steps, work)
     published = report.fn(
         case.got["analyse"], case.got["draw"], None, decision, where_from, work, (), [case.got["describe"]]
     )
-    remember(with_chain(run, case.records, None, published), work)
+    remember(with_manifest(run, steps, published), work)
     promote.fn(run, decision, work)
     return published.verdict
 
@@ -115,7 +137,7 @@ def prunes(_case: Case, work: Workspace) -> Any:
 
 def broken_runs(root: Path, kept: Sequence[RunRecord]) -> list[str]:
     """Which of the runs that must stay have lost something."""
-    return [run.run for run in kept if any(link.fault for link in links_of(root, run))]
+    return [run.run for run in kept if any(link.fault for link in verify_run(root, run))]
 
 
 Step = Callable[[Case, Workspace], Any]
@@ -128,14 +150,11 @@ STEPS: dict[str, Step] = {
     "evaluate": lambda case, work: evaluate.fn(case.got["train"], case.got["decode"][1], work),
     "attribute": lambda case, work: attribute.fn(case.got["train"], case.got["evaluate"], *case.got["decode"], work),
     "describe": lambda case, work: describe.fn(case.got["train"], work),
-    "select": lambda case, work: select.fn([case.got["evaluate"]], case.got["decode"][1], work),
+    "select": lambda case, work: select.fn({"plain": case.got["evaluate"]}, case.got["decode"][1], work),
     "explain": lambda case, work: explain.fn(
         case.got["train"], case.got["evaluate"], case.got["attribute"], case.got["select"], case.got["decode"][1], work
     ),
-    "analyse": lambda case, work: analyse.fn(
-        case.dataset, case.recipe, case.got["profile"], case.got["measure"], *case.got["decode"], [case.got["train"]],
-        [case.got["attribute"]], [case.got["evaluate"]], case.got["select"], [case.got["explain"]], [], work,
-    ),
+    "analyse": lambda case, work: analyse.fn(case.dataset, case.recipe, case.evidence, work),
     "draw": lambda case, work: draw.fn(case.got["analyse"], work),
     "compare": compares,
     "judge, report, remember, promote": finish,
@@ -251,7 +270,7 @@ def main(only: Sequence[str] = ()) -> Iterator[Row]:
         if not only or name in only:
             yield summed(f"SIGKILL before each file operation of {name}", tried(name, step, case, root))
         case.got[name] = in_parent(step, case, root)
-    work = Workspace(root=root, run="a-run")
+    work = Workspace(root=root, run="a-run", began=BEGAN)
     shutil.rmtree(root / "runs")
     shutil.rmtree(root / "champions")  # the step before has promoted the model
     splits = {split.name: split for split in case.got["decode"]}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.runs import RunRecord, read_run, record_path
-from tasks.verify import links_of
+from tasks.verify import verify_run
 from tests.reliability.table import Row, say
 from tests.reliability.world import result, world
 
@@ -23,7 +23,7 @@ def main(seed: int) -> Iterator[Row]:
         name = result(place.run(root))["run"]
         run = read_run(record_path(root, name))
         assert isinstance(run, RunRecord)
-        paths = {root / link.path: link.role.split()[0] for link in links_of(root, run)}
+        paths = {root / link.path: link.role.split()[0] for link in verify_run(root, run)}
         paths = {path: "a record of a step" if role == "record" else role for path, role in paths.items()}
         for path, role in paths.items():
             content = path.read_bytes()
@@ -48,4 +48,4 @@ def broken_at(root: Path, name: str, path: Path) -> bool:
     run = read_run(record_path(root, name))
     if not isinstance(run, RunRecord):
         return path == record_path(root, name)
-    return [root / link.path for link in links_of(root, run) if link.fault] == [path]
+    return [root / link.path for link in verify_run(root, run) if link.fault] == [path]

@@ -18,22 +18,15 @@ from numpy.typing import NDArray
 from artifacts import tables
 from artifacts.figures import figure_url, figures_of
 from artifacts.render import Rendering
-from tasks.analyse import analyse
 from tasks.analysis import Analysis, Provenance, Report
-from tasks.attribute import attribute
 from tasks.dataset import load_dataset
-from tasks.evaluate import evaluate
-from tasks.explain import explain
 from tasks.files import verified
-from tasks.measure import measure
 from tasks.network import keep_model, seed_everything
-from tasks.profile import profile
 from tasks.recipe import load_recipe
 from tasks.records import ModelRecord, SplitRecord
-from tasks.select import select
-from tasks.stress import stress
 from tasks.workspace import Workspace
 from tests import data
+from tests.chain import analyzed
 from tests.conftest import decoded
 from tests.samples import model as record_like
 
@@ -145,23 +138,10 @@ def analysed(arrays: Arrays, classes: int | tuple[str, ...], kernel: Kernel, wor
     """Every step after the training, as the flow calls them."""
     dataset = load_dataset(str(data.of_arrays(folder, arrays, classes).toml()))
     splits = decoded(dataset, work)
-    models = [made_by_hand(name, splits["train"], kernel, seed, work) for seed, name in enumerate(("plain", "other"))]
-    predictions = [evaluate.fn(model, splits["test"], work) for model in models]
-    trained = [
-        attribute.fn(model, found, splits["train"], splits["test"], work)
-        for model, found in zip(models, predictions, strict=True)
-    ]
-    selection = select.fn(predictions, splits["test"], work)
-    explained = [
-        explain.fn(model, found, near, selection, splits["test"], work)
-        for model, found, near in zip(models, predictions, trained, strict=True)
-    ]
-    stressed = [stress.fn(model, splits["test"], work) for model in models]
-    record = analyse.fn(
-        dataset, load_recipe("augmented"), profile.fn(splits["train"], splits["test"], work),
-        measure.fn(splits["test"], work), splits["train"], splits["test"], models, trained, predictions, selection,
-        explained, stressed, work,
-    )  # fmt: skip
+    models = {
+        name: made_by_hand(name, splits["train"], kernel, seed, work) for seed, name in enumerate(("plain", "other"))
+    }
+    record = analyzed(dataset, load_recipe("augmented"), splits, models, work, robustness=True)
     return Analysis.model_validate_json(verified(work.root, record.file).read_bytes())
 
 

@@ -39,7 +39,7 @@ def trained(splits: dict[str, SplitRecord], work: Workspace) -> tuple[ModelRecor
 def explained(
     trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
 ) -> tuple[ExplanationsRecord, Explanations]:
-    selection = select.fn([trained[1]], splits["test"], work)
+    selection = select.fn({"plain": trained[1]}, splits["test"], work)
     attribution = attribute.fn(*trained, splits["train"], splits["test"], work)
     record = explain.fn(*trained, attribution, selection, splits["test"], work)
     return record, Explanations.model_validate_json((work.root / record.file.path).read_bytes())
@@ -91,7 +91,7 @@ def test_where_it_looks_lies_where_the_ink_is(
 def test_a_selection_names_images_in_order(
     trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
 ) -> None:
-    record = select.fn([trained[1]], splits["test"], work)
+    record = select.fn({"plain": trained[1]}, splits["test"], work)
     indices = Selection(**json.loads((work.root / record.file.path).read_text())).indices
     assert list(indices) == sorted(indices)
     assert len(indices) == record.count

@@ -16,7 +16,7 @@ from tasks.mark import marked
 from tasks.prune import carry_out, pruning
 from tasks.records import SplitRecord
 from tasks.runs import RunRecord
-from tasks.verify import links_of
+from tasks.verify import verify_run
 from tasks.workspace import Workspace, at_work, left_over
 from tests.finished import crown, finished
 from tests.foreign import Seeds, behind_links, seed
@@ -82,7 +82,7 @@ def test_each_foreign_byte_outlives_everything(
     assert seeds.lost() == []
     for run in runs if sow is behind_links else (runs[0], runs[3]):
         assert not [
-            link.fault for link in links_of(work.root, run) if link.fault and not link.path.startswith("records")
+            link.fault for link in verify_run(work.root, run) if link.fault and not link.path.startswith("records")
         ]
 
 
@@ -129,10 +129,10 @@ def test_a_record_that_names_a_file_elsewhere_reaches_nothing(
     work: Workspace, runs: list[RunRecord], tmp_path: Path
 ) -> None:
     thesis = keep(tmp_path, "mine", "thesis", ".txt", b"mine")
-    link = runs[0].chain[-1]
+    link = runs[0].manifest[-1]
     for path in ("../mine/" + Path(thesis.path).name, str(tmp_path / thesis.path), "locks/root.lock", MIRROR):
         file = thesis.model_copy(update={"path": path})
-        record = runs[0].model_copy(update={"chain": (*runs[0].chain, link.model_copy(update={"file": file}))})
+        record = runs[0].model_copy(update={"manifest": (*runs[0].manifest, link.model_copy(update={"file": file}))})
         from tasks.runs import remember
 
         remember(record, work)

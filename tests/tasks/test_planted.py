@@ -7,19 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from artifacts.standouts import standouts
-from tasks.analyse import analyse
 from tasks.analysis import Analysis
-from tasks.attribute import attribute
 from tasks.dataset import load_dataset
-from tasks.evaluate import evaluate
-from tasks.explain import explain
-from tasks.measure import measure
-from tasks.profile import profile
 from tasks.recipe import load_recipe
-from tasks.select import select
 from tasks.train import train
 from tasks.workspace import Workspace
 from tests import data
+from tests.chain import analyzed
 from tests.conftest import decoded
 
 COUNTS = {"train": 20_000, "test": 2_000}
@@ -41,32 +35,8 @@ def analysed(folder: Path, plant: data.Plant, seed: int = 1) -> Analysis:
         load_recipe("post").model_copy(update=ENOUGH | {"seed": seed}),
     )
     splits = decoded(source, work)
-    models = [train.fn(training, splits["train"], work) for training in plan.trainings()]
-    predictions = [evaluate.fn(model, splits["test"], work) for model in models]
-    trained = [
-        attribute.fn(model, one, splits["train"], splits["test"], work)
-        for model, one in zip(models, predictions, strict=True)
-    ]
-    selection = select.fn(predictions, splits["test"], work)
-    explanations = [
-        explain.fn(*of, selection, splits["test"], work) for of in zip(models, predictions, trained, strict=True)
-    ]
-    counted = profile.fn(splits["train"], splits["test"], work)
-    record = analyse.fn(
-        source,
-        plan,
-        counted,
-        measure.fn(splits["test"], work),
-        splits["train"],
-        splits["test"],
-        models,
-        trained,
-        predictions,
-        selection,
-        explanations,
-        [],
-        work,
-    )
+    models = {training.network.name: train.fn(training, splits["train"], work) for training in plan.trainings()}
+    record = analyzed(source, plan, splits, models, work)
     return Analysis.model_validate_json((work.root / record.file.path).read_bytes())
 
 

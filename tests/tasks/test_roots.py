@@ -22,7 +22,7 @@ from tasks.mark import mark_of, marked
 from tasks.prune import carry_out, pruning
 from tasks.roots import existing_root, known_root
 from tasks.runs import RunRecord, read_runs
-from tasks.verify import links_of
+from tasks.verify import verify_run
 from tasks.workspace import Workspace, at_work
 from tests import data
 
@@ -137,7 +137,7 @@ def test_the_root_of_an_earlier_version_is_read_adopted_verified_and_pruned(old:
     assert not unreadable
     assert [entry.run for line in lines(old) for entry in history(old, line)]
     for run in (first, last):
-        assert not [link for link in links_of(old, run) if link.fault]
+        assert not [link for link in verify_run(old, run) if link.fault]
     assert paths(old) == before, "reading writes nothing"
     with at_work(checked_root(old), "a-run"):
         pass
@@ -152,7 +152,7 @@ def test_the_root_of_an_earlier_version_is_read_adopted_verified_and_pruned(old:
     assert {f"{folder}/" for folder in ("models", "predictions", "records", "runs")} <= {
         f"{Path(name).parts[0]}/" for name in gone
     }
-    assert not [link for link in links_of(old, last) if link.fault]
+    assert not [link for link in verify_run(old, last) if link.fault]
 
 
 @pytest.mark.parametrize("command", ["runs", "verify", "champion list", "prune --keep 1 --dry-run"])

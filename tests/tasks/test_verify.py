@@ -11,7 +11,7 @@ from tasks.errors import StorageError
 from tasks.prune import carry_out, pruning
 from tasks.records import SplitRecord
 from tasks.runs import RunRecord, read_run, record_path
-from tasks.verify import links_of
+from tasks.verify import verify_run
 from tasks.workspace import Workspace
 from tests.finished import crown, finished
 
@@ -22,12 +22,12 @@ def runs(work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset) -> list
 
 
 def broken(root: Path, run: RunRecord) -> list[str]:
-    return [link.role for link in links_of(root, run) if link.fault]
+    return [link.role for link in verify_run(root, run) if link.fault]
 
 
 def test_a_run_as_it_was_left_is_sound(work: Workspace, runs: list[RunRecord]) -> None:
     crown(work, runs[0], 1, None)
-    found = list(links_of(work.root, runs[0]))
+    found = list(verify_run(work.root, runs[0]))
     assert not [link for link in found if link.fault]
     assert [link.role.split()[0] for link in found][:9] == ["download"] * 4 + ["decode"] * 2 + [
         "train",
@@ -40,7 +40,7 @@ def test_a_run_as_it_was_left_is_sound(work: Workspace, runs: list[RunRecord]) -
 def test_every_single_byte_that_changes_is_found(work: Workspace, runs: list[RunRecord]) -> None:
     rng = random.Random(1)
     crown(work, runs[0], 1, None)
-    paths = {work.root / link.path for link in links_of(work.root, runs[0])}
+    paths = {work.root / link.path for link in verify_run(work.root, runs[0])}
     assert len(paths) >= 15
     for path in paths:
         content = path.read_bytes()
@@ -55,7 +55,7 @@ def test_every_single_byte_that_changes_is_found(work: Workspace, runs: list[Run
 
 
 def test_the_first_broken_link_comes_first(work: Workspace, runs: list[RunRecord]) -> None:
-    for link in (runs[0].chain[-2], runs[0].chain[5]):
+    for link in (runs[0].manifest[-2], runs[0].manifest[5]):
         (work.root / link.file.path).write_bytes(b"")
     assert broken(work.root, runs[0]) == ["decode test", "evaluate plain on test"]
 
@@ -63,10 +63,10 @@ def test_the_first_broken_link_comes_first(work: Workspace, runs: list[RunRecord
 def test_predictions_of_another_model_and_splits_of_other_archives_are_found(
     work: Workspace, runs: list[RunRecord]
 ) -> None:
-    mixed = [link if link.role != "train plain" else runs[1].chain[-3] for link in runs[0].chain]
-    assert broken(work.root, runs[0].model_copy(update={"chain": tuple(mixed)})) == ["evaluate plain on test"]
-    fewer = tuple(link for link in runs[0].chain if "train-labels" not in link.role)
-    assert broken(work.root, runs[0].model_copy(update={"chain": fewer})) == ["decode train"]
+    mixed = [link if link.role != "train plain" else runs[1].manifest[-3] for link in runs[0].manifest]
+    assert broken(work.root, runs[0].model_copy(update={"manifest": tuple(mixed)})) == ["evaluate plain on test"]
+    fewer = tuple(link for link in runs[0].manifest if "train-labels" not in link.role)
+    assert broken(work.root, runs[0].model_copy(update={"manifest": fewer})) == ["decode train"]
 
 
 def files(root: Path) -> set[str]:
@@ -96,7 +96,7 @@ def test_what_no_kept_run_refers_to_goes_and_nothing_else(work: Workspace, runs:
 
 def files_of(run: RunRecord) -> set[str]:
     """The files that no other run has."""
-    return {link.file.path for link in run.chain[-3:]} | {f"runs/{run.run}/run.json"}
+    return {link.file.path for link in run.manifest[-3:]} | {f"runs/{run.run}/run.json"}
 
 
 def test_a_champions_run_never_goes_nor_those_that_a_rollback_can_reach(work: Workspace, runs: list[RunRecord]) -> None:
