@@ -1,23 +1,36 @@
 """A flow of the same shape as the real one, with workers as it has them, whose steps do nothing."""
 
+from collections.abc import Mapping
+from inspect import BoundArguments
 from typing import Any, cast
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.workers import submit, wait_for_all, worker_processes
 from tasks.cache import Miss
-from tasks.step import LOOK_UPS
+from tasks.records import Record
+from tasks.step import CachedTask
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
-def nothing(*_needs: Any) -> int:
+class Uncached(CachedTask[..., Record]):
+    """A step that keeps no record."""
+
+    def lookup(self, _: Mapping[str, Any]) -> Miss:
+        """Never find a record."""
+        return Miss()
+
+    def found_or_made(self, given: BoundArguments) -> Record:
+        """Compute."""
+        return self.compute(*given.args)
+
+
+def compute_nothing(*_needs: Any) -> Record:
     """A step."""
-    return 1
+    return Record()
 
 
-LOOK_UPS[nothing.task_key] = lambda _: Miss()
+nothing = Uncached(compute_nothing, (), (), task_run_name="nothing")
 
 
 @flow(task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)), persist_result=False)

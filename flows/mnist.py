@@ -52,7 +52,6 @@ from tasks.report import report
 from tasks.results import RunResult
 from tasks.runs import COMPARISON, MAIN, Champion, RunRecord, predecessor, remember
 from tasks.select import select
-from tasks.step import ever_kept
 from tasks.stress import stress
 from tasks.toml import NameOrFile
 from tasks.train import train
@@ -121,7 +120,7 @@ def run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
     omissions: list[Omission] = []
     learners = {learner.name: learner for learner in config.recipe.learners()}
     # On a root that has seen no training, TensorFlow is imported while the archives come.
-    with open_workers(config.runner, learners.values(), work.root, ahead=not ever_kept(train, work.root)) as workers:
+    with open_workers(config.runner, learners.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
         data = prepare_data(config.dataset, work)
         trained = train_models(learners, data.train, workers, work)
         evidence, layers = collect_evidence(config, data, trained.models, workers, work, omissions)

@@ -34,7 +34,6 @@ from tasks.recipe import Epochs, load_recipes
 from tasks.results import StudyResult
 from tasks.runs import remember
 from tasks.seeds import ENOUGH_SEEDS, Trial
-from tasks.step import ever_kept
 from tasks.survey import survey, trials_of
 from tasks.toml import NameOrFile
 from tasks.train import train
@@ -87,7 +86,7 @@ def study(
 
 def run_study(dataset: Dataset, trials: Mapping[str, Trial], runner: str, work: Workspace) -> StudyResult:
     """Download → decode → train → evaluate → compare over all seeds → report."""
-    with open_workers(runner, trials.values(), work.root, ahead=not ever_kept(train, work.root)) as workers:
+    with open_workers(runner, trials.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
         data = prepare_data(dataset, work)
         trained = train_models(trials, data.train, workers, work)
         predictions = {

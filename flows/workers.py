@@ -27,11 +27,12 @@ from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_input
 from flows.lasting import lasting
 from flows.logs import one_line_errors
 from flows.server import LOCAL, using_api
+from tasks.cache import Miss
 from tasks.errors import WorkerError, causes
 from tasks.optional import optional
 from tasks.quiet import import_keras, without_hdf5_echo
 from tasks.records import Omission
-from tasks.step import is_kept
+from tasks.step import CachedTask
 
 Structure = TypeVar("Structure")
 
@@ -92,7 +93,7 @@ class Workers(ABC):
         self.alone = alone
         self.submitted: list[PrefectFuture[Any]] = []
 
-    def submit(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def submit(self, task: CachedTask[..., Any], *args: Any, **kwargs: Any) -> Any:
         """As `submit`, but to a worker if there is something to compute."""
         if self.alone:
             task = task.with_options()
@@ -141,10 +142,10 @@ class ProcessWorkers(Workers):
                     chained.set_exception(WorkerError("it was ended before its result was there"))
 
 
-def kept(task: Task[..., Any], parameters: dict[str, Any]) -> bool:
+def kept(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
     """Whether a step would find its record; not if what it waits for has failed, which `finished` tells."""
     try:
-        return is_kept(task, resolve_inputs_sync(parameters))
+        return not isinstance(task.lookup(resolve_inputs_sync(parameters)), Miss)
     except PrefectException:
         return False
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, cast
 
-from prefect import Task, task
+from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed
@@ -33,16 +33,71 @@ from tasks.workspace import Workspace
 # A step that takes longer hangs: on six million images none but a training takes an hour.
 STEP_SECONDS = 4 * 3600.0
 
-LOOK_UPS: dict[str, Callable[[Mapping[str, Any]], Record | Miss]] = {}  # by the task's key
-
 Params = ParamSpec("Params")
 Kept = TypeVar("Kept", bound=Record)
 
 
+class CachedTask(Task[Params, Kept]):
+    """A Prefect task that keeps its record, and looks for the record of the same inputs before it computes anything.
+
+    It takes its Workspace as the argument `work`. Prefect itself tries it once, unless `options` say otherwise: from the same
+    inputs it would compute the same again.
+    """
+
+    def __init__(
+        self, compute: Callable[Params, Kept], libraries: tuple[str, ...], unkeyed: tuple[str, ...], **options: Any
+    ) -> None:
+        self.compute, self.libraries, self.unkeyed, self.options = compute, libraries, unkeyed, options
+        self.record_type: type[Kept] = typing.get_type_hints(compute)["return"]
+        self.run_name: str = options["task_run_name"]
+
+        @functools.wraps(compute)
+        def cached(*args: Params.args, **kwargs: Params.kwargs) -> Kept:
+            return self.found_or_made(inspect.signature(compute).bind(*args, **kwargs))
+
+        once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "timeout_seconds": STEP_SECONDS}
+        super().__init__(cached, **once | options)
+
+    def with_options(self, **options: Any) -> "CachedTask[Params, Kept]":
+        """The same task with other options of Prefect's, which would return a task that keeps nothing."""
+        task = CachedTask(self.compute, self.libraries, self.unkeyed, **self.options | options)
+        task.run_name = self.run_name
+        return task
+
+    def lookup(self, arguments: Mapping[str, Any]) -> Kept | Miss:
+        """The record of these arguments, if it is kept."""
+        return self.keyed_lookup(arguments)[1]
+
+    def keyed_lookup(self, arguments: Mapping[str, Any]) -> tuple[Key, Kept | Miss]:
+        """The key of these arguments, and its record, if it is kept."""
+        inputs = {name: value for name, value in arguments.items() if name not in {"work", *self.unkeyed}}
+        key = key_of(self.compute, inputs, self.libraries)
+        return key, look_up(key, self.record_type, arguments["work"].root)
+
+    def found_or_made(self, given: inspect.BoundArguments) -> Kept:
+        """The record of these arguments. Two runs that need it at once make it once."""
+        work: Workspace = given.arguments["work"]
+        key, found = self.keyed_lookup(given.arguments)
+        if not isinstance(found, Miss):
+            return found_again(found)
+        with shared(work.root, say), holding(work.root, key.name, f"run {work.run}", say):
+            found = look_up(key, self.record_type, work.root)  # another run may have made it in the meantime
+            if not isinstance(found, Miss):
+                return found_again(found)
+            name = self.run_name.format(**given.arguments)
+            why = found.fault or compared_with_earlier(key, name, work.root)
+            given.arguments["work"] = work = work.model_copy(update={"key": key.name})
+            return made(lambda: self.compute(*given.args, **given.kwargs), name, why, key, work)
+
+    def ever_kept(self, root: Root) -> bool:
+        """Whether the task has ever kept a record under a root."""
+        return any((root / Folder.RECORDS).glob(f"{self.compute.__name__}-*.json"))
+
+
 def step(
     name: str, *, libraries: tuple[str, ...] = (), unkeyed: tuple[str, ...] = (), **options: Any
-) -> Callable[[Callable[Params, Kept]], Task[Params, Kept]]:
-    """Make a function a cached Prefect task. It takes its Workspace as the argument `work`.
+) -> Callable[[Callable[Params, Kept]], CachedTask[Params, Kept]]:
+    """Make a function a cached Prefect task.
 
     Args:
         name: how a run of it is called, with arguments in braces.
@@ -51,41 +106,8 @@ def step(
         options: Prefect's own.
     """
 
-    def decorate(function: Callable[Params, Kept]) -> Task[Params, Kept]:
-        signature = inspect.signature(function)
-        record_type: type[Kept] = typing.get_type_hints(function)["return"]
-
-        def looked_up(given: inspect.BoundArguments) -> tuple[Key, Kept | Miss]:
-            inputs = {name: value for name, value in given.arguments.items() if name not in {"work", *unkeyed}}
-            key = key_of(function, inputs, libraries)
-            return key, look_up(key, record_type, given.arguments["work"].root)
-
-        @functools.wraps(function)
-        def cached(*args: Params.args, **kwargs: Params.kwargs) -> Kept:
-            given = signature.bind(*args, **kwargs)
-            work: Workspace = given.arguments["work"]
-            called = name.format(**given.arguments)
-            key, found = looked_up(given)
-            if not isinstance(found, Miss):
-                return found_again(found)
-            with shared(work.root, say), holding(work.root, key.name, f"run {work.run}", say):
-                found = look_up(key, record_type, work.root)  # another run may have made it in the meantime
-                if not isinstance(found, Miss):
-                    return found_again(found)
-                why = found.fault or compared_with_earlier(key, called, work.root)
-                given.arguments["work"] = work = work.model_copy(update={"key": key.name})
-                return made(lambda: function(*given.args, **given.kwargs), called, why, key, work)
-
-        # No retries, unless a step asks for them: from the same inputs it would compute the same again.
-        prefect_options: dict[str, Any] = {
-            "cache_policy": NO_CACHE,
-            "persist_result": False,
-            "timeout_seconds": STEP_SECONDS,
-            **options,
-        }
-        made_task = task(task_run_name=name, **prefect_options)(cached)
-        LOOK_UPS[made_task.task_key] = lambda arguments: looked_up(signature.bind(**arguments))[1]
-        return made_task
+    def decorate(compute: Callable[Params, Kept]) -> CachedTask[Params, Kept]:
+        return CachedTask(compute, libraries, unkeyed, task_run_name=name, **options)
 
     return decorate
 
@@ -95,16 +117,6 @@ def compared_with_earlier(key: Key, name: str, root: Root) -> str:
     with optional(f"why {name} is computed", []):
         return difference(key, name, root)
     return "no earlier record can be compared"
-
-
-def is_kept(step: Task[..., Any], arguments: Mapping[str, Any]) -> bool:
-    """Whether a step would find its record."""
-    return not isinstance(LOOK_UPS[step.task_key](arguments), Miss)
-
-
-def ever_kept(step: Task[..., Any], root: Root) -> bool:
-    """Whether a step has ever kept a record under a root."""
-    return any((root / Folder.RECORDS).glob(f"{step.fn.__name__}-*.json"))
 
 
 def found_again(record: Kept) -> Kept:
