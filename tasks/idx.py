@@ -79,19 +79,6 @@ def read_exactly(stream: BinaryIO, size: int) -> bytes:
     return bytes(data)
 
 
-def write_idx(array: NDArray[Any]) -> bytes:
-    """An array as the bytes of an IDX file: the inverse of reading.
-
-    Raises:
-        IdxFormatError: the array's type has no code in IDX.
-    """
-    dtype = array.dtype.newbyteorder(">") if array.dtype.itemsize > 1 else array.dtype
-    codes = {np.dtype(name): code for code, name in DTYPES.items()}
-    if dtype not in codes:
-        raise IdxFormatError(f"IDX has no element type for {array.dtype}")
-    return struct.pack(f">HBB{array.ndim}I", 0, codes[dtype], array.ndim, *array.shape) + array.astype(dtype).tobytes()
-
-
 def described(header: Header) -> str:
     """A header in words: the element type and the sizes."""
     return f"{header.dtype.name} of shape ({', '.join(f'{size:,}' for size in header.shape)})"

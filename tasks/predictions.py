@@ -128,16 +128,6 @@ def predictions_writer(path: Path, meta: PredictionsMeta, classes: int) -> Itera
         yield write
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions as one Parquet file.
-
-    Raises:
-        StorageError: the file can't be written.
-    """
-    with predictions_writer(path, predictions.meta, predictions.probabilities.shape[1]) as write:
-        write(predictions)
-
-
 def read_predictions(path: Path, places: NDArray[np.intp] | None = None) -> Predictions:
     """Read predictions back: all, or those at some places, in ascending order, of so many that not all fit into memory.
 

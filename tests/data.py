@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.idx import read_blocks, read_header, write_idx
+from tasks.idx import read_blocks, read_header
+from tests.written import write_idx
 
 MIRROR = Path(__file__).parents[1] / "data" / "mirror" / "mnist"
 NAMES = {

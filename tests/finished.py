@@ -8,12 +8,12 @@ from tasks.dataset import Dataset
 from tasks.digest import sha256_of
 from tasks.files import adopt, keep
 from tasks.history import FlowRun
-from tasks.predictions import write_predictions
 from tasks.recipe import load_recipe
 from tasks.records import FileRecord, ManifestEntry, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.runs import Champion, RunRecord, remember
 from tasks.workspace import Workspace
 from tests.samples import FIRST, model
+from tests.written import write_predictions
 
 RECIPE = load_recipe("post")
 

@@ -22,7 +22,7 @@ from tasks.champion import FOLDER, history
 from tasks.dataset import Archive, load_dataset
 from tasks.decode import blocks
 from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
-from tasks.idx import DTYPES, Header, read_blocks, read_header, write_idx
+from tasks.idx import DTYPES, Header, read_blocks, read_header
 from tasks.picture import prepare
 from tasks.pixels import FORMATS
 from tasks.recipe import load_recipe
@@ -31,6 +31,7 @@ from tasks.runs import RunRecord, read_run
 from tasks.sealed import SealError, sealed
 from tasks.toml import BUILTIN
 from tests.samples import FILE
+from tests.written import write_idx
 
 SECONDS = 1.0  # of the processor, not of the clock: the machine may be busy
 CONSTANT = 32 << 20  # bytes, for the reader's own buffers: for pictures, some arrays of 512 x 512 floats

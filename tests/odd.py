@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.idx import write_idx
+from tests.written import write_idx
 
 CLASSES, FIRST_LABEL = 300, 7
 SHAPE = (24, 20, 3)

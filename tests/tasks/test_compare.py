@@ -11,7 +11,7 @@ from tasks.compare import changes_between, common_places, pairs_of
 from tasks.compare import compare as compare_runs
 from tasks.errors import RunError, StorageError
 from tasks.files import adopt
-from tasks.predictions import Predictions, write_predictions
+from tasks.predictions import Predictions
 from tasks.prune import pruning
 from tasks.recipe import Gate, Recipe, load_recipe
 from tasks.records import PredictionsRecord, SplitRecord
@@ -32,6 +32,7 @@ from tasks.split import read_split
 from tasks.statistics import compare
 from tasks.workspace import Workspace
 from tests.samples import FIRST, SECOND, hashes, model, predicted
+from tests.written import write_predictions
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 

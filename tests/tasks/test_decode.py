@@ -9,13 +9,13 @@ import pytest
 from tasks.dataset import load_dataset
 from tasks.errors import ArchiveError, ContentError, DecodeError, IdxFormatError, StorageError
 from tasks.files import verified
-from tasks.idx import write_idx
 from tasks.pin import pin
 from tasks.records import SplitRecord
 from tasks.split import read_split
 from tasks.workspace import Workspace
 from tests import data, odd
 from tests.conftest import decoded
+from tests.written import write_idx
 
 IMAGES, LABELS = data.NAMES["test"]
 

@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from tasks.errors import IdxFormatError
-from tasks.idx import DTYPES, read_blocks, read_header, write_idx
+from tasks.idx import DTYPES, read_blocks, read_header
+from tests.written import write_idx
 
 ELEMENTS = st.sampled_from([np.dtype(name).newbyteorder("=") for name in DTYPES.values()])
 ARRAYS = ELEMENTS.flatmap(
@@ -66,8 +67,3 @@ def test_a_header_that_promises_too_much_takes_no_memory() -> None:
     header = struct.pack(">HBB4I", 0, 8, 4, *[2**32 - 1] * 4)
     with pytest.raises(IdxFormatError, match="ends"):
         read(header + b"few", items=2**31)
-
-
-def test_a_type_that_idx_lacks_is_refused() -> None:
-    with pytest.raises(IdxFormatError, match="complex"):
-        write_idx(np.zeros(2, complex))

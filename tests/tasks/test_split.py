@@ -11,8 +11,9 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from tasks import split as splits
-from tasks.predictions import PredictionsMeta, predictions_of, read_predictions, write_predictions
+from tasks.predictions import PredictionsMeta, predictions_of, read_predictions
 from tasks.split import HASH, Split, SplitMeta, SplitWriter, read_images, read_marks, read_split
+from tests.written import write_predictions
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 6), st.integers(1, 6))
 IMAGES = SHAPES.flatmap(lambda shape: arrays.arrays(np.uint8, shape))

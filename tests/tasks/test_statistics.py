@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tasks.files import adopt
-from tasks.predictions import Predictions, PredictionsMeta, read_predictions, write_predictions
+from tasks.predictions import Predictions, PredictionsMeta, read_predictions
 from tasks.statistics import compare, fisher_p, holm, mcnemar_p, mean, paired_difference, share
 from tests.samples import FIRST, SECOND, hashes
+from tests.written import write_predictions
 
 
 def test_wilsons_interval_is_that_of_a_published_example() -> None:
