@@ -1,20 +1,15 @@
 """The training stage of every flow: the models, each from its trainings; a training that several models need runs once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from flows.workers import Workers
 from tasks.combine import combine
 from tasks.evidence import TrainedModels
-from tasks.recipe import Learner, Training
+from tasks.recipe import Learner
 from tasks.records import SplitRecord
 from tasks.train import train
 from tasks.workspace import Workspace
-
-
-def unique_trainings(learners: Iterable[Learner]) -> dict[str, Training]:
-    """All trainings that the learners take, in order, each once, by their content."""
-    return {training.model_dump_json(): training for learner in learners for training in learner.trainings}
 
 
 def train_models(

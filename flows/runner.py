@@ -5,11 +5,10 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from flows.learners import unique_trainings
 from flows.vetting import PROCESS, RUNNERS
 from flows.workers import Workers, worker_processes
 from tasks.errors import InputError
-from tasks.recipe import Learner
+from tasks.recipe import Learner, unique_trainings
 from tasks.store import Root
 
 CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")

@@ -4,7 +4,7 @@ In: the name of a built-in recipe or the path of a TOML file, and what the user 
 Refuses: an unknown name, a file that can't be read, a value that is missing, unknown or out of range.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -224,6 +224,11 @@ class Recipe(Settings):
             return Learner(training=first, others=tuple(others), ensemble=ensemble)
 
         return (*(Learner(training=seeded(name, number)) for name in alone), *map(together, self.ensembles))
+
+
+def unique_trainings(learners: Iterable[Learner]) -> dict[str, Training]:
+    """All trainings that the learners take, in order, each once, by their content."""
+    return {training.model_dump_json(): training for learner in learners for training in learner.trainings}
 
 
 def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:
