@@ -54,7 +54,7 @@ class Importing:
             refuse_foreign_settings()
         if name not in READERS or not (spec := PathFinder.find_spec(name, path)) or not spec.loader:
             return None
-        spec.loader.exec_module = with_refusals(spec.loader.exec_module, *READERS[name])  # type: ignore[method-assign]
+        spec.loader.exec_module = with_refusals(spec.loader.exec_module, *READERS[name])  # type: ignore[method-assign, assignment]
         return spec
 
 
