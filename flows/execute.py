@@ -39,7 +39,10 @@ def main(name: str, worker: str) -> None:
         sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(NAMES)}")
     if os.getppid() != int(worker):
         sys.exit("mnist: the worker that started this run has ended")
+    from flows.logs import outlive_readers
+
     guard()
+    outlive_readers()
     execute(name, UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
 
 

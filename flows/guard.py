@@ -27,6 +27,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Message, Receive, Scope, Send
 
 from tasks.errors import InputError
+from tasks.redaction import public
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # names to compare with
@@ -75,7 +76,7 @@ def addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addresses:
     for text in allowed:
         found = NAMED.fullmatch(text.lower())
         if not found:
-            raise InputError(f"--allowed-host takes HOST or HOST:PORT, such as mnist.example.org, not {text!r}")
+            raise InputError(f"--allowed-host takes HOST or HOST:PORT, such as mnist.example.org, not {public(text)!r}")
         name = found["name"]
         if found["port"]:
             hosts |= {f"{name}:{found['port']}"} | ({name} if found["port"] in {"80", "443"} else set())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect.logging.configuration import setup_logging
+from rich.console import Console
 from rich.text import Text
 
 from artifacts.screen import Screen
@@ -75,3 +76,16 @@ def quiet_console(console: Screen | None) -> Iterator[None]:
         root.handlers = standard
         for handler in standard:
             handler.removeFilter(no_failures)
+
+
+def outlive_readers() -> None:
+    """Drop log lines that nobody reads any more, as after `2>&1 | head`: rich would raise SystemExit in the middle of a task.
+
+    In a worker process, that also ends the thread that hands out results, and the flow would wait for them for ever.
+    """
+    Console.on_broken_pipe = fall_silent  # type: ignore[method-assign, assignment]
+
+
+def fall_silent(console: Console) -> None:
+    """Write nothing more to a console."""
+    console.quiet = True

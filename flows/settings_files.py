@@ -4,17 +4,23 @@ Prefect takes settings from `.env`, `prefect.toml` and `pyproject.toml` in the c
 can name code, a server or a credential. In a folder such as /tmp, any account could thus run code as this user. So the files
 are checked when Prefect is first imported, before it reads them; where others can add files later, at each opening, too.
 
+Whatever Prefect can't use of them, or of its variables, is one line that holds no value, which may be a secret.
+
 Imported with the package, before anything else: little of the standard library.
 """
 # ruff: noqa: PLC0415  # a command that does not import Prefect has no use for it
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
+
+    from tasks.errors import SettingsError
 
 PREFECT = "prefect"
 PROJECTS = "pyproject.toml"
@@ -23,21 +29,33 @@ HOME = "PREFECT_HOME"
 IN_HOME = ("profiles.toml", "logging.yml")
 NAMED = ("PREFECT_PROFILES_PATH", "PREFECT_LOGGING_CONFIG_PATH", "PREFECT_LOGGING_SETTINGS_PATH")
 
+# What reads all settings, by its module.
+READERS = {
+    "prefect.settings.models.root": ("Settings", "__init__"),
+    "prefect.settings.profiles": ("load_profiles",),
+    "prefect.logging.configuration": ("setup_logging",),
+}
+QUOTING = {"value_error", "assertion_error"}  # messages of Prefect's own checks, which may hold the value
+
 WATCHED: set[str] = set()  # files that are checked at each opening, as the libraries spell them
 
 
 class Importing:
-    """A finder that finds no module, but is asked for each one before it is imported."""
+    """A finder that is asked for each module before it is imported, and finds those of Prefect's that read settings."""
 
     @staticmethod
-    def find_spec(name: str, _path: Any = None, _target: Any = None) -> None:
-        """Check the files that Prefect is about to read.
+    def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
+        """Check the files that Prefect is about to read, and have it say in one line what it can't use.
 
         Raises:
             SettingsError: another account can have written one of them.
         """
         if name == PREFECT:
             refuse_foreign_settings()
+        if name not in READERS or not (spec := PathFinder.find_spec(name, path)) or not spec.loader:
+            return None
+        spec.loader.exec_module = with_refusals(spec.loader.exec_module, *READERS[name])  # type: ignore[method-assign, assignment]
+        return spec
 
 
 def watch() -> None:
@@ -147,3 +165,66 @@ def is_projects(path: "Path") -> bool:
     from pathlib import Path
 
     return path.name == PROJECTS and path.parent.samefile(Path(__file__).parents[1])
+
+
+def with_refusals(execute: "Callable[[ModuleType], None]", *names: str) -> "Callable[[ModuleType], None]":
+    """Execute a module so that one of its functions, or a class's, raises a SettingsError for settings that it can't use."""
+
+    def executed(module: "ModuleType") -> None:
+        execute(module)
+        owner: Any = module
+        for name in names[:-1]:
+            owner = getattr(owner, name)
+        setattr(owner, names[-1], refusing(getattr(owner, names[-1])))
+
+    return executed
+
+
+def refusing(read: "Callable[..., Any]") -> "Callable[..., Any]":
+    """Return a function that reads settings as another does, and names what can't be used."""
+    from functools import wraps
+
+    @wraps(read)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        from tasks.errors import MnistError
+
+        try:
+            return read(*args, **kwargs)
+        except (MnistError, ImportError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a parser or a check raises
+            line = what_is_wrong(error)
+        raise refusal(line)  # not while the other is handled: its text holds the value
+
+    return called
+
+
+def refusal(line: str) -> "SettingsError":
+    """What is said of settings that Prefect can't use; of other errors, it prints the text while it is imported."""
+    from pydantic_settings.exceptions import SettingsError as PrefectsError
+
+    from tasks.errors import SettingsError
+
+    class UnusableError(SettingsError, PrefectsError):
+        """Settings that Prefect can't use."""
+
+    return UnusableError(
+        f"Prefect can't use its settings: {line}; correct the variable, or the file that sets it: "
+        f"{', '.join(HERE)} in the current folder, {' or '.join(IN_HOME)} in Prefect's home"
+    )
+
+
+def what_is_wrong(error: Exception) -> str:
+    """Say what is wrong with settings; of messages, only those that hold no value."""
+    from pydantic import ValidationError
+
+    from tasks.errors import first_line
+
+    if not isinstance(error, ValidationError):
+        return first_line(error) if isinstance(error, ValueError) else type(error).__name__
+    from prefect.settings.base import PrefectBaseSettings
+
+    prefixes = {one.__name__: one.model_config.get("env_prefix") for one in PrefectBaseSettings.__subclasses__()}
+    first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+    name = ".".join(str(one) for one in first["loc"]).upper() or "its settings together"
+    return f"{prefixes.get(error.title) or ''}{name}: {'not valid' if first['type'] in QUOTING else first['msg']}"

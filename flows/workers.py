@@ -25,7 +25,7 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_inputs_sync
 
 from flows.lasting import lasting
-from flows.logs import one_line_errors
+from flows.logs import one_line_errors, outlive_readers
 from flows.server import LOCAL, using_api
 from tasks.cache import Miss
 from tasks.errors import WorkerError, causes
@@ -207,6 +207,7 @@ def prepare(threads: int) -> None:
     """Make a fresh worker process ready, and import TensorFlow."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
     threading.Thread(target=end_with_parent, daemon=True).start()
+    outlive_readers()
     settle(threads)
     with lasting():
         import_keras()

@@ -155,11 +155,20 @@ def pieces_of(value: str) -> Iterator[str]:
         return
     yield value.partition(":")[2]
     try:
-        headers = json.loads(value)
+        found = json.loads(value)
     except ValueError:
         return
-    for header in headers.values() if isinstance(headers, dict) else ():
-        yield from (str(header), *str(header).split())
+    for header in leaves_of(found):
+        yield from (header, *header.split())
+
+
+def leaves_of(found: Any) -> Iterator[str]:
+    """The values of a JSON document, however deep."""
+    if isinstance(found, dict | list):
+        for one in found.values() if isinstance(found, dict) else found:
+            yield from leaves_of(one)
+    else:
+        yield str(found)
 
 
 def redact(text: str) -> str:

@@ -93,6 +93,10 @@ def refusals_of_store() -> tuple[type[Exception], ...]:
 
 def unreachable(error: BaseException) -> str | None:
     """One line, if a store could not be reached; None for any other error."""
+    if isinstance(error, ValueError) and str(error).startswith(
+        "Invalid endpoint"
+    ):  # botocore's, which repeats the address
+        return "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is no address such as https://HOST"
     if isinstance(error, refusals_of_store()):
         return f"the object store: {error}; check the network, AWS_ENDPOINT_URL and the credentials"
     return None

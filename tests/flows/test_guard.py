@@ -364,6 +364,11 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
         addresses("127.0.0.1", 4200, [name])
 
 
+def test_a_password_in_a_name_is_not_repeated() -> None:
+    with pytest.raises(InputError, match=r"not '\*\*\*@mnist.example.org'"):
+        addresses("127.0.0.1", 4200, ["user:secret@mnist.example.org"])
+
+
 def test_an_open_bind_answers_to_the_names_of_this_machine_and_no_others() -> None:
     hosts = addresses("0.0.0.0", 4200).hosts  # noqa: S104
     assert "127.0.0.1:4200" in hosts

@@ -15,7 +15,7 @@ from flows import settings_files
 from flows.settings_files import HERE, IN_HOME, NAMED, refuse_foreign_settings, writable_home
 from tasks import trusted
 from tasks.errors import SettingsError
-from tests.serving import free_port
+from tests.serving import free_port, without_prefect
 
 PROJECT = Path(__file__).parents[2]
 OTHER = 12345  # a user's ID
@@ -304,3 +304,35 @@ def test_a_home_that_can_t_be_made_is_named_in_one_line(
     )
     with pytest.raises(SettingsError, match=f"{named}.*set PREFECT_HOME to a folder that can be written"):
         writable_home()
+
+
+CANARY = "canary-7f3a9b"
+UNUSABLE = {
+    "a list": ("PREFECT_CLIENT_CUSTOM_HEADERS", f'["{CANARY}"]'),
+    "no JSON": ("PREFECT_CLIENT_CUSTOM_HEADERS", f'{{"X": "{CANARY}"'),
+    ".env": (".env", f'PREFECT_CLIENT_CUSTOM_HEADERS=["{CANARY}"]'),
+    "TOML, broken": ("prefect.toml", f"[api]\nkey = {CANARY}"),
+    "not UTF-8": ("prefect.toml", "[api]\nkey = '\udcff'"),
+    "a profile": (
+        "home/profiles.toml",
+        f"active = 'x'\n[profiles.x]\nPREFECT_CLIENT_CUSTOM_HEADERS = '[\"{CANARY}\"]'",
+    ),
+    "logging, broken": ("home/logging.yml", f"version: [{CANARY}\n"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_settings_that_prefect_cannot_use_are_one_line_without_their_values(tmp_path: Path, name: str) -> None:
+    place, text = UNUSABLE[name]
+    env = without_prefect(os.environ) | {"PREFECT_HOME": str(tmp_path / "home")}
+    if place.startswith("PREFECT_"):
+        env[place] = text
+    else:
+        (tmp_path / "home").mkdir()
+        (tmp_path / place).write_text(text, errors="surrogateescape")
+    command = [sys.executable, "-P", "-m", "flows.serving", "--port", str(free_port())]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert done.stderr.splitlines()[-1].startswith("mnist: Prefect can't use its settings: ")
+    assert "Traceback" not in done.stderr
+    assert CANARY not in done.stdout + done.stderr

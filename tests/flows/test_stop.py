@@ -44,6 +44,12 @@ def test_a_signal_during_the_imports_ends_the_command(number: int, env: dict[str
     assert (found.code, found.said) == (128 + number, f"{LINE}\n")
 
 
+def test_an_interruption_before_the_command_listens_leaves_no_traceback(env: dict[str, str]) -> None:
+    code = "import sys; sys.argv[0] = '/bin/mnist'; import flows, os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 def test_a_worker_leaves_the_last_line_to_the_command_that_it_is_tied_to(env: dict[str, str]) -> None:
     with silent() as nobody:
         command = [sys.executable, "-P", "-m", "flows.tied", "flows.cli", "worker"]

@@ -171,8 +171,16 @@ def test_what_is_wrong_with_a_store_is_said_in_one_line(mnist: Mnist, case: str)
         assert "Traceback" not in done.stderr
 
 
-def test_a_store_that_can_only_be_read_from_a_distance_is_said_in_one_line(mnist: Mnist) -> None:
-    done = mnist("runs", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://127.0.0.1:9", "Could not connect to the endpoint URL"),
+        ("http//u:canary@", "AWS_ENDPOINT_URL, or the endpoint"),
+    ],
+)
+def test_a_store_that_cannot_be_reached_to_read_is_said_in_one_line(mnist: Mnist, address: str, expected: str) -> None:
+    done = mnist("runs", AWS_ENDPOINT_URL=address)
     assert done.returncode == 2
-    assert done.stderr.startswith("mnist: the object store: Could not connect to the endpoint URL")
+    assert done.stderr.startswith(f"mnist: the object store: {expected}")
+    assert "canary" not in done.stderr
     assert "Traceback" not in done.stderr

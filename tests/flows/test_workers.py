@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 from prefect import flow
@@ -47,3 +49,14 @@ def test_an_optional_step_whose_process_dies_is_left_out(work: Workspace) -> Non
     assert dying() == 0
     assert [one.part for one in omitted] == ["death of one", "death of other"]
     assert "process" in omitted[0].why
+
+
+def test_a_log_line_that_nobody_reads_does_not_end_a_task() -> None:
+    code = (
+        "import logging, os, sys; from flows.logs import outlive_readers; outlive_readers()\n"
+        "from prefect.logging.handlers import PrefectConsoleHandler\n"
+        "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 2)\n"
+        "log = logging.getLogger('own'); log.addHandler(PrefectConsoleHandler()); log.error('said to nobody'); print('went on')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "went on\n")

@@ -154,6 +154,7 @@ def test_a_record_of_an_earlier_version_is_read_without_its_secrets() -> None:
         ("PREFECT_API_KEY", "canary-key-1", "the key canary-key-1 is unknown"),
         ("PREFECT_API_AUTH_STRING", "admin:canary-pw-2", "canary-pw-2"),
         ("PREFECT_CLIENT_CUSTOM_HEADERS", '{"Authorization": "Bearer canary-3"}', "Bearer canary-3"),
+        ("PREFECT_CLIENT_CUSTOM_HEADERS", '["canary-list"]', "['canary-list']"),
         ("MNIST_WEBHOOK", "https://hooks.example/services/canary-4", "POST https://hooks.example/services/canary-4"),
         ("MNIST_WEBHOOK", "https://hooks.example/services/canary-4", "at /services/canary-4"),
         ("AWS_SECRET_ACCESS_KEY", "/canary+five/5", "signed with /canary+five/5"),
