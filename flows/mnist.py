@@ -105,7 +105,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     end_with_worker()
     source = load_dataset(dataset, mirrors)
     plan = load_recipe(recipe, epochs=epochs, seed=seed_of(seed), validation=validation)
-    refuse_misfits(plan, source.shape)
+    refuse_misfits(plan, source.shape, len(source.classes))
     must_pass, harder = flag("gate", gate), flag("robustness", robustness)
     champions, where = named("line", line), checked_runner(runner)
     with at_work(checked_root(root_of(root)), run_name()) as work:
