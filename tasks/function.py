@@ -88,7 +88,9 @@ def imported(function: str, file: Path | None, code: str | None) -> Callable[...
 def reason(error: BaseException) -> str:
     """Say in one line why code of the user's failed."""
     if isinstance(error, SystemExit):
-        return f"it exits ({error.code}) instead of returning; put what a script does behind `if __name__ == \"__main__\":`"
+        return (
+            f'it exits ({error.code}) instead of returning; put what a script does behind `if __name__ == "__main__":`'
+        )
     return first_line(error)
 
 

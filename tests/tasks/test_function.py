@@ -114,7 +114,7 @@ def test_a_script_that_exits_when_it_is_imported_is_refused(folder: Path, monkey
     (folder / "exiting").mkdir()
     (folder / "exiting" / "__init__.py").write_text("raise SystemExit(2)")
     monkeypatch.syspath_prepend(folder)
-    with pytest.raises(RecipeError, match="can't import exiting.nets: it exits"):
+    with pytest.raises(RecipeError, match=r"can't import exiting\.nets: it exits"):
         load_recipe(str(recipe(folder, "exiting.nets:net")))
 
 
