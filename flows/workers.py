@@ -26,6 +26,7 @@ from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_input
 from flows.lasting import lasting
 from flows.logs import one_line_errors
 from flows.server import LOCAL, using_api
+from flows.streams import STDERR, STDOUT
 from tasks.errors import WorkerError, causes
 from tasks.optional import optional
 from tasks.quiet import import_keras, without_hdf5_echo
@@ -204,6 +205,7 @@ def shares(trainings: int, cores: int) -> tuple[int, int]:
 def prepare(threads: int) -> None:
     """Make a fresh worker process ready, and import TensorFlow."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
+    os.dup2(STDERR, STDOUT)  # what functions of the user's print is no part of the flow's result
     threading.Thread(target=end_with_parent, daemon=True).start()
     settle(threads)
     with lasting():

@@ -72,6 +72,8 @@ CLEARED = frozenset(
         "PREFECT_CLIENT_METRICS_ENABLED",
         "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK",
         "PREFECT_TEST_MODE",
+        "SSLKEYLOGFILE",  # secrets of connections; where it can't be written, httpx makes no client
+        "SOURCE_DATE_EPOCH",  # numpy's f2py, which SciPy imports, fails where it is no number
         # What would have child processes warn, trace, wait for a person, or drop assertions.
         "PYTHONDEBUG",
         "PYTHONDEVMODE",

@@ -1,9 +1,11 @@
 import os
+import sys
 
 import pytest
 from prefect import flow
 
 from flows.workers import Runner, available, shares, worker_processes
+from tasks.files import keep
 from tasks.records import ChangesRecord, Omission
 from tasks.step import step
 from tasks.workspace import Workspace
@@ -32,6 +34,27 @@ def test_a_process_that_dies_in_the_middle_of_a_message_keeps_nobody_waiting() -
 def die(work: Workspace) -> ChangesRecord:
     """End the process that this runs in, as the system does when memory is short."""
     os._exit(1)
+
+
+@step("talk")
+def talk(work: Workspace) -> ChangesRecord:
+    """Print, as a function of the user's may."""
+    sys.stdout.write("not the result")
+    sys.stdout.flush()
+    return ChangesRecord(file=keep(work.root, "notes", "note", ".txt", b""))
+
+
+@pytest.mark.usefixtures("prefect")
+def test_what_a_worker_prints_is_not_on_standard_output(work: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
+    @flow
+    def talking() -> None:
+        with worker_processes(1, ahead=False) as workers:
+            workers.submit(talk, work).result()
+
+    talking()
+    printed = capfd.readouterr()
+    assert "not the result" not in printed.out
+    assert "not the result" in printed.err
 
 
 @pytest.mark.usefixtures("prefect")

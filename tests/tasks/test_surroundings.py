@@ -70,6 +70,8 @@ def test_a_clean_environment_stays_as_it_is() -> None:
         "SKLEARN_ASSUME_FINITE",
         "PANDAS_COPY_ON_WRITE",
         "MPLBACKEND",
+        "SOURCE_DATE_EPOCH",
+        "SSLKEYLOGFILE",
         "OTEL_PROPAGATORS",
         "OTEL_PYTHON_CONTEXT",
         "WEBSOCKETS_MAX_LOG_SIZE",
