@@ -4,6 +4,7 @@ The flow itself keeps Prefect's thread runner for what waits on disk and network
 """
 
 import inspect
+import logging
 import multiprocessing
 import os
 import signal
@@ -132,6 +133,7 @@ class ProcessWorkers(Workers):
 
         Prefect's runner loses sight of a future whose process is ended while another waits for it, and then waits itself.
         """
+        logging.getLogger("concurrent.futures").addFilter(in_time)
         for child in multiprocessing.active_children():
             child.terminate()
         for future in self.submitted:
@@ -139,6 +141,11 @@ class ProcessWorkers(Workers):
             if not wait([chained], LOST_SECONDS).done:
                 with suppress(InvalidStateError):
                     chained.set_exception(WorkerError("it was ended before its result was there"))
+
+
+def in_time(record: logging.LogRecord) -> bool:
+    """A filter that drops the traceback of a result that came after its future was given up."""
+    return not (record.exc_info and isinstance(record.exc_info[1], InvalidStateError))
 
 
 def kept(task: Task[..., Any], parameters: dict[str, Any]) -> bool:
