@@ -219,6 +219,7 @@ def line_of(error: Exception) -> str | None:
     ):  # Prefect needs it
         return "this account has no home directory: set HOME to a folder that it can write to"
     from flows.server import lost_server
+    from flows.settings_files import fault_of
     from tasks.store import unreachable
 
-    return lost_server(error) or unreachable(error)
+    return fault_of(error) or lost_server(error) or unreachable(error)

@@ -92,6 +92,35 @@ def settings_files() -> "Iterator[Path]":
             yield Path(value.replace(f"${HOME}", str(home)))
 
 
+def fault_of(error: Exception) -> str | None:
+    """Say which of Prefect's settings an error of Prefect's import is about; None if it is about none."""
+    import tomllib
+
+    from pydantic import ValidationError
+
+    if isinstance(error, tomllib.TOMLDecodeError):
+        name = next((str(path) for path in settings_files() if path.suffix == ".toml" and is_broken(path)), "a file")
+        return f"{name} is not TOML, and Prefect reads settings there: {error}; correct it, or move it away"
+    if isinstance(error, ValidationError) and error.title.endswith("Settings"):
+        first = error.errors(include_url=False, include_input=False)[0]  # the input may be a secret
+        where = ".".join(map(str, first["loc"])) or error.title
+        return f"the setting {where} of Prefect's can't be used: {first['msg']}; correct or unset it"
+    return None
+
+
+def is_broken(path: "Path") -> bool:
+    """Whether a file is there, and is not TOML."""
+    import tomllib
+
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def prefect_home() -> "Path":
     """The folder of Prefect's profiles, history and results, as the environment has it."""
     from pathlib import Path

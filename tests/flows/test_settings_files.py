@@ -304,3 +304,30 @@ def test_a_home_that_can_t_be_made_is_named_in_one_line(
     )
     with pytest.raises(SettingsError, match=f"{named}.*set PREFECT_HOME to a folder that can be written"):
         writable_home()
+
+
+SAYS = """
+from flows.commands import line_of
+try:
+    import prefect.main
+except Exception as error:
+    print(line_of(error))
+"""
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("PREFECT_HOME", "/home/profiles.toml is not TOML, and Prefect reads settings there: "),
+        ("PREFECT_API_REQUEST_TIMEOUT", "the setting request_timeout of Prefect's can't be used: "),
+    ],
+)
+def test_settings_that_prefect_can_not_use_are_named_in_one_line(tmp_path: Path, variable: str, says: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "profiles.toml").write_text("active = [")
+    env = os.environ | {"PREFECT_HOME": str(tmp_path / "other"), variable: str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", SAYS], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert says in done.stdout, done.stderr
