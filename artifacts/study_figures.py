@@ -50,7 +50,7 @@ def differences(study: Study) -> Figure:
             bar(axis, getattr(pair, field), row + 0.15 * rank, rank, label)
     finish(axis, [f"{shortened(pair.second)}\nminus {shortened(pair.first)}" for pair in study.pairs])
     axis.set(xlabel="points of accuracy", title="difference by seed, and its mean with 95 % intervals")
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.2f}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+z.2f}"))
     figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
     return figure
 

@@ -31,7 +31,7 @@ def pairs(study: Study) -> list[Row]:
     return [
         {
             "models": f"{pair.second} minus {pair.first}",
-            "difference, points": f"{100 * pair.over_both.value:+.3f}",
+            "difference, points": f"{100 * pair.over_both.value:+z.3f}",
             "other seeds": interval(pair.over_seeds, 3),
             "other images": interval(pair.over_images, 3),
             "both": interval(pair.over_both, 3),
@@ -65,8 +65,8 @@ def confusions(study: Study) -> list[Row]:
             "predicted": classes[one.predicted],
             "models": f"{one.second} minus {one.first}",
             "errors a training": f"{one.by_first:.1f} to {one.by_second:.1f}",
-            "difference": f"{one.difference.value:+.1f}",
-            "95 % interval": f"{one.difference.low:+.1f} to {one.difference.high:+.1f}",
+            "difference": f"{one.difference.value:+z.1f}",
+            "95 % interval": f"{one.difference.low:+z.1f} to {one.difference.high:+z.1f}",
             "p": p_value(one.p),
             "real": significant(one.p),
         }

@@ -46,7 +46,7 @@ def claimed(claim: Claim, pair: Pair, seeds: int) -> str:
     where = "within" if abs(claim.difference) < limit else "beyond"
     who = claim.said_by[0].upper() + claim.said_by[1:]
     says = (
-        f"{who} saw {100 * claim.difference:+.2f} points with one training of each: that is {where} the error of such a "
+        f"{who} saw {100 * claim.difference:+z.2f} points with one training of each: that is {where} the error of such a "
         f"comparison, which is {points(limit)} either way (95 %), as {seeds} seeds of these trainings show it."
     )
     if pair.needed is None:

@@ -66,7 +66,7 @@ def differing(pair: Comparison | Gap) -> Row:
     """By how much two models differ."""
     return {
         "models": f"{pair.second} minus {pair.first}",
-        "difference, points": f"{100 * pair.difference.value:+.2f}",
+        "difference, points": f"{100 * pair.difference.value:+z.2f}",
         "95 % interval, points": interval(pair.difference),
     }
 
@@ -202,7 +202,7 @@ def changes(found: Changes) -> list[Row]:
             "newly wrong": model.comparison.only_first,
             "newly right": model.comparison.only_second,
             "still wrong": model.comparison.both_wrong,
-            "difference, points": f"{100 * model.comparison.difference.value:+.2f}",
+            "difference, points": f"{100 * model.comparison.difference.value:+z.2f}",
             "95 % interval, points": interval(model.comparison.difference),
             "p": p_value(model.comparison.p),
         }

@@ -40,7 +40,7 @@ def interval(share: Share | Estimate, digits: int = 2) -> str:
     """The interval of a share, in percent."""
     if isinstance(share, Share) and not share.known:
         return UNDEFINED
-    return f"{100 * share.low:.{digits}f} to {100 * share.high:.{digits}f}"
+    return f"{100 * share.low:z.{digits}f} to {100 * share.high:z.{digits}f}"
 
 
 def estimate(found: Estimate, digits: int = 4) -> str:

@@ -6,8 +6,9 @@ do. Imports stand in the commands that need them, so that `--help` answers at on
 # ruff: noqa: PLC0415
 
 import os
+import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,7 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") ->
     refuse_bytes(parameters)
     refuse_foreign_root(parameters["root"])
     with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(sys.stderr))  # standard output is for the result; libraries print, too
         with console.status("starting Prefect", spinner=console.spinner) if console else nullcontext():
             early = stack.enter_context(early_server())
             with stop.nothing_to_undo(), lasting():  # all that is slow is imported while the server starts

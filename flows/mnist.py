@@ -109,7 +109,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
         robustness=flag("robustness", robustness),
         runner=checked_runner(runner),
     )
-    refuse_misfits(config.recipe, config.dataset.shape)
+    refuse_misfits(config.recipe, config.dataset.shape, len(config.dataset.classes))
     with at_work(checked_root(root_of(root)), run_name()) as work:
         result = run_pipeline(config, work)
     return finished_with(passed(result) if config.gate else result)

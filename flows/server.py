@@ -57,7 +57,12 @@ CHILD_ENV = {
 
 # Servers of runs at once share one SQLite database: with ten of them on two cores, one was seen to be locked out for more than
 # the minute that Prefect's 5 retries last.
-PATIENCE = {"PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "7")}
+# The user's timeout is for the user's server.
+PATIENCE = {
+    "PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "7"),
+    "PREFECT_API_REQUEST_TIMEOUT": "60",
+    "PREFECT_API_ENABLE_HTTP2": "0",
+}
 
 LOCAL: set[str] = set()  # the APIs of servers that this process has started
 

@@ -75,7 +75,7 @@ def study(
     end_with_worker()
     source, plans = load_dataset(dataset, mirrors), load_recipes(recipes, epochs=epochs)
     for plan in plans:
-        refuse_misfits(plan, source.shape)
+        refuse_misfits(plan, source.shape, len(source.classes))
     trials, where = trials_of(plans, seeds), checked_runner(runner)
     if seeds < ENOUGH_SEEDS:
         say(f"{seeds} seeds tell little of the spread from seed to seed; use {ENOUGH_SEEDS} or more", logging.WARNING)

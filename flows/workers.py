@@ -4,6 +4,7 @@ The flow itself keeps Prefect's thread runner for what waits on disk and network
 """
 
 import inspect
+import logging
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,7 @@ from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_input
 from flows.lasting import lasting
 from flows.logs import one_line_errors, outlive_readers
 from flows.server import LOCAL, using_api
+from flows.streams import STDERR, STDOUT
 from tasks.cache import Miss
 from tasks.errors import WorkerError, causes
 from tasks.optional import optional
@@ -133,6 +135,7 @@ class ProcessWorkers(Workers):
 
         Prefect's runner loses sight of a future whose process is ended while another waits for it, and then waits itself.
         """
+        logging.getLogger("concurrent.futures").addFilter(in_time)
         for child in multiprocessing.active_children():
             child.terminate()
         for future in self.submitted:
@@ -142,8 +145,13 @@ class ProcessWorkers(Workers):
                     chained.set_exception(WorkerError("it was ended before its result was there"))
 
 
+def in_time(record: logging.LogRecord) -> bool:
+    """A filter that drops the traceback of a result that came after its future was given up."""
+    return not (record.exc_info and isinstance(record.exc_info[1], InvalidStateError))
+
+
 def kept(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
-    """Whether a step would find its record; not if what it waits for has failed, which `finished` tells."""
+    """Whether a step would find its record; not if what it waits for has failed, which `wait_for_all` tells."""
     try:
         return not isinstance(task.lookup(resolve_inputs_sync(parameters)), Miss)
     except PrefectException:
@@ -206,6 +214,7 @@ def shares(trainings: int, cores: int) -> tuple[int, int]:
 def prepare(threads: int) -> None:
     """Make a fresh worker process ready, and import TensorFlow."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
+    os.dup2(STDERR, STDOUT)  # what functions of the user's print is no part of the flow's result
     threading.Thread(target=end_with_parent, daemon=True).start()
     outlive_readers()
     settle(threads)

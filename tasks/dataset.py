@@ -37,8 +37,8 @@ def file_name(name: str) -> str:
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(
-            "an archive's name, without `name` the end of the first of its `urls`, is that of a file, such as images.gz: "
-            "letters, digits, _, - and . alone"
+            "an archive's name, which is the end of the first of its `urls` if it has no `name`, consists of letters, "
+            'digits, _, - and .: give the archive one of its own, such as name = "images.gz"'
         )
     if len(name.encode()) > MOST_NAME:
         raise ValueError(f"a file's name has at most {MOST_NAME} bytes here")

@@ -39,8 +39,7 @@ class Estimate(Frozen):
     @property
     def points(self) -> str:
         """A difference of shares in points, in words."""
-        # Rounded first, and 0 added: else a difference of nothing could read -0.00.
-        low, value, high = (f"{round(100 * share, 2) + 0.0:+.2f}" for share in (self.low, self.value, self.high))
+        low, value, high = (f"{100 * share:+z.2f}" for share in (self.low, self.value, self.high))  # z: never -0.00
         return f"{value} points (95 % interval {low} to {high})"
 
 

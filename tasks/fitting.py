@@ -12,12 +12,18 @@ from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPoo
 Maps = tuple[int, int] | None  # rows and columns; None for a vector
 
 
-def refuse_misfits(recipe: Recipe, shape: Sequence[int]) -> None:
-    """Check every network of a recipe that is given by layers.
+def refuse_misfits(recipe: Recipe, shape: Sequence[int], classes: int) -> None:
+    """Check every network of a recipe that is given by layers, and the label that its augmentation is for.
 
     Raises:
-        RecipeError: one does not take images of (rows, columns[, channels]).
+        RecipeError: a network does not take images of (rows, columns[, channels]), or no class has the label.
     """
+    bars = recipe.augmentation.bars if recipe.augmentation else None
+    if bars and bars.label >= classes:
+        raise RecipeError(
+            f"the recipe {recipe.name}: augmentation.bars.label: {bars.label} is no label of this data set, whose labels are 0 "
+            f"to {classes - 1}"
+        )
     for network in recipe.models:
         if network.layers:
             refuse_misfit(network, (shape[0], shape[1]))

@@ -56,8 +56,8 @@ def file_of(function: str, folder: Path) -> Path:
         return (folder / expanded(place, "function's file", RecipeError)).absolute()
     try:
         spec = importlib.util.find_spec(place)
-    except Exception as error:  # whatever the packages above it do when they are imported
-        raise RecipeError(f"the function {function}: can't import {place}: {first_line(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever the packages above it do when they are imported
+        raise RecipeError(f"the function {function}: can't import {place}: {reason(error)}") from error
     if spec is None or not spec.has_location or spec.origin is None:
         raise RecipeError(
             f"the function {function}: there is no module {place}; give a path that ends in .py, or install it"
@@ -78,11 +78,20 @@ def imported(function: str, file: Path | None, code: str | None) -> Callable[...
     try:
         module = module_of(found) if place.endswith(".py") else importlib.import_module(place)
         made = getattr(module, called)
-    except Exception as error:
-        raise RecipeError(f"the function {function} can't be imported: {first_line(error)}") from error
+    except (Exception, SystemExit) as error:  # a script without a main guard calls sys.exit
+        raise RecipeError(f"the function {function} can't be imported: {reason(error)}") from error
     if not callable(made):
         raise RecipeError(f"the function {function} is none: it is a {type(made).__name__}")
     return made  # type: ignore[no-any-return]
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line why code of the user's failed."""
+    if isinstance(error, SystemExit):
+        return (
+            f'it exits ({error.code}) instead of returning; put what a script does behind `if __name__ == "__main__":`'
+        )
+    return first_line(error)
 
 
 def module_of(path: Path) -> ModuleType:

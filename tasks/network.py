@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tasks.errors import RecipeError, first_line
 from tasks.files import adopt, writable
 from tasks.folders import Folder
-from tasks.function import imported
+from tasks.function import imported, reason
 from tasks.progress import Figures
 from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
 from tasks.records import FileRecord
@@ -55,9 +55,12 @@ def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Mode
             return made_by_function(network, before, classes)
         # In this order: each layer draws its own seed as it is made.
         return keras.Sequential([*before, *layers(network), softmax(classes)], name=network.name)
+    except RecipeError:  # which is a ValueError, too
+        raise
     except ValueError as error:
+        size = " x ".join(map(str, shape[:2]))
         raise RecipeError(
-            f"the layers of model {network.name!r} don't fit images of {shape}: {first_line(error)}"
+            f"the layers of model {network.name!r} don't fit images of {size} pixels: {first_line(error)}"
         ) from error
 
 
@@ -85,8 +88,8 @@ def made_by_function(network: Network, before: list[Any], classes: int) -> "kera
     try:
         made = function(scaled, **network.arguments)
         model = keras.Model(inputs, softmax(classes)(made), name=network.name)
-    except Exception as error:  # whatever a user's function does
-        raise RecipeError(f"model {network.name!r}: {network.function} fails: {first_line(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's function does; an exit would end the worker process
+        raise RecipeError(f"model {network.name!r}: {network.function} fails: {reason(error)}") from error
     if len(made.shape) != 2:
         raise RecipeError(
             f"model {network.name!r}: {network.function} returns {made.shape}, not (N, units): flatten it"

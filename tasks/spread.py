@@ -46,6 +46,12 @@ def mean_over_seeds(values: Floats) -> Estimate:
     return around(float(values.mean()), float(values.std(ddof=1)) / sqrt(len(values)), len(values) - 1)
 
 
+def mean_share(values: Floats) -> Estimate:
+    """The mean of (S,) shares, as `mean_over_seeds` has it: no interval goes below 0 or above 1."""
+    found = mean_over_seeds(values)
+    return Estimate(value=found.value, low=max(0.0, found.low), high=min(1.0, found.high))
+
+
 def deviation(values: Floats) -> Estimate:
     """The standard deviation of (S,) values, with the interval from the chi-squared distribution."""
     freedom = len(values) - 1

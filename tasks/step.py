@@ -9,6 +9,7 @@ its results need a storage block on the server.
 
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed
 
 from tasks.cache import Key, Miss, difference, keep_record, key_of, look_up
-from tasks.errors import MnistError, StorageError
+from tasks.errors import MnistError, StorageError, WorkerError, first_line
 from tasks.folders import Folder
 from tasks.locks import holding, shared
 from tasks.log import say
@@ -131,6 +132,7 @@ def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Works
 
     Raises:
         StorageError: the system refused to read or write a file.
+        WorkerError: memory is short, or TensorFlow refused an operation.
     """
     say(f"{name}: computed, {why}")
     began = perf_counter()
@@ -141,6 +143,10 @@ def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Works
     except refusals() as error:
         where = getattr(error, "filename", None) or work.root
         raise StorageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
+    except Exception as error:
+        if said := failure_of_tensorflow(error):
+            raise WorkerError(f"{name}: {said}") from error
+        raise
     seconds = round(perf_counter() - began, 3)
     record = record.model_copy(
         update={
@@ -159,3 +165,13 @@ def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Works
         keep_record(key, record, work.root)
     work.finish()
     return record
+
+
+def failure_of_tensorflow(error: Exception) -> str:
+    """Say in one line what memory or an operation lacks, and what to change; empty for any other error."""
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+    if isinstance(error, MemoryError) or (errors and isinstance(error, errors.ResourceExhaustedError)):
+        return f"not enough memory: {first_line(error)}; make the layers or the batch of the recipe smaller"
+    if errors and isinstance(error, errors.OpError):
+        return f"TensorFlow refused an operation: {first_line(error)}; change the recipe's layers or function"
+    return ""

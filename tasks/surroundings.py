@@ -54,6 +54,8 @@ CLEARED_PREFIXES = (
     "SKLEARN_",  # SKLEARN_ASSUME_FINITE
     "PANDAS_",
     "ARROW_PRE_",  # formats of earlier versions
+    "OTEL_",  # propagators and contexts of OpenTelemetry that others have installed, without which Prefect can't be imported
+    "WEBSOCKETS_",  # sizes, of which one that is no number ends the import
     # Of Prefect's, in both spellings: each step says itself how often it is tried, and keeps its result.
     "PREFECT_FLOW_DEFAULT_",
     "PREFECT_FLOWS_DEFAULT_",
@@ -70,6 +72,8 @@ CLEARED = frozenset(
         "PREFECT_CLIENT_METRICS_ENABLED",
         "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK",
         "PREFECT_TEST_MODE",
+        "SSLKEYLOGFILE",  # secrets of connections; where it can't be written, httpx makes no client
+        "SOURCE_DATE_EPOCH",  # numpy's f2py, which SciPy imports, fails where it is no number
         # What would have child processes warn, trace, wait for a person, or drop assertions.
         "PYTHONDEBUG",
         "PYTHONDEVMODE",

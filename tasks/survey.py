@@ -112,7 +112,7 @@ def study_of(
 
 def arm_of(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> Arm:
     """One arm, from its models and (S, N) right answers."""
-    from tasks.spread import deviation, mean_over_seeds, wrong_by
+    from tasks.spread import deviation, mean_share, wrong_by
 
     accuracies = right.mean(axis=1)
     return Arm(
@@ -121,7 +121,7 @@ def arm_of(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -
         epochs=models[0].epochs,
         fit_seconds=float(np.mean([model.fit_seconds for model in models])),
         errors=tuple((~right).sum(axis=1).tolist()),
-        accuracy=mean_over_seeds(accuracies),
+        accuracy=mean_share(accuracies),
         deviation=deviation(accuracies),
         wrong_by=wrong_by(right),
     )

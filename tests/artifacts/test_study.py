@@ -14,6 +14,7 @@ from artifacts.study import StudyRendering
 from artifacts.study_figures import figures_of
 from tasks.analysis import Provenance
 from tasks.dataset import load_dataset
+from tasks.findings import Estimate
 from tasks.predictions import Predictions
 from tasks.recipe import load_recipe
 from tasks.records import ModelRecord, Omission
@@ -58,6 +59,22 @@ def provenance() -> Provenance:
 
 def rendering_of(study: Study, provenance: Provenance) -> StudyRendering:
     return StudyRendering(study, provenance, {name: figure_url(draw()) for name, draw in figures_of(study).items()})
+
+
+def test_no_figure_is_a_negative_nothing(study: Study) -> None:
+    nothing = Estimate(value=-1e-9, low=-1e-9, high=1e-9)
+    pairs = tuple(pair.model_copy(update=dict.fromkeys(("over_both", "over_seeds"), nothing)) for pair in study.pairs)
+    confusions = tuple(one.model_copy(update={"difference": nothing}) for one in study.confusions)
+    found = study.model_copy(update={"pairs": pairs, "confusions": confusions})
+    assert confusions
+    cells = [
+        str(cell)
+        for rows in (study_tables.pairs(found), study_tables.confusions(found))
+        for row in rows
+        for cell in row.values()
+    ]
+    assert [cell for cell in cells if re.search(r"-0\.0+\b", cell)] == []
+    assert nothing.points == "+0.00 points (95 % interval +0.00 to +0.00)"
 
 
 def test_a_sample_is_said_to_be_one(study: Study, provenance: Provenance) -> None:

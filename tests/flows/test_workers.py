@@ -1,11 +1,15 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
 
 import pytest
 from prefect import flow
+from prefect.task_runners import _ChainedFuture
 
-from flows.workers import Runner, available, shares, worker_processes
+from flows.workers import ProcessWorkers, Runner, available, shares, worker_processes
+from tasks.errors import WorkerError
+from tasks.files import keep
 from tasks.records import ChangesRecord, Omission
 from tasks.step import step
 from tasks.workspace import Workspace
@@ -34,6 +38,40 @@ def test_a_process_that_dies_in_the_middle_of_a_message_keeps_nobody_waiting() -
 def die(work: Workspace) -> ChangesRecord:
     """End the process that this runs in, as the system does when memory is short."""
     os._exit(1)
+
+
+def test_a_result_that_comes_after_the_workers_were_ended_is_not_complained_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    resolved: Future[Future[bytes]] = Future()
+    late: Future[bytes] = Future()
+    chained = _ChainedFuture(resolved)
+    resolved.set_result(late)
+    ProcessWorkers(Runner(max_workers=1), alone=True).end()
+    chained.set_exception(WorkerError("it was ended before its result was there"))
+    late.set_result(b"")
+    assert caplog.records == []
+
+
+@step("talk")
+def talk(work: Workspace) -> ChangesRecord:
+    """Print, as a function of the user's may."""
+    sys.stdout.write("not the result")
+    sys.stdout.flush()
+    return ChangesRecord(file=keep(work.root, "notes", "note", ".txt", b""))
+
+
+@pytest.mark.usefixtures("prefect")
+def test_what_a_worker_prints_is_not_on_standard_output(work: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
+    @flow
+    def talking() -> None:
+        with worker_processes(1, ahead=False) as workers:
+            workers.submit(talk, work).result()
+
+    talking()
+    printed = capfd.readouterr()
+    assert "not the result" not in printed.out
+    assert "not the result" in printed.err
 
 
 @pytest.mark.usefixtures("prefect")

@@ -87,7 +87,7 @@ def test_addresses_of_one_ending_are_refused_with_what_to_write(files: data.File
             (
                 f'name = "{data.NAMES["test"][0]}"',
                 f'name = "{name}"',
-                "test.images.name: an archive's name.* is that of a file",
+                'test.images.name: an archive\'s name.* consists of letters, .* such as name = "images.gz"',
             )
             for name in ("../outside.gz", "..", ".", "", "a/b.gz", ".gz", "a b.gz")
         ),

@@ -33,6 +33,9 @@ class Own(layers.Layer):
 def own(x):
     return layers.Flatten()(Own()(x))
 
+def leaves(x):
+    raise SystemExit(3)
+
 number = 3
 """
 
@@ -85,11 +88,12 @@ def test_a_module_that_can_be_imported_will_do(folder: Path, monkeypatch: pytest
 
 
 REFUSED = [
+    ("nets.py:leaves", r"^model 'net': nets.py:leaves fails: it exits \(3\) instead of returning"),
     ("nets.py:maps", r"returns .*, not \(N, units\): flatten it"),
     ("nets.py:broken", "nets.py:broken fails: by nothing"),
     ("nets.py:coded", "brings a layer of its own, Lambda"),
     ("nets.py:own", "brings a layer of its own, Own"),
-    ("nets.py:none", "can't be imported: .* has no attribute 'none'"),
+    ("nets.py:none", "^the function nets.py:none can't be imported: .* has no attribute 'none'"),
     ("nets.py:number", "is none: it is a int"),
 ]
 
@@ -99,6 +103,19 @@ def test_a_function_that_can_not_stand_there_is_refused(folder: Path, function: 
     (network,) = load_recipe(str(recipe(folder, function))).models
     with pytest.raises(RecipeError, match=says):
         build(network, (8, 6), 7)
+
+
+def test_a_script_that_exits_when_it_is_imported_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    says = r"can't be imported: it exits \(2\) instead of returning; put what a script does behind `if __name__"
+    (folder / "script.py").write_text("import sys\nsys.exit(2)\n")
+    (network,) = load_recipe(str(recipe(folder, "script.py:net"))).models
+    with pytest.raises(RecipeError, match=says):
+        build(network, (8, 6), 7)
+    (folder / "exiting").mkdir()
+    (folder / "exiting" / "__init__.py").write_text("raise SystemExit(2)")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(RecipeError, match=r"can't import exiting\.nets: it exits"):
+        load_recipe(str(recipe(folder, "exiting.nets:net")))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.power import TTestPower
 
 from tasks.seeds import Noise
-from tasks.spread import crossed, deviation, mean_over_seeds, satterthwaite, seeds_needed, wrong_by
+from tasks.spread import crossed, deviation, mean_over_seeds, mean_share, satterthwaite, seeds_needed, wrong_by
 
 
 def drawn(rng: np.random.Generator, seeds: int, images: int, gain: float = 0.0) -> NDArray[np.bool_]:
@@ -19,6 +19,12 @@ def test_a_mean_has_students_interval() -> None:
     found = mean_over_seeds(np.array([1.0, 2.0, 3.0]))
     assert found.value == 2
     assert (found.low, found.high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+
+
+def test_the_interval_of_a_share_ends_at_0_and_1() -> None:
+    assert mean_share(np.array([0.9514, 0.9616])).high == 1
+    assert mean_share(np.array([0.01, 0.03])).low == 0
+    assert mean_share(np.array([0.5, 0.51])) == mean_over_seeds(np.array([0.5, 0.51]))
 
 
 def test_a_deviation_has_the_chi_squared_interval() -> None:

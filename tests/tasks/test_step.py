@@ -13,7 +13,7 @@ from prefect import Task, flow
 import tasks
 from tasks import cache
 from tasks.cache import identity
-from tasks.errors import StorageError
+from tasks.errors import StorageError, WorkerError
 from tasks.files import keep
 from tasks.records import ChangesRecord, Record
 from tasks.sealed import sealed
@@ -59,6 +59,19 @@ def fail(work: Workspace) -> ChangesRecord:
     raise OSError(28, "No space left on device", str(work.root / "x"))
 
 
+@step("exhaust {kind}")
+def exhaust(kind: str, work: Workspace) -> ChangesRecord:
+    """Need more memory than there is, or have TensorFlow refuse what a function of the user's asks."""
+    import tensorflow as tf
+
+    if kind == "memory":
+        raise MemoryError
+    if kind == "tensor":
+        tf.zeros((1 << 21, 1 << 21))
+    tf.reshape(tf.zeros(3), (2, 2))
+    raise AssertionError(kind)
+
+
 @pytest.fixture(autouse=True)
 def calls() -> list[str]:
     CALLS.clear()
@@ -76,6 +89,20 @@ def test_the_same_inputs_are_computed_once(work: Workspace, calls: list[str]) ->
     assert again == first
     assert again.origin is not None
     assert (again.origin.run, again.origin.step) == ("this-run", "note-a")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's own
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("memory", "exhaust memory: not enough memory: MemoryError; make the layers"),
+        ("tensor", "exhaust tensor: not enough memory: .*OOM when allocating.*; make the layers or the batch"),
+        ("operation", "exhaust operation: TensorFlow refused an operation: .*; change the recipe's layers or function"),
+    ],
+)
+def test_what_memory_or_an_operation_lacks_is_one_line(work: Workspace, kind: str, says: str) -> None:
+    with pytest.raises(WorkerError, match=says):
+        exhaust.fn(kind, work)
 
 
 def test_other_inputs_are_computed(work: Workspace, calls: list[str]) -> None:
