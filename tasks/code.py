@@ -16,41 +16,34 @@ PROJECT = Path(__file__).parents[1]
 FIRST_PARTY = ("artifacts", "flows", "tasks")
 
 # How steps are run, kept and kept apart, and how they fail: none of it shapes what they make.
-PLUMBING = frozenset(
-    f"tasks.{name}"
-    for name in (
-        *(
-            "address",
-            "cache",
-            "claim",
-            "code",
-            "errors",
-            "folders",
-            "leases",
-            "locks",
-            "log",
-            "made",
-            "mark",
-            "optional",
-            "outputs",
-            "patience",
-            "plain",
-        ),
-        *(
-            "quiet",
-            "redaction",
-            "regular",
-            "roots",
-            "sealed",
-            "step",
-            "stopping",
-            "store",
-            "surroundings",
-            "trusted",
-            "workspace",
-        ),
-    )
-)
+PLUMBING = frozenset({
+    "tasks.address",
+    "tasks.cache",
+    "tasks.claim",
+    "tasks.code",
+    "tasks.errors",
+    "tasks.folders",
+    "tasks.leases",
+    "tasks.locks",
+    "tasks.log",
+    "tasks.made",
+    "tasks.mark",
+    "tasks.optional",
+    "tasks.outputs",
+    "tasks.patience",
+    "tasks.plain",
+    "tasks.quiet",
+    "tasks.redaction",
+    "tasks.regular",
+    "tasks.roots",
+    "tasks.sealed",
+    "tasks.step",
+    "tasks.stopping",
+    "tasks.store",
+    "tasks.surroundings",
+    "tasks.trusted",
+    "tasks.workspace",
+})  # fmt: skip
 
 # Before 3.11.8 and 3.12.2, threads that build syntax trees at once get "AST constructor recursion depth mismatch"
 # (python/cpython#106905).

@@ -8,7 +8,9 @@ import pytest
 from tasks.code import PROJECT, closure, imported, meaning, source_of
 
 STEPS = {
-    path.stem: ast.parse(path.read_text()) for path in (PROJECT / "tasks").glob("*.py") if "@step(" in path.read_text()
+    ".".join(path.relative_to(PROJECT).with_suffix("").parts): ast.parse(path.read_text())
+    for path in sorted((PROJECT / "tasks").rglob("*.py"))
+    if "@step(" in path.read_text()
 }
 # Libraries that shape what a step writes, by the name of their import.
 FORMATS = {
@@ -28,14 +30,18 @@ def test_comments_docstrings_and_layout_do_not_count() -> None:
 
 
 def test_both_forms_of_import_are_followed() -> None:
-    source = "from tasks import idx\nfrom tasks.split import read_split\nimport tasks.files\nimport numpy"
-    assert set(imported(ast.parse(source))) == {"tasks", "tasks.idx", "tasks.split", "tasks.files"}
+    source = "from tasks import errors\nfrom tasks.dataset import Dataset\nimport tasks.seeds\nimport numpy"
+    assert set(imported(ast.parse(source))) == {"tasks", "tasks.errors", "tasks.dataset", "tasks.seeds"}
 
 
 def test_a_training_depends_on_the_network_and_not_on_the_report() -> None:
     found = closure("tasks.train")
     assert {"tasks.network", "tasks.recipe", "tasks.split", "tasks.records"} <= found
     assert not {name for name in found if name.startswith(("artifacts", "flows")) or "report" in name}
+
+
+def test_all_steps_are_found() -> None:
+    assert len(STEPS) >= 15
 
 
 def test_a_module_without_a_source_is_refused() -> None:
@@ -45,7 +51,7 @@ def test_a_module_without_a_source_is_refused() -> None:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_names_the_libraries_that_shape_its_output(name: str) -> None:
-    used = {library for module in closure(f"tasks.{name}") for library in libraries(source_of(module))}
+    used = {library for module in closure(name) for library in libraries(source_of(module))}
     (call,) = (
         decorator
         for node in STEPS[name].body

@@ -197,7 +197,7 @@ def test_a_step_that_hangs_is_ended(work: Workspace) -> None:
 
 
 def test_every_step_has_a_limit_and_only_the_network_is_tried_again() -> None:
-    modules = [importlib.import_module(f"tasks.{one.name}") for one in pkgutil.iter_modules(tasks.__path__)]
+    modules = [importlib.import_module(one.name) for one in pkgutil.walk_packages(tasks.__path__, "tasks.")]
     steps = {value for module in modules for value in vars(module).values() if isinstance(value, Task)}
     assert len(steps) > 20
     assert [one.name for one in steps if not one.timeout_seconds] == []
