@@ -17,7 +17,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from tasks.plain import shown
+from tasks.safety.plain_text import shown
 
 Rows = Sequence[Mapping[str, str | int | float]]
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from artifacts.words import FEW, estimate, interval, p_value, percent, published, range_of, rate, significant
 from tasks.analysis import Analysis, Changes, Decision, Provenance, StepLine
 from tasks.findings import Comparison, Share, Suspects
-from tasks.plain import shown
 from tasks.robustness import Gap, Robustness
+from tasks.safety.plain_text import shown
 
 Row = Mapping[str, str | int | float]
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from artifacts import tables, words
 from artifacts.standouts import standouts
-from tasks.plain import shown
+from tasks.safety.plain_text import shown
 
 # Pixels of a table in Prefect's UI, in a window of 1400, and of its letters and cells.
 WIDE, LETTER, PADDING, MOST_ACROSS = 829, 7.4, 26, 4

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from flows import stop, streams
 from tasks.errors import OutputError
-from tasks.stopping import STOPPING
+from tasks.safety.stopping import STOPPING
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         stop.end()
     stop.settle(code)
     if line:
-        from tasks.redaction import redact  # noqa: PLC0415
+        from tasks.safety.redaction import redact  # noqa: PLC0415
 
         sys.stderr.write(f"mnist: {redact(' '.join(line.split()))}\n")
     sys.exit(code)

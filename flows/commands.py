@@ -23,7 +23,7 @@ from flows.serve import serve
 from flows.upkeep import prune, verify
 from flows.worker import worker
 from tasks.errors import GateError, InputError, MnistError
-from tasks.plain import in_text
+from tasks.safety.plain_text import in_text
 
 if TYPE_CHECKING:
     from artifacts.screen import Screen
@@ -57,7 +57,7 @@ EXPLAIN = click.option(
 @click.version_option(package_name="mnist-error-analysis")
 def cli() -> None:
     """Train image classifiers, and say with evidence which is better and on what each fails."""
-    from tasks.redaction import guard
+    from tasks.safety.redaction import guard
 
     guard()  # before any library logs
     os.environ |= PLAIN_LOGS
@@ -149,7 +149,7 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") ->
                 from flows.logs import quiet_console
                 from flows.masking import learn_settings
                 from flows.orphans import crashed
-                from tasks.address import hide
+                from tasks.safety.address import hide
 
                 flow = getattr(import_module(f"flows.{name}"), name)
             stack.enter_context(quiet_console(console))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tasks.claim import claim
 from tasks.errors import ServerError
+from tasks.filesystem.exclusive_name import claim
 
 USER = "mnist"
 FOLDER = "mnist-serve"

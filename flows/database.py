@@ -21,7 +21,7 @@ from pathlib import Path
 from uuid import UUID
 
 from flows.options import ended_in_one_line
-from tasks.claim import claim
+from tasks.filesystem.exclusive_name import claim
 
 IN_FILE = "sqlite+aiosqlite:///"
 BUSY_SECONDS = 10.0  # to wait for servers that write to the same database

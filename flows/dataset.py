@@ -45,10 +45,10 @@ def pin(file: Path, as_json: bool) -> None:
     """
     from artifacts.terminal import show_rows
     from flows.fetching import fetching
+    from tasks.filesystem.regular_files import MOST_TEXT, expanded, read_regular
     from tasks.outputs import check_rewritable, rewrite, temporary_folder
     from tasks.pin import lacks_pins
     from tasks.pin import pin as pinned
-    from tasks.regular import MOST_TEXT, expanded, read_regular
     from tasks.toml import text_of
 
     path = expanded(file, "data set", DatasetError).absolute()

@@ -15,8 +15,8 @@ from prefect.settings import get_current_settings
 
 from tasks.errors import ServerError
 from tasks.optional import optional
-from tasks.redaction import public, redact
-from tasks.stopping import STOPPING
+from tasks.safety.redaction import public, redact
+from tasks.safety.stopping import STOPPING
 
 SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
 HURRY_SECONDS = 1.0  # that a receiver has, once this process has been told to stop

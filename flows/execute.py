@@ -13,7 +13,7 @@ from uuid import UUID
 
 from flows.options import ended_in_one_line
 from flows.vetting import NAMES, flow_of
-from tasks.redaction import guard
+from tasks.safety.redaction import guard
 
 
 def execute(name: str, flow_run_id: UUID) -> None:

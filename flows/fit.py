@@ -17,8 +17,8 @@ from tasks.files import write_text
 from tasks.locks import FOLDER as LOCKS
 from tasks.locks import signed_name
 from tasks.provenance import LIBRARIES
+from tasks.safety.environment import numbers
 from tasks.store import Root, refusals
-from tasks.surroundings import numbers
 
 ANSWER_SECONDS = 10
 # What is sent to workers.

@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Message, Receive, Scope, Send
 
 from tasks.errors import InputError
-from tasks.redaction import public
+from tasks.safety.redaction import public
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # names to compare with

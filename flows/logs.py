@@ -14,7 +14,7 @@ from rich.text import Text
 
 from artifacts.screen import Screen
 from tasks.errors import MnistError
-from tasks.redaction import guard
+from tasks.safety.redaction import guard
 
 WORKER_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # of the console lines of worker processes
 RUNS = ("prefect.flow_runs", "prefect.task_runs")

@@ -11,9 +11,9 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from tasks.address import hide
 from tasks.log import say
-from tasks.redaction import environment_secrets, guard, learn
+from tasks.safety.address import hide
+from tasks.safety.redaction import environment_secrets, guard, learn
 
 
 def learn_settings() -> None:

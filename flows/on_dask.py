@@ -19,8 +19,8 @@ from flows.fit import Common, marked, misfits
 from flows.server import LOCAL, drain
 from flows.workers import Workers, api_url, ended_on_error, settle
 from tasks.errors import InputError, MnistError, WorkerError
+from tasks.safety.environment import take_numbers
 from tasks.store import Root
-from tasks.surroundings import take_numbers
 
 CONNECT_SECONDS = 10
 JOIN_SECONDS = 30  # in which a first worker must be there

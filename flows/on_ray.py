@@ -18,8 +18,8 @@ from flows.fit import Common, marked, misfits
 from flows.server import LOCAL
 from flows.workers import Workers, api_url, ended_on_error, settings_for
 from tasks.errors import WorkerError, first_line
+from tasks.safety.environment import NUMBERS
 from tasks.store import Root
-from tasks.surroundings import NUMBERS
 
 CONNECT_SECONDS = 10
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tasks.errors import MnistError
-from tasks.plain import json_line, shown
+from tasks.safety.plain_text import json_line, shown
 
 if TYPE_CHECKING:
     from tasks.store import Root

@@ -14,7 +14,7 @@ import click
 
 from flows.options import JSON, ROOT, at_root, echo, echo_json
 from tasks.errors import UnreadableError
-from tasks.plain import shown
+from tasks.safety.plain_text import shown
 
 if TYPE_CHECKING:
     from tasks.results import Shown

@@ -32,8 +32,8 @@ from pydantic import ConfigDict, PrivateAttr
 
 from flows.vetting import ENTRY_POINTS, RUNNERS, flow_of, objections, wrong_configuration
 from tasks.errors import first_line
-from tasks.redaction import redact
-from tasks.trusted import UNATTENDED
+from tasks.filesystem.trusted_files import UNATTENDED
+from tasks.safety.redaction import redact
 
 END_SECONDS = 10.0  # for runs to tell the server that they end, where their worker is told to
 UNSET: tuple[Any, ...] = (None, "", {}, [])  # as forms send what was left empty

@@ -24,7 +24,7 @@ from flows import stop
 from flows.options import JSON, ROOT, echo, root_of
 from flows.serving import ALLOWED, HOST, PORT
 from tasks.errors import ServerError
-from tasks.plain import json_line
+from tasks.safety.plain_text import json_line
 
 if TYPE_CHECKING:
     from flows.credential import Credential

@@ -26,9 +26,9 @@ from flows.credential import client_settings, new_credential, setting_in_use
 from flows.lasting import lasting
 from flows.settings_files import writable_home
 from tasks.errors import ServerError, causes
-from tasks.redaction import public
-from tasks.stopping import STOPPING
-from tasks.surroundings import fault_on_the_way_to, for_own_server
+from tasks.safety.environment import fault_on_the_way_to, for_own_server
+from tasks.safety.redaction import public
+from tasks.safety.stopping import STOPPING
 
 if TYPE_CHECKING:
     import httpx

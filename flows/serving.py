@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from flows.options import Command, ended_in_one_line
-from tasks.redaction import guard
+from tasks.safety.redaction import guard
 
 HOST: Callable[[Command], Command] = click.option(
     "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to bind; 0.0.0.0 for all."

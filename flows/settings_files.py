@@ -70,7 +70,7 @@ def refuse_foreign_settings() -> None:
     Raises:
         SettingsError: a file, its folder or Prefect's home belongs to another account, or can be written by others.
     """
-    from tasks.trusted import is_open
+    from tasks.filesystem.trusted_files import is_open
 
     paths = [*settings_files()]
     for path in paths:
@@ -143,7 +143,7 @@ def refuse(path: "Path") -> None:
         SettingsError: it, its folder, or what it links to belongs to another account, or can be written by others.
     """
     from tasks.errors import SettingsError
-    from tasks.trusted import fault_of
+    from tasks.filesystem.trusted_files import fault_of
 
     if is_projects(path):
         return

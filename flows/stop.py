@@ -20,7 +20,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from tasks.stopping import STOPPING
+from tasks.safety.stopping import STOPPING
 
 if TYPE_CHECKING:
     import psutil

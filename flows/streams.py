@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tasks.errors import OutputError
-from tasks.plain import shown
-from tasks.stopping import STOPPING
+from tasks.safety.plain_text import shown
+from tasks.safety.stopping import STOPPING
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]

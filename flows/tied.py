@@ -14,7 +14,7 @@ import time
 import psutil
 
 from flows.stop import ENDING
-from tasks.redaction import guard
+from tasks.safety.redaction import guard
 
 STDIN = 0
 # For the runs of a worker to tell the server that they end: the worker itself would only kill them. Their own limit is 6 s, the

@@ -8,8 +8,8 @@ from prefect.utilities.names import generate_slug
 
 from flows.parameters import seed_of
 from tasks.errors import InputError
-from tasks.plain import shown
 from tasks.recipe import load_recipe
+from tasks.safety.plain_text import shown
 
 
 def title() -> str:

@@ -1,5 +1,5 @@
 """One step of the way per module: pure functions, and one Prefect task over them, that returns a record."""
 
-from tasks import surroundings
+from tasks.safety import environment
 
-surroundings.settle()  # whichever module of this package a process imports first, before any library that reads settings
+environment.settle()  # whichever module of this package a process imports first, before any library that reads settings

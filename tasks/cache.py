@@ -21,9 +21,9 @@ from tasks.errors import SealError
 from tasks.files import fault_of, written_whole
 from tasks.folders import Folder
 from tasks.records import Record
+from tasks.safety.environment import numbers
 from tasks.sealed import seal, unseal
 from tasks.store import Root, newest, read_whole
-from tasks.surroundings import numbers
 
 SHOWN = 3  # differences that a Miss names
 LATEST = 50  # records of the same step that are looked at for one to compare with

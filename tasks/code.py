@@ -17,9 +17,9 @@ FIRST_PARTY = ("artifacts", "flows", "tasks")
 
 # How steps are run, kept and kept apart, and how they fail: none of it shapes what they make.
 PLUMBING = frozenset({
-    "tasks.address",
+    "tasks.safety.address",
     "tasks.cache",
-    "tasks.claim",
+    "tasks.filesystem.exclusive_name",
     "tasks.code",
     "tasks.errors",
     "tasks.folders",
@@ -31,17 +31,17 @@ PLUMBING = frozenset({
     "tasks.optional",
     "tasks.outputs",
     "tasks.patience",
-    "tasks.plain",
+    "tasks.safety.plain_text",
     "tasks.quiet",
-    "tasks.redaction",
-    "tasks.regular",
+    "tasks.safety.redaction",
+    "tasks.filesystem.regular_files",
     "tasks.roots",
     "tasks.sealed",
     "tasks.step",
-    "tasks.stopping",
+    "tasks.safety.stopping",
     "tasks.store",
-    "tasks.surroundings",
-    "tasks.trusted",
+    "tasks.safety.environment",
+    "tasks.filesystem.trusted_files",
     "tasks.workspace",
 })  # fmt: skip
 

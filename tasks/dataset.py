@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from tasks.address import Address
 from tasks.errors import DatasetError, InputError
 from tasks.records import TEST, TRAIN, Frozen
+from tasks.safety.address import Address
 from tasks.toml import BUILTIN, read, validated
 
 SCHEMES = ("http", "https", "file")

@@ -12,18 +12,18 @@ from typing import Any
 
 from prefect.context import TaskRunContext
 
-from tasks.address import Address
 from tasks.dataset import Archive
-from tasks.digest import sha256_of
 from tasks.errors import DownloadError
 from tasks.files import adopt, writable
+from tasks.filesystem.hashing import sha256_of
 from tasks.folders import Folder
 from tasks.log import say
 from tasks.mirror import Report, append
 from tasks.patience import MirrorFault, Patience
 from tasks.records import ArchiveRecord
+from tasks.safety.address import Address
+from tasks.safety.stopping import STOPPING, pause
 from tasks.step import step
-from tasks.stopping import STOPPING, pause
 from tasks.workspace import Workspace
 
 AGAIN = 3  # times that a download which broke off is taken up at one mirror, as long as each brings it further

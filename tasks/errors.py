@@ -26,7 +26,7 @@ MnistError                     whatever this project refuses, in one line that s
 
 from collections.abc import Iterator
 
-from tasks.plain import shown
+from tasks.safety.plain_text import shown
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -42,7 +42,7 @@ class MnistError(Exception):
     exit_code = 2
 
     def __init__(self, *args: object) -> None:
-        from tasks.redaction import redact  # noqa: PLC0415  # a command that does not fail has no use for it
+        from tasks.safety.redaction import redact  # noqa: PLC0415  # a command that does not fail has no use for it
 
         super().__init__(*(shown(redact(one), keep="\n") if isinstance(one, str) else one for one in args))
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from tasks.claim import claim
-from tasks.digest import sha256_of
 from tasks.errors import RootError, StorageError
+from tasks.filesystem.exclusive_name import claim
+from tasks.filesystem.hashing import sha256_of
 from tasks.mark import mark_above
 from tasks.records import FileRecord
 from tasks.store import Root, fault_in_store, put, put_whole, refusals, shadow_of, unwritable

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tasks.digest import sha256_of
 from tasks.errors import RecipeError, first_line
-from tasks.regular import expanded
-from tasks.trusted import refuse_foreign
+from tasks.filesystem.hashing import sha256_of
+from tasks.filesystem.regular_files import expanded
+from tasks.filesystem.trusted_files import refuse_foreign
 
 
 def located(model: Any, recipe: Path) -> Any:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StorageError
 from tasks.locks import Say, Told
-from tasks.stopping import pause
+from tasks.safety.stopping import pause
 from tasks.store import read_whole, refusals, version_of
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tasks.errors import StorageError
 from tasks.files import writable
 from tasks.folders import Folder
 from tasks.mark import mark_of
-from tasks.stopping import pause
+from tasks.safety.stopping import pause
 from tasks.store import Root, shadow_of
 
 FOLDER, ROOT = Folder.LOCKS, "root.lock"

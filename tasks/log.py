@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from tasks.plain import shown
+from tasks.safety.plain_text import shown
 
 
 def say(line: str, level: int = logging.INFO) -> None:

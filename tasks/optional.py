@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from tasks.errors import MnistError, first_line
 from tasks.log import say as say_in_run
 from tasks.records import Omission
-from tasks.redaction import redact
-from tasks.stopping import STOPPING
+from tasks.safety.redaction import redact
+from tasks.safety.stopping import STOPPING
 
 LOGGER = logging.getLogger(__name__)
 

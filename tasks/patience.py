@@ -8,8 +8,8 @@ asks for, and every time that a download which broke off is taken up again.
 import time
 from collections import deque
 
-from tasks.redaction import redact
-from tasks.stopping import pause
+from tasks.safety.redaction import redact
+from tasks.safety.stopping import pause
 
 ALLOWANCE_SECONDS = 30.0  # for all that is not the archive itself
 RATE = 16 * 1024  # bytes a second: at less, MNIST takes 12 minutes

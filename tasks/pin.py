@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 
 import tomlkit
 
-from tasks.address import Address
 from tasks.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
 from tasks.decode import BYTE, blocks, pairs
-from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, Tell, complete, first_to_serve, looks_like_a_page
 from tasks.errors import DatasetError, DecodeError
+from tasks.filesystem.hashing import sha256_of
 from tasks.idx import Header
 from tasks.log import say
 from tasks.patience import MirrorFault, Patience
+from tasks.safety.address import Address
+from tasks.safety.stopping import raise_if_stopping
 from tasks.split import rows_of
-from tasks.stopping import raise_if_stopping
 
 PLACEHOLDER = {"bytes": 1, "sha256": "0" * 64}
 UNKNOWN = PLACEHOLDER["sha256"]

@@ -13,13 +13,13 @@ import numpy as np
 from tasks.errors import PictureError
 from tasks.evaluate import BATCH, load_model, predicting
 from tasks.files import verified
+from tasks.filesystem.regular_files import read_regular
 from tasks.gallery import encoded
 from tasks.picture import Character, read_character
 from tasks.pixels import NO_PICTURE
-from tasks.plain import in_text
-from tasks.regular import read_regular
 from tasks.results import Guess, Shown, Unreadable
 from tasks.runs import RunRecord
+from tasks.safety.plain_text import in_text
 from tasks.store import Root
 
 MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed

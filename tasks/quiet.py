@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
-from tasks.surroundings import KERAS_CACHE
+from tasks.safety.environment import KERAS_CACHE
 
 # What Keras imports where it finds it, for functions that no step uses: a third of its own import's time.
 NOT_FOR_KERAS = ("matplotlib", "pandas", "sklearn")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
-from tasks.redaction import redact
+from tasks.safety.redaction import redact
 
 
 class Frozen(BaseModel):

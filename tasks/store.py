@@ -17,14 +17,14 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tasks.digest import sha256_of
 from tasks.errors import InputError, StorageError
+from tasks.filesystem.hashing import sha256_of
+from tasks.filesystem.regular_files import expanded, read_regular
 from tasks.folders import Folder
 from tasks.mark import marked
-from tasks.plain import in_text
 from tasks.records import FileRecord
-from tasks.redaction import public
-from tasks.regular import expanded, read_regular
+from tasks.safety.plain_text import in_text
+from tasks.safety.redaction import public
 
 if TYPE_CHECKING:
     from upath import UPath

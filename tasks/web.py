@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tasks.address import Address
 from tasks.errors import StorageError, causes
 from tasks.patience import MirrorFault
-from tasks.surroundings import fault_on_the_way_to
+from tasks.safety.address import Address
+from tasks.safety.environment import fault_on_the_way_to
 
 CONNECT_SECONDS = 5.0  # for a TCP connection, then for TLS; a machine without internet finds out soon
 STALL_SECONDS = 15.0  # without a single byte

@@ -16,9 +16,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from tasks.digest import sha256_of
 from tasks.errors import SealError
 from tasks.files import PART, writable
+from tasks.filesystem.hashing import sha256_of
 from tasks.folders import Folder
 from tasks.locks import alone_at_once, shared
 from tasks.log import say

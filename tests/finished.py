@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tasks.champion import append
 from tasks.dataset import Dataset
-from tasks.digest import sha256_of
 from tasks.files import adopt, keep
+from tasks.filesystem.hashing import sha256_of
 from tasks.history import FlowRun
 from tasks.recipe import load_recipe
 from tasks.records import FileRecord, ManifestEntry, ModelRecord, PredictionsRecord, SplitRecord

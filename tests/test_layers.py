@@ -20,7 +20,7 @@ DRAWN = {
     "tasks.analysis",
     "tasks.architecture",
     "tasks.findings",
-    "tasks.plain",  # and what keeps texts of users plain
+    "tasks.safety.plain_text",  # and what keeps texts of users plain
     "tasks.records",
     "tasks.results",
     "tasks.robustness",

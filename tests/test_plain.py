@@ -19,8 +19,8 @@ from artifacts.tables import for_ui
 from artifacts.templating import name
 from flows import streams
 from tasks.errors import InputError
-from tasks.plain import json_line, shown
-from tasks.redaction import Redacting
+from tasks.safety.plain_text import json_line, shown
+from tasks.safety.redaction import Redacting
 
 PROJECT = Path(__file__).parents[1]
 PRINTERS = {"artifacts/screen.py", "flows/options.py", "deployments/__main__.py"}

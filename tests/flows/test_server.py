@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 from flows.credential import authorization
 from flows.server import check, early_server, server, using_api
 from tasks.errors import ServerError
-from tasks.surroundings import SET_ASIDE
+from tasks.safety.environment import SET_ASIDE
 
 # What a user may have set for a server elsewhere, in the environment or in a profile.
 HOSTILE = {

@@ -13,8 +13,8 @@ from prefect.settings.sources import PyprojectTomlConfigSettingsSource
 
 from flows import settings_files
 from flows.settings_files import HERE, IN_HOME, NAMED, refuse_foreign_settings, writable_home
-from tasks import trusted
 from tasks.errors import SettingsError
+from tasks.filesystem import trusted_files
 from tests.serving import free_port, without_prefect
 
 PROJECT = Path(__file__).parents[2]
@@ -65,8 +65,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """All files are another account's."""
     monkeypatch.setattr(os, "geteuid", lambda: OTHER)
-    monkeypatch.setattr(trusted, "code_owner", lambda: OTHER)
-    monkeypatch.setattr(trusted, "ROOT", OTHER)
+    monkeypatch.setattr(trusted_files, "code_owner", lambda: OTHER)
+    monkeypatch.setattr(trusted_files, "ROOT", OTHER)
 
 
 def written(path: Path, mode: int = 0o644) -> Path:
@@ -104,7 +104,7 @@ def test_the_projects_own_file_is_as_trusted_as_its_code(here: Path, monkeypatch
 @pytest.mark.usefixtures("as_another")
 def test_who_owns_the_code_is_trusted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(here / ".env")
-    monkeypatch.setattr(trusted, "code_owner", lambda: file.stat().st_uid)
+    monkeypatch.setattr(trusted_files, "code_owner", lambda: file.stat().st_uid)
     refuse_foreign_settings()
 
 
@@ -118,7 +118,7 @@ def test_a_file_that_all_can_write_is_refused(here: Path, name: str) -> None:
 @pytest.mark.parametrize("private", [True, False])
 def test_a_group_may_write_that_is_the_users_own(here: Path, private: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     written(here / ".env", 0o664)
-    monkeypatch.setattr(trusted, "is_private", lambda _group: private)
+    monkeypatch.setattr(trusted_files, "is_private", lambda _group: private)
     if private:
         refuse_foreign_settings()
     else:

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from tasks.dataset import Archive, load_dataset
-from tasks.digest import sha256_of
 from tasks.download import NoMirrorError, download
+from tasks.filesystem.hashing import sha256_of
 from tasks.workspace import Workspace
 from tests import data
 from tests.mirrors import (

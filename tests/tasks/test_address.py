@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from tasks import redaction
-from tasks.address import Address, hide
 from tasks.cache import identity
 from tasks.dataset import Dataset, load_dataset
 from tasks.errors import DatasetError, InputError, ServerError
 from tasks.records import ArchiveRecord, FileRecord
-from tasks.redaction import environment_secrets, guard, public, redact
+from tasks.safety import redaction
+from tasks.safety.address import Address, hide
+from tasks.safety.redaction import environment_secrets, guard, public, redact
 from tasks.store import root_at
 from tasks.toml import validated
 from tests import data

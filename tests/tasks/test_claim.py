@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.claim import claim
+from tasks.filesystem.exclusive_name import claim
 
 
 @pytest.fixture(params=["with hard links", "without"])

@@ -6,8 +6,8 @@ from tasks.errors import StorageError
 from tasks.files import keep
 from tasks.optional import optional
 from tasks.records import ChangesRecord, Omission
+from tasks.safety.stopping import STOPPING, Interrupted
 from tasks.step import step
-from tasks.stopping import STOPPING, Interrupted
 from tasks.workspace import Workspace
 
 FAILING = [True]

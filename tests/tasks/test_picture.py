@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from tasks import plain
 from tasks.errors import PictureError
 from tasks.metadata import TURNS
 from tasks.picture import prepare
 from tasks.predict import pictures_in, prepared
 from tasks.results import Unreadable
+from tasks.safety import plain_text
 from tests import data
 
 SHAPE = (28, 28)
@@ -361,4 +361,4 @@ def test_a_name_of_any_bytes_is_one_text(tmp_path: Path) -> None:
     unreadable = prepared(found, SHAPE)
     assert isinstance(unreadable, Unreadable)
     assert unreadable.path.endswith("/\\xff\n.png")
-    assert plain.shown(unreadable.path).endswith("/\\xff\\n.png")
+    assert plain_text.shown(unreadable.path).endswith("/\\xff\\n.png")

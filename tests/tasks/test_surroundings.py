@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks import surroundings
 from tasks.cache import key_of
 from tasks.mirror import append
 from tasks.patience import MirrorFault
-from tasks.surroundings import PINNED, for_own_server, settled, take_numbers
+from tasks.safety import environment
+from tasks.safety.environment import PINNED, for_own_server, settled, take_numbers
 from tasks.train import train
 
 HERE = "/here"
@@ -128,7 +128,7 @@ def test_paths_hold_in_other_folders_too(name: str, given: str, expected: str) -
 def test_a_proxy_that_can_be_used_stays(value: str) -> None:
     after = settled({"HTTPS_PROXY": value}, HERE)
     assert after["HTTPS_PROXY"] == value
-    assert surroundings.SET_ASIDE not in after
+    assert environment.SET_ASIDE not in after
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_a_proxy_that_can_be_used_stays(value: str) -> None:
 def test_a_proxy_that_can_t_be_used_is_set_aside_and_its_value_not_said(value: str) -> None:
     after = settled({"all_proxy": value}, HERE)
     assert "all_proxy" not in after
-    assert after[surroundings.SET_ASIDE].startswith("all_proxy ")
-    assert "secret" not in after[surroundings.SET_ASIDE]
+    assert after[environment.SET_ASIDE].startswith("all_proxy ")
+    assert "secret" not in after[environment.SET_ASIDE]
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
@@ -159,7 +159,7 @@ def test_certificates_that_can_t_be_used_stop_what_needs_them_alone(
 
 
 def test_a_proxy_that_was_set_aside_is_not_gone_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(surroundings.SET_ASIDE, "ALL_PROXY names no proxy of the kind http://HOST:PORT")
+    monkeypatch.setenv(environment.SET_ASIDE, "ALL_PROXY names no proxy of the kind http://HOST:PORT")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(MirrorFault, match="ALL_PROXY names no proxy"):
         append("http://mirror.invalid/archive", tmp_path / "got", 5)
@@ -169,7 +169,7 @@ def test_a_proxy_that_was_set_aside_is_not_gone_around(tmp_path: Path, monkeypat
 
 def test_numbers_of_the_user_s_win_and_are_a_part_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     libraries = ("keras", "tensorflow")
-    for name in surroundings.NUMBERS:
+    for name in environment.NUMBERS:
         monkeypatch.delenv(name, raising=False)
     clean = key_of(train.fn, {}, libraries)
     assert "surroundings" not in clean.parts
@@ -188,11 +188,11 @@ def test_an_empty_number_counts_as_unset() -> None:
 def test_a_worker_computes_as_its_flow_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", sys.modules[__name__])
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
-    for name in surroundings.NUMBERS:
+    for name in environment.NUMBERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     take_numbers({"TF_ENABLE_ONEDNN_OPTS": "0", "OPENBLAS_CORETYPE": "Haswell"})
-    found = {name: os.environ[name] for name in surroundings.NUMBERS if name in os.environ}
+    found = {name: os.environ[name] for name in environment.NUMBERS if name in os.environ}
     assert found == {"TF_ENABLE_ONEDNN_OPTS": "0"}  # NumPy is imported, and can't change any more
 
 
@@ -280,7 +280,7 @@ def test_no_module_of_the_current_folder_or_of_another_project_stands_in_for_our
         (tmp_path / f"{name}.py").write_text(shadow)
     code = "import flows, tasks.cache, artifacts, random, queue, numpy, prefect; print(tasks.__file__)"
     path = str(other) if how == "PYTHONPATH" else ":"
-    assert called(tmp_path, code, PYTHONPATH=path) == str(Path(surroundings.PROJECT, "tasks", "__init__.py"))
+    assert called(tmp_path, code, PYTHONPATH=path) == str(Path(environment.PROJECT, "tasks", "__init__.py"))
 
 
 def test_a_library_that_adds_the_current_folder_changes_nothing(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from tasks.errors import RecipeError
+from tasks.filesystem.trusted_files import UNATTENDED, fault_of, is_open, is_private, refuse_foreign
 from tasks.recipe import load_recipe
-from tasks.trusted import UNATTENDED, fault_of, is_open, is_private, refuse_foreign
 
 RECIPE = """
 base = "post"

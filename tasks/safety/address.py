@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from tasks.redaction import MASK, learn_address, public
+from tasks.safety.redaction import MASK, learn_address, public
 
 _hidden: dict[str, str] = {}  # what `hide` has given out, and what each stands for
 

@@ -17,7 +17,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  # pathlib is slow to import
+# pathlib is slow to import
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 PACKAGES = frozenset({"artifacts", "deployments", "flows", "tasks"})
 
 # The user's value wins. It may change what a step makes that uses the library: so it is a part of the keys of such steps, and

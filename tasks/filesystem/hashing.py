@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from tasks.regular import open_regular
+from tasks.filesystem.regular_files import open_regular
 
 
 def sha256_of(path: Path) -> str:

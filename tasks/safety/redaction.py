@@ -1,7 +1,7 @@
 """Redaction: texts without the secrets of their addresses, and without the secrets that this process knows.
 
 In: any text. Out: the same text, where user info, query values and known secrets are `***`. The known ones come from addresses
-(tasks/address.py) and from the environment. This is the last line of defense: what is an address has its own type.
+(tasks/safety/address.py) and from the environment. This is the last line of defense: what is an address has its own type.
 """
 
 import base64
@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from tasks.plain import shown
-from tasks.stopping import STOPPING
+from tasks.safety.plain_text import shown
+from tasks.safety.stopping import STOPPING
 
 MASK = "***"
 SHORTEST = 8  # characters of a secret that is looked for by itself: "run" or "admin" stand in many texts

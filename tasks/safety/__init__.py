@@ -1,0 +1,1 @@
+"""What every process depends on: its environment, texts without secrets, and the order to stop."""
