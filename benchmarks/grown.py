@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks import feed
-from tasks.dataset import Dataset, load_dataset
+from tasks.config.dataset import Dataset, load_dataset
 from tasks.records import ModelRecord, SplitRecord
 from tasks.workspace import Workspace
 
@@ -33,9 +33,9 @@ def decoded(dataset: Dataset, work: Workspace) -> SplitRecord:
 
 def untrained(split: SplitRecord, work: Workspace) -> ModelRecord:
     """The batch-norm network, as it begins: what it answers takes as long."""
+    from tasks.config.recipe import load_recipe
     from tasks.files import adopt
     from tasks.network import build, save, threads
-    from tasks.recipe import load_recipe
 
     training = load_recipe("post").trainings()[1]
     model = build(training.network, split.shape, len(split.classes))
@@ -73,7 +73,7 @@ def main(step: str, path: str, root: Path) -> Grown:
         began = time.perf_counter()
         evaluate.fn(model, split, work)
         return Grown(step, split.count, time.perf_counter() - began, peak())
-    from tasks.recipe import load_recipe
+    from tasks.config.recipe import load_recipe
     from tasks.train import train
 
     in_memory = step == "train-in-memory"

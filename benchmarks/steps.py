@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd  # noqa: F401  # pyarrow would import it in the middle
 
 from benchmarks.post import FILES, read_images, read_labels
-from tasks.dataset import Dataset, load_dataset
+from tasks.config.dataset import Dataset, load_dataset
 from tasks.decode import decode
 from tasks.download import download
 from tasks.records import ArchiveRecord, SplitRecord

@@ -21,8 +21,8 @@ def learn(model: str, batch: int, images: int) -> float:
     """Train one of the post's models; microseconds an image."""
     import numpy as np  # once the threads are set
 
+    from tasks.config.recipe import load_recipe
     from tasks.network import build, compile_for, compiled, seed_everything
-    from tasks.recipe import load_recipe
 
     (training,) = (one for one in load_recipe("post").trainings() if one.network.name == model)
     seed_everything(training.seed)

@@ -12,7 +12,7 @@ from flows.options import JSON, echo, echo_json
 from tasks.errors import DatasetError
 
 if TYPE_CHECKING:
-    from tasks.dataset import Dataset
+    from tasks.config.dataset import Dataset
     from tasks.pin import Pin
 
 
@@ -26,7 +26,7 @@ def dataset() -> None:
 def list_(as_json: bool) -> None:
     """List the built-in data sets."""
     from artifacts.terminal import show_rows
-    from tasks.dataset import built_in_datasets
+    from tasks.config.dataset import built_in_datasets
 
     found = built_in_datasets()
     if as_json:
@@ -45,11 +45,11 @@ def pin(file: Path, as_json: bool) -> None:
     """
     from artifacts.terminal import show_rows
     from flows.fetching import fetching
+    from tasks.config.toml_loader import text_of
     from tasks.filesystem.regular_files import MOST_TEXT, expanded, read_regular
     from tasks.outputs import check_rewritable, rewrite, temporary_folder
     from tasks.pin import lacks_pins
     from tasks.pin import pin as pinned
-    from tasks.toml import text_of
 
     path = expanded(file, "data set", DatasetError).absolute()
     try:

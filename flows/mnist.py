@@ -32,7 +32,9 @@ from tasks.architecture import ArchitectureRecord
 from tasks.attribute import attribute
 from tasks.champion import judge, promote
 from tasks.compare import compare
-from tasks.dataset import Name, load_dataset
+from tasks.config.dataset import Name, load_dataset
+from tasks.config.recipe import Epochs, HeldOut, Seed, load_recipe
+from tasks.config.toml_loader import NameOrFile
 from tasks.describe import describe
 from tasks.draw import draw
 from tasks.errors import GateError, RunError
@@ -46,14 +48,12 @@ from tasks.measure import measure
 from tasks.optional import optional
 from tasks.profile import profile
 from tasks.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
-from tasks.recipe import Epochs, HeldOut, Seed, load_recipe
 from tasks.records import ChangesRecord, ModelRecord, Omission, ReportRecord
 from tasks.report import report
 from tasks.results import RunResult
 from tasks.runs import COMPARISON, MAIN, Champion, RunRecord, predecessor, remember
 from tasks.select import select
 from tasks.stress import stress
-from tasks.toml import NameOrFile
 from tasks.train import train
 from tasks.workspace import Workspace, at_work
 

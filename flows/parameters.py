@@ -7,10 +7,10 @@ from typing import Literal, cast
 from prefect.runtime import flow_run
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.dataset import Dataset, Name
+from tasks.config.dataset import Dataset, Name
+from tasks.config.recipe import Recipe, Seed
+from tasks.config.toml_loader import short
 from tasks.errors import InputError
-from tasks.recipe import Recipe, Seed
-from tasks.toml import short
 
 
 @dataclass(frozen=True)

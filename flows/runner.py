@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from flows.vetting import PROCESS, RUNNERS
 from flows.workers import Workers, worker_processes
+from tasks.config.recipe import Learner, unique_trainings
 from tasks.errors import InputError
-from tasks.recipe import Learner, unique_trainings
 from tasks.store import Root
 
 CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")

@@ -1,7 +1,7 @@
 """The first stage of every flow: from the archives to both splits, and to a sample of each that is too large."""
 
 from flows.workers import submit, wait_for_all
-from tasks.dataset import Dataset
+from tasks.config.dataset import Dataset
 from tasks.decode import decode
 from tasks.download import download
 from tasks.evidence import PreparedData

@@ -23,19 +23,19 @@ from flows.splits import prepare_data
 from flows.titles import run_name, study_title
 from flows.vetting import PROCESS
 from flows.workers import submit, wait_for_all
-from tasks.dataset import Dataset, load_dataset
+from tasks.config.dataset import Dataset, load_dataset
+from tasks.config.recipe import Epochs, load_recipes
+from tasks.config.toml_loader import NameOrFile
 from tasks.evaluate import evaluate
 from tasks.files import checked_root
 from tasks.fitting import refuse_misfits
 from tasks.log import say
 from tasks.provenance import provenance_of, study_result, study_run
 from tasks.publish import publish_study
-from tasks.recipe import Epochs, load_recipes
 from tasks.results import StudyResult
 from tasks.runs import remember
 from tasks.seeds import ENOUGH_SEEDS, Trial
 from tasks.survey import survey, trials_of
-from tasks.toml import NameOrFile
 from tasks.train import train
 from tasks.workspace import Workspace, at_work
 

@@ -7,8 +7,8 @@ from prefect.runtime import flow_run
 from prefect.utilities.names import generate_slug
 
 from flows.parameters import seed_of
+from tasks.config.recipe import load_recipe
 from tasks.errors import InputError
-from tasks.recipe import load_recipe
 from tasks.safety.plain_text import shown
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tasks.toml import short
+from tasks.config.toml_loader import short
 
 if TYPE_CHECKING:
     from prefect import Flow

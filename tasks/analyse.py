@@ -11,9 +11,10 @@ import numpy as np
 
 from tasks.analysis import Altered, AnalysisRecord, Sample
 from tasks.augment import augmented
-from tasks.augmentation import Augmentation
+from tasks.config.augmentation import Augmentation
+from tasks.config.dataset import Dataset
+from tasks.config.recipe import Recipe
 from tasks.corruptions import drawn, examples
-from tasks.dataset import Dataset
 from tasks.evidence import RunEvidence
 from tasks.files import keep, verified
 from tasks.findings import Explanations
@@ -21,7 +22,6 @@ from tasks.folders import Folder
 from tasks.gallery import encoded
 from tasks.judged import Judged, judged
 from tasks.occlusion import heat_window
-from tasks.recipe import Recipe
 from tasks.records import TEST, TRAIN
 from tasks.robustness import Robustness, Stress, StressRecord
 from tasks.select import Selection

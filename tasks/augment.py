@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.augmentation import Augmentation, Bars, Specks
+from tasks.config.augmentation import Augmentation, Bars, Specks
 from tasks.ink import INK
 
 Images = NDArray[np.uint8]

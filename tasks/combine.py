@@ -10,11 +10,11 @@ networks", section 4.1.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tasks.config.recipe import Ensemble
 from tasks.evaluate import load_model
 from tasks.files import verified
 from tasks.network import keep_model, seed_everything, threads
 from tasks.quiet import import_keras
-from tasks.recipe import Ensemble
 from tasks.records import ModelRecord
 from tasks.step import step
 from tasks.workspace import Workspace

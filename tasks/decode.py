@@ -19,8 +19,8 @@ from isal import igzip, isal_zlib  # unpacks in two fifths of zlib's time
 from numpy.typing import NDArray
 
 from tasks.ahead import ahead
-from tasks.dataset import Archive, Dataset
-from tasks.dataset import Split as Expected
+from tasks.config.dataset import Archive, Dataset
+from tasks.config.dataset import Split as Expected
 from tasks.errors import ArchiveError, ContentError, DecodeError
 from tasks.files import adopt, verified
 from tasks.folders import Folder

@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect.context import TaskRunContext
 
-from tasks.dataset import Archive
+from tasks.config.dataset import Archive
 from tasks.errors import DownloadError
 from tasks.files import adopt, writable
 from tasks.filesystem.hashing import sha256_of

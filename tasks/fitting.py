@@ -6,8 +6,8 @@ makes is known only to Keras, and checked where it is built.
 
 from collections.abc import Sequence
 
+from tasks.config.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Recipe
 from tasks.errors import RecipeError
-from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Recipe
 
 Maps = tuple[int, int] | None  # rows and columns; None for a vector
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.config.network_function import imported, reason
+from tasks.config.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
 from tasks.errors import RecipeError, first_line
 from tasks.files import adopt, writable
 from tasks.folders import Folder
-from tasks.function import imported, reason
 from tasks.progress import Figures
-from tasks.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
 from tasks.records import FileRecord
 from tasks.split import Labels, label_type
 from tasks.workspace import Workspace

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tomlkit
 
-from tasks.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
+from tasks.config.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
 from tasks.decode import BYTE, blocks, pairs
 from tasks.download import NoMirrorError, Tell, complete, first_to_serve, looks_like_a_page
 from tasks.errors import DatasetError, DecodeError

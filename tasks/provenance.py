@@ -12,10 +12,10 @@ from typing import Any
 from tasks.analysis import Decision, FileLine, Provenance, StepLine
 from tasks.cache import versions
 from tasks.code import code_digest
-from tasks.dataset import Dataset
+from tasks.config.dataset import Dataset
+from tasks.config.recipe import Recipe
 from tasks.evidence import PreparedData, RunRecords
 from tasks.history import FlowRun
-from tasks.recipe import Recipe
 from tasks.records import ManifestEntry, ModelRecord, Omission, PartialRecord, PredictionsRecord, Record, ReportRecord
 from tasks.results import ModelResult, RunResult, StudyResult
 from tasks.runs import Champion, RunRecord, StudyRun

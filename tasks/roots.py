@@ -119,7 +119,7 @@ def entries(root: Root) -> list[str]:
 
 def is_offline_mirror(root: Path) -> bool:
     """Whether the mirror of a clone's data/ holds only what the repository has in it."""
-    from tasks.dataset import load_dataset  # noqa: PLC0415  # for a clone's first run alone
+    from tasks.config.dataset import load_dataset  # noqa: PLC0415  # for a clone's first run alone
 
     if not is_real_folder(root, f"{MIRROR}/mnist") or entries(root / MIRROR) != ["mnist"]:
         return False

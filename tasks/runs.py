@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import AliasChoices, Field
 
+from tasks.config.recipe import Recipe
 from tasks.errors import RunError, SealError
 from tasks.folders import RUN_NAME, Folder
 from tasks.history import FlowRun
-from tasks.recipe import Recipe
 from tasks.records import Frozen, ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
 from tasks.sealed import may_be_sealed, read_sealed, write_sealed
 from tasks.seeds import Trial

@@ -4,8 +4,8 @@ An arm is one model of one recipe. Shares are between 0 and 1, intervals are of 
 test split. Everything by seed stands in the order of the seeds.
 """
 
+from tasks.config.recipe import Learner
 from tasks.findings import SIGNIFICANT, Estimate, Picture
-from tasks.recipe import Learner
 from tasks.records import FileRecord, Frozen, Record
 
 ENOUGH_SEEDS = 5  # of fewer, the spread from seed to seed is known from three degrees of freedom at most

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.dataset import Dataset
+from tasks.config.dataset import Dataset
+from tasks.config.recipe import Recipe
 from tasks.errors import InputError
 from tasks.files import keep
 from tasks.folders import Folder
@@ -21,7 +22,6 @@ from tasks.gallery import most_shown, pictures
 from tasks.judged import Judged, judged
 from tasks.predictions import Predictions
 from tasks.published import difference_published
-from tasks.recipe import Recipe
 from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.seeds import ENOUGH_SEEDS, Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
 from tasks.step import step

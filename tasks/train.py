@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.augment import augmented
+from tasks.config.recipe import Training
 from tasks.errors import DivergedError
 from tasks.feed import Block, Feed, held_out_indices
 from tasks.files import all_verified
@@ -30,7 +31,6 @@ from tasks.network import (
 )
 from tasks.progress import Figures, Progress
 from tasks.quiet import import_keras
-from tasks.recipe import Training
 from tasks.records import ModelRecord, SplitRecord
 from tasks.step import step
 from tasks.workspace import Workspace

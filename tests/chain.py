@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from tasks.analyse import analyse
 from tasks.analysis import AnalysisRecord
 from tasks.attribute import attribute
-from tasks.dataset import Dataset
+from tasks.config.dataset import Dataset
+from tasks.config.recipe import Recipe
 from tasks.evaluate import evaluate
 from tasks.evidence import RunEvidence
 from tasks.explain import explain
 from tasks.measure import measure
 from tasks.profile import profile
-from tasks.recipe import Recipe
 from tasks.records import ModelRecord, SplitRecord
 from tasks.select import select
 from tasks.stress import stress

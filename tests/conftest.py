@@ -18,7 +18,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.dataset import Dataset, load_dataset
+from tasks.config.dataset import Dataset, load_dataset
 from tasks.decode import decode
 from tasks.download import download
 from tasks.records import SplitRecord

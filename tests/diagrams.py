@@ -7,10 +7,10 @@ from pathlib import Path
 
 from artifacts.diagram import svg
 from artifacts.vgg import vgg16
+from tasks.config.recipe import load_recipe
 from tasks.describe import architecture_of
 from tasks.network import build, seed_everything
 from tasks.quiet import import_keras
-from tasks.recipe import load_recipe
 
 FOLDER = Path(__file__).parents[1] / "docs" / "networks"
 

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.champion import append
-from tasks.dataset import Dataset
+from tasks.config.dataset import Dataset
+from tasks.config.recipe import load_recipe
 from tasks.files import adopt, keep
 from tasks.filesystem.hashing import sha256_of
 from tasks.history import FlowRun
-from tasks.recipe import load_recipe
 from tasks.records import FileRecord, ManifestEntry, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.runs import Champion, RunRecord, remember
 from tasks.workspace import Workspace

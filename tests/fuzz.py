@@ -19,17 +19,17 @@ from PIL import Image, ImageDraw
 
 from tasks.cache import Key, Miss, look_up
 from tasks.champion import FOLDER, history
-from tasks.dataset import Archive, load_dataset
+from tasks.config.dataset import Archive, load_dataset
+from tasks.config.recipe import load_recipe
+from tasks.config.toml_loader import BUILTIN
 from tasks.decode import blocks
 from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
 from tasks.idx import DTYPES, Header, read_blocks, read_header
 from tasks.picture import prepare
 from tasks.pixels import FORMATS
-from tasks.recipe import load_recipe
 from tasks.records import Origin, PredictionsRecord, SplitRecord
 from tasks.runs import RunRecord, read_run
 from tasks.sealed import SealError, sealed
-from tasks.toml import BUILTIN
 from tests.samples import FILE
 from tests.written import write_idx
 

@@ -88,7 +88,7 @@ CLEARED = frozenset(
 )
 CURRENT_FOLDER = frozenset({"", "."})  # as libraries write it into Python's path
 KERAS_HOME = "KERAS_HOME"
-SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "builtin", "keras")  # noqa: PTH118
+SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "config", "builtin", "keras")  # noqa: PTH118
 KERAS_CACHE = "MNIST_KERAS_CACHE"  # where Keras keeps downloads: what KERAS_HOME said
 PINNED = {
     KERAS_HOME: SETTINGS_OF_KERAS,  # and not the `keras.json` of ~/.keras; nothing is written there either

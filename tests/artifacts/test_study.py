@@ -13,10 +13,10 @@ from artifacts.render import NOT_DRAWN
 from artifacts.study import StudyRendering
 from artifacts.study_figures import figures_of
 from tasks.analysis import Provenance
-from tasks.dataset import load_dataset
+from tasks.config.dataset import load_dataset
+from tasks.config.recipe import load_recipe
 from tasks.findings import Estimate
 from tasks.predictions import Predictions
-from tasks.recipe import load_recipe
 from tasks.records import ModelRecord, Omission
 from tasks.seeds import Claim, Study, Trial
 from tasks.survey import claim_of, study_of, trials_of

@@ -217,7 +217,7 @@ def test_the_logs_hold_the_figures_and_do_not_flood(api: Api, completed: dict[st
 
 
 def test_a_failed_gate_is_told_to_the_webhook(api: Api, dataset: str, folder: Path, told: Receiver) -> None:
-    text = (Path(__file__).parents[2] / "tasks/builtin/recipes/post.toml").read_text()
+    text = (Path(__file__).parents[2] / "tasks/config/builtin/recipes/post.toml").read_text()
     strict = folder / "strict.toml"
     strict.write_text(text.replace("[gates.mnist]", "[gates.tiny]"))
     run = api.ended(started(api, dataset, epochs=1, recipe=str(strict)))

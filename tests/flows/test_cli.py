@@ -309,7 +309,7 @@ def test_pictures_of_any_name_are_all_answered(form: str, first: dict[str, Any],
 @pytest.fixture(scope="module")
 def strict(folder: Path) -> Path:
     """A recipe whose floor no model reaches."""
-    text = (Path(__file__).parents[2] / "tasks/builtin/recipes/post.toml").read_text()
+    text = (Path(__file__).parents[2] / "tasks/config/builtin/recipes/post.toml").read_text()
     path = folder / "strict.toml"
     path.write_text(text.replace("[gates.mnist]", "[gates.tiny]").replace("floor = 0.95", "floor = 0.998"))
     return path

@@ -21,7 +21,7 @@ from prefect.context import refresh_global_settings_context
 from flows import history
 from flows.database import ids_in
 from flows.server import early_server, server
-from tasks.dataset import Dataset
+from tasks.config.dataset import Dataset
 from tasks.files import checked_root
 from tasks.history import FlowRun, note_flow_runs, noted_flow_runs
 from tasks.records import SplitRecord

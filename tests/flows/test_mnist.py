@@ -78,7 +78,7 @@ def test_a_bad_archive_is_a_failed_run_with_the_same_message(files: data.Files, 
 
 def test_a_training_that_fails_is_what_the_run_fails_with(files: data.Files, tmp_path: Path) -> None:
     """And not the steps after it, which fail because of it."""
-    text = (PROJECT / "tasks/builtin/recipes/post.toml").read_text()
+    text = (PROJECT / "tasks/config/builtin/recipes/post.toml").read_text()
     deep = text.replace('{ layer = "flatten" }', '{ layer = "max_pool", size = 20 },\n    { layer = "flatten" }')
     assert deep != text
     recipe = tmp_path / "deep.toml"

@@ -21,7 +21,8 @@ from tasks.analyse import analyse
 from tasks.attribute import attribute
 from tasks.champion import judge, promote
 from tasks.compare import compare
-from tasks.dataset import Dataset, load_dataset
+from tasks.config.dataset import Dataset, load_dataset
+from tasks.config.recipe import Recipe, load_recipe
 from tasks.decode import decode
 from tasks.describe import describe
 from tasks.download import download
@@ -35,7 +36,6 @@ from tasks.predictions import read_predictions
 from tasks.profile import profile
 from tasks.provenance import provenance_of, run_record, with_manifest
 from tasks.prune import carry_out, pruning
-from tasks.recipe import Recipe, load_recipe
 from tasks.records import TEST, TRAIN, Record
 from tasks.report import report
 from tasks.runs import RunRecord, remember

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from tasks.dataset import Archive, load_dataset
+from tasks.config.dataset import Archive, load_dataset
 from tasks.download import NoMirrorError, download
 from tasks.filesystem.hashing import sha256_of
 from tasks.workspace import Workspace

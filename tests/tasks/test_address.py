@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from tasks.cache import identity
-from tasks.dataset import Dataset, load_dataset
+from tasks.config.dataset import Dataset, load_dataset
+from tasks.config.toml_loader import validated
 from tasks.errors import DatasetError, InputError, ServerError
 from tasks.records import ArchiveRecord, FileRecord
 from tasks.safety import redaction
 from tasks.safety.address import Address, hide
 from tasks.safety.redaction import environment_secrets, guard, public, redact
 from tasks.store import root_at
-from tasks.toml import validated
 from tests import data
 
 SHOWN = {

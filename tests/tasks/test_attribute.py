@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tasks.attribute import attribute
+from tasks.config.recipe import load_recipe
 from tasks.evaluate import evaluate
 from tasks.feed import held_out_indices
 from tasks.findings import Attribution
 from tasks.neighbours import NEAREST, Nearest, rarity
 from tasks.predictions import read_predictions
-from tasks.recipe import load_recipe
 from tasks.records import AttributionRecord, ModelRecord, SplitRecord
 from tasks.split import read_split
 from tasks.train import train

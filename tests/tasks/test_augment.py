@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.augment import augmented, smoothing
-from tasks.augmentation import Augmentation, Bars, Specks
+from tasks.config.augmentation import Augmentation, Bars, Specks
 
 Images = NDArray[np.uint8]
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tasks.combine import combine, last_features
+from tasks.config.recipe import Ensemble, Training, load_recipe
 from tasks.evaluate import evaluate, load_model, predicting
 from tasks.predictions import read_predictions
-from tasks.recipe import Ensemble, Training, load_recipe
 from tasks.records import ModelRecord, SplitRecord
 from tasks.split import read_split
 from tasks.train import train

@@ -9,11 +9,11 @@ from tasks.analysis import Changes
 from tasks.champion import bounds, decision_of, history, judge, lift, lines, not_inferior, promote, roll_back
 from tasks.compare import changes_between, common_places, pairs_of
 from tasks.compare import compare as compare_runs
+from tasks.config.recipe import Gate, Recipe, load_recipe
 from tasks.errors import RunError, StorageError
 from tasks.files import adopt
 from tasks.predictions import Predictions
 from tasks.prune import pruning
-from tasks.recipe import Gate, Recipe, load_recipe
 from tasks.records import PredictionsRecord, SplitRecord
 from tasks.runs import (
     Finished,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.dataset import Archive, Dataset, load_dataset
+from tasks.config.dataset import Archive, Dataset, load_dataset
+from tasks.config.toml_loader import validated
 from tasks.errors import DatasetError, InputError
-from tasks.toml import validated
 from tests import data, odd
 
 

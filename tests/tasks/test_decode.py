@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.dataset import load_dataset
+from tasks.config.dataset import load_dataset
 from tasks.errors import ArchiveError, ContentError, DecodeError, IdxFormatError, StorageError
 from tasks.files import verified
 from tasks.pin import pin

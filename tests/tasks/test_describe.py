@@ -7,9 +7,9 @@ import pytest
 
 from artifacts.vgg import vgg16
 from tasks.architecture import Architecture
+from tasks.config.recipe import load_recipe
 from tasks.describe import architecture_of, describe
 from tasks.network import build, keep_model, seed_everything
-from tasks.recipe import load_recipe
 from tasks.records import ModelRecord
 from tasks.workspace import Workspace
 from tests import diagrams

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tasks import mirror, patience, web
-from tasks.dataset import Archive, load_dataset
+from tasks.config.dataset import Archive, load_dataset
 from tasks.download import NoMirrorError, download, worth_retrying
 from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of

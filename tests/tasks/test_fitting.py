@@ -1,9 +1,9 @@
 import pytest
 
+from tasks.config.recipe import Conv, Dense, Flatten, Layer, MaxPool, Network, Recipe, load_recipe
+from tasks.config.toml_loader import BUILTIN
 from tasks.errors import RecipeError
 from tasks.fitting import refuse_misfits
-from tasks.recipe import Conv, Dense, Flatten, Layer, MaxPool, Network, Recipe, load_recipe
-from tasks.toml import BUILTIN
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (BUILTIN / "recipes").glob("*.toml")))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.champion import roll_back
-from tasks.dataset import Dataset
+from tasks.config.dataset import Dataset
 from tasks.files import checked_root, keep, written_whole
 from tasks.folders import Folder
 from tasks.locks import alone, holding

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.config.recipe import Recipe, load_recipe
 from tasks.errors import RecipeError
 from tasks.network import build
-from tasks.recipe import Recipe, load_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's own
 

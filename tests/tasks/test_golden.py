@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.dataset import load_dataset
+from tasks.config.dataset import load_dataset
 from tasks.profile import profile
 from tasks.records import SplitRecord
 from tasks.split import read_split

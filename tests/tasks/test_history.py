@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tasks.dataset import Dataset
+from tasks.config.dataset import Dataset
 from tasks.files import checked_root
 from tasks.folders import Folder
 from tasks.history import FlowRun, note_flow_runs, noted_flow_runs, strike_out

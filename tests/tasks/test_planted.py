@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from artifacts.standouts import standouts
 from tasks.analysis import Analysis
-from tasks.dataset import load_dataset
-from tasks.recipe import load_recipe
+from tasks.config.dataset import load_dataset
+from tasks.config.recipe import load_recipe
 from tasks.train import train
 from tasks.workspace import Workspace
 from tests import data

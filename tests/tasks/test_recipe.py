@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.config.recipe import load_recipe
+from tasks.config.toml_loader import BUILTIN
 from tasks.errors import RecipeError
-from tasks.recipe import load_recipe
-from tasks.toml import BUILTIN
 
 POST = BUILTIN / "recipes" / "post.toml"
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.dataset import load_dataset
+from tasks.config.dataset import load_dataset
+from tasks.config.network_function import code_of, file_of
+from tasks.config.recipe import load_recipe
 from tasks.errors import DatasetError, InputError, RecipeError
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.regular_files import MOST_TEXT, open_regular, read_regular
-from tasks.function import code_of, file_of
-from tasks.recipe import load_recipe
 from tasks.store import read_whole, root_at
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.augmentation import Augmentation
 from tasks.cache import Key, Miss, look_up
+from tasks.config.augmentation import Augmentation
+from tasks.config.recipe import Dropout, Flatten, MaxPool, Network, OneCycle, Training, load_recipe
 from tasks.errors import DivergedError, RecipeError, StorageError
 from tasks.evaluate import evaluate, load_model, predicting
 from tasks.feed import Feed, held_out_indices
 from tasks.network import build, learning_rate, seed_everything
 from tasks.predictions import read_predictions
-from tasks.recipe import Dropout, Flatten, MaxPool, Network, OneCycle, Training, load_recipe
 from tasks.records import ModelRecord, SplitRecord
 from tasks.sealed import seal, unseal
 from tasks.split import read_split

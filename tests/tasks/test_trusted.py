@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tasks.config.recipe import load_recipe
 from tasks.errors import RecipeError
 from tasks.filesystem.trusted_files import UNATTENDED, fault_of, is_open, is_private, refuse_foreign
-from tasks.recipe import load_recipe
 
 RECIPE = """
 base = "post"

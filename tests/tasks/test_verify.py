@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.dataset import Dataset
+from tasks.config.dataset import Dataset
 from tasks.errors import StorageError
 from tasks.prune import carry_out, pruning
 from tasks.records import SplitRecord

@@ -13,10 +13,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from tasks.config.toml_loader import BUILTIN, read, validated
 from tasks.errors import DatasetError, InputError
 from tasks.records import TEST, TRAIN, Frozen
 from tasks.safety.address import Address
-from tasks.toml import BUILTIN, read, validated
 
 SCHEMES = ("http", "https", "file")
 MOST_NAME = 150  # bytes of an archive's name
@@ -235,7 +235,7 @@ def addresses(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterato
 def offline_mirrors(name: str, folder: Path) -> Iterator[Address]:
     """The mirror that comes with the project, for a built-in data set: in the repository, or in the installed package."""
     if folder == BUILTIN / "datasets":
-        places = (BUILTIN.parents[1] / "data" / "mirror" / name, BUILTIN / "mirror" / name)
+        places = (BUILTIN.parents[2] / "data" / "mirror" / name, BUILTIN / "mirror" / name)
         yield from (Address(place.as_uri()) for place in places if place.is_dir())
 
 

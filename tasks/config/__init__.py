@@ -1,0 +1,1 @@
+"""What users configure: data sets, recipes, and where to find them."""
