@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.architecture import Node, Shape
+from tasks.schemas.architecture import Node, Shape
 
 FACE = 78.0  # pixels of the largest side in a diagram
 LEAST = 9.0  # and of the smallest

@@ -25,7 +25,7 @@ from artifacts.boxes import (
     shape_said,
 )
 from artifacts.layout import ARROW, Layout, Point, Room, layout
-from tasks.architecture import Architecture, Node
+from tasks.schemas.architecture import Architecture, Node
 
 WIDE, MIDDLE, NARROW = 976, 736, 376  # pixels: eight columns on a screen, six in Prefect's UI, three on a telephone
 LEADING = 12.5  # from one line of a label to the next

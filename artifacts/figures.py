@@ -20,8 +20,8 @@ from PIL import Image
 from artifacts import ticks
 from artifacts.pictures import png_url
 from artifacts.words import UNITS, range_of
-from tasks.analysis import Analysis, ModelAnalysis
-from tasks.robustness import Robustness
+from tasks.schemas.analysis import Analysis, ModelAnalysis
+from tasks.schemas.robustness import Robustness
 
 # Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")

@@ -14,10 +14,10 @@ from markupsafe import Markup
 from artifacts import words
 from artifacts.pictures import explained_url, heat_url, picture_url, shown_at, strip_url
 from artifacts.templating import environment, name, picture_table, plain
-from tasks.analysis import Analysis, Changed
-from tasks.findings import Picture, Suspects
-from tasks.results import Shown
-from tasks.seeds import Hard
+from tasks.schemas.analysis import Analysis, Changed
+from tasks.schemas.findings import Picture, Suspects
+from tasks.schemas.results import Shown
+from tasks.schemas.study import Hard
 
 FIRST, FIRST_SUSPECTS = 12, 24  # images that a gallery shows before it is opened
 

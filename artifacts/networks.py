@@ -14,7 +14,7 @@ from artifacts.diagram import NARROW, TOO_MANY, svg, svg_url
 from artifacts.tables import Row
 from artifacts.vgg import is_shrunk_vgg, vgg16
 from artifacts.words import UNDEFINED
-from tasks.architecture import Architecture
+from tasks.schemas.architecture import Architecture
 
 AT_ONCE = 40  # layers, up to which a diagram is shown without being asked for
 

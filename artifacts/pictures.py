@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from tasks.findings import Explanation, Patch
+from tasks.schemas.findings import Explanation, Patch
 
 EDGE = 84  # pixels at which a gallery shows an image: three times MNIST's 28
 LINE = 12  # pixels of the shorter side, where the longer one leaves room

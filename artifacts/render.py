@@ -22,8 +22,8 @@ from artifacts.galleries import Galleries, InHtml, InMarkdown
 from artifacts.networks import DrawnNetwork
 from artifacts.pictures import strip_url
 from artifacts.templating import environment, name
-from tasks.analysis import Changes, Report
-from tasks.results import Shown
+from tasks.schemas.analysis import Changes, Report
+from tasks.schemas.results import Shown
 
 MOST = 24  # images that a gallery in Markdown shows
 MOST_SHOWN = 1000  # own pictures on one page: half a megabyte

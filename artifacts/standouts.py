@@ -6,7 +6,7 @@ In: an Analysis. Out: sentences: labels, slices, places and suspects beyond what
 from collections.abc import Iterator
 
 from artifacts.words import against, p_value, percent, standing_slices
-from tasks.analysis import Analysis
+from tasks.schemas.analysis import Analysis
 
 LONELY = 0.05  # a model that goes by a place where fewer other images have ink goes by something else than shapes
 ENOUGH = 10  # images: fewer are no pattern

@@ -11,9 +11,9 @@ from artifacts.pictures import picture_url, shown_at
 from artifacts.render import figure_in, page
 from artifacts.templating import environment, name, plain
 from artifacts.words import FEW
-from tasks.analysis import Provenance
-from tasks.records import Omission
-from tasks.seeds import Hard, Study
+from tasks.schemas.analysis import Provenance
+from tasks.schemas.records import Omission
+from tasks.schemas.study import Hard, Study
 
 SHOWN_IN_UI = 12  # images: the artifact stays small enough for Prefect's database
 

@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter
 
 from artifacts.figures import MARKERS, WIDTH, colour, panels
 from artifacts.ticks import shortened
-from tasks.findings import Estimate
-from tasks.seeds import Study
+from tasks.schemas.findings import Estimate
+from tasks.schemas.study import Study
 
 INTERVALS = (("other seeds", "over_seeds"), ("other images", "over_images"), ("both", "over_both"))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from artifacts.tables import Row, row
 from artifacts.words import UNDEFINED, interval, p_value, percent, significant
-from tasks.seeds import Study
+from tasks.schemas.study import Study
 
 
 def arms(study: Study) -> list[Row]:

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from artifacts.words import FEW, estimate, interval, p_value, percent, published, range_of, rate, significant
-from tasks.analysis import Analysis, Changes, Decision, Provenance, StepLine
-from tasks.findings import Comparison, Share, Suspects
-from tasks.robustness import Gap, Robustness
 from tasks.safety.plain_text import shown
+from tasks.schemas.analysis import Analysis, Changes, Decision, Provenance, StepLine
+from tasks.schemas.findings import Comparison, Share, Suspects
+from tasks.schemas.robustness import Gap, Robustness
 
 Row = Mapping[str, str | int | float]
 

@@ -6,7 +6,7 @@ configuration D. Names and order as in Keras's applications, so that a test can 
 
 from collections.abc import Iterator
 
-from tasks.architecture import Architecture, Node
+from tasks.schemas.architecture import Architecture, Node
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions of 3 x 3, and their filters
 HIDDEN, CLASSES = 4096, 1000

@@ -5,10 +5,20 @@ In: values of the analysis. Out: plain texts, in which a share is a percentage a
 
 from collections.abc import Sequence
 
-from tasks.analysis import Analysis, Changes, Decision, ModelAnalysis
-from tasks.findings import SIGNIFICANT, Answer, Comparison, Estimate, Explanation, Share, Slice, Suspect, Suspects
-from tasks.records import Omission
 from tasks.runs import COMPARISON
+from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
+from tasks.schemas.findings import (
+    SIGNIFICANT,
+    Answer,
+    Comparison,
+    Estimate,
+    Explanation,
+    Share,
+    Slice,
+    Suspect,
+    Suspects,
+)
+from tasks.schemas.records import Omission
 
 FEW = 3  # models, of which every pair has its sentence and its columns
 SMALLEST_P = 0.0001  # smaller ones are not told apart

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tasks import feed
 from tasks.config.dataset import Dataset, load_dataset
-from tasks.records import ModelRecord, SplitRecord
+from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.workspace import Workspace
 
 

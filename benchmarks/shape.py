@@ -9,7 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.workers import submit, wait_for_all, worker_processes
 from tasks.cache import Miss
-from tasks.records import Record
+from tasks.schemas.records import Record
 from tasks.step import CachedTask
 
 

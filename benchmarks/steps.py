@@ -17,7 +17,7 @@ from benchmarks.post import FILES, read_images, read_labels
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.decode import decode
 from tasks.download import download
-from tasks.records import ArchiveRecord, SplitRecord
+from tasks.schemas.records import ArchiveRecord, SplitRecord
 from tasks.split import read_split
 from tasks.workspace import Workspace
 

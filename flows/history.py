@@ -19,8 +19,8 @@ from flows.server import LOCAL, local_server, server
 from flows.vetting import NAMES
 from tasks.history import FlowRun, noted_flow_runs, strike_out
 from tasks.optional import reason
-from tasks.results import Cleared
 from tasks.safety.redaction import public, redact
+from tasks.schemas.results import Cleared
 from tasks.store import Root
 
 if TYPE_CHECKING:

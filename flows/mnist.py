@@ -27,8 +27,6 @@ from flows.titles import run_name, title
 from flows.vetting import PROCESS
 from flows.workers import Workers, available, submit, wait_for_all
 from tasks.analyse import analyse
-from tasks.analysis import Decision
-from tasks.architecture import ArchitectureRecord
 from tasks.attribute import attribute
 from tasks.champion import judge, promote
 from tasks.compare import compare
@@ -39,7 +37,6 @@ from tasks.describe import describe
 from tasks.draw import draw
 from tasks.errors import GateError, RunError
 from tasks.evaluate import evaluate
-from tasks.evidence import PreparedData, RunEvidence, RunRecords
 from tasks.explain import explain
 from tasks.files import checked_root
 from tasks.fitting import refuse_misfits
@@ -48,10 +45,13 @@ from tasks.measure import measure
 from tasks.optional import optional
 from tasks.profile import profile
 from tasks.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
-from tasks.records import ChangesRecord, ModelRecord, Omission, ReportRecord
 from tasks.report import report
-from tasks.results import RunResult
 from tasks.runs import COMPARISON, MAIN, Champion, RunRecord, predecessor, remember
+from tasks.schemas.analysis import Decision
+from tasks.schemas.architecture import ArchitectureRecord
+from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords
+from tasks.schemas.records import ChangesRecord, ModelRecord, Omission, ReportRecord
+from tasks.schemas.results import RunResult
 from tasks.select import select
 from tasks.stress import stress
 from tasks.train import train

@@ -17,7 +17,7 @@ from tasks.errors import UnreadableError
 from tasks.safety.plain_text import shown
 
 if TYPE_CHECKING:
-    from tasks.results import Shown
+    from tasks.schemas.results import Shown
 
 FEW = 3  # names of files that were passed over
 
@@ -42,8 +42,8 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     from tasks.folders import Folder
     from tasks.predict import pictures_in
     from tasks.predict import predict as answers
-    from tasks.results import Shown, Unreadable
     from tasks.runs import find_run
+    from tasks.schemas.results import Shown, Unreadable
 
     with at_root(root) as place:
         passed_over: list[Path] = []

@@ -1,12 +1,12 @@
 """The first stage of every flow: from the archives to both splits, and to a sample of each that is too large."""
 
 from flows.workers import submit, wait_for_all
+from tasks.base import TEST, TRAIN
 from tasks.config.dataset import Dataset
 from tasks.decode import decode
 from tasks.download import download
-from tasks.evidence import PreparedData
-from tasks.records import TEST, TRAIN
 from tasks.sample import needs_sample, sample
+from tasks.schemas.evidence import PreparedData
 from tasks.workspace import Workspace
 
 

@@ -32,9 +32,9 @@ from tasks.fitting import refuse_misfits
 from tasks.log import say
 from tasks.provenance import provenance_of, study_result, study_run
 from tasks.publish import publish_study
-from tasks.results import StudyResult
 from tasks.runs import remember
-from tasks.seeds import ENOUGH_SEEDS, Trial
+from tasks.schemas.results import StudyResult
+from tasks.schemas.study import ENOUGH_SEEDS, Trial
 from tasks.survey import survey, trials_of
 from tasks.train import train
 from tasks.workspace import Workspace, at_work

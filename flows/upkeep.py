@@ -10,7 +10,7 @@ from flows.options import JSON, ROOT, echo_json, root_of, root_to_read, say
 from tasks.errors import ChainError, SealError
 
 if TYPE_CHECKING:
-    from tasks.results import Cleared
+    from tasks.schemas.results import Cleared
 
 
 @click.command()

@@ -33,7 +33,7 @@ from tasks.cache import Miss
 from tasks.errors import WorkerError, causes
 from tasks.optional import optional
 from tasks.quiet import import_keras, without_hdf5_echo
-from tasks.records import Omission
+from tasks.schemas.records import Omission
 from tasks.step import CachedTask
 
 Structure = TypeVar("Structure")

@@ -9,21 +9,21 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from tasks.analysis import Altered, AnalysisRecord, Sample
 from tasks.augment import augmented
+from tasks.base import TEST, TRAIN
 from tasks.config.augmentation import Augmentation
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.corruptions import drawn, examples
-from tasks.evidence import RunEvidence
 from tasks.files import keep, verified
-from tasks.findings import Explanations
 from tasks.folders import Folder
 from tasks.gallery import encoded
 from tasks.judged import Judged, judged
 from tasks.occlusion import heat_window
-from tasks.records import TEST, TRAIN
-from tasks.robustness import Robustness, Stress, StressRecord
+from tasks.schemas.analysis import Altered, AnalysisRecord, Sample
+from tasks.schemas.evidence import RunEvidence
+from tasks.schemas.findings import Explanations
+from tasks.schemas.robustness import Robustness, Stress, StressRecord
 from tasks.select import Selection
 from tasks.step import step
 from tasks.workspace import Workspace

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import keras
 
+from tasks.base import Frozen
 from tasks.errors import StorageError
 from tasks.files import adopt, verified, writable
 from tasks.log import say
-from tasks.records import Epoch, FileRecord, Frozen
+from tasks.schemas.records import Epoch, FileRecord
 from tasks.sealed import read_sealed, write_sealed
 from tasks.workspace import STATE, Workspace, is_state
 

@@ -20,8 +20,8 @@ from tasks.code import code_digests
 from tasks.errors import SealError
 from tasks.files import fault_of, written_whole
 from tasks.folders import Folder
-from tasks.records import Record
 from tasks.safety.environment import numbers
+from tasks.schemas.records import Record
 from tasks.sealed import seal, unseal
 from tasks.store import Root, newest, read_whole
 

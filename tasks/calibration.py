@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from tasks.findings import Bin, Calibration, Estimate
 from tasks.predictions import LARGEST_LOSS, Predictions
+from tasks.schemas.findings import Bin, Calibration, Estimate
 from tasks.statistics import CONFIDENCE, mean, share
 
 BINS = 15  # of equal width, as in Guo et al. 2017

@@ -15,7 +15,7 @@ from tasks.evaluate import load_model
 from tasks.files import verified
 from tasks.network import keep_model, seed_everything, threads
 from tasks.quiet import import_keras
-from tasks.records import ModelRecord
+from tasks.schemas.records import ModelRecord
 from tasks.step import step
 from tasks.workspace import Workspace
 

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.errors import RunError, StorageError
 from tasks.files import all_verified, fault_of, keep, verified
-from tasks.findings import Comparison
 from tasks.folders import Folder
 from tasks.gallery import answer, encoded, most_shown
 from tasks.optional import optional
 from tasks.predictions import Predictions, read_predictions
-from tasks.records import ChangesRecord, Omission, PredictionsRecord
 from tasks.runs import COMPARISON, RunRecord
+from tasks.schemas.analysis import Changed, Changes, ModelChanges, Setting
+from tasks.schemas.findings import Comparison
+from tasks.schemas.records import ChangesRecord, Omission, PredictionsRecord
 from tasks.split import read_images
 from tasks.step import step
 from tasks.workspace import Workspace

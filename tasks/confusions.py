@@ -10,8 +10,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.findings import Estimate
-from tasks.seeds import Confusion
+from tasks.schemas.findings import Estimate
+from tasks.schemas.study import Confusion
 from tasks.spread import crossed
 from tasks.statistics import holm
 

@@ -25,7 +25,7 @@ from tasks.errors import ArchiveError, ContentError, DecodeError
 from tasks.files import adopt, verified
 from tasks.folders import Folder
 from tasks.idx import CHUNK, Header, described, read_blocks, read_header
-from tasks.records import ArchiveRecord, SplitRecord
+from tasks.schemas.records import ArchiveRecord, SplitRecord
 from tasks.split import Labels, SplitMeta, SplitWriter, label_type, rows_of
 from tasks.step import step
 from tasks.workspace import Workspace

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
-from tasks.architecture import Architecture, ArchitectureRecord, Node, Shape
 from tasks.evaluate import load_model
 from tasks.files import keep, verified
 from tasks.folders import Folder
-from tasks.records import ModelRecord
+from tasks.schemas.architecture import Architecture, ArchitectureRecord, Node, Shape
+from tasks.schemas.records import ModelRecord
 from tasks.step import step
 from tasks.workspace import Workspace
 

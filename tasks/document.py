@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 
 from tasks import patterns as found_patterns
-from tasks.analysis import Altered, Analysis, ModelAnalysis, Sample, Subject
 from tasks.calibration import calibration
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
-from tasks.findings import Explanations
 from tasks.gallery import most_shown, pictures
 from tasks.judged import Judged
 from tasks.mending import mendings
 from tasks.predictions import Predictions
-from tasks.published import published_for
-from tasks.records import ModelRecord, PredictionsRecord, Profile
-from tasks.robustness import Gap, Robustness, Stress, Stressed
+from tasks.schemas.analysis import Altered, Analysis, ModelAnalysis, Sample, Subject
+from tasks.schemas.findings import Explanations
+from tasks.schemas.post_results import published_for
+from tasks.schemas.records import ModelRecord, PredictionsRecord, Profile
+from tasks.schemas.robustness import Gap, Robustness, Stress, Stressed
 from tasks.slices import slices
 from tasks.statistics import mean, share
 from tasks.suspects import suspects

@@ -20,9 +20,9 @@ from tasks.folders import Folder
 from tasks.log import say
 from tasks.mirror import Report, append
 from tasks.patience import MirrorFault, Patience
-from tasks.records import ArchiveRecord
 from tasks.safety.address import Address
 from tasks.safety.stopping import STOPPING, pause
+from tasks.schemas.records import ArchiveRecord
 from tasks.step import step
 from tasks.workspace import Workspace
 

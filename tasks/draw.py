@@ -6,11 +6,11 @@ since a report is made anew in every run, and its figures are not.
 
 import json
 
-from tasks.analysis import Analysis, AnalysisRecord
 from tasks.files import keep, verified
 from tasks.folders import Folder
 from tasks.optional import optional
-from tasks.records import FiguresRecord, Omission
+from tasks.schemas.analysis import Analysis, AnalysisRecord
+from tasks.schemas.records import FiguresRecord, Omission
 from tasks.step import step
 from tasks.workspace import Workspace
 

@@ -19,7 +19,7 @@ from tasks.folders import Folder
 from tasks.log import say
 from tasks.predictions import PredictionsMeta, predictions_of, predictions_writer
 from tasks.quiet import import_keras
-from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
+from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.split import Split, read_groups
 from tasks.step import step
 from tasks.workspace import Workspace

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from tasks.bar import Bar
 from tasks.evaluate import load_model, predicting
 from tasks.files import all_verified, keep, verified
-from tasks.findings import Attribution, Explanation, Explanations, Focus
 from tasks.folders import Folder
 from tasks.ink import INK
 from tasks.judged import judged
 from tasks.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
 from tasks.optional import optional
 from tasks.predictions import Predictions
-from tasks.records import (
+from tasks.schemas.findings import Attribution, Explanation, Explanations, Focus
+from tasks.schemas.records import (
     AttributionRecord,
     ExplanationsRecord,
     ModelRecord,

@@ -18,7 +18,7 @@ from tasks.errors import RootError, StorageError
 from tasks.filesystem.exclusive_name import claim
 from tasks.filesystem.hashing import sha256_of
 from tasks.mark import mark_above
-from tasks.records import FileRecord
+from tasks.schemas.records import FileRecord
 from tasks.store import Root, fault_in_store, put, put_whole, refusals, shadow_of, unwritable
 
 CHUNK = 1 << 20  # 1 MiB: large enough that hashing, not the calls, takes the time

@@ -6,9 +6,9 @@ one-sided at 5 % (Conover 1999, "Practical nonparametric statistics", section 3.
 
 import numpy as np
 
-from tasks.analysis import Check
-from tasks.findings import SIGNIFICANT
 from tasks.predictions import Predictions
+from tasks.schemas.analysis import Check
+from tasks.schemas.findings import SIGNIFICANT
 
 NAME = "better than the most frequent class, beyond chance"
 

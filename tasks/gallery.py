@@ -10,9 +10,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.findings import Answer, Explanation, Explanations, Picture
 from tasks.judged import Judged
 from tasks.predictions import Predictions
+from tasks.schemas.findings import Answer, Explanation, Explanations, Picture
 
 MOST, LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core
 MOST_BYTES = 256 << 10  # of their pixels: of larger images, fewer are shown

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from uuid import UUID
 
+from tasks.base import Frozen
 from tasks.errors import SealError
 from tasks.files import writable
 from tasks.folders import Folder
-from tasks.records import Frozen
 from tasks.sealed import read_sealed, write_sealed
 from tasks.store import Root, matching, name_under, remove
 

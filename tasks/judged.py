@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tasks.errors import StorageError
 from tasks.files import all_verified, verified
 from tasks.predictions import Predictions, read_predictions
-from tasks.records import PredictionsRecord, SplitRecord
+from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.split import Marks, read_images, read_marks
 from tasks.workspace import Workspace
 

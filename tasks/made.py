@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
+from tasks.base import Frozen
 from tasks.errors import SealError
 from tasks.files import write_text
 from tasks.folders import Folder
-from tasks.records import FileRecord, Frozen
+from tasks.schemas.records import FileRecord
 from tasks.sealed import unseal, write_sealed
 from tasks.store import Root, matching, name_under, read_whole
 

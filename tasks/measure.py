@@ -6,7 +6,7 @@ since it hangs on the images alone: the next night's run finds it.
 
 from tasks.files import all_verified, keep
 from tasks.folders import Folder
-from tasks.records import MeasuresRecord, SplitRecord
+from tasks.schemas.records import MeasuresRecord, SplitRecord
 from tasks.split import read_groups
 from tasks.step import step
 from tasks.workspace import Workspace

@@ -25,7 +25,7 @@ from tasks.errors import RecipeError, first_line
 from tasks.files import adopt, writable
 from tasks.folders import Folder
 from tasks.progress import Figures
-from tasks.records import FileRecord
+from tasks.schemas.records import FileRecord
 from tasks.split import Labels, label_type
 from tasks.workspace import Workspace
 

@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.findings import Patch
+from tasks.schemas.findings import Patch
 
 Images = NDArray[np.uint8]  # (n, rows, columns), or in colour (n, rows, columns, 3)
 Predict = Callable[[Images], NDArray[np.float32]]  # -> (n, classes) probabilities

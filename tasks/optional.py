@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 from tasks.errors import MnistError, first_line
 from tasks.log import say as say_in_run
-from tasks.records import Omission
 from tasks.safety.redaction import redact
 from tasks.safety.stopping import STOPPING
+from tasks.schemas.records import Omission
 
 LOGGER = logging.getLogger(__name__)
 

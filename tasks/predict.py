@@ -17,9 +17,9 @@ from tasks.filesystem.regular_files import read_regular
 from tasks.gallery import encoded
 from tasks.picture import Character, read_character
 from tasks.pixels import NO_PICTURE
-from tasks.results import Guess, Shown, Unreadable
 from tasks.runs import RunRecord
 from tasks.safety.plain_text import in_text
+from tasks.schemas.results import Guess, Shown, Unreadable
 from tasks.store import Root
 
 MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed

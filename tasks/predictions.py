@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tasks.base import Frozen
 from tasks.files import writable
-from tasks.records import Frozen
 from tasks.split import Hashes, Labels, Marks, fixed_size, hashes_of, label_type, still_sound
 
 META_KEY = b"mnist.predictions"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.files import all_verified
-from tasks.records import DuplicateSet, Profile, SplitRecord
+from tasks.schemas.records import DuplicateSet, Profile, SplitRecord
 from tasks.split import Hashes, Marks, read_marks
 from tasks.step import step
 from tasks.workspace import Workspace

@@ -11,7 +11,7 @@ from typing import SupportsFloat
 from tasks.bar import Bar
 from tasks.errors import DivergedError
 from tasks.log import say
-from tasks.records import Epoch
+from tasks.schemas.records import Epoch
 
 Figures = Mapping[str, SupportsFloat]  # "loss" and "accuracy" over what an epoch has seen so far
 

@@ -9,17 +9,25 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.analysis import Decision, FileLine, Provenance, StepLine
 from tasks.cache import versions
 from tasks.code import code_digest
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
-from tasks.evidence import PreparedData, RunRecords
 from tasks.history import FlowRun
-from tasks.records import ManifestEntry, ModelRecord, Omission, PartialRecord, PredictionsRecord, Record, ReportRecord
-from tasks.results import ModelResult, RunResult, StudyResult
 from tasks.runs import Champion, RunRecord, StudyRun
-from tasks.seeds import StudyRecord, Trial
+from tasks.schemas.analysis import Decision, FileLine, Provenance, StepLine
+from tasks.schemas.evidence import PreparedData, RunRecords
+from tasks.schemas.records import (
+    ManifestEntry,
+    ModelRecord,
+    Omission,
+    PartialRecord,
+    PredictionsRecord,
+    Record,
+    ReportRecord,
+)
+from tasks.schemas.results import ModelResult, RunResult, StudyResult
+from tasks.schemas.study import StudyRecord, Trial
 from tasks.workspace import Workspace
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")

@@ -23,9 +23,9 @@ from tasks.history import note_flow_runs, noted_flow_runs
 from tasks.locks import nobody_at_work
 from tasks.made import Made, all_made, note
 from tasks.mark import is_real_folder, mark_of, signed_in
-from tasks.records import FileRecord
-from tasks.results import Pruning
 from tasks.runs import RECORD_NAMES, Champion, Finished, RunRecord, StudyRun, read_runs
+from tasks.schemas.records import FileRecord
+from tasks.schemas.results import Pruning
 from tasks.sealed import unseal
 from tasks.store import Root, matching, name_under, read_whole, remove, shadow_of, version_of
 from tasks.workspace import clear, discard, left_over, unfinished_in

@@ -14,14 +14,14 @@ from artifacts.figures import figure_url
 from artifacts.study import StudyRendering
 from artifacts.study_figures import figures_of
 from artifacts.tables import for_ui
-from tasks.analysis import Provenance
 from tasks.files import verified
 from tasks.folders import Folder
 from tasks.log import say
 from tasks.made import free_name, write_page
 from tasks.optional import optional
-from tasks.records import Omission, ReportRecord
-from tasks.seeds import Study, StudyRecord
+from tasks.schemas.analysis import Provenance
+from tasks.schemas.records import Omission, ReportRecord
+from tasks.schemas.study import Study, StudyRecord
 from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
 

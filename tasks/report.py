@@ -18,14 +18,14 @@ from prefect.context import TaskRunContext
 from artifacts import tables, words
 from artifacts.networks import DrawnNetwork, networks_of
 from artifacts.render import MOST, Rendering
-from tasks.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
-from tasks.architecture import Architecture, ArchitectureRecord
 from tasks.files import verified
 from tasks.folders import Folder
 from tasks.log import say
 from tasks.made import free_name, write_page
 from tasks.optional import omit, optional
-from tasks.records import ChangesRecord, FiguresRecord, Omission, ReportRecord
+from tasks.schemas.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
+from tasks.schemas.architecture import Architecture, ArchitectureRecord
+from tasks.schemas.records import ChangesRecord, FiguresRecord, Omission, ReportRecord
 from tasks.step import STEP_SECONDS
 from tasks.workspace import Workspace
 

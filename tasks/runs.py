@@ -13,13 +13,14 @@ from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import AliasChoices, Field
 
+from tasks.base import Frozen
 from tasks.config.recipe import Recipe
 from tasks.errors import RunError, SealError
 from tasks.folders import RUN_NAME, Folder
 from tasks.history import FlowRun
-from tasks.records import Frozen, ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
+from tasks.schemas.records import ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
+from tasks.schemas.study import Trial
 from tasks.sealed import may_be_sealed, read_sealed, write_sealed
-from tasks.seeds import Trial
 from tasks.store import Root, matching
 from tasks.workspace import Workspace
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tasks.files import adopt, all_verified
 from tasks.folders import Folder
 from tasks.log import say
-from tasks.records import SplitRecord
+from tasks.schemas.records import SplitRecord
 from tasks.split import ARRAYS, Split, SplitWriter, joined, read_groups, rows_of
 from tasks.step import step
 from tasks.workspace import Workspace

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from tasks.base import Frozen
 from tasks.errors import SealError
 from tasks.files import written_whole
-from tasks.records import Frozen
 from tasks.store import Root, read_whole
 
 HEAD = b'{"sha256": "'

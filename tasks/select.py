@@ -8,12 +8,13 @@ Every misclassified image is chosen as long as there are not too many; else the 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from tasks.base import Frozen
 from tasks.files import keep
 from tasks.folders import Folder
 from tasks.gallery import most_shown
 from tasks.judged import judged
 from tasks.predictions import Predictions
-from tasks.records import Frozen, PredictionsRecord, SelectionRecord, SplitRecord
+from tasks.schemas.records import PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.step import step
 from tasks.workspace import Workspace
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tasks.findings import Slice
 from tasks.patterns import errors_where
 from tasks.predictions import Predictions
+from tasks.schemas.findings import Slice
 from tasks.statistics import fisher_p, holm
 
 PARTS = 5  # of equal numbers of images, as far as equal values allow

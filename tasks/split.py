@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.ahead import in_order
+from tasks.base import Frozen
 from tasks.errors import StorageError, first_line
 from tasks.files import writable
-from tasks.records import Frozen
 from tasks.workspace import Scratch
 
 ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress

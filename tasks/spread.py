@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from tasks.findings import Estimate
-from tasks.seeds import Noise
+from tasks.schemas.findings import Estimate
+from tasks.schemas.study import Noise
 from tasks.statistics import CONFIDENCE
 
 POWER = 0.8

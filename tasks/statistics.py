@@ -12,8 +12,8 @@ from scipy.stats import binomtest, fisher_exact, norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from tasks.findings import Comparison, Estimate, Share
 from tasks.predictions import LARGEST_LOSS, Predictions
+from tasks.schemas.findings import Comparison, Estimate, Share
 
 CONFIDENCE = 0.95
 Z = float(norm.ppf((1 + CONFIDENCE) / 2))

@@ -27,7 +27,7 @@ from tasks.folders import Folder
 from tasks.locks import holding, shared
 from tasks.log import say
 from tasks.optional import optional
-from tasks.records import Origin, PartialRecord, Record
+from tasks.schemas.records import Origin, PartialRecord, Record
 from tasks.store import Root, refusals
 from tasks.workspace import Workspace
 

@@ -22,9 +22,9 @@ from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.regular_files import expanded, read_regular
 from tasks.folders import Folder
 from tasks.mark import marked
-from tasks.records import FileRecord
 from tasks.safety.plain_text import in_text
 from tasks.safety.redaction import public
+from tasks.schemas.records import FileRecord
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -10,8 +10,8 @@ from tasks.corruptions import CORRUPTIONS, SEVERITIES, corrupted, drawn
 from tasks.evaluate import load_model, predicting
 from tasks.files import all_verified, keep, verified
 from tasks.folders import Folder
-from tasks.records import ModelRecord, SplitRecord
-from tasks.robustness import Stress, StressRecord
+from tasks.schemas.records import ModelRecord, SplitRecord
+from tasks.schemas.robustness import Stress, StressRecord
 from tasks.split import read_images, read_marks
 from tasks.step import step
 from tasks.workspace import Workspace

@@ -21,9 +21,9 @@ from tasks.folders import Folder
 from tasks.gallery import most_shown, pictures
 from tasks.judged import Judged, judged
 from tasks.predictions import Predictions
-from tasks.published import difference_published
-from tasks.records import ModelRecord, PredictionsRecord, SplitRecord
-from tasks.seeds import ENOUGH_SEEDS, Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
+from tasks.schemas.post_results import difference_published
+from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
+from tasks.schemas.study import ENOUGH_SEEDS, Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
 from tasks.step import step
 from tasks.workspace import Workspace
 

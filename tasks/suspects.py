@@ -12,9 +12,9 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
-from tasks.findings import Suspect, SuspectPattern, Suspects
 from tasks.gallery import MOST
 from tasks.predictions import Predictions
+from tasks.schemas.findings import Suspect, SuspectPattern, Suspects
 
 SURE = 0.9  # of each model's probability, to count as sure
 

@@ -31,7 +31,7 @@ from tasks.network import (
 )
 from tasks.progress import Figures, Progress
 from tasks.quiet import import_keras
-from tasks.records import ModelRecord, SplitRecord
+from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.step import step
 from tasks.workspace import Workspace
 

@@ -14,9 +14,9 @@ from tasks.errors import SealError
 from tasks.files import fault_of
 from tasks.folders import KEY, Folder
 from tasks.predictions import META_KEY, PredictionsMeta
-from tasks.records import ManifestEntry
-from tasks.results import Verified
 from tasks.runs import Finished, record_path
+from tasks.schemas.records import ManifestEntry
+from tasks.schemas.results import Verified
 from tasks.sealed import body_in, may_be_sealed
 from tasks.store import Root, matching, name_under, shadow_of
 

@@ -16,6 +16,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from tasks.base import Frozen
 from tasks.errors import SealError
 from tasks.files import PART, writable
 from tasks.filesystem.hashing import sha256_of
@@ -24,7 +25,6 @@ from tasks.locks import alone_at_once, shared
 from tasks.log import say
 from tasks.mark import Mark, is_real_folder, mark_of, marked, signed_in
 from tasks.optional import optional
-from tasks.records import Frozen
 from tasks.sealed import body_in
 from tasks.store import Root, root_at, shadow_of
 

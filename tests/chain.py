@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 
 from tasks.analyse import analyse
-from tasks.analysis import AnalysisRecord
 from tasks.attribute import attribute
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.evaluate import evaluate
-from tasks.evidence import RunEvidence
 from tasks.explain import explain
 from tasks.measure import measure
 from tasks.profile import profile
-from tasks.records import ModelRecord, SplitRecord
+from tasks.schemas.analysis import AnalysisRecord
+from tasks.schemas.evidence import RunEvidence
+from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.select import select
 from tasks.stress import stress
 from tasks.workspace import Workspace

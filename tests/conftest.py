@@ -21,7 +21,7 @@ from prefect.testing.utilities import prefect_test_harness
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.decode import decode
 from tasks.download import download
-from tasks.records import SplitRecord
+from tasks.schemas.records import SplitRecord
 from tasks.workspace import Workspace
 from tests import data
 

@@ -27,8 +27,8 @@ from tasks.errors import DecodeError, InputError, MnistError, PictureError, Stor
 from tasks.idx import DTYPES, Header, read_blocks, read_header
 from tasks.picture import prepare
 from tasks.pixels import FORMATS
-from tasks.records import Origin, PredictionsRecord, SplitRecord
 from tasks.runs import RunRecord, read_run
+from tasks.schemas.records import Origin, PredictionsRecord, SplitRecord
 from tasks.sealed import SealError, sealed
 from tests.samples import FILE
 from tests.written import write_idx

@@ -6,7 +6,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from tasks.analysis import (
+from tasks.document import analysis_of
+from tasks.features import features
+from tasks.gallery import answer, encoded
+from tasks.judged import Judged
+from tasks.predictions import Predictions, PredictionsMeta, predictions_of
+from tasks.profile import profile_of
+from tasks.schemas.analysis import (
     Analysis,
     Changed,
     Changes,
@@ -18,14 +24,8 @@ from tasks.analysis import (
     StepLine,
     Subject,
 )
-from tasks.document import analysis_of
-from tasks.features import features
-from tasks.findings import Explanation, Explanations, Focus, Neighbour, Patch
-from tasks.gallery import answer, encoded
-from tasks.judged import Judged
-from tasks.predictions import Predictions, PredictionsMeta, predictions_of
-from tasks.profile import profile_of
-from tasks.records import Epoch, FileRecord, ModelRecord, Origin, PredictionsRecord
+from tasks.schemas.findings import Explanation, Explanations, Focus, Neighbour, Patch
+from tasks.schemas.records import Epoch, FileRecord, ModelRecord, Origin, PredictionsRecord
 from tasks.split import HASH, Hashes, Split, SplitMeta
 from tasks.statistics import compare
 

@@ -17,15 +17,15 @@ FORBIDDEN = {
     "flows": ("tests", "deployments"),
 }
 DRAWN = {
-    "tasks.analysis",
-    "tasks.architecture",
-    "tasks.findings",
+    "tasks.schemas.analysis",
+    "tasks.schemas.architecture",
+    "tasks.schemas.findings",
     "tasks.safety.plain_text",  # and what keeps texts of users plain
-    "tasks.records",
-    "tasks.results",
-    "tasks.robustness",
+    "tasks.schemas.records",
+    "tasks.schemas.results",
+    "tasks.schemas.robustness",
     "tasks.runs",
-    "tasks.seeds",
+    "tasks.schemas.study",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.records import Frozen
+from tasks.base import Frozen
 
 Some = Annotated[float, Field(gt=0, le=1)]  # a share of the images
 Degrees = Annotated[float, Field(ge=0, le=180)]

@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from tasks.base import TEST, TRAIN, Frozen
 from tasks.config.toml_loader import BUILTIN, read, validated
 from tasks.errors import DatasetError, InputError
-from tasks.records import TEST, TRAIN, Frozen
 from tasks.safety.address import Address
 
 SCHEMES = ("http", "https", "file")

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tasks.base import Frozen
 from tasks.config.augmentation import Augmentation
 from tasks.config.dataset import Name
 from tasks.config.network_function import located
 from tasks.config.toml_loader import read, validated
 from tasks.errors import RecipeError
-from tasks.records import Frozen
 
 Positive = Annotated[int, Field(gt=0)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]

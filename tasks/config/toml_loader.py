@@ -11,9 +11,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
+from tasks.base import Frozen
 from tasks.errors import InputError
 from tasks.filesystem.regular_files import MOST_TEXT, expanded, read_regular
-from tasks.records import Frozen
 from tasks.safety.redaction import redact
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # which of UTF-32 begins as the first

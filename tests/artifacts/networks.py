@@ -1,6 +1,6 @@
 """Architectures by hand, for the tests that draw them: chains, branches, models within models."""
 
-from tasks.architecture import Architecture, Node
+from tasks.schemas.architecture import Architecture, Node
 
 
 def node(

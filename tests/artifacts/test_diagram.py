@@ -6,7 +6,7 @@ import pytest
 from artifacts.boxes import box_of, boxes_of, breadth, broken, extent_of, kind_of, label_of, squeezed
 from artifacts.diagram import NARROW, WIDE, models_within, names_shown, svg, svg_url
 from artifacts.vgg import vgg16
-from tasks.architecture import Node
+from tasks.schemas.architecture import Node
 from tests.artifacts import networks
 from tests.artifacts.networks import node
 

@@ -4,7 +4,7 @@ import pytest
 
 from artifacts.diagram import NARROW, WIDE
 from artifacts.layout import Layout, Room, layout
-from tasks.architecture import Architecture
+from tasks.schemas.architecture import Architecture
 from tests.artifacts import networks
 
 ROOM = Room(width=60, height=80, label=50)

@@ -6,8 +6,8 @@ import pytest
 from artifacts.networks import layer_rows, networks_of
 from artifacts.render import Rendering
 from artifacts.vgg import is_shrunk_vgg, vgg16
-from tasks.analysis import Report
-from tasks.architecture import Architecture
+from tasks.schemas.analysis import Report
+from tasks.schemas.architecture import Architecture
 from tests.artifacts import networks
 from tests.artifacts.networks import node
 from tests.artifacts.test_render import analysis, drawn_once, report

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from artifacts.figures import FIGURES
 from artifacts.render import Rendering, page
-from tasks.analysis import Report
+from tasks.schemas.analysis import Report
 from tests.samples import analysis_of_many, provenance
 
 Opened = Callable[[str], Page]

@@ -15,11 +15,11 @@ from artifacts.figures import FIGURES, figure_url, figures_of
 from artifacts.pictures import explained_url, heat_url, outline, picture_url, strip_url
 from artifacts.render import Rendering
 from artifacts.templating import images_across
-from tasks.analysis import Altered, Analysis, FileLine, Provenance, Report, StepLine
 from tasks.document import robustness_of
-from tasks.findings import Comparison, Estimate, Patch
-from tasks.records import ArchiveRecord, Origin
-from tasks.robustness import Stress
+from tasks.schemas.analysis import Altered, Analysis, FileLine, Provenance, Report, StepLine
+from tasks.schemas.findings import Comparison, Estimate, Patch
+from tasks.schemas.records import ArchiveRecord, Origin
+from tasks.schemas.robustness import Stress
 from tests.samples import DECISION, analysis_of_many, analysis_of_two, changes_of_two, provenance
 
 

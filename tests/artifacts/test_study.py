@@ -12,13 +12,13 @@ from artifacts.figures import figure_url
 from artifacts.render import NOT_DRAWN
 from artifacts.study import StudyRendering
 from artifacts.study_figures import figures_of
-from tasks.analysis import Provenance
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
-from tasks.findings import Estimate
 from tasks.predictions import Predictions
-from tasks.records import ModelRecord, Omission
-from tasks.seeds import Claim, Study, Trial
+from tasks.schemas.analysis import Provenance
+from tasks.schemas.findings import Estimate
+from tasks.schemas.records import ModelRecord, Omission
+from tasks.schemas.study import Claim, Study, Trial
 from tasks.survey import claim_of, study_of, trials_of
 from tests.samples import judged, model, predicted, split_of
 

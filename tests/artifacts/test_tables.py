@@ -8,11 +8,11 @@ import pytest
 from artifacts import tables
 from artifacts.templating import table
 from artifacts.terminal import show_guesses
-from tasks.analysis import Analysis
 from tasks.document import robustness_of
-from tasks.findings import Share
-from tasks.results import Guess, Shown
-from tasks.robustness import Stress
+from tasks.schemas.analysis import Analysis
+from tasks.schemas.findings import Share
+from tasks.schemas.results import Guess, Shown
+from tasks.schemas.robustness import Stress
 from tests.samples import analysis_of_two
 
 NAMES = ("label", "images", "predicted", "measured", "range", "corruption", "severity", "seed", "picture", "model")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.analysis import Report
 from tasks.predictions import read_predictions
+from tasks.schemas.analysis import Report
 from tests import data
 
 MNIST = Path(sys.executable).with_name("mnist")

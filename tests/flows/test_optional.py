@@ -17,8 +17,8 @@ from artifacts import figures
 from flows import mnist as flow
 from flows.workers import Workers
 from tasks import bar, champion, describe, draw, explain, optional, report, step, stress, workspace
-from tasks.results import RunResult
 from tasks.runs import RunRecord, find_run
+from tasks.schemas.results import RunResult
 from tests import data
 
 pytestmark = [

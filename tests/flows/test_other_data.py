@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tasks.analysis import Report
+from tasks.schemas.analysis import Report
 from tests import odd
 
 MNIST = Path(sys.executable).with_name("mnist")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.runs import StudyRun, read_runs
-from tasks.seeds import Study
+from tasks.schemas.study import Study
 from tests import data
 
 MNIST = Path(sys.executable).with_name("mnist")

@@ -10,7 +10,7 @@ from prefect.task_runners import _ChainedFuture
 from flows.workers import ProcessWorkers, Runner, available, shares, worker_processes
 from tasks.errors import WorkerError
 from tasks.files import keep
-from tasks.records import ChangesRecord, Omission
+from tasks.schemas.records import ChangesRecord, Omission
 from tasks.step import step
 from tasks.workspace import Workspace
 

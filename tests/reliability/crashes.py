@@ -19,6 +19,7 @@ from uuid import UUID
 from flows.workers import settings_for
 from tasks.analyse import analyse
 from tasks.attribute import attribute
+from tasks.base import TEST, TRAIN
 from tasks.champion import judge, promote
 from tasks.compare import compare
 from tasks.config.dataset import Dataset, load_dataset
@@ -28,7 +29,6 @@ from tasks.describe import describe
 from tasks.download import download
 from tasks.draw import draw
 from tasks.evaluate import evaluate
-from tasks.evidence import PreparedData, RunEvidence, RunRecords, TrainedModels
 from tasks.explain import explain
 from tasks.history import FlowRun
 from tasks.measure import measure
@@ -36,9 +36,10 @@ from tasks.predictions import read_predictions
 from tasks.profile import profile
 from tasks.provenance import provenance_of, run_record, with_manifest
 from tasks.prune import carry_out, pruning
-from tasks.records import TEST, TRAIN, Record
 from tasks.report import report
 from tasks.runs import RunRecord, remember
+from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords, TrainedModels
+from tasks.schemas.records import Record
 from tasks.select import select
 from tasks.train import train
 from tasks.verify import verify_run

@@ -13,10 +13,10 @@ from tasks.cache import identity
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.config.toml_loader import validated
 from tasks.errors import DatasetError, InputError, ServerError
-from tasks.records import ArchiveRecord, FileRecord
 from tasks.safety import redaction
 from tasks.safety.address import Address, hide
 from tasks.safety.redaction import environment_secrets, guard, public, redact
+from tasks.schemas.records import ArchiveRecord, FileRecord
 from tasks.store import root_at
 from tests import data
 

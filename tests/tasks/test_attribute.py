@@ -9,10 +9,10 @@ from tasks.attribute import attribute
 from tasks.config.recipe import load_recipe
 from tasks.evaluate import evaluate
 from tasks.feed import held_out_indices
-from tasks.findings import Attribution
 from tasks.neighbours import NEAREST, Nearest, rarity
 from tasks.predictions import read_predictions
-from tasks.records import AttributionRecord, ModelRecord, SplitRecord
+from tasks.schemas.findings import Attribution
+from tasks.schemas.records import AttributionRecord, ModelRecord, SplitRecord
 from tasks.split import read_split
 from tasks.train import train
 from tasks.workspace import Workspace

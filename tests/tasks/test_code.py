@@ -30,13 +30,15 @@ def test_comments_docstrings_and_layout_do_not_count() -> None:
 
 
 def test_both_forms_of_import_are_followed() -> None:
-    source = "from tasks import errors\nfrom tasks.config.dataset import Dataset\nimport tasks.seeds\nimport numpy"
-    assert set(imported(ast.parse(source))) == {"tasks", "tasks.errors", "tasks.config.dataset", "tasks.seeds"}
+    source = (
+        "from tasks import errors\nfrom tasks.config.dataset import Dataset\nimport tasks.schemas.study\nimport numpy"
+    )
+    assert set(imported(ast.parse(source))) == {"tasks", "tasks.errors", "tasks.config.dataset", "tasks.schemas.study"}
 
 
 def test_a_training_depends_on_the_network_and_not_on_the_report() -> None:
     found = closure("tasks.train")
-    assert {"tasks.network", "tasks.config.recipe", "tasks.split", "tasks.records"} <= found
+    assert {"tasks.network", "tasks.config.recipe", "tasks.split", "tasks.schemas.records"} <= found
     assert not {name for name in found if name.startswith(("artifacts", "flows")) or "report" in name}
 
 

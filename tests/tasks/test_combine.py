@@ -8,7 +8,7 @@ from tasks.combine import combine, last_features
 from tasks.config.recipe import Ensemble, Training, load_recipe
 from tasks.evaluate import evaluate, load_model, predicting
 from tasks.predictions import read_predictions
-from tasks.records import ModelRecord, SplitRecord
+from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.split import read_split
 from tasks.train import train
 from tasks.workspace import Workspace

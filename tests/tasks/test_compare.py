@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from artifacts.words import decided
-from tasks.analysis import Changes
 from tasks.champion import bounds, decision_of, history, judge, lift, lines, not_inferior, promote, roll_back
 from tasks.compare import changes_between, common_places, pairs_of
 from tasks.compare import compare as compare_runs
@@ -14,7 +13,6 @@ from tasks.errors import RunError, StorageError
 from tasks.files import adopt
 from tasks.predictions import Predictions
 from tasks.prune import pruning
-from tasks.records import PredictionsRecord, SplitRecord
 from tasks.runs import (
     Finished,
     RunRecord,
@@ -27,6 +25,8 @@ from tasks.runs import (
     predecessor,
     remember,
 )
+from tasks.schemas.analysis import Changes
+from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.sealed import write_sealed
 from tasks.split import read_split
 from tasks.statistics import compare

@@ -10,7 +10,7 @@ from tasks.config.dataset import load_dataset
 from tasks.errors import ArchiveError, ContentError, DecodeError, IdxFormatError, StorageError
 from tasks.files import verified
 from tasks.pin import pin
-from tasks.records import SplitRecord
+from tasks.schemas.records import SplitRecord
 from tasks.split import read_split
 from tasks.workspace import Workspace
 from tests import data, odd

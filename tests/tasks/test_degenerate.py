@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from artifacts import tables
 from artifacts.figures import figure_url, figures_of
 from artifacts.render import Rendering
-from tasks.analysis import Analysis, Provenance, Report
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.files import verified
 from tasks.network import keep_model, seed_everything
-from tasks.records import ModelRecord, SplitRecord
+from tasks.schemas.analysis import Analysis, Provenance, Report
+from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.workspace import Workspace
 from tests import data
 from tests.chain import analyzed

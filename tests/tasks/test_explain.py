@@ -12,9 +12,9 @@ from tasks.config.recipe import load_recipe
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.feed import held_out_indices
-from tasks.findings import Explanations
 from tasks.predictions import read_predictions
-from tasks.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.schemas.findings import Explanations
+from tasks.schemas.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.select import Selection, select
 from tasks.split import read_split
 from tasks.train import train

@@ -5,7 +5,7 @@ import pytest
 
 from tasks.errors import StorageError
 from tasks.files import checked_root, fault_of, keep, verified, written_whole
-from tasks.records import FileRecord
+from tasks.schemas.records import FileRecord
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from tasks.locks import alone, holding
 from tasks.made import write_page
 from tasks.mark import marked
 from tasks.prune import carry_out, pruning
-from tasks.records import SplitRecord
 from tasks.runs import RunRecord
+from tasks.schemas.records import SplitRecord
 from tasks.verify import verify_run
 from tasks.workspace import Workspace, at_work, left_over
 from tests.finished import crown, finished

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.config.dataset import load_dataset
 from tasks.profile import profile
-from tasks.records import SplitRecord
+from tasks.schemas.records import SplitRecord
 from tasks.split import read_split
 from tasks.workspace import Workspace
 from tests import data

@@ -1,8 +1,8 @@
 import pytest
 from scipy.stats import fisher_exact
 
-from tasks.findings import Answer, Explanation, Patch, Picture
 from tasks.mending import mendings, place_of
+from tasks.schemas.findings import Answer, Explanation, Patch, Picture
 
 SHAPE = (28, 28)
 LEFT, RIGHT = (0, 0, 2), (0, 26, 2)  # row, column, edge

@@ -5,8 +5,8 @@ import pytest
 from tasks.errors import StorageError
 from tasks.files import keep
 from tasks.optional import optional
-from tasks.records import ChangesRecord, Omission
 from tasks.safety.stopping import STOPPING, Interrupted
+from tasks.schemas.records import ChangesRecord, Omission
 from tasks.step import step
 from tasks.workspace import Workspace
 

@@ -16,8 +16,8 @@ from tasks.errors import PictureError
 from tasks.metadata import TURNS
 from tasks.picture import prepare
 from tasks.predict import pictures_in, prepared
-from tasks.results import Unreadable
 from tasks.safety import plain_text
+from tasks.schemas.results import Unreadable
 from tests import data
 
 SHAPE = (28, 28)

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from artifacts.standouts import standouts
-from tasks.analysis import Analysis
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
+from tasks.schemas.analysis import Analysis
 from tasks.train import train
 from tasks.workspace import Workspace
 from tests import data

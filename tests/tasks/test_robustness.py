@@ -3,7 +3,7 @@ import pytest
 
 from tasks.corruptions import IMAGES, drawn
 from tasks.document import robustness_of
-from tasks.robustness import Stress
+from tasks.schemas.robustness import Stress
 
 
 def stress(model: str, by_image: tuple[int, ...]) -> Stress:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import SealError
-from tasks.records import FileRecord
+from tasks.schemas.records import FileRecord
 from tasks.sealed import body_of, read_sealed, seal, sealed, unseal
 
 JSON = st.recursive(

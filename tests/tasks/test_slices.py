@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from tasks.findings import Slice
+from tasks.schemas.findings import Slice
 from tasks.slices import slices
 from tests.samples import predicted, split_of
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from statsmodels.stats.power import TTestPower
 
-from tasks.seeds import Noise
+from tasks.schemas.study import Noise
 from tasks.spread import crossed, deviation, mean_over_seeds, mean_share, satterthwaite, seeds_needed, wrong_by
 
 

@@ -15,7 +15,7 @@ from tasks import cache
 from tasks.cache import identity
 from tasks.errors import StorageError, WorkerError
 from tasks.files import keep
-from tasks.records import ChangesRecord, Record
+from tasks.schemas.records import ChangesRecord, Record
 from tasks.sealed import sealed
 from tasks.step import step
 from tasks.workspace import Workspace

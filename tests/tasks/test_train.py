@@ -20,7 +20,7 @@ from tasks.evaluate import evaluate, load_model, predicting
 from tasks.feed import Feed, held_out_indices
 from tasks.network import build, learning_rate, seed_everything
 from tasks.predictions import read_predictions
-from tasks.records import ModelRecord, SplitRecord
+from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.sealed import seal, unseal
 from tasks.split import read_split
 from tasks.train import batches, refuse_infinite, train
@@ -375,7 +375,7 @@ def test_nothing_is_unpickled(splits: dict[str, SplitRecord], work: Workspace) -
     code = """
 import sys
 from tasks.workspace import Workspace
-from tasks.records import ModelRecord, SplitRecord
+from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.evaluate import evaluate, load_model
 from tasks.split import read_split
 from tasks.predictions import read_predictions

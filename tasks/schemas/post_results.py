@@ -1,6 +1,6 @@
 """What the 2018 post published: its results on an Intel i5-6300HQ, to stand beside ours."""
 
-from tasks.records import Frozen
+from tasks.base import Frozen
 
 
 class Published(Frozen):

@@ -6,11 +6,10 @@ While a flow is under way, its futures stand in these values for the records tha
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tasks.analysis import AnalysisRecord
-from tasks.architecture import ArchitectureRecord
-from tasks.records import (
-    TEST,
-    TRAIN,
+from tasks.base import TEST, TRAIN
+from tasks.schemas.analysis import AnalysisRecord
+from tasks.schemas.architecture import ArchitectureRecord
+from tasks.schemas.records import (
     ArchiveRecord,
     AttributionRecord,
     ExplanationsRecord,
@@ -23,7 +22,7 @@ from tasks.records import (
     SelectionRecord,
     SplitRecord,
 )
-from tasks.robustness import StressRecord
+from tasks.schemas.robustness import StressRecord
 
 
 @dataclass(frozen=True)

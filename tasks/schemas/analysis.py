@@ -1,13 +1,14 @@
 """The analysis document: everything that the report states, in one value that all its forms are rendered from.
 
-Confusion matrices are (label, predicted). What the values are made of stands in `tasks.findings`.
+Confusion matrices are (label, predicted). What the values are made of stands in `tasks.schemas.findings`.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 
-from tasks.findings import (
+from tasks.base import Frozen
+from tasks.schemas.findings import (
     Answer,
     Calibration,
     Comparison,
@@ -21,9 +22,9 @@ from tasks.findings import (
     Slice,
     Suspects,
 )
-from tasks.published import Published
-from tasks.records import ArchiveRecord, Epoch, FileRecord, Frozen, Omission, Origin, Profile, Record, SplitRecord
-from tasks.robustness import Robustness
+from tasks.schemas.post_results import Published
+from tasks.schemas.records import ArchiveRecord, Epoch, FileRecord, Omission, Origin, Profile, Record, SplitRecord
+from tasks.schemas.robustness import Robustness
 
 
 class ModelAnalysis(Frozen):

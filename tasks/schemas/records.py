@@ -8,18 +8,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, model_validator
 
+from tasks.base import Frozen
 from tasks.safety.redaction import redact
-
-
-class Frozen(BaseModel):
-    """A value that can't change once made, and refuses what it does not know."""
-
-    # What pydantic says of a value that does not fit leaves the value out: it may hold a secret.
-    # NaN and infinity are refused: JSON has no word for them, and a record that holds them is of a step that went wrong.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
 
 Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions kept addresses with their secrets
 
@@ -112,9 +104,6 @@ class ArchiveRecord(Record):
     file: FileRecord
     mirror: Redacted
     passed_over: tuple[Redacted, ...] = ()
-
-
-TRAIN, TEST = "train", "test"  # the names of the splits
 
 
 class SplitRecord(Record):

@@ -4,8 +4,9 @@ Counts, shares by corruption and severity, their mean, and how models differ in 
 corrupted forms stand or fall together.
 """
 
-from tasks.findings import Estimate, Share
-from tasks.records import FileRecord, Frozen, Record
+from tasks.base import Frozen
+from tasks.schemas.findings import Estimate, Share
+from tasks.schemas.records import FileRecord, Record
 
 
 class Stress(Frozen):

@@ -4,9 +4,10 @@ An arm is one model of one recipe. Shares are between 0 and 1, intervals are of 
 test split. Everything by seed stands in the order of the seeds.
 """
 
+from tasks.base import Frozen
 from tasks.config.recipe import Learner
-from tasks.findings import SIGNIFICANT, Estimate, Picture
-from tasks.records import FileRecord, Frozen, Record
+from tasks.schemas.findings import SIGNIFICANT, Estimate, Picture
+from tasks.schemas.records import FileRecord, Record
 
 ENOUGH_SEEDS = 5  # of fewer, the spread from seed to seed is known from three degrees of freedom at most
 

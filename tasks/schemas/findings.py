@@ -5,7 +5,7 @@ and maps are raw bytes, rows x columns, in base64. What can't be measured on the
 there is none to compare it with, is None.
 """
 
-from tasks.records import Frozen
+from tasks.base import Frozen
 
 SIGNIFICANT = 0.05  # below this p-value, a difference is called real
 

@@ -11,7 +11,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tasks.records import FileRecord, Frozen, Record
+from tasks.base import Frozen
+from tasks.schemas.records import FileRecord, Record
 
 Shape = tuple[int | None, ...]  # without the batch; None where a side has any size
 

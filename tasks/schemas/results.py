@@ -5,11 +5,12 @@ Paths are relative to the root.
 
 from pydantic import Field, computed_field
 
-from tasks.analysis import Decision, StepLine
-from tasks.findings import Comparison
+from tasks.base import Frozen
 from tasks.history import FlowRun
-from tasks.records import FileRecord, Frozen, Omission
-from tasks.seeds import Arm, Pair
+from tasks.schemas.analysis import Decision, StepLine
+from tasks.schemas.findings import Comparison
+from tasks.schemas.records import FileRecord, Omission
+from tasks.schemas.study import Arm, Pair
 
 
 class ModelResult(Frozen):
