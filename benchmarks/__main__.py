@@ -15,7 +15,7 @@ from benchmarks.arms import ARMS, Bench, Sample
 from benchmarks.figures import FIGURES, Figure, table, value
 from benchmarks.picture import draw
 from benchmarks.post import MIRROR
-from tasks.outputs import rewrite
+from tasks.storage.output_files import rewrite
 from tests.serving import without_prefect
 
 

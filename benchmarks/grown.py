@@ -34,8 +34,8 @@ def decoded(dataset: Dataset, work: Workspace) -> SplitRecord:
 def untrained(split: SplitRecord, work: Workspace) -> ModelRecord:
     """The batch-norm network, as it begins: what it answers takes as long."""
     from tasks.config.recipe import load_recipe
-    from tasks.files import adopt
     from tasks.network import build, save, threads
+    from tasks.storage.content_files import adopt
 
     training = load_recipe("post").trainings()[1]
     model = build(training.network, split.shape, len(split.classes))

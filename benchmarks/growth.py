@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Canvas
 from benchmarks.grown import Grown
 from benchmarks.measure import run
 from benchmarks.post import FILES, MIRROR
-from tasks.outputs import rewrite, rewritten
+from tasks.storage.output_files import rewrite, rewritten
 
 IMAGES = 60_000
 SIZE = 28 * 28

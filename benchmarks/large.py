@@ -21,7 +21,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from benchmarks.post import FILES, MIRROR
-from tasks.outputs import rewrite
+from tasks.storage.output_files import rewrite
 
 SAMPLE_SECONDS = 0.5
 SIDE = 28

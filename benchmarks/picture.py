@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Canvas
 
 from benchmarks.arms import Sample
 from benchmarks.figures import Figure, value
-from tasks.outputs import rewritten
+from tasks.storage.output_files import rewritten
 
 
 def draw(figures: Mapping[str, Figure], samples: Mapping[str, Sequence[Sample]], path: Path) -> None:

@@ -219,6 +219,6 @@ def line_of(error: Exception) -> str | None:
     ):  # Prefect needs it
         return "this account has no home directory: set HOME to a folder that it can write to"
     from flows.server import lost_server
-    from tasks.store import unreachable
+    from tasks.storage.backend import unreachable
 
     return lost_server(error) or unreachable(error)

@@ -47,9 +47,9 @@ def pin(file: Path, as_json: bool) -> None:
     from flows.fetching import fetching
     from tasks.config.toml_loader import text_of
     from tasks.filesystem.regular_files import MOST_TEXT, expanded, read_regular
-    from tasks.outputs import check_rewritable, rewrite, temporary_folder
     from tasks.pin import lacks_pins
     from tasks.pin import pin as pinned
+    from tasks.storage.output_files import check_rewritable, rewrite, temporary_folder
 
     path = expanded(file, "data set", DatasetError).absolute()
     try:

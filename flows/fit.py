@@ -13,12 +13,12 @@ import psutil
 
 from tasks.cache import versions
 from tasks.code import code_digests, path_of
-from tasks.files import write_text
-from tasks.locks import FOLDER as LOCKS
-from tasks.locks import signed_name
 from tasks.provenance import LIBRARIES
 from tasks.safety.environment import numbers
-from tasks.store import Root, refusals
+from tasks.storage.backend import Root, refusals
+from tasks.storage.content_files import write_text
+from tasks.storage.locks import FOLDER as LOCKS
+from tasks.storage.locks import signed_name
 
 ANSWER_SECONDS = 10
 # What is sent to workers.

@@ -21,7 +21,7 @@ from tasks.history import FlowRun, noted_flow_runs, strike_out
 from tasks.optional import reason
 from tasks.safety.redaction import public, redact
 from tasks.schemas.results import Cleared
-from tasks.store import Root
+from tasks.storage.backend import Root
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

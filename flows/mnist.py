@@ -38,7 +38,6 @@ from tasks.draw import draw
 from tasks.errors import GateError, RunError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
-from tasks.files import checked_root
 from tasks.fitting import refuse_misfits
 from tasks.log import say
 from tasks.measure import measure
@@ -53,6 +52,7 @@ from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords
 from tasks.schemas.records import ChangesRecord, ModelRecord, Omission, ReportRecord
 from tasks.schemas.results import RunResult
 from tasks.select import select
+from tasks.storage.roots import checked_root
 from tasks.stress import stress
 from tasks.train import train
 from tasks.workspace import Workspace, at_work

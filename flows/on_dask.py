@@ -20,7 +20,7 @@ from flows.server import LOCAL, drain
 from flows.workers import Workers, api_url, ended_on_error, settle
 from tasks.errors import InputError, MnistError, WorkerError
 from tasks.safety.environment import take_numbers
-from tasks.store import Root
+from tasks.storage.backend import Root
 
 CONNECT_SECONDS = 10
 JOIN_SECONDS = 30  # in which a first worker must be there

@@ -19,7 +19,7 @@ from flows.server import LOCAL
 from flows.workers import Workers, api_url, ended_on_error, settings_for
 from tasks.errors import WorkerError, first_line
 from tasks.safety.environment import NUMBERS
-from tasks.store import Root
+from tasks.storage.backend import Root
 
 CONNECT_SECONDS = 10
 

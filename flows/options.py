@@ -12,7 +12,7 @@ from tasks.errors import MnistError
 from tasks.safety.plain_text import json_line, shown
 
 if TYPE_CHECKING:
-    from tasks.store import Root
+    from tasks.storage.backend import Root
 
 Command = Callable[..., Any]
 
@@ -23,7 +23,7 @@ def root_of(given: str | None) -> "Root":
     Raises:
         InputError: it can't be used.
     """
-    from tasks.store import root_at  # noqa: PLC0415  # so that `--help` answers at once
+    from tasks.storage.backend import root_at  # noqa: PLC0415  # so that `--help` answers at once
 
     return root_at(given or default_root())
 
@@ -35,7 +35,7 @@ def root_to_read(given: str | None) -> "Root":
         InputError: it can't be used, or what is there is not ours.
         StorageError: it can't be read.
     """
-    from tasks.roots import known_root  # noqa: PLC0415
+    from tasks.storage.roots import known_root  # noqa: PLC0415
 
     return known_root(root_of(given))
 
@@ -48,7 +48,7 @@ def refuse_foreign_root(given: str | None) -> None:
         RootError: The folder holds files of others.
         StorageError: It can't be written.
     """
-    from tasks.folders import MARK  # noqa: PLC0415
+    from tasks.storage.folders import MARK  # noqa: PLC0415
 
     place = given or default_root()
     if "://" in place:
@@ -56,7 +56,7 @@ def refuse_foreign_root(given: str | None) -> None:
     folder = root_of(place)
     if not folder.exists() or (folder / MARK).is_file():
         return
-    from tasks.files import checked_root  # noqa: PLC0415
+    from tasks.storage.roots import checked_root  # noqa: PLC0415
 
     checked_root(folder)
 
@@ -74,8 +74,8 @@ def at_root(given: str | None) -> "Iterator[Root]":
         RootError: nothing was made there, or what is there is not ours.
         StorageError: it can't be written or locked.
     """
-    from tasks.locks import shared  # noqa: PLC0415  # so that `--help` answers at once
-    from tasks.roots import root_to_change  # noqa: PLC0415
+    from tasks.storage.locks import shared  # noqa: PLC0415  # so that `--help` answers at once
+    from tasks.storage.roots import root_to_change  # noqa: PLC0415
 
     root = root_to_change(root_of(given))
     with shared(root, say):

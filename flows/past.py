@@ -14,7 +14,7 @@ from tasks.errors import GateError, RunError
 if TYPE_CHECKING:
     from tasks.compare import Pair
     from tasks.runs import Champion, RunRecord
-    from tasks.store import Root
+    from tasks.storage.backend import Root
 
 
 @click.command()
@@ -55,8 +55,8 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
     from artifacts.terminal import show_changes
     from tasks.champion import not_inferior
     from tasks.compare import changes_between
-    from tasks.folders import Folder
-    from tasks.made import write_page
+    from tasks.storage.folders import Folder
+    from tasks.storage.page_records import write_page
     from tasks.workspace import Workspace
 
     with at_root(root) as place:

@@ -9,7 +9,7 @@ from flows.vetting import PROCESS, RUNNERS
 from flows.workers import Workers, worker_processes
 from tasks.config.recipe import Learner, unique_trainings
 from tasks.errors import InputError
-from tasks.store import Root
+from tasks.storage.backend import Root
 
 CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")
 LIBRARY = {"dask": "dask", "tls": "dask", "ray": "ray"}  # tls is Dask's own name for its encrypted protocol

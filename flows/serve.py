@@ -28,7 +28,7 @@ from tasks.safety.plain_text import json_line
 
 if TYPE_CHECKING:
     from flows.credential import Credential
-    from tasks.store import Root
+    from tasks.storage.backend import Root
 
 POOL = "mnist"
 STOP_SECONDS = 10.5  # for the worker to end its runs, and for the server to hear of it: all ends within 15 s
@@ -101,7 +101,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
 
 def checked_place(root: str | None, *, worker: bool) -> "Root":
     """The root, which only a worker writes to."""
-    from tasks.files import checked_root
+    from tasks.storage.roots import checked_root
 
     return checked_root(root_of(root)) if worker else root_of(root)
 

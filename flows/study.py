@@ -27,7 +27,6 @@ from tasks.config.dataset import Dataset, load_dataset
 from tasks.config.recipe import Epochs, load_recipes
 from tasks.config.toml_loader import NameOrFile
 from tasks.evaluate import evaluate
-from tasks.files import checked_root
 from tasks.fitting import refuse_misfits
 from tasks.log import say
 from tasks.provenance import provenance_of, study_result, study_run
@@ -35,6 +34,7 @@ from tasks.publish import publish_study
 from tasks.runs import remember
 from tasks.schemas.results import StudyResult
 from tasks.schemas.study import ENOUGH_SEEDS, Trial
+from tasks.storage.roots import checked_root
 from tasks.survey import survey, trials_of
 from tasks.train import train
 from tasks.workspace import Workspace, at_work

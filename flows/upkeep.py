@@ -66,10 +66,9 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     """
     from artifacts.terminal import show_pruning
     from flows.history import clear_history, to_be_cleared
-    from tasks.files import checked_root
-    from tasks.locks import alone
     from tasks.prune import carry_out, pruning
-    from tasks.roots import existing_root, root_to_change
+    from tasks.storage.locks import alone
+    from tasks.storage.roots import checked_root, existing_root, root_to_change
 
     if dry_run:
         what = pruning(existing_root(root_of(root)), keep)

@@ -11,10 +11,10 @@ import keras
 
 from tasks.base import Frozen
 from tasks.errors import StorageError
-from tasks.files import adopt, verified, writable
 from tasks.log import say
 from tasks.schemas.records import Epoch, FileRecord
-from tasks.sealed import read_sealed, write_sealed
+from tasks.storage.checksummed_json import read_sealed, write_sealed
+from tasks.storage.content_files import adopt, verified, writable
 from tasks.workspace import STATE, Workspace, is_state
 
 

@@ -5,8 +5,6 @@ same step. A record is a sealed file; it counts only while every file that it na
 """
 
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
@@ -18,12 +16,12 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.code import code_digests
 from tasks.errors import SealError
-from tasks.files import fault_of, written_whole
-from tasks.folders import Folder
 from tasks.safety.environment import numbers
 from tasks.schemas.records import Record
-from tasks.sealed import seal, unseal
-from tasks.store import Root, newest, read_whole
+from tasks.storage.backend import Root, newest, read_whole
+from tasks.storage.checksummed_json import seal, unseal
+from tasks.storage.content_files import fault_of, written_whole
+from tasks.storage.folders import Folder, name_of
 
 SHOWN = 3  # differences that a Miss names
 LATEST = 50  # records of the same step that are looked at for one to compare with
@@ -70,20 +68,6 @@ def with_fields(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((field.name, getattr(value, field.name)) for field in fields(value))
         else:
             yield name, value
-
-
-def name_of(parts: Mapping[str, Any]) -> str:
-    """The name that a key has by its parts."""
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
-    return f"{parts['step']}-{digest[:16]}"
-
-
-def names_itself(name: str, envelope: Any) -> bool:
-    """Whether the record of a step bears the name that its own key gives, and so is where it was kept."""
-    try:
-        return "record" in envelope and name == name_of(envelope["key"])
-    except (KeyError, TypeError, ValueError):
-        return False
 
 
 def identity(value: Any) -> Any:

@@ -16,16 +16,16 @@ from tasks.compare import compared, read, require
 from tasks.config.recipe import Gate
 from tasks.errors import RunError, StorageError
 from tasks.floor import better_than_most_frequent
-from tasks.folders import Folder
 from tasks.log import say
 from tasks.optional import optional
 from tasks.runs import Champion, RunRecord, held_down, line_of
 from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission, PredictionsRecord
-from tasks.sealed import may_be_sealed, read_sealed, write_sealed
 from tasks.step import STEP_SECONDS
-from tasks.store import Root, matching
+from tasks.storage.backend import Root, matching
+from tasks.storage.checksummed_json import may_be_sealed, read_sealed, write_sealed
+from tasks.storage.folders import Folder
 from tasks.workspace import Workspace
 
 FOLDER = Folder.CHAMPIONS

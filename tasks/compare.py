@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import RunError, StorageError
-from tasks.files import all_verified, fault_of, keep, verified
-from tasks.folders import Folder
 from tasks.gallery import answer, encoded, most_shown
 from tasks.optional import optional
 from tasks.predictions import Predictions, read_predictions
@@ -24,6 +22,8 @@ from tasks.schemas.findings import Comparison
 from tasks.schemas.records import ChangesRecord, Omission, PredictionsRecord
 from tasks.split import read_images
 from tasks.step import step
+from tasks.storage.content_files import all_verified, fault_of, keep, verified
+from tasks.storage.folders import Folder
 from tasks.workspace import Workspace
 
 Pair = tuple[PredictionsRecord, PredictionsRecord]

@@ -10,11 +10,11 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from tasks.evaluate import load_model
-from tasks.files import keep, verified
-from tasks.folders import Folder
 from tasks.schemas.architecture import Architecture, ArchitectureRecord, Node, Shape
 from tasks.schemas.records import ModelRecord
 from tasks.step import step
+from tasks.storage.content_files import keep, verified
+from tasks.storage.folders import Folder
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -14,9 +14,7 @@ from prefect.context import TaskRunContext
 
 from tasks.config.dataset import Archive
 from tasks.errors import DownloadError
-from tasks.files import adopt, writable
 from tasks.filesystem.hashing import sha256_of
-from tasks.folders import Folder
 from tasks.log import say
 from tasks.mirror import Report, append
 from tasks.patience import MirrorFault, Patience
@@ -24,6 +22,8 @@ from tasks.safety.address import Address
 from tasks.safety.stopping import STOPPING, pause
 from tasks.schemas.records import ArchiveRecord
 from tasks.step import step
+from tasks.storage.content_files import adopt, writable
+from tasks.storage.folders import Folder
 from tasks.workspace import Workspace
 
 AGAIN = 3  # times that a download which broke off is taken up at one mirror, as long as each brings it further

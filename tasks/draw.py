@@ -6,12 +6,12 @@ since a report is made anew in every run, and its figures are not.
 
 import json
 
-from tasks.files import keep, verified
-from tasks.folders import Folder
 from tasks.optional import optional
 from tasks.schemas.analysis import Analysis, AnalysisRecord
 from tasks.schemas.records import FiguresRecord, Omission
 from tasks.step import step
+from tasks.storage.content_files import keep, verified
+from tasks.storage.folders import Folder
 from tasks.workspace import Workspace
 
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from tasks.bar import Bar
 from tasks.evaluate import load_model, predicting
-from tasks.files import all_verified, keep, verified
-from tasks.folders import Folder
 from tasks.ink import INK
 from tasks.judged import judged
 from tasks.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
@@ -32,6 +30,8 @@ from tasks.schemas.records import (
 from tasks.select import Selection
 from tasks.split import Split, read_split
 from tasks.step import step
+from tasks.storage.content_files import all_verified, keep, verified
+from tasks.storage.folders import Folder
 from tasks.workspace import Workspace
 
 FOCUS_IMAGES = (

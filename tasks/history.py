@@ -11,10 +11,10 @@ from uuid import UUID
 
 from tasks.base import Frozen
 from tasks.errors import SealError
-from tasks.files import writable
-from tasks.folders import Folder
-from tasks.sealed import read_sealed, write_sealed
-from tasks.store import Root, matching, name_under, remove
+from tasks.storage.backend import Root, matching, name_under, remove
+from tasks.storage.checksummed_json import read_sealed, write_sealed
+from tasks.storage.content_files import writable
+from tasks.storage.folders import Folder
 
 
 class FlowRun(Frozen):

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import StorageError
-from tasks.files import all_verified, verified
 from tasks.predictions import Predictions, read_predictions
 from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.split import Marks, read_images, read_marks
+from tasks.storage.content_files import all_verified, verified
 from tasks.workspace import Workspace
 
 

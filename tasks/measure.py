@@ -4,11 +4,11 @@ In: the record of a split. Out: a MeasuresRecord, whose file is Parquet: a row a
 since it hangs on the images alone: the next night's run finds it.
 """
 
-from tasks.files import all_verified, keep
-from tasks.folders import Folder
 from tasks.schemas.records import MeasuresRecord, SplitRecord
 from tasks.split import read_groups
 from tasks.step import step
+from tasks.storage.content_files import all_verified, keep
+from tasks.storage.folders import Folder
 from tasks.workspace import Workspace
 
 

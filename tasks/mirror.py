@@ -22,11 +22,11 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from tasks.files import CHUNK, writable
 from tasks.patience import MirrorFault, Patience
 from tasks.safety.address import Address
 from tasks.safety.redaction import guard
 from tasks.safety.stopping import raise_if_stopping
+from tasks.storage.content_files import CHUNK, writable
 from tasks.web import answer_of, faults_of_the_web, starts_at
 
 WATCH_SECONDS = 0.1

@@ -12,7 +12,6 @@ import numpy as np
 
 from tasks.errors import PictureError
 from tasks.evaluate import BATCH, load_model, predicting
-from tasks.files import verified
 from tasks.filesystem.regular_files import read_regular
 from tasks.gallery import encoded
 from tasks.picture import Character, read_character
@@ -20,7 +19,8 @@ from tasks.pixels import NO_PICTURE
 from tasks.runs import RunRecord
 from tasks.safety.plain_text import in_text
 from tasks.schemas.results import Guess, Shown, Unreadable
-from tasks.store import Root
+from tasks.storage.backend import Root
+from tasks.storage.content_files import verified
 
 MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed
 SUFFIXES = frozenset({

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.files import all_verified
 from tasks.schemas.records import DuplicateSet, Profile, SplitRecord
 from tasks.split import Hashes, Marks, read_marks
 from tasks.step import step
+from tasks.storage.content_files import all_verified
 from tasks.workspace import Workspace
 
 EXAMPLES = 12  # sets of duplicates that are named in the record

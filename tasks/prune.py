@@ -14,20 +14,19 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from tasks.cache import names_itself
 from tasks.champion import entry_of, history, lines
 from tasks.errors import SealError, StorageError
-from tasks.files import fault_of, writable
-from tasks.folders import BY_CONTENT, Folder
 from tasks.history import note_flow_runs, noted_flow_runs
-from tasks.locks import nobody_at_work
-from tasks.made import Made, all_made, note
-from tasks.mark import is_real_folder, mark_of, signed_in
 from tasks.runs import RECORD_NAMES, Champion, Finished, RunRecord, StudyRun, read_runs
 from tasks.schemas.records import FileRecord
 from tasks.schemas.results import Pruning
-from tasks.sealed import unseal
-from tasks.store import Root, matching, name_under, read_whole, remove, shadow_of, version_of
+from tasks.storage.backend import Root, matching, name_under, read_whole, remove, shadow_of, version_of
+from tasks.storage.checksummed_json import unseal
+from tasks.storage.content_files import fault_of, writable
+from tasks.storage.folders import BY_CONTENT, Folder, names_itself
+from tasks.storage.locks import nobody_at_work
+from tasks.storage.page_records import Made, all_made, note
+from tasks.storage.root_marker import is_real_folder, mark_of, signed_in
 from tasks.workspace import clear, discard, left_over, unfinished_in
 
 FOLDERS = tuple(str(folder) for folder in BY_CONTENT)

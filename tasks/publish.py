@@ -14,15 +14,15 @@ from artifacts.figures import figure_url
 from artifacts.study import StudyRendering
 from artifacts.study_figures import figures_of
 from artifacts.tables import for_ui
-from tasks.files import verified
-from tasks.folders import Folder
 from tasks.log import say
-from tasks.made import free_name, write_page
 from tasks.optional import optional
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import Omission, ReportRecord
 from tasks.schemas.study import Study, StudyRecord
 from tasks.step import STEP_SECONDS
+from tasks.storage.content_files import verified
+from tasks.storage.folders import Folder
+from tasks.storage.page_records import free_name, write_page
 from tasks.workspace import Workspace
 
 

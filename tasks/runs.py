@@ -16,12 +16,12 @@ from pydantic import AliasChoices, Field
 from tasks.base import Frozen
 from tasks.config.recipe import Recipe
 from tasks.errors import RunError, SealError
-from tasks.folders import RUN_NAME, Folder
 from tasks.history import FlowRun
 from tasks.schemas.records import ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
 from tasks.schemas.study import Trial
-from tasks.sealed import may_be_sealed, read_sealed, write_sealed
-from tasks.store import Root, matching
+from tasks.storage.backend import Root, matching
+from tasks.storage.checksummed_json import may_be_sealed, read_sealed, write_sealed
+from tasks.storage.folders import RUN_NAME, Folder
 from tasks.workspace import Workspace
 
 LAST = "last"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tasks.ahead import in_order
 from tasks.base import Frozen
 from tasks.errors import StorageError, first_line
-from tasks.files import writable
+from tasks.storage.content_files import writable
 from tasks.workspace import Scratch
 
 ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress

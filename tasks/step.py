@@ -23,12 +23,12 @@ from prefect.states import Completed
 
 from tasks.cache import Key, Miss, difference, keep_record, key_of, look_up
 from tasks.errors import MnistError, StorageError, WorkerError, first_line
-from tasks.folders import Folder
-from tasks.locks import holding, shared
 from tasks.log import say
 from tasks.optional import optional
 from tasks.schemas.records import Origin, PartialRecord, Record
-from tasks.store import Root, refusals
+from tasks.storage.backend import Root, refusals
+from tasks.storage.folders import Folder
+from tasks.storage.locks import holding, shared
 from tasks.workspace import Workspace
 
 # A step that takes longer hangs: on six million images none but a training takes an hour.

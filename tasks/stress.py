@@ -8,12 +8,12 @@ import numpy as np
 from tasks.bar import Bar
 from tasks.corruptions import CORRUPTIONS, SEVERITIES, corrupted, drawn
 from tasks.evaluate import load_model, predicting
-from tasks.files import all_verified, keep, verified
-from tasks.folders import Folder
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.schemas.robustness import Stress, StressRecord
 from tasks.split import read_images, read_marks
 from tasks.step import step
+from tasks.storage.content_files import all_verified, keep, verified
+from tasks.storage.folders import Folder
 from tasks.workspace import Workspace
 
 

@@ -16,7 +16,6 @@ from tasks.augment import augmented
 from tasks.config.recipe import Training
 from tasks.errors import DivergedError
 from tasks.feed import Block, Feed, held_out_indices
-from tasks.files import all_verified
 from tasks.log import say
 from tasks.network import (
     Step,
@@ -33,6 +32,7 @@ from tasks.progress import Figures, Progress
 from tasks.quiet import import_keras
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.step import step
+from tasks.storage.content_files import all_verified
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 
 from tasks.champion import ENTRY
 from tasks.errors import SealError
-from tasks.files import fault_of
-from tasks.folders import KEY, Folder
 from tasks.predictions import META_KEY, PredictionsMeta
 from tasks.runs import Finished, record_path
 from tasks.schemas.records import ManifestEntry
 from tasks.schemas.results import Verified
-from tasks.sealed import body_in, may_be_sealed
-from tasks.store import Root, matching, name_under, shadow_of
+from tasks.storage.backend import Root, matching, name_under, shadow_of
+from tasks.storage.checksummed_json import body_in, may_be_sealed
+from tasks.storage.content_files import fault_of
+from tasks.storage.folders import KEY, Folder
 
 
 def verify_run(root: Root, run: Finished) -> Iterator[Verified]:

@@ -1,7 +1,7 @@
 """Where a run works: the root that holds its files, and the name of the run.
 
-A Workspace is handed to every step and is no part of a step's inputs: the same inputs give the same record under any root.
-What is made for a while bears the root's signature in its name, and what has none is never removed (tasks/mark.py).
+A Workspace is handed to every step and is no part of a step's inputs: the same inputs give the same record under any root. What
+is made for a while bears the root's signature in its name, and what has none is never removed (tasks/storage/root_marker.py).
 """
 
 import contextlib
@@ -18,15 +18,15 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from tasks.base import Frozen
 from tasks.errors import SealError
-from tasks.files import PART, writable
 from tasks.filesystem.hashing import sha256_of
-from tasks.folders import Folder
-from tasks.locks import alone_at_once, shared
 from tasks.log import say
-from tasks.mark import Mark, is_real_folder, mark_of, marked, signed_in
 from tasks.optional import optional
-from tasks.sealed import body_in
-from tasks.store import Root, root_at, shadow_of
+from tasks.storage.backend import Root, root_at, shadow_of
+from tasks.storage.checksummed_json import body_in
+from tasks.storage.content_files import PART, writable
+from tasks.storage.folders import Folder
+from tasks.storage.locks import alone_at_once, shared
+from tasks.storage.root_marker import Mark, is_real_folder, mark_of, marked, signed_in
 
 STATE = "state.json"  # how far a training has come
 EPOCH = re.compile(r"epoch-\d{5}-([0-9a-f]{12})\.weights\.h5")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.folders import MARK, RUN_NAME, Folder
+from tasks.storage.folders import MARK, RUN_NAME, Folder
 
 TEXT = b"a chapter of a thesis\n"
 BY_CONTENT = f"thesis-{hashlib.sha256(TEXT).hexdigest()[:12]}.keras"  # the very name that a file of ours would have

@@ -29,7 +29,7 @@ from tasks.picture import prepare
 from tasks.pixels import FORMATS
 from tasks.runs import RunRecord, read_run
 from tasks.schemas.records import Origin, PredictionsRecord, SplitRecord
-from tasks.sealed import SealError, sealed
+from tasks.storage.checksummed_json import SealError, sealed
 from tests.samples import FILE
 from tests.written import write_idx
 

@@ -20,7 +20,7 @@ import pytest
 from flows import serve
 from flows.credential import Credential
 from tasks.runs import finished_runs
-from tasks.store import root_at
+from tasks.storage.backend import root_at
 from tests import data
 from tests.receiver import Receiver, receiver
 from tests.serving import MNIST, PREFECT, Api, Serving, free_port, serving, until, without_prefect

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from flows.commands import line_of
-from tasks.folders import MARK
 from tasks.prune import FOLDERS
+from tasks.storage.folders import MARK
 from tests import data
 
 MNIST = Path(sys.executable).with_name("mnist")

@@ -204,7 +204,7 @@ def test_what_is_not_common_is_said_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_code_that_has_changed_since_a_process_imported_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not is_stale("tasks.files")
+    assert not is_stale("tasks.storage.content_files")
     monkeypatch.setattr("psutil.Process.create_time", lambda _self: 0.0)
-    assert is_stale("tasks.files")
+    assert is_stale("tasks.storage.content_files")
     assert not is_stale("tasks.no_such_module")

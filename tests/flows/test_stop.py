@@ -12,8 +12,8 @@ import portalocker
 import psutil
 import pytest
 
-from tasks.files import checked_root
 from tasks.history import FlowRun, note_flow_runs, noted_flow_runs
+from tasks.storage.roots import checked_root
 from tests import data
 from tests.reliability.signals import Ended, Trial, faults, listens, signalled, silent
 from tests.serving import MNIST, without_prefect

@@ -9,9 +9,9 @@ from prefect.task_runners import _ChainedFuture
 
 from flows.workers import ProcessWorkers, Runner, available, shares, worker_processes
 from tasks.errors import WorkerError
-from tasks.files import keep
 from tasks.schemas.records import ChangesRecord, Omission
 from tasks.step import step
+from tasks.storage.content_files import keep
 from tasks.workspace import Workspace
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tasks.folders import MARK, Folder
+from tasks.storage.folders import MARK, Folder
 from tests import data
 from tests.foreign import Seeds, behind_links, seed
 from tests.reliability.kills import victims

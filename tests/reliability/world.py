@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from tasks.folders import MARK as ROOT_MARK
 from tasks.predictions import read_predictions
-from tasks.sealed import body_of
+from tasks.storage.checksummed_json import body_of
+from tasks.storage.folders import MARK as ROOT_MARK
 from tests import data
 from tests.serving import free_port, until, without_prefect
 

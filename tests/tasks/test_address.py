@@ -17,7 +17,7 @@ from tasks.safety import redaction
 from tasks.safety.address import Address, hide
 from tasks.safety.redaction import environment_secrets, guard, public, redact
 from tasks.schemas.records import ArchiveRecord, FileRecord
-from tasks.store import root_at
+from tasks.storage.backend import root_at
 from tests import data
 
 SHOWN = {

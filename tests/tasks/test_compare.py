@@ -10,7 +10,6 @@ from tasks.compare import changes_between, common_places, pairs_of
 from tasks.compare import compare as compare_runs
 from tasks.config.recipe import Gate, Recipe, load_recipe
 from tasks.errors import RunError, StorageError
-from tasks.files import adopt
 from tasks.predictions import Predictions
 from tasks.prune import pruning
 from tasks.runs import (
@@ -27,9 +26,10 @@ from tasks.runs import (
 )
 from tasks.schemas.analysis import Changes
 from tasks.schemas.records import PredictionsRecord, SplitRecord
-from tasks.sealed import write_sealed
 from tasks.split import read_split
 from tasks.statistics import compare
+from tasks.storage.checksummed_json import write_sealed
+from tasks.storage.content_files import adopt
 from tasks.workspace import Workspace
 from tests.samples import FIRST, SECOND, hashes, model, predicted
 from tests.written import write_predictions

@@ -20,10 +20,10 @@ from artifacts.figures import figure_url, figures_of
 from artifacts.render import Rendering
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
-from tasks.files import verified
 from tasks.network import keep_model, seed_everything
 from tasks.schemas.analysis import Analysis, Provenance, Report
 from tasks.schemas.records import ModelRecord, SplitRecord
+from tasks.storage.content_files import verified
 from tasks.workspace import Workspace
 from tests import data
 from tests.chain import analyzed

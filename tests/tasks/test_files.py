@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StorageError
-from tasks.files import checked_root, fault_of, keep, verified, written_whole
 from tasks.schemas.records import FileRecord
+from tasks.storage.content_files import fault_of, keep, verified, written_whole
+from tasks.storage.roots import checked_root
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ import pytest
 
 from tasks.champion import roll_back
 from tasks.config.dataset import Dataset
-from tasks.files import checked_root, keep, written_whole
-from tasks.folders import Folder
-from tasks.locks import alone, holding
-from tasks.made import write_page
-from tasks.mark import marked
 from tasks.prune import carry_out, pruning
 from tasks.runs import RunRecord
 from tasks.schemas.records import SplitRecord
+from tasks.storage.content_files import keep, written_whole
+from tasks.storage.folders import Folder
+from tasks.storage.locks import alone, holding
+from tasks.storage.page_records import write_page
+from tasks.storage.root_marker import marked
+from tasks.storage.roots import checked_root
 from tasks.verify import verify_run
 from tasks.workspace import Workspace, at_work, left_over
 from tests.finished import crown, finished

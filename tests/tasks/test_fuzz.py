@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.sealed import sealed
+from tasks.storage.checksummed_json import sealed
 from tests.fuzz import DATASET, GZIP, IDX, NASTY, RECIPES, RECORD, TARGETS, check, pictures
 
 IMAGES = struct.pack(">HBB3I", 0, 8, 3, 5, 28, 28)

@@ -15,15 +15,15 @@ import pytest
 from s3fs import S3FileSystem
 from upath import UPath
 
-from tasks import leases, locks
 from tasks.champion import append, history, lift, roll_back
 from tasks.errors import StorageError
-from tasks.files import checked_root
-from tasks.folders import MARK
-from tasks.leases import Lease, apart, held, joined
-from tasks.locks import alone, holding, shared
 from tasks.runs import Champion, held_down
-from tasks.store import read_whole, root_at
+from tasks.storage import s3_leases, waiting
+from tasks.storage.backend import read_whole, root_at
+from tasks.storage.folders import MARK
+from tasks.storage.locks import alone, holding, shared
+from tasks.storage.roots import checked_root
+from tasks.storage.s3_leases import Lease, apart, held, joined
 from tests.samples import FILE, FIRST, model, record_of
 from tests.stores import BUCKET, store
 
@@ -42,10 +42,10 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def root(bucket: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UPath:
-    monkeypatch.setattr(leases, "LEASE_SECONDS", 2.0)
-    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.5)
-    monkeypatch.setattr(leases, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(s3_leases, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(s3_leases, "RENEW_SECONDS", 0.5)
+    monkeypatch.setattr(s3_leases, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.2)
     return root_at(f"s3://{BUCKET}/{tmp_path.name}")
 
 
@@ -98,7 +98,7 @@ def test_a_holder_that_lives_is_waited_for_however_long_it_takes(root: UPath) ->
     said = Said()
     with held(root / "lock", "run one", silent):
         entered, leave, thread = in_thread(held(root / "lock", "run two", said))
-        assert not entered.wait(3 * leases.LEASE_SECONDS)
+        assert not entered.wait(3 * s3_leases.LEASE_SECONDS)
         assert said == [f"waiting for run one: {root / 'lock'} is held"]
     assert entered.wait(SOON)
     leave.set()
@@ -109,7 +109,7 @@ def test_a_holder_that_lives_is_waited_for_however_long_it_takes(root: UPath) ->
 HOLDER = """
 import sys, time
 from tasks import leases, locks
-from tasks.store import read_whole, root_at
+from tasks.storage.backend import read_whole, root_at
 leases.RENEW_SECONDS = 0.5
 with leases.{how}:
     print("in", flush=True)
@@ -126,7 +126,7 @@ def test_the_lease_of_a_process_that_is_killed_is_taken_over(root: UPath, how: s
     assert process.stdout
     assert process.stdout.readline() == "in\n"
     entered, leave, thread = in_thread(apart(root / "here", root / "lock", "prune", silent))
-    assert not entered.wait(2 * leases.LEASE_SECONDS)
+    assert not entered.wait(2 * s3_leases.LEASE_SECONDS)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
@@ -156,7 +156,7 @@ def test_who_was_taken_for_dead_neither_renews_nor_removes_what_is_another_s(roo
     asleep.over.clear()
     asleep.thread = threading.Thread(target=asleep.renew, daemon=True)
     asleep.thread.start()
-    time.sleep(3 * leases.RENEW_SECONDS)
+    time.sleep(3 * s3_leases.RENEW_SECONDS)
     asleep.give_back()
     assert b"other" in read_whole(root / "lock")
     other.give_back()
@@ -193,7 +193,7 @@ class Gone:
 
 
 def test_in_a_folder_that_has_just_gone_nobody_is() -> None:
-    assert not leases.living(cast("UPath", Gone()), {})
+    assert not s3_leases.living(cast("UPath", Gone()), {})
 
 
 def test_alone_and_a_key_are_given_back(root: UPath) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StorageError
-from tasks.locks import alone, alone_at_once, holding, shared
+from tasks.storage.locks import alone, alone_at_once, holding, shared
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from tasks.locks import holding
+from tasks.storage.locks import holding
 with holding(Path(sys.argv[1]), "key", "run early", print):
     print("held", flush=True)
     time.sleep(60)

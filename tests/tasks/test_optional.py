@@ -3,11 +3,11 @@
 import pytest
 
 from tasks.errors import StorageError
-from tasks.files import keep
 from tasks.optional import optional
 from tasks.safety.stopping import STOPPING, Interrupted
 from tasks.schemas.records import ChangesRecord, Omission
 from tasks.step import step
+from tasks.storage.content_files import keep
 from tasks.workspace import Workspace
 
 FAILING = [True]

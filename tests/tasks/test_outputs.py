@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StorageError
-from tasks.files import written_whole
-from tasks.outputs import rewritten
+from tasks.storage.content_files import written_whole
+from tasks.storage.output_files import rewritten
 
 WAIT = """
 import sys, time
-from tasks.outputs import temporary_folder
+from tasks.storage.output_files import temporary_folder
 with temporary_folder("mnist-pin-") as folder:
     (folder / "archive.partial").write_bytes(b"x")
     print("in", flush=True)

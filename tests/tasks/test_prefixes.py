@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tasks.folders import MARK, Folder
+from tasks.storage.folders import MARK, Folder
 from tests.foreign import NAMES, TEXT
 from tests.stores import BUCKET, store
 from tests.tasks.test_roots import FIXTURE

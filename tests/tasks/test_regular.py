@@ -10,7 +10,7 @@ from tasks.config.recipe import load_recipe
 from tasks.errors import DatasetError, InputError, RecipeError
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.regular_files import MOST_TEXT, open_regular, read_regular
-from tasks.store import read_whole, root_at
+from tasks.storage.backend import read_whole, root_at
 
 
 def test_a_regular_file_is_read_up_to_the_limit(tmp_path: Path) -> None:

@@ -15,13 +15,12 @@ import pytest
 
 from tasks.champion import history, lines
 from tasks.errors import RootError, StorageError
-from tasks.files import checked_root
-from tasks.folders import MARK, Folder
-from tasks.locks import holding
-from tasks.mark import mark_of, marked
 from tasks.prune import carry_out, pruning
-from tasks.roots import existing_root, known_root
 from tasks.runs import RunRecord, read_runs
+from tasks.storage.folders import MARK, Folder
+from tasks.storage.locks import holding
+from tasks.storage.root_marker import mark_of, marked
+from tasks.storage.roots import checked_root, existing_root, known_root
 from tasks.verify import verify_run
 from tasks.workspace import Workspace, at_work
 from tests import data

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import SealError
 from tasks.schemas.records import FileRecord
-from tasks.sealed import body_of, read_sealed, seal, sealed, unseal
+from tasks.storage.checksummed_json import body_of, read_sealed, seal, sealed, unseal
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

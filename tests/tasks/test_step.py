@@ -14,10 +14,10 @@ import tasks
 from tasks import cache
 from tasks.cache import identity
 from tasks.errors import StorageError, WorkerError
-from tasks.files import keep
 from tasks.schemas.records import ChangesRecord, Record
-from tasks.sealed import sealed
 from tasks.step import step
+from tasks.storage.checksummed_json import sealed
+from tasks.storage.content_files import keep
 from tasks.workspace import Workspace
 
 CALLS: list[str] = []
@@ -145,8 +145,8 @@ def test_a_step_says_why_it_was_computed(work: Workspace, monkeypatch: pytest.Mo
     assert "No such file" in why(note.fn("a", later(work)))
     (work.root / first.file.path).write_bytes(b"b")
     assert "was altered" in why(note.fn("a", later(work)))
-    monkeypatch.setattr(cache, "code_digests", lambda module: {module: "old", "tasks.files": "new"})
-    assert why(note.fn("a", later(work))).startswith("code: tests.tasks.test_step, tasks.files")
+    monkeypatch.setattr(cache, "code_digests", lambda module: {module: "old", "tasks.storage.content_files": "new"})
+    assert why(note.fn("a", later(work))).startswith("code: tests.tasks.test_step, tasks.storage.content_files")
     monkeypatch.setattr(cache, "versions", lambda _libraries: {"numpy": "0.1"})
     assert why(note.fn("a", later(work))) == f"library numpy: {metadata.version('numpy')} -> 0.1"
 

@@ -21,8 +21,8 @@ from tasks.feed import Feed, held_out_indices
 from tasks.network import build, learning_rate, seed_everything
 from tasks.predictions import read_predictions
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.sealed import seal, unseal
 from tasks.split import read_split
+from tasks.storage.checksummed_json import seal, unseal
 from tasks.train import batches, refuse_infinite, train
 from tasks.workspace import Workspace
 

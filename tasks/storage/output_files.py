@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tasks.errors import StorageError
-from tasks.files import PART, reason_of, sync_folder
+from tasks.storage.content_files import PART, reason_of, sync_folder
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Roots: which folder, or which prefix of a bucket, may hold the project's files.
 
-A root bears a mark (tasks/mark.py). An empty folder becomes one; so does a root that has lost its mark, or is of an earlier
-version, which had none: a sealed record proves it, or there is nothing but what a first run had begun when it was killed.
-Anything else is somebody's, and is refused before a byte is written.
+A root bears a mark (tasks/storage/root_marker.py). An empty folder becomes one; so does a root that has lost its mark, or is of
+an earlier version, which had none: a sealed record proves it, or there is nothing but what a first run had begun when it was
+killed. Anything else is somebody's, and is refused before a byte is written.
 """
 
 import contextlib
@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.cache import names_itself
 from tasks.errors import RootError, SealError, StorageError
-from tasks.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder
-from tasks.mark import is_real_folder, mark_of, marked, new_mark, read_mark
-from tasks.sealed import unseal
-from tasks.store import Root, checked_store, matching, read_whole
+from tasks.storage.backend import Root, checked_store, matching, read_whole, refusals, unwritable
+from tasks.storage.checksummed_json import unseal
+from tasks.storage.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder, names_itself
+from tasks.storage.root_marker import is_real_folder, mark_of, marked, new_mark, read_mark
 
 SHOWN = 3  # entries of a foreign folder that are named
 SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # of which the first that can be used is proposed
@@ -206,3 +205,23 @@ def become_root(root: Root) -> None:
     if not path.exists():
         with contextlib.suppress(FileExistsError):  # another process was first
             path.fs.pipe_file(path.path, new_mark(), mode="create")
+
+
+def checked_root(root: Root) -> Root:
+    """The root, absolute, made and marked where it is missing, and proven writable.
+
+    Raises:
+        RootError: what is there is not ours.
+        StorageError: it can't be made or written.
+    """
+    root = root.absolute() if isinstance(root, Path) else root
+    try:
+        become_root(root)
+    except (RootError, StorageError):
+        raise
+    except refusals() as error:
+        if not isinstance(root, Path):
+            raise unwritable(root, error) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(f"can't write under the root {root}: {reason}; give another --root or MNIST_ROOT") from error
+    return root

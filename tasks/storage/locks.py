@@ -5,11 +5,9 @@ The locks are the operating system's (flock): it takes them away from a process 
 ever left behind, and none of a live process is ever broken. In a store, they are leases.
 """
 
-import logging
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -18,19 +16,17 @@ import portalocker
 from portalocker import LockFlags
 
 from tasks.errors import StorageError
-from tasks.files import writable
-from tasks.folders import Folder
-from tasks.mark import mark_of
 from tasks.safety.stopping import pause
-from tasks.store import Root, shadow_of
+from tasks.storage.backend import Root, shadow_of
+from tasks.storage.content_files import writable
+from tasks.storage.folders import Folder
+from tasks.storage.root_marker import mark_of
+from tasks.storage.waiting import Say, Told
 
 FOLDER, ROOT = Folder.LOCKS, "root.lock"
 AT_WORK = "at-work"  # in a store: the leases of those who share the root
 POLL_SECONDS = 0.1
 SHOWN = 200  # characters of what a lock's file holds
-PATIENCE_SECONDS = 1.0  # before a line says what is waited for
-
-Say = Callable[[str, int], None]  # a line, and its level of logging
 
 
 @contextmanager
@@ -44,7 +40,7 @@ def shared(root: Root, say: Say) -> Iterator[None]:
         if isinstance(root, Path):
             yield
             return
-        from tasks.leases import joined  # noqa: PLC0415  # where there is a store
+        from tasks.storage.s3_leases import joined  # noqa: PLC0415  # where there is a store
 
         with joined(root / FOLDER / AT_WORK, root / FOLDER / ROOT, me(), say):
             yield
@@ -61,7 +57,7 @@ def alone(root: Root, who: str, say: Say) -> Iterator[None]:
         if isinstance(root, Path):
             yield
             return
-        from tasks.leases import apart  # noqa: PLC0415
+        from tasks.storage.s3_leases import apart  # noqa: PLC0415
 
         with apart(root / FOLDER / AT_WORK, root / FOLDER / ROOT, f"{who} at {me()}", say):
             yield
@@ -75,7 +71,7 @@ def holding(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
         StorageError: the root can't be locked.
     """
     if not isinstance(root, Path):
-        from tasks.leases import held  # noqa: PLC0415
+        from tasks.storage.s3_leases import held  # noqa: PLC0415
 
         with held(root / FOLDER / f"{key}.lock", f"{who} at {me()}", say):
             yield
@@ -130,19 +126,6 @@ def locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") ->
             with writable(path):
                 name(stream, path, who)
         yield
-
-
-class Told:
-    """Says once what is waited for, if it takes a while."""
-
-    def __init__(self, say: Say) -> None:
-        self.say, self.began, self.said = say, time.monotonic(), False
-
-    def of(self, line: Callable[[], str]) -> None:
-        """Say it, if it is time; only then is the line made."""
-        if not self.said and time.monotonic() - self.began > PATIENCE_SECONDS:
-            self.say(line(), logging.WARNING)
-            self.said = True
 
 
 @contextmanager

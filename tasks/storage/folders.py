@@ -1,7 +1,11 @@
 """Folders: the names of everything that the project makes under a root, in one place."""
 
+import hashlib
+import json
 import re
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class Folder(StrEnum):
@@ -21,7 +25,7 @@ class Folder(StrEnum):
     FIGURES = "figures"
     CHANGES = "changes"
     RECORDS = "records"  # of steps
-    MADE = "made"  # records of what no step has made: see tasks/made.py
+    MADE = "made"  # records of what no step has made: see tasks/storage/page_records.py
     HISTORY = "history"  # notes of what goes from Prefect's history: see tasks/history.py
     RUNS = "runs"
     CHAMPIONS = "champions"
@@ -48,7 +52,21 @@ BY_CONTENT = (
     Folder.FIGURES,
     Folder.CHANGES,
 )
-MARK = ".mnist-root"  # the file that makes a folder a root (tasks/mark.py)
+MARK = ".mnist-root"  # the file that makes a folder a root (tasks/storage/root_marker.py)
 CONTENT_NAME = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
 RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/titles.py makes them
 KEY = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # of a step and its inputs, as tasks/cache.py makes it
+
+
+def name_of(parts: Mapping[str, Any]) -> str:
+    """The name that a key has by its parts."""
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return f"{parts['step']}-{digest[:16]}"
+
+
+def names_itself(name: str, envelope: Any) -> bool:
+    """Whether the record of a step bears the name that its own key gives, and so is where it was kept."""
+    try:
+        return "record" in envelope and name == name_of(envelope["key"])
+    except (KeyError, TypeError, ValueError):
+        return False

@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StorageError
-from tasks.locks import Say, Told
 from tasks.safety.stopping import pause
-from tasks.store import read_whole, refusals, version_of
+from tasks.storage.backend import read_whole, refusals, version_of
+from tasks.storage.waiting import Say, Told
 
 if TYPE_CHECKING:
     from upath import UPath

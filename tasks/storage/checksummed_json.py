@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from tasks.base import Frozen
 from tasks.errors import SealError
-from tasks.files import written_whole
-from tasks.store import Root, read_whole
+from tasks.storage.backend import Root, read_whole
+from tasks.storage.content_files import written_whole
 
 HEAD = b'{"sha256": "'
 BODY = b'",\n"content": '

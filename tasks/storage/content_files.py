@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from tasks.errors import RootError, StorageError
+from tasks.errors import StorageError
 from tasks.filesystem.exclusive_name import claim
 from tasks.filesystem.hashing import sha256_of
-from tasks.mark import mark_above
 from tasks.schemas.records import FileRecord
-from tasks.store import Root, fault_in_store, put, put_whole, refusals, shadow_of, unwritable
+from tasks.storage.backend import Root, fault_in_store, put, put_whole, refusals, shadow_of
+from tasks.storage.root_marker import mark_above
 
 CHUNK = 1 << 20  # 1 MiB: large enough that hashing, not the calls, takes the time
 PART = ".part"  # how the temporary names end
@@ -130,28 +130,6 @@ def reason_of(error: Exception) -> str:
     """What the system says of an error, in a few words: HDF5 has it in the middle of many."""
     inside = re.search(r"error message = '([^']+)'", str(error))
     return inside[1] if inside else getattr(error, "strerror", None) or str(error)
-
-
-def checked_root(root: Root) -> Root:
-    """The root, absolute, made and marked where it is missing, and proven writable.
-
-    Raises:
-        RootError: what is there is not ours.
-        StorageError: it can't be made or written.
-    """
-    from tasks.roots import become_root  # noqa: PLC0415  # it reads sealed records, and so needs this module
-
-    root = root.absolute() if isinstance(root, Path) else root
-    try:
-        become_root(root)
-    except (RootError, StorageError):
-        raise
-    except refusals() as error:
-        if not isinstance(root, Path):
-            raise unwritable(root, error) from error
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StorageError(f"can't write under the root {root}: {reason}; give another --root or MNIST_ROOT") from error
-    return root
 
 
 def keep(root: Root, folder: str, stem: str, suffix: str, content: bytes | memoryview) -> FileRecord:

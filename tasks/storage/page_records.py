@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from tasks.base import Frozen
 from tasks.errors import SealError
-from tasks.files import write_text
-from tasks.folders import Folder
 from tasks.schemas.records import FileRecord
-from tasks.sealed import unseal, write_sealed
-from tasks.store import Root, matching, name_under, read_whole
+from tasks.storage.backend import Root, matching, name_under, read_whole
+from tasks.storage.checksummed_json import unseal, write_sealed
+from tasks.storage.content_files import write_text
+from tasks.storage.folders import Folder
 
 
 class Made(Frozen):

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tasks.errors import InputError, StorageError
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.regular_files import expanded, read_regular
-from tasks.folders import Folder
-from tasks.mark import marked
 from tasks.safety.plain_text import in_text
 from tasks.safety.redaction import public
 from tasks.schemas.records import FileRecord
+from tasks.storage.folders import Folder
+from tasks.storage.root_marker import marked
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -18,7 +18,7 @@ import portalocker
 from portalocker import LockFlags
 
 from tasks.errors import StorageError
-from tasks.folders import MARK
+from tasks.storage.folders import MARK
 
 FORMAT = 1
 ABOUT = "mnist keeps its files in this folder, and removes only what it has made here; see `mnist prune --help`"
