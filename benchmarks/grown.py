@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tasks import feed
 from tasks.config.dataset import Dataset, load_dataset
+from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.workspace import Workspace
 
 
 class Grown(NamedTuple):

@@ -8,9 +8,9 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.workers import submit, wait_for_all, worker_processes
-from tasks.cache import Miss
+from tasks.engine.cache import Miss
+from tasks.engine.cached_task import CachedTask
 from tasks.schemas.records import Record
-from tasks.step import CachedTask
 
 
 class Uncached(CachedTask[..., Record]):

@@ -17,9 +17,9 @@ from benchmarks.post import FILES, read_images, read_labels
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.decode import decode
 from tasks.download import download
+from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ArchiveRecord, SplitRecord
 from tasks.split import read_split
-from tasks.workspace import Workspace
 
 
 def downloaded(dataset: Dataset, work: Workspace) -> dict[str, ArchiveRecord]:

@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.settings import get_current_settings
 
+from tasks.engine.optional_parts import optional
 from tasks.errors import ServerError
-from tasks.optional import optional
 from tasks.safety.redaction import public, redact
 from tasks.safety.stopping import STOPPING
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import httpx
 import psutil
 
-from tasks.cache import versions
-from tasks.code import code_digests, path_of
+from tasks.engine.cache import versions
+from tasks.engine.code_digest import code_digests, path_of
 from tasks.provenance import LIBRARIES
 from tasks.safety.environment import numbers
 from tasks.storage.backend import Root, refusals

@@ -17,8 +17,8 @@ from uuid import UUID
 from flows.database import database_file, ids_in, remove_remains
 from flows.server import LOCAL, local_server, server
 from flows.vetting import NAMES
+from tasks.engine.optional_parts import reason
 from tasks.history import FlowRun, noted_flow_runs, strike_out
-from tasks.optional import reason
 from tasks.safety.redaction import public, redact
 from tasks.schemas.results import Cleared
 from tasks.storage.backend import Root

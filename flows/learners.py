@@ -6,10 +6,10 @@ from typing import Any
 from flows.workers import Workers
 from tasks.combine import combine
 from tasks.config.recipe import Learner
+from tasks.engine.workspace import Workspace
 from tasks.schemas.evidence import TrainedModels
 from tasks.schemas.records import SplitRecord
 from tasks.train import train
-from tasks.workspace import Workspace
 
 
 def train_models(

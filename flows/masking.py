@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from tasks.log import say
+from tasks.engine.run_log import say
 from tasks.safety.address import hide
 from tasks.safety.redaction import environment_secrets, guard, learn
 

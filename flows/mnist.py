@@ -35,13 +35,14 @@ from tasks.config.recipe import Epochs, HeldOut, Seed, load_recipe
 from tasks.config.toml_loader import NameOrFile
 from tasks.describe import describe
 from tasks.draw import draw
+from tasks.engine.optional_parts import optional
+from tasks.engine.run_log import say
+from tasks.engine.workspace import Workspace, at_work
 from tasks.errors import GateError, RunError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.fitting import refuse_misfits
-from tasks.log import say
 from tasks.measure import measure
-from tasks.optional import optional
 from tasks.profile import profile
 from tasks.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
 from tasks.report import report
@@ -55,7 +56,6 @@ from tasks.select import select
 from tasks.storage.roots import checked_root
 from tasks.stress import stress
 from tasks.train import train
-from tasks.workspace import Workspace, at_work
 
 
 @flow(

@@ -55,9 +55,9 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
     from artifacts.terminal import show_changes
     from tasks.champion import not_inferior
     from tasks.compare import changes_between
+    from tasks.engine.workspace import Workspace
     from tasks.storage.folders import Folder
     from tasks.storage.page_records import write_page
-    from tasks.workspace import Workspace
 
     with at_root(root) as place:
         one, other, pairs = chosen(place, before, now)

@@ -5,9 +5,9 @@ from tasks.base import TEST, TRAIN
 from tasks.config.dataset import Dataset
 from tasks.decode import decode
 from tasks.download import download
+from tasks.engine.workspace import Workspace
 from tasks.sample import needs_sample, sample
 from tasks.schemas.evidence import PreparedData
-from tasks.workspace import Workspace
 
 
 def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:

@@ -29,12 +29,12 @@ from flows.lasting import lasting
 from flows.logs import one_line_errors, outlive_readers
 from flows.server import LOCAL, using_api
 from flows.streams import STDERR, STDOUT
-from tasks.cache import Miss
+from tasks.engine.cache import Miss
+from tasks.engine.cached_task import CachedTask
+from tasks.engine.optional_parts import optional
 from tasks.errors import WorkerError, causes
-from tasks.optional import optional
 from tasks.quiet import import_keras, without_hdf5_echo
 from tasks.schemas.records import Omission
-from tasks.step import CachedTask
 
 Structure = TypeVar("Structure")
 

@@ -15,6 +15,8 @@ from tasks.config.augmentation import Augmentation
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.corruptions import drawn, examples
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.gallery import encoded
 from tasks.judged import Judged, judged
 from tasks.occlusion import heat_window
@@ -23,10 +25,8 @@ from tasks.schemas.evidence import RunEvidence
 from tasks.schemas.findings import Explanations
 from tasks.schemas.robustness import Robustness, Stress, StressRecord
 from tasks.select import Selection
-from tasks.step import step
 from tasks.storage.content_files import keep, verified
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 ALTERED = 20  # images: as many as stand side by side on a page
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.combine import with_features
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.evaluate import Answers, load_model, predicting, recorded
 from tasks.feed import held_out_indices
 from tasks.judged import judged
@@ -20,10 +22,8 @@ from tasks.quiet import hidden
 from tasks.schemas.findings import Attributed, Attribution, Neighbour
 from tasks.schemas.records import AttributionRecord, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.split import Labels, read_groups, read_images, read_marks
-from tasks.step import step
 from tasks.storage.content_files import all_verified, keep, verified
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 USUAL = 500  # right answers whose nearest neighbours say how far is far
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import keras
 
 from tasks.base import Frozen
+from tasks.engine.run_log import say
+from tasks.engine.workspace import STATE, Workspace, is_state
 from tasks.errors import StorageError
-from tasks.log import say
 from tasks.schemas.records import Epoch, FileRecord
 from tasks.storage.checksummed_json import read_sealed, write_sealed
 from tasks.storage.content_files import adopt, verified, writable
-from tasks.workspace import STATE, Workspace, is_state
 
 
 class State(Frozen):

@@ -14,19 +14,19 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.compare import compared, read, require
 from tasks.config.recipe import Gate
+from tasks.engine.cached_task import STEP_SECONDS
+from tasks.engine.optional_parts import optional
+from tasks.engine.run_log import say
+from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
 from tasks.floor import better_than_most_frequent
-from tasks.log import say
-from tasks.optional import optional
 from tasks.runs import Champion, RunRecord, held_down, line_of
 from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission, PredictionsRecord
-from tasks.step import STEP_SECONDS
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_sealed, read_sealed, write_sealed
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 FOLDER = Folder.CHAMPIONS
 LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # as `line_of` names it

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.config.recipe import Ensemble
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.evaluate import load_model
 from tasks.network import keep_model, seed_everything, threads
 from tasks.quiet import import_keras
 from tasks.schemas.records import ModelRecord
-from tasks.step import step
 from tasks.storage.content_files import verified
-from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     import keras

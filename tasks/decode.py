@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from tasks.ahead import ahead
 from tasks.config.dataset import Archive, Dataset
 from tasks.config.dataset import Split as Expected
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.errors import ArchiveError, ContentError, DecodeError
 from tasks.idx import CHUNK, Header, described, read_blocks, read_header
 from tasks.schemas.records import ArchiveRecord, SplitRecord
 from tasks.split import Labels, SplitMeta, SplitWriter, label_type, rows_of
-from tasks.step import step
 from tasks.storage.content_files import adopt, verified
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 BYTE = np.dtype(np.uint8)
 GZIP = 16 + zlib.MAX_WBITS  # as zlib is told to expect a gzip file

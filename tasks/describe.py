@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.evaluate import load_model
 from tasks.schemas.architecture import Architecture, ArchitectureRecord, Node, Shape
 from tasks.schemas.records import ModelRecord
-from tasks.step import step
 from tasks.storage.content_files import keep, verified
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     import keras

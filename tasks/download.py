@@ -13,18 +13,18 @@ from typing import Any
 from prefect.context import TaskRunContext
 
 from tasks.config.dataset import Archive
+from tasks.engine.cached_task import step
+from tasks.engine.run_log import say
+from tasks.engine.workspace import Workspace
 from tasks.errors import DownloadError
 from tasks.filesystem.hashing import sha256_of
-from tasks.log import say
 from tasks.mirror import Report, append
 from tasks.patience import MirrorFault, Patience
 from tasks.safety.address import Address
 from tasks.safety.stopping import STOPPING, pause
 from tasks.schemas.records import ArchiveRecord
-from tasks.step import step
 from tasks.storage.content_files import adopt, writable
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 AGAIN = 3  # times that a download which broke off is taken up at one mirror, as long as each brings it further
 LONGEST_WAIT = 10.0  # seconds that a mirror may ask for, once; another mirror, or the next run, is sooner than more

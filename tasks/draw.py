@@ -6,13 +6,13 @@ since a report is made anew in every run, and its figures are not.
 
 import json
 
-from tasks.optional import optional
+from tasks.engine.cached_task import step
+from tasks.engine.optional_parts import optional
+from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis, AnalysisRecord
 from tasks.schemas.records import FiguresRecord, Omission
-from tasks.step import step
 from tasks.storage.content_files import keep, verified
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 
 @step("draw", libraries=("matplotlib", "numpy", "pillow"))

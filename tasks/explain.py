@@ -10,12 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.bar import Bar
+from tasks.engine.cached_task import step
+from tasks.engine.optional_parts import optional
+from tasks.engine.task_progress import Bar
+from tasks.engine.workspace import Workspace
 from tasks.evaluate import load_model, predicting
 from tasks.ink import INK
 from tasks.judged import judged
 from tasks.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
-from tasks.optional import optional
 from tasks.predictions import Predictions
 from tasks.schemas.findings import Attribution, Explanation, Explanations, Focus
 from tasks.schemas.records import (
@@ -29,10 +31,8 @@ from tasks.schemas.records import (
 )
 from tasks.select import Selection
 from tasks.split import Split, read_split
-from tasks.step import step
 from tasks.storage.content_files import all_verified, keep, verified
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 FOCUS_IMAGES = (
     120  # right answers whose maps are averaged, over all labels together; of more labels, the first have one each

@@ -4,12 +4,12 @@ In: the record of a split. Out: a MeasuresRecord, whose file is Parquet: a row a
 since it hangs on the images alone: the next night's run finds it.
 """
 
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.schemas.records import MeasuresRecord, SplitRecord
 from tasks.split import read_groups
-from tasks.step import step
 from tasks.storage.content_files import all_verified, keep
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 
 @step("measure {split.name}", libraries=("numpy", "pandas", "pyarrow", "scipy"))

@@ -15,10 +15,10 @@ import tomlkit
 from tasks.config.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
 from tasks.decode import BYTE, blocks, pairs
 from tasks.download import NoMirrorError, Tell, complete, first_to_serve, looks_like_a_page
+from tasks.engine.run_log import say
 from tasks.errors import DatasetError, DecodeError
 from tasks.filesystem.hashing import sha256_of
 from tasks.idx import Header
-from tasks.log import say
 from tasks.patience import MirrorFault, Patience
 from tasks.safety.address import Address
 from tasks.safety.stopping import raise_if_stopping

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.schemas.records import DuplicateSet, Profile, SplitRecord
 from tasks.split import Hashes, Marks, read_marks
-from tasks.step import step
 from tasks.storage.content_files import all_verified
-from tasks.workspace import Workspace
 
 EXAMPLES = 12  # sets of duplicates that are named in the record
 PLACES = 12  # of each

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import SupportsFloat
 
-from tasks.bar import Bar
+from tasks.engine.run_log import say
+from tasks.engine.task_progress import Bar
 from tasks.errors import DivergedError
-from tasks.log import say
 from tasks.schemas.records import Epoch
 
 Figures = Mapping[str, SupportsFloat]  # "loss" and "accuracy" over what an epoch has seen so far

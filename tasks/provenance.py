@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.cache import versions
-from tasks.code import code_digest
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
+from tasks.engine.cache import versions
+from tasks.engine.code_digest import code_digest
+from tasks.engine.workspace import Workspace
 from tasks.history import FlowRun
 from tasks.runs import Champion, RunRecord, StudyRun
 from tasks.schemas.analysis import Decision, FileLine, Provenance, StepLine
@@ -28,7 +29,6 @@ from tasks.schemas.records import (
 )
 from tasks.schemas.results import ModelResult, RunResult, StudyResult
 from tasks.schemas.study import StudyRecord, Trial
-from tasks.workspace import Workspace
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from tasks.champion import entry_of, history, lines
+from tasks.engine.workspace import clear, discard, left_over, unfinished_in
 from tasks.errors import SealError, StorageError
 from tasks.history import note_flow_runs, noted_flow_runs
 from tasks.runs import RECORD_NAMES, Champion, Finished, RunRecord, StudyRun, read_runs
@@ -27,7 +28,6 @@ from tasks.storage.folders import BY_CONTENT, Folder, names_itself
 from tasks.storage.locks import nobody_at_work
 from tasks.storage.page_records import Made, all_made, note
 from tasks.storage.root_marker import is_real_folder, mark_of, signed_in
-from tasks.workspace import clear, discard, left_over, unfinished_in
 
 FOLDERS = tuple(str(folder) for folder in BY_CONTENT)
 SMALL = 1 << 20  # bytes

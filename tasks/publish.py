@@ -14,16 +14,16 @@ from artifacts.figures import figure_url
 from artifacts.study import StudyRendering
 from artifacts.study_figures import figures_of
 from artifacts.tables import for_ui
-from tasks.log import say
-from tasks.optional import optional
+from tasks.engine.cached_task import STEP_SECONDS
+from tasks.engine.optional_parts import optional
+from tasks.engine.run_log import say
+from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import Omission, ReportRecord
 from tasks.schemas.study import Study, StudyRecord
-from tasks.step import STEP_SECONDS
 from tasks.storage.content_files import verified
 from tasks.storage.folders import Folder
 from tasks.storage.page_records import free_name, write_page
-from tasks.workspace import Workspace
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)

@@ -18,16 +18,16 @@ from prefect.context import TaskRunContext
 from artifacts import tables, words
 from artifacts.networks import DrawnNetwork, networks_of
 from artifacts.render import MOST, Rendering
-from tasks.log import say
-from tasks.optional import omit, optional
+from tasks.engine.cached_task import STEP_SECONDS
+from tasks.engine.optional_parts import omit, optional
+from tasks.engine.run_log import say
+from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
 from tasks.schemas.architecture import Architecture, ArchitectureRecord
 from tasks.schemas.records import ChangesRecord, FiguresRecord, Omission, ReportRecord
-from tasks.step import STEP_SECONDS
 from tasks.storage.content_files import verified
 from tasks.storage.folders import Folder
 from tasks.storage.page_records import free_name, write_page
-from tasks.workspace import Workspace
 
 LARGEST = 512 * 1024  # bytes of one artifact: it lies in Prefect's database, and travels whole to the browser
 

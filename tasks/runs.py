@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field
 
 from tasks.base import Frozen
 from tasks.config.recipe import Recipe
+from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, SealError
 from tasks.history import FlowRun
 from tasks.schemas.records import ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
@@ -22,7 +23,6 @@ from tasks.schemas.study import Trial
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_sealed, read_sealed, write_sealed
 from tasks.storage.folders import RUN_NAME, Folder
-from tasks.workspace import Workspace
 
 LAST = "last"
 COMPARISON = "comparison with run"  # how the name of that optional part of a run begins

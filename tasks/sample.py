@@ -10,13 +10,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.log import say
+from tasks.engine.cached_task import step
+from tasks.engine.run_log import say
+from tasks.engine.workspace import Workspace
 from tasks.schemas.records import SplitRecord
 from tasks.split import ARRAYS, Split, SplitWriter, joined, read_groups, rows_of
-from tasks.step import step
 from tasks.storage.content_files import adopt, all_verified
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 MOST, LEAST = 250_000, 10_000  # images: more than most sets have, and enough for intervals of a tenth of a point
 MOST_BYTES = 256 << 20  # of pixels: of larger images, fewer are drawn

@@ -9,14 +9,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from tasks.base import Frozen
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.gallery import most_shown
 from tasks.judged import judged
 from tasks.predictions import Predictions
 from tasks.schemas.records import PredictionsRecord, SelectionRecord, SplitRecord
-from tasks.step import step
 from tasks.storage.content_files import keep
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 
 class Selection(Frozen):

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from tasks.ahead import in_order
 from tasks.base import Frozen
+from tasks.engine.workspace import Scratch
 from tasks.errors import StorageError, first_line
 from tasks.storage.content_files import writable
-from tasks.workspace import Scratch
 
 ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
 GROUP_BYTES = 16 << 20  # of the pixels of a row group, at most

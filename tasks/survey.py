@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.errors import InputError
 from tasks.gallery import most_shown, pictures
 from tasks.judged import Judged, judged
@@ -22,10 +24,8 @@ from tasks.predictions import Predictions
 from tasks.schemas.post_results import difference_published
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.schemas.study import ENOUGH_SEEDS, Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
-from tasks.step import step
 from tasks.storage.content_files import keep
 from tasks.storage.folders import Folder
-from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from tasks.spread import Crossed

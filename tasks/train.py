@@ -14,9 +14,11 @@ import numpy as np
 
 from tasks.augment import augmented
 from tasks.config.recipe import Training
+from tasks.engine.cached_task import step
+from tasks.engine.run_log import say
+from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError
 from tasks.feed import Block, Feed, held_out_indices
-from tasks.log import say
 from tasks.network import (
     Step,
     averages_in,
@@ -31,9 +33,7 @@ from tasks.network import (
 from tasks.progress import Figures, Progress
 from tasks.quiet import import_keras
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.step import step
 from tasks.storage.content_files import all_verified
-from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     import keras

@@ -6,6 +6,7 @@ from tasks.analyse import analyse
 from tasks.attribute import attribute
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
+from tasks.engine.workspace import Workspace
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.measure import measure
@@ -15,7 +16,6 @@ from tasks.schemas.evidence import RunEvidence
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.select import select
 from tasks.stress import stress
-from tasks.workspace import Workspace
 
 
 def analyzed(

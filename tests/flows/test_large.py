@@ -8,13 +8,13 @@ import pytest
 
 from flows.mnist import mnist
 from tasks import sample, split
+from tasks.engine.workspace import Workspace
 from tasks.runs import finished_runs
 from tasks.schemas.analysis import Report, Sample
 from tasks.schemas.records import SplitRecord
 from tasks.split import read_split
 from tasks.storage.content_files import all_verified
 from tasks.verify import verify_run
-from tasks.workspace import Workspace
 from tests import data
 
 SIZE = 28 * 28

@@ -16,7 +16,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from artifacts import figures
 from flows import mnist as flow
 from flows.workers import Workers
-from tasks import bar, champion, describe, draw, explain, optional, report, step, stress, workspace
+from tasks import champion, describe, draw, explain, report, stress
+from tasks.engine import cached_task, optional_parts, task_progress, workspace
 from tasks.runs import RunRecord, find_run
 from tasks.schemas.results import RunResult
 from tests import data
@@ -44,9 +45,9 @@ KINDS = {
     "figures": (draw, "keep", "draw"),
     "figure": (figures, "figure_url", "draw"),
     "artifact": (report, "create_table_artifact", ""),
-    "progress": (bar, "create_progress_artifact", "explain"),
+    "progress": (task_progress, "create_progress_artifact", "explain"),
     "removing temporary files": (workspace, "sweep", ""),
-    "why": (step, "difference", "draw"),
+    "why": (cached_task, "difference", "draw"),
 }
 STEPS = ("describe", "draw", "explain", "stress")
 
@@ -115,7 +116,7 @@ def run(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Run:
         for path in root.glob("champions/*/00000[2-9].json"):  # so that the champion is always another run's
             path.unlink()
         heard = Heard()
-        monkeypatch.setattr(optional, "LOGGER", heard)
+        monkeypatch.setattr(optional_parts, "LOGGER", heard)
         options: dict[str, Any] = {"epochs": 1, "robustness": True, "gate": False}
         return flow.mnist(dataset=toml, root=str(root), seed=seed, **options), heard.parts
 

@@ -8,11 +8,11 @@ from prefect import flow
 from prefect.task_runners import _ChainedFuture
 
 from flows.workers import ProcessWorkers, Runner, available, shares, worker_processes
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.errors import WorkerError
 from tasks.schemas.records import ChangesRecord, Omission
-from tasks.step import step
 from tasks.storage.content_files import keep
-from tasks.workspace import Workspace
 
 
 @pytest.mark.parametrize(

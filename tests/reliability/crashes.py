@@ -28,6 +28,7 @@ from tasks.decode import decode
 from tasks.describe import describe
 from tasks.download import download
 from tasks.draw import draw
+from tasks.engine.workspace import Workspace, at_work
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.history import FlowRun
@@ -43,7 +44,6 @@ from tasks.schemas.records import Record
 from tasks.select import select
 from tasks.train import train
 from tasks.verify import verify_run
-from tasks.workspace import Workspace, at_work
 from tests import data
 from tests.finished import crown, finished
 from tests.reliability.table import Row, say

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tasks.config.dataset import Archive, load_dataset
 from tasks.download import NoMirrorError, download
+from tasks.engine.workspace import Workspace
 from tasks.filesystem.hashing import sha256_of
-from tasks.workspace import Workspace
 from tests import data
 from tests.mirrors import (
     IMPATIENT,

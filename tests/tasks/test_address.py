@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from tasks.cache import identity
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.config.toml_loader import validated
+from tasks.engine.cache import identity
 from tasks.errors import DatasetError, InputError, ServerError
 from tasks.safety import redaction
 from tasks.safety.address import Address, hide

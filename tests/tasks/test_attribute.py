@@ -7,6 +7,7 @@ import pytest
 
 from tasks.attribute import attribute
 from tasks.config.recipe import load_recipe
+from tasks.engine.workspace import Workspace
 from tasks.evaluate import evaluate
 from tasks.feed import held_out_indices
 from tasks.neighbours import NEAREST, Nearest, rarity
@@ -15,7 +16,6 @@ from tasks.schemas.findings import Attribution
 from tasks.schemas.records import AttributionRecord, ModelRecord, SplitRecord
 from tasks.split import read_split
 from tasks.train import train
-from tasks.workspace import Workspace
 from tests import data
 
 Attributed = tuple[ModelRecord, AttributionRecord, Attribution]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.code import PROJECT, closure, imported, meaning, source_of
+from tasks.engine.code_digest import PROJECT, closure, imported, meaning, source_of
 
 STEPS = {
     ".".join(path.relative_to(PROJECT).with_suffix("").parts): ast.parse(path.read_text())

@@ -9,6 +9,7 @@ from tasks.champion import bounds, decision_of, history, judge, lift, lines, not
 from tasks.compare import changes_between, common_places, pairs_of
 from tasks.compare import compare as compare_runs
 from tasks.config.recipe import Gate, Recipe, load_recipe
+from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
 from tasks.predictions import Predictions
 from tasks.prune import pruning
@@ -30,7 +31,6 @@ from tasks.split import read_split
 from tasks.statistics import compare
 from tasks.storage.checksummed_json import write_sealed
 from tasks.storage.content_files import adopt
-from tasks.workspace import Workspace
 from tests.samples import FIRST, SECOND, hashes, model, predicted
 from tests.written import write_predictions
 

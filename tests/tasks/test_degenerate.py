@@ -20,11 +20,11 @@ from artifacts.figures import figure_url, figures_of
 from artifacts.render import Rendering
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
+from tasks.engine.workspace import Workspace
 from tasks.network import keep_model, seed_everything
 from tasks.schemas.analysis import Analysis, Provenance, Report
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.storage.content_files import verified
-from tasks.workspace import Workspace
 from tests import data
 from tests.chain import analyzed
 from tests.conftest import decoded

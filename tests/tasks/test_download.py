@@ -14,11 +14,11 @@ import pytest
 from tasks import mirror, patience, web
 from tasks.config.dataset import Archive, load_dataset
 from tasks.download import NoMirrorError, download, worth_retrying
+from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of
 from tasks.patience import MirrorFault
 from tasks.safety.stopping import STOPPING, Interrupted
-from tasks.workspace import Workspace
 from tests import data, mirrors
 from tests.mirrors import PASSED_OVER, SURVIVED, Answer, Server, whole
 

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.attribute import attribute
 from tasks.config.recipe import load_recipe
+from tasks.engine.workspace import Workspace
 from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.feed import held_out_indices
@@ -18,7 +19,6 @@ from tasks.schemas.records import ExplanationsRecord, ModelRecord, PredictionsRe
 from tasks.select import Selection, select
 from tasks.split import read_split
 from tasks.train import train
-from tasks.workspace import Workspace
 from tests import data
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.champion import roll_back
 from tasks.config.dataset import Dataset
+from tasks.engine.workspace import Workspace, at_work, left_over
 from tasks.prune import carry_out, pruning
 from tasks.runs import RunRecord
 from tasks.schemas.records import SplitRecord
@@ -18,7 +19,6 @@ from tasks.storage.page_records import write_page
 from tasks.storage.root_marker import marked
 from tasks.storage.roots import checked_root
 from tasks.verify import verify_run
-from tasks.workspace import Workspace, at_work, left_over
 from tests.finished import crown, finished
 from tests.foreign import Seeds, behind_links, seed
 

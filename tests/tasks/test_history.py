@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from tasks.config.dataset import Dataset
+from tasks.engine.workspace import Workspace
 from tasks.history import FlowRun, note_flow_runs, noted_flow_runs, strike_out
 from tasks.prune import carry_out, pruning
 from tasks.runs import RunRecord, find_run
@@ -14,7 +15,6 @@ from tasks.schemas.records import SplitRecord
 from tasks.storage.checksummed_json import seal, unseal
 from tasks.storage.folders import Folder
 from tasks.storage.roots import checked_root
-from tasks.workspace import Workspace
 from tests.finished import finished
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 
+from tasks.engine.cached_task import step
+from tasks.engine.optional_parts import optional
+from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
-from tasks.optional import optional
 from tasks.safety.stopping import STOPPING, Interrupted
 from tasks.schemas.records import ChangesRecord, Omission
-from tasks.step import step
 from tasks.storage.content_files import keep
-from tasks.workspace import Workspace
 
 FAILING = [True]
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from artifacts.standouts import standouts
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
+from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis
 from tasks.train import train
-from tasks.workspace import Workspace
 from tests import data
 from tests.chain import analyzed
 from tests.conftest import decoded

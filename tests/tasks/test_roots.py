@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks.champion import history, lines
+from tasks.engine.workspace import Workspace, at_work
 from tasks.errors import RootError, StorageError
 from tasks.prune import carry_out, pruning
 from tasks.runs import RunRecord, read_runs
@@ -22,7 +23,6 @@ from tasks.storage.locks import holding
 from tasks.storage.root_marker import mark_of, marked
 from tasks.storage.roots import checked_root, existing_root, known_root
 from tasks.verify import verify_run
-from tasks.workspace import Workspace, at_work
 from tests import data
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "root-bccf637.tar.xz"

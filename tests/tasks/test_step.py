@@ -11,14 +11,14 @@ import pytest
 from prefect import Task, flow
 
 import tasks
-from tasks import cache
-from tasks.cache import identity
+from tasks.engine import cache
+from tasks.engine.cache import identity
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError, WorkerError
 from tasks.schemas.records import ChangesRecord, Record
-from tasks.step import step
 from tasks.storage.checksummed_json import sealed
 from tasks.storage.content_files import keep
-from tasks.workspace import Workspace
 
 CALLS: list[str] = []
 

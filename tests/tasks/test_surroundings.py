@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cache import key_of
+from tasks.engine.cache import key_of
 from tasks.mirror import append
 from tasks.patience import MirrorFault
 from tasks.safety import environment
@@ -278,7 +278,7 @@ def test_no_module_of_the_current_folder_or_of_another_project_stands_in_for_our
         (other / f"{name}.py").write_text(shadow)
     for name in ("numpy", "random", "queue", "prefect", "keras"):
         (tmp_path / f"{name}.py").write_text(shadow)
-    code = "import flows, tasks.cache, artifacts, random, queue, numpy, prefect; print(tasks.__file__)"
+    code = "import flows, tasks.engine.cache, artifacts, random, queue, numpy, prefect; print(tasks.__file__)"
     path = str(other) if how == "PYTHONPATH" else ":"
     assert called(tmp_path, code, PYTHONPATH=path) == str(Path(environment.PROJECT, "tasks", "__init__.py"))
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.cache import Key, Miss, look_up
 from tasks.config.augmentation import Augmentation
 from tasks.config.recipe import Dropout, Flatten, MaxPool, Network, OneCycle, Training, load_recipe
+from tasks.engine.cache import Key, Miss, look_up
+from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, RecipeError, StorageError
 from tasks.evaluate import evaluate, load_model, predicting
 from tasks.feed import Feed, held_out_indices
@@ -24,7 +25,6 @@ from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.split import read_split
 from tasks.storage.checksummed_json import seal, unseal
 from tasks.train import batches, refuse_infinite, train
-from tasks.workspace import Workspace
 
 TRAININGS = {training.network.name: training for training in load_recipe("post", epochs=2).trainings()}
 PARAMETERS = {"plain": 272_234, "batch_norm": 272_330}
@@ -374,7 +374,7 @@ def test_nothing_is_unpickled(splits: dict[str, SplitRecord], work: Workspace) -
     """The interpreter's own audit says so, of every step that reads what others have written."""
     code = """
 import sys
-from tasks.workspace import Workspace
+from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.evaluate import evaluate, load_model
 from tasks.split import read_split

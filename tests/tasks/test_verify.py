@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tasks.config.dataset import Dataset
+from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
 from tasks.prune import carry_out, pruning
 from tasks.runs import RunRecord, read_run, record_path
 from tasks.schemas.records import SplitRecord
 from tasks.verify import verify_run
-from tasks.workspace import Workspace
 from tests.finished import crown, finished
 
 

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tasks.engine.run_log import say as say_in_run
 from tasks.errors import MnistError, first_line
-from tasks.log import say as say_in_run
 from tasks.safety.redaction import redact
 from tasks.safety.stopping import STOPPING
 from tasks.schemas.records import Omission

@@ -10,7 +10,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 
-from tasks.optional import optional
+from tasks.engine.optional_parts import optional
 
 REFRESH_SECONDS = 1.0
 

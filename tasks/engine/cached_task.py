@@ -21,15 +21,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
-from tasks.cache import Key, Miss, difference, keep_record, key_of, look_up
+from tasks.engine.cache import Key, Miss, difference, keep_record, key_of, look_up
+from tasks.engine.optional_parts import optional
+from tasks.engine.run_log import say
+from tasks.engine.workspace import Workspace
 from tasks.errors import MnistError, StorageError, WorkerError, first_line
-from tasks.log import say
-from tasks.optional import optional
 from tasks.schemas.records import Origin, PartialRecord, Record
 from tasks.storage.backend import Root, refusals
 from tasks.storage.folders import Folder
 from tasks.storage.locks import holding, shared
-from tasks.workspace import Workspace
 
 # A step that takes longer hangs: on six million images none but a training takes an hour.
 STEP_SECONDS = 4 * 3600.0

@@ -17,10 +17,10 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from tasks.base import Frozen
+from tasks.engine.optional_parts import optional
+from tasks.engine.run_log import say
 from tasks.errors import SealError
 from tasks.filesystem.hashing import sha256_of
-from tasks.log import say
-from tasks.optional import optional
 from tasks.storage.backend import Root, root_at, shadow_of
 from tasks.storage.checksummed_json import body_in
 from tasks.storage.content_files import PART, writable

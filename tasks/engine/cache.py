@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.code import code_digests
+from tasks.engine.code_digest import code_digests
 from tasks.errors import SealError
 from tasks.safety.environment import numbers
 from tasks.schemas.records import Record

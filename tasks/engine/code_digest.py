@@ -12,23 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 FIRST_PARTY = ("artifacts", "flows", "tasks")
 
 # How steps are run, kept and kept apart, and how they fail: none of it shapes what they make.
 PLUMBING = frozenset({
     "tasks.safety.address",
-    "tasks.cache",
+    "tasks.engine.cache",
     "tasks.filesystem.exclusive_name",
-    "tasks.code",
+    "tasks.engine.code_digest",
     "tasks.errors",
     "tasks.storage.folders",
     "tasks.storage.s3_leases",
     "tasks.storage.locks",
-    "tasks.log",
+    "tasks.engine.run_log",
     "tasks.storage.page_records",
     "tasks.storage.root_marker",
-    "tasks.optional",
+    "tasks.engine.optional_parts",
     "tasks.storage.output_files",
     "tasks.patience",
     "tasks.safety.plain_text",
@@ -37,12 +37,12 @@ PLUMBING = frozenset({
     "tasks.filesystem.regular_files",
     "tasks.storage.roots",
     "tasks.storage.checksummed_json",
-    "tasks.step",
+    "tasks.engine.cached_task",
     "tasks.safety.stopping",
     "tasks.storage.backend",
     "tasks.safety.environment",
     "tasks.filesystem.trusted_files",
-    "tasks.workspace",
+    "tasks.engine.workspace",
 })  # fmt: skip
 
 # Before 3.11.8 and 3.12.2, threads that build syntax trees at once get "AST constructor recursion depth mismatch"

@@ -1,0 +1,1 @@
+"""How steps run: cached, logged, in a workspace, with parts that may fail."""
