@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks import feed
 from tasks.config.dataset import Dataset, load_dataset
+from tasks.data import batching
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord, SplitRecord
 
@@ -78,7 +78,7 @@ def main(step: str, path: str, root: Path) -> Grown:
 
     in_memory = step == "train-in-memory"
     if in_memory:
-        feed.WINDOW_BYTES = 1 << 40
+        batching.WINDOW_BYTES = 1 << 40
     changes = {"epochs": 1, "seed": 2 if in_memory else 1}  # another seed, else the first's training would be found
     training = load_recipe("post").trainings()[1].model_copy(update=changes)
     return Grown(step, split.count, train.fn(training, split, work).fit_seconds, peak())

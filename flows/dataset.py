@@ -13,7 +13,7 @@ from tasks.errors import DatasetError
 
 if TYPE_CHECKING:
     from tasks.config.dataset import Dataset
-    from tasks.pin import Pin
+    from tasks.data.pin_dataset import Pin
 
 
 @click.group(name="dataset")
@@ -46,9 +46,9 @@ def pin(file: Path, as_json: bool) -> None:
     from artifacts.terminal import show_rows
     from flows.fetching import fetching
     from tasks.config.toml_loader import text_of
+    from tasks.data.pin_dataset import lacks_pins
+    from tasks.data.pin_dataset import pin as pinned
     from tasks.filesystem.regular_files import MOST_TEXT, expanded, read_regular
-    from tasks.pin import lacks_pins
-    from tasks.pin import pin as pinned
     from tasks.storage.output_files import check_rewritable, rewrite, temporary_folder
 
     path = expanded(file, "data set", DatasetError).absolute()

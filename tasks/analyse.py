@@ -15,10 +15,10 @@ from tasks.config.augmentation import Augmentation
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.corruptions import drawn, examples
+from tasks.data.evaluated_split import Judged, judged
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.gallery import encoded
-from tasks.judged import Judged, judged
 from tasks.occlusion import heat_window
 from tasks.schemas.analysis import Altered, AnalysisRecord, Sample
 from tasks.schemas.evidence import RunEvidence

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from tasks.predictions import LARGEST_LOSS, Predictions
+from tasks.data.predictions_parquet import LARGEST_LOSS, Predictions
 from tasks.schemas.findings import Bin, Calibration, Estimate
 from tasks.statistics import CONFIDENCE, mean, share
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.predictions_parquet import Predictions, read_predictions
+from tasks.data.split_parquet import read_images
 from tasks.engine.cached_task import step
 from tasks.engine.optional_parts import optional
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
 from tasks.gallery import answer, encoded, most_shown
-from tasks.predictions import Predictions, read_predictions
 from tasks.runs import COMPARISON, RunRecord
 from tasks.schemas.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.schemas.findings import Comparison
 from tasks.schemas.records import ChangesRecord, Omission, PredictionsRecord
-from tasks.split import read_images
 from tasks.storage.content_files import all_verified, fault_of, keep, verified
 from tasks.storage.folders import Folder
 

@@ -18,15 +18,15 @@ import numpy as np
 from isal import igzip, isal_zlib  # unpacks in two fifths of zlib's time
 from numpy.typing import NDArray
 
-from tasks.ahead import ahead
 from tasks.config.dataset import Archive, Dataset
 from tasks.config.dataset import Split as Expected
+from tasks.data.idx import CHUNK, Header, described, read_blocks, read_header
+from tasks.data.prefetch import ahead
+from tasks.data.split_parquet import Labels, SplitMeta, SplitWriter, label_type, rows_of
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.errors import ArchiveError, ContentError, DecodeError
-from tasks.idx import CHUNK, Header, described, read_blocks, read_header
 from tasks.schemas.records import ArchiveRecord, SplitRecord
-from tasks.split import Labels, SplitMeta, SplitWriter, label_type, rows_of
 from tasks.storage.content_files import adopt, verified
 from tasks.storage.folders import Folder
 

@@ -13,10 +13,10 @@ from tasks import patterns as found_patterns
 from tasks.calibration import calibration
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
+from tasks.data.evaluated_split import Judged
+from tasks.data.predictions_parquet import Predictions
 from tasks.gallery import most_shown, pictures
-from tasks.judged import Judged
 from tasks.mending import mendings
-from tasks.predictions import Predictions
 from tasks.schemas.analysis import Altered, Analysis, ModelAnalysis, Sample, Subject
 from tasks.schemas.findings import Explanations
 from tasks.schemas.post_results import published_for

@@ -13,13 +13,13 @@ from typing import Any
 from prefect.context import TaskRunContext
 
 from tasks.config.dataset import Archive
+from tasks.data.attempt_limits import MirrorFault, Patience
+from tasks.data.http_source import Report, append
 from tasks.engine.cached_task import step
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
 from tasks.errors import DownloadError
 from tasks.filesystem.hashing import sha256_of
-from tasks.mirror import Report, append
-from tasks.patience import MirrorFault, Patience
 from tasks.safety.address import Address
 from tasks.safety.stopping import STOPPING, pause
 from tasks.schemas.records import ArchiveRecord

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.predictions_parquet import PredictionsMeta, predictions_of, predictions_writer
+from tasks.data.split_parquet import Split, read_groups
 from tasks.engine.cached_task import step
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, StorageError, first_line
-from tasks.predictions import PredictionsMeta, predictions_of, predictions_writer
 from tasks.quiet import import_keras
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
-from tasks.split import Split, read_groups
 from tasks.storage.content_files import adopt, all_verified, verified
 from tasks.storage.folders import Folder
 

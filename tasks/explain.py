@@ -10,15 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.evaluated_split import judged
+from tasks.data.predictions_parquet import Predictions
+from tasks.data.split_parquet import Split, read_split
 from tasks.engine.cached_task import step
 from tasks.engine.optional_parts import optional
 from tasks.engine.task_progress import Bar
 from tasks.engine.workspace import Workspace
 from tasks.evaluate import load_model, predicting
 from tasks.ink import INK
-from tasks.judged import judged
 from tasks.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
-from tasks.predictions import Predictions
 from tasks.schemas.findings import Attribution, Explanation, Explanations, Focus
 from tasks.schemas.records import (
     AttributionRecord,
@@ -30,7 +31,6 @@ from tasks.schemas.records import (
     SplitRecord,
 )
 from tasks.select import Selection
-from tasks.split import Split, read_split
 from tasks.storage.content_files import all_verified, keep, verified
 from tasks.storage.folders import Folder
 

@@ -6,7 +6,7 @@ one-sided at 5 % (Conover 1999, "Practical nonparametric statistics", section 3.
 
 import numpy as np
 
-from tasks.predictions import Predictions
+from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.analysis import Check
 from tasks.schemas.findings import SIGNIFICANT
 

@@ -10,8 +10,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.judged import Judged
-from tasks.predictions import Predictions
+from tasks.data.evaluated_split import Judged
+from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.findings import Answer, Explanation, Explanations, Picture
 
 MOST, LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core

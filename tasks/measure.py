@@ -4,10 +4,10 @@ In: the record of a split. Out: a MeasuresRecord, whose file is Parquet: a row a
 since it hangs on the images alone: the next night's run finds it.
 """
 
+from tasks.data.split_parquet import read_groups
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import MeasuresRecord, SplitRecord
-from tasks.split import read_groups
 from tasks.storage.content_files import all_verified, keep
 from tasks.storage.folders import Folder
 

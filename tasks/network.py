@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from tasks.config.network_function import imported, reason
 from tasks.config.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
+from tasks.data.split_parquet import Labels, label_type
 from tasks.engine.workspace import Workspace
 from tasks.errors import RecipeError, first_line
 from tasks.progress import Figures
 from tasks.schemas.records import FileRecord
-from tasks.split import Labels, label_type
 from tasks.storage.content_files import adopt, writable
 from tasks.storage.folders import Folder
 

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.predictions import Predictions
+from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.findings import Comparison, Group, LabelErrors, Pattern, Share
 from tasks.statistics import compare, fisher_p, holm, mcnemar_p, share
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.split_parquet import Hashes, Marks, read_marks
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import DuplicateSet, Profile, SplitRecord
-from tasks.split import Hashes, Marks, read_marks
 from tasks.storage.content_files import all_verified
 
 EXAMPLES = 12  # sets of duplicates that are named in the record

@@ -10,11 +10,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.split_parquet import ARRAYS, Split, SplitWriter, joined, read_groups, rows_of
 from tasks.engine.cached_task import step
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import SplitRecord
-from tasks.split import ARRAYS, Split, SplitWriter, joined, read_groups, rows_of
 from tasks.storage.content_files import adopt, all_verified
 from tasks.storage.folders import Folder
 

@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from tasks.base import Frozen
+from tasks.data.evaluated_split import judged
+from tasks.data.predictions_parquet import Predictions
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.gallery import most_shown
-from tasks.judged import judged
-from tasks.predictions import Predictions
 from tasks.schemas.records import PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.storage.content_files import keep
 from tasks.storage.folders import Folder

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.data.predictions_parquet import Predictions
 from tasks.patterns import errors_where
-from tasks.predictions import Predictions
 from tasks.schemas.findings import Slice
 from tasks.statistics import fisher_p, holm
 

@@ -12,7 +12,7 @@ from scipy.stats import binomtest, fisher_exact, norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from tasks.predictions import LARGEST_LOSS, Predictions
+from tasks.data.predictions_parquet import LARGEST_LOSS, Predictions
 from tasks.schemas.findings import Comparison, Estimate, Share
 
 CONFIDENCE = 0.95

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
+from tasks.data.evaluated_split import Judged, judged
+from tasks.data.predictions_parquet import Predictions
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.errors import InputError
 from tasks.gallery import most_shown, pictures
-from tasks.judged import Judged, judged
-from tasks.predictions import Predictions
 from tasks.schemas.post_results import difference_published
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.schemas.study import ENOUGH_SEEDS, Arm, Claim, Hard, Pair, Study, StudyRecord, Trial

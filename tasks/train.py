@@ -14,11 +14,11 @@ import numpy as np
 
 from tasks.augment import augmented
 from tasks.config.recipe import Training
+from tasks.data.batching import Block, Feed, held_out_indices
 from tasks.engine.cached_task import step
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError
-from tasks.feed import Block, Feed, held_out_indices
 from tasks.network import (
     Step,
     averages_in,

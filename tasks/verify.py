@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from tasks.champion import ENTRY
+from tasks.data.predictions_parquet import META_KEY, PredictionsMeta
 from tasks.errors import SealError
-from tasks.predictions import META_KEY, PredictionsMeta
 from tasks.runs import Finished, record_path
 from tasks.schemas.records import ManifestEntry
 from tasks.schemas.results import Verified

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.idx import read_blocks, read_header
+from tasks.data.idx import read_blocks, read_header
 from tests.written import write_idx
 
 MIRROR = Path(__file__).parents[1] / "data" / "mirror" / "mnist"

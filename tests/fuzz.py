@@ -21,10 +21,10 @@ from tasks.champion import FOLDER, history
 from tasks.config.dataset import Archive, load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.config.toml_loader import BUILTIN
+from tasks.data.idx import DTYPES, Header, read_blocks, read_header
 from tasks.decode import blocks
 from tasks.engine.cache import Key, Miss, look_up
 from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
-from tasks.idx import DTYPES, Header, read_blocks, read_header
 from tasks.picture import prepare
 from tasks.pixels import FORMATS
 from tasks.runs import RunRecord, read_run

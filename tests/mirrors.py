@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from tasks import patience, web
+from tasks.data import attempt_limits, http_errors
 
 Request = http.server.BaseHTTPRequestHandler
 Answer = Callable[[Request, bytes], None]
@@ -25,11 +25,11 @@ Answer = Callable[[Request, bytes], None]
 
 # What the tests wait for, in place of half a minute: who stalls is found out before who is slow, as ever.
 IMPATIENT: tuple[tuple[ModuleType, str, float], ...] = (
-    (web, "CONNECT_SECONDS", 1.0),
-    (web, "STALL_SECONDS", 0.6),
-    (patience, "SLOW_SECONDS", 4.0),
-    (patience, "ALLOWANCE_SECONDS", 10.0),
-    (patience, "RATE", 4096),
+    (http_errors, "CONNECT_SECONDS", 1.0),
+    (http_errors, "STALL_SECONDS", 0.6),
+    (attempt_limits, "SLOW_SECONDS", 4.0),
+    (attempt_limits, "ALLOWANCE_SECONDS", 10.0),
+    (attempt_limits, "RATE", 4096),
 )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.idx import DTYPES
-from tasks.predictions import Predictions, predictions_writer
+from tasks.data.idx import DTYPES
+from tasks.data.predictions_parquet import Predictions, predictions_writer
 
 
 def write_idx(array: NDArray[Any]) -> bytes:

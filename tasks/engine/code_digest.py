@@ -30,7 +30,7 @@ PLUMBING = frozenset({
     "tasks.storage.root_marker",
     "tasks.engine.optional_parts",
     "tasks.storage.output_files",
-    "tasks.patience",
+    "tasks.data.attempt_limits",
     "tasks.safety.plain_text",
     "tasks.quiet",
     "tasks.safety.redaction",
@@ -110,7 +110,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names if is_ours(alias.name))
         elif isinstance(node, ast.ImportFrom) and node.module and is_ours(node.module):
             yield node.module
-            # `from tasks import idx` names a module, `from tasks.idx import read` does not.
+            # `from tasks import idx` names a module, `from tasks.data.idx import read` does not.
             names = (f"{node.module}.{alias.name}" for alias in node.names)
             yield from (name for name in names if path_of(name))
 

@@ -14,7 +14,7 @@ from artifacts.study import StudyRendering
 from artifacts.study_figures import figures_of
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
-from tasks.predictions import Predictions
+from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.predictions import read_predictions
+from tasks.data.predictions_parquet import read_predictions
 from tasks.schemas.analysis import Report
 from tests import data
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from flows.mnist import mnist
-from tasks import sample, split
+from tasks import sample
+from tasks.data import split_parquet
+from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.runs import finished_runs
 from tasks.schemas.analysis import Report, Sample
 from tasks.schemas.records import SplitRecord
-from tasks.split import read_split
 from tasks.storage.content_files import all_verified
 from tasks.verify import verify_run
 from tests import data
@@ -24,8 +25,8 @@ RECIPE = 'base = "post"\nname = "quick"\nepochs = 2\nbatch = 32\nvalidation = 0.
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many images a row group, a file and a sample that 600 are a large set."""
-    monkeypatch.setattr(split, "ROWS", 64)
-    monkeypatch.setattr(split, "PART_BYTES", 200 * SIZE)
+    monkeypatch.setattr(split_parquet, "ROWS", 64)
+    monkeypatch.setattr(split_parquet, "PART_BYTES", 200 * SIZE)
     monkeypatch.setattr(sample, "LEAST", 10)
     monkeypatch.setattr(sample, "MOST", 100)
 

@@ -24,6 +24,7 @@ from tasks.champion import judge, promote
 from tasks.compare import compare
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.config.recipe import Recipe, load_recipe
+from tasks.data.predictions_parquet import read_predictions
 from tasks.decode import decode
 from tasks.describe import describe
 from tasks.download import download
@@ -33,7 +34,6 @@ from tasks.evaluate import evaluate
 from tasks.explain import explain
 from tasks.history import FlowRun
 from tasks.measure import measure
-from tasks.predictions import read_predictions
 from tasks.profile import profile
 from tasks.provenance import provenance_of, run_record, with_manifest
 from tasks.prune import carry_out, pruning

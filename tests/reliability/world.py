@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from tasks.predictions import read_predictions
+from tasks.data.predictions_parquet import read_predictions
 from tasks.storage.checksummed_json import body_of
 from tasks.storage.folders import MARK as ROOT_MARK
 from tests import data

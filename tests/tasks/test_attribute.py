@@ -7,14 +7,14 @@ import pytest
 
 from tasks.attribute import attribute
 from tasks.config.recipe import load_recipe
+from tasks.data.batching import held_out_indices
+from tasks.data.predictions_parquet import read_predictions
+from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.evaluate import evaluate
-from tasks.feed import held_out_indices
 from tasks.neighbours import NEAREST, Nearest, rarity
-from tasks.predictions import read_predictions
 from tasks.schemas.findings import Attribution
 from tasks.schemas.records import AttributionRecord, ModelRecord, SplitRecord
-from tasks.split import read_split
 from tasks.train import train
 from tests import data
 

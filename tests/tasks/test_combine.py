@@ -6,11 +6,11 @@ import pytest
 
 from tasks.combine import combine, last_features
 from tasks.config.recipe import Ensemble, Training, load_recipe
+from tasks.data.predictions_parquet import read_predictions
+from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.evaluate import evaluate, load_model, predicting
-from tasks.predictions import read_predictions
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.split import read_split
 from tasks.train import train
 
 

@@ -9,9 +9,10 @@ from tasks.champion import bounds, decision_of, history, judge, lift, lines, not
 from tasks.compare import changes_between, common_places, pairs_of
 from tasks.compare import compare as compare_runs
 from tasks.config.recipe import Gate, Recipe, load_recipe
+from tasks.data.predictions_parquet import Predictions
+from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
-from tasks.predictions import Predictions
 from tasks.prune import pruning
 from tasks.runs import (
     Finished,
@@ -27,7 +28,6 @@ from tasks.runs import (
 )
 from tasks.schemas.analysis import Changes
 from tasks.schemas.records import PredictionsRecord, SplitRecord
-from tasks.split import read_split
 from tasks.statistics import compare
 from tasks.storage.checksummed_json import write_sealed
 from tasks.storage.content_files import adopt

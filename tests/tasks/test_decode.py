@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tasks.config.dataset import load_dataset
+from tasks.data.pin_dataset import pin
+from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.errors import ArchiveError, ContentError, DecodeError, IdxFormatError, StorageError
-from tasks.pin import pin
 from tasks.schemas.records import SplitRecord
-from tasks.split import read_split
 from tasks.storage.content_files import verified
 from tests import data, odd
 from tests.conftest import decoded

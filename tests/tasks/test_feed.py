@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import feed
-from tasks.feed import Block, Feed, held_out_indices
-from tasks.split import SplitMeta, SplitWriter
+from tasks.data import batching
+from tasks.data.batching import Block, Feed, held_out_indices
+from tasks.data.split_parquet import SplitMeta, SplitWriter
 
 COUNT, GROUP = 250, 30  # images, each of which holds its own number; and images in a row group
 NONE = np.zeros(0, np.intp)
@@ -28,7 +28,7 @@ def made(tmp_path: Path) -> Made:
 @pytest.fixture(params=["one window", "windows of two groups", "windows of one group"])
 def _windows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     groups = {"one window": 100, "windows of two groups": 2, "windows of one group": 1}[request.param]
-    monkeypatch.setattr(feed, "WINDOW_BYTES", groups * GROUP * 4)
+    monkeypatch.setattr(batching, "WINDOW_BYTES", groups * GROUP * 4)
 
 
 def numbers(blocks: list[Block]) -> list[int]:
@@ -72,7 +72,7 @@ def test_one_window_is_shuffled_as_one(made: Made) -> None:
 
 
 def test_no_more_than_a_window_is_in_memory(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "WINDOW_BYTES", 2 * GROUP * 4)
+    monkeypatch.setattr(batching, "WINDOW_BYTES", 2 * GROUP * 4)
     streaming = made()
     windows = [len(labels) for (_, labels), _ in streaming.windows(0)]
     assert max(windows) <= len(streaming.window[1]) <= 2 * GROUP
@@ -81,7 +81,7 @@ def test_no_more_than_a_window_is_in_memory(made: Made, monkeypatch: pytest.Monk
 
 
 def test_windows_mix_row_groups_from_anywhere(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "WINDOW_BYTES", 2 * GROUP * 4)
+    monkeypatch.setattr(batching, "WINDOW_BYTES", 2 * GROUP * 4)
     firsts = {next(made().windows(epoch))[0][1].min() // GROUP for epoch in range(8)}
     assert len(firsts) > 2
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tasks.config.dataset import load_dataset
+from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.profile import profile
 from tasks.schemas.records import SplitRecord
-from tasks.split import read_split
 from tests import data
 from tests.conftest import decoded
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from tasks.data.idx import DTYPES, read_blocks, read_header
 from tasks.errors import IdxFormatError
-from tasks.idx import DTYPES, read_blocks, read_header
 from tests.written import write_idx
 
 ELEMENTS = st.sampled_from([np.dtype(name).newbyteorder("=") for name in DTYPES.values()])

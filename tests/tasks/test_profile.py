@@ -3,8 +3,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.data.split_parquet import Split
 from tasks.profile import profile_of
-from tasks.split import Split
 from tests.samples import hashes, split_of
 
 Drawn = list[tuple[int, int]]  # (which bytes an image has, its label)

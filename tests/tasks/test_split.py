@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from tasks import split as splits
-from tasks.predictions import PredictionsMeta, predictions_of, read_predictions
-from tasks.split import HASH, Split, SplitMeta, SplitWriter, read_images, read_marks, read_split
+from tasks.data import split_parquet as splits
+from tasks.data.predictions_parquet import PredictionsMeta, predictions_of, read_predictions
+from tasks.data.split_parquet import HASH, Split, SplitMeta, SplitWriter, read_images, read_marks, read_split
 from tests.written import write_predictions
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 6), st.integers(1, 6))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.predictions import Predictions, PredictionsMeta, read_predictions
+from tasks.data.predictions_parquet import Predictions, PredictionsMeta, read_predictions
 from tasks.statistics import compare, fisher_p, holm, mcnemar_p, mean, paired_difference, share
 from tasks.storage.content_files import adopt
 from tests.samples import FIRST, SECOND, hashes

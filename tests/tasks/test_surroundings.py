@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.data.attempt_limits import MirrorFault
+from tasks.data.http_source import append
 from tasks.engine.cache import key_of
-from tasks.mirror import append
-from tasks.patience import MirrorFault
 from tasks.safety import environment
 from tasks.safety.environment import PINNED, for_own_server, settled, take_numbers
 from tasks.train import train

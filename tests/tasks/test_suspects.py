@@ -1,6 +1,6 @@
 import numpy as np
 
-from tasks.predictions import Predictions, PredictionsMeta
+from tasks.data.predictions_parquet import Predictions, PredictionsMeta
 from tasks.suspects import suspects
 from tests.samples import hashes
 

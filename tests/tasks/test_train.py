@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from tasks.config.augmentation import Augmentation
 from tasks.config.recipe import Dropout, Flatten, MaxPool, Network, OneCycle, Training, load_recipe
+from tasks.data.batching import Feed, held_out_indices
+from tasks.data.predictions_parquet import read_predictions
+from tasks.data.split_parquet import read_split
 from tasks.engine.cache import Key, Miss, look_up
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, RecipeError, StorageError
 from tasks.evaluate import evaluate, load_model, predicting
-from tasks.feed import Feed, held_out_indices
 from tasks.network import build, learning_rate, seed_everything
-from tasks.predictions import read_predictions
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.split import read_split
 from tasks.storage.checksummed_json import seal, unseal
 from tasks.train import batches, refuse_infinite, train
 
@@ -124,7 +124,9 @@ def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
     path = work.root / splits["train"].file.path
     whole = path.read_bytes()
     # As if it were too large for one window: it is read anew in each epoch.
-    monkeypatch.setattr("tasks.feed.Feed.all_is_read", property(lambda _: False, lambda _, __: None), raising=False)
+    monkeypatch.setattr(
+        "tasks.data.batching.Feed.all_is_read", property(lambda _: False, lambda _, __: None), raising=False
+    )
     training = TRAININGS["plain"].model_copy(update={"epochs": 5})
     for harm in (path.unlink, lambda: path.write_bytes(whole[:-400] + bytes(400))):
         path.write_bytes(whole)
@@ -377,8 +379,8 @@ import sys
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.evaluate import evaluate, load_model
-from tasks.split import read_split
-from tasks.predictions import read_predictions
+from tasks.data.split_parquet import read_split
+from tasks.data.predictions_parquet import read_predictions
 import keras
 
 model, split = ModelRecord.model_validate_json(sys.argv[2]), SplitRecord.model_validate_json(sys.argv[3])

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.predictions_parquet import Predictions, read_predictions
+from tasks.data.split_parquet import Marks, read_images, read_marks
 from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
-from tasks.predictions import Predictions, read_predictions
 from tasks.schemas.records import PredictionsRecord, SplitRecord
-from tasks.split import Marks, read_images, read_marks
 from tasks.storage.content_files import all_verified, verified
 
 

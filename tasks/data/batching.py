@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.split import Labels, groups_of, label_type, read_groups
+from tasks.data.split_parquet import Labels, groups_of, label_type, read_groups
 
 WINDOW_BYTES = 256 << 20  # of pixels that are shuffled together: five times all of MNIST
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.base import Frozen
-from tasks.split import Hashes, Labels, Marks, fixed_size, hashes_of, label_type, still_sound
+from tasks.data.split_parquet import Hashes, Labels, Marks, fixed_size, hashes_of, label_type, still_sound
 from tasks.storage.content_files import writable
 
 META_KEY = b"mnist.predictions"

@@ -2,7 +2,7 @@
 
 In: an address, and a file that holds the first bytes already, or none. Out: the file with all the bytes that the place serves.
 Refuses, as a MirrorFault: whatever the network does, a redirect from https to plain http, a mirror that is too slow
-(tasks/patience.py), a file that is no regular file.
+(tasks/data/attempt_limits.py), a file that is no regular file.
 
 The requests run in an event loop of their own, beside a watch that looks every tenth of a second whether patience has ended or
 the process has been told to stop: nothing that a mirror does, or leaves undone, can hold it for longer.
@@ -22,12 +22,12 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from tasks.patience import MirrorFault, Patience
+from tasks.data.attempt_limits import MirrorFault, Patience
+from tasks.data.http_errors import answer_of, faults_of_the_web, starts_at
 from tasks.safety.address import Address
 from tasks.safety.redaction import guard
 from tasks.safety.stopping import raise_if_stopping
 from tasks.storage.content_files import CHUNK, writable
-from tasks.web import answer_of, faults_of_the_web, starts_at
 
 WATCH_SECONDS = 0.1
 CANCEL_SECONDS = 1.0  # for a request to close its connection, which it does at once

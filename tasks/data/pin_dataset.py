@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 import tomlkit
 
 from tasks.config.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
+from tasks.data.attempt_limits import MirrorFault, Patience
+from tasks.data.idx import Header
+from tasks.data.split_parquet import rows_of
 from tasks.decode import BYTE, blocks, pairs
 from tasks.download import NoMirrorError, Tell, complete, first_to_serve, looks_like_a_page
 from tasks.engine.run_log import say
 from tasks.errors import DatasetError, DecodeError
 from tasks.filesystem.hashing import sha256_of
-from tasks.idx import Header
-from tasks.patience import MirrorFault, Patience
 from tasks.safety.address import Address
 from tasks.safety.stopping import raise_if_stopping
-from tasks.split import rows_of
 
 PLACEHOLDER = {"bytes": 1, "sha256": "0" * 64}
 UNKNOWN = PLACEHOLDER["sha256"]

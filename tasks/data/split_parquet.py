@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.ahead import in_order
 from tasks.base import Frozen
+from tasks.data.prefetch import in_order
 from tasks.engine.workspace import Scratch
 from tasks.errors import StorageError, first_line
 from tasks.storage.content_files import writable

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tasks.data.attempt_limits import MirrorFault
 from tasks.errors import StorageError, causes
-from tasks.patience import MirrorFault
 from tasks.safety.address import Address
 from tasks.safety.environment import fault_on_the_way_to
 

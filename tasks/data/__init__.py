@@ -1,0 +1,1 @@
+"""Archives from mirrors, splits and predictions as Parquet, and batches of them."""
