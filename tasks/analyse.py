@@ -9,17 +9,17 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from tasks.augment import augmented
 from tasks.base import TEST, TRAIN
 from tasks.config.augmentation import Augmentation
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
-from tasks.corruptions import drawn, examples
 from tasks.data.evaluated_split import Judged, judged
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.gallery import encoded
-from tasks.occlusion import heat_window
+from tasks.images.augment import augmented
+from tasks.images.corruptions import drawn, examples
+from tasks.images.occlusion import heat_window
 from tasks.schemas.analysis import Altered, AnalysisRecord, Sample
 from tasks.schemas.evidence import RunEvidence
 from tasks.schemas.findings import Explanations

@@ -18,8 +18,8 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.task_progress import Bar
 from tasks.engine.workspace import Workspace
 from tasks.evaluate import load_model, predicting
-from tasks.ink import INK
-from tasks.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
+from tasks.images.encoding import INK
+from tasks.images.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
 from tasks.schemas.findings import Attribution, Explanation, Explanations, Focus
 from tasks.schemas.records import (
     AttributionRecord,

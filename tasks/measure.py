@@ -19,7 +19,7 @@ def measure(split: SplitRecord, work: Workspace) -> MeasuresRecord:
     Raises:
         StorageError: the split is gone or altered, or what is measured can't be written.
     """
-    from tasks.features import features_of  # noqa: PLC0415  # scipy is slow to import, and of no use where it is found
+    from tasks.images.features import features_of  # noqa: PLC0415  # scipy is slow to import, and of no use where it is found
 
     found = features_of(block.images for block in read_groups(all_verified(work.root, split.parts)))
     return MeasuresRecord(file=keep(work.root, Folder.MEASURES, split.name, ".parquet", found.to_parquet(index=False)))

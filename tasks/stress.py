@@ -5,12 +5,12 @@ In: the records of a model and of the test split. Out: a StressRecord. All model
 
 import numpy as np
 
-from tasks.corruptions import CORRUPTIONS, SEVERITIES, corrupted, drawn
 from tasks.data.split_parquet import read_images, read_marks
 from tasks.engine.cached_task import step
 from tasks.engine.task_progress import Bar
 from tasks.engine.workspace import Workspace
 from tasks.evaluate import load_model, predicting
+from tasks.images.corruptions import CORRUPTIONS, SEVERITIES, corrupted, drawn
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.schemas.robustness import Stress, StressRecord
 from tasks.storage.content_files import all_verified, keep, verified

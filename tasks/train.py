@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.augment import augmented
 from tasks.config.recipe import Training
 from tasks.data.batching import Block, Feed, held_out_indices
 from tasks.engine.cached_task import step
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError
+from tasks.images.augment import augmented
 from tasks.network import (
     Step,
     averages_in,

@@ -10,8 +10,8 @@ from tasks.data.evaluated_split import Judged
 from tasks.data.predictions_parquet import Predictions, PredictionsMeta, predictions_of
 from tasks.data.split_parquet import HASH, Hashes, Split, SplitMeta
 from tasks.document import analysis_of
-from tasks.features import features
 from tasks.gallery import answer, encoded
+from tasks.images.features import features
 from tasks.profile import profile_of
 from tasks.schemas.analysis import (
     Analysis,

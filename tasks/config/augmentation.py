@@ -1,6 +1,6 @@
 """Augmentation: how training images are altered at random, anew in every epoch, so that a network learns what does not matter.
 
-In: what a recipe says. Out: frozen values, which `tasks.augment` follows. Refuses: values out of range.
+In: what a recipe says. Out: frozen values, which `tasks.images.augment` follows. Refuses: values out of range.
 """
 
 from typing import Annotated

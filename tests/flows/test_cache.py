@@ -68,9 +68,11 @@ def test_a_comment_or_a_docstring_recomputes_nothing(copy: Copy) -> None:
 
 
 def test_changed_code_recomputes_the_steps_that_depend_on_it(copy: Copy) -> None:
-    path = copy.folder / "tasks/occlusion.py"
+    path = copy.folder / "tasks/images/occlusion.py"
     path.write_text(path.read_text() + "\nUNUSED = 1\n")
-    assert copy.computed() == dict.fromkeys(EXPLAINED | {"analyse"}, "code: tasks.occlusion")  # which has its window
+    assert copy.computed() == dict.fromkeys(
+        EXPLAINED | {"analyse"}, "code: tasks.images.occlusion"
+    )  # which has its window
 
 
 def test_another_version_of_a_library_recomputes_the_steps_that_it_shapes(copy: Copy) -> None:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.augment import augmented, smoothing
 from tasks.config.augmentation import Augmentation, Bars, Specks
+from tasks.images.augment import augmented, smoothing
 
 Images = NDArray[np.uint8]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.corruptions import CORRUPTIONS, SEVERITIES, corrupted
+from tasks.images.corruptions import CORRUPTIONS, SEVERITIES, corrupted
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from numpy.typing import NDArray
 
 from artifacts.words import UNITS
-from tasks.features import features
+from tasks.images.features import features
 from tests import data
 
 
@@ -71,5 +71,5 @@ def test_real_digits_are_within_bounds() -> None:
 def test_many_images_are_measured_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     images = data.first(data.NAMES["test"][0], 100)
     whole = features(images)
-    monkeypatch.setattr("tasks.features.BYTES_AT_ONCE", 7 * 784)
+    monkeypatch.setattr("tasks.images.features.BYTES_AT_ONCE", 7 * 784)
     pd.testing.assert_frame_equal(features(images), whole)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.occlusion import between, blank_of, centres, edges, heat_maps, heat_window, smallest_patches, squares
+from tasks.images.occlusion import between, blank_of, centres, edges, heat_maps, heat_window, smallest_patches, squares
 from tasks.schemas.findings import Patch
 
 Images = NDArray[np.uint8]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import PictureError
-from tasks.picture import Character, read_character
+from tasks.images.digit_preprocessing import Character, read_character
 from tests import data
 from tests.photos import NONE, ONE, TWO, photos
 

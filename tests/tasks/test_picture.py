@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from tasks.errors import PictureError
-from tasks.metadata import TURNS
-from tasks.picture import prepare
+from tasks.images.digit_preprocessing import prepare
+from tasks.images.metadata import TURNS
 from tasks.predict import pictures_in, prepared
 from tasks.safety import plain_text
 from tasks.schemas.results import Unreadable

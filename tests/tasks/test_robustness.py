@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.corruptions import IMAGES, drawn
 from tasks.document import robustness_of
+from tasks.images.corruptions import IMAGES, drawn
 from tasks.schemas.robustness import Stress
 
 

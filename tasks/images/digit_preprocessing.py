@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tasks.errors import PictureError
-from tasks.pixels import CONTRAST, Gray, gray, laid, read
-from tasks.strokes import (
+from tasks.images.decoding import CONTRAST, Gray, gray, laid, read
+from tasks.images.strokes import (
     EIGHT,
     SPECK,
     THICK,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.pixels import CONTRAST, Gray
+from tasks.images.decoding import CONTRAST, Gray
 
 Mask = NDArray[np.bool_]
 

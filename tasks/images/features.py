@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tasks.ink import INK
+from tasks.images.encoding import INK
 
 BYTES_AT_ONCE = 16 << 20
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.config.augmentation import Augmentation, Bars, Specks
-from tasks.ink import INK
+from tasks.images.encoding import INK
 
 Images = NDArray[np.uint8]
 Draws = NDArray[np.float64]

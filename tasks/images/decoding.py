@@ -21,7 +21,7 @@ from PIL import (  # else Pillow loads all that it knows
 )
 
 from tasks.errors import PictureError
-from tasks.metadata import DAMAGED, JPEG, bare, turned
+from tasks.images.metadata import DAMAGED, JPEG, bare, turned
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow knows more, some through other programs
 MOST_PIXELS = 64_000_000  # that are decoded: 64 MB in gray

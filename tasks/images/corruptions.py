@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.augment import Images, affine, resampled, with_strokes
 from tasks.gallery import encoded
+from tasks.images.augment import Images, affine, resampled, with_strokes
 
 SEVERITIES = (1, 2, 3, 4, 5)
 IMAGES = (

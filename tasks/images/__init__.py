@@ -1,0 +1,1 @@
+"""Functions of images: read, alter, measure, erase."""
