@@ -34,8 +34,9 @@ def decoded(dataset: Dataset, work: Workspace) -> SplitRecord:
 def untrained(split: SplitRecord, work: Workspace) -> ModelRecord:
     """The batch-norm network, as it begins: what it answers takes as long."""
     from tasks.config.recipe import load_recipe
-    from tasks.network import build, save, threads
     from tasks.storage.content_files import adopt
+    from tasks.training.keras_runtime import threads
+    from tasks.training.network import build, save
 
     training = load_recipe("post").trainings()[1]
     model = build(training.network, split.shape, len(split.classes))

@@ -7,9 +7,9 @@ import sys
 
 BARE = "without-tensorflow"
 if BARE in sys.argv:  # here, since the worker processes import this module, and see the arguments, too
-    from tasks import quiet
+    from tasks.training import keras_runtime
 
-    quiet.import_keras = lambda: None
+    keras_runtime.import_keras = lambda: None
 
 
 def main() -> None:

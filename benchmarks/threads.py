@@ -22,7 +22,8 @@ def learn(model: str, batch: int, images: int) -> float:
     import numpy as np  # once the threads are set
 
     from tasks.config.recipe import load_recipe
-    from tasks.network import build, compile_for, compiled, seed_everything
+    from tasks.training.keras_runtime import seed_everything
+    from tasks.training.network import build, compile_for, compiled
 
     (training,) = (one for one in load_recipe("post").trainings() if one.network.name == model)
     seed_everything(training.seed)

@@ -41,7 +41,6 @@ from tasks.engine.workspace import Workspace, at_work
 from tasks.errors import GateError, RunError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
-from tasks.fitting import refuse_misfits
 from tasks.measure import measure
 from tasks.profile import profile
 from tasks.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
@@ -56,6 +55,7 @@ from tasks.select import select
 from tasks.storage.roots import checked_root
 from tasks.stress import stress
 from tasks.train import train
+from tasks.training.layer_shapes import refuse_misfits
 
 
 @flow(

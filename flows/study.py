@@ -29,7 +29,6 @@ from tasks.config.toml_loader import NameOrFile
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace, at_work
 from tasks.evaluate import evaluate
-from tasks.fitting import refuse_misfits
 from tasks.provenance import provenance_of, study_result, study_run
 from tasks.publish import publish_study
 from tasks.runs import remember
@@ -38,6 +37,7 @@ from tasks.schemas.study import ENOUGH_SEEDS, Trial
 from tasks.storage.roots import checked_root
 from tasks.survey import survey, trials_of
 from tasks.train import train
+from tasks.training.layer_shapes import refuse_misfits
 
 
 @flow(

@@ -33,8 +33,8 @@ from tasks.engine.cache import Miss
 from tasks.engine.cached_task import CachedTask
 from tasks.engine.optional_parts import optional
 from tasks.errors import WorkerError, causes
-from tasks.quiet import import_keras, without_hdf5_echo
 from tasks.schemas.records import Omission
+from tasks.training.keras_runtime import import_keras, without_hdf5_echo
 
 Structure = TypeVar("Structure")
 

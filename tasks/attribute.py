@@ -19,11 +19,11 @@ from tasks.data.split_parquet import Labels, read_groups, read_images, read_mark
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.evaluate import Answers, load_model, predicting, recorded
-from tasks.quiet import hidden
 from tasks.schemas.findings import Attributed, Attribution, Neighbour
 from tasks.schemas.records import AttributionRecord, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.storage.content_files import all_verified, keep, verified
 from tasks.storage.folders import Folder
+from tasks.training.keras_runtime import hidden
 
 USUAL = 500  # right answers whose nearest neighbours say how far is far
 

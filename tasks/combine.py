@@ -14,10 +14,10 @@ from tasks.config.recipe import Ensemble
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.evaluate import load_model
-from tasks.network import keep_model, seed_everything, threads
-from tasks.quiet import import_keras
 from tasks.schemas.records import ModelRecord
 from tasks.storage.content_files import verified
+from tasks.training.keras_runtime import import_keras, seed_everything, threads
+from tasks.training.network import keep_model
 
 if TYPE_CHECKING:
     import keras

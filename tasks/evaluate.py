@@ -19,10 +19,10 @@ from tasks.engine.cached_task import step
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, StorageError, first_line
-from tasks.quiet import import_keras
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.storage.content_files import adopt, all_verified, verified
 from tasks.storage.folders import Folder
+from tasks.training.keras_runtime import import_keras
 
 if TYPE_CHECKING:
     import keras

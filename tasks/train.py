@@ -19,21 +19,11 @@ from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError
 from tasks.images.augment import augmented
-from tasks.network import (
-    Step,
-    averages_in,
-    build,
-    compile_for,
-    compiled,
-    keep_model,
-    seed_epoch,
-    seed_everything,
-    threads,
-)
-from tasks.progress import Figures, Progress
-from tasks.quiet import import_keras
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.storage.content_files import all_verified
+from tasks.training.keras_runtime import import_keras, seed_epoch, seed_everything, threads
+from tasks.training.network import Step, averages_in, build, compile_for, compiled, keep_model
+from tasks.training.training_progress import Figures, Progress
 
 if TYPE_CHECKING:
     import keras
@@ -57,7 +47,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         StorageError: the split is gone or altered, or the model can't be written.
     """
     import_keras()
-    from tasks.backup import back_up, restore
+    from tasks.training.checkpoint import back_up, restore
 
     paths = all_verified(work.root, split.parts)
     _, held_out = held_out_indices(split.count, round(split.count * training.validation), training.seed)

@@ -9,8 +9,8 @@ from artifacts.diagram import svg
 from artifacts.vgg import vgg16
 from tasks.config.recipe import load_recipe
 from tasks.describe import architecture_of
-from tasks.network import build, seed_everything
-from tasks.quiet import import_keras
+from tasks.training.keras_runtime import import_keras, seed_everything
+from tasks.training.network import build
 
 FOLDER = Path(__file__).parents[1] / "docs" / "networks"
 

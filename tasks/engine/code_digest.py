@@ -32,7 +32,7 @@ PLUMBING = frozenset({
     "tasks.storage.output_files",
     "tasks.data.attempt_limits",
     "tasks.safety.plain_text",
-    "tasks.quiet",
+    "tasks.training.keras_runtime",
     "tasks.safety.redaction",
     "tasks.filesystem.regular_files",
     "tasks.storage.roots",

@@ -153,7 +153,7 @@ def test_a_worker_with_other_code_is_found_out_before_it_trains(dask: Cluster, t
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("mnist: the Dask worker tcp://127.0.0.1:")
-    assert last.endswith("has other code (tasks.network): install the same version there, and start it again")
+    assert last.endswith("has other code (tasks.training.network): install the same version there, and start it again")
     assert not (root / "models").exists()
     assert not list((root / "locks").glob("cluster-*"))
 

@@ -257,7 +257,7 @@ def lost(step: Step, case: Case, root: Path, at: int, expected: str, kept: Seque
 
 def main(only: Sequence[str] = ()) -> Iterator[Row]:
     """Kill every step, or only some, before each of its operations, and sum it up."""
-    from tasks.quiet import import_keras
+    from tasks.training.keras_runtime import import_keras
 
     os.environ |= settings_for(threads=1)
     import_keras()

@@ -38,7 +38,12 @@ def test_both_forms_of_import_are_followed() -> None:
 
 def test_a_training_depends_on_the_network_and_not_on_the_report() -> None:
     found = closure("tasks.train")
-    assert {"tasks.network", "tasks.config.recipe", "tasks.data.split_parquet", "tasks.schemas.records"} <= found
+    assert {
+        "tasks.training.network",
+        "tasks.config.recipe",
+        "tasks.data.split_parquet",
+        "tasks.schemas.records",
+    } <= found
     assert not {name for name in found if name.startswith(("artifacts", "flows")) or "report" in name}
 
 

@@ -21,10 +21,11 @@ from artifacts.render import Rendering
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace
-from tasks.network import keep_model, seed_everything
 from tasks.schemas.analysis import Analysis, Provenance, Report
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.storage.content_files import verified
+from tasks.training.keras_runtime import seed_everything
+from tasks.training.network import keep_model
 from tests import data
 from tests.chain import analyzed
 from tests.conftest import decoded

@@ -9,9 +9,10 @@ from artifacts.vgg import vgg16
 from tasks.config.recipe import load_recipe
 from tasks.describe import architecture_of, describe
 from tasks.engine.workspace import Workspace
-from tasks.network import build, keep_model, seed_everything
 from tasks.schemas.architecture import Architecture
 from tasks.schemas.records import ModelRecord
+from tasks.training.keras_runtime import seed_everything
+from tasks.training.network import build, keep_model
 from tests import diagrams
 from tests.samples import model as recorded
 

@@ -3,7 +3,7 @@ import pytest
 from tasks.config.recipe import Conv, Dense, Flatten, Layer, MaxPool, Network, Recipe, load_recipe
 from tasks.config.toml_loader import BUILTIN
 from tasks.errors import RecipeError
-from tasks.fitting import refuse_misfits
+from tasks.training.layer_shapes import refuse_misfits
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (BUILTIN / "recipes").glob("*.toml")))
@@ -61,7 +61,7 @@ def test_bars_for_a_label_that_no_class_has_are_refused() -> None:
 
 
 def test_the_arithmetic_is_that_of_keras(one_thread: None) -> None:
-    from tasks.network import build  # it imports Keras
+    from tasks.training.network import build  # it imports Keras
 
     layers = (
         Conv(layer="conv", filters=3, kernel=3, stride=3), MaxPool(layer="max_pool", size=2), Dense(layer="dense", units=5),

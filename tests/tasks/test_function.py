@@ -4,7 +4,7 @@ import pytest
 
 from tasks.config.recipe import Recipe, load_recipe
 from tasks.errors import RecipeError
-from tasks.network import build
+from tasks.training.network import build
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's own
 

@@ -15,9 +15,9 @@ from scipy import ndimage
 from tasks.errors import PictureError
 from tasks.images.digit_preprocessing import prepare
 from tasks.images.metadata import TURNS
-from tasks.predict import pictures_in, prepared
 from tasks.safety import plain_text
 from tasks.schemas.results import Unreadable
+from tasks.training.classify_pictures import pictures_in, prepared
 from tests import data
 
 SHAPE = (28, 28)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 SAID = """
 import sys
-from tasks.quiet import NOT_FOR_KERAS, import_keras
+from tasks.training.keras_runtime import NOT_FOR_KERAS, import_keras
 import_keras()
 print(*sorted({name.split(".")[0] for name in sys.modules} & {"keras", "tensorflow", *NOT_FOR_KERAS}))
 import matplotlib.pyplot, pandas, sklearn.neighbors
@@ -20,14 +20,14 @@ def test_keras_comes_without_what_no_step_needs_of_it_and_that_can_be_imported_l
 
 
 def test_what_is_imported_already_is_left_alone() -> None:
-    said = "import pandas; from tasks.quiet import import_keras; import_keras(); import pandas.testing"
+    said = "import pandas; from tasks.training.keras_runtime import import_keras; import_keras(); import pandas.testing"
     assert subprocess.run([sys.executable, "-c", said], capture_output=True, check=True).stderr == b""
 
 
 FULL = """
 import resource, signal, sys
 import h5py, numpy
-from tasks.quiet import without_hdf5_echo
+from tasks.training.keras_runtime import without_hdf5_echo
 without_hdf5_echo()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -45,6 +45,8 @@ def test_what_goes_after_a_write_that_failed_says_nothing_more(tmp_path: Path) -
 
 
 def test_other_errors_are_said() -> None:
-    said = "from tasks.quiet import without_hdf5_echo; without_hdf5_echo(); raise ValueError('another')"
+    said = (
+        "from tasks.training.keras_runtime import without_hdf5_echo; without_hdf5_echo(); raise ValueError('another')"
+    )
     done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
     assert done.stderr.endswith("ValueError: another\n")

@@ -210,7 +210,7 @@ def test_a_server_of_our_own_gets_the_home_the_profile_and_the_database_alone() 
 
 
 KERAS = """
-from tasks.quiet import import_keras
+from tasks.training.keras_runtime import import_keras
 import_keras()
 import keras, json
 from keras.src.backend import config

@@ -21,10 +21,11 @@ from tasks.engine.cache import Key, Miss, look_up
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, RecipeError, StorageError
 from tasks.evaluate import evaluate, load_model, predicting
-from tasks.network import build, learning_rate, seed_everything
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.storage.checksummed_json import seal, unseal
 from tasks.train import batches, refuse_infinite, train
+from tasks.training.keras_runtime import seed_everything
+from tasks.training.network import build, learning_rate
 
 TRAININGS = {training.network.name: training for training in load_recipe("post", epochs=2).trainings()}
 PARAMETERS = {"plain": 272_234, "batch_norm": 272_330}
@@ -142,7 +143,7 @@ class Died(BaseException):
 
 @contextmanager
 def dying_after(epochs: int) -> Iterator[None]:
-    from tasks.progress import Progress
+    from tasks.training.training_progress import Progress
 
     with pytest.MonkeyPatch.context() as patch:
         begin = Progress.begin
@@ -173,7 +174,7 @@ def train_anew(training: Training, split: SplitRecord, work: Workspace) -> Model
 
 
 def test_the_post_architecture_is_read_top_to_bottom() -> None:
-    from tasks.network import build
+    from tasks.training.network import build
 
     names = [type(layer).__name__ for layer in build(TRAININGS["batch_norm"].network, (28, 28), 10).layers]
     pool, norm = ["MaxPooling2D"], ["BatchNormalization"]
@@ -182,7 +183,7 @@ def test_the_post_architecture_is_read_top_to_bottom() -> None:
 
 
 def test_layers_that_do_not_fit_the_images_are_refused() -> None:
-    from tasks.network import build
+    from tasks.training.network import build
 
     pool = MaxPool(layer="max_pool", size=20)
     with pytest.raises(RecipeError, match=r"the layers of model 'deep' don't fit images of \(28, 28\)"):
@@ -197,7 +198,7 @@ def test_validation_figures_stand_in_the_history(splits: dict[str, SplitRecord],
 
 
 def test_one_cycle_rises_and_falls_to_nothing() -> None:
-    from tasks.network import learning_rate
+    from tasks.training.network import learning_rate
 
     schedule = OneCycle(kind="one_cycle", warm_up=0.1)
     training = TRAININGS["plain"].model_copy(update={"schedule": schedule, "learning_rate": 0.01})
@@ -210,7 +211,7 @@ def test_one_cycle_rises_and_falls_to_nothing() -> None:
 def test_smoothed_labels_cost_what_keras_says_they_cost() -> None:
     import keras
 
-    from tasks.network import cross_entropy
+    from tasks.training.network import cross_entropy
 
     probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], np.float32)
     loss = cross_entropy(0.3)
@@ -271,7 +272,7 @@ def test_each_epoch_sees_other_images_by_the_seed_alone(splits: dict[str, SplitR
 def test_averaged_weights_are_what_keras_averages(splits: dict[str, SplitRecord], work: Workspace) -> None:
     import keras
 
-    from tasks.network import compile_for
+    from tasks.training.network import compile_for
 
     training = TRAININGS["plain"].model_copy(update={"epochs": 1, "batch": 100, "weight_averaging": 0.7})
     record = train.fn(training, splits["train"], work)
@@ -293,7 +294,7 @@ def test_averaged_weights_are_what_keras_averages(splits: dict[str, SplitRecord]
 
 
 def test_weights_are_back_in_their_place_after_an_error_at_their_averages() -> None:
-    from tasks.network import averages_in, compile_for
+    from tasks.training.network import averages_in, compile_for
 
     training = TRAININGS["plain"].model_copy(update={"weight_averaging": 0.7})
     model = build(training.network, (28, 28), 10)

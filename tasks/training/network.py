@@ -7,8 +7,6 @@ Keras is imported where it is used: the flow's own process never needs it, and i
 # ruff: noqa: PLC0415
 
 import json
-import os
-import random
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,10 +22,10 @@ from tasks.config.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer,
 from tasks.data.split_parquet import Labels, label_type
 from tasks.engine.workspace import Workspace
 from tasks.errors import RecipeError, first_line
-from tasks.progress import Figures
 from tasks.schemas.records import FileRecord
 from tasks.storage.content_files import adopt, writable
 from tasks.storage.folders import Folder
+from tasks.training.training_progress import Figures
 
 if TYPE_CHECKING:
     import keras
@@ -214,19 +212,6 @@ def keep_model(model: "keras.Model", name: str, work: Workspace) -> FileRecord:
         return adopt(work.root, Folder.MODELS, name, ".keras", path)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and TensorFlow, number the layers from the start, and leave no order of summation to chance."""
-    import keras
-    import tensorflow as tf
-    from keras.src.random import seed_generator
-
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
-    # Keras draws the layers' seeds from Python's generator, from which other threads draw, too: Prefect's and Dask's.
-    seed_generator.python_random = random.Random(seed)  # noqa: S311  # nothing secret
-    tf.config.experimental.enable_op_determinism()
-
-
 @contextmanager
 def averages_in(model: "keras.Model") -> Iterator[None]:
     """The averages in the place of the weights, if any are taken, and the weights back in their place.
@@ -243,16 +228,3 @@ def averages_in(model: "keras.Model") -> Iterator[None]:
     finally:
         for variable, weight in zip(model.trainable_variables, weights, strict=True):
             variable.assign(weight)
-
-
-def seed_epoch(model: "keras.Model", seed: int, epoch: int) -> None:
-    """Set what a model's layers draw from, such as for dropout, by the seed and the epoch alone: Keras does not save it."""
-    states = [one for one in model.variables if one.path.endswith("seed_generator_state")]
-    for number, state in enumerate(states):
-        draws = np.random.default_rng((seed, epoch, number))
-        state.assign(draws.integers(0, 2**31, state.shape).astype(state.dtype))
-
-
-def threads() -> int:
-    """How many TensorFlow threads an operation may use in this process; 0 stands for all cores."""
-    return int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))

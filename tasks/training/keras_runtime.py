@@ -1,15 +1,24 @@
-"""Quiet: imports of libraries that write to standard error below Python's level, which no setting of theirs prevents."""
+"""Keras in a process: import it without noise, and seed everything that it draws from."""
+# ruff: noqa: PLC0415
 
 import importlib
 import os
+import random
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tasks.safety.environment import KERAS_CACHE
+
+if TYPE_CHECKING:
+    import keras
+
 
 # What Keras imports where it finds it, for functions that no step uses: a third of its own import's time.
 NOT_FOR_KERAS = ("matplotlib", "pandas", "sklearn")
@@ -65,3 +74,29 @@ def hidden(packages: Sequence[str]) -> Iterator[None]:
     finally:
         for name in absent:
             del sys.modules[name]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and TensorFlow, number the layers from the start, and leave no order of summation to chance."""
+    import keras
+    import tensorflow as tf
+    from keras.src.random import seed_generator
+
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    # Keras draws the layers' seeds from Python's generator, from which other threads draw, too: Prefect's and Dask's.
+    seed_generator.python_random = random.Random(seed)  # noqa: S311  # nothing secret
+    tf.config.experimental.enable_op_determinism()
+
+
+def seed_epoch(model: "keras.Model", seed: int, epoch: int) -> None:
+    """Set what a model's layers draw from, such as for dropout, by the seed and the epoch alone: Keras does not save it."""
+    states = [one for one in model.variables if one.path.endswith("seed_generator_state")]
+    for number, state in enumerate(states):
+        draws = np.random.default_rng((seed, epoch, number))
+        state.assign(draws.integers(0, 2**31, state.shape).astype(state.dtype))
+
+
+def threads() -> int:
+    """How many TensorFlow threads an operation may use in this process; 0 stands for all cores."""
+    return int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))

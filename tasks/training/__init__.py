@@ -1,0 +1,1 @@
+"""Networks: build, train, save and ask them."""
