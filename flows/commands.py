@@ -144,7 +144,7 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") ->
                 from prefect.flow_engine import run_flow as run_with_prefect
                 from prefect.states import Pending
 
-                import tasks.statistics  # noqa: F401  # else in the middle of the run
+                import tasks.analysis.statistics  # noqa: F401  # else in the middle of the run
                 from flows.live import live_view
                 from flows.logs import quiet_console
                 from flows.masking import learn_settings

@@ -16,9 +16,9 @@ from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import Judged, judged
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
-from tasks.gallery import encoded
 from tasks.images.augment import augmented
 from tasks.images.corruptions import drawn, examples
+from tasks.images.encoding import encoded
 from tasks.images.occlusion import heat_window
 from tasks.schemas.analysis import Altered, AnalysisRecord, Sample
 from tasks.schemas.evidence import RunEvidence
@@ -40,7 +40,7 @@ def analyse(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
     """
     import pandas as pd
 
-    from tasks.document import analysis_of, subject_of
+    from tasks.analysis.builder import analysis_of, subject_of
 
     learned = judged(evidence.train, evidence.attributions.values(), work)
     tested = judged(evidence.test, evidence.predictions.values(), work)
@@ -98,7 +98,7 @@ def robustness_from(stressed: Iterable[StressRecord], tested: Judged, work: Work
     Raises:
         StorageError: a file is gone or altered.
     """
-    from tasks.document import robustness_of
+    from tasks.analysis.builder import robustness_of
 
     found = [Stress.model_validate_json(verified(work.root, one.file).read_bytes()) for one in stressed]
     first = int(drawn(len(tested.marks.labels))[0])

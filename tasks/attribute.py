@@ -38,7 +38,7 @@ def attribute(
         StorageError: a file is gone or altered, the model is refused, or what is found can't be written.
     """
     with hidden(("pandas",)):  # which scikit-learn imports where it finds it
-        from tasks.neighbours import Nearest, rarity
+        from tasks.analysis.neighbors import Nearest, rarity
 
     learned = all_verified(work.root, train.parts)
     (given,) = judged(test, [predictions], work).given

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.analysis.baseline import better_than_most_frequent
 from tasks.compare import compared, read, require
 from tasks.config.recipe import Gate
 from tasks.engine.cached_task import STEP_SECONDS
@@ -19,7 +20,6 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
-from tasks.floor import better_than_most_frequent
 from tasks.runs import Champion, RunRecord, held_down, line_of
 from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.findings import Estimate
@@ -132,7 +132,7 @@ def against(champion: Champion, best: PredictionsRecord, gate: Gate, work: Works
     Raises:
         StorageError: the model's predictions are gone or altered.
     """
-    from tasks.statistics import difference_of, share  # noqa: PLC0415  # its libraries take seconds to import
+    from tasks.analysis.statistics import difference_of, share  # noqa: PLC0415  # its libraries take seconds to import
 
     if champion.predictions.file == best.file:
         return Check(name="not inferior to the champion", passed=True, found="it is the champion itself")

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.analysis.image_cards import answer, most_shown
 from tasks.data.predictions_parquet import Predictions, read_predictions
 from tasks.data.split_parquet import read_images
 from tasks.engine.cached_task import step
 from tasks.engine.optional_parts import optional
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
-from tasks.gallery import answer, encoded, most_shown
+from tasks.images.encoding import encoded
 from tasks.runs import COMPARISON, RunRecord
 from tasks.schemas.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.schemas.findings import Comparison
@@ -121,7 +122,7 @@ def compared(one: Predictions, other: Predictions, names: tuple[str, str]) -> Co
     Raises:
         RunError: there is none.
     """
-    from tasks.statistics import compare as compare_paired
+    from tasks.analysis.statistics import compare as compare_paired
 
     old, new = common_places(one, other)
     return compare_paired(names[0], one.take(old), names[1], other.take(new))

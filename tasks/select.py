@@ -8,12 +8,12 @@ Every misclassified image is chosen as long as there are not too many; else the 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from tasks.analysis.image_cards import most_shown
 from tasks.base import Frozen
 from tasks.data.evaluated_split import judged
 from tasks.data.predictions_parquet import Predictions
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
-from tasks.gallery import most_shown
 from tasks.schemas.records import PredictionsRecord, SelectionRecord, SplitRecord
 from tasks.storage.content_files import keep
 from tasks.storage.folders import Folder

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.analysis.image_cards import most_shown, pictures
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import Judged, judged
@@ -20,7 +21,6 @@ from tasks.data.predictions_parquet import Predictions
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.errors import InputError
-from tasks.gallery import most_shown, pictures
 from tasks.schemas.post_results import difference_published
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.schemas.study import ENOUGH_SEEDS, Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
@@ -28,7 +28,7 @@ from tasks.storage.content_files import keep
 from tasks.storage.folders import Folder
 
 if TYPE_CHECKING:
-    from tasks.spread import Crossed
+    from tasks.analysis.seed_variance import Crossed
 
 MOST_SEEDS = 1000
 
@@ -82,7 +82,7 @@ def study_of(
     drawn_from: int | None = None,
 ) -> Study:
     """The whole document, from what is in memory; `tested` holds the predictions in the order of the trials."""
-    from tasks.confusions import confusions
+    from tasks.analysis.seed_confusions import confusions
 
     given = dict(zip(trials, tested.given, strict=True))
     names = list(dict.fromkeys(trial.arm for trial in trials.values()))
@@ -112,7 +112,7 @@ def study_of(
 
 def arm_of(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> Arm:
     """One arm, from its models and (S, N) right answers."""
-    from tasks.spread import deviation, mean_share, wrong_by
+    from tasks.analysis.seed_variance import deviation, mean_share, wrong_by
 
     accuracies = right.mean(axis=1)
     return Arm(
@@ -129,8 +129,8 @@ def arm_of(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -
 
 def pairs_of(names: Sequence[str], right: dict[str, NDArray[np.bool_]], claim: Claim | None) -> tuple[Pair, ...]:
     """Every two arms, with p-values corrected for their number."""
-    from tasks.spread import crossed
-    from tasks.statistics import holm
+    from tasks.analysis.seed_variance import crossed
+    from tasks.analysis.statistics import holm
 
     pairs = list(combinations(names, 2))
     found = [crossed(right[first], right[second]) for first, second in pairs]
@@ -145,7 +145,7 @@ def pair_of(
     first: str, second: str, right: dict[str, NDArray[np.bool_]], found: "Crossed", p: float, claim: Claim | None
 ) -> Pair:
     """Two arms."""
-    from tasks.spread import seeds_needed
+    from tasks.analysis.seed_variance import seeds_needed
 
     return Pair(
         first=first,

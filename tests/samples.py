@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from tasks.analysis.builder import analysis_of
+from tasks.analysis.image_cards import answer
+from tasks.analysis.statistics import compare
 from tasks.data.evaluated_split import Judged
 from tasks.data.predictions_parquet import Predictions, PredictionsMeta, predictions_of
 from tasks.data.split_parquet import HASH, Hashes, Split, SplitMeta
-from tasks.document import analysis_of
-from tasks.gallery import answer, encoded
+from tasks.images.encoding import encoded
 from tasks.images.features import features
 from tasks.profile import profile_of
 from tasks.schemas.analysis import (
@@ -27,7 +29,6 @@ from tasks.schemas.analysis import (
 )
 from tasks.schemas.findings import Explanation, Explanations, Focus, Neighbour, Patch
 from tasks.schemas.records import Epoch, FileRecord, ModelRecord, Origin, PredictionsRecord
-from tasks.statistics import compare
 
 FILE = FileRecord(path="m", bytes=1, sha256="0" * 64)
 

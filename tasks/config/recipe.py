@@ -171,7 +171,7 @@ class Gate(Frozen):
     Its accuracy lies above `floor`, below `ceiling`, where it would be too good to be true, and is shown not to be inferior
     to the champion's by more than `margin`. All are shares of the test images. Without a margin, which only fits images of a
     known number, the model must not be worse than the champion beyond chance. On every data set it must also be better than the
-    most frequent class, beyond chance: see `tasks.floor`.
+    most frequent class, beyond chance: see `tasks.analysis.baseline`.
     """
 
     floor: float = Field(default=0.0, ge=0, lt=1)

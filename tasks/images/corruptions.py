@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.gallery import encoded
 from tasks.images.augment import Images, affine, resampled, with_strokes
+from tasks.images.encoding import encoded
 
 SEVERITIES = (1, 2, 3, 4, 5)
 IMAGES = (

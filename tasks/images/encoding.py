@@ -1,3 +1,13 @@
 """The bytes of an image: as text, and which of them count as drawn."""
 
+import base64
+
+import numpy as np
+from numpy.typing import NDArray
+
 INK = 64  # the least value of a pixel that does: low enough for faint dirt, high enough to leave blurred edges out
+
+
+def encoded(image: NDArray[np.uint8]) -> str:
+    """An image's bytes, rows x columns, in base64."""
+    return base64.b64encode(image.tobytes()).decode()

@@ -13,9 +13,9 @@ import numpy as np
 from tasks.errors import PictureError
 from tasks.evaluate import BATCH, load_model, predicting
 from tasks.filesystem.regular_files import read_regular
-from tasks.gallery import encoded
 from tasks.images.decoding import NO_PICTURE
 from tasks.images.digit_preprocessing import Character, read_character
+from tasks.images.encoding import encoded
 from tasks.runs import RunRecord
 from tasks.safety.plain_text import in_text
 from tasks.schemas.results import Guess, Shown, Unreadable

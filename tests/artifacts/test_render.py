@@ -15,7 +15,7 @@ from artifacts.figures import FIGURES, figure_url, figures_of
 from artifacts.pictures import explained_url, heat_url, outline, picture_url, strip_url
 from artifacts.render import Rendering
 from artifacts.templating import images_across
-from tasks.document import robustness_of
+from tasks.analysis.builder import robustness_of
 from tasks.schemas.analysis import Altered, Analysis, FileLine, Provenance, Report, StepLine
 from tasks.schemas.findings import Comparison, Estimate, Patch
 from tasks.schemas.records import ArchiveRecord, Origin

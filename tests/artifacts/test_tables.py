@@ -8,7 +8,7 @@ import pytest
 from artifacts import tables
 from artifacts.templating import table
 from artifacts.terminal import show_guesses
-from tasks.document import robustness_of
+from tasks.analysis.builder import robustness_of
 from tasks.schemas.analysis import Analysis
 from tasks.schemas.findings import Share
 from tasks.schemas.results import Guess, Shown

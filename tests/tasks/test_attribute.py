@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.analysis.neighbors import NEAREST, Nearest, rarity
 from tasks.attribute import attribute
 from tasks.config.recipe import load_recipe
 from tasks.data.batching import held_out_indices
@@ -12,7 +13,6 @@ from tasks.data.predictions_parquet import read_predictions
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.evaluate import evaluate
-from tasks.neighbours import NEAREST, Nearest, rarity
 from tasks.schemas.findings import Attribution
 from tasks.schemas.records import AttributionRecord, ModelRecord, SplitRecord
 from tasks.train import train

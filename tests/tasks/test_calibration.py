@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from tasks.calibration import bins, brier_scores, calibration, expected_calibration_error
+from tasks.analysis.calibration import bins, brier_scores, calibration, expected_calibration_error
 from tasks.data.predictions_parquet import Predictions, PredictionsMeta
 from tests.samples import FIRST, hashes
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from artifacts.words import decided
+from tasks.analysis.statistics import compare
 from tasks.champion import bounds, decision_of, history, judge, lift, lines, not_inferior, promote, roll_back
 from tasks.compare import changes_between, common_places, pairs_of
 from tasks.compare import compare as compare_runs
@@ -28,7 +29,6 @@ from tasks.runs import (
 )
 from tasks.schemas.analysis import Changes
 from tasks.schemas.records import PredictionsRecord, SplitRecord
-from tasks.statistics import compare
 from tasks.storage.checksummed_json import write_sealed
 from tasks.storage.content_files import adopt
 from tests.samples import FIRST, SECOND, hashes, model, predicted

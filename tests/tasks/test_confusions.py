@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.confusions import MOST, commonest, confusions
+from tasks.analysis.seed_confusions import MOST, commonest, confusions
 
 LABELS = np.repeat(np.arange(3, dtype=np.uint8), 200)
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from tasks.analysis.baseline import better_than_most_frequent
 from tasks.data.predictions_parquet import Predictions
-from tasks.floor import better_than_most_frequent
 from tests.samples import predicted, split_of
 
 LABELS = [0] * 60 + [1] * 30 + [2] * 10

@@ -1,7 +1,7 @@
 import pytest
 from scipy.stats import fisher_exact
 
-from tasks.mending import mendings, place_of
+from tasks.analysis.correction_regions import mendings, place_of
 from tasks.schemas.findings import Answer, Explanation, Patch, Picture
 
 SHAPE = (28, 28)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from tasks.patterns import comparisons, confusion, groups, label_errors, most_confident, patterns
+from tasks.analysis.confusion_analysis import comparisons, confusion, groups, label_errors, most_confident, patterns
+from tasks.analysis.statistics import mcnemar_p
 from tasks.schemas.post_results import published_for
 from tasks.select import chosen
-from tasks.statistics import mcnemar_p
 from tests.samples import EVERYWHERE, FIRST, SECOND, predicted, split_of
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.document import robustness_of
+from tasks.analysis.builder import robustness_of
 from tasks.images.corruptions import IMAGES, drawn
 from tasks.schemas.robustness import Stress
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
+from tasks.analysis.slices import slices
 from tasks.schemas.findings import Slice
-from tasks.slices import slices
 from tests.samples import predicted, split_of
 
 FEATURES = ("ink", "stroke width", "slant", "height", "width", "components")

@@ -5,8 +5,16 @@ import pytest
 from numpy.typing import NDArray
 from statsmodels.stats.power import TTestPower
 
+from tasks.analysis.seed_variance import (
+    crossed,
+    deviation,
+    mean_over_seeds,
+    mean_share,
+    satterthwaite,
+    seeds_needed,
+    wrong_by,
+)
 from tasks.schemas.study import Noise
-from tasks.spread import crossed, deviation, mean_over_seeds, mean_share, satterthwaite, seeds_needed, wrong_by
 
 
 def drawn(rng: np.random.Generator, seeds: int, images: int, gain: float = 0.0) -> NDArray[np.bool_]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.analysis.statistics import compare, fisher_p, holm, mcnemar_p, mean, paired_difference, share
 from tasks.data.predictions_parquet import Predictions, PredictionsMeta, read_predictions
-from tasks.statistics import compare, fisher_p, holm, mcnemar_p, mean, paired_difference, share
 from tasks.storage.content_files import adopt
 from tests.samples import FIRST, SECOND, hashes
 from tests.written import write_predictions

@@ -1,7 +1,7 @@
 import numpy as np
 
+from tasks.analysis.label_issues import suspects
 from tasks.data.predictions_parquet import Predictions, PredictionsMeta
-from tasks.suspects import suspects
 from tests.samples import hashes
 
 COUNT = 300

@@ -3,15 +3,12 @@
 In: splits with their predictions, explanations, and which images to show. Out: Pictures, which hold their pixels.
 """
 
-import base64
 from collections.abc import Iterable, Sequence
 from math import prod
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tasks.data.evaluated_split import Judged
 from tasks.data.predictions_parquet import Predictions
+from tasks.images.encoding import encoded
 from tasks.schemas.findings import Answer, Explanation, Explanations, Picture
 
 MOST, LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core
@@ -40,11 +37,6 @@ def pictures(indices: Iterable[int], judged: Judged, explained: Sequence[Explana
         )
         for index in chosen
     )
-
-
-def encoded(image: NDArray[np.uint8]) -> str:
-    """An image's bytes, rows x columns, in base64."""
-    return base64.b64encode(image.tobytes()).decode()
 
 
 def answer(predictions: Predictions, index: int, explanation: Explanation | None = None) -> Answer:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
+from tasks.analysis.statistics import CONFIDENCE
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Noise
-from tasks.statistics import CONFIDENCE
 
 POWER = 0.8
 TAIL = (1 - CONFIDENCE) / 2

@@ -9,22 +9,22 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from tasks import patterns as found_patterns
-from tasks.calibration import calibration
+from tasks.analysis import confusion_analysis as found_patterns
+from tasks.analysis.calibration import calibration
+from tasks.analysis.correction_regions import mendings
+from tasks.analysis.image_cards import most_shown, pictures
+from tasks.analysis.label_issues import suspects
+from tasks.analysis.slices import slices
+from tasks.analysis.statistics import mean, share
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import Judged
 from tasks.data.predictions_parquet import Predictions
-from tasks.gallery import most_shown, pictures
-from tasks.mending import mendings
 from tasks.schemas.analysis import Altered, Analysis, ModelAnalysis, Sample, Subject
 from tasks.schemas.findings import Explanations
 from tasks.schemas.post_results import published_for
 from tasks.schemas.records import ModelRecord, PredictionsRecord, Profile
 from tasks.schemas.robustness import Gap, Robustness, Stress, Stressed
-from tasks.slices import slices
-from tasks.statistics import mean, share
-from tasks.suspects import suspects
 
 
 def subject_of(dataset: Dataset, recipe: Recipe) -> Subject:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tasks.analysis.confusion_analysis import errors_where
+from tasks.analysis.statistics import fisher_p, holm
 from tasks.data.predictions_parquet import Predictions
-from tasks.patterns import errors_where
 from tasks.schemas.findings import Slice
-from tasks.statistics import fisher_p, holm
 
 PARTS = 5  # of equal numbers of images, as far as equal values allow
 FEW = 5  # up to as many different values, each is a slice of its own

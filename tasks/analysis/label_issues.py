@@ -12,8 +12,8 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
+from tasks.analysis.image_cards import MOST
 from tasks.data.predictions_parquet import Predictions
-from tasks.gallery import MOST
 from tasks.schemas.findings import Suspect, SuspectPattern, Suspects
 
 SURE = 0.9  # of each model's probability, to count as sure

@@ -10,9 +10,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.analysis.statistics import compare, fisher_p, holm, mcnemar_p, share
 from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.findings import Comparison, Group, LabelErrors, Pattern, Share
-from tasks.statistics import compare, fisher_p, holm, mcnemar_p, share
 
 
 def confusion(predictions: Predictions) -> NDArray[np.int64]:

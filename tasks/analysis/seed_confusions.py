@@ -10,10 +10,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.analysis.seed_variance import crossed
+from tasks.analysis.statistics import holm
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Confusion
-from tasks.spread import crossed
-from tasks.statistics import holm
 
 MOST = 12  # chosen by how common they are over all arms, not by how they differ: else chance would be chosen
 

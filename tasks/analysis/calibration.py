@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
+from tasks.analysis.statistics import CONFIDENCE, mean, share
 from tasks.data.predictions_parquet import LARGEST_LOSS, Predictions
 from tasks.schemas.findings import Bin, Calibration, Estimate
-from tasks.statistics import CONFIDENCE, mean, share
 
 BINS = 15  # of equal width, as in Guo et al. 2017
 RESAMPLES = 999

@@ -7,8 +7,8 @@ has, such as dirt, its patches gather in one part.
 from collections.abc import Iterator, Sequence
 from itertools import starmap
 
+from tasks.analysis.statistics import fisher_p, holm, share
 from tasks.schemas.findings import Mending, Patch, Picture
-from tasks.statistics import fisher_p, holm, share
 
 Place = tuple[int, str]  # the label of an image, and where its patch lies
 
