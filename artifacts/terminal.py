@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from artifacts import tables
 from artifacts.screen import Screen
 from artifacts.words import changed, decided, interval, percent
-from tasks.runs import Champion, RunRecord, StudyRun, held_down
 from tasks.schemas.analysis import Changes, Check
 from tasks.schemas.records import Omission
 from tasks.schemas.results import Cleared, Pruning, RunResult, Shown, StudyResult, Verified
+from tasks.schemas.runs import Champion, RunRecord, StudyRun, held_down
 
 
 def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:

@@ -5,7 +5,6 @@ In: values of the analysis. Out: plain texts, in which a share is a percentage a
 
 from collections.abc import Sequence
 
-from tasks.runs import COMPARISON
 from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
 from tasks.schemas.findings import (
     SIGNIFICANT,
@@ -19,6 +18,7 @@ from tasks.schemas.findings import (
     Suspects,
 )
 from tasks.schemas.records import Omission
+from tasks.schemas.runs import COMPARISON
 
 FEW = 3  # models, of which every pair has its sentence and its columns
 SMALLEST_P = 0.0001  # smaller ones are not told apart

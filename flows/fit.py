@@ -13,7 +13,7 @@ import psutil
 
 from tasks.engine.cache import versions
 from tasks.engine.code_digest import code_digests, path_of
-from tasks.provenance import LIBRARIES
+from tasks.history.provenance import LIBRARIES
 from tasks.safety.environment import numbers
 from tasks.storage.backend import Root, refusals
 from tasks.storage.content_files import write_text

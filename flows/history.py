@@ -18,9 +18,10 @@ from flows.database import database_file, ids_in, remove_remains
 from flows.server import LOCAL, local_server, server
 from flows.vetting import NAMES
 from tasks.engine.optional_parts import reason
-from tasks.history import FlowRun, noted_flow_runs, strike_out
+from tasks.history.flow_runs import noted_flow_runs, strike_out
 from tasks.safety.redaction import public, redact
 from tasks.schemas.results import Cleared
+from tasks.schemas.runs import FlowRun
 from tasks.storage.backend import Root
 
 if TYPE_CHECKING:

@@ -41,16 +41,17 @@ from tasks.engine.workspace import Workspace, at_work
 from tasks.errors import GateError, RunError
 from tasks.evaluate import evaluate
 from tasks.explain import explain
+from tasks.history.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
+from tasks.history.run_store import predecessor, remember
 from tasks.measure import measure
 from tasks.profile import profile
-from tasks.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
 from tasks.report import report
-from tasks.runs import COMPARISON, MAIN, Champion, RunRecord, predecessor, remember
 from tasks.schemas.analysis import Decision
 from tasks.schemas.architecture import ArchitectureRecord
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords
 from tasks.schemas.records import ChangesRecord, ModelRecord, Omission, ReportRecord
 from tasks.schemas.results import RunResult
+from tasks.schemas.runs import COMPARISON, MAIN, Champion, RunRecord
 from tasks.select import select
 from tasks.storage.roots import checked_root
 from tasks.stress import stress

@@ -13,7 +13,7 @@ from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
     from tasks.compare import Pair
-    from tasks.runs import Champion, RunRecord
+    from tasks.schemas.runs import Champion, RunRecord
     from tasks.storage.backend import Root
 
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def runs(root: str | None, as_json: bool) -> None:
     """List the finished runs, the earliest first; then the studies, which --json leaves out."""
     from artifacts.terminal import show_runs
-    from tasks.runs import RunRecord, StudyRun, read_runs
+    from tasks.history.run_store import read_runs
+    from tasks.schemas.runs import RunRecord, StudyRun
 
     place = root_to_read(root)
     (found, unreadable), (studies, unreadable_too) = read_runs(place, RunRecord), read_runs(place, StudyRun)
@@ -85,7 +86,7 @@ def chosen(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, 
         RunError: a run or a model is unknown, or only one of the two names a model.
     """
     from tasks.compare import pairs_of
-    from tasks.runs import find_run
+    from tasks.history.run_store import find_run
 
     (first, model), (second, other) = (text.partition(":")[::2] for text in (before, now))
     one, two = find_run(root, first), find_run(root, second)

@@ -38,7 +38,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.render import pictures_page
     from artifacts.terminal import show_guesses
-    from tasks.runs import find_run
+    from tasks.history.run_store import find_run
     from tasks.schemas.results import Shown, Unreadable
     from tasks.storage.content_files import write_text
     from tasks.storage.folders import Folder

@@ -29,9 +29,9 @@ from tasks.config.toml_loader import NameOrFile
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace, at_work
 from tasks.evaluate import evaluate
-from tasks.provenance import provenance_of, study_result, study_run
+from tasks.history.provenance import provenance_of, study_result, study_run
+from tasks.history.run_store import remember
 from tasks.publish import publish_study
-from tasks.runs import remember
 from tasks.schemas.results import StudyResult
 from tasks.schemas.study import ENOUGH_SEEDS, Trial
 from tasks.storage.roots import checked_root

@@ -23,8 +23,8 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     RUN is the name of a run or a study, the beginning or the end of it, or `last`, which is the default.
     """
     from artifacts.terminal import show_links
-    from tasks.runs import find_record, read_run
-    from tasks.verify import verify_run
+    from tasks.history.run_store import find_record, read_run
+    from tasks.history.verify import verify_run
 
     place = root_to_read(root)
     path = find_record(place, run)
@@ -66,7 +66,7 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     """
     from artifacts.terminal import show_pruning
     from flows.history import clear_history, to_be_cleared
-    from tasks.prune import carry_out, pruning
+    from tasks.history.prune import carry_out, pruning
     from tasks.storage.locks import alone
     from tasks.storage.roots import checked_root, existing_root, root_to_change
 

@@ -20,10 +20,10 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
-from tasks.runs import Champion, RunRecord, held_down, line_of
 from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission, PredictionsRecord
+from tasks.schemas.runs import Champion, RunRecord, held_down, line_of
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_sealed, read_sealed, write_sealed
 from tasks.storage.folders import Folder

@@ -20,10 +20,10 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
 from tasks.images.encoding import encoded
-from tasks.runs import COMPARISON, RunRecord
 from tasks.schemas.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.schemas.findings import Comparison
 from tasks.schemas.records import ChangesRecord, Omission, PredictionsRecord
+from tasks.schemas.runs import COMPARISON, RunRecord
 from tasks.storage.content_files import all_verified, fault_of, keep, verified
 from tasks.storage.folders import Folder
 

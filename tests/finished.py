@@ -8,9 +8,9 @@ from tasks.config.dataset import Dataset
 from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace
 from tasks.filesystem.hashing import sha256_of
-from tasks.history import FlowRun
-from tasks.runs import Champion, RunRecord, remember
+from tasks.history.run_store import remember
 from tasks.schemas.records import FileRecord, ManifestEntry, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.schemas.runs import Champion, FlowRun, RunRecord
 from tasks.storage.content_files import adopt, keep
 from tests.samples import FIRST, model
 from tests.written import write_predictions

@@ -25,10 +25,11 @@ from tasks.data.idx import DTYPES, Header, read_blocks, read_header
 from tasks.decode import blocks
 from tasks.engine.cache import Key, Miss, look_up
 from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
+from tasks.history.run_store import read_run
 from tasks.images.decoding import FORMATS
 from tasks.images.digit_preprocessing import prepare
-from tasks.runs import RunRecord, read_run
 from tasks.schemas.records import Origin, PredictionsRecord, SplitRecord
+from tasks.schemas.runs import RunRecord
 from tasks.storage.checksummed_json import SealError, sealed
 from tests.samples import FILE
 from tests.written import write_idx

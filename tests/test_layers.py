@@ -24,7 +24,7 @@ DRAWN = {
     "tasks.schemas.records",
     "tasks.schemas.results",
     "tasks.schemas.robustness",
-    "tasks.runs",
+    "tasks.history.run_store",
     "tasks.schemas.study",
 }
 

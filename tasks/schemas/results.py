@@ -6,10 +6,10 @@ Paths are relative to the root.
 from pydantic import Field, computed_field
 
 from tasks.base import Frozen
-from tasks.history import FlowRun
 from tasks.schemas.analysis import Decision, StepLine
 from tasks.schemas.findings import Comparison
 from tasks.schemas.records import FileRecord, Omission
+from tasks.schemas.runs import FlowRun
 from tasks.schemas.study import Arm, Pair
 
 

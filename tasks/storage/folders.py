@@ -26,7 +26,7 @@ class Folder(StrEnum):
     CHANGES = "changes"
     RECORDS = "records"  # of steps
     MADE = "made"  # records of what no step has made: see tasks/storage/page_records.py
-    HISTORY = "history"  # notes of what goes from Prefect's history: see tasks/history.py
+    HISTORY = "history"  # notes of what goes from Prefect's history: see tasks/history/flow_runs.py
     RUNS = "runs"
     CHAMPIONS = "champions"
     COMPARISONS = "comparisons"

@@ -16,9 +16,9 @@ from tasks.filesystem.regular_files import read_regular
 from tasks.images.decoding import NO_PICTURE
 from tasks.images.digit_preprocessing import Character, read_character
 from tasks.images.encoding import encoded
-from tasks.runs import RunRecord
 from tasks.safety.plain_text import in_text
 from tasks.schemas.results import Guess, Shown, Unreadable
+from tasks.schemas.runs import RunRecord
 from tasks.storage.backend import Root
 from tasks.storage.content_files import verified
 

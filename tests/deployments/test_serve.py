@@ -19,7 +19,7 @@ import pytest
 
 from flows import serve
 from flows.credential import Credential
-from tasks.runs import finished_runs
+from tasks.history.run_store import finished_runs
 from tasks.storage.backend import root_at
 from tests import data
 from tests.receiver import Receiver, receiver

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from flows.commands import line_of
-from tasks.prune import FOLDERS
+from tasks.history.prune import FOLDERS
 from tasks.storage.folders import MARK
 from tests import data
 

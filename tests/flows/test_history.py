@@ -23,9 +23,10 @@ from flows.database import ids_in
 from flows.server import early_server, server
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace
-from tasks.history import FlowRun, note_flow_runs, noted_flow_runs
-from tasks.runs import RunRecord, read_runs
+from tasks.history.flow_runs import note_flow_runs, noted_flow_runs
+from tasks.history.run_store import read_runs
 from tasks.schemas.records import SplitRecord
+from tasks.schemas.runs import FlowRun, RunRecord
 from tasks.storage.roots import checked_root
 from tests.finished import finished
 from tests.reliability.signals import Trial, faults, signalled

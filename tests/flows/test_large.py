@@ -11,11 +11,11 @@ from tasks import sample
 from tasks.data import split_parquet
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
-from tasks.runs import finished_runs
+from tasks.history.run_store import finished_runs
+from tasks.history.verify import verify_run
 from tasks.schemas.analysis import Report, Sample
 from tasks.schemas.records import SplitRecord
 from tasks.storage.content_files import all_verified
-from tasks.verify import verify_run
 from tests import data
 
 SIZE = 28 * 28

@@ -18,8 +18,9 @@ from flows import mnist as flow
 from flows.workers import Workers
 from tasks import champion, describe, draw, explain, report, stress
 from tasks.engine import cached_task, optional_parts, task_progress, workspace
-from tasks.runs import RunRecord, find_run
+from tasks.history.run_store import find_run
 from tasks.schemas.results import RunResult
+from tasks.schemas.runs import RunRecord
 from tests import data
 
 pytestmark = [

@@ -12,7 +12,8 @@ import portalocker
 import psutil
 import pytest
 
-from tasks.history import FlowRun, note_flow_runs, noted_flow_runs
+from tasks.history.flow_runs import note_flow_runs, noted_flow_runs
+from tasks.schemas.runs import FlowRun
 from tasks.storage.roots import checked_root
 from tests import data
 from tests.reliability.signals import Ended, Trial, faults, listens, signalled, silent

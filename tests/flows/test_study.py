@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.runs import StudyRun, read_runs
+from tasks.history.run_store import read_runs
+from tasks.schemas.runs import StudyRun
 from tasks.schemas.study import Study
 from tests import data
 

@@ -32,18 +32,18 @@ from tasks.draw import draw
 from tasks.engine.workspace import Workspace, at_work
 from tasks.evaluate import evaluate
 from tasks.explain import explain
-from tasks.history import FlowRun
+from tasks.history.provenance import provenance_of, run_record, with_manifest
+from tasks.history.prune import carry_out, pruning
+from tasks.history.run_store import remember
+from tasks.history.verify import verify_run
 from tasks.measure import measure
 from tasks.profile import profile
-from tasks.provenance import provenance_of, run_record, with_manifest
-from tasks.prune import carry_out, pruning
 from tasks.report import report
-from tasks.runs import RunRecord, remember
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords, TrainedModels
 from tasks.schemas.records import Record
+from tasks.schemas.runs import FlowRun, RunRecord
 from tasks.select import select
 from tasks.train import train
-from tasks.verify import verify_run
 from tests import data
 from tests.finished import crown, finished
 from tests.reliability.table import Row, say

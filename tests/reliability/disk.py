@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks import prune
+from tasks.history import prune
 from tests.reliability.table import Row, say
 from tests.reliability.world import World, incomplete, left_over, made, result, world
 

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.runs import RunRecord, read_run, record_path
-from tasks.verify import verify_run
+from tasks.history.run_store import read_run, record_path
+from tasks.history.verify import verify_run
+from tasks.schemas.runs import RunRecord
 from tests.reliability.table import Row, say
 from tests.reliability.world import result, world
 

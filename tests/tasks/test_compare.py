@@ -14,21 +14,11 @@ from tasks.data.predictions_parquet import Predictions
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
-from tasks.prune import pruning
-from tasks.runs import (
-    Finished,
-    RunRecord,
-    StudyRun,
-    find_record,
-    find_run,
-    finished_runs,
-    held_down,
-    line_of,
-    predecessor,
-    remember,
-)
+from tasks.history.prune import pruning
+from tasks.history.run_store import find_record, find_run, finished_runs, predecessor, remember
 from tasks.schemas.analysis import Changes
 from tasks.schemas.records import PredictionsRecord, SplitRecord
+from tasks.schemas.runs import Finished, RunRecord, StudyRun, held_down, line_of
 from tasks.storage.checksummed_json import write_sealed
 from tasks.storage.content_files import adopt
 from tests.samples import FIRST, SECOND, hashes, model, predicted

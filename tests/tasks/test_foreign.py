@@ -9,16 +9,16 @@ import pytest
 from tasks.champion import roll_back
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace, at_work, left_over
-from tasks.prune import carry_out, pruning
-from tasks.runs import RunRecord
+from tasks.history.prune import carry_out, pruning
+from tasks.history.verify import verify_run
 from tasks.schemas.records import SplitRecord
+from tasks.schemas.runs import RunRecord
 from tasks.storage.content_files import keep, written_whole
 from tasks.storage.folders import Folder
 from tasks.storage.locks import alone, holding
 from tasks.storage.page_records import write_page
 from tasks.storage.root_marker import marked
 from tasks.storage.roots import checked_root
-from tasks.verify import verify_run
 from tests.finished import crown, finished
 from tests.foreign import Seeds, behind_links, seed
 
@@ -134,7 +134,7 @@ def test_a_record_that_names_a_file_elsewhere_reaches_nothing(
     for path in ("../mine/" + Path(thesis.path).name, str(tmp_path / thesis.path), "locks/root.lock", MIRROR):
         file = thesis.model_copy(update={"path": path})
         record = runs[0].model_copy(update={"manifest": (*runs[0].manifest, link.model_copy(update={"file": file}))})
-        from tasks.runs import remember
+        from tasks.history.run_store import remember
 
         remember(record, work)
         assert path not in pruning(work.root, 1).paths

@@ -8,10 +8,11 @@ import pytest
 
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace
-from tasks.history import FlowRun, note_flow_runs, noted_flow_runs, strike_out
-from tasks.prune import carry_out, pruning
-from tasks.runs import RunRecord, find_run
+from tasks.history.flow_runs import note_flow_runs, noted_flow_runs, strike_out
+from tasks.history.prune import carry_out, pruning
+from tasks.history.run_store import find_run
 from tasks.schemas.records import SplitRecord
+from tasks.schemas.runs import FlowRun, RunRecord
 from tasks.storage.checksummed_json import seal, unseal
 from tasks.storage.folders import Folder
 from tasks.storage.roots import checked_root

@@ -17,7 +17,7 @@ from upath import UPath
 
 from tasks.champion import append, history, lift, roll_back
 from tasks.errors import StorageError
-from tasks.runs import Champion, held_down
+from tasks.schemas.runs import Champion, held_down
 from tasks.storage import s3_leases, waiting
 from tasks.storage.backend import read_whole, root_at
 from tasks.storage.folders import MARK

@@ -16,13 +16,14 @@ import pytest
 from tasks.champion import history, lines
 from tasks.engine.workspace import Workspace, at_work
 from tasks.errors import RootError, StorageError
-from tasks.prune import carry_out, pruning
-from tasks.runs import RunRecord, read_runs
+from tasks.history.prune import carry_out, pruning
+from tasks.history.run_store import read_runs
+from tasks.history.verify import verify_run
+from tasks.schemas.runs import RunRecord
 from tasks.storage.folders import MARK, Folder
 from tasks.storage.locks import holding
 from tasks.storage.root_marker import mark_of, marked
 from tasks.storage.roots import checked_root, existing_root, known_root
-from tasks.verify import verify_run
 from tests import data
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "root-bccf637.tar.xz"

@@ -9,10 +9,11 @@ import pytest
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
-from tasks.prune import carry_out, pruning
-from tasks.runs import RunRecord, read_run, record_path
+from tasks.history.prune import carry_out, pruning
+from tasks.history.run_store import read_run, record_path
+from tasks.history.verify import verify_run
 from tasks.schemas.records import SplitRecord
-from tasks.verify import verify_run
+from tasks.schemas.runs import RunRecord
 from tests.finished import crown, finished
 
 

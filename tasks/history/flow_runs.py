@@ -7,28 +7,14 @@ first record goes until Prefect's history has none of them any more: a kill, or 
 import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
-from uuid import UUID
 
 from tasks.base import Frozen
 from tasks.errors import SealError
+from tasks.schemas.runs import FlowRun
 from tasks.storage.backend import Root, matching, name_under, remove
 from tasks.storage.checksummed_json import read_sealed, write_sealed
 from tasks.storage.content_files import writable
 from tasks.storage.folders import Folder
-
-
-class FlowRun(Frozen):
-    """A run as Prefect's history has it.
-
-    `flow` is the flow's id, which Prefect makes once in each database: it tells one history from another, whatever address its
-    server has. `at` is that address, or the database of a server that lived no longer than the run. `root` is where the record
-    was made: a copy of the root has it, too.
-    """
-
-    id: UUID
-    flow: UUID
-    at: str  # without secrets
-    root: str
 
 
 class Note(Frozen):

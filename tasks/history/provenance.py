@@ -14,8 +14,6 @@ from tasks.config.recipe import Recipe
 from tasks.engine.cache import versions
 from tasks.engine.code_digest import code_digest
 from tasks.engine.workspace import Workspace
-from tasks.history import FlowRun
-from tasks.runs import Champion, RunRecord, StudyRun
 from tasks.schemas.analysis import Decision, FileLine, Provenance, StepLine
 from tasks.schemas.evidence import PreparedData, RunRecords
 from tasks.schemas.records import (
@@ -28,6 +26,7 @@ from tasks.schemas.records import (
     ReportRecord,
 )
 from tasks.schemas.results import ModelResult, RunResult, StudyResult
+from tasks.schemas.runs import Champion, FlowRun, RunRecord, StudyRun
 from tasks.schemas.study import StudyRecord, Trial
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")

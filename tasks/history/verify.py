@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from tasks.champion import ENTRY
 from tasks.data.predictions_parquet import META_KEY, PredictionsMeta
 from tasks.errors import SealError
-from tasks.runs import Finished, record_path
+from tasks.history.run_store import record_path
 from tasks.schemas.records import ManifestEntry
 from tasks.schemas.results import Verified
+from tasks.schemas.runs import Finished
 from tasks.storage.backend import Root, matching, name_under, shadow_of
 from tasks.storage.checksummed_json import body_in, may_be_sealed
 from tasks.storage.content_files import fault_of

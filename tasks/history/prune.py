@@ -4,7 +4,7 @@ In: a root, and how many of the last runs, and of the last studies, to keep. Out
 can reach is always kept. Only files go that a sealed record names, with their size and their hash, and that still are what it
 says: what others have put there, or have changed, stays, whatever its name is. The order of removal is such that wherever it
 breaks off, nothing that is kept has lost a file: first the records of runs, then those of steps, then the files. The flow runs
-of these runs are noted before (tasks/history.py), to be removed from Prefect's history once the files have gone.
+of these runs are noted before (tasks/history/flow_runs.py), to be removed from Prefect's history once the files have gone.
 """
 
 import hashlib
@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 from tasks.champion import entry_of, history, lines
 from tasks.engine.workspace import clear, discard, left_over, unfinished_in
 from tasks.errors import SealError, StorageError
-from tasks.history import note_flow_runs, noted_flow_runs
-from tasks.runs import RECORD_NAMES, Champion, Finished, RunRecord, StudyRun, read_runs
+from tasks.history.flow_runs import note_flow_runs, noted_flow_runs
+from tasks.history.run_store import RECORD_NAMES, read_runs
 from tasks.schemas.records import FileRecord
 from tasks.schemas.results import Pruning
+from tasks.schemas.runs import Champion, Finished, RunRecord, StudyRun
 from tasks.storage.backend import Root, matching, name_under, read_whole, remove, shadow_of, version_of
 from tasks.storage.checksummed_json import unseal
 from tasks.storage.content_files import fault_of, writable

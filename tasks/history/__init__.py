@@ -1,0 +1,1 @@
+"""Earlier runs: find, verify and prune them, and say where everything came from."""
