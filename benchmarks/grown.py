@@ -24,8 +24,8 @@ class Grown(NamedTuple):
 
 def decoded(dataset: Dataset, work: Workspace) -> SplitRecord:
     """The training split."""
-    from tasks.decode import decode
-    from tasks.download import download
+    from tasks.steps.decode import decode
+    from tasks.steps.download import download
 
     images, labels = (download.fn(one, dataset.mirrors, work) for one in (dataset.train.images, dataset.train.labels))
     return decode.fn(dataset, "train", images, labels, work)
@@ -68,14 +68,14 @@ def main(step: str, path: str, root: Path) -> Grown:
         return Grown(step, split.count, time.perf_counter() - began, peak())
     split = SplitRecord.model_validate_json(kept.read_bytes())
     if step == "predict":
-        from tasks.evaluate import evaluate
+        from tasks.steps.evaluate import evaluate
 
         model = untrained(split, work)
         began = time.perf_counter()
         evaluate.fn(model, split, work)
         return Grown(step, split.count, time.perf_counter() - began, peak())
     from tasks.config.recipe import load_recipe
-    from tasks.train import train
+    from tasks.steps.train import train
 
     in_memory = step == "train-in-memory"
     if in_memory:

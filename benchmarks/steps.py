@@ -16,10 +16,10 @@ import pandas as pd  # noqa: F401  # pyarrow would import it in the middle
 from benchmarks.post import FILES, read_images, read_labels
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.data.split_parquet import read_split
-from tasks.decode import decode
-from tasks.download import download
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ArchiveRecord, SplitRecord
+from tasks.steps.decode import decode
+from tasks.steps.download import download
 
 
 def downloaded(dataset: Dataset, work: Workspace) -> dict[str, ArchiveRecord]:

@@ -23,13 +23,13 @@ from tasks.storage.locks import signed_name
 ANSWER_SECONDS = 10
 # What is sent to workers.
 STEPS = (
-    "tasks.train",
-    "tasks.combine",
-    "tasks.describe",
-    "tasks.evaluate",
-    "tasks.attribute",
-    "tasks.explain",
-    "tasks.stress",
+    "tasks.steps.train",
+    "tasks.steps.ensemble",
+    "tasks.steps.describe_network",
+    "tasks.steps.evaluate",
+    "tasks.steps.attribute_errors",
+    "tasks.steps.explain_errors",
+    "tasks.steps.robustness",
 )
 
 

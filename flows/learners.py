@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.workers import Workers
-from tasks.combine import combine
 from tasks.config.recipe import Learner
 from tasks.engine.workspace import Workspace
 from tasks.schemas.evidence import TrainedModels
 from tasks.schemas.records import SplitRecord
-from tasks.train import train
+from tasks.steps.ensemble import combine
+from tasks.steps.train import train
 
 
 def train_models(

@@ -26,36 +26,36 @@ from flows.splits import prepare_data
 from flows.titles import run_name, title
 from flows.vetting import PROCESS
 from flows.workers import Workers, available, submit, wait_for_all
-from tasks.analyse import analyse
-from tasks.attribute import attribute
-from tasks.champion import judge, promote
-from tasks.compare import compare
 from tasks.config.dataset import Name, load_dataset
 from tasks.config.recipe import Epochs, HeldOut, Seed, load_recipe
 from tasks.config.toml_loader import NameOrFile
-from tasks.describe import describe
-from tasks.draw import draw
 from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace, at_work
 from tasks.errors import GateError, RunError
-from tasks.evaluate import evaluate
-from tasks.explain import explain
 from tasks.history.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
 from tasks.history.run_store import predecessor, remember
-from tasks.measure import measure
-from tasks.profile import profile
-from tasks.report import report
 from tasks.schemas.analysis import Decision
 from tasks.schemas.architecture import ArchitectureRecord
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords
 from tasks.schemas.records import ChangesRecord, ModelRecord, Omission, ReportRecord
 from tasks.schemas.results import RunResult
 from tasks.schemas.runs import COMPARISON, MAIN, Champion, RunRecord
-from tasks.select import select
+from tasks.steps.analyze import analyse
+from tasks.steps.attribute_errors import attribute
+from tasks.steps.champion import judge, promote
+from tasks.steps.compare_runs import compare
+from tasks.steps.describe_network import describe
+from tasks.steps.draw_figures import draw
+from tasks.steps.evaluate import evaluate
+from tasks.steps.explain_errors import explain
+from tasks.steps.measure_features import measure
+from tasks.steps.profile_data import profile
+from tasks.steps.publish_report import report
+from tasks.steps.robustness import stress
+from tasks.steps.select_examples import select
+from tasks.steps.train import train
 from tasks.storage.roots import checked_root
-from tasks.stress import stress
-from tasks.train import train
 from tasks.training.layer_shapes import refuse_misfits
 
 

@@ -12,7 +12,7 @@ from flows.options import JSON, ROOT, at_root, echo, echo_json, root_to_read
 from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
-    from tasks.compare import Pair
+    from tasks.analysis.paired_comparison import Pair
     from tasks.schemas.runs import Champion, RunRecord
     from tasks.storage.backend import Root
 
@@ -54,9 +54,9 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
     """
     from artifacts.render import changes_page
     from artifacts.terminal import show_changes
-    from tasks.champion import not_inferior
-    from tasks.compare import changes_between
+    from tasks.analysis.paired_comparison import changes_between
     from tasks.engine.workspace import Workspace
+    from tasks.steps.champion import not_inferior
     from tasks.storage.folders import Folder
     from tasks.storage.page_records import write_page
 
@@ -85,7 +85,7 @@ def chosen(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, 
     Raises:
         RunError: a run or a model is unknown, or only one of the two names a model.
     """
-    from tasks.compare import pairs_of
+    from tasks.analysis.paired_comparison import pairs_of
     from tasks.history.run_store import find_run
 
     (first, model), (second, other) = (text.partition(":")[::2] for text in (before, now))
@@ -109,7 +109,7 @@ def champion(context: click.Context) -> None:
 def list_champions(root: str | None = None, as_json: bool = False) -> None:
     """Show every line of champions, the present one last."""
     from artifacts.terminal import show_champions
-    from tasks.champion import history, lines
+    from tasks.history.champions import history, lines
 
     place = root_to_read(root)
     found = {line: history(place, line) for line in lines(place)}
@@ -130,7 +130,7 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
     The present one stays down: no run promotes it again, until --lift. LINE is needed only where there is more than one, as
     `mnist champion list` shows them.
     """
-    from tasks.champion import lift, roll_back
+    from tasks.history.champions import lift, roll_back
 
     with at_root(root) as place:
         which = line or only_line(place)
@@ -155,7 +155,7 @@ def only_line(root: "Root") -> str:
     Raises:
         RunError: there is none, or more than one.
     """
-    from tasks.champion import lines
+    from tasks.history.champions import lines
 
     found = lines(root)
     if len(found) != 1:

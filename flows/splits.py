@@ -3,11 +3,11 @@
 from flows.workers import submit, wait_for_all
 from tasks.base import TEST, TRAIN
 from tasks.config.dataset import Dataset
-from tasks.decode import decode
-from tasks.download import download
 from tasks.engine.workspace import Workspace
-from tasks.sample import needs_sample, sample
 from tasks.schemas.evidence import PreparedData
+from tasks.steps.decode import decode
+from tasks.steps.download import download
+from tasks.steps.sample import needs_sample, sample
 
 
 def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:

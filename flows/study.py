@@ -28,15 +28,15 @@ from tasks.config.recipe import Epochs, load_recipes
 from tasks.config.toml_loader import NameOrFile
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace, at_work
-from tasks.evaluate import evaluate
 from tasks.history.provenance import provenance_of, study_result, study_run
 from tasks.history.run_store import remember
-from tasks.publish import publish_study
 from tasks.schemas.results import StudyResult
 from tasks.schemas.study import ENOUGH_SEEDS, Trial
+from tasks.steps.evaluate import evaluate
+from tasks.steps.publish_study import publish_study
+from tasks.steps.study_analysis import survey, trials_of
+from tasks.steps.train import train
 from tasks.storage.roots import checked_root
-from tasks.survey import survey, trials_of
-from tasks.train import train
 from tasks.training.layer_shapes import refuse_misfits
 
 

@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping
 
-from tasks.analyse import analyse
-from tasks.attribute import attribute
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.engine.workspace import Workspace
-from tasks.evaluate import evaluate
-from tasks.explain import explain
-from tasks.measure import measure
-from tasks.profile import profile
 from tasks.schemas.analysis import AnalysisRecord
 from tasks.schemas.evidence import RunEvidence
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.select import select
-from tasks.stress import stress
+from tasks.steps.analyze import analyse
+from tasks.steps.attribute_errors import attribute
+from tasks.steps.evaluate import evaluate
+from tasks.steps.explain_errors import explain
+from tasks.steps.measure_features import measure
+from tasks.steps.profile_data import profile
+from tasks.steps.robustness import stress
+from tasks.steps.select_examples import select
 
 
 def analyzed(

@@ -19,10 +19,10 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 
 from tasks.config.dataset import Dataset, load_dataset
-from tasks.decode import decode
-from tasks.download import download
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import SplitRecord
+from tasks.steps.decode import decode
+from tasks.steps.download import download
 from tests import data
 
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from artifacts.diagram import svg
 from artifacts.vgg import vgg16
+from tasks.analysis.network_description import architecture_of
 from tasks.config.recipe import load_recipe
-from tasks.describe import architecture_of
 from tasks.training.keras_runtime import import_keras, seed_everything
 from tasks.training.network import build
 

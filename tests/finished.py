@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.champion import append
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace
 from tasks.filesystem.hashing import sha256_of
+from tasks.history.champions import append
 from tasks.history.run_store import remember
 from tasks.schemas.records import FileRecord, ManifestEntry, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.schemas.runs import Champion, FlowRun, RunRecord

@@ -17,14 +17,14 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from tasks.champion import FOLDER, history
 from tasks.config.dataset import Archive, load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.config.toml_loader import BUILTIN
+from tasks.data.archive_reader import blocks
 from tasks.data.idx import DTYPES, Header, read_blocks, read_header
-from tasks.decode import blocks
 from tasks.engine.cache import Key, Miss, look_up
 from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
+from tasks.history.champions import FOLDER, history
 from tasks.history.run_store import read_run
 from tasks.images.decoding import FORMATS
 from tasks.images.digit_preprocessing import prepare

@@ -14,7 +14,6 @@ from tasks.data.predictions_parquet import Predictions, PredictionsMeta, predict
 from tasks.data.split_parquet import HASH, Hashes, Split, SplitMeta
 from tasks.images.encoding import encoded
 from tasks.images.features import features
-from tasks.profile import profile_of
 from tasks.schemas.analysis import (
     Analysis,
     Changed,
@@ -29,6 +28,7 @@ from tasks.schemas.analysis import (
 )
 from tasks.schemas.findings import Explanation, Explanations, Focus, Neighbour, Patch
 from tasks.schemas.records import Epoch, FileRecord, ModelRecord, Origin, PredictionsRecord
+from tasks.steps.profile_data import profile_of
 
 FILE = FileRecord(path="m", bytes=1, sha256="0" * 64)
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import tomlkit
 
 from tasks.config.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
+from tasks.data.archive_reader import BYTE, blocks, pairs
 from tasks.data.attempt_limits import MirrorFault, Patience
 from tasks.data.idx import Header
+from tasks.data.mirrors import NoMirrorError, Tell, complete, first_to_serve, looks_like_a_page
 from tasks.data.split_parquet import rows_of
-from tasks.decode import BYTE, blocks, pairs
-from tasks.download import NoMirrorError, Tell, complete, first_to_serve, looks_like_a_page
 from tasks.engine.run_log import say
 from tasks.errors import DatasetError, DecodeError
 from tasks.filesystem.hashing import sha256_of

@@ -88,7 +88,7 @@ def finished_work(dataset: Dataset, data: PreparedData, work: Workspace, flow_ru
         "train": data.train,
         "test": data.test,
         "libraries": versions(LIBRARIES),
-        "code": code_digest("tasks.train"),
+        "code": code_digest("tasks.steps.train"),
         "flow_run": flow_run,
     }
 

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from tasks.champion import entry_of, history, lines
 from tasks.engine.workspace import clear, discard, left_over, unfinished_in
 from tasks.errors import SealError, StorageError
+from tasks.history.champions import entry_of, history, lines
 from tasks.history.flow_runs import note_flow_runs, noted_flow_runs
 from tasks.history.run_store import RECORD_NAMES, read_runs
 from tasks.schemas.records import FileRecord

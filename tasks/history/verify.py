@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from tasks.champion import ENTRY
 from tasks.data.predictions_parquet import META_KEY, PredictionsMeta
 from tasks.errors import SealError
+from tasks.history.champions import ENTRY
 from tasks.history.run_store import record_path
 from tasks.schemas.records import ManifestEntry
 from tasks.schemas.results import Verified

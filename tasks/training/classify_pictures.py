@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from tasks.errors import PictureError
-from tasks.evaluate import BATCH, load_model, predicting
 from tasks.filesystem.regular_files import read_regular
 from tasks.images.decoding import NO_PICTURE
 from tasks.images.digit_preprocessing import Character, read_character
@@ -21,6 +20,7 @@ from tasks.schemas.results import Guess, Shown, Unreadable
 from tasks.schemas.runs import RunRecord
 from tasks.storage.backend import Root
 from tasks.storage.content_files import verified
+from tasks.training.inference import BATCH, load_model, predicting
 
 MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed
 SUFFIXES = frozenset({

@@ -33,7 +33,7 @@ def report(analysis: Analysis) -> Report:
     made = Origin(
         step="train plain", kind="train", run="an-earlier-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5
     )
-    here = made.model_copy(update={"step": "profile", "run": "this-run", "why": "code: tasks.profile"})
+    here = made.model_copy(update={"step": "profile", "run": "this-run", "why": "code: tasks.steps.profile_data"})
     archive = ArchiveRecord(
         name="t10k.gz",
         file={"path": "archives/t10k.gz", "bytes": 1, "sha256": "0" * 64},
@@ -203,7 +203,7 @@ def test_images_of_another_shape_are_drawn_in_their_own() -> None:
 def test_the_report_says_what_came_from_which_run(report: Report) -> None:
     origins = rendering_of(report).markdown().origins.replace("\\", "")
     assert "| train plain | hit | – | an-earlier-run |" in origins
-    assert "| profile | miss | code: tasks.profile | this one |" in origins
+    assert "| profile | miss | code: tasks.steps.profile_data | this one |" in origins
     assert "passed over https://host/: HTTP 404 (t10k.gz)" in origins
 
 

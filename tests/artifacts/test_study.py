@@ -19,7 +19,7 @@ from tasks.schemas.analysis import Provenance
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission
 from tasks.schemas.study import Claim, Study, Trial
-from tasks.survey import claim_of, study_of, trials_of
+from tasks.steps.study_analysis import claim_of, study_of, trials_of
 from tests.samples import judged, model, predicted, split_of
 
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1]

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from flows.mnist import mnist
-from tasks import sample
 from tasks.data import split_parquet
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
@@ -15,6 +14,7 @@ from tasks.history.run_store import finished_runs
 from tasks.history.verify import verify_run
 from tasks.schemas.analysis import Report, Sample
 from tasks.schemas.records import SplitRecord
+from tasks.steps import sample
 from tasks.storage.content_files import all_verified
 from tests import data
 

@@ -16,11 +16,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from artifacts import figures
 from flows import mnist as flow
 from flows.workers import Workers
-from tasks import champion, describe, draw, explain, report, stress
+from tasks.analysis import network_description
 from tasks.engine import cached_task, optional_parts, task_progress, workspace
+from tasks.history import champions
 from tasks.history.run_store import find_run
 from tasks.schemas.results import RunResult
 from tasks.schemas.runs import RunRecord
+from tasks.steps import champion, draw_figures, explain_errors, publish_report, robustness
 from tests import data
 
 pytestmark = [
@@ -35,17 +37,17 @@ ELSEWHERE = {"notification"}  # only of runs that fail: tests/flows/test_events.
 KINDS = {
     "comparison with runs before this one": (flow, "predecessor", ""),
     "comparison with RUN": (flow, "compare", ""),
-    "comparison with the champion": (champion, "history", ""),
+    "comparison with the champion": (champions, "history", ""),
     "comparison with the champion, MODEL of RUN, image by image": (champion, "compared", ""),
     "promotion to champion": (flow, "promote", ""),
-    "explanations of MODEL": (explain, "smallest_patches", "explain"),
-    "focus of MODEL": (explain, "focus_maps", "explain"),
-    "robustness of MODEL": (stress, "keep", "stress"),
-    "layers of MODEL": (describe, "architecture_of", "describe"),
-    "diagrams of the networks": (report, "networks_drawn", ""),
-    "figures": (draw, "keep", "draw"),
+    "explanations of MODEL": (explain_errors, "smallest_patches", "explain"),
+    "focus of MODEL": (explain_errors, "focus_maps", "explain"),
+    "robustness of MODEL": (robustness, "keep", "stress"),
+    "layers of MODEL": (network_description, "architecture_of", "describe"),
+    "diagrams of the networks": (publish_report, "networks_drawn", ""),
+    "figures": (draw_figures, "keep", "draw"),
     "figure": (figures, "figure_url", "draw"),
-    "artifact": (report, "create_table_artifact", ""),
+    "artifact": (publish_report, "create_table_artifact", ""),
     "progress": (task_progress, "create_progress_artifact", "explain"),
     "removing temporary files": (workspace, "sweep", ""),
     "why": (cached_task, "difference", "draw"),

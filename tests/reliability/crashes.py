@@ -17,33 +17,33 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from flows.workers import settings_for
-from tasks.analyse import analyse
-from tasks.attribute import attribute
 from tasks.base import TEST, TRAIN
-from tasks.champion import judge, promote
-from tasks.compare import compare
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.config.recipe import Recipe, load_recipe
 from tasks.data.predictions_parquet import read_predictions
-from tasks.decode import decode
-from tasks.describe import describe
-from tasks.download import download
-from tasks.draw import draw
 from tasks.engine.workspace import Workspace, at_work
-from tasks.evaluate import evaluate
-from tasks.explain import explain
 from tasks.history.provenance import provenance_of, run_record, with_manifest
 from tasks.history.prune import carry_out, pruning
 from tasks.history.run_store import remember
 from tasks.history.verify import verify_run
-from tasks.measure import measure
-from tasks.profile import profile
-from tasks.report import report
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords, TrainedModels
 from tasks.schemas.records import Record
 from tasks.schemas.runs import FlowRun, RunRecord
-from tasks.select import select
-from tasks.train import train
+from tasks.steps.analyze import analyse
+from tasks.steps.attribute_errors import attribute
+from tasks.steps.champion import judge, promote
+from tasks.steps.compare_runs import compare
+from tasks.steps.decode import decode
+from tasks.steps.describe_network import describe
+from tasks.steps.download import download
+from tasks.steps.draw_figures import draw
+from tasks.steps.evaluate import evaluate
+from tasks.steps.explain_errors import explain
+from tasks.steps.measure_features import measure
+from tasks.steps.profile_data import profile
+from tasks.steps.publish_report import report
+from tasks.steps.select_examples import select
+from tasks.steps.train import train
 from tests import data
 from tests.finished import crown, finished
 from tests.reliability.table import Row, say

@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from tasks.config.dataset import Archive, load_dataset
-from tasks.download import NoMirrorError, download
+from tasks.data.mirrors import NoMirrorError
 from tasks.engine.workspace import Workspace
 from tasks.filesystem.hashing import sha256_of
+from tasks.steps.download import download
 from tests import data
 from tests.mirrors import (
     IMPATIENT,

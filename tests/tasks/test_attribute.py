@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from tasks.analysis.neighbors import NEAREST, Nearest, rarity
-from tasks.attribute import attribute
 from tasks.config.recipe import load_recipe
 from tasks.data.batching import held_out_indices
 from tasks.data.predictions_parquet import read_predictions
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
-from tasks.evaluate import evaluate
 from tasks.schemas.findings import Attribution
 from tasks.schemas.records import AttributionRecord, ModelRecord, SplitRecord
-from tasks.train import train
+from tasks.steps.attribute_errors import attribute
+from tasks.steps.evaluate import evaluate
+from tasks.steps.train import train
 from tests import data
 
 Attributed = tuple[ModelRecord, AttributionRecord, Attribution]
@@ -57,7 +57,7 @@ def test_the_neighbours_are_the_nearest_of_what_it_learned_from(
 ) -> None:
     import keras
 
-    from tasks.combine import last_features
+    from tasks.training.ensemble_model import last_features
 
     model, _, found = attributed
     learned, asked = (read_split([work.root / splits[name].file.path]) for name in ("train", "test"))

@@ -37,7 +37,7 @@ def test_both_forms_of_import_are_followed() -> None:
 
 
 def test_a_training_depends_on_the_network_and_not_on_the_report() -> None:
-    found = closure("tasks.train")
+    found = closure("tasks.steps.train")
     assert {
         "tasks.training.network",
         "tasks.config.recipe",

@@ -4,14 +4,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tasks.combine import combine, last_features
 from tasks.config.recipe import Ensemble, Training, load_recipe
 from tasks.data.predictions_parquet import read_predictions
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
-from tasks.evaluate import evaluate, load_model, predicting
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.train import train
+from tasks.steps.ensemble import combine
+from tasks.steps.evaluate import evaluate
+from tasks.steps.train import train
+from tasks.training.ensemble_model import last_features
+from tasks.training.inference import load_model, predicting
 
 
 @pytest.fixture(autouse=True)

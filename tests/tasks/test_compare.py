@@ -5,20 +5,21 @@ import numpy as np
 import pytest
 
 from artifacts.words import decided
+from tasks.analysis.paired_comparison import changes_between, common_places, pairs_of
 from tasks.analysis.statistics import compare
-from tasks.champion import bounds, decision_of, history, judge, lift, lines, not_inferior, promote, roll_back
-from tasks.compare import changes_between, common_places, pairs_of
-from tasks.compare import compare as compare_runs
 from tasks.config.recipe import Gate, Recipe, load_recipe
 from tasks.data.predictions_parquet import Predictions
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
+from tasks.history.champions import history, lift, lines, roll_back
 from tasks.history.prune import pruning
 from tasks.history.run_store import find_record, find_run, finished_runs, predecessor, remember
 from tasks.schemas.analysis import Changes
 from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.schemas.runs import Finished, RunRecord, StudyRun, held_down, line_of
+from tasks.steps.champion import bounds, decision_of, judge, not_inferior, promote
+from tasks.steps.compare_runs import compare as compare_runs
 from tasks.storage.checksummed_json import write_sealed
 from tasks.storage.content_files import adopt
 from tests.samples import FIRST, SECOND, hashes, model, predicted

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from artifacts.vgg import vgg16
+from tasks.analysis.network_description import architecture_of
 from tasks.config.recipe import load_recipe
-from tasks.describe import architecture_of, describe
 from tasks.engine.workspace import Workspace
 from tasks.schemas.architecture import Architecture
 from tasks.schemas.records import ModelRecord
+from tasks.steps.describe_network import describe
 from tasks.training.keras_runtime import seed_everything
 from tasks.training.network import build, keep_model
 from tests import diagrams

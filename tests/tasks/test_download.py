@@ -14,11 +14,12 @@ import pytest
 from tasks.config.dataset import Archive, load_dataset
 from tasks.data import attempt_limits, http_errors, http_source
 from tasks.data.attempt_limits import MirrorFault
-from tasks.download import NoMirrorError, download, worth_retrying
+from tasks.data.mirrors import NoMirrorError
 from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of
 from tasks.safety.stopping import STOPPING, Interrupted
+from tasks.steps.download import download, worth_retrying
 from tests import data, mirrors
 from tests.mirrors import PASSED_OVER, SURVIVED, Answer, Server, whole
 

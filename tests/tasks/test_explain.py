@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.attribute import attribute
 from tasks.config.recipe import load_recipe
 from tasks.data.batching import held_out_indices
 from tasks.data.predictions_parquet import read_predictions
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
-from tasks.evaluate import evaluate
-from tasks.explain import explain
 from tasks.schemas.findings import Explanations
 from tasks.schemas.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SplitRecord
-from tasks.select import Selection, select
-from tasks.train import train
+from tasks.steps.attribute_errors import attribute
+from tasks.steps.evaluate import evaluate
+from tasks.steps.explain_errors import explain
+from tasks.steps.select_examples import Selection, select
+from tasks.steps.train import train
 from tests import data
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,7 +55,7 @@ def test_every_chosen_error_is_explained(
     assert record.count == predictions.errors > 10
     train_split, test_split = (read_split([work.root / splits[name].file.path]) for name in ("train", "test"))
     kept, _ = held_out_indices(600, model.held_out, model.seed)
-    from tasks.evaluate import load_model
+    from tasks.training.inference import load_model
 
     network = load_model(work.root / model.file.path)
     for index, one in found.by_index.items():

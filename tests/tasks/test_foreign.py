@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.champion import roll_back
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace, at_work, left_over
+from tasks.history.champions import roll_back
 from tasks.history.prune import carry_out, pruning
 from tasks.history.verify import verify_run
 from tasks.schemas.records import SplitRecord

@@ -11,8 +11,8 @@ import pytest
 from tasks.config.dataset import load_dataset
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
-from tasks.profile import profile
 from tasks.schemas.records import SplitRecord
+from tasks.steps.profile_data import profile
 from tests import data
 from tests.conftest import decoded
 

@@ -15,8 +15,8 @@ import pytest
 from s3fs import S3FileSystem
 from upath import UPath
 
-from tasks.champion import append, history, lift, roll_back
 from tasks.errors import StorageError
+from tasks.history.champions import append, history, lift, roll_back
 from tasks.schemas.runs import Champion, held_down
 from tasks.storage import s3_leases, waiting
 from tasks.storage.backend import read_whole, root_at

@@ -4,7 +4,7 @@ import pytest
 from tasks.analysis.confusion_analysis import comparisons, confusion, groups, label_errors, most_confident, patterns
 from tasks.analysis.statistics import mcnemar_p
 from tasks.schemas.post_results import published_for
-from tasks.select import chosen
+from tasks.steps.select_examples import chosen
 from tests.samples import EVERYWHERE, FIRST, SECOND, predicted, split_of
 
 

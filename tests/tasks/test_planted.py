@@ -11,7 +11,7 @@ from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis
-from tasks.train import train
+from tasks.steps.train import train
 from tests import data
 from tests.chain import analyzed
 from tests.conftest import decoded

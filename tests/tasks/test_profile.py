@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.data.split_parquet import Split
-from tasks.profile import profile_of
+from tasks.steps.profile_data import profile_of
 from tests.samples import hashes, split_of
 
 Drawn = list[tuple[int, int]]  # (which bytes an image has, its label)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.champion import history, lines
 from tasks.engine.workspace import Workspace, at_work
 from tasks.errors import RootError, StorageError
+from tasks.history.champions import history, lines
 from tasks.history.prune import carry_out, pruning
 from tasks.history.run_store import read_runs
 from tasks.history.verify import verify_run

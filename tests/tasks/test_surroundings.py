@@ -14,7 +14,7 @@ from tasks.data.http_source import append
 from tasks.engine.cache import key_of
 from tasks.safety import environment
 from tasks.safety.environment import PINNED, for_own_server, settled, take_numbers
-from tasks.train import train
+from tasks.steps.train import train
 
 HERE = "/here"
 

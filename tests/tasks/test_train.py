@@ -20,10 +20,11 @@ from tasks.data.split_parquet import read_split
 from tasks.engine.cache import Key, Miss, look_up
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, RecipeError, StorageError
-from tasks.evaluate import evaluate, load_model, predicting
 from tasks.schemas.records import ModelRecord, SplitRecord
+from tasks.steps.evaluate import evaluate
+from tasks.steps.train import batches, refuse_infinite, train
 from tasks.storage.checksummed_json import seal, unseal
-from tasks.train import batches, refuse_infinite, train
+from tasks.training.inference import load_model, predicting
 from tasks.training.keras_runtime import seed_everything
 from tasks.training.network import build, learning_rate
 
@@ -131,7 +132,7 @@ def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
     training = TRAININGS["plain"].model_copy(update={"epochs": 5})
     for harm in (path.unlink, lambda: path.write_bytes(whole[:-400] + bytes(400))):
         path.write_bytes(whole)
-        monkeypatch.setattr("tasks.train.validated", lambda *_, harm=harm: (harm(), None)[1])
+        monkeypatch.setattr("tasks.steps.train.validated", lambda *_, harm=harm: (harm(), None)[1])
         with pytest.raises(StorageError, match=f"{path.name} can't be read any more"):
             train.fn(training, splits["train"], work)
         shutil.rmtree(work.root / "unfinished")
@@ -321,7 +322,7 @@ def test_what_is_held_out_is_asked_of_the_averages_and_changes_nothing(
     accuracy = (given.argmax(axis=1) == data.labels[held_out]).mean()
     assert record.history[-1].validation_accuracy == pytest.approx(accuracy, abs=1e-6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.train.validated", lambda *_: None)
+        patch.setattr("tasks.steps.train.validated", lambda *_: None)
         assert train_anew(training, splits["train"], work).file == record.file
 
 
@@ -379,7 +380,7 @@ def test_nothing_is_unpickled(splits: dict[str, SplitRecord], work: Workspace) -
 import sys
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.evaluate import evaluate, load_model
+from tasks.steps.evaluate import evaluate, load_model
 from tasks.data.split_parquet import read_split
 from tasks.data.predictions_parquet import read_predictions
 import keras

@@ -17,7 +17,6 @@ from tasks.engine.cached_task import step
 from tasks.engine.optional_parts import optional
 from tasks.engine.task_progress import Bar
 from tasks.engine.workspace import Workspace
-from tasks.evaluate import load_model, predicting
 from tasks.images.encoding import INK
 from tasks.images.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
 from tasks.schemas.findings import Attribution, Explanation, Explanations, Focus
@@ -30,9 +29,10 @@ from tasks.schemas.records import (
     SelectionRecord,
     SplitRecord,
 )
-from tasks.select import Selection
+from tasks.steps.select_examples import Selection
 from tasks.storage.content_files import all_verified, keep, verified
 from tasks.storage.folders import Folder
+from tasks.training.inference import load_model, predicting
 
 FOCUS_IMAGES = (
     120  # right answers whose maps are averaged, over all labels together; of more labels, the first have one each

@@ -5,8 +5,6 @@ Each mirror that fails is named in a warning and in the record. What has come of
 run or in a later one, from this mirror or from another: the hash says in the end whether it was right.
 """
 
-import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,10 @@ from prefect.context import TaskRunContext
 
 from tasks.config.dataset import Archive
 from tasks.data.attempt_limits import MirrorFault, Patience
-from tasks.data.http_source import Report, append
+from tasks.data.mirrors import NoMirrorError, complete, first_to_serve, looks_like_a_page, size_of
 from tasks.engine.cached_task import step
 from tasks.engine.run_log import say
 from tasks.engine.workspace import Workspace
-from tasks.errors import DownloadError
 from tasks.filesystem.hashing import sha256_of
 from tasks.safety.address import Address
 from tasks.safety.stopping import STOPPING, pause
@@ -26,23 +23,7 @@ from tasks.schemas.records import ArchiveRecord
 from tasks.storage.content_files import adopt, writable
 from tasks.storage.folders import Folder
 
-AGAIN = 3  # times that a download which broke off is taken up at one mirror, as long as each brings it further
-LONGEST_WAIT = 10.0  # seconds that a mirror may ask for, once; another mirror, or the next run, is sooner than more
 RETRY_SECONDS = (1.0, 4.0)  # before the download is tried again, once no mirror has served it
-
-Tell = Callable[[str, int], None]  # a line, and its level
-
-
-class NoMirrorError(DownloadError):
-    """Every mirror failed; `passing` if a later try might succeed."""
-
-    def __init__(
-        self, archive: Archive, faults: list[tuple[str, MirrorFault]], remedy: str = "give another --mirror"
-    ) -> None:
-        reasons = "; ".join(f"{mirror}: {fault}" for mirror, fault in faults) or "there is no mirror"
-        super().__init__(f"{archive.name}: no mirror served it ({reasons}); check the network or {remedy}")
-        self.faults = faults
-        self.passing = any(fault.passing for _, fault in faults)
 
 
 def worth_retrying(_task: object, _run: object, state: Any) -> bool:
@@ -88,26 +69,6 @@ def wait_before_retry() -> None:
         pause(RETRY_SECONDS[min(tries - 2, len(RETRY_SECONDS) - 1)])
 
 
-def first_to_serve(
-    archive: Archive, mirrors: tuple[str, ...], fetched: Callable[[Address], object], tell: Tell = say
-) -> tuple[str, list[tuple[str, MirrorFault]]]:
-    """The first mirror whose address can be `fetched`, and why those before it were passed over.
-
-    Raises:
-        NoMirrorError: none can.
-    """
-    faults: list[tuple[str, MirrorFault]] = []
-    for url, mirror in archive.places(mirrors).items():
-        try:
-            fetched(url)
-        except MirrorFault as fault:
-            faults.append((mirror, fault))
-            tell(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
-        else:
-            return mirror, faults
-    raise NoMirrorError(archive, faults)
-
-
 def fetch(url: Address, archive: Archive, path: Path) -> None:
     """Bring `path` to the archive's bytes, going on from what it holds.
 
@@ -133,33 +94,6 @@ def fetch(url: Address, archive: Archive, path: Path) -> None:
         raise fault
 
 
-def complete(
-    url: Address, name: str, path: Path, most: int, patience: Patience, report: Report | None = None, tell: Tell = say
-) -> str:
-    """Fetch what is missing, in as many goes as it takes; say how it was packed on the way, if it was.
-
-    Raises:
-        MirrorFault: the mirror has failed without bringing more, or too often, or takes too long.
-        StorageError: `path` can't be written.
-        Interrupted: the process has been told to stop.
-    """
-    goes, waited = 0, False
-    while True:
-        have = size_of(path)
-        if have:
-            tell(f"{name}: taken up again at byte {have:,}, from {url}", logging.INFO)
-        try:
-            return append(url, path, most, patience, report)
-        except MirrorFault as fault:
-            goes += 1
-            if fault.wait is not None and fault.wait <= LONGEST_WAIT and not waited:
-                tell(f"{name}: {url} asks to wait {fault.wait:.0f} s", logging.INFO)
-                patience.pause(fault.wait)
-                waited = True
-            elif not fault.passing or goes > AGAIN or not have < size_of(path) < most:
-                raise
-
-
 def fault_in(path: Path, archive: Archive, packed: str) -> MirrorFault | None:
     """What is wrong with the bytes that a mirror has served."""
     size = size_of(path)
@@ -173,14 +107,3 @@ def fault_in(path: Path, archive: Archive, packed: str) -> MirrorFault | None:
     if digest != archive.sha256:
         return MirrorFault(f"it served other bytes: SHA-256 {digest[:12]}…, not {archive.sha256[:12]}…{how}")
     return None
-
-
-def size_of(path: Path) -> int:
-    """The bytes that are there."""
-    return path.stat().st_size if path.exists() else 0
-
-
-def looks_like_a_page(path: Path) -> bool:
-    """Whether a file begins as HTML or XML does: what a portal or a server sends in place of an archive, with status 200."""
-    with path.open("rb") as stream:
-        return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

@@ -9,12 +9,12 @@ from tasks.data.split_parquet import read_images, read_marks
 from tasks.engine.cached_task import step
 from tasks.engine.task_progress import Bar
 from tasks.engine.workspace import Workspace
-from tasks.evaluate import load_model, predicting
 from tasks.images.corruptions import CORRUPTIONS, SEVERITIES, corrupted, drawn
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.schemas.robustness import Stress, StressRecord
 from tasks.storage.content_files import all_verified, keep, verified
 from tasks.storage.folders import Folder
+from tasks.training.inference import load_model, predicting
 
 
 @step("stress {model.name}", libraries=("keras", "numpy", "pyarrow", "scipy", "tensorflow"))

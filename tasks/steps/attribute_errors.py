@@ -12,17 +12,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.combine import with_features
 from tasks.data.batching import held_out_indices
 from tasks.data.evaluated_split import judged
 from tasks.data.split_parquet import Labels, read_groups, read_images, read_marks
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
-from tasks.evaluate import Answers, load_model, predicting, recorded
 from tasks.schemas.findings import Attributed, Attribution, Neighbour
 from tasks.schemas.records import AttributionRecord, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.steps.evaluate import Answers, recorded
 from tasks.storage.content_files import all_verified, keep, verified
 from tasks.storage.folders import Folder
+from tasks.training.ensemble_model import with_features
+from tasks.training.inference import load_model, predicting
 from tasks.training.keras_runtime import hidden
 
 USUAL = 500  # right answers whose nearest neighbours say how far is far

@@ -1,7 +1,4 @@
-"""Compare: two runs over the same test images, found by their content: what broke, what was fixed, and whether it matters.
-
-In: the records of two runs. Out: a ChangesRecord, whose file is the Changes. Refuses: runs without an image in common.
-"""
+"""Two runs over the same test images, found by their content: what broke, and what was fixed."""
 # ruff: noqa: PLC0415  # the statistics' libraries take seconds to import
 
 from collections import defaultdict
@@ -15,42 +12,16 @@ from numpy.typing import NDArray
 from tasks.analysis.image_cards import answer, most_shown
 from tasks.data.predictions_parquet import Predictions, read_predictions
 from tasks.data.split_parquet import read_images
-from tasks.engine.cached_task import step
-from tasks.engine.optional_parts import optional
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
 from tasks.images.encoding import encoded
 from tasks.schemas.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.schemas.findings import Comparison
-from tasks.schemas.records import ChangesRecord, Omission, PredictionsRecord
-from tasks.schemas.runs import COMPARISON, RunRecord
-from tasks.storage.content_files import all_verified, fault_of, keep, verified
-from tasks.storage.folders import Folder
+from tasks.schemas.records import PredictionsRecord
+from tasks.schemas.runs import RunRecord
+from tasks.storage.content_files import all_verified, fault_of, verified
 
 Pair = tuple[PredictionsRecord, PredictionsRecord]
-
-
-@step("compare", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
-def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord:
-    """Compare the models of one name of two runs; those whose predictions are not there are left out.
-
-    Raises:
-        RunError: the runs have no image in common, or no model that can be compared.
-        StorageError: a file is gone or altered.
-    """
-    omitted: list[Omission] = []
-    pairs: list[Pair] = []
-    for model in now.models:
-        with optional(f"{COMPARISON} {before.run} of {model.name}", omitted):
-            pair = before.of(model.name), now.of(model.name)
-            for one in pair:
-                require(one, work)
-            pairs.append(pair)
-    if not pairs:
-        raise RunError("; ".join(dict.fromkeys(one.why for one in omitted)))
-    changes = changes_between(before, now, pairs, work)
-    file = keep(work.root, Folder.CHANGES, "changes", ".json", changes.model_dump_json().encode())
-    return ChangesRecord(file=file, omitted=tuple(omitted))
 
 
 def pairs_of(before: RunRecord, now: RunRecord) -> list[Pair]:

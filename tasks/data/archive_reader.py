@@ -1,11 +1,9 @@
-"""Decode: the two archives of a split into Parquet.
+"""The images and labels that two archives hold, in blocks.
 
-In: the archives' records and what the data set expects of them. Out: a SplitRecord.
 Refuses: what is no whole gzip, zip or IDX file, and what is one but of another type, rank, shape, count or label than expected.
 Memory is flat in the number of images: a header is checked before what it promises is read.
 """
 
-import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,13 +20,8 @@ from tasks.config.dataset import Archive, Dataset
 from tasks.config.dataset import Split as Expected
 from tasks.data.idx import CHUNK, Header, described, read_blocks, read_header
 from tasks.data.prefetch import ahead
-from tasks.data.split_parquet import Labels, SplitMeta, SplitWriter, label_type, rows_of
-from tasks.engine.cached_task import step
-from tasks.engine.workspace import Workspace
+from tasks.data.split_parquet import Labels, label_type, rows_of
 from tasks.errors import ArchiveError, ContentError, DecodeError
-from tasks.schemas.records import ArchiveRecord, SplitRecord
-from tasks.storage.content_files import adopt, verified
-from tasks.storage.folders import Folder
 
 BYTE = np.dtype(np.uint8)
 GZIP = 16 + zlib.MAX_WBITS  # as zlib is told to expect a gzip file
@@ -36,42 +29,6 @@ MAGIC = b"\x1f\x8b"
 BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # whose stub calls it an instance
 
 Images = NDArray[np.uint8]
-
-
-@step("decode {name}", libraries=("numpy", "pyarrow"))
-def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRecord, work: Workspace) -> SplitRecord:
-    """Decode one split; `name` is "train" or "test".
-
-    Raises:
-        DecodeError: an archive does not hold what it should.
-        StorageError: an archive was altered, or the Parquet file can't be written.
-    """
-    expected: Expected = getattr(dataset, name)
-    meta = SplitMeta(
-        name=name,
-        dataset=dataset.name,
-        shape=dataset.image_shape,
-        classes=dataset.classes,
-        archives=(images.file.sha256, labels.file.sha256),
-    )
-    image_path, label_path = verified(work.root, images.file), verified(work.root, labels.file)
-    pixels_digest = hashlib.sha256()
-    with work.scratch() as scratch:
-        with SplitWriter(scratch, meta) as writer:
-            for pixels, classes in pairs(image_path, label_path, dataset, expected):
-                pixels_digest.update(pixels.data)
-                writer.write(pixels, classes)
-        first, *further = (adopt(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
-        return SplitRecord(
-            name=name,
-            file=first,
-            further=tuple(further),
-            count=expected.count,
-            shape=dataset.image_shape,
-            classes=dataset.classes,
-            pixels_sha256=pixels_digest.hexdigest(),
-            archives=meta.archives,
-        )
 
 
 def pairs(image_path: Path, label_path: Path, dataset: Dataset, expected: Expected) -> Iterator[tuple[Images, Labels]]:

@@ -1,21 +1,11 @@
-"""Describe: which layers a saved model has, and how they are connected.
-
-In: the record of a model. Out: an ArchitectureRecord, read from the model's file. A step of its own, after the training, so
-that no training is repeated for it; it runs in a worker, which has imported Keras already.
-"""
+"""Which layers a model has, and how they are connected."""
 # ruff: noqa: PLC0415  # Keras is imported by the worker that describes, and not by the flow
 
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine.cached_task import step
-from tasks.engine.workspace import Workspace
-from tasks.evaluate import load_model
-from tasks.schemas.architecture import Architecture, ArchitectureRecord, Node, Shape
-from tasks.schemas.records import ModelRecord
-from tasks.storage.content_files import keep, verified
-from tasks.storage.folders import Folder
+from tasks.schemas.architecture import Architecture, Node, Shape
 
 if TYPE_CHECKING:
     import keras
@@ -34,21 +24,6 @@ SETTINGS = {
     "momentum": "momentum",
 }
 DEFAULTS: dict[str, object] = {"groups": 1}
-
-
-@step("describe {model.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
-def describe(model: ModelRecord, work: Workspace) -> ArchitectureRecord:
-    """Describe a model by its own file.
-
-    Raises:
-        StorageError: the model is gone or altered, or the description can't be written.
-    """
-    found = architecture_of(load_model(verified(work.root, model.file)), model.name)
-    content = found.model_dump_json(exclude_defaults=True).encode()
-    return ArchitectureRecord(
-        model=model.name,
-        file=keep(work.root, Folder.ARCHITECTURES, model.name, ".json", content),
-    )
 
 
 def architecture_of(model: "keras.Model", name: str | None = None) -> Architecture:

@@ -24,7 +24,7 @@ from tasks.schemas.analysis import Altered, AnalysisRecord, Sample
 from tasks.schemas.evidence import RunEvidence
 from tasks.schemas.findings import Explanations
 from tasks.schemas.robustness import Robustness, Stress, StressRecord
-from tasks.select import Selection
+from tasks.steps.select_examples import Selection
 from tasks.storage.content_files import keep, verified
 from tasks.storage.folders import Folder
 

@@ -1,0 +1,52 @@
+"""Decode: the two archives of a split into Parquet.
+
+In: the archives' records and what the data set expects of them. Out: a SplitRecord.
+"""
+
+import hashlib
+
+from tasks.config.dataset import Dataset
+from tasks.config.dataset import Split as Expected
+from tasks.data.archive_reader import pairs
+from tasks.data.split_parquet import SplitMeta, SplitWriter
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
+from tasks.schemas.records import ArchiveRecord, SplitRecord
+from tasks.storage.content_files import adopt, verified
+from tasks.storage.folders import Folder
+
+
+@step("decode {name}", libraries=("numpy", "pyarrow"))
+def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRecord, work: Workspace) -> SplitRecord:
+    """Decode one split; `name` is "train" or "test".
+
+    Raises:
+        DecodeError: an archive does not hold what it should.
+        StorageError: an archive was altered, or the Parquet file can't be written.
+    """
+    expected: Expected = getattr(dataset, name)
+    meta = SplitMeta(
+        name=name,
+        dataset=dataset.name,
+        shape=dataset.image_shape,
+        classes=dataset.classes,
+        archives=(images.file.sha256, labels.file.sha256),
+    )
+    image_path, label_path = verified(work.root, images.file), verified(work.root, labels.file)
+    pixels_digest = hashlib.sha256()
+    with work.scratch() as scratch:
+        with SplitWriter(scratch, meta) as writer:
+            for pixels, classes in pairs(image_path, label_path, dataset, expected):
+                pixels_digest.update(pixels.data)
+                writer.write(pixels, classes)
+        first, *further = (adopt(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
+        return SplitRecord(
+            name=name,
+            file=first,
+            further=tuple(further),
+            count=expected.count,
+            shape=dataset.image_shape,
+            classes=dataset.classes,
+            pixels_sha256=pixels_digest.hexdigest(),
+            archives=meta.archives,
+        )

@@ -1,0 +1,51 @@
+"""Combine: trained networks as one model, which answers by the mean of their probabilities.
+
+In: an Ensemble, and the records of its members. Out: a ModelRecord, whose file is a `.keras` model that takes raw bytes, as any
+other. Averaging probabilities after Hansen and Salamon 1990, "Neural network ensembles", IEEE TPAMI 12 (10); shifted images as
+further witnesses after Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural
+networks", section 4.1.
+"""
+# Keras is imported by the worker that combines, and not by the flow
+
+from collections.abc import Sequence
+
+from tasks.config.recipe import Ensemble
+from tasks.engine.cached_task import step
+from tasks.engine.workspace import Workspace
+from tasks.schemas.records import ModelRecord
+from tasks.storage.content_files import verified
+from tasks.training.ensemble_model import averaging
+from tasks.training.inference import load_model
+from tasks.training.keras_runtime import import_keras, seed_everything, threads
+from tasks.training.network import keep_model
+
+
+@step("combine {ensemble.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
+def combine(ensemble: Ensemble, members: Sequence[ModelRecord], work: Workspace) -> ModelRecord:
+    """Make one model of all members and save it.
+
+    Raises:
+        StorageError: a member is gone or altered, or the model can't be written.
+    """
+    import_keras()
+    seed_everything(members[0].seed)
+    networks = [load_model(verified(work.root, member.file)) for member in members]
+    for number, network in enumerate(networks):
+        network.name = f"member_{number}"  # of one name, they could not stand in one model
+    model = averaging(networks, ensemble)
+    first = members[0]
+    return ModelRecord(
+        name=ensemble.name,
+        file=keep_model(model, ensemble.name, work),
+        members=tuple(member.file for member in members),
+        parameters=model.count_params(),
+        trained_on=first.trained_on,
+        held_out=first.held_out,
+        batch=first.batch,
+        seed=first.seed,
+        seeds=tuple(member.seed for member in members),
+        threads=threads(),
+        epochs=first.epochs,
+        history=(),
+        fit_seconds=round(sum(member.fit_seconds for member in members), 3),
+    )

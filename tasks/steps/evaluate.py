@@ -1,0 +1,66 @@
+"""Evaluate: what a saved model predicts for every image of a split.
+
+In: the records of the model and of the split. Out: a PredictionsRecord. Refuses: a model whose file is not the recorded
+one, or that Keras's safe mode won't load.
+"""
+# TensorFlow is imported by the worker that evaluates, and not by the flow
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.data.predictions_parquet import PredictionsMeta, predictions_of, predictions_writer
+from tasks.data.split_parquet import Split, read_groups
+from tasks.engine.cached_task import step
+from tasks.engine.run_log import say
+from tasks.engine.workspace import Workspace
+from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
+from tasks.storage.content_files import adopt, all_verified, verified
+from tasks.storage.folders import Folder
+from tasks.training.inference import load_model, predicting
+
+Answers = Iterable[tuple[Split, NDArray[np.float32]]]  # blocks of a split, each with its probabilities, (n, classes)
+
+
+@step("evaluate {model.name} on {split.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
+def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> PredictionsRecord:
+    """Load a model, predict every image of a split, and judge the predictions.
+
+    Raises:
+        StorageError: the model or the split is gone or altered, or the predictions can't be written.
+        DivergedError: what the model says of an image is not finite.
+    """
+    paths = all_verified(work.root, split.parts)
+    predict = predicting(load_model(verified(work.root, model.file)))
+    return recorded(model, split, ((block, predict(block.images)) for block in read_groups(paths)), work)
+
+
+def recorded(model: ModelRecord, split: SplitRecord, answers: Answers, work: Workspace) -> PredictionsRecord:
+    """Judge what a model says of a split, and keep it.
+
+    Raises:
+        StorageError: the split is gone or altered, or the predictions can't be written.
+    """
+    meta = PredictionsMeta(model=model.name, model_sha256=model.file.sha256)
+    errors, loss = 0, 0.0
+    with work.scratch() as scratch:
+        path = scratch / f"{model.name}.parquet"
+        with predictions_writer(path, meta, len(split.classes)) as write:
+            for block, probabilities in answers:
+                found = predictions_of(block, probabilities, meta)
+                errors += int(found.wrong.sum())
+                loss += float(found.losses.sum())
+                write(found)
+        file = adopt(work.root, Folder.PREDICTIONS, f"{model.name}-{split.name}", ".parquet", path)
+    accuracy = 1 - errors / split.count
+    say(f"{model.name} on {split.name}: {accuracy:.2%} right, {errors:,} of {split.count:,} wrong")
+    return PredictionsRecord(
+        model=model.name,
+        split=split.name,
+        file=file,
+        count=split.count,
+        errors=errors,
+        accuracy=accuracy,
+        loss=loss / split.count,
+    )
