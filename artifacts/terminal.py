@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from artifacts import tables
+from artifacts.common import rows as common_rows
+from artifacts.common.formatting import interval, percent
+from artifacts.report import tables
+from artifacts.report.text import changed, decided
 from artifacts.screen import Screen
-from artifacts.words import changed, decided, interval, percent
 from tasks.schemas.analysis import Changes, Check
 from tasks.schemas.records import Omission
 from tasks.schemas.results import Cleared, Pruning, RunResult, Shown, StudyResult, Verified
@@ -48,7 +50,7 @@ def show_omissions(screen: Screen, omitted: Sequence[Omission]) -> None:
 def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> None:
     """Print a study's result on standard output; with `explain`, which of its steps were found, and why the others were not."""
     screen = Screen()
-    rows: list[tables.Row] = [
+    rows: list[common_rows.Row] = [
         {
             "model": arm.name,
             "parameters": f"{arm.parameters:,}",
@@ -90,7 +92,7 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
     else:
         screen.say("no finished run")
     if studies:
-        found: list[tables.Row] = [
+        found: list[common_rows.Row] = [
             {
                 "study": one.run,
                 "data set": one.dataset,
@@ -130,7 +132,7 @@ def show_guesses(shown: Sequence[Shown], page: str) -> None:
     screen = Screen()
     doubtful = any(one.doubts for one in shown)
     rows = [
-        tables.row(
+        common_rows.row(
             {"picture": one.path} | ({"doubtful": "; ".join(one.doubts)} if doubtful else {}),
             *((name, {"": f"{guess.label}, {percent(guess.probability)}"}) for name, guess in one.guesses.items()),
         )
@@ -175,6 +177,6 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
         screen.say("no champion yet")
 
 
-def show_rows(rows: Sequence[tables.Row]) -> None:
+def show_rows(rows: Sequence[common_rows.Row]) -> None:
     """Print a table."""
     Screen().table(rows)

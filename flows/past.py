@@ -52,7 +52,7 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
     A run goes by its name, by the beginning or the end of it, or by `last`. Models of one name are compared; with
     MODEL, any two.
     """
-    from artifacts.render import changes_page
+    from artifacts.report.renderer import changes_page
     from artifacts.terminal import show_changes
     from tasks.analysis.paired_comparison import changes_between
     from tasks.engine.workspace import Workspace

@@ -36,7 +36,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     read is named and left out, and the exit code is 1.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from artifacts.render import pictures_page
+    from artifacts.report.renderer import pictures_page
     from artifacts.terminal import show_guesses
     from tasks.history.run_store import find_run
     from tasks.schemas.results import Shown, Unreadable

@@ -5,8 +5,8 @@ Built from the recipe itself and from what is published of VGG-16, so that a tes
 
 from pathlib import Path
 
-from artifacts.diagram import svg
-from artifacts.vgg import vgg16
+from artifacts.diagram.drawing import svg
+from artifacts.diagram.vgg import vgg16
 from tasks.analysis.network_description import architecture_of
 from tasks.config.recipe import load_recipe
 from tasks.training.keras_runtime import import_keras, seed_everything

@@ -14,9 +14,9 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.text import Text
 
+from artifacts.common.rows import for_ui
+from artifacts.common.templating import name
 from artifacts.screen import Screen
-from artifacts.tables import for_ui
-from artifacts.templating import name
 from flows import streams
 from tasks.errors import InputError
 from tasks.safety.plain_text import json_line, shown

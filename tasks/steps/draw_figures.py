@@ -22,7 +22,8 @@ def draw(analysis: AnalysisRecord, work: Workspace) -> FiguresRecord:
     Raises:
         StorageError: the analysis is gone or altered, or the figures can't be written.
     """
-    from artifacts.figures import figure_url, figures_of  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
+    from artifacts.common.plotting import figure_url  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
+    from artifacts.report.figures import figures_of  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
 
     document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
     figures: dict[str, str] = {}

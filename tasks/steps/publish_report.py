@@ -15,9 +15,11 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from artifacts import tables, words
-from artifacts.networks import DrawnNetwork, networks_of
-from artifacts.render import MOST, Rendering
+from artifacts.common import rows as common_rows
+from artifacts.diagram.networks import DrawnNetwork, networks_of
+from artifacts.report import tables
+from artifacts.report import text as words
+from artifacts.report.renderer import MOST, Rendering
 from tasks.engine.cached_task import STEP_SECONDS
 from tasks.engine.optional_parts import omit, optional
 from tasks.engine.run_log import say
@@ -107,7 +109,7 @@ def publish(rendering: Rendering) -> list[Omission]:
             create_markdown_artifact(text, key, description)
     for key, description, rows in tables.all_tables(rendering.report.analysis):
         with optional(f"artifact {key}", omitted):
-            create_table_artifact(tables.for_ui(rows), key, description)
+            create_table_artifact(common_rows.for_ui(rows), key, description)
     return omitted
 
 

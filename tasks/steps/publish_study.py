@@ -9,11 +9,12 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from artifacts import study_tables, study_words
-from artifacts.figures import figure_url
-from artifacts.study import StudyRendering
-from artifacts.study_figures import figures_of
-from artifacts.tables import for_ui
+from artifacts.common.plotting import figure_url
+from artifacts.common.rows import for_ui
+from artifacts.study import tables
+from artifacts.study import text as study_words
+from artifacts.study.figures import figures_of
+from artifacts.study.renderer import StudyRendering
 from tasks.engine.cached_task import STEP_SECONDS
 from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import say
@@ -45,7 +46,7 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
         with optional("artifact study", omitted):
             text = StudyRendering(study, provenance, figures, omitted, place).markdown()
             create_markdown_artifact(text, "study", "What came out of the study")
-        for key, description, rows in study_tables.all_tables(study):
+        for key, description, rows in tables.all_tables(study):
             with optional(f"artifact {key}", omitted):
                 create_table_artifact(for_ui(rows), key, description)
     rendering = StudyRendering(study, provenance, figures, omitted, place)

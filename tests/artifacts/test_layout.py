@@ -2,8 +2,8 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from artifacts.diagram import NARROW, WIDE
-from artifacts.layout import Layout, Room, layout
+from artifacts.diagram.drawing import NARROW, WIDE
+from artifacts.diagram.layout import Layout, Room, layout
 from tasks.schemas.architecture import Architecture
 from tests.artifacts import networks
 

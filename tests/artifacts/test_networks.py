@@ -3,9 +3,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from artifacts.networks import layer_rows, networks_of
-from artifacts.render import Rendering
-from artifacts.vgg import is_shrunk_vgg, vgg16
+from artifacts.diagram.networks import layer_rows, networks_of
+from artifacts.diagram.vgg import is_shrunk_vgg, vgg16
+from artifacts.report.renderer import Rendering
 from tasks.schemas.analysis import Report
 from tasks.schemas.architecture import Architecture
 from tests.artifacts import networks

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from artifacts.figures import FIGURES
-from artifacts.render import Rendering, page
+from artifacts.common.html_page import page
+from artifacts.report.figures import FIGURES
+from artifacts.report.renderer import Rendering
 from tasks.schemas.analysis import Report
 from tests.samples import analysis_of_many, provenance
 

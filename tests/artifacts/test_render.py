@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from artifacts import render, tables, words
-from artifacts.figures import FIGURES, figure_url, figures_of
-from artifacts.pictures import explained_url, heat_url, outline, picture_url, strip_url
-from artifacts.render import Rendering
-from artifacts.templating import images_across
+from artifacts.common import rows as common_rows
+from artifacts.common.images import explained_url, heat_url, outline, picture_url, strip_url
+from artifacts.common.plotting import figure_url
+from artifacts.common.templating import images_across
+from artifacts.report import renderer, tables
+from artifacts.report import text as words
+from artifacts.report.figures import FIGURES, figures_of
+from artifacts.report.renderer import Rendering
 from tasks.analysis.builder import robustness_of
 from tasks.schemas.analysis import Altered, Analysis, FileLine, Provenance, Report, StepLine
 from tasks.schemas.findings import Comparison, Estimate, Patch
@@ -157,7 +160,7 @@ def test_what_changed_stands_in_both_forms(report: Report) -> None:
         assert "6 test images that both judged (0 only then, 1 only now)" in text
         assert "recipe seed" in text
         assert "newly right" in text
-    page = Page(render.changes_page(changes_of_two(), "earlier against later"))
+    page = Page(renderer.changes_page(changes_of_two(), "earlier against later"))
     assert "recipe seed" in page.text
     assert [link for link in page.links if link.startswith("data:image/png")]
 
@@ -190,7 +193,7 @@ def test_images_of_another_shape_are_drawn_in_their_own() -> None:
         changes = changes_of_two()
         (model,) = changes.models
         one = model.newly_right[0].model_copy(update={"pixels": of})
-        page = render.changes_page(
+        page = renderer.changes_page(
             changes.model_copy(
                 update={"shape": (size, size), "models": (model.model_copy(update={"newly_right": (one,)}),)}
             ),
@@ -271,10 +274,10 @@ def test_a_row_of_pictures_is_as_wide_as_the_ui_shows() -> None:
 
 def test_no_text_of_a_table_is_a_bullet_or_a_heading_in_the_ui(analysis: Analysis) -> None:
     blocks = ["-", "+", "*", "#", ">", "1.", "- a", "***", "```"]
-    shown = tables.for_ui([{"label": text, "n": 1} for text in blocks])
-    assert [row["label"] for row in shown] == [f"{tables.NO_WIDTH}{text}" for text in blocks]
+    shown = common_rows.for_ui([{"label": text, "n": 1} for text in blocks])
+    assert [row["label"] for row in shown] == [f"{common_rows.NO_WIDTH}{text}" for text in blocks]
     harmless = [{"b": "1.5", "c": "no", "d": "\u2013", "e": "< 0.0001"}]
-    assert tables.for_ui(harmless) == harmless
+    assert common_rows.for_ui(harmless) == harmless
     assert not [
         value for _, _, rows in tables.all_tables(analysis) for row in rows for value in row.values() if value == "-"
     ]
@@ -336,7 +339,7 @@ def test_tables_hold_only_texts_and_finite_numbers(analysis: Analysis) -> None:
 
 
 def test_templates_are_part_of_the_package() -> None:
-    assert {path.name for path in (Path(render.__file__).parent / "templates").iterdir()} >= {
+    assert {path.name for path in (Path(renderer.__file__).parent / "templates").iterdir()} >= {
         "overview.md.j2",
         "page.js",
         "page.css",

@@ -7,11 +7,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from artifacts import study_tables, study_words
-from artifacts.figures import figure_url
-from artifacts.render import NOT_DRAWN
-from artifacts.study import StudyRendering
-from artifacts.study_figures import figures_of
+from artifacts.common.html_page import NOT_DRAWN
+from artifacts.common.plotting import figure_url
+from artifacts.study import tables
+from artifacts.study import text as study_words
+from artifacts.study.figures import figures_of
+from artifacts.study.renderer import StudyRendering
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.data.predictions_parquet import Predictions
@@ -68,10 +69,7 @@ def test_no_figure_is_a_negative_nothing(study: Study) -> None:
     found = study.model_copy(update={"pairs": pairs, "confusions": confusions})
     assert confusions
     cells = [
-        str(cell)
-        for rows in (study_tables.pairs(found), study_tables.confusions(found))
-        for row in rows
-        for cell in row.values()
+        str(cell) for rows in (tables.pairs(found), tables.confusions(found)) for row in rows for cell in row.values()
     ]
     assert [cell for cell in cells if re.search(r"-0\.0+\b", cell)] == []
     assert nothing.points == "+0.00 points (95 % interval +0.00 to +0.00)"
@@ -111,8 +109,8 @@ def test_a_study_says_what_follows_from_answers_that_show_no_spread(case: str, p
 
 def test_seeds_are_told_from_a_model_called_seed(study: Study) -> None:
     arms = (study.arms[0].model_copy(update={"name": "seed"}), *study.arms[1:])
-    rows = study_tables.by_seed(study.model_copy(update={"arms": arms}))
-    assert [list(row.values()) for row in rows] == [list(row.values()) for row in study_tables.by_seed(study)]
+    rows = tables.by_seed(study.model_copy(update={"arms": arms}))
+    assert [list(row.values()) for row in rows] == [list(row.values()) for row in tables.by_seed(study)]
     assert list(rows[0]) == ["seed", "model seed", "batch_norm"]
 
 
@@ -193,9 +191,9 @@ def test_a_study_says_what_it_left_out(study: Study, provenance: Provenance) -> 
 
 
 def test_tables_have_one_row_a_thing(study: Study) -> None:
-    counts = {key: len(rows) for key, _, rows in study_tables.all_tables(study)}
+    counts = {key: len(rows) for key, _, rows in tables.all_tables(study)}
     assert counts == {"study-models": 2, "study-pairs": 1, "study-seeds": 3}
-    values = [value for _, _, rows in study_tables.all_tables(study) for row in rows for value in row.values()]
+    values = [value for _, _, rows in tables.all_tables(study) for row in rows for value in row.values()]
     assert all(isinstance(value, str | int) or np.isfinite(value) for value in values)
 
 

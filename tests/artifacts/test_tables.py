@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from artifacts import tables
-from artifacts.templating import table
+from artifacts.common import rows as common_rows
+from artifacts.common.templating import table
+from artifacts.report import tables
 from artifacts.terminal import show_guesses
 from tasks.analysis.builder import robustness_of
 from tasks.schemas.analysis import Analysis
@@ -29,7 +30,7 @@ def named(first: str, second: str) -> Analysis:
     return analysis.model_copy(update={"models": models, "comparisons": pairs})
 
 
-def values(rows: Sequence[tables.Row]) -> list[list[object]]:
+def values(rows: Sequence[common_rows.Row]) -> list[list[object]]:
     return [list(row.values()) for row in rows]
 
 
@@ -45,7 +46,7 @@ def test_every_table_holds_the_same_values_whatever_models_are_called(name: str)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_corruptions_are_told_from_models_of_their_columns_names(name: str) -> None:
-    def rows(model: str) -> list[tables.Row]:
+    def rows(model: str) -> list[common_rows.Row]:
         found = [
             Stress(model=one, images=4, clean=3, right={"blur": (3, 2)}, by_image=(2, 2, 1, 0))
             for one in (model, "another")

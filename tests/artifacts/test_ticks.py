@@ -2,8 +2,8 @@ import warnings
 
 import pytest
 
-from artifacts.figures import FIGURES, figure_url
-from artifacts.ticks import LETTERS, shortened, written
+from artifacts.common.plotting import LETTERS, figure_url, shortened, written
+from artifacts.report.figures import FIGURES
 from tests.samples import analysis_of_two
 
 LONG = {

@@ -13,7 +13,7 @@ from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from artifacts import figures
+from artifacts.common import plotting
 from flows import mnist as flow
 from flows.workers import Workers
 from tasks.analysis import network_description
@@ -46,7 +46,7 @@ KINDS = {
     "layers of MODEL": (network_description, "architecture_of", "describe"),
     "diagrams of the networks": (publish_report, "networks_drawn", ""),
     "figures": (draw_figures, "keep", "draw"),
-    "figure": (figures, "figure_url", "draw"),
+    "figure": (plotting, "figure_url", "draw"),
     "artifact": (publish_report, "create_table_artifact", ""),
     "progress": (task_progress, "create_progress_artifact", "explain"),
     "removing temporary files": (workspace, "sweep", ""),

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts.words import decided
+from artifacts.report.text import decided
 from tasks.analysis.paired_comparison import changes_between, common_places, pairs_of
 from tasks.analysis.statistics import compare
 from tasks.config.recipe import Gate, Recipe, load_recipe

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from artifacts import tables
-from artifacts.figures import figure_url, figures_of
-from artifacts.render import Rendering
+from artifacts.common.plotting import figure_url
+from artifacts.report import tables
+from artifacts.report.figures import figures_of
+from artifacts.report.renderer import Rendering
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from artifacts.vgg import vgg16
+from artifacts.diagram.vgg import vgg16
 from tasks.analysis.network_description import architecture_of
 from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from artifacts.words import UNITS
+from artifacts.common.formatting import UNITS
 from tasks.images.features import features
 from tests import data
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from artifacts.standouts import standouts
+from artifacts.report.highlights import standouts
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from artifacts.boxes import details_of, shape_said
-from artifacts.diagram import NARROW, TOO_MANY, svg, svg_url
-from artifacts.tables import Row
-from artifacts.vgg import is_shrunk_vgg, vgg16
-from artifacts.words import UNDEFINED
+from artifacts.common.formatting import UNDEFINED
+from artifacts.common.rows import Row
+from artifacts.diagram.boxes import details_of, shape_said
+from artifacts.diagram.drawing import NARROW, TOO_MANY, svg, svg_url
+from artifacts.diagram.vgg import is_shrunk_vgg, vgg16
 from tasks.schemas.architecture import Architecture
 
 AT_ONCE = 40  # layers, up to which a diagram is shown without being asked for

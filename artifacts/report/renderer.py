@@ -4,32 +4,25 @@ In: a Report, or the Changes between two runs. Out: texts. Both forms come from 
 galleries are drawn by each form in its own way.
 """
 
-import base64
-import hashlib
-import html
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import resources
-from itertools import pairwise
 from typing import Any, NamedTuple
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from markupsafe import Markup
 
-from artifacts.galleries import Galleries, InHtml, InMarkdown
-from artifacts.networks import DrawnNetwork
-from artifacts.pictures import strip_url
-from artifacts.templating import environment, name
+from artifacts.common.html_page import figure_in, page
+from artifacts.common.images import strip_url
+from artifacts.common.templating import environment, name
+from artifacts.diagram.networks import DrawnNetwork
+from artifacts.report import tables
+from artifacts.report import text as words
+from artifacts.report.galleries import Galleries, InHtml, InMarkdown
+from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import Shown
 
 MOST = 24  # images that a gallery in Markdown shows
 MOST_SHOWN = 1000  # own pictures on one page: half a megabyte
-
-
-NOT_DRAWN = "*This figure was left out.*"
 
 
 class Parts(NamedTuple):
@@ -115,6 +108,9 @@ class Rendering:
                     "suspect_gallery": drawn.suspect_gallery,
                     "changed_gallery": drawn.changed_gallery,
                     "place": None,
+                    "tables": tables,
+                    "words": words,
+                    "standouts": standouts,
                     **more,
                 }
             )
@@ -129,15 +125,10 @@ class Rendering:
         return figure_in(self.figures, name, alt)
 
 
-def figure_in(figures: Mapping[str, str], name: str, alt: str) -> Markup:
-    """A figure as Markdown, or a line in its place where it was left out."""
-    return Markup(f"![{alt}]({figures[name]})" if name in figures else NOT_DRAWN)  # noqa: S704  # both are our own
-
-
 def changes_page(changes: Changes, title: str) -> str:
     """What differs between two runs as one HTML page."""
     template = environment().get_template("changes.md.j2")
-    text = template.render(changes=changes, changed_gallery=InHtml().changed_gallery)
+    text = template.render(changes=changes, changed_gallery=InHtml().changed_gallery, tables=tables, words=words)
     return page(f"# {name(title)}\n\n{text}", title)
 
 
@@ -145,34 +136,3 @@ def pictures_page(shown: Sequence[Shown], shape: Sequence[int], title: str) -> s
     """A person's own pictures as the network was shown them, with what each model says, as one HTML page."""
     most = f"The first {MOST_SHOWN:,} of {len(shown):,}.\n\n" if len(shown) > MOST_SHOWN else ""
     return page(f"# {name(title)}\n\n{most}{InHtml().own_gallery(shown[:MOST_SHOWN], shape)}", title)
-
-
-def page(markdown: str, title: str) -> str:
-    """A Markdown text as one HTML page that needs no other file, with a table of contents."""
-    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
-    tokens = parser.parse(markdown)
-    contents = numbered_headings(tokens)
-    script = resources.files("artifacts").joinpath("templates/page.js").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            title=title,
-            contents=contents,
-            body=Markup(parser.renderer.render(tokens, parser.options, {})),  # noqa: S704  # escaped before
-            script=Markup(script),  # noqa: S704  # our own
-            script_hash=f"sha256-{digest}",
-        )
-    )
-
-
-def numbered_headings(tokens: list[Token]) -> list[tuple[str, str]]:
-    """Give every heading of the second rank an id; the ids and the texts, in order."""
-    contents: list[tuple[str, str]] = []
-    for opened, inline in pairwise(tokens):
-        if opened.type == "heading_open" and opened.tag == "h2":
-            identity = f"part-{len(contents) + 1}"
-            opened.attrSet("id", identity)
-            contents.append((identity, html.unescape(re.sub(r"\\(.)", r"\1", inline.content))))
-    return contents

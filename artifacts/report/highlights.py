@@ -5,7 +5,8 @@ In: an Analysis. Out: sentences: labels, slices, places and suspects beyond what
 
 from collections.abc import Iterator
 
-from artifacts.words import against, p_value, percent, standing_slices
+from artifacts.common.formatting import p_value, percent
+from artifacts.report.text import against, standing_slices
 from tasks.schemas.analysis import Analysis
 
 LONELY = 0.05  # a model that goes by a place where fewer other images have ink goes by something else than shapes

@@ -5,12 +5,14 @@ from functools import partial
 
 from markupsafe import Markup
 
-from artifacts import study_tables, study_words
-from artifacts.galleries import InHtml, counted_table
-from artifacts.pictures import picture_url, shown_at
-from artifacts.render import figure_in, page
-from artifacts.templating import environment, name, plain
-from artifacts.words import FEW
+from artifacts.common.formatting import FEW
+from artifacts.common.html_page import figure_in, page
+from artifacts.common.images import picture_url, shown_at
+from artifacts.common.templating import environment, name, plain
+from artifacts.report import tables
+from artifacts.report.galleries import InHtml, counted_table
+from artifacts.study import tables as study_tables
+from artifacts.study import text
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import Omission
 from tasks.schemas.study import Hard, Study
@@ -54,8 +56,9 @@ class StudyRendering:
             study=self.study,
             provenance=self.provenance,
             omitted=self.omitted,
+            tables=tables,
             tables_of=study_tables,
-            says=study_words,
+            says=text,
             figure=partial(figure_in, self.figures),
             gallery=gallery,
             place=place,

@@ -12,7 +12,7 @@ from importlib import resources
 from itertools import accumulate
 from typing import NamedTuple
 
-from artifacts.boxes import (
+from artifacts.diagram.boxes import (
     ORDER,
     SMALL,
     Box,
@@ -24,7 +24,7 @@ from artifacts.boxes import (
     parameters_said,
     shape_said,
 )
-from artifacts.layout import ARROW, Layout, Point, Room, layout
+from artifacts.diagram.layout import ARROW, Layout, Point, Room, layout
 from tasks.schemas.architecture import Architecture, Node
 
 WIDE, MIDDLE, NARROW = 976, 736, 376  # pixels: eight columns on a screen, six in Prefect's UI, three on a telephone
@@ -78,7 +78,7 @@ def svg_url(architecture: Architecture, title: str) -> str:
 
 def style() -> str:
     """What a diagram that stands alone is set in: that of the page, and paper of its own."""
-    text = resources.files("artifacts").joinpath("templates/diagram.css").read_text("utf-8")
+    text = resources.files("artifacts").joinpath("common/templates/diagram.css").read_text("utf-8")
     alone = (
         ".network{color:#1c1e21;background:#fff}.paper{fill:#fff}"
         "@media (prefers-color-scheme:dark){.network{color:#e6e8eb;background:#1b1e23}.paper{fill:#1b1e23}}"

@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from artifacts.figures import MARKERS, WIDTH, colour, panels
-from artifacts.ticks import shortened
+from artifacts.common.plotting import MARKERS, WIDTH, colour, panels, shortened
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Study
 

@@ -2,7 +2,7 @@
 
 from statistics import NormalDist
 
-from artifacts.words import FEW, p_value, percent
+from artifacts.common.formatting import FEW, p_value, percent
 from tasks.schemas.study import ENOUGH_SEEDS, Arm, Claim, Pair, Study
 
 Z = NormalDist().inv_cdf(0.975)  # standard deviations either way that hold 95 %

@@ -10,48 +10,25 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
-from PIL import Image
 
-from artifacts import ticks
-from artifacts.pictures import png_url
-from artifacts.words import UNITS, range_of
+from artifacts.common import plotting
+from artifacts.common.formatting import UNITS, range_of
+from artifacts.common.plotting import MARKERS, WIDTH, colour, panels
 from tasks.schemas.analysis import Analysis, ModelAnalysis
 from tasks.schemas.robustness import Robustness
 
-# Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
-WIDTH = 9.0  # inches
 MAPS = 12  # labels that fit side by side
 LABELS = 30  # labels whose errors are drawn, those with the most
 COUNTED = 20  # classes, up to which a confusion matrix has room for its counts
-MARKERS = "os^Dv"  # models are told apart by form as well as by colour
-
-
-def colour(rank: int) -> str:
-    """A model's colour, the same in every figure."""
-    return COLOURS[rank % len(COLOURS)]
-
-
-def panels(count: int, height: float, *, across: int) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of panels or more."""
-    rows = -(-count // across)
-    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
-    axes = figure.subplots(rows, across, squeeze=False).ravel().tolist()
-    for spare in axes[count:]:
-        spare.set_axis_off()
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def names_of(analysis: Analysis) -> list[str]:
     """The models' names, as short as a legend needs them."""
-    return [ticks.shortened(model.name) for model in analysis.models]
+    return [plotting.shortened(model.name) for model in analysis.models]
 
 
 def training_curves(analysis: Analysis) -> Figure:
@@ -110,8 +87,8 @@ def errors_by_label(analysis: Analysis) -> Figure:
             axis.annotate(
                 f"{share.count}", (x, share.high), (0, 2), textcoords="offset points", ha="center", fontsize=7
             )
-    classes = ticks.written(analysis.subject.classes)
-    ticks.name_columns(axis, [classes[line.label] for line in lines])
+    classes = plotting.written(analysis.subject.classes)
+    plotting.name_columns(axis, [classes[line.label] for line in lines])
     which = f" ({LABELS} of {len(classes)} labels)" if len(classes) > LABELS else ""
     axis.set(xlabel="label", ylabel="share wrong", title=f"error rate by label, with 95 % interval and count{which}")
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -121,7 +98,7 @@ def errors_by_label(analysis: Analysis) -> Figure:
 
 def confusion_matrices(analysis: Analysis) -> Figure:
     """The confusion matrices, off the diagonal coloured by count."""
-    classes = ticks.written(analysis.subject.classes)
+    classes = plotting.written(analysis.subject.classes)
     many = len(classes) > COUNTED
     figure, axes = panels(
         len(analysis.models), 8.6 if many else 4.4, across=1 if many else min(2, len(analysis.models))
@@ -132,10 +109,10 @@ def confusion_matrices(analysis: Analysis) -> Figure:
         axis.imshow(np.ma.masked_equal(counts, 0), cmap="YlOrRd", norm=LogNorm(0.4, most))
         if not many:
             write_counts(axis, np.array(model.confusion), most)
-        axis.set_title(f"{ticks.shortened(model.name)}: {model.errors:,} errors")
+        axis.set_title(f"{plotting.shortened(model.name)}: {model.errors:,} errors")
         axis.set(xlabel="predicted", ylabel="label")
-        ticks.name_columns(axis, classes)
-        ticks.name_rows(axis, classes)
+        plotting.name_columns(axis, classes)
+        plotting.name_rows(axis, classes)
         axis.spines[:].set_visible(False)
     return figure
 
@@ -173,7 +150,7 @@ def reliability(analysis: Analysis) -> Figure:
             "markersize": 5,
             "linewidth": 1,
         }
-        curve.errorbar(at, values, yerr=bars, capsize=2, label=ticks.shortened(model.name), **style)
+        curve.errorbar(at, values, yerr=bars, capsize=2, label=plotting.shortened(model.name), **style)
         centres = np.array([(one.low + one.high) / 2 for one in bins])
         step = (bins[0].high - bins[0].low) * width
         left = centres + (rank - (len(analysis.models) - 1) / 2) * step
@@ -191,8 +168,8 @@ def reliability(analysis: Analysis) -> Figure:
 
 def focus(analysis: Analysis) -> Figure:
     """Where each model looks for each label: a map a label, a row a model, each brightest at its own greatest fall."""
-    classes = ticks.written(analysis.subject.classes)[:MAPS]
-    size = 9 if max(map(len, classes)) <= ticks.SHORT else 6
+    classes = plotting.written(analysis.subject.classes)[:MAPS]
+    size = 9 if max(map(len, classes)) <= plotting.SHORT else 6
     figure = Figure(figsize=(WIDTH, 1.25 * len(analysis.models) + 0.3), layout="constrained")
     axes = figure.subplots(len(analysis.models), len(classes), squeeze=False)
     for first, row, model in zip([True, *[False] * len(axes)], axes, analysis.models, strict=False):
@@ -205,7 +182,7 @@ def focus(analysis: Analysis) -> Figure:
                 axis.imshow(heat, cmap="cividis", vmin=0, vmax=255)
                 axis.set_xlabel(f"-{100 * found[label].peak:.0f} pts", fontsize=7)
             axis.set_title(classes[label] if first else "", fontsize=size)
-        row[0].set_ylabel(ticks.shortened(model.name, ticks.LETTERS), fontsize=8)
+        row[0].set_ylabel(plotting.shortened(model.name, plotting.LETTERS), fontsize=8)
     return figure
 
 
@@ -267,7 +244,7 @@ def robustness(found: Robustness) -> Figure:
                 marker=MARKERS[rank % len(MARKERS)],
                 markersize=4,
                 linewidth=1,
-                label=ticks.shortened(model.model),
+                label=plotting.shortened(model.model),
             )
         axis.set_title(kind, fontsize=9)
         axis.set_xticks(at)
@@ -296,12 +273,3 @@ def figures_of(analysis: Analysis) -> dict[str, Callable[[], Figure]]:
     if found := analysis.robustness:
         figures["robustness"] = partial(robustness, found)
     return figures
-
-
-def figure_url(figure: Figure) -> str:
-    """A matplotlib figure, sharp on a screen of twice the density."""
-    figure.set_dpi(144)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]  # not `savefig`, which draws twice
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return png_url(Image.fromarray(pixels).convert("RGB").quantize(64))

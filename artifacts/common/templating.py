@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from artifacts import tables, words
-from artifacts.standouts import standouts
+from artifacts.common import formatting
+from artifacts.common import rows as common_rows
 from tasks.safety.plain_text import shown
 
 # Pixels of a table in Prefect's UI, in a window of 1400, and of its letters and cells.
@@ -25,15 +25,17 @@ BEGINNING = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=[-+](?: |$)|[-=]+$))")
 def environment() -> Environment:
     """The templates, with what they call."""
     made = Environment(
-        loader=PackageLoader("artifacts"),
+        loader=ChoiceLoader(
+            [PackageLoader("artifacts", f"{folder}/templates") for folder in ("common", "report", "study")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else shown(value),
     )
-    made.globals |= {"tables": tables, "words": words, "standouts": standouts}
-    made.filters |= {"percent": words.percent, "name": name, "plain": plain, "table": table}
+    made.globals["formatting"] = formatting
+    made.filters |= {"percent": formatting.percent, "name": name, "plain": plain, "table": table}
     return made
 
 
@@ -48,12 +50,14 @@ def plain(text: object) -> Markup:
     return Markup(html.escape(shown(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # it is escaped here
 
 
-def table(rows: Sequence[tables.Row]) -> Markup:
+def table(rows: Sequence[common_rows.Row]) -> Markup:
     """Rows as a Markdown table, numbers to the right."""
     if not rows:
         return Markup("None.")
     columns = list(rows[0])
-    rule = ["---:" if NUMBER.fullmatch(str(rows[0][one])) and one not in tables.NAMES else "---" for one in columns]
+    rule = [
+        "---:" if NUMBER.fullmatch(str(rows[0][one])) and one not in common_rows.NAMES else "---" for one in columns
+    ]
     head = [name(column) for column in columns]
     body = [[name(row[column]) for column in columns] for row in rows]
     lines: list[Sequence[str]] = [head, rule, *body]

@@ -3,32 +3,16 @@
 In: an Analysis. Out: lists of rows, each a mapping of column to a text or a finite number.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from artifacts.words import FEW, estimate, interval, p_value, percent, published, range_of, rate, significant
-from tasks.safety.plain_text import shown
+from artifacts.common.formatting import FEW, estimate, interval, p_value, percent, range_of, rate, significant
+from artifacts.common.rows import Row, row
+from artifacts.report.text import published
 from tasks.schemas.analysis import Analysis, Changes, Decision, Provenance, StepLine
 from tasks.schemas.findings import Comparison, Share, Suspects
 from tasks.schemas.robustness import Gap, Robustness
 
-Row = Mapping[str, str | int | float]
-
-NO_WIDTH = "\u200b"
-# After the bracket of a link, a tag or an entity, and before the mark of a list, a heading or a quotation.
-MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")
-NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
 MOST_ROWS = 200  # of a table in Prefect's database
-
-
-def row(fixed: Row, *named: tuple[str, Row]) -> Row:
-    """A row whose further columns are headed by the names of models, each with what follows the name.
-
-    A model may be named like a column: such a name is told apart by a word, since names hold no space.
-    """
-    further = {f"{name}{suffix}": value for name, cells in named for suffix, value in cells.items()}
-    taken = {*fixed, *NAMES}
-    return {**fixed, **{f"model {column}" if column in taken else column: value for column, value in further.items()}}
 
 
 def results(analysis: Analysis) -> list[Row]:
@@ -248,17 +232,6 @@ def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
         ("slices", "Errors by what can be measured on an image; p-values corrected by Holm", slices(analysis)),
     )
     return [(key, f"{says}{first_of(rows)}", rows[:MOST_ROWS]) for key, says, rows in whole]
-
-
-def for_ui(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
-    """Rows for a table artifact: one of Prefect's UIs takes a cell for Markdown, the other for text, so nothing can be escaped.
-
-    A space of no width takes apart what would be a link, HTML, a list or a heading, and shows in neither.
-    """
-    return [
-        {column: MARKDOWN.sub(NO_WIDTH, shown(cell)) if isinstance(cell, str) else cell for column, cell in row.items()}
-        for row in rows
-    ]
 
 
 def first_of(rows: Sequence[Row]) -> str:

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from markupsafe import Markup
 
-from artifacts import words
-from artifacts.pictures import explained_url, heat_url, picture_url, shown_at, strip_url
-from artifacts.templating import environment, name, picture_table, plain
+from artifacts.common.images import explained_url, heat_url, picture_url, shown_at, strip_url
+from artifacts.common.templating import environment, name, picture_table, plain
+from artifacts.report import text
 from tasks.schemas.analysis import Analysis, Changed
 from tasks.schemas.findings import Picture, Suspects
 from tasks.schemas.results import Shown
@@ -57,7 +57,7 @@ class InMarkdown:
         """What the models say of an image, wrong answers in bold."""
         lines = [f"#{picture.number}, label **{name(self.classes[picture.label])}**"]
         for model, answer in zip(self.names, picture.answers, strict=True):
-            said = name(words.answer_said(answer, picture.label, self.classes))
+            said = name(text.answer_said(answer, picture.label, self.classes))
             lines.append(f"{name(model)}: {said if answer.predicted == picture.label else f'**{said}**'}")
         return "<br>".join(lines)
 
@@ -72,7 +72,7 @@ class InMarkdown:
         cells = []
         for suspect in found.shown[: min(self.most, FIRST_SUSPECTS)]:
             image, caption = self.cell(known[suspect.index], found.split)
-            cells.append((image, "<br>".join((caption, *words.suspected(suspect).split("; ")))))
+            cells.append((image, "<br>".join((caption, *text.suspected(suspect).split("; ")))))
         return counted_table(cells, len(found.shown), found.by_either, self.place)
 
     def changed_gallery(
@@ -89,8 +89,8 @@ class InMarkdown:
                 "<br>".join(
                     (
                         f"#{one.index}, label **{name(classes[one.label])}**",
-                        f"before: {name(words.answer_said(one.before, one.label, tuple(classes)))}",
-                        f"now: {name(words.answer_said(one.now, one.label, tuple(classes)))}",
+                        f"before: {name(text.answer_said(one.before, one.label, tuple(classes)))}",
+                        f"now: {name(text.answer_said(one.now, one.label, tuple(classes)))}",
                     )
                 ),
             )
@@ -103,7 +103,7 @@ class InMarkdown:
         found = [(p, p.answers[rank]) for p in self.analysis.pictures if p.answers[rank].explanation]
         surest = sorted(found, key=lambda one: -one[1].probability)[: self.most]
         shown = [self.explained(picture, rank) for picture, _ in surest]
-        count = words.counted(len(surest), len(found), self.analysis.models[rank].errors, self.place)
+        count = text.counted(len(surest), len(found), self.analysis.models[rank].errors, self.place)
         return Markup("\n\n").join([*shown, name(count)] if shown else [Markup("None.")])
 
     def explained(self, picture: Picture, rank: int) -> Markup:
@@ -117,8 +117,8 @@ class InMarkdown:
             f'<img alt="the nearest training images" src="{strip_url(near, self.shape)}">'
         )
         label = self.classes[picture.label]
-        patch = name(words.patch_said(explanation, label, min(self.shape[:2]) // 2))
-        said = f"{self.caption(picture)}<br>{patch}; {name(words.neighbours_said(explanation, self.classes))}"
+        patch = name(text.patch_said(explanation, label, min(self.shape[:2]) // 2))
+        said = f"{self.caption(picture)}<br>{patch}; {name(text.neighbours_said(explanation, self.classes))}"
         return Markup(f"{pictures}\n\n{said}")  # noqa: S704  # escaped by `name`
 
 
@@ -142,6 +142,7 @@ class InHtml:
             "heat": lambda heat: heat_url(heat, shape, 1),
             "wide": shown_at(shape)[1],
             "high": shown_at(shape)[0],
+            "words": text,
         })  # fmt: skip
         return Markup(" ".join(str(getattr(cards, macro)(*arguments)).split()))  # noqa: S704  # escaped by Jinja
 
@@ -158,7 +159,7 @@ class InHtml:
     def suspect_gallery(self, found: Suspects) -> Markup:
         """Images whose label may be wrong."""
         pictures = self.known.by_index if found.split == "test" else self.known.trained_by_index
-        pairs = [(pictures[suspect.index], words.suspected(suspect)) for suspect in found.shown]
+        pairs = [(pictures[suspect.index], text.suspected(suspect)) for suspect in found.shown]
         return self.of_analysis("suspects", pairs, found.split, FIRST_SUSPECTS, found.by_either)
 
     def changed_gallery(
@@ -186,7 +187,7 @@ class InHtml:
 
 def counted_table(cells: Sequence[tuple[str, str]], held: int, total: int, place: str) -> Markup:
     """Pictures as a Markdown table, and below it how many of how many these are."""
-    count = Markup("\n\n{}").format(name(words.counted(len(cells), held, total, place))) if len(cells) < total else ""
+    count = Markup("\n\n{}").format(name(text.counted(len(cells), held, total, place))) if len(cells) < total else ""
     return picture_table(cells) + count
 
 

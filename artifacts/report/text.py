@@ -5,62 +5,19 @@ In: values of the analysis. Out: plain texts, in which a share is a percentage a
 
 from collections.abc import Sequence
 
+from artifacts.common.formatting import UNDEFINED, interval, p_value, percent, range_of, rate
 from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
 from tasks.schemas.findings import (
-    SIGNIFICANT,
     Answer,
     Comparison,
     Estimate,
     Explanation,
     Share,
-    Slice,
     Suspect,
     Suspects,
 )
 from tasks.schemas.records import Omission
 from tasks.schemas.runs import COMPARISON
-
-FEW = 3  # models, of which every pair has its sentence and its columns
-SMALLEST_P = 0.0001  # smaller ones are not told apart
-UNDEFINED = "–"  # a measure that the data leave undefined
-UNITS = {
-    "ink": " %",
-    "stroke width": " px",
-    "slant": "°",
-    "height": " px",
-    "width": " px",
-    "components": "",
-    "brightness": " %",
-    "contrast": " %",
-    "saturation": " %",
-}
-
-
-def percent(value: float, digits: int = 2) -> str:
-    """A share as a percentage, with a space before the sign as in print."""
-    return f"{100 * value:.{digits}f} %"
-
-
-def rate(share: Share, digits: int = 2) -> str:
-    """A share as a percentage, where it is one of anything."""
-    return percent(share.value, digits) if share.known else UNDEFINED
-
-
-def interval(share: Share | Estimate, digits: int = 2) -> str:
-    """The interval of a share, in percent."""
-    if isinstance(share, Share) and not share.known:
-        return UNDEFINED
-    return f"{100 * share.low:z.{digits}f} to {100 * share.high:z.{digits}f}"
-
-
-def estimate(found: Estimate, digits: int = 4) -> str:
-    """A figure with its interval."""
-    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
-
-
-def p_value(p: float, *, sign: bool = False) -> str:
-    """A p-value with two digits that count; in a sentence, with its sign of equality."""
-    return f"{'= ' if sign else ''}{p:.2g}" if p >= SMALLEST_P else f"< {SMALLEST_P:.4f}"
 
 
 def verdict(comparison: Comparison) -> str:
@@ -158,13 +115,6 @@ def some_of(shown: int, total: int) -> str:
     return f"{shown:,} of {total:,} image{'' if total == 1 else 's'}"
 
 
-def range_of(part: Slice, *, unit: bool = True) -> str:
-    """The range of a slice."""
-    digits = 0 if part.low == int(part.low) and part.high == int(part.high) else 1
-    low, high = f"{part.low:.{digits}f}", f"{part.high:.{digits}f}"
-    return (low if low == high else f"{low} to {high}") + (UNITS[part.feature] if unit else "")
-
-
 def standing_slices(analysis: Analysis) -> list[str]:
     """A sentence for each slice in which a model errs more often than elsewhere, beyond chance; the surest first."""
     found = [
@@ -218,11 +168,6 @@ def answer_said(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
     """What one model said of an image, with the probability of its answer, and of the label where that is another."""
     text = f"{classes[answer.predicted]} {percent(answer.probability, 1)}"
     return text if answer.predicted == label else f"{text} ({classes[label]}: {percent(answer.label_probability, 1)})"
-
-
-def significant(p: float) -> str:
-    """A corrected p-value as a word, for those who read no p-values."""
-    return "yes" if p < SIGNIFICANT else "within error"
 
 
 def suspected(suspect: Suspect) -> str:

@@ -1,12 +1,18 @@
-"""Ticks: the names of classes along a figure's axis, however many and long they are, and whatever they are written in."""
+"""What all figures share: colors, sizes, and the names of classes along an axis, however many and long they are."""
 
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
+from PIL import Image
+
+from artifacts.common.images import png_url
 
 MOST = 100  # names along nine inches; of more, every second or third is given
 SHORT = 3  # letters that fit side by side
@@ -61,3 +67,35 @@ def name_rows(axis: Axes, classes: Sequence[str]) -> None:
     """Name what stands one below the other."""
     step = -(-len(classes) // MOST)
     axis.set_yticks(range(0, len(classes), step), list(classes)[::step], fontsize=fitting(classes)["fontsize"])
+
+
+# Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+WIDTH = 9.0  # inches
+MARKERS = "os^Dv"  # models are told apart by form as well as by colour
+
+
+def colour(rank: int) -> str:
+    """A model's colour, the same in every figure."""
+    return COLOURS[rank % len(COLOURS)]
+
+
+def panels(count: int, height: float, *, across: int) -> tuple[Figure, list[Axes]]:
+    """A figure with a row of panels or more."""
+    rows = -(-count // across)
+    figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+    axes = figure.subplots(rows, across, squeeze=False).ravel().tolist()
+    for spare in axes[count:]:
+        spare.set_axis_off()
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def figure_url(figure: Figure) -> str:
+    """A matplotlib figure, sharp on a screen of twice the density."""
+    figure.set_dpi(144)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]  # not `savefig`, which draws twice
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return png_url(Image.fromarray(pixels).convert("RGB").quantize(64))

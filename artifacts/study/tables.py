@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from artifacts.tables import Row, row
-from artifacts.words import UNDEFINED, interval, p_value, percent, significant
+from artifacts.common.formatting import UNDEFINED, interval, p_value, percent, significant
+from artifacts.common.rows import Row, row
 from tasks.schemas.study import Study
 
 

@@ -1,0 +1,1 @@
+"""What the report and the study share: pages, numbers, images, axes."""

@@ -1,0 +1,53 @@
+"""A Markdown text as one self-contained HTML page."""
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Mapping
+from importlib import resources
+from itertools import pairwise
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+
+from artifacts.common.templating import environment
+
+NOT_DRAWN = "*This figure was left out.*"
+
+
+def figure_in(figures: Mapping[str, str], name: str, alt: str) -> Markup:
+    """A figure as Markdown, or a line in its place where it was left out."""
+    return Markup(f"![{alt}]({figures[name]})" if name in figures else NOT_DRAWN)  # noqa: S704  # both are our own
+
+
+def page(markdown: str, title: str) -> str:
+    """A Markdown text as one HTML page that needs no other file, with a table of contents."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    tokens = parser.parse(markdown)
+    contents = numbered_headings(tokens)
+    script = resources.files("artifacts").joinpath("common/templates/page.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            contents=contents,
+            body=Markup(parser.renderer.render(tokens, parser.options, {})),  # noqa: S704  # escaped before
+            script=Markup(script),  # noqa: S704  # our own
+            script_hash=f"sha256-{digest}",
+        )
+    )
+
+
+def numbered_headings(tokens: list[Token]) -> list[tuple[str, str]]:
+    """Give every heading of the second rank an id; the ids and the texts, in order."""
+    contents: list[tuple[str, str]] = []
+    for opened, inline in pairwise(tokens):
+        if opened.type == "heading_open" and opened.tag == "h2":
+            identity = f"part-{len(contents) + 1}"
+            opened.attrSet("id", identity)
+            contents.append((identity, html.unescape(re.sub(r"\\(.)", r"\1", inline.content))))
+    return contents
