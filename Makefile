@@ -51,12 +51,12 @@ lock: setup  ## resolve the dependencies again
 	if command -v uv >/dev/null; then \
 		test -x $(BIN)/python || uv venv --quiet --python "$(PYTHON)" .venv; \
 		uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock; \
-		$(BIN)/python -m flows.database & \
+		$(BIN)/python -m flows.server.database & \
 		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
 	else \
 		test -x $(BIN)/pip || "$(PYTHON)" -m venv --clear .venv; \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock; \
-		$(BIN)/python -m flows.database & \
+		$(BIN)/python -m flows.server.database & \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	fi; \
 	wait $$!

@@ -124,7 +124,9 @@ class Screen(Console):
 
 
 class Unescaped:
-    """A stream for rich, which draws with control characters, where `flows/streams.py` escapes those of all others."""
+    """A stream for rich, which draws with control characters, where `flows/processes/streams.py` escapes those of all
+    others.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream

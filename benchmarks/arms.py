@@ -13,7 +13,7 @@ from typing import NamedTuple
 from benchmarks.measure import run
 
 PYTHON = sys.executable
-MNIST = (PYTHON, "-m", "flows.cli")
+MNIST = (PYTHON, "-m", "flows.cli.app")
 MODELS = ("plain", "batch_norm")
 
 

@@ -94,7 +94,7 @@ def what(process: psutil.Process) -> str:
     line = " ".join(process.cmdline())
     if "spawn_main" in line:
         return "worker"
-    return "flow" if "flows.cli" in line else "server" if "uvicorn" in line or "server" in line else "other"
+    return "flow" if "flows.cli.app" in line else "server" if "uvicorn" in line or "server" in line else "other"
 
 
 @click.command()
@@ -110,7 +110,7 @@ def main(times: int, to: Path, keep: Path | None) -> None:
         command: list[str | Path] = [
             sys.executable,
             "-m",
-            "flows.cli",
+            "flows.cli.app",
             "run",
             "--dataset",
             dataset,

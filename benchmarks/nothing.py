@@ -14,8 +14,8 @@ if BARE in sys.argv:  # here, since the worker processes import this module, and
 
 def main() -> None:
     """Run the flow on a server of its own, which starts before anything slow is imported."""
-    from flows.lasting import lasting
-    from flows.server import early_server, server
+    from flows.processes.startup import lasting
+    from flows.server.local_server import early_server, server
 
     with early_server() as early:
         with lasting():

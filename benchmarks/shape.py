@@ -7,7 +7,8 @@ from typing import Any, cast
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.workers import submit, wait_for_all, worker_processes
+from flows.runners.base import submit, wait_for_all
+from flows.runners.local import worker_processes
 from tasks.engine.cache import Miss
 from tasks.engine.cached_task import CachedTask
 from tasks.schemas.records import Record

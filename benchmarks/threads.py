@@ -10,7 +10,7 @@ import time
 
 import click
 
-from flows.workers import settings_for
+from flows.runners.base import settings_for
 
 WARM_UP = 5  # steps, which compile and are not counted
 MODELS = ("plain", "batch_norm")

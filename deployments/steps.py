@@ -14,7 +14,7 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore
 
-from flows.vetting import DEPLOY_FOLDER
+from flows.server.vetting import DEPLOY_FOLDER
 
 AUTOMATIONS = Path(__file__).with_name("automations.yaml")
 CODE = Path(__file__).parents[1]

@@ -14,6 +14,6 @@ import tasks  # noqa: F401
 
 del sys.path[0]
 
-from flows import settings_files  # noqa: E402
+from flows.processes import settings_files  # noqa: E402
 
 settings_files.watch()  # whichever module of this package a process starts with, and whatever that one imports next

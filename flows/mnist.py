@@ -13,19 +13,17 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.events import tell
-from flows.history import flow_run_under_way
-from flows.learners import train_models
-from flows.logs import one_line_errors
-from flows.masking import keep_out_of_prefect
-from flows.options import root_of
-from flows.orphans import end_with_worker
-from flows.parameters import RunConfig, flag, named, seed_of
-from flows.runner import checked_runner, open_workers
-from flows.splits import prepare_data
-from flows.titles import run_name, title
-from flows.vetting import PROCESS
-from flows.workers import Workers, available, submit, wait_for_all
+from flows.config import RunConfig, flag, named, run_name, seed_of, title
+from flows.hooks import tell
+from flows.processes.log_filters import one_line_errors
+from flows.processes.tied_to_worker import end_with_worker
+from flows.root_option import root_of
+from flows.runners.base import Workers, available, submit, wait_for_all
+from flows.runners.factory import checked_runner, open_workers
+from flows.server.flow_run_history import flow_run_under_way
+from flows.server.secret_masking import keep_out_of_prefect
+from flows.server.vetting import PROCESS
+from flows.stages import prepare_data, train_models
 from tasks.config.dataset import Name, load_dataset
 from tasks.config.recipe import Epochs, HeldOut, Seed, load_recipe
 from tasks.config.toml_loader import NameOrFile
@@ -271,6 +269,6 @@ def passed(result: RunResult) -> RunResult:
 
 
 if __name__ == "__main__":
-    from flows.cli import main
+    from flows.cli.app import main
 
     main(["run", *sys.argv[1:]])

@@ -11,18 +11,17 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.events import tell
-from flows.history import flow_run_under_way
-from flows.learners import train_models
-from flows.logs import one_line_errors
-from flows.masking import keep_out_of_prefect
-from flows.options import root_of
-from flows.orphans import end_with_worker
-from flows.runner import checked_runner, open_workers
-from flows.splits import prepare_data
-from flows.titles import run_name, study_title
-from flows.vetting import PROCESS
-from flows.workers import submit, wait_for_all
+from flows.config import run_name, study_title
+from flows.hooks import tell
+from flows.processes.log_filters import one_line_errors
+from flows.processes.tied_to_worker import end_with_worker
+from flows.root_option import root_of
+from flows.runners.base import submit, wait_for_all
+from flows.runners.factory import checked_runner, open_workers
+from flows.server.flow_run_history import flow_run_under_way
+from flows.server.secret_masking import keep_out_of_prefect
+from flows.server.vetting import PROCESS
+from flows.stages import prepare_data, train_models
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.config.recipe import Epochs, load_recipes
 from tasks.config.toml_loader import NameOrFile

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 from playwright.sync_api import BrowserContext, Error, sync_playwright
 
-from flows.credential import authorization
+from flows.server.credential import authorization
 
 SOCKETS = (
     "events/in",

@@ -44,7 +44,7 @@ class Trap:
             "sitecustomize.py",
             "flows/__init__.py",
             "flows/mnist.py",
-            "flows/execute.py",
+            "flows/server/execute.py",
             "prefect.py",
         ):
             (folder / name).write_text(code)

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.credential import authorization
+from flows.server.credential import authorization
 
 MNIST = Path(sys.executable).with_name("mnist")
 PREFECT = Path(sys.executable).with_name("prefect")

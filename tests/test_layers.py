@@ -69,11 +69,11 @@ def test_no_flow_is_named_like_a_top_level_folder() -> None:
     ("what", "not_needed"),
     [
         (
-            "from flows.commands import cli; cli.main(['--help'], standalone_mode=False)",
+            "from flows.cli.run import cli; cli.main(['--help'], standalone_mode=False)",
             "numpy prefect pydantic pyarrow tensorflow",
         ),
         (
-            "from flows.commands import cli; cli.main(['runs'], standalone_mode=False)",
+            "from flows.cli.run import cli; cli.main(['runs'], standalone_mode=False)",
             "numpy prefect pyarrow tensorflow",
         ),
         ("import flows.mnist", "keras sklearn statsmodels tensorflow"),

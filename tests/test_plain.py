@@ -17,13 +17,13 @@ from rich.text import Text
 from artifacts.common.rows import for_ui
 from artifacts.common.templating import name
 from artifacts.screen import Screen
-from flows import streams
+from flows.processes import streams
 from tasks.errors import InputError
 from tasks.safety.plain_text import json_line, shown
 from tasks.safety.redaction import Redacting
 
 PROJECT = Path(__file__).parents[1]
-PRINTERS = {"artifacts/screen.py", "flows/options.py", "deployments/__main__.py"}
+PRINTERS = {"artifacts/screen.py", "flows/cli/options.py", "deployments/__main__.py"}
 # Whose strings are markup unless told otherwise, or which print by themselves.
 OF_THE_SCREEN = {
     "Console",

@@ -54,7 +54,7 @@ BY_CONTENT = (
 )
 MARK = ".mnist-root"  # the file that makes a folder a root (tasks/storage/root_marker.py)
 CONTENT_NAME = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
-RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/titles.py makes them
+RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/config.py makes them
 KEY = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # of a step and its inputs, as tasks/engine/cache.py makes it
 
 

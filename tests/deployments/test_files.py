@@ -85,9 +85,9 @@ def test_the_server_is_open_to_this_machine_only() -> None:
 def test_every_server_is_behind_the_guard() -> None:
     compose = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]["server"]["command"]
     unit = (FOLDER / "systemd" / "mnist-server.service").read_text()
-    assert compose[:4] == ["python", "-P", "-m", "flows.serving"]
+    assert compose[:4] == ["python", "-P", "-m", "flows.server.serving"]
     assert compose[-2:] == ["--allowed-host", "server"]  # the name by which the other services know it
-    assert "/python -P -m flows.serving " in unit
+    assert "/python -P -m flows.server.serving " in unit
     project = FOLDER.parent
     for file in (
         *FOLDER.rglob("*"),

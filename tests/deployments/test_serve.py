@@ -17,8 +17,8 @@ import httpx
 import psutil
 import pytest
 
-from flows import serve
-from flows.credential import Credential
+from flows.cli import serve
+from flows.server.credential import Credential
 from tasks.history.run_store import finished_runs
 from tasks.storage.backend import root_at
 from tests import data
@@ -283,7 +283,7 @@ def test_a_killed_worker_leaves_no_process_and_a_crashed_run(
 ) -> None:
     identity = started(api, dataset, epochs=3000)
     until(lambda: in_training(api, identity), "the second epoch")
-    running = [process for process in served.processes() if "flows.tied" not in process.cmdline()]
+    running = [process for process in served.processes() if "flows.processes.tied_to_parent" not in process.cmdline()]
     assert len(running) >= 3  # the run, and a process for each model
     assert not any("uvicorn" in " ".join(process.cmdline()) for process in running)  # no server of its own
     served.worker().send_signal(signal.SIGKILL)

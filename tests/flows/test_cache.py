@@ -38,7 +38,7 @@ class Copy:
         given = ["--dataset", str(self.dataset), "--root", str(self.root), "--epochs", "1", "--no-gate", *options]
         env = {"PYTHONPATH": f"{self.folder}:{self.extra}", "PREFECT_API_URL": str(PREFECT_API_URL.value())}
         return subprocess.run(
-            [sys.executable, "-m", "flows.cli", "run", *given],
+            [sys.executable, "-m", "flows.cli.app", "run", *given],
             cwd=self.folder, env=os.environ | env, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
 

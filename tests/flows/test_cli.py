@@ -18,7 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from flows.commands import line_of
+from flows.cli.run import line_of
 from tasks.history.prune import FOLDERS
 from tasks.storage.folders import MARK
 from tests import data

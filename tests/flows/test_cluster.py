@@ -17,10 +17,10 @@ import psutil
 import pytest
 from prefect_dask.task_runners import DaskTaskRunner
 
-from flows import on_dask
-from flows.fit import Common, is_stale, marked, misfits
-from flows.on_dask import connected
-from flows.workers import api_url
+from flows.runners import dask_runner
+from flows.runners.base import api_url
+from flows.runners.compatibility import Common, is_stale, marked, misfits
+from flows.runners.dask_runner import connected
 from tasks.errors import WorkerError
 from tests import data
 from tests.clusters import Cluster, cluster, ray_head
@@ -177,7 +177,7 @@ def test_without_a_scheduler_or_a_worker_it_is_said(
     done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "ray://127.0.0.1:9")
     assert done.returncode == 2
     assert "no Ray cluster answers at ray://127.0.0.1:9" in done.stderr.splitlines()[-1]
-    monkeypatch.setattr(on_dask, "JOIN_SECONDS", 1)
+    monkeypatch.setattr(dask_runner, "JOIN_SECONDS", 1)
     with DaskTaskRunner(address=dask.address) as runner, pytest.raises(WorkerError, match="has no worker: start one"):
         connected(runner, dask.address)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 
-from flows.credential import Credential, client_settings, in_the_way, server_credential, write_profiles
-from flows.serve import Served, described, how_to_go_on
+from flows.cli.serve import Served, described, how_to_go_on
+from flows.server.credential import Credential, client_settings, in_the_way, server_credential, write_profiles
 from tasks.errors import ServerError
 
 

@@ -11,8 +11,8 @@ import prefect
 import pytest
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
 
-from flows.database import IN_FILE, make_database, may_have_automations, schema_revision, template_file
-from flows.server import local_server
+from flows.server.database import IN_FILE, make_database, may_have_automations, schema_revision, template_file
+from flows.server.local_server import local_server
 
 
 def make_at(path: Path | str) -> bool:

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import Failed
 
-from flows.events import tell
+from flows.hooks import tell
 from tests.receiver import receiver
 
 

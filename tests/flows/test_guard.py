@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from prefect.server.api.server import create_app
 from starlette.types import Message
 
-from flows.credential import authorization
-from flows.guard import Addresses, Guard, addresses, canonical, in_url
+from flows.server.credential import authorization
+from flows.server.guard import Addresses, Guard, addresses, canonical, in_url
 from tasks.errors import InputError
 
 CREDENTIAL = "mnist:s3cret"
@@ -323,7 +323,7 @@ def test_a_websocket_whose_first_message_is_not_the_credential_gets_nothing(app:
 
 
 def test_a_websocket_whose_client_says_nothing_is_closed(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.guard.HANDSHAKE_SECONDS", 0.1)
+    monkeypatch.setattr("flows.server.guard.HANDSHAKE_SECONDS", 0.1)
     sent, heard = socket(app, SOCKETS[0], {"Host": HOST}, ["prefect"], [CONNECT, SILENCE])
     assert [one["type"] for one in sent] == ["websocket.accept", "websocket.close"]
     assert [one["type"] for one in heard] == ["websocket.disconnect"]

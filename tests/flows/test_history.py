@@ -18,9 +18,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.context import refresh_global_settings_context
 
-from flows import history
-from flows.database import ids_in
-from flows.server import early_server, server
+from flows.server import flow_run_history
+from flows.server.database import ids_in
+from flows.server.local_server import early_server, server
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace
 from tasks.history.flow_runs import note_flow_runs, noted_flow_runs
@@ -48,7 +48,7 @@ def publishes() -> None:
 def body() -> FlowRun:
     get_run_logger().warning("a run")
     publishes()
-    found = history.flow_run_under_way(Path("/root"))
+    found = flow_run_history.flow_run_under_way(Path("/root"))
     assert found
     return found
 
@@ -163,13 +163,13 @@ def test_the_last_artifact_of_a_key_goes_from_the_list_of_the_latest_and_an_earl
         @flow(name="mnist")
         def alone() -> FlowRun:
             create_markdown_artifact("alone", "only-here")
-            found = history.flow_run_under_way(Path("/root"))
+            found = flow_run_history.flow_run_under_way(Path("/root"))
             assert found
             return found
 
         mine_too = alone()
     note_flow_runs(root, {mine, mine_too})
-    assert history.clear_history(root).flow_runs == 2
+    assert flow_run_history.clear_history(root).flow_runs == 2
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         latest = database.execute("SELECT key, flow_run_id FROM artifact_collection ORDER BY key").fetchall()
     assert latest == [("report", str(other.id)), ("results", str(other.id))]
@@ -210,7 +210,7 @@ def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -
         elsewhere = FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://other.example/api", root="/root")
         gone = mine.model_copy(update={"id": UUID(int=3)})
         note_flow_runs(root, {mine, waiting, elsewhere, gone})
-        found = history.clear_history(root)
+        found = flow_run_history.clear_history(root)
         assert (found.flow_runs, found.left) == (1, 2)
         assert "not finished" in found.why
         assert "http://other.example/api" in found.why
@@ -221,7 +221,7 @@ def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -
         patch.delenv("PREFECT_API_AUTH_STRING")
         refresh_global_settings_context()
         note_flow_runs(root, {late})
-        assert history.clear_history(root).flow_runs == 1
+        assert flow_run_history.clear_history(root).flow_runs == 1
         assert up.api.ask("flow_runs/count") == 2
     assert ids_in(home / "prefect.db", "flow_run") == {half.id, other.id}
     with closing(sqlite3.connect(home / "prefect.db")) as database:
@@ -237,14 +237,14 @@ def no_server() -> Any:
 def test_no_server_is_started_for_what_the_database_does_not_have(
     home: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "local_server", no_server)
-    assert history.clear_history(root).flow_runs == 0
+    monkeypatch.setattr(flow_run_history, "local_server", no_server)
+    assert flow_run_history.clear_history(root).flow_runs == 0
     here = FlowRun(
         id=UUID(int=1), flow=UUID(int=2), at=str(home / "prefect.db"), root="/root"
     )  # a database that was removed
     there = FlowRun(id=UUID(int=3), flow=UUID(int=2), at="http://other.example/api", root="/root")
     note_flow_runs(root, {here, there})
-    found = history.clear_history(root)
+    found = flow_run_history.clear_history(root)
     assert (found.flow_runs, found.left) == (0, 1)
     assert found.why == "set PREFECT_API_URL, or PREFECT_HOME, to where they are: http://other.example/api"
     assert noted_flow_runs(root) == {there}
@@ -256,8 +256,8 @@ def test_what_a_kill_left_behind_goes_though_the_flow_run_has_gone(home: Path, r
     with early_server() as early, server(early) as api:
         api.wait()
         with get_client(sync_client=True) as client:
-            history.remove_flow_runs(client, [mine.id])  # then the kill
-    assert history.clear_history(root).left == 0
+            flow_run_history.remove_flow_runs(client, [mine.id])  # then the kill
+    assert flow_run_history.clear_history(root).left == 0
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         dump = "\n".join(database.iterdump())
     assert str(mine.id) not in dump
@@ -283,4 +283,4 @@ def test_a_database_in_use_is_not_waited_for_to_shrink(home: Path, root: Path) -
     with closing(sqlite3.connect(home / "prefect.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM flow_run").fetchone()
-        assert history.clear_history(root).left == 0
+        assert flow_run_history.clear_history(root).left == 0

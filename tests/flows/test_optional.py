@@ -15,7 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from artifacts.common import plotting
 from flows import mnist as flow
-from flows.workers import Workers
+from flows.runners.base import Workers
 from tasks.analysis import network_description
 from tasks.engine import cached_task, optional_parts, task_progress, workspace
 from tasks.history import champions

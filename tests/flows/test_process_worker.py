@@ -15,9 +15,9 @@ from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
-from flows.process_worker import Configuration, MnistWorker, command_of
-from flows.runner import checked_runner
-from flows.vetting import ENTRY_POINTS, HEARTBEAT, NAMES, RUNNERS, WORKING_DIRECTORY, flow_of, objections
+from flows.runners.factory import checked_runner
+from flows.server.process_worker import Configuration, MnistWorker, command_of
+from flows.server.vetting import ENTRY_POINTS, HEARTBEAT, NAMES, RUNNERS, WORKING_DIRECTORY, flow_of, objections
 from tasks.errors import InputError
 
 PROJECT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ def test_a_flow_run_takes_only_the_clusters_of_its_environment(monkeypatch: pyte
 
 def test_a_package_in_the_working_folder_does_not_stand_in_for_the_projects(tmp_path: Path) -> None:
     (tmp_path / "flows").mkdir()
-    for name in ("flows/__init__.py", "flows/execute.py", "prefect.py", "sitecustomize.py"):
+    for name in ("flows/__init__.py", "flows/server/execute.py", "prefect.py", "sitecustomize.py"):
         (tmp_path / name).write_text("print('evil')\n")
     # Its worker is not this process's parent, so that it ends before it asks for a run.
     done = subprocess.run([*command_of("mnist")[:-1], "1"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -145,7 +145,7 @@ def test_a_worker_without_a_server_says_what_it_needs(tmp_path: Path) -> None:
         ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "no Prefect server answers"),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "flows.worker"],
+            [sys.executable, "-m", "flows.cli.worker"],
             env=env | {"PREFECT_HOME": str(tmp_path)} | more, cwd=PROJECT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 2

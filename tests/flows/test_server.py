@@ -15,8 +15,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
-from flows.credential import authorization
-from flows.server import check, early_server, server, using_api
+from flows.server.credential import authorization
+from flows.server.local_server import check, early_server, server, using_api
 from tasks.errors import ServerError
 from tasks.safety.environment import SET_ASIDE
 

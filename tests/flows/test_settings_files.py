@@ -11,8 +11,8 @@ from prefect.settings import get_current_settings
 from prefect.settings.models.root import Settings
 from prefect.settings.sources import PyprojectTomlConfigSettingsSource
 
-from flows import settings_files
-from flows.settings_files import HERE, IN_HOME, NAMED, refuse_foreign_settings, writable_home
+from flows.processes import settings_files
+from flows.processes.settings_files import HERE, IN_HOME, NAMED, refuse_foreign_settings, writable_home
 from tasks.errors import SettingsError
 from tasks.filesystem import trusted_files
 from tests.serving import free_port, without_prefect
@@ -33,16 +33,16 @@ SETTINGS = {
     "pyproject.toml": "[tool.prefect.logging]\nconfig_path = '{}'",
 }
 COMMANDS = {
-    "run": ("-m", "flows.cli", "run", "--root", "root"),
-    "study": ("-m", "flows.cli", "study", "--root", "root"),
-    "predict": ("-m", "flows.cli", "predict", "picture.png"),
-    "worker": ("-m", "flows.cli", "worker"),
-    "serve": ("-m", "flows.cli", "serve", "--port", str(free_port())),
-    "a run of a worker": ("-m", "flows.execute", "mnist", "1"),
-    "a server": ("-m", "flows.serving"),
+    "run": ("-m", "flows.cli.app", "run", "--root", "root"),
+    "study": ("-m", "flows.cli.app", "study", "--root", "root"),
+    "predict": ("-m", "flows.cli.app", "predict", "picture.png"),
+    "worker": ("-m", "flows.cli.app", "worker"),
+    "serve": ("-m", "flows.cli.app", "serve", "--port", str(free_port())),
+    "a run of a worker": ("-m", "flows.server.execute", "mnist", "1"),
+    "a server": ("-m", "flows.server.serving"),
     "the set-up": (
         "-m",
-        "flows.database",
+        "flows.server.database",
     ),
 }
 
@@ -234,7 +234,7 @@ def test_every_process_refuses_settings_of_another_account_in_one_line(here: Pat
 def test_profiles_of_another_account_are_refused(here: Path) -> None:
     file = written(here.parent / "home" / "profiles.toml")
     os.chown(file, OTHER, OTHER)
-    done = called(here, "-m", "flows.cli", "worker")
+    done = called(here, "-m", "flows.cli.app", "worker")
     assert (done.returncode, done.stderr.split(", ")[0]) == (2, f"mnist: {file} belongs to the user {OTHER}")
 
 
@@ -282,7 +282,7 @@ def test_a_link_to_the_projects_own_file_is_not_that_file(here: Path, monkeypatc
 
 def test_openings_are_not_watched_where_others_can_add_none(here: Path) -> None:
     here.chmod(0o755)
-    done = called(here, "-c", "import flows, prefect; print(flows.settings_files.WATCHED)")
+    done = called(here, "-c", "import flows, prefect; print(flows.processes.settings_files.WATCHED)")
     assert done.stdout == "set()\n"
 
 
@@ -330,7 +330,7 @@ def test_settings_that_prefect_cannot_use_are_one_line_without_their_values(tmp_
     else:
         (tmp_path / "home").mkdir()
         (tmp_path / place).write_text(text, errors="surrogateescape")
-    command = [sys.executable, "-P", "-m", "flows.serving", "--port", str(free_port())]
+    command = [sys.executable, "-P", "-m", "flows.server.serving", "--port", str(free_port())]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr[-2000:]
     assert done.stderr.splitlines()[-1].startswith("mnist: Prefect can't use its settings: ")

@@ -53,7 +53,7 @@ def test_an_interruption_before_the_command_listens_leaves_no_traceback(env: dic
 
 def test_a_worker_leaves_the_last_line_to_the_command_that_it_is_tied_to(env: dict[str, str]) -> None:
     with silent() as nobody:
-        command = [sys.executable, "-P", "-m", "flows.tied", "flows.cli", "worker"]
+        command = [sys.executable, "-P", "-m", "flows.processes.tied_to_parent", "flows.cli.app", "worker"]
         with subprocess.Popen(
             command, env=env | {"PREFECT_API_URL": f"{nobody}/api"}, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:  # fmt: skip
@@ -181,7 +181,7 @@ def test_prefects_engine_still_has_what_is_replaced_in_it() -> None:
 
     from prefect import flow_engine
 
-    from flows import stop
+    from flows.processes import stop
 
     before = flow_engine.capture_sigterm  # type: ignore[attr-defined]
     assert callable(before)

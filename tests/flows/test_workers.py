@@ -7,7 +7,8 @@ import pytest
 from prefect import flow
 from prefect.task_runners import _ChainedFuture
 
-from flows.workers import ProcessWorkers, Runner, available, shares, worker_processes
+from flows.runners.base import available
+from flows.runners.local import ProcessWorkers, Runner, shares, worker_processes
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.errors import WorkerError
@@ -91,7 +92,7 @@ def test_an_optional_step_whose_process_dies_is_left_out(work: Workspace) -> Non
 
 def test_a_log_line_that_nobody_reads_does_not_end_a_task() -> None:
     code = (
-        "import logging, os, sys; from flows.logs import outlive_readers; outlive_readers()\n"
+        "import logging, os, sys; from flows.cli.console_log import outlive_readers; outlive_readers()\n"
         "from prefect.logging.handlers import PrefectConsoleHandler\n"
         "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 2)\n"
         "log = logging.getLogger('own'); log.addHandler(PrefectConsoleHandler()); log.error('said to nobody'); print('went on')"

@@ -161,7 +161,11 @@ def tried(trial: Trial, canary: Canaries, folder: Path, seconds: float = SECONDS
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
-            [PYTHON, "-m", "flows.cli", *trial.arguments], env=env, stdout=said, stderr=said, stdin=subprocess.DEVNULL
+            [PYTHON, "-m", "flows.cli.app", *trial.arguments],
+            env=env,
+            stdout=said,
+            stderr=said,
+            stdin=subprocess.DEVNULL,
         ) as process,
     ):
         watch = threading.Thread(target=collect_arguments, args=(process, arguments), daemon=True)

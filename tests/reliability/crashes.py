@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from flows.workers import settings_for
+from flows.runners.base import settings_for
 from tasks.base import TEST, TRAIN
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.config.recipe import Recipe, load_recipe

@@ -57,7 +57,7 @@ def victims(victim: str, process: subprocess.Popen[str], trial: str) -> list[psu
     chosen = {
         "the flow": [],
         "a worker": [one for one in children if "spawn_main" in " ".join(one.cmdline())][:1],
-        "the server": [one for one in children if "flows.server" in one.cmdline()],
+        "the server": [one for one in children if "flows.server.local_server" in one.cmdline()],
         "all at once": [psutil.Process(process.pid), *children],
     }[victim]
     return chosen or [psutil.Process(process.pid)]

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import portalocker
 
-from flows.credential import authorization
+from flows.server.credential import authorization
 from tests.reliability.table import Row, say
 from tests.reliability.world import MNIST, SECONDS, World, all_gone, incomplete, left_over, made, processes, world
 from tests.serving import free_port

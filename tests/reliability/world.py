@@ -41,7 +41,7 @@ class World(NamedTuple):
     def command(self, root: Path, *options: str) -> list[str]:
         """A run of three epochs."""
         given = ["--dataset", str(self.dataset), "--root", str(root), "--epochs", "3", "--json"]
-        return [str(PYTHON), "-m", "flows.cli", "run", *given, *options]
+        return [str(PYTHON), "-m", "flows.cli.app", "run", *given, *options]
 
     def env(self, trial: str, *, own_server: bool = False) -> dict[str, str]:
         """What a trial's processes see; with `own_server`, they start their own."""
@@ -70,7 +70,7 @@ def world() -> Iterator[World]:
     env = without_prefect(os.environ) | {"PREFECT_HOME": str(folder / "home"), "PREFECT_UI_ENABLED": "0",
                                          "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
                                          "PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL}  # fmt: skip
-    command = [PYTHON, "-P", "-m", "flows.serving", "--port", str(port), "--log-level", "error"]
+    command = [PYTHON, "-P", "-m", "flows.server.serving", "--port", str(port), "--log-level", "error"]
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             until(lambda: answers(port), "the server")

@@ -1,0 +1,105 @@
+"""The commands about data sets: which are built in, and the pinning of a new one's archives."""
+# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
+
+import codecs
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flows.cli.options import JSON
+from flows.processes.console import echo, echo_json
+from tasks.errors import DatasetError
+
+if TYPE_CHECKING:
+    from tasks.config.dataset import Dataset
+    from tasks.data.pin_dataset import Pin
+
+
+@click.group(name="dataset")
+def dataset() -> None:
+    """The data sets that are built in; and pin the archives of one of your own."""
+
+
+@dataset.command(name="list")
+@JSON
+def list_(as_json: bool) -> None:
+    """List the built-in data sets."""
+    from artifacts.terminal import show_rows
+    from tasks.config.dataset import built_in_datasets
+
+    found = built_in_datasets()
+    if as_json:
+        echo_json([one.model_dump(mode="json") for one in found])
+    else:
+        show_rows([described(one) for one in found])
+
+
+@dataset.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.toml")
+@JSON
+def pin(file: Path, as_json: bool) -> None:
+    """Fetch each archive of FILE.toml whose size or SHA-256 it lacks, once, and write both into it.
+
+    From then on, no other bytes are taken for them. What the archives hold is held against the file before it is written.
+    """
+    from artifacts.terminal import show_rows
+    from flows.cli.download_progress import fetching
+    from tasks.config.toml_loader import text_of
+    from tasks.data.pin_dataset import lacks_pins
+    from tasks.data.pin_dataset import pin as pinned
+    from tasks.filesystem.regular_files import MOST_TEXT, expanded, read_regular
+    from tasks.storage.output_files import check_rewritable, rewrite, temporary_folder
+
+    path = expanded(file, "data set", DatasetError).absolute()
+    try:
+        content = read_regular(path, MOST_TEXT)
+        text = text_of(content)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
+    if lacks_pins(text, str(file)):
+        check_rewritable(path)
+    with temporary_folder("mnist-pin-") as scratch, fetching() as shown:
+        text, pins = pinned(text, str(file), path.parent, scratch, shown.report, shown.tell)
+    if pins:
+        rewrite(path, written_as(content, text))
+    if as_json:
+        found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
+        echo_json({"file": str(path), "pins": found})
+    elif pins:
+        show_rows([found_out(one) for one in pins])
+        echo(f"written into {path}")
+    else:
+        echo(f"all archives of {path} were pinned before, and are what it says")
+
+
+def written_as(before: bytes, text: str) -> bytes:
+    """A text as the file before was written: with its byte order mark, and with its ends of lines."""
+    if before.count(b"\r\n") * 2 > before.count(b"\n"):
+        text = re.sub(r"(?<!\r)\n", "\r\n", text)
+    return (codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b"") + text.encode()
+
+
+def described(one: "Dataset") -> dict[str, str | int | float]:
+    """A data set as a row of a table."""
+    return {
+        "name": one.name,
+        "title": one.title,
+        "classes": len(one.classes),
+        "shape": " x ".join(map(str, one.shape)),
+        "training images": f"{one.train.count:,}",
+        "test images": f"{one.test.count:,}",
+        "licence": one.licence,
+    }
+
+
+def found_out(one: "Pin") -> dict[str, str | int | float]:
+    """What was found out of an archive, as a row of a table."""
+    return {
+        "archive": one.place,
+        "name": one.archive.name,
+        "bytes": f"{one.archive.bytes:,}",
+        "SHA-256": one.archive.sha256,
+        "from": one.mirror,
+    }

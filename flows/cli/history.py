@@ -1,0 +1,170 @@
+"""The commands that look back: which runs there are, how two of them compare, and which model is the champion.
+
+None of them starts a server or imports TensorFlow: they read what runs left under the root.
+"""
+# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
+
+from typing import TYPE_CHECKING
+
+import click
+
+from flows.cli.options import JSON, ROOT
+from flows.processes.console import echo, echo_json
+from flows.root_option import at_root, root_to_read
+from tasks.errors import GateError, RunError
+
+if TYPE_CHECKING:
+    from tasks.analysis.paired_comparison import Pair
+    from tasks.schemas.runs import Champion, RunRecord
+    from tasks.storage.backend import Root
+
+
+@click.command()
+@ROOT
+@JSON
+def runs(root: str | None, as_json: bool) -> None:
+    """List the finished runs, the earliest first; then the studies, which --json leaves out."""
+    from artifacts.terminal import show_runs
+    from tasks.history.run_store import read_runs
+    from tasks.schemas.runs import RunRecord, StudyRun
+
+    place = root_to_read(root)
+    (found, unreadable), (studies, unreadable_too) = read_runs(place, RunRecord), read_runs(place, StudyRun)
+    for fault in (*unreadable, *unreadable_too):
+        echo(f"left out: {fault}", err=True)
+    if as_json:
+        echo_json([run.model_dump(mode="json") for run in found])
+    else:
+        show_runs(found, studies)
+
+
+@click.command()
+@click.argument("before", metavar="RUN[:MODEL]")
+@click.argument("now", metavar="RUN[:MODEL]")
+@click.option("--fail-if-worse", is_flag=True, help="Exit with 1 unless NOW is shown not to be worse by the margin.")
+@click.option(
+    "--margin", type=click.FloatRange(0, 100, min_open=True), default=0.5, show_default=True, metavar="POINTS",
+    help="By how many points of accuracy NOW may be worse.",
+)  # fmt: skip
+@ROOT
+@JSON
+def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str | None, as_json: bool) -> None:
+    """Compare two runs over the same test images: what broke, what was fixed, and whether it matters.
+
+    A run goes by its name, by the beginning or the end of it, or by `last`. Models of one name are compared; with
+    MODEL, any two.
+    """
+    from artifacts.report.renderer import changes_page
+    from artifacts.terminal import show_changes
+    from tasks.analysis.paired_comparison import changes_between
+    from tasks.engine.workspace import Workspace
+    from tasks.steps.champion import not_inferior
+    from tasks.storage.folders import Folder
+    from tasks.storage.page_records import write_page
+
+    with at_root(root) as place:
+        one, other, pairs = chosen(place, before, now)
+        changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
+        page = changes_page(changes, f"{one.run} against {other.run}")
+        of = (one.run, other.run)
+        written = write_page(place, f"{Folder.COMPARISONS}/{one.run}..{other.run}.html", page, of)
+    checks = [
+        not_inferior(model.comparison.first, model.comparison.difference, margin / 100) for model in changes.models
+    ]
+    if as_json:
+        found = {"checks": [check.model_dump() for check in checks], "report": written.path}
+        echo_json(changes.model_dump(mode="json") | found)
+    else:
+        show_changes(changes, checks, f"{place}/{written.path}")
+    failed = [check for check in checks if not check.passed]
+    if fail_if_worse and failed:
+        raise GateError("; ".join(f"{check.name}: no, {check.found}" for check in failed))
+
+
+def chosen(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[Pair]]":
+    """Two runs, and the pairs of their predictions to compare.
+
+    Raises:
+        RunError: a run or a model is unknown, or only one of the two names a model.
+    """
+    from tasks.analysis.paired_comparison import pairs_of
+    from tasks.history.run_store import find_run
+
+    (first, model), (second, other) = (text.partition(":")[::2] for text in (before, now))
+    one, two = find_run(root, first), find_run(root, second)
+    if bool(model) != bool(other):
+        raise RunError("give a model for both runs, as RUN:MODEL, or for none")
+    return one, two, [(one.of(model), two.of(other))] if model else pairs_of(one, two)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def champion(context: click.Context) -> None:
+    """Show the champions, or go back to the one before."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_champions)
+
+
+@champion.command("list")
+@ROOT
+@JSON
+def list_champions(root: str | None = None, as_json: bool = False) -> None:
+    """Show every line of champions, the present one last."""
+    from artifacts.terminal import show_champions
+    from tasks.history.champions import history, lines
+
+    place = root_to_read(root)
+    found = {line: history(place, line) for line in lines(place)}
+    if as_json:
+        echo_json({line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()})
+    else:
+        show_champions(found)
+
+
+@champion.command()
+@click.argument("line", required=False)
+@click.option("--lift", "lifting", is_flag=True, help="Let the models that were rolled back become the champion again.")
+@ROOT
+@JSON
+def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -> None:
+    """Make the champion before the present one the champion again.
+
+    The present one stays down: no run promotes it again, until --lift. LINE is needed only where there is more than one, as
+    `mnist champion list` shows them.
+    """
+    from tasks.history.champions import lift, roll_back
+
+    with at_root(root) as place:
+        which = line or only_line(place)
+        if lifting:
+            found = lift(place, which)
+            said = f"may become the champion again: {', '.join(one.title for one in found)}"
+        else:
+            found = [roll_back(place, which)]
+            said = (
+                f"the champion is {titled(found[0])} again; the one before stays down until `rollback --lift {which}`"
+            )
+    if as_json:
+        entries = [one.model_dump(mode="json") for one in found]
+        echo_json(entries if lifting else entries[0])
+    else:
+        echo(said)
+
+
+def only_line(root: "Root") -> str:
+    """The one line of champions under the root.
+
+    Raises:
+        RunError: there is none, or more than one.
+    """
+    from tasks.history.champions import lines
+
+    found = lines(root)
+    if len(found) != 1:
+        raise RunError(f"give the line of champions: {', '.join(found)}" if found else f"no champion under {root}")
+    return found[0]
+
+
+def titled(one: "Champion") -> str:
+    """A champion in words."""
+    return f"{one.title}, {one.predictions.accuracy:.2%}"

@@ -1,0 +1,42 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from flows.processes.console import Command
+
+
+def seed_or_date(context: click.Context, option: click.Parameter, value: Any) -> int | str | None:
+    """Convert the text of an option that takes a seed, or the word `date`."""
+    return value if value in (None, "date") else click.INT.convert(value, option, context)
+
+
+ROOT: Callable[[Command], Command] = click.option(
+    "--root", metavar="DIR|s3://...", help="Folder, or bucket, of all files.  [default: MNIST_ROOT, else data]"
+)
+JSON: Callable[[Command], Command] = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, logs on stderr."
+)
+
+
+DATASET = click.option(
+    "--dataset", default="mnist", show_default=True, metavar="NAME|FILE.toml", help="What to learn from."
+)
+EPOCHS = click.option(
+    "--epochs", type=int, metavar="N", help="Passes over the training images, instead of the recipe's."
+)
+MIRRORS = click.option(
+    "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."
+)
+RUNNER = click.option(
+    "--runner",
+    default="process",
+    show_default=True,
+    metavar="NAME|URL",
+    help="Where the trainings run: process, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT.",
+)
+EXPLAIN = click.option(
+    "--explain", is_flag=True, help="Show for each step whether it was found, and if not, what has changed."
+)

@@ -1,0 +1,104 @@
+"""The command that shows a person's own pictures to the models of a run."""
+# ruff: noqa: PLC0415  # the command imports what it needs, so that `--help` answers at once
+
+import csv
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from flows.cli.options import JSON, ROOT
+from flows.processes.console import echo, echo_json
+from flows.root_option import at_root
+from tasks.errors import UnreadableError
+from tasks.safety.plain_text import shown
+
+if TYPE_CHECKING:
+    from tasks.schemas.results import Shown
+
+FEW = 3  # names of files that were passed over
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER...", type=click.Path(path_type=Path))
+@click.option("--run", "name", default="last", show_default=True, metavar="RUN", help="The run whose models are asked.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print one line a picture and model, with all probabilities.")
+@ROOT
+@JSON
+def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None, as_json: bool) -> None:
+    """Say what your own pictures show, each of one character.
+
+    Any size, color and background will do: a picture is prepared as the training images were, and a page shows what the
+    network was shown. Where something else than one character may have been read, the answer is called doubtful. What can't be
+    read is named and left out, and the exit code is 1.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from artifacts.report.renderer import pictures_page
+    from artifacts.terminal import show_guesses
+    from tasks.history.run_store import find_run
+    from tasks.schemas.results import Shown, Unreadable
+    from tasks.storage.content_files import write_text
+    from tasks.storage.folders import Folder
+    from tasks.training.classify_pictures import pictures_in
+    from tasks.training.classify_pictures import predict as answers
+
+    with at_root(root) as place:
+        passed_over: list[Path] = []
+        run, paths = find_run(place, name), pictures_in(images, passed_over.append)
+        with progress(len(paths)) as advance:
+            found = list(answers(paths, run, place, advance))
+        answered = [one for one in found if isinstance(one, Shown)]
+        unreadable = [one for one in found if isinstance(one, Unreadable)]
+        text = pictures_page(answered, run.train.shape, f"{len(answered)} pictures, as {run.run} sees them")
+        page = place / write_text(place, f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text).path
+    if as_json:
+        pictures = [one.model_dump(exclude={"pixels"}) for one in answered]
+        left_out = [one.model_dump() for one in unreadable]
+        left = {"unreadable": left_out, "passed_over": len(passed_over)}
+        echo_json({"run": run.run, "pictures": pictures, **left, "page": str(page)})
+    elif as_csv:
+        write_csv(answered, run.train.classes)
+    else:
+        show_guesses(answered, str(page))
+    if passed_over:
+        echo(f"passed over, since not called like pictures: {passed(passed_over)}", err=True)
+    for one in unreadable:
+        echo(f"left out: {one.path}: {one.why}", err=True)
+    if not paths:
+        raise UnreadableError(f"no picture found in {', '.join(map(str, images))}")
+    if unreadable:
+        raise UnreadableError(f"{len(unreadable)} of {len(paths)} pictures left out, as the lines above say")
+
+
+def write_csv(answered: Sequence["Shown"], classes: Sequence[str]) -> None:
+    """One line a picture and model on standard output."""
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["path", "model", "label", *map(shown, classes), "doubts"])
+    for one in answered:
+        for model, guess in one.guesses.items():
+            probabilities = (f"{guess.probabilities[label]:.6f}" for label in classes)
+            out.writerow([shown(one.path), model, shown(guess.label), *probabilities, "; ".join(one.doubts)])
+
+
+def passed(paths: Sequence[Path]) -> str:
+    """How many files and folders were not looked at, with the first names."""
+    names = ", ".join(shown(path.name) for path in paths[:FEW])
+    return f"{len(paths):,} ({names}{', ...' if len(paths) > FEW else ''})"
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on a terminal; elsewhere nothing."""
+    from rich.progress import Progress
+
+    from artifacts.screen import Screen
+
+    console = Screen(err=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("pictures", total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,206 @@
+"""The commands of `mnist`.
+
+Every command exits 0 on success, 1 on a failed gate or check, 2 on bad usage or bad input, with one line that says what to
+do. Imports stand in the commands that need them, so that `--help` answers at once.
+"""
+# ruff: noqa: PLC0415
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext, redirect_stdout
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.cli.dataset import dataset
+from flows.cli.history import champion, compare, runs
+from flows.cli.maintenance import prune, verify
+from flows.cli.options import DATASET, EPOCHS, EXPLAIN, JSON, MIRRORS, ROOT, RUNNER, seed_or_date
+from flows.cli.predict import predict
+from flows.cli.serve import serve
+from flows.cli.worker import worker
+from flows.processes import stop
+from flows.processes.console import echo_json
+from flows.root_option import refuse_foreign_root
+from tasks.errors import GateError, InputError, MnistError
+from tasks.safety.plain_text import in_text
+
+if TYPE_CHECKING:
+    from artifacts.screen import Screen
+
+
+# Prefect's log lines hold texts of users, which are no markup; and what is no markup needs no colors.
+PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mnist-error-analysis")
+def cli() -> None:
+    """Train image classifiers, and say with evidence which is better and on what each fails."""
+    from tasks.safety.redaction import guard
+
+    guard()  # before any library logs
+    os.environ |= PLAIN_LOGS
+
+
+@cli.command()
+@DATASET
+@click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="What to train, and how.")
+@EPOCHS
+@click.option(
+    "--seed", callback=seed_or_date, metavar="N|date",
+    help="Seed of the trainings, instead of the recipe's; date: a seed made from today's date in UTC.",
+)  # fmt: skip
+@click.option(
+    "--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1."
+)
+@click.option("--robustness", is_flag=True, help="Also ask all models about corrupted test images, for the report.")
+@click.option("--gate/--no-gate", default=True, help="Whether a failed gate fails the run, after its report.")
+@click.option("--line", default="main", show_default=True, metavar="NAME", help="Line of champions to compete in.")
+@ROOT
+@MIRRORS
+@RUNNER
+@EXPLAIN
+@JSON
+def run(as_json: bool, explain: bool, **parameters: Any) -> None:
+    """Run the flow: archives, Parquet, both models, evaluation, report."""
+    from artifacts.screen import Screen
+
+    console = Screen(err=True)
+    result, look_at, failed = run_flow("mnist", parameters, console if console.is_terminal else None)
+    if as_json:
+        echo_json(result.model_dump(mode="json"))
+    else:
+        from artifacts.terminal import show
+
+        show(result, look_at, explain=explain)
+    if failed:
+        raise failed
+
+
+@cli.command()
+@click.option("--seeds", type=int, default=10, show_default=True, metavar="N", help="How many seeds, from 2.")
+@DATASET
+@click.option(
+    "--recipe", "recipes", multiple=True, default=("post",), show_default=True, metavar="NAME|FILE.toml",
+    help="What to train, and how; each model of each is compared. Repeatable.",
+)  # fmt: skip
+@EPOCHS
+@ROOT
+@MIRRORS
+@RUNNER
+@EXPLAIN
+@JSON
+def study(as_json: bool, explain: bool, **parameters: Any) -> None:
+    """Train the models with many seeds, and say which differences are beyond chance."""
+    from artifacts.screen import Screen
+
+    console = Screen(err=True)
+    result, look_at, _ = run_flow("study", parameters, console if console.is_terminal else None)
+    if as_json:
+        echo_json(result.model_dump(mode="json"))
+    else:
+        from artifacts.terminal import show_study
+
+        show_study(result, look_at, explain=explain)
+
+
+def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":
+    """Run a flow on the configured server or on one of its own; with a `console`, show it live there.
+
+    A flow has its module's name. Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
+    """
+    from flows.processes.startup import lasting
+    from flows.server.local_server import early_server, server
+
+    refuse_bytes(parameters)
+    refuse_foreign_root(parameters["root"])
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(sys.stderr))  # standard output is for the result; libraries print, too
+        with console.status("starting Prefect", spinner=console.spinner) if console else nullcontext():
+            early = stack.enter_context(early_server())
+            with stop.nothing_to_undo(), lasting():  # all that is slow is imported while the server starts
+                from prefect.client.orchestration import get_client
+                from prefect.flow_engine import run_flow as run_with_prefect
+                from prefect.states import Pending
+
+                import tasks.analysis.statistics  # noqa: F401  # else in the middle of the run
+                from flows.cli.console_log import quiet_console
+                from flows.cli.live_view import live_view
+                from flows.processes.tied_to_worker import crashed
+                from flows.server.secret_masking import learn_settings
+                from tasks.safety.address import hide
+
+                flow = getattr(import_module(f"flows.{name}"), name)
+            stack.enter_context(quiet_console(console))
+            api = stack.enter_context(server(early))
+            api.wait()
+        learn_settings()
+        parameters = hide(parameters)  # Prefect's database keeps them, and its UI shows them
+        client = stack.enter_context(get_client(sync_client=True))
+        # Made before it runs, so that the view knows from the start what to watch.
+        flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())
+        stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
+        stack.enter_context(stop.reporting(lambda: crashed(flow_run.id)))
+        stack.enter_context(stop.alone())
+        failed = None
+        try:
+            result = run_with_prefect(flow, flow_run, parameters)
+        except GateError as error:
+            result, failed = error.result, error
+    return result, api.look_at(flow_run.id), failed
+
+
+def refuse_bytes(parameters: dict[str, Any]) -> None:
+    """Refuse a path that is no text: Prefect keeps the parameters of a run as JSON.
+
+    Raises:
+        InputError: One is not.
+    """
+    for name, given in parameters.items():
+        for value in given if isinstance(given, tuple) else (given,):
+            if isinstance(value, str) and in_text(value) != value:
+                raise InputError(f"can't use the {name} {value}: its name is not UTF-8, which Prefect needs; rename it")
+
+
+for command in (compare, predict, champion, dataset, runs, verify, prune, serve, worker):
+    cli.add_command(command)
+
+
+def outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
+    """Carry out a command: its exit code, and the line that says why it is not 0."""
+    try:
+        cli.main(args=arguments, prog_name="mnist", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code, ""
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise  # a defect: whoever mends it needs the traceback
+        return error.exit_code if isinstance(error, MnistError) else MnistError.exit_code, line
+    return 0, ""
+
+
+def line_of(error: Exception) -> str | None:
+    """What to say of an error that a user can cause; None if it is none of these."""
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, MnistError):
+        return str(error)
+    if isinstance(error, TimeoutError):  # of a task run
+        return f"a step was ended: {error} What takes so long hangs: run again, or with fewer epochs"
+    if isinstance(error, OSError):  # outside the root, where no step has named it: a full temporary folder, say
+        remedy = "; make room, or set TMPDIR to a folder that has some" if "temporary directory" in str(error) else ""
+        return f"{error.filename or 'the system'}: {error.strerror or error}{remedy}"
+    if isinstance(error, RuntimeError) and str(error).startswith(
+        "Could not determine home directory"
+    ):  # Prefect needs it
+        return "this account has no home directory: set HOME to a folder that it can write to"
+    from flows.server.local_server import lost_server
+    from tasks.storage.backend import unreachable
+
+    return lost_server(error) or unreachable(error)

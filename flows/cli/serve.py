@@ -1,0 +1,284 @@
+"""The `mnist serve` command: Prefect's server with its UI, the deployments, and one worker, until Ctrl-C ends all of it.
+
+Each is the command that stands in docs/production.md, in a process that ends with this one, however this one ends. The
+server is behind `flows/server/guard.py`; its worker gets the credential through the environment.
+"""
+# ruff: noqa: PLC0415  # `--help` answers at once
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from flows.cli.options import JSON, ROOT
+from flows.processes import stop
+from flows.processes.console import echo
+from flows.root_option import root_of
+from flows.server.serving import ALLOWED, HOST, PORT
+from tasks.errors import ServerError
+from tasks.safety.plain_text import json_line
+
+if TYPE_CHECKING:
+    from flows.server.credential import Credential
+    from tasks.storage.backend import Root
+
+POOL = "mnist"
+STOP_SECONDS = 10.5  # for the worker to end its runs, and for the server to hear of it: all ends within 15 s
+SECONDS = 13.0  # from the first signal on, before what has not ended is killed
+POOL_SECONDS = 120.0
+ANSWER_SECONDS = 5.0  # a server that has just come up on a busy machine may take longer, and is asked again
+WORKER = ("flows.cli.app", "worker", "--pool", POOL, "--limit", "1")  # one run takes all cores
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how they are reached from here
+
+
+class Served(NamedTuple):
+    """A server: where it answers, the root of its worker, its credential, and the file of Prefect profiles that has both."""
+
+    address: str
+    root: "Root"
+    credential: "Credential"
+    profiles: Path
+
+    def in_the_way(self) -> list[str]:
+        """List what this process's environment sets, which a user's other shells may set, too, for another server."""
+        from flows.server.credential import in_the_way
+
+        return in_the_way(os.environ, f"{self.address}/api", self.credential)
+
+
+@click.command()
+@HOST
+@PORT
+@ALLOWED
+@click.option(
+    "--worker/--no-worker",
+    default=True,
+    help="Whether to make the deployments and run a worker, or only to show the UI.",
+)
+@ROOT
+@JSON
+def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: str | None, as_json: bool) -> None:
+    """Run Prefect's server with its UI, the deployments and one worker on this machine, until Ctrl-C."""
+    from flows.server.credential import server_credential, write_profiles
+    from flows.server.database import make_database
+    from flows.server.guard import LOOPBACK, addresses, canonical, in_url
+
+    host = canonical(host)
+    addresses(host, port, allowed)  # which refuses a wrong name
+    place = checked_place(root, worker=worker)
+    listener = listening(host, port)
+    make_database()
+    address = f"http://{in_url(WILDCARDS.get(host, host))}:{port}"
+    credential = server_credential()
+    served = Served(address, place, credential, write_profiles(f"{address}/api", credential))
+    if in_url(host) not in LOOPBACK and not host.startswith("127."):
+        echo(
+            f"mnist: warning: {host}:{port} is open to the network without TLS: who reads the traffic learns the secret, "
+            "and can start runs on this machine; put a proxy with TLS before it, or leave --host away",
+            err=True,
+        )
+    named = [part for name in allowed for part in ("--allowed-host", name)]
+    where = ("--host", host, "--port", str(port), "--fd", str(listener.fileno()))
+    server = ("flows.server.serving", *where, "--log-level", "warning", *named)
+    env = environment(served)
+    stop.ENDING.seconds, stop.ENDING.line = SECONDS, "stopped"
+    with listener, tied(server, env, listener.fileno()) as serving:
+        await_api(address, serving)
+        if worker:
+            keep_working(serving, served, env, as_json=as_json)
+        else:
+            echo(said(served, as_json=as_json, worker=False))
+            await_end(serving)
+
+
+def checked_place(root: str | None, *, worker: bool) -> "Root":
+    """The root, which only a worker writes to."""
+    from tasks.storage.roots import checked_root
+
+    return checked_root(root_of(root)) if worker else root_of(root)
+
+
+def keep_working(serving: subprocess.Popen[bytes], served: Served, env: Mapping[str, str], *, as_json: bool) -> None:
+    """Make the deployments, and have a worker as long as the server runs: where one is killed, another starts."""
+    with tied(WORKER, env) as working:
+        await_pool(served, working)
+        deploy(env)
+        echo(said(served, as_json=as_json, worker=True))
+        await_end(serving, working)
+    while True:
+        echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
+        with tied(WORKER, env) as working:
+            await_end(serving, working)
+
+
+def environment(served: Served) -> dict[str, str]:
+    """What the processes need to know: one server, its credential, and one root."""
+    from flows.server.credential import client_settings
+
+    return os.environ | {
+        "PREFECT_API_URL": f"{served.address}/api",
+        **client_settings(served.credential.value),
+        "PREFECT_SERVER_API_AUTH_STRING": served.credential.value,
+        "PREFECT_SERVER_API_BASE_PATH": "/api",
+        "PREFECT_UI_API_URL": "/api",  # of the address that the browser knows, which need not be this one
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
+        "MNIST_ROOT": str(served.root),
+    }
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Bind the server's address before anything is started, so that no other account can take it, and the secret, meanwhile.
+
+    Raises:
+        ServerError: Another program has it, or it is not this machine's.
+    """
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(where[:2], family=family, backlog=2048)
+    except OSError as error:
+        # With some of the texts, Python names the address again.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise ServerError(f"can't listen on {host}:{port}: {reason}; give another --port or --host") from error
+
+
+@contextmanager
+def tied(command: tuple[str, ...], env: Mapping[str, str], *fds: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Python module as a command that ends with this process; told to end with the block."""
+    from flows.server.local_server import stop as ended
+
+    child = subprocess.Popen(  # noqa: S603  # a command of our own
+        [sys.executable, "-P", "-m", "flows.processes.tied_to_parent", *command],
+        stdin=subprocess.PIPE,
+        stdout=sys.stderr,
+        env=env,
+        pass_fds=fds,
+        start_new_session=True,  # Ctrl-C is for this process, which ends the worker before the server
+    )
+    try:
+        yield child
+    finally:
+        ended(child, STOP_SECONDS)
+
+
+def await_api(address: str, server: subprocess.Popen[bytes]) -> None:
+    """Wait for the server.
+
+    Raises:
+        ServerError: it does not come up.
+    """
+    from flows.server.local_server import up
+
+    if not up(f"{address}/api", server):
+        raise ServerError(f"the Prefect server at {address} did not start; its messages are above")
+
+
+def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
+    """Wait until the worker has made its pool, where there is none yet.
+
+    Raises:
+        ServerError: it did not.
+    """
+    import httpx
+
+    from flows.server.credential import authorization
+
+    headers = authorization(served.credential.value)
+    limit = time.monotonic() + POOL_SECONDS
+    url = f"{served.address}/api/work_pools/{POOL}"
+    while worker.poll() is None and time.monotonic() < limit:
+        with suppress(httpx.TimeoutException):
+            if httpx.get(url, headers=headers, timeout=ANSWER_SECONDS).is_success:
+                return
+        time.sleep(0.3)
+    raise ServerError("the worker did not start; its messages are above")
+
+
+def deploy(env: Mapping[str, str]) -> None:
+    """Make the deployments of `deployments/prefect.yaml`.
+
+    Prefect imports the flows with its own folder first, where another module could have the name of one of the project's.
+
+    Raises:
+        ServerError: Prefect refuses them.
+    """
+    from flows.server.vetting import DEPLOY_FOLDER
+
+    yaml = resources.as_file(resources.files("deployments") / "prefect.yaml")
+    with yaml as file, tempfile.TemporaryDirectory() as empty:
+        command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        done = subprocess.run(  # noqa: S603  # a command of our own
+            [sys.executable, "-P", "-m", *command],
+            env={**env, DEPLOY_FOLDER: str(Path.cwd())},
+            cwd=empty,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            check=False,
+        )
+    if done.returncode:
+        raise ServerError(f"the deployments were refused: {' '.join(done.stderr.split()) or done.stdout}")
+
+
+def said(served: Served, *, as_json: bool, worker: bool) -> str:
+    """What the command prints once all is there."""
+    if as_json:
+        return json_line(described(served, worker=worker))
+    return how_to_go_on(served, worker=worker)
+
+
+def described(served: Served, *, worker: bool) -> dict[str, str | list[str] | None]:
+    """Where everything is; `auth` is null where the credential is the user's own.
+
+    `unset` lists what this environment sets for another server, and would win over the profiles.
+    """
+    return {
+        "ui": served.address,
+        "api": f"{served.address}/api",
+        "work_pool": POOL if worker else None,
+        "root": str(served.root),
+        "auth": str(served.credential.file) if served.credential.file else None,
+        "profiles": str(served.profiles),
+        "unset": served.in_the_way(),
+    }
+
+
+def how_to_go_on(served: Served, *, worker: bool) -> str:
+    """What a person does next."""
+    prefect = Path(sys.executable).with_name("prefect")
+    shown = os.path.relpath(prefect) if prefect.is_relative_to(Path.cwd()) else prefect
+    secret = (
+        f"the content of {served.credential.file}" if served.credential.file else "your PREFECT_SERVER_API_AUTH_STRING"
+    )
+    names = " ".join(served.in_the_way())
+    unset = f"unset {names}; " if names else ""  # what names another server in this shell would win over the profiles
+    lines = [
+        f"UI:       {served.address}, which asks once for a password: {secret}",
+        f"prefect:  {unset}export PREFECT_PROFILES_PATH={shlex.quote(str(served.profiles))}",
+        f"start:    {shown} deployment run mnist/on-demand --watch",
+        f"files:    {served.root}",
+        "Ctrl-C ends the server, the worker and its runs.",
+    ]
+    return "\n".join(lines if worker else [*lines[:2], "Ctrl-C ends the server."])
+
+
+def await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until the worker is killed.
+
+    Raises:
+        ServerError: the server has ended by itself, or the worker has, which another would do as well.
+    """
+    while server.poll() is None and (worker is None or worker.poll() is None):
+        time.sleep(0.5)
+    if server.poll() is not None or (worker and worker.returncode >= 0):
+        name = "worker" if server.poll() is None else "server"
+        raise ServerError(f"the {name} has ended; its messages are above")

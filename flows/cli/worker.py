@@ -1,0 +1,49 @@
+"""The `mnist worker` command: a worker of Prefect's for the project's flows, and for nothing else."""
+# ruff: noqa: PLC0415  # `--help` answers at once
+
+import click
+
+from flows.processes.console import echo
+from tasks.errors import ServerError
+
+POOL = "mnist"
+
+
+@click.command()
+@click.option("--pool", default=POOL, show_default=True, metavar="NAME", help="Work pool; made where there is none.")
+@click.option("--work-queue", "queues", multiple=True, metavar="NAME", help="Take this queue's runs only. Repeatable.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+    help="Runs at once; one takes all cores.",
+)  # fmt: skip
+@click.option("--name", metavar="NAME", help="What the worker is called in the UI.")
+@click.option("--with-healthcheck", is_flag=True, help="Answer at /health, port 8080 or PREFECT_WORKER_WEBSERVER_PORT.")
+@click.option(
+    "--allow-runner", "runners", multiple=True, envvar="MNIST_RUNNERS", metavar="URL",
+    help="Let runs use this cluster: dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT. Repeatable; else MNIST_RUNNERS.",
+)  # fmt: skip
+def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **options: object) -> None:
+    """Run the flows that a Prefect server asks for, and refuse all else, until Ctrl-C."""
+    import asyncio
+    from contextlib import suppress
+
+    from prefect.settings import get_current_settings
+
+    from flows.runners.factory import named_runner
+    from flows.server.local_server import check
+    from flows.server.process_worker import MnistWorker, until_told
+
+    allowed = [named_runner(one) for one in runners]
+    url = get_current_settings().api.url
+    if not url:
+        raise ServerError("a worker needs a Prefect server: set PREFECT_API_URL, or use `mnist serve`, which has one")
+    check(url)
+    queues = options.pop("queues")
+    made = MnistWorker(pool, runners=allowed, work_queues=list(queues), **options)  # type: ignore[call-overload]
+    with suppress(asyncio.CancelledError):  # it was told to stop, and has
+        asyncio.run(until_told(made, with_healthcheck=with_healthcheck, say=say))
+
+
+def say(line: object, **_style: object) -> None:
+    """Print a line on standard error."""
+    echo(f"mnist: {line}", err=True)

@@ -1,0 +1,38 @@
+"""Lines and JSON documents on standard output and standard error."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from tasks.errors import MnistError
+from tasks.safety.plain_text import json_line, shown
+
+Command = Callable[..., Any]
+
+
+def say(line: str, _level: int) -> None:
+    """Print a line on standard error."""
+    echo(line, err=True)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a text on standard output, or on standard error; click would drop what looks like a terminal's control codes."""
+    click.echo(shown(text, keep="\n"), err=err)
+
+
+def echo_json(value: object) -> None:
+    """Print a value as one JSON document on standard output."""
+    click.echo(json_line(value))
+
+
+@contextmanager
+def ended_in_one_line() -> Iterator[None]:
+    """End a process other than the `mnist` command with one line and an exit code where this project refuses something."""
+    try:
+        yield
+    except MnistError as error:
+        echo(f"mnist: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,1 @@
+"""Where the trainings run: on this machine, or on a cluster."""

@@ -1,0 +1,72 @@
+"""Runner: where the trainings run: in processes of this machine, or on a cluster."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from flows.runners.base import Workers
+from flows.runners.local import worker_processes
+from flows.server.vetting import PROCESS, RUNNERS
+from tasks.config.recipe import Learner, unique_trainings
+from tasks.errors import InputError
+from tasks.storage.backend import Root
+
+CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")
+LIBRARY = {"dask": "dask", "tls": "dask", "ray": "ray"}  # tls is Dask's own name for its encrypted protocol
+
+
+def named_runner(value: object) -> str:
+    """Return the name of a runner.
+
+    Raises:
+        InputError: it is none.
+    """
+    if value == PROCESS or (isinstance(value, str) and CLUSTER.fullmatch(value)):
+        return str(value)
+    raise InputError(f"runner must be {PROCESS}, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT, not {value!r}")
+
+
+def checked_runner(value: object) -> str:
+    """Return the name of a runner that this process may use: MNIST_RUNNERS, where it is set, lists the clusters.
+
+    What a cluster sends back is unpickled, so a worker must not take its address from a run's parameters.
+
+    Raises:
+        InputError: it is none, or not allowed here.
+    """
+    runner, allowed = named_runner(value), os.environ.get(RUNNERS)
+    if runner != PROCESS and allowed is not None and runner not in allowed.split():
+        raise InputError(f"the runner {runner} is not allowed here: start the worker with --allow-runner {runner}")
+    return runner
+
+
+@contextmanager
+def open_workers(runner: str, learners: Iterable[Learner], root: Root, *, ahead: bool) -> Iterator[Workers]:
+    """Open the workers of a runner, for all trainings of the learners; with `ahead`, processes of this machine start at once.
+
+    Raises:
+        InputError: the library for it is missing.
+        WorkerError: they can't be had, or one of them died.
+    """
+    found = CLUSTER.fullmatch(runner)
+    if not found:
+        with worker_processes(len(unique_trainings(learners)), ahead=ahead) as processes:
+            yield processes
+        return
+    try:
+        if LIBRARY[found["kind"]] == "dask":
+            from flows.runners.dask_runner import dask_workers  # noqa: PLC0415  # where there is a cluster
+
+            cluster = dask_workers(runner if found["kind"] == "tls" else found["address"], root)
+        else:
+            from flows.runners.ray_runner import ray_workers  # noqa: PLC0415
+
+            cluster = ray_workers(runner, root)
+    except ImportError as error:
+        kind = LIBRARY[found["kind"]]
+        raise InputError(
+            f"--runner {found['kind']} needs {error.name}: pip install 'mnist-error-analysis[{kind}]'"
+        ) from error
+    with cluster as workers:
+        yield workers

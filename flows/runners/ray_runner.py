@@ -1,0 +1,114 @@
+"""On Ray: the workers of a Ray cluster, whose nodes are asked whether they fit before anything is sent to them."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import ray
+from prefect import Task
+from prefect.futures import PrefectFuture
+from prefect_ray.task_runners import PrefectRayFuture, RayTaskRunner
+from ray.exceptions import RayError, WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from flows.runners.base import Workers, api_url, ended_on_error, settings_for
+from flows.runners.cluster import ClusterWorkers
+from flows.runners.compatibility import Common, marked, misfits
+from flows.server.local_server import LOCAL
+from tasks.errors import WorkerError, first_line
+from tasks.safety.environment import NUMBERS
+from tasks.storage.backend import Root
+
+CONNECT_SECONDS = 10
+
+
+class Future(PrefectRayFuture[Any]):  # type: ignore[misc]  # no types are published
+    """A future whose state, once known, outlives the connection: Prefect's own would start a cluster here to ask it again."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait, if it is still to be waited for."""
+        if self._final_state is None:
+            super().wait(timeout)
+
+
+class RayWorkers(ClusterWorkers):
+    """The workers of a Ray cluster."""
+
+    known = PrefectRayFuture
+
+    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+        """Send a task to a worker."""
+        sent: Any = super().send(task, parameters, edges)
+        return Future(task_run_id=sent.task_run_id, wrapped_future=sent.wrapped_future)
+
+    def withdraw(self, futures: list[Any]) -> None:
+        """Withdraw what was not begun."""
+        for future in futures:
+            ray.cancel(future)
+
+
+@contextmanager
+def ray_workers(address: str, root: Root) -> Iterator[Workers]:
+    """The workers of the cluster whose head answers at ray://HOST:PORT.
+
+    Raises:
+        WorkerError: there is none, a node does not fit, or too many workers were lost.
+    """
+    api = api_url()
+    with connected(address) as runner, marked(root) as mark:
+        workers = RayWorkers(runner, alone=api in LOCAL)
+        with ended_on_error(
+            workers,
+            WorkerCrashedError,
+            lambda error: f"too many Ray workers were lost: {first_line(error)}; see their logs",
+        ):
+            here = Common.here()
+            for node in (node for node in ray.nodes() if node["Alive"]):
+                refuse_misfit(node, here, mark, api)
+            yield workers
+
+
+@contextmanager
+def connected(address: str) -> Iterator[RayTaskRunner[Any]]:
+    """Prefect's runner, connected to a cluster: in each of its processes TensorFlow has one thread, for one training at a time.
+
+    Raises:
+        WorkerError: there is none.
+    """
+    variables = settings_for(threads=1) | {name: os.environ.get(name, "") for name in NUMBERS}
+    settings = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": {"env_vars": variables}}
+    runner: RayTaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=settings)
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    with ExitStack() as stack:
+        try:
+            # Ray itself would try for half a minute.
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+            stack.enter_context(runner)
+        except (OSError, RayError) as error:
+            raise WorkerError(f"no Ray cluster answers at {address}: start it, or give another --runner") from error
+        yield runner
+    ray.shutdown()
+
+
+def refuse_misfit(node: dict[str, Any], common: Common, mark: Root, api: str) -> None:
+    """Ask a process of a node whether it fits.
+
+    Raises:
+        WorkerError: it does not, or does not even have this project.
+    """
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    name = f"the Ray node {node['NodeManagerAddress']}"
+    try:
+        faults = ray.get(ask.options(scheduling_strategy=there).remote(common, mark, api))
+    except RayError as error:
+        raise WorkerError(f"{name} can't be asked whether it fits: {first_line(error)}") from error
+    if faults:
+        raise WorkerError(f"{name} {faults[0]}")
+
+
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+def ask(common: Common, mark: Root, api: str) -> list[str]:
+    """What is wrong with the process that this runs in."""
+    return list(misfits(common, mark, api, 1))

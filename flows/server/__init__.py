@@ -1,0 +1,1 @@
+"""Prefect's server and its worker, as this project runs them."""

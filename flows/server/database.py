@@ -1,0 +1,163 @@
+"""Prefect's SQLite database as a file: made from a template, looked into, and made smaller.
+
+It is created from a template, instead of by all migrations since Prefect's beginning.
+
+`python -m flows.server.database`, a part of the set-up, makes the template for the installed version, with Prefect's public
+command `prefect server database upgrade`. Without a template, or with a database other than a SQLite file, Prefect migrates by
+itself.
+
+What Prefect's API can't remove of a flow run, its events, is removed here: half of what a run leaves in the database.
+"""
+# ruff: noqa: PLC0415  # importing this module must stay cheap
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from pathlib import Path
+from uuid import UUID
+
+from flows.processes.console import ended_in_one_line
+from tasks.filesystem.exclusive_name import claim
+
+IN_FILE = "sqlite+aiosqlite:///"
+BUSY_SECONDS = 10.0  # to wait for servers that write to the same database
+
+# The events of a flow run's states, of its task runs and of its artifacts. Others that only name the flow run, such as those of
+# an automation, stay.
+EVENTS = """
+CREATE TEMPORARY TABLE their_events AS
+SELECT DISTINCT events.id FROM gone
+JOIN event_resources ON event_resources.resource_id = 'prefect.flow-run.' || gone.id
+JOIN events ON events.id = event_resources.event_id
+WHERE events.resource_id = event_resources.resource_id
+OR (
+    event_resources.resource_role = 'flow-run'
+    AND (events.resource_id GLOB 'prefect.task-run.*' OR events.resource_id GLOB 'prefect.artifact*')
+)
+"""
+REMOVALS = (
+    "DELETE FROM log WHERE flow_run_id IN (SELECT id FROM gone)",
+    "DELETE FROM event_resources WHERE event_id IN (SELECT id FROM their_events)",
+    "DELETE FROM events WHERE id IN (SELECT id FROM their_events)",
+)
+
+
+def make_database() -> bool:
+    """Copy the template to where Prefect's database is a SQLite file that is missing; two processes may try at once.
+
+    Returns:
+        Whether the database is there and needs no migration.
+    """
+    path, template = database_file(), template_file()
+    if path is None or not template.exists():
+        return False
+    if not path.exists():
+        # If the folder can't be written, Prefect's own error says more.
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent, prefix=".mnist-") as folder:
+            copy = Path(folder) / path.name
+            copy.touch(mode=0o600)  # the history of runs is its owner's
+            shutil.copyfile(template, copy)
+            claim(copy, path, path.with_name(f".{path.name}.lock"))
+    return schema_revision(path) == schema_revision(template) is not None
+
+
+def database_file() -> Path | None:
+    """Return the path of a local server's database; None if it is not a file."""
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+
+    url = PREFECT_API_DATABASE_CONNECTION_URL.value() or ""
+    name = url.removeprefix(IN_FILE)
+    return Path(name) if name not in {url, "", ":memory:"} and "?" not in name else None
+
+
+def template_file() -> Path:
+    """Return the path of the template for the installed Prefect, which may not exist."""
+    import prefect
+
+    return Path(sys.prefix, "share", "mnist-error-analysis", f"prefect-{prefect.__version__}.db")
+
+
+def schema_revision(path: Path) -> str | None:
+    """Return the migration that a database has reached; None if the file is no database of Prefect's."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        ((revision,),) = database.execute("SELECT version_num FROM alembic_version")
+        return str(revision)
+    return None
+
+
+def ids_in(path: Path, table: str) -> set[UUID]:
+    """Return the ids of the rows of a table, such as `flow`; none where there is no database.
+
+    Raises:
+        sqlite3.Error: It can't be read, or has no such table.
+    """
+    if not path.exists():
+        return set()
+    # A connection that can write, but does not, takes the files of the write-ahead log away again when it ends.
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
+        return {UUID(one) for (one,) in database.execute(f"SELECT id FROM {table}")}  # noqa: S608  # a name of ours
+
+
+def may_have_automations() -> bool:
+    """Tell whether Prefect's database holds automations, or can't be looked into."""
+    file = database_file()
+    try:
+        return file is None or bool(ids_in(file, "automation"))
+    except sqlite3.Error:
+        return True
+
+
+def remove_remains(path: Path, flow_runs: Iterable[UUID]) -> None:
+    """Remove the events and the last logs of flow runs that the database has no more, and give the space back.
+
+    Raises:
+        sqlite3.Error: The database can't be read or written.
+    """
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as database:
+        database.execute("CREATE TEMPORARY TABLE gone (id PRIMARY KEY)")
+        database.execute("BEGIN IMMEDIATE")
+        database.executemany("INSERT INTO gone VALUES (?)", [(str(one),) for one in flow_runs])
+        database.execute("DELETE FROM gone WHERE id IN (SELECT id FROM flow_run)")
+        database.execute(EVENTS)
+        for statement in REMOVALS:
+            database.execute(statement)
+        database.execute("COMMIT")
+        # Where a server reads or writes all the while, or the disk is full, later runs use the free pages.
+        with suppress(sqlite3.OperationalError):
+            database.execute("VACUUM")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def write_template() -> None:
+    """Make the template for the installed Prefect, where it is missing.
+
+    Raises:
+        CalledProcessError: Prefect's migrations failed.
+        OSError: The environment's folder can't be written.
+    """
+    template = template_file()
+    if template.exists():
+        return
+    template.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=template.parent) as folder:
+        made = Path(folder) / "prefect.db"
+        # Settings of the user's must neither be used nor migrated.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        env |= {"PREFECT_HOME": folder, "PREFECT_API_DATABASE_CONNECTION_URL": f"{IN_FILE}{made}"}
+        command = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "--yes"]
+        subprocess.run(command, env=env, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  # fixed arguments
+        whole = Path(folder) / template.name
+        with closing(sqlite3.connect(made)) as database:
+            # One file that can be read where nothing can be written: without a write-ahead log.
+            database.execute("VACUUM INTO ?", (str(whole),))
+        whole.replace(template)
+
+
+if __name__ == "__main__":
+    with ended_in_one_line():
+        write_template()

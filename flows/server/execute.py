@@ -1,0 +1,51 @@
+"""Execute: a flow run in a process of its own, as the worker starts it: `python -P -m flows.server.execute FLOW WORKER_PID`.
+
+In: the name of one of the project's flows, and the flow run's id in PREFECT__FLOW_RUN_ID. Prefect's own engine would ask the
+API which code to load; this does not. Nor does it read the result of a state that the API names, which would be unpickled.
+"""
+# ruff: noqa: PLC0415  # so that what keeps Prefect from being imported is said in one line
+
+import os
+import sys
+from logging import Logger
+from typing import cast
+from uuid import UUID
+
+from flows.processes.console import ended_in_one_line
+from flows.server.vetting import NAMES, flow_of
+from tasks.safety.redaction import guard
+
+
+def execute(name: str, flow_run_id: UUID) -> None:
+    """Run a flow, and report how it ends to the API and to the worker."""
+    from prefect._internal.control_listener import configure_from_env
+    from prefect.engine import handle_engine_signals
+    from prefect.flow_engine import load_flow_run, run_flow
+    from prefect.logging.loggers import flow_run_logger
+
+    configure_from_env()
+    with handle_engine_signals(flow_run_id):
+        flow_run = load_flow_run(flow_run_id)
+        flow = flow_of(name)
+        logger = flow_run_logger(flow_run, flow)
+        run_flow(flow, flow_run=flow_run, return_type="state", error_logger=cast("Logger", logger))
+
+
+def main(name: str, worker: str) -> None:
+    """Run a flow unless its name is none of the project's, or its worker has gone meanwhile."""
+    import prefect.flow_engine  # noqa: F401  # it takes a second, in which the worker may go
+
+    if name not in NAMES:
+        sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(NAMES)}")
+    if os.getppid() != int(worker):
+        sys.exit("mnist: the worker that started this run has ended")
+    from flows.processes.log_filters import outlive_readers
+
+    guard()
+    outlive_readers()
+    execute(name, UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
+
+
+if __name__ == "__main__":
+    with ended_in_one_line():
+        main(*sys.argv[1:])

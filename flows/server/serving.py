@@ -1,0 +1,80 @@
+"""Serving: Prefect's server with its UI and services, behind the guard.
+
+In: `python -P -m flows.server.serving`, which `mnist serve`, the unit and the compose file run instead of `prefect server
+start`. Out: the same server, which answers only those whom `flows/server/guard.py` lets in.
+"""
+# ruff: noqa: PLC0415  # `--help` answers at once
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from flows.processes.console import Command, ended_in_one_line
+from tasks.safety.redaction import guard
+
+HOST: Callable[[Command], Command] = click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to bind; 0.0.0.0 for all."
+)
+PORT: Callable[[Command], Command] = click.option(
+    "--port", type=click.IntRange(1, 65535), default=4200, show_default=True, metavar="N", help="Port."
+)
+ALLOWED: Callable[[Command], Command] = click.option(
+    "--allowed-host",
+    "allowed",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="Another name of the server, such as that of a proxy. Repeatable.",
+)
+
+
+@click.command()
+@HOST
+@PORT
+@ALLOWED
+@click.option("--log-level", default="info", show_default=True, metavar="LEVEL", help="From which level on to log.")
+@click.option("--fd", type=int, hidden=True, help="Socket to serve at, bound by the parent.")
+def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int | None) -> None:
+    """Run Prefect's server with its UI, for those who have the credential."""
+    guard()  # before any library logs
+    os.environ.setdefault("PREFECT_UI_API_URL", "/api")  # of the address that the browser knows
+
+    import uvicorn
+    from prefect import settings
+    from prefect.server.api.server import create_app
+
+    from flows.server.credential import server_credential
+    from flows.server.guard import Guard, addresses, canonical
+
+    host = canonical(host)
+    own, credential = addresses(host, port, allowed), server_credential()
+    changed: dict[Any, Any] = {
+        settings.PREFECT_SERVER_API_AUTH_STRING: credential.value,
+        settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(sorted(own.origins)),
+        settings.PREFECT_SERVER_LOGGING_LEVEL: log_level.upper(),
+    }
+    with settings.temporary_settings(changed):
+        # As `prefect server start` has it.
+        config = uvicorn.Config(
+            Guard(create_app(final=True), own, credential.value, ui=True),
+            host=host,
+            port=port,
+            timeout_keep_alive=settings.PREFECT_SERVER_API_KEEPALIVE_TIMEOUT.value(),
+            ws_ping_interval=settings.PREFECT_SERVER_API_WEBSOCKET_PING_INTERVAL.value(),
+            ws_ping_timeout=settings.PREFECT_SERVER_API_WEBSOCKET_PING_TIMEOUT.value(),
+            log_level=log_level.lower(),
+        )
+        server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+    if not server.started:
+        sys.exit(1)  # the log says why
+
+
+if __name__ == "__main__":
+    with ended_in_one_line():
+        main()

@@ -1,0 +1,53 @@
+"""The stages that every flow has: from the archives to both splits, and from trainings to models."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.runners.base import Workers, submit, wait_for_all
+from tasks.base import TEST, TRAIN
+from tasks.config.dataset import Dataset
+from tasks.config.recipe import Learner
+from tasks.engine.workspace import Workspace
+from tasks.schemas.evidence import PreparedData, TrainedModels
+from tasks.schemas.records import SplitRecord
+from tasks.steps.decode import decode
+from tasks.steps.download import download
+from tasks.steps.ensemble import combine
+from tasks.steps.sample import needs_sample, sample
+from tasks.steps.train import train
+
+
+def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:
+    """Download and verify the archives, and decode them, all at once."""
+    archives = {archive.name: submit(download, archive, dataset.mirrors, work) for archive in dataset.archives()}
+    splits = {
+        name: submit(decode, dataset, name, archives[split.images.name], archives[split.labels.name], work)
+        for name, split in ((TRAIN, dataset.train), (TEST, dataset.test))
+    }
+    _, decoded = wait_for_all((archives, splits))
+    samples = {name: submit(sample, splits[name], work) for name, split in decoded.items() if needs_sample(split)}
+    return PreparedData(archives, splits, samples)
+
+
+def train_models(
+    learners: Mapping[str, Learner], split: SplitRecord, workers: Workers, work: Workspace
+) -> TrainedModels:
+    """Train all networks that the learners need, and combine the ensembles; learners and models go by their titles."""
+    by_content: dict[str, Any] = {}
+    trainings: dict[str, Any] = {}
+    ensembles: dict[str, Any] = {}
+    models: dict[str, Any] = {}
+    for title, learner in learners.items():
+        members = []
+        for training in learner.trainings:
+            content = training.model_dump_json()
+            if content not in by_content:
+                name = f"{title}: {training.network.name}, seed {training.seed}" if learner.ensemble else title
+                task = train.with_options(task_run_name=f"train {name}")
+                by_content[content] = trainings[name] = workers.submit(task, training, split, work)
+            members.append(by_content[content])
+        models[title] = members[0]
+        if learner.ensemble:
+            combination = combine.with_options(task_run_name=f"combine {title}")
+            models[title] = ensembles[title] = workers.submit(combination, learner.ensemble, members, work)
+    return TrainedModels(models, trainings, ensembles)
