@@ -20,10 +20,10 @@ check: setup  ## lint, format, types, and whether the lock agrees with pyproject
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m tests.lock
+	$(BIN)/python -m tests.tools.lock
 
 audit: setup  ## which locked versions have known vulnerabilities, as far as the index answers
-	@$(BIN)/python -m tests.audit
+	@$(BIN)/python -m tests.tools.audit
 
 reliability: setup  ## all that docs/reliability.md states; takes some three hours, and needs root for its disks
 	$(BIN)/python -m tests.reliability crashes
@@ -41,7 +41,7 @@ bench: setup  ## all that docs/performance.md states of speed; takes some half a
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock: setup  ## resolve the dependencies again
-	$(BIN)/python -m tests.lock --write
+	$(BIN)/python -m tests.tools.lock --write
 	@$(MAKE) setup
 
 .venv/.setup: requirements.lock pyproject.toml

@@ -16,7 +16,7 @@ from benchmarks.figures import FIGURES, Figure, table, value
 from benchmarks.picture import draw
 from benchmarks.post import MIRROR
 from tasks.storage.output_files import rewrite
-from tests.serving import without_prefect
+from tests.support.serving import without_prefect
 
 
 @click.command()

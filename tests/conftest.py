@@ -23,7 +23,7 @@ from tasks.engine.workspace import Workspace
 from tasks.schemas.records import SplitRecord
 from tasks.steps.decode import decode
 from tasks.steps.download import download
-from tests import data
+from tests.support import data
 
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 

@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from tests import data, mirrors
 from tests.reliability.table import Row, say
 from tests.reliability.world import PYTHON, SECONDS
-from tests.serving import without_prefect
+from tests.support import data, mirrors
+from tests.support.serving import without_prefect
 
 NOWHERE = "127.0.0.1:9"  # nothing listens there
 UNPACKED = 16 << 20  # bytes of an archive that are looked at

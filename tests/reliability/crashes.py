@@ -44,10 +44,10 @@ from tasks.steps.profile_data import profile
 from tasks.steps.publish_report import report
 from tasks.steps.select_examples import select
 from tasks.steps.train import train
-from tests import data
-from tests.finished import crown, finished
 from tests.reliability.table import Row, say
 from tests.reliability.world import COUNTS, incomplete, left_over
+from tests.support import data
+from tests.support.finished import crown, finished
 
 OPERATIONS = frozenset(
     {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "fcntl.flock"}

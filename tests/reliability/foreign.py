@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tasks.storage.folders import MARK, Folder
-from tests import data
-from tests.foreign import Seeds, behind_links, seed
 from tests.reliability.kills import victims
 from tests.reliability.table import Row, say
 from tests.reliability.world import MNIST, World, left_over, result, world
+from tests.support import data
+from tests.support.foreign import Seeds, behind_links, seed
 
 LAST = ("--no-gate",)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzz import TARGETS, Target, check
+from tests.reliability.fuzz import TARGETS, Target, check
 from tests.reliability.table import Row, say
 
 

@@ -1,4 +1,4 @@
-"""Network: every mirror of tests/mirrors.py, once before a good one and once alone, through the download step."""
+"""Network: every mirror of tests/support/mirrors.py, once before a good one and once alone, through the download step."""
 
 import os
 import re
@@ -12,8 +12,9 @@ from tasks.data.mirrors import NoMirrorError
 from tasks.engine.workspace import Workspace
 from tasks.filesystem.hashing import sha256_of
 from tasks.steps.download import download
-from tests import data
-from tests.mirrors import (
+from tests.reliability.table import Row
+from tests.support import data
+from tests.support.mirrors import (
     IMPATIENT,
     PASSED_OVER,
     SILENT,
@@ -27,7 +28,6 @@ from tests.mirrors import (
     status,
     whole,
 )
-from tests.reliability.table import Row
 
 
 def main() -> Iterator[Row]:

@@ -25,7 +25,7 @@ import portalocker
 from flows.server.credential import authorization
 from tests.reliability.table import Row, say
 from tests.reliability.world import MNIST, SECONDS, World, all_gone, incomplete, left_over, made, processes, world
-from tests.serving import free_port
+from tests.support.serving import free_port
 
 LONGEST = 5.0  # seconds from the signal to the end
 LONGEST_SERVE = 15.0  # where a run is under way

@@ -19,8 +19,8 @@ import psutil
 from tasks.data.predictions_parquet import read_predictions
 from tasks.storage.checksummed_json import body_of
 from tasks.storage.folders import MARK as ROOT_MARK
-from tests import data
-from tests.serving import free_port, until, without_prefect
+from tests.support import data
+from tests.support.serving import free_port, until, without_prefect
 
 MNIST = Path(sys.executable).with_name("mnist")
 PYTHON = Path(sys.executable)

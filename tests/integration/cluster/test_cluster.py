@@ -1,0 +1,210 @@
+"""Trainings on clusters of Dask and Ray: the same results as here, though a worker is lost; who does not fit is refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prefect_dask.task_runners import DaskTaskRunner
+
+from flows.runners import dask_runner
+from flows.runners.base import api_url
+from flows.runners.compatibility import Common, is_stale, marked, misfits
+from flows.runners.dask_runner import connected
+from tasks.errors import WorkerError
+from tests.support import data
+from tests.support.clusters import Cluster, cluster, ray_head
+from tests.support.serving import until
+
+MNIST = Path(sys.executable).with_name("mnist")
+PROJECT = Path(__file__).parents[3]
+SECONDS = 280
+RECIPE = """
+base = "post"
+name = "mine"
+
+[[ensembles]]
+name = "both"
+members = ["plain", "batch_norm"]
+"""
+
+
+@pytest.fixture
+def dask(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "dask") as made:
+        yield made
+
+
+def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    return subprocess.run([MNIST, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False, env=env)
+
+
+def made(root: Path) -> set[str]:
+    """The models and predictions under a root; their names hold their content's hash."""
+    return {path.name for folder in ("models", "predictions") for path in (root / folder).iterdir()}
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    toml = data.make(tmp_path_factory.mktemp("mirror"), data.FEW).toml()
+    return ["--dataset", str(toml), "--epochs", "2", "--json"]
+
+
+@pytest.fixture(scope="module")
+def studying(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A study of the post's networks and of an ensemble of both."""
+    recipe = tmp_path_factory.mktemp("recipe") / "mine.toml"
+    recipe.write_text(RECIPE)
+    return ["study", "--seeds", "2", "--recipe", str(recipe), *options]
+
+
+@pytest.fixture(scope="module")
+def alone(studying: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A study without a cluster."""
+    root = tmp_path_factory.mktemp("alone")
+    done = mnist(*studying, "--root", str(root))
+    assert done.returncode == 0, done.stderr
+    return {**json.loads(done.stdout), "made": made(root)}
+
+
+@contextmanager
+def killing(root: Path, kill: Callable[[], object]) -> Iterator[None]:
+    """Kill a worker once two trainings have begun."""
+
+    def work() -> None:
+        until(lambda: len(list((root / "locks").glob("train-*.lock"))) >= 2, "two trainings", SECONDS)
+        time.sleep(1)
+        kill()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join()
+
+
+def studied_and_run(runner: str, root: Path, studying: list[str], options: list[str], alone: dict[str, Any]) -> None:
+    """A study on a cluster has the records of one without; and what is left of the cluster is of use for a whole run."""
+    done = mnist(*studying, "--root", str(root), "--runner", runner)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert made(root) == alone["made"]
+    for what in ("seeds", "pairs", "verdict"):
+        assert found[what] == alone[what]
+    assert [arm["errors"] for arm in found["arms"]] == [arm["errors"] for arm in alone["arms"]]
+    run = mnist("run", "--no-gate", *options, "--root", str(root), "--runner", runner)
+    assert run.returncode == 0, run.stderr
+    steps: dict[str, Any] = {step["name"]: step for step in json.loads(run.stdout)["steps"]}
+    assert steps["train plain"]["cached"]
+    assert not steps["explain plain"]["cached"]
+    assert mnist("verify", "--root", str(root)).returncode == 0
+
+
+@pytest.mark.timeout(2 * SECONDS)  # a study and a run, one of which loses a worker
+def test_on_dask_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(
+    dask: Cluster, studying: list[str], options: list[str], alone: dict[str, Any], tmp_path: Path
+) -> None:
+    doomed, _ = dask.add(), dask.add()
+    with killing(tmp_path / "root", doomed.kill):
+        studied_and_run(f"dask://{dask.address}", tmp_path / "root", studying, options, alone)
+    assert doomed.wait() == -signal.SIGKILL
+
+
+@pytest.mark.timeout(2 * SECONDS)  # a study and a run, one of which loses a worker
+def test_on_ray_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(
+    studying: list[str], options: list[str], alone: dict[str, Any], tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill() -> None:
+        for process in psutil.process_iter(["cmdline"]):
+            if not killed and "".join(process.info["cmdline"] or [])[:10] == "ray::train":
+                process.kill()
+                killed.append(process.pid)
+
+    with ray_head(tmp_path) as address, killing(tmp_path / "root", kill):
+        studied_and_run(f"ray://{address}", tmp_path / "root", studying, options, alone)
+    assert len(killed) == 1
+
+
+def test_a_worker_with_other_code_is_found_out_before_it_trains(dask: Cluster, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    for folder in ("flows", "tasks", "artifacts"):
+        shutil.copytree(PROJECT / folder, copy / folder)
+    network = copy / "tasks" / "network.py"
+    network.write_text(network.read_text() + "\n\nOTHER = 1\n")
+    dask.add(project=copy)
+    root = tmp_path / "root"
+    toml = data.make(tmp_path / "mirror", data.FEW).toml()
+    done = mnist(
+        "run", "--dataset", str(toml), "--epochs", "1", "--root", str(root), "--runner", f"dask://{dask.address}"
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("mnist: the Dask worker tcp://127.0.0.1:")
+    assert last.endswith("has other code (tasks.training.network): install the same version there, and start it again")
+    assert not (root / "models").exists()
+    assert not list((root / "locks").glob("cluster-*"))
+
+
+def test_a_worker_of_several_threads_is_refused(dask: Cluster, tmp_path: Path) -> None:
+    dask.add(threads=2)
+    toml = data.make(tmp_path / "mirror", data.FEW).toml()
+    done = mnist("run", "--dataset", str(toml), "--epochs", "1", "--root", str(tmp_path / "root"),
+                 "--runner", f"dask://{dask.address}")  # fmt: skip
+    assert done.returncode == 2
+    assert "has 2 threads, and Keras is no good in several: start it with --nthreads 1" in done.stderr.splitlines()[-1]
+
+
+def test_without_a_scheduler_or_a_worker_it_is_said(
+    dask: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml = data.make(tmp_path / "mirror", data.FEW).toml()
+    done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "dask://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "no Dask scheduler answers at 127.0.0.1:9" in done.stderr.splitlines()[-1]
+    done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "ray://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "no Ray cluster answers at ray://127.0.0.1:9" in done.stderr.splitlines()[-1]
+    monkeypatch.setattr(dask_runner, "JOIN_SECONDS", 1)
+    with DaskTaskRunner(address=dask.address) as runner, pytest.raises(WorkerError, match="has no worker: start one"):
+        connected(runner, dask.address)
+
+
+@pytest.mark.usefixtures("prefect")
+def test_what_is_not_common_is_said_with_what_to_do(tmp_path: Path) -> None:
+    api, here = api_url(), Common.here()
+    with marked(tmp_path / "root") as mark:
+        assert list(misfits(here, mark, api, 1)) == []
+        assert [fault.split(",")[0] for fault in misfits(here, mark, api, 2)] == ["has 2 threads"]
+        other = here._replace(libraries={**here.libraries, "keras": "1.0"})
+        assert [fault.split(":")[0] for fault in misfits(other, mark, api, 1)] == [
+            f"has other libraries (keras {here.libraries['keras']}, not 1.0)"
+        ]
+        other = here._replace(surroundings={"TF_ENABLE_ONEDNN_OPTS": "0"})
+        (fault,) = misfits(other, mark, api, 1)
+        assert fault.startswith(
+            "computes with TF_ENABLE_ONEDNN_OPTS=, not with TF_ENABLE_ONEDNN_OPTS=0: start it again"
+        )
+        (fault,) = misfits(here, mark, "http://127.0.0.1:9/api", 1)
+        assert fault.startswith("can't reach the Prefect server at http://127.0.0.1:9/api")
+    (fault,) = misfits(here, mark, api, 1)
+    assert fault.startswith(f"does not see the files under the root {tmp_path / 'root'}")
+
+
+def test_code_that_has_changed_since_a_process_imported_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_stale("tasks.storage.content_files")
+    monkeypatch.setattr("psutil.Process.create_time", lambda _self: 0.0)
+    assert is_stale("tasks.storage.content_files")
+    assert not is_stale("tasks.no_such_module")

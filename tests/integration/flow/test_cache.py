@@ -1,0 +1,123 @@
+"""What a change recomputes, in a copy of the project whose code, libraries and inputs are changed one at a time."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from tests.support import data
+
+PROJECT = Path(__file__).parents[3]
+SECONDS = 240
+
+EXPLAINED = {"explain plain", "explain batch_norm"}
+EVALUATED = {f"evaluate {name} on test" for name in ("plain", "batch_norm")}
+ATTRIBUTED = {f"attribute {name}" for name in ("plain", "batch_norm")}
+DESCRIBED = {"describe plain", "describe batch_norm"}
+TRAINED = {"train plain", "train batch_norm"}
+
+
+class Copy:
+    """A copy of the project, with a root of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.root, self.extra = folder / "project", folder / "root", folder / "extra"
+        for name in ("flows", "tasks", "artifacts"):
+            shutil.copytree(PROJECT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        self.dataset = data.make(folder / "mirror", {"train": 300, "test": 20}).toml()
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        given = ["--dataset", str(self.dataset), "--root", str(self.root), "--epochs", "1", "--no-gate", *options]
+        env = {"PYTHONPATH": f"{self.folder}:{self.extra}", "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli.app", "run", *given],
+            cwd=self.folder, env=os.environ | env, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+
+    def computed(self, *options: str) -> dict[str, str]:
+        """Which steps a run computes, and why."""
+        done = self.run("--json", *options)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found: dict[str, Any] = json.loads(done.stdout)
+        return {step["name"]: step["origin"]["why"] for step in found["steps"] if not step["cached"]}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory, prefect: None) -> Copy:
+    """The copy, after its first run."""
+    copy = Copy(tmp_path_factory.mktemp("cache"))
+    computed = copy.computed()
+    assert len(computed) == 21
+    assert set(computed.values()) == {"for the first time"}
+    return copy
+
+
+def test_a_comment_or_a_docstring_recomputes_nothing(copy: Copy) -> None:
+    for path in copy.folder.rglob("*.py"):
+        text = path.read_text()
+        path.write_text("# Another comment.\n" + re.sub(r'"""(\w)', r'"""In other words: \1', text))
+    assert copy.computed() == {}
+
+
+def test_changed_code_recomputes_the_steps_that_depend_on_it(copy: Copy) -> None:
+    path = copy.folder / "tasks/images/occlusion.py"
+    path.write_text(path.read_text() + "\nUNUSED = 1\n")
+    assert copy.computed() == dict.fromkeys(
+        EXPLAINED | {"analyse"}, "code: tasks.images.occlusion"
+    )  # which has its window
+
+
+def test_another_version_of_a_library_recomputes_the_steps_that_it_shapes(copy: Copy) -> None:
+    information = copy.extra / "statsmodels-99.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: statsmodels\nVersion: 99.0\n")
+    had = metadata.version("statsmodels")
+    assert copy.computed() == {"analyse": f"library statsmodels: {had} -> 99.0"}
+
+
+def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
+    computed = copy.computed("--seed", "5")
+    expected = TRAINED | EVALUATED | ATTRIBUTED | EXPLAINED | DESCRIBED | {"analyse", "draw"}
+    assert set(computed) == expected | ({"select"} & set(computed))
+    assert all(computed[step] == "input training.seed: 1 -> 5" for step in TRAINED)
+    assert all(computed[step] == "other files: model" for step in EVALUATED)
+    assert all(computed[step] == "other files: model, predictions" for step in ATTRIBUTED)
+    assert computed["analyse"].startswith("other files: models, trained, predictions")
+
+
+def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
+    text = copy.dataset.read_text()
+    copy.dataset.write_text(text.replace('licence = "as MNIST"', 'licence = "as it was"'))
+    said = "input dataset.licence: as MNIST -> as it was"
+    assert copy.computed() == {
+        "decode train": said,
+        "decode test": said,
+        "analyse": said,
+        "draw": "other files: analysis",
+    }
+
+
+def test_a_missing_file_recomputes_its_step_alone(copy: Copy) -> None:
+    (split,) = copy.root.glob("splits/test-*.parquet")
+    split.unlink()
+    computed = copy.computed()
+    assert set(computed) == {"decode test"}
+    assert "No such file" in computed["decode test"]
+
+
+def test_explain_shows_it_on_the_terminal_and_the_report_does_too(copy: Copy) -> None:
+    (split,) = copy.root.glob("splits/test-*.parquet")
+    split.write_bytes(b"")
+    done = copy.run("--explain")
+    assert re.search(r"│ decode test +│ miss  │ .* has 0 bytes, not [\d,]+ +│ this one", done.stdout), done.stdout
+    assert re.search(r"│ train plain +│ hit ", done.stdout)
+    (report,) = re.findall(r"report: +(\S+)\.html", done.stdout)
+    assert re.search(r"\| decode test \| miss \| .*has 0 bytes", Path(f"{report}.md").read_text())

@@ -1,0 +1,143 @@
+"""A whole run in surroundings that are all hostile at once, compared with one in clean ones."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import data
+
+MNIST = Path(sys.executable).with_name("mnist")
+SHADOW = "raise SystemExit('shadow')"
+# What other projects, shells and administrators may have left there.
+HOSTILE = {
+    "KERAS_BACKEND": "torch",
+    "KERAS_MAX_EPOCHS": "0",
+    "KERAS_MAX_STEPS_PER_EPOCH": "1",
+    "KERAS_NNX_ENABLED": "true",
+    "TF_USE_LEGACY_KERAS": "1",
+    "TF_CONFIG": "{",
+    "TF_CPP_MAX_VLOG_LEVEL": "3",
+    "TF_DETERMINISTIC_OPS": "0",
+    "TF_ENABLE_AUTO_MIXED_PRECISION": "1",
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=2",
+    "XLA_FLAGS": "--nonsense",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "ONEDNN_VERBOSE": "1",
+    "NVIDIA_TF32_OVERRIDE": "1",
+    "SCIPY_ARRAY_API": "1",
+    "SKLEARN_ASSUME_FINITE": "1",
+    "PANDAS_COPY_ON_WRITE": "warn",
+    "MPLBACKEND": "nonsense",
+    "MPLCONFIGDIR": "/dev/null/none",
+    "OTEL_PROPAGATORS": "nonsense",
+    "OTEL_PYTHON_CONTEXT": "nonsense",
+    "WEBSOCKETS_MAX_LOG_SIZE": "nonsense",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "7",
+    "PYTHONIOENCODING": "ascii",
+    "PYTHONOPTIMIZE": "2",
+    "PYTHONUTF8": "0",
+    "PYTHONWARNINGS": "error",
+    "LC_ALL": "C",
+    "TZ": "Asia/Tokyo",
+    "all_proxy": "socks5://127.0.0.1:9",
+    "NO_PROXY": "example.com",
+    "SOURCE_DATE_EPOCH": "nonsense",
+    "SSLKEYLOGFILE": "/dev/null/keys",
+    "SSL_CERT_FILE": "/dev/null/ca.pem",
+    "REQUESTS_CA_BUNDLE": "/dev/null/ca.pem",
+    "PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///prefect.db",
+    "PREFECT_HOME": ".prefect",
+    "PREFECT_API_KEY": "pnu_key",
+    "PREFECT_API_REQUEST_TIMEOUT": "0.001",
+    "PREFECT_API_SSL_CERT_FILE": "/dev/null/ca.pem",
+    "PREFECT_API_TLS_INSECURE_SKIP_VERIFY": "1",
+    "PREFECT_CLIENT_CUSTOM_HEADERS": '{"Authorization": "Basic eA=="}',
+    "PREFECT_CLIENT_METRICS_ENABLED": "1",
+    "PREFECT_DEBUG_MODE": "1",
+    "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK": "s3-bucket/none",
+    "PREFECT_FLOWS_DEFAULT_RETRIES": "1",
+    "PREFECT_LOGGING_SETTINGS_PATH": "/dev/null/logging.yml",
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "1",
+    "PREFECT_SERVER_API_AUTH_STRING": "me:mine",
+    "PREFECT_SERVER_API_BASE_PATH": "/elsewhere",
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "1",
+    "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "0",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "0",
+    "PREFECT_SERVER_LOGGING_LEVEL": "DEBUG",
+    "PREFECT_TASKS_DEFAULT_RETRIES": "2",
+    "PREFECT_TASKS_REFRESH_CACHE": "1",
+    "PREFECT_TASKS_RUNNER_THREAD_POOL_MAX_WORKERS": "1",
+    "PREFECT_TEST_MODE": "1",
+}
+
+
+def run(here: Path, toml: Path, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:
+    """The result of a run in a folder that is also its home, in an environment of these variables alone."""
+    command = [MNIST, "run", "--dataset", toml, "--root", root, "--epochs", "1", "--no-gate", "--json"]
+    env = {"PATH": os.defpath, "HOME": str(here), **variables}
+    done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, timeout=800, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert result["omitted"] == []
+    return result
+
+
+@pytest.fixture
+def silent_proxy() -> Iterator[str]:
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=100)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def hostile(here: Path, proxy: str) -> dict[str, str]:
+    """A folder full of other projects' files, and an environment that names some of them."""
+    other = here / "other"
+    (here / "flows").mkdir(parents=True)
+    for folder in (other, here / ".keras"):
+        folder.mkdir()
+        settings = {"floatx": "float16", "epsilon": 1e-3, "image_data_format": "channels_first", "backend": "torch"}
+        (folder / "keras.json").write_text(json.dumps(settings))
+    for name in ("flows/__init__", "tasks", "artifacts", "random", "numpy", "queue", "prefect", "keras"):
+        (here / f"{name}.py").write_text(SHADOW)
+    for name in ("tasks", "artifacts"):
+        (other / f"{name}.py").write_text(SHADOW)
+    for folder in (here, other):
+        (folder / "matplotlibrc").write_bytes(b"text.usetex: True\nbackend: nonsense\n\xff\xfe\n")
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), proxy)
+    named = {"KERAS_HOME": str(other), "MATPLOTLIBRC": str(other / "matplotlibrc"), "PYTHONPATH": str(other)}
+    return HOSTILE | proxies | named
+
+
+def models(result: Mapping[str, Any]) -> dict[str, str]:
+    return {name: model["model_sha256"] for name, model in result["models"].items()}
+
+
+def drawn(root: Path) -> list[str]:
+    """The names of the figures' files, which their content gives."""
+    return sorted(path.name for path in (root / "figures").iterdir())
+
+
+def test_a_run_in_hostile_surroundings_makes_the_same_files_and_leaves_nothing_that_poisons_a_later_one(
+    tmp_path: Path, silent_proxy: str
+) -> None:
+    toml = data.make(tmp_path / "mirror", data.FEW).toml()
+    home = tmp_path / "home"
+    home.mkdir()
+    clean = run(home, toml, tmp_path / "clean", {})
+    assert not (home / ".keras").exists()
+    variables = hostile(tmp_path / "hostile", silent_proxy)
+    found = run(tmp_path / "hostile", toml, tmp_path / "root", variables)
+    assert models(found) == models(clean)
+    assert drawn(tmp_path / "root") == drawn(tmp_path / "clean")
+    later = run(home, toml, tmp_path / "root", {})
+    assert models(later) == models(clean)
+    cached = {step["name"]: step["cached"] for step in later["steps"]}
+    assert all(cached[f"train {name}"] for name in clean["models"])

@@ -1,0 +1,213 @@
+"""Each optional part of a run raises in turn; the run finishes, registers, says so in one line, and the next tries again."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import Task
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from artifacts.common import plotting
+from flows import mnist as flow
+from flows.runners.base import Workers
+from tasks.analysis import network_description
+from tasks.engine import cached_task, optional_parts, task_progress, workspace
+from tasks.history import champions
+from tasks.history.run_store import find_run
+from tasks.schemas.results import RunResult
+from tasks.schemas.runs import RunRecord
+from tasks.steps import champion, draw_figures, explain_errors, publish_report, robustness
+from tests.support import data
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect", "one_thread"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # TensorFlow's own
+]
+
+PROJECT = Path(__file__).parents[3]
+ONLY_LOGGED = ("progress", "removing", "why")  # of these parts, nothing is missing afterwards
+ELSEWHERE = {"notification"}  # only of runs that fail: tests/unit/flows/test_hooks.py
+# Of each kind of part: what it calls, by module and name, and the step that is to be computed for it.
+KINDS = {
+    "comparison with runs before this one": (flow, "predecessor", ""),
+    "comparison with RUN": (flow, "compare", ""),
+    "comparison with the champion": (champions, "history", ""),
+    "comparison with the champion, MODEL of RUN, image by image": (champion, "compared", ""),
+    "promotion to champion": (flow, "promote", ""),
+    "explanations of MODEL": (explain_errors, "smallest_patches", "explain"),
+    "focus of MODEL": (explain_errors, "focus_maps", "explain"),
+    "robustness of MODEL": (robustness, "keep", "stress"),
+    "layers of MODEL": (network_description, "architecture_of", "describe"),
+    "diagrams of the networks": (publish_report, "networks_drawn", ""),
+    "figures": (draw_figures, "keep", "draw"),
+    "figure": (plotting, "figure_url", "draw"),
+    "artifact": (publish_report, "create_table_artifact", ""),
+    "progress": (task_progress, "create_progress_artifact", "explain"),
+    "removing temporary files": (workspace, "sweep", ""),
+    "why": (cached_task, "difference", "draw"),
+}
+STEPS = ("describe", "draw", "explain", "stress")
+
+
+class InThreads(Workers):
+    """Workers that are one thread of this process, in which a test can plant faults."""
+
+    def __init__(self, runner: ThreadPoolTaskRunner[Any]) -> None:
+        super().__init__(alone=True)
+        self.runner = runner
+
+    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+        return self.runner.submit(task, parameters, dependencies=edges)
+
+    def end(self) -> None:
+        """Leave the thread to the runner."""
+
+
+@contextmanager
+def in_threads(*_: object, **__: object) -> Iterator[Workers]:
+    with ThreadPoolTaskRunner(max_workers=1) as runner:
+        yield InThreads(runner)
+
+
+class Heard:
+    """Takes the place of the mechanism's logger, which hears of each part as it begins."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def debug(self, text: str, part: str, **_: object) -> None:
+        if text.startswith("optional"):
+            self.parts.append(part)
+
+
+def kind(part: str) -> str:
+    """A part without the names of what it belongs to."""
+    if part.split(maxsplit=1)[0] in {"figure", "artifact", "progress", "why"}:
+        return part.split(maxsplit=1)[0]
+    text = re.sub(r"(run )?\d{8}-\d{6}-[a-z]+-[a-z]+", "RUN", part)
+    return re.sub(r"\b(plain|batch_norm)\b", "MODEL", text)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("optional")
+
+
+@pytest.fixture(scope="module")
+def toml(folder: Path) -> str:
+    return str(data.make(folder / "mirror", {"train": 600, "test": 20}).toml())
+
+
+Run = Callable[..., tuple[RunResult, list[str]]]
+
+
+@pytest.fixture
+def run(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the flow in this process, where the data and the trainings are found; some steps are computed again."""
+    monkeypatch.setattr(flow, "open_workers", in_threads)
+
+    def once(*again: str, seed: int = 1) -> tuple[RunResult, list[str]]:
+        root = folder / "root"
+        for path in (path for name in again for path in root.glob(f"records/{name}-*.json")):
+            path.unlink()
+        for path in root.glob("champions/*/00000[2-9].json"):  # so that the champion is always another run's
+            path.unlink()
+        heard = Heard()
+        monkeypatch.setattr(optional_parts, "LOGGER", heard)
+        options: dict[str, Any] = {"epochs": 1, "robustness": True, "gate": False}
+        return flow.mnist(dataset=toml, root=str(root), seed=seed, **options), heard.parts
+
+    return once
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make one kind of part raise."""
+
+    def planted(which: str) -> None:
+        module, name, _ = KINDS[which]
+        sound, calls = getattr(module, name), count()
+
+        def failing(*arguments: Any, **named: Any) -> Any:
+            if name == "sweep" and next(calls) % 2 == 0:  # the one before a run is not optional
+                return sound(*arguments, **named)
+            raise RuntimeError("planted")
+
+        monkeypatch.setattr(module, name, failing)
+
+    return planted
+
+
+@pytest.fixture
+def before(folder: Path, run: Run) -> None:
+    """Two runs: one to compare with, which is the champion, and one whose steps are found."""
+    if not (folder / "root" / "runs").exists():
+        run(seed=2)
+        run()
+
+
+def record_of(result: RunResult) -> RunRecord:
+    return find_run(Path(result.root), result.run)
+
+
+def page_of(result: RunResult) -> str:
+    return (Path(result.root) / result.report["html"]).read_text()
+
+
+@pytest.mark.usefixtures("before")
+def test_a_sound_run_leaves_nothing_out_and_each_kind_of_part_is_known(run: Run) -> None:
+    result, parts = run(*STEPS)
+    assert result.omitted == ()
+    assert result.compared_with
+    assert "left out" not in page_of(result)
+    assert {kind(part) for part in parts} == {*KINDS, "comparison with RUN of MODEL"}
+    found = {word for path in (PROJECT / "tasks", PROJECT / "flows") for word in words(path)}
+    assert found - ELSEWHERE <= {part.split()[0] for part in parts}
+
+
+def words(folder: Path) -> Iterator[str]:
+    """The first word of each part that a module names."""
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "optional":
+                first = node.args[0]
+                start = first.values[0] if isinstance(first, ast.JoinedStr) else first
+                if isinstance(start, ast.Constant):
+                    yield str(start.value).split()[0]
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize("which", KINDS)
+def test_a_part_that_fails_is_left_out_and_said_so(which: str, run: Run, plant: Callable[[str], None]) -> None:
+    plant(which)
+    result, _ = run(*filter(None, [KINDS[which][2]]))
+    parts = [one.part for one in result.omitted]
+    assert {kind(part) for part in parts} == (set() if which.startswith(ONLY_LOGGED) else {which})
+    assert {one.why for one in result.omitted} <= {"RuntimeError: planted"}
+    assert record_of(result).omitted == result.omitted
+    assert page_of(result).count("left out: ") == len(parts)
+
+
+@pytest.mark.usefixtures("before")
+def test_a_run_without_any_optional_part_finishes_and_the_next_has_all(run: Run, plant: Callable[[str], None]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for which, (module, name, _) in KINDS.items():
+            patch.setattr(module, name, getattr(module, name))  # restored at the end
+            if which != "comparison with RUN":  # without earlier runs there is none
+                plant(which)
+        result, _ = run(*STEPS)
+    assert len(result.omitted) > 10
+    assert not result.promoted
+    assert record_of(result).omitted == result.omitted
+    again, _ = run()
+    assert again.omitted == ()
+    assert "left out" not in page_of(again)
+    assert not {"describe plain", "draw", "explain plain", "stress plain"} & set(again.cached), (
+        "what failed is made again"
+    )

@@ -1,0 +1,119 @@
+"""A study as a user has it: in a process of its own, on tiny real data, with a server of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.history.run_store import read_runs
+from tasks.schemas.runs import StudyRun
+from tasks.schemas.study import Study
+from tests.support import data
+
+MNIST = Path(sys.executable).with_name("mnist")
+SECONDS = 280
+
+
+def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([MNIST, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study") / "root"
+
+
+@pytest.fixture(scope="module")
+def options(root: Path) -> list[str]:
+    toml = data.make(root.parent / "mirror", data.FEW).toml()
+    return ["--dataset", str(toml), "--root", str(root), "--epochs", "1", "--json"]
+
+
+def studied(*arguments: str) -> dict[str, Any]:
+    done = mnist("study", *arguments)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def first(options: list[str]) -> dict[str, Any]:
+    return studied("--seeds", "2", *options)
+
+
+def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Path) -> None:
+    assert first["seeds"] == [1, 2]
+    assert [arm["name"] for arm in first["arms"]] == ["plain", "batch_norm"]
+    assert all(len(arm["errors"]) == 2 for arm in first["arms"])
+    (pair,) = first["pairs"]
+    errors = {arm["name"]: arm["errors"] for arm in first["arms"]}
+    expected = [(plain - bn) / 60 for plain, bn in zip(errors["plain"], errors["batch_norm"], strict=True)]
+    assert pair["by_seed"] == pytest.approx(expected)
+    assert f"{100 * pair['over_both']['value']:+.2f} points (95 % interval" in first["verdict"]
+    study = Study.model_validate_json((root / first["report"]["json"]).read_bytes())
+    assert study.claim is None, "the post knew no such data"
+    for arm in study.arms:
+        assert sum(arm.wrong_by) == 60
+        assert sum(number * count for number, count in enumerate(arm.wrong_by)) == sum(arm.errors)
+    assert all(sum(one.wrong) > 1 for one in study.hard)
+    assert study.confusions
+    assert all((one.first, one.second) == ("plain", "batch_norm") for one in study.confusions)
+    assert all(one.difference.value == pytest.approx(one.by_second - one.by_first) for one in study.confusions)
+    assert "### Which errors went away" in (root / first["report"]["markdown"]).read_text()
+
+
+def test_a_larger_study_trains_only_what_is_missing(first: dict[str, Any], options: list[str]) -> None:
+    larger = studied("--seeds", "3", *options)
+    computed = [step["name"] for step in larger["steps"] if not step["cached"]]
+    assert sorted(computed) == sorted(
+        ["train plain", "train batch_norm", "evaluate plain on test", "evaluate batch_norm on test", "survey"]
+    )
+    for before, now in zip(first["arms"], larger["arms"], strict=True):
+        assert now["errors"][:2] == before["errors"]
+
+
+def test_a_run_finds_what_a_study_has_trained(first: dict[str, Any], options: list[str]) -> None:
+    done = mnist("run", *options, "--seed", "2", "--no-gate")
+    found = json.loads(done.stdout)
+    assert {"train plain", "train batch_norm", "evaluate plain on test"} <= set(found["cached"])
+    assert found["models"]["plain"]["errors"] == first["arms"][0]["errors"][1]
+
+
+def test_a_study_is_listed_verified_and_kept(first: dict[str, Any], root: Path) -> None:
+    assert first["run"] in mnist("runs", "--root", root).stdout
+    sound = mnist("verify", first["run"], "--root", root, "--json")
+    assert sound.returncode == 0, sound.stderr
+    links = json.loads(sound.stdout)["links"]
+    assert {"train plain", "evaluate plain on test", "survey", "report", "run"} <= {link["role"] for link in links}
+    assert mnist("prune", "--keep", "9", "--root", root).returncode == 0
+    studies, unreadable = read_runs(root, StudyRun)
+    assert not unreadable
+    assert all((root / link.file.path).is_file() for study in studies for link in study.manifest)
+
+
+def test_recipes_are_compared_with_each_other(options: list[str], tmp_path: Path) -> None:
+    other = tmp_path / "slow.toml"
+    other.write_text('base = "post"\nname = "slow"\nlearning_rate = 0.0001\n')
+    found = studied("--seeds", "2", "--recipe", "post", "--recipe", str(other), *options)
+    assert [arm["name"] for arm in found["arms"]] == [
+        "plain (post)", "batch_norm (post)", "plain (slow)", "batch_norm (slow)"
+    ]  # fmt: skip
+    assert len(found["pairs"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--seeds", "1"], "seeds must be a number from 2 to"),
+        (["--recipe", "post", "--recipe", "post"], "need different names"),
+        (["--recipe", "nowhere"], "unknown recipe 'nowhere'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(given: list[str], says: str, options: list[str]) -> None:
+    done = mnist("study", *given, *options)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

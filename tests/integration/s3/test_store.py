@@ -1,0 +1,186 @@
+"""Whole runs on a root in S3: everything that a folder can do, and nothing left but what was meant."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.support import data
+from tests.support.stores import BUCKET, store
+
+MNIST = Path(sys.executable).with_name("mnist")
+SECONDS = 280
+ROOT = f"s3://{BUCKET}/a/root"
+
+
+class Mnist:
+    """The command, on a store."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.env, self.shadow = env, Path(env["XDG_CACHE_HOME"])
+        self.toml = data.make(folder / "mirror", data.FEW).toml()
+        self.s3 = boto3.client("s3", endpoint_url=env["AWS_ENDPOINT_URL"], aws_access_key_id="key",
+                               aws_secret_access_key="secret", region_name="us-east-1")  # fmt: skip  # noqa: S106
+
+    def __call__(self, *arguments: str | Path, root: str = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [MNIST, *arguments, "--root", root]
+        environment = os.environ | self.env | env
+        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment)
+
+    def said(self, *arguments: str | Path) -> Any:
+        done = self(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def run(self, seed: int = 1) -> dict[str, Any]:
+        found: dict[str, Any] = self.said(
+            "run", "--dataset", self.toml, "--epochs", "1", "--seed", str(seed), "--no-gate"
+        )
+        return found
+
+    def names(self, under: str = "") -> list[str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"a/root/{under}")
+        return sorted(item["Key"].removeprefix("a/root/") for page in pages for item in page.get("Contents", []))
+
+    def content(self, name: str) -> bytes:
+        body: bytes = self.s3.get_object(Bucket=BUCKET, Key=f"a/root/{name}")["Body"].read()
+        return body
+
+    def write(self, name: str, content: bytes) -> None:
+        self.s3.put_object(Bucket=BUCKET, Key=f"a/root/{name}", Body=content)
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mnist]:
+    folder = tmp_path_factory.mktemp("store")
+    with store(folder) as env:
+        yield Mnist(folder, env)
+
+
+@pytest.fixture(scope="module")
+def first(mnist: Mnist) -> dict[str, Any]:
+    return mnist.run()
+
+
+@pytest.fixture(scope="module")
+def other(mnist: Mnist, first: dict[str, Any]) -> dict[str, Any]:
+    assert first
+    return mnist.run(seed=2)
+
+
+def test_a_whole_run_leaves_in_the_store_what_it_leaves_in_a_folder(
+    mnist: Mnist, first: dict[str, Any], tmp_path: Path
+) -> None:
+    assert first["root"] == ROOT
+    held = mnist.names()
+    folder = tmp_path / "root"
+    done = mnist("run", "--dataset", mnist.toml, "--epochs", "1", "--no-gate", "--json", root=str(folder))
+    assert done.returncode == 0, done.stderr
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    kinds = ("archives/", "splits/", "models/", "predictions/", "selections/")
+    for kind in kinds:
+        assert (
+            {name for name in held if name.startswith(kind)}
+            == {name for name in there if name.startswith(kind)}
+            != set()
+        )
+    records = [{name for name in names if re.match("records/(?!draw)", name)} for names in (held, there)]
+    assert records[0] == records[1] != set()  # what is drawn tells how long a training took
+    assert not [name for name in held if "part" in name or name.startswith(("scratch", "unfinished", "locks"))]
+    assert b"<html" in mnist.content(first["report"]["html"])[:100]
+
+
+def test_a_second_run_finds_everything_also_where_nothing_was_copied_yet(mnist: Mnist, first: dict[str, Any]) -> None:
+    for _ in range(2):
+        again = mnist.run()
+        assert not [step for step in again["steps"] if not step["cached"]]
+        assert again["models"] == first["models"]
+        shutil.rmtree(mnist.shadow)  # as on another machine
+
+
+def test_it_is_verified_listed_compared_and_predicts(
+    mnist: Mnist, first: dict[str, Any], other: dict[str, Any]
+) -> None:
+    found = mnist.said("verify", first["run"])
+    assert found["sound"]
+    assert first["run"] in [run["run"] for run in mnist.said("runs")]
+    assert mnist.said("compare", first["run"], other["run"])["images"] == 60
+    (champions,) = mnist.said("champion", "list").values()
+    assert [entry["number"] for entry in champions][:1] == [1]
+    picture = Path(data.MIRROR).parents[2] / "docs" / "errors.png"
+    assert mnist.said("predict", picture)["pictures"]
+
+
+def test_what_was_altered_in_the_store_is_found_and_made_anew(mnist: Mnist, first: dict[str, Any]) -> None:
+    name = first["models"]["plain"]["predictions"]
+    sound = mnist.content(name)
+    mnist.write(name, sound[:-1] + bytes([sound[-1] ^ 1]))
+    done = mnist("verify", first["run"])
+    assert done.returncode == 1
+    assert f"broken at evaluate plain on test: {ROOT}/{name} was altered" in done.stderr
+    again = mnist.run()
+    assert "evaluate plain on test" in [step["name"] for step in again["steps"] if not step["cached"]]
+    assert mnist.content(name) == sound
+    assert mnist("verify", first["run"]).returncode == 0
+
+
+def test_prune_removes_what_nobody_needs(mnist: Mnist, other: dict[str, Any]) -> None:
+    last = mnist.run(seed=2)  # all of it is found
+    assert last["models"] == other["models"]
+    before = mnist.names()
+    planned = mnist.said("prune", "--keep", "1", "--dry-run")
+    assert mnist.names() == before
+    done = mnist.said("prune", "--keep", "1")
+    assert done["runs"] == planned["runs"] != []
+    left = mnist.names()
+    assert not set(done["files"]) & set(left)
+    assert not [name for name in left if any(name.startswith(f"runs/{run}/") for run in done["runs"])]
+    assert sum(len(mnist.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"a/root/{name}").get("Contents", [])) for name in
+               done["files"]) == 0  # fmt: skip
+    assert mnist("verify", last["run"]).returncode == 0
+    again = mnist.run(seed=2)
+    assert not [step for step in again["steps"] if not step["cached"]]
+
+
+BROKEN = {
+    "no such bucket": ({"root": "s3://nowhere/at/all"}, "can't write under the root s3://nowhere/at/all: The specified bucket"),
+    "no store": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, f"can't write under the root {ROOT}: Could not connect"),
+    "no credentials": ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"},
+                       "Unable to locate credentials; check the bucket, AWS_ENDPOINT_URL and the credentials"),
+    "another kind of address": ({"root": "gs://bucket"}, "can't use the root gs://bucket: give a folder, or s3://BUCKET/PREFIX"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_wrong_with_a_store_is_said_in_one_line(mnist: Mnist, case: str) -> None:
+    given, expected = BROKEN[case]
+    for command in (["prune", "--keep", "1"], ["run", "--dataset", str(mnist.toml), "--epochs", "1"]):
+        done = mnist(*command, **given)
+        assert done.returncode == 2
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("mnist: ")
+        assert expected in last
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://127.0.0.1:9", "Could not connect to the endpoint URL"),
+        ("http//u:canary@", "AWS_ENDPOINT_URL, or the endpoint"),
+    ],
+)
+def test_a_store_that_cannot_be_reached_to_read_is_said_in_one_line(mnist: Mnist, address: str, expected: str) -> None:
+    done = mnist("runs", AWS_ENDPOINT_URL=address)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"mnist: the object store: {expected}")
+    assert "canary" not in done.stderr
+    assert "Traceback" not in done.stderr

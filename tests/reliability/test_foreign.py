@@ -1,0 +1,164 @@
+"""Whether anything of others goes. The whole of it, with real runs: `python -m tests.reliability foreign`."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tasks.config.dataset import Dataset
+from tasks.engine.workspace import Workspace, at_work, left_over
+from tasks.history.champions import roll_back
+from tasks.history.prune import carry_out, pruning
+from tasks.history.verify import verify_run
+from tasks.schemas.records import SplitRecord
+from tasks.schemas.runs import RunRecord
+from tasks.storage.content_files import keep, written_whole
+from tasks.storage.folders import Folder
+from tasks.storage.locks import alone, holding
+from tasks.storage.page_records import write_page
+from tasks.storage.root_marker import marked
+from tasks.storage.roots import checked_root
+from tests.support.finished import crown, finished
+from tests.support.foreign import Seeds, behind_links, seed
+
+
+@pytest.fixture
+def runs(work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset) -> list[RunRecord]:
+    checked_root(work.root)
+    return [finished(work, splits, tiny, number) for number in (1, 2, 3, 4)]
+
+
+def silent(_line: str, _level: int) -> None:
+    pass
+
+
+def died_at(work: Workspace) -> list[Path]:
+    """What a run leaves that is killed: each kind of temporary name, made as the run makes it."""
+    scratch = Workspace(root=work.root, run="died").scratch()
+    folder = scratch.__enter__()  # never left
+    signed = [folder / "plain.keras", folder / "epoch.weights.h5"]
+    for path in signed:
+        path.write_bytes(b"half")
+    mark, step = marked(work.root), work.model_copy(update={"key": "train-0123456789abcdee"})
+    locked = work.root / "locks" / mark.signed("train-0123456789abcdef", ".lock")
+    page = work.root / "runs" / "died" / mark.signed(".report.html.0123abcd", ".part")
+    for path in (locked, page, step.partial("archive.gz")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    (work.root / "records" / f"{step.key}.json").write_bytes(b"its step was kept")
+    return [*signed, locked, page, step.partial("archive.gz"), step.unfinished]
+
+
+@pytest.mark.parametrize("sow", [seed, behind_links])
+def test_each_foreign_byte_outlives_everything(
+    work: Workspace, runs: list[RunRecord], tmp_path: Path, sow: object
+) -> None:
+    seeds = Seeds()
+    crown(work, runs[0], 1, None)
+    crown(work, runs[3], 2, 1)
+    assert callable(sow)
+    sow(work.root, tmp_path / "outside", seeds)
+    assert len(seeds.seen) > 900
+    dead = died_at(work)
+    if sow is seed:
+        seed(work.root, tmp_path / "outside", seeds)
+        seeds.add(work.root / "unfinished" / dead[-1].name / "thesis.txt")
+    seeds.add(work.root / "comparisons" / "a..b.html")
+    with at_work(work.root, "this-run") as again, alone_is_waited_for(again):
+        write_page(work.root, "comparisons/a..b.html", "ours", ("a", "b"))
+    assert seeds.lost() == []
+    if sow is seed:
+        assert not [path for path in dead[:-1] if path.exists()], "what is ours goes"
+        assert list(left_over(work.root)) == [dead[-1]], "but for the folder that holds something else"
+    roll_back(work.root, "line")
+    what = pruning(work.root, 1)
+    before = {path for path in work.root.rglob("*") if not path.is_dir() or path.is_symlink()}
+    with alone(work.root, "mnist prune", silent):
+        carry_out(work.root, what)
+    after = {path for path in work.root.rglob("*") if not path.is_dir() or path.is_symlink()}
+    assert {path.relative_to(work.root).as_posix() for path in before - after} == {
+        name for name in what.paths if not (work.root / name).is_dir()
+    } - {str(path.relative_to(work.root)) for path in dead}
+    assert seeds.lost() == []
+    for run in runs if sow is behind_links else (runs[0], runs[3]):
+        assert not [
+            link.fault for link in verify_run(work.root, run) if link.fault and not link.path.startswith("records")
+        ]
+
+
+def alone_is_waited_for(work: Workspace):  # noqa: ANN201
+    """A key of the workspace's root, held as a step holds it."""
+    return holding(work.root, "train-0123456789abcded", "run this-run", silent)
+
+
+def test_what_was_changed_in_a_run_of_ours_stays_when_the_run_goes(work: Workspace, runs: list[RunRecord]) -> None:
+    folder = work.root / "runs" / runs[0].run
+    (page,) = folder.glob("report-*")
+    page.write_bytes(b"with my notes")
+    (folder / "notes.txt").write_bytes(b"mine")
+    carry_out(work.root, pruning(work.root, 1))
+    assert {path.name for path in folder.iterdir()} == {page.name, "notes.txt"}
+    assert not (work.root / "runs" / runs[1].run).exists()
+
+
+def test_copies_of_ours_stay(work: Workspace, runs: list[RunRecord]) -> None:
+    shutil.copytree(work.root / "runs" / runs[0].run, work.root / "runs" / "the best one")
+    model = work.root / runs[0].models[0].file.path
+    copies = [Path(shutil.copy(model, model.with_name(name))) for name in ("a copy.keras", "plain-0123456789ab.keras")]
+    os.link(model, model.with_name("linked.keras"))
+    carry_out(work.root, pruning(work.root, 1))
+    assert not model.exists()
+    assert all(path.exists() for path in (*copies, model.with_name("linked.keras")))
+    assert (work.root / "runs" / "the best one" / "run.json").exists()
+
+
+def test_a_file_that_became_a_folder_or_a_link_stays(work: Workspace, runs: list[RunRecord], tmp_path: Path) -> None:
+    one, other = (work.root / run.models[0].file.path for run in runs[:2])
+    content = other.read_bytes()
+    one.unlink()
+    (one / "inside").mkdir(parents=True)
+    other.rename(tmp_path / "elsewhere")
+    other.symlink_to(tmp_path / "elsewhere")
+    carry_out(work.root, pruning(work.root, 1))
+    assert (one / "inside").is_dir()
+    assert other.is_symlink()
+    assert (tmp_path / "elsewhere").read_bytes() == content
+
+
+def test_a_record_that_names_a_file_elsewhere_reaches_nothing(
+    work: Workspace, runs: list[RunRecord], tmp_path: Path
+) -> None:
+    thesis = keep(tmp_path, "mine", "thesis", ".txt", b"mine")
+    link = runs[0].manifest[-1]
+    for path in ("../mine/" + Path(thesis.path).name, str(tmp_path / thesis.path), "locks/root.lock", MIRROR):
+        file = thesis.model_copy(update={"path": path})
+        record = runs[0].model_copy(update={"manifest": (*runs[0].manifest, link.model_copy(update={"file": file}))})
+        from tasks.history.run_store import remember
+
+        remember(record, work)
+        assert path not in pruning(work.root, 1).paths
+    carry_out(work.root, pruning(work.root, 1))
+    assert (tmp_path / thesis.path).read_bytes() == b"mine"
+
+
+MIRROR = "mirror/mnist/README.md"
+
+
+def test_a_page_with_notes_in_it_is_not_written_over(work: Workspace) -> None:
+    pages = [write_page(work.root, "comparisons/a..b.html", text, ("a", "b")).path for text in ("one", "two")]
+    assert pages == ["comparisons/a..b.html"] * 2
+    (work.root / pages[0]).write_text("two, with notes")
+    assert write_page(work.root, "comparisons/a..b.html", "three", ("a", "b")).path == "comparisons/a..b-2.html"
+    assert (work.root / pages[0]).read_text() == "two, with notes"
+
+
+def test_a_lock_of_others_is_locked_and_left_as_it_is(work: Workspace) -> None:
+    path = checked_root(work.root) / Folder.LOCKS / "root.lock"
+    with written_whole(path) as stream:
+        stream.write(b"\xff mine")
+    with alone(work.root, "mnist prune", silent):
+        pass
+    with at_work(work.root, "this-run"):
+        pass
+    assert path.read_bytes() == b"\xff mine"

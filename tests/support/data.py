@@ -1,0 +1,92 @@
+"""Tiny real data: the first few hundred images of MNIST, archived anew, with a data set file of their own."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.data.idx import read_blocks, read_header
+from tests.support.written import write_idx
+
+MIRROR = Path(__file__).parents[2] / "data" / "mirror" / "mnist"
+NAMES = {
+    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+}
+COUNTS = {"train": 600, "test": 300}
+FEW = {"train": 600, "test": 60}  # for whole runs: each image that a hardly trained network gets wrong is explained
+
+
+def first(name: str, count: int) -> NDArray[np.uint8]:
+    """The first `count` items of one of MNIST's archives, to be altered at will."""
+    with gzip.open(MIRROR / name) as stream:
+        return next(read_blocks(stream, read_header(stream), count)).copy()
+
+
+@dataclass(frozen=True)
+class Files:
+    """A folder with four archives, and what their data set file says of them."""
+
+    folder: Path
+    counts: dict[str, int]
+    classes: int | tuple[str, ...] = 10  # how many, called by their numbers; or their names
+    mirrors: tuple[str, ...] = ()
+    shape: tuple[int, ...] = (28, 28)
+    name: str = "tiny"
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put other bytes in an archive's place; the data set file will pin them."""
+        (self.folder / name).write_bytes(content)
+
+    def toml(self, **changes: object) -> Path:
+        """Write the data set file for the archives as they are now."""
+        self = replace(self, **changes)
+        names = range(self.classes) if isinstance(self.classes, int) else self.classes
+        lines = [
+            f'name = "{self.name}"',
+            'title = "Tiny"',
+            'licence = "as MNIST"',
+            f"classes = {json.dumps([str(label) for label in names], ensure_ascii=False)}",
+            f"shape = {list(self.shape)}",
+            f"mirrors = {list(self.mirrors or (self.folder.as_uri(),))}".replace("'", '"'),
+        ]
+        for split, names in NAMES.items():
+            lines += [f"[{split}]", f"count = {self.counts[split]}"]
+            for kind, name in zip(("images", "labels"), names, strict=True):
+                content = (self.folder / name).read_bytes()
+                digest = hashlib.sha256(content).hexdigest()
+                lines += [f"[{split}.{kind}]", f'name = "{name}"', f"bytes = {len(content)}", f'sha256 = "{digest}"']
+        path = self.folder / "tiny.toml"
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return path
+
+
+Labels = NDArray[np.uint8] | NDArray[np.int16]
+Plant = Callable[[str, NDArray[np.uint8], NDArray[np.uint8]], None]
+
+
+def make(folder: Path, counts: Mapping[str, int] = COUNTS, plant: Plant | None = None) -> Files:
+    """Write tiny archives into a folder; `plant` may first alter the images and labels of a split in place."""
+    splits: dict[str, tuple[NDArray[np.uint8], Labels]] = {}
+    for split, (images, labels) in NAMES.items():
+        splits[split] = first(images, counts[split]), first(labels, counts[split])
+        if plant:
+            plant(split, *splits[split])
+    return of_arrays(folder, splits)
+
+
+def of_arrays(
+    folder: Path, splits: Mapping[str, tuple[NDArray[np.uint8], Labels]], classes: int | tuple[str, ...] = 10
+) -> Files:
+    """Write the archives of any images and labels, by split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, names in NAMES.items():
+        for name, array in zip(names, splits[split], strict=True):
+            (folder / name).write_bytes(gzip.compress(write_idx(array), 1, mtime=0))
+    counts = {split: len(labels) for split, (_, labels) in splits.items()}
+    return Files(folder, counts, classes, shape=splits["train"][0].shape[1:])

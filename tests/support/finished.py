@@ -1,0 +1,63 @@
+"""Finished runs in miniature: splits that real steps have made, and files that stand for the rest of the chain."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.config.dataset import Dataset
+from tasks.config.recipe import load_recipe
+from tasks.engine.workspace import Workspace
+from tasks.filesystem.hashing import sha256_of
+from tasks.history.champions import append
+from tasks.history.run_store import remember
+from tasks.schemas.records import FileRecord, ManifestEntry, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.schemas.runs import Champion, FlowRun, RunRecord
+from tasks.storage.content_files import adopt, keep
+from tests.support.samples import FIRST, model
+from tests.support.written import write_predictions
+
+RECIPE = load_recipe("post")
+
+
+def finished(
+    work: Workspace,
+    splits: dict[str, SplitRecord],
+    dataset: Dataset,
+    number: int,
+    flow_run: FlowRun | None = None,
+) -> RunRecord:
+    """One run with a model and predictions of its own, and its report."""
+    root = work.root
+    weights = keep(root, "models", "plain", ".keras", f"model {number}".encode())
+    path, meta = root / "predicted.parquet", FIRST.meta.model_copy(update={"model_sha256": weights.sha256})
+    write_predictions(path, FIRST.model_copy(update={"meta": meta}))
+    predicted = adopt(root, "predictions", "plain-test", ".parquet", path)
+    name = f"2026010{number}-000000-run-{number}"
+    page = keep(root, f"runs/{name}", "report", ".html", f"report {number}".encode())
+    archives = sorted((root / "archives").iterdir())
+    links = [
+        *(ManifestEntry(kind="download", role=f"download {one.name}", file=recorded(root, one)) for one in archives),
+        *(ManifestEntry(kind="decode", role=f"decode {name}", file=split.file) for name, split in splits.items()),
+        ManifestEntry(kind="train", role="train plain", file=weights),
+        ManifestEntry(kind="evaluate", role="evaluate plain on test", file=predicted),
+        ManifestEntry(kind="report", role="report", file=page),
+    ]
+    record: ModelRecord = model("plain").model_copy(update={"file": weights})
+    run = RunRecord(
+        run=name, began=datetime(2026, 1, number, tzinfo=UTC), dataset=dataset.name, recipe=RECIPE,
+        train=splits["train"], test=splits["test"], models=(record,), libraries={}, code="",
+        predictions=(PredictionsRecord(model="plain", split="test", file=predicted, count=6, errors=1, accuracy=0.8, loss=1),),
+        manifest=tuple(links), flow_run=flow_run,
+    )  # fmt: skip
+    remember(run, work)
+    return run
+
+
+def recorded(root: Path, path: Path) -> FileRecord:
+    """The record of a file as it is."""
+    return FileRecord(path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def crown(work: Workspace, run: RunRecord, number: int, below: int | None) -> None:
+    entry = Champion(number=number, at=run.began, action="promoted", dataset=run.dataset, run=run.run,
+                     model=run.models[0], predictions=run.predictions[0], below=below)  # fmt: skip
+    append(entry, "line", work.root)

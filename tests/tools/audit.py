@@ -1,0 +1,47 @@
+"""Whether any locked version has a known vulnerability, as far as the package index can be asked.
+
+Ends with 1 if one has; with 0 if none has, or if nobody answers, which is said.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LOCK = Path(__file__).parents[2] / "requirements.lock"
+SECONDS = 300
+
+
+def main() -> int:
+    """Ask, and print what was said."""
+    with tempfile.TemporaryDirectory() as cache:
+        command = [sys.executable, "-m", "pip_audit", "--requirement", LOCK, "--require-hashes", "--disable-pip"]
+        options = ["--format", "json", "--progress-spinner", "off", "--cache-dir", cache, "--timeout", "15"]
+        try:
+            asked = subprocess.run([*command, *options], capture_output=True, text=True, timeout=SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            return unanswered(f"no answer within {SECONDS} s")
+    try:
+        packages = json.loads(asked.stdout)["dependencies"]
+    except (ValueError, KeyError):
+        return unanswered((asked.stderr.strip().splitlines() or ["no answer"])[-1])
+    known = [package for package in packages if "vulns" in package]
+    if not known:
+        return unanswered(f"the index knows none of the {len(packages)} packages")
+    found = [(package, vulnerability) for package in known for vulnerability in package["vulns"]]
+    for package, vulnerability in found:
+        mended = ", ".join(vulnerability["fix_versions"]) or "no version yet"
+        print(f"{package['name']} {package['version']}: {vulnerability['id']}, mended in {mended}")  # noqa: T201
+    print(f"{len(known)} of {len(packages)} packages asked about, {len(found)} known vulnerabilities")  # noqa: T201
+    return int(bool(found))
+
+
+def unanswered(why: str) -> int:
+    """Nobody knows."""
+    print(f"NOT SCANNED for known vulnerabilities: {why}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Defects that are planted in real data: the report must lead its reader to each."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from artifacts.report.highlights import standouts
+from tasks.config.dataset import load_dataset
+from tasks.config.recipe import load_recipe
+from tasks.engine.workspace import Workspace
+from tasks.schemas.analysis import Analysis
+from tasks.steps.train import train
+from tests.conftest import decoded
+from tests.support import data
+from tests.support.chain import analyzed
+
+COUNTS = {"train": 20_000, "test": 2_000}
+ENOUGH = {"batch": 128, "epochs": 2}  # steps on a third of the images to learn what all of them teach in three epochs
+SWAPPED = 200
+CORNER = slice(0, 3)  # of rows and of columns
+
+Images = NDArray[np.uint8]
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def analysed(folder: Path, plant: data.Plant, seed: int = 1) -> Analysis:
+    """The whole way from archives with a planted defect to the analysis."""
+    source = load_dataset(str(data.make(folder / "mirror", COUNTS, plant).toml()))
+    work, plan = (
+        Workspace(root=folder / "root", run="planted"),
+        load_recipe("post").model_copy(update=ENOUGH | {"seed": seed}),
+    )
+    splits = decoded(source, work)
+    models = {training.network.name: train.fn(training, splits["train"], work) for training in plan.trainings()}
+    record = analyzed(source, plan, splits, models, work)
+    return Analysis.model_validate_json((work.root / record.file.path).read_bytes())
+
+
+def test_swapped_labels_are_suspects_of_the_training_split(tmp_path: Path) -> None:
+    planted: list[int] = []
+
+    def swap(split: str, _: Images, labels: Images) -> None:
+        if split == "train":
+            planted.extend(np.flatnonzero(labels == 7)[:SWAPPED].tolist())
+            labels[planted] = 1
+
+    found = analysed(tmp_path, swap)
+    (of_training,) = (one for one in found.suspects if one.split == "train")
+    pattern = of_training.patterns[0]
+    assert (pattern.label, pattern.said) == (1, 7)
+    assert pattern.count > 0.4 * SWAPPED
+    assert {one.index for one in of_training.shown if one.label == 1} <= set(planted)
+    assert sum(one.label == 1 for one in of_training.shown) > 12
+    (said,) = (line for line in standouts(found) if "labelled 1" in line and "they are 7" in line)
+    assert said.startswith(f"{pattern.count} train images")
+
+
+def test_dirt_in_the_corner_of_all_nines_is_where_the_models_look(tmp_path: Path) -> None:
+    def dirty(_: str, images: Images, labels: Images) -> None:
+        images[labels == 9, CORNER, CORNER] = 255
+
+    found = analysed(tmp_path, dirty, seed=2)  # by which both models use the dirt: ink elsewhere would do as well
+    for model in found.models:
+        focus = {one.label: one for one in model.focus}
+        assert max(focus[9].row, focus[9].column) <= 4  # the window of 5 around it covers dirt
+        assert focus[9].ink_here == 1
+        assert all(one.row > 4 or one.column > 4 for label, one in focus.items() if label != 9)
+        assert any(f"{model.name} goes by" in line and "for label 9" in line for line in standouts(found))
+    assert not [line for line in standouts(found) if " goes by " in line and "label 9" not in line]
+
+
+def test_dirt_that_the_training_images_do_not_have_is_what_erasing_mends(tmp_path: Path) -> None:
+    def dirty(split: str, images: Images, labels: Images) -> None:
+        if split == "test":
+            images[labels == 9, 0:9, 0:9] = 255
+
+    found = analysed(tmp_path, dirty)
+    assert found.labels[0].label == 9
+    assert found.labels[0].stands_out(0)
+    lines = standouts(found)
+    assert any("label 9" in line and "wrong" in line for line in lines)
+    assert any("erasing a patch at the top left mends" in line and "on label 9" in line for line in lines)
+    two_pieces = next(part for part in found.slices if part.feature == "components" and part.low == 2)
+    assert any(two_pieces.stands_out(rank) for rank in range(2))
+    assert any("components 2" in line for line in lines)

@@ -1,0 +1,237 @@
+import re
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from artifacts.common.html_page import NOT_DRAWN
+from artifacts.common.plotting import figure_url
+from artifacts.study import tables
+from artifacts.study import text as study_words
+from artifacts.study.figures import figures_of
+from artifacts.study.renderer import StudyRendering
+from tasks.config.dataset import load_dataset
+from tasks.config.recipe import load_recipe
+from tasks.data.predictions_parquet import Predictions
+from tasks.schemas.analysis import Provenance
+from tasks.schemas.findings import Estimate
+from tasks.schemas.records import ModelRecord, Omission
+from tasks.schemas.study import Claim, Study, Trial
+from tasks.steps.study_analysis import claim_of, study_of, trials_of
+from tests.support.samples import judged, model, predicted, split_of
+
+LABELS = [0, 1, 2, 0, 1, 2, 0, 1]
+ANSWERS = {  # by model, then by seed: one image that all get wrong, and some that only some do
+    "plain": ([1, 1, 2, 0, 1, 2, 0, 0], [1, 1, 2, 0, 2, 2, 0, 1], [1, 0, 2, 0, 1, 2, 0, 1]),
+    "batch_norm": ([1, 1, 2, 0, 1, 2, 0, 1], [1, 1, 2, 0, 1, 2, 0, 1], [2, 1, 2, 0, 1, 2, 0, 1]),
+}
+
+
+@pytest.fixture
+def study() -> Study:
+    return study_over(3)
+
+
+def study_over(seeds: int) -> Study:
+    split = split_of(LABELS)
+    trials = trials_of([load_recipe("post")], seeds)
+    given: list[Predictions] = [
+        predicted(split, ANSWERS[trial.training.network.name][(trial.training.seed - 1) % 3], [0.9] * len(LABELS))
+        for trial in trials.values()
+    ]
+    dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
+    return study_of(dataset, trials, models_of(trials), judged(split, given))
+
+
+def models_of(trials: Mapping[str, Trial]) -> dict[str, ModelRecord]:
+    return {title: model(trial.arm) for title, trial in trials.items()}
+
+
+@pytest.fixture
+def provenance() -> Provenance:
+    return Provenance(
+        run="this-study", began=datetime(2026, 1, 2, tzinfo=UTC), root="/root", archives=(), splits=(), steps=(), files=(),
+        libraries={"numpy": "2"}, python="3.11", platform="Linux", cores=2,
+    )  # fmt: skip
+
+
+def rendering_of(study: Study, provenance: Provenance) -> StudyRendering:
+    return StudyRendering(study, provenance, {name: figure_url(draw()) for name, draw in figures_of(study).items()})
+
+
+def test_no_figure_is_a_negative_nothing(study: Study) -> None:
+    nothing = Estimate(value=-1e-9, low=-1e-9, high=1e-9)
+    pairs = tuple(pair.model_copy(update=dict.fromkeys(("over_both", "over_seeds"), nothing)) for pair in study.pairs)
+    confusions = tuple(one.model_copy(update={"difference": nothing}) for one in study.confusions)
+    found = study.model_copy(update={"pairs": pairs, "confusions": confusions})
+    assert confusions
+    cells = [
+        str(cell) for rows in (tables.pairs(found), tables.confusions(found)) for row in rows for cell in row.values()
+    ]
+    assert [cell for cell in cells if re.search(r"-0\.0+\b", cell)] == []
+    assert nothing.points == "+0.00 points (95 % interval +0.00 to +0.00)"
+
+
+def test_a_sample_is_said_to_be_one(study: Study, provenance: Provenance) -> None:
+    said = "drawn at random from 1,000,000"
+    drawn = study.model_copy(update={"drawn_from": 1_000_000})
+    assert said in rendering_of(drawn, provenance).markdown()
+    assert said not in rendering_of(study, provenance).markdown()
+
+
+DEGENERATE = {
+    "no error": (LABELS, LABELS),
+    "all wrong": (LABELS, [(label + 1) % 3 for label in LABELS]),
+    "always the same answer": (LABELS, [0] * len(LABELS)),
+    "one label": ([1] * 8, [1, 1, 0, 0, 2, 2, 1, 1]),
+    "two images": ([0, 0], [0, 1]),
+}
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_a_study_says_what_follows_from_answers_that_show_no_spread(case: str, provenance: Provenance) -> None:
+    labels, answers = DEGENERATE[case]
+    split, trials = split_of(labels), trials_of([load_recipe("post")], 2)
+    dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
+    given = [predicted(split, answers, [0.9] * len(labels)) for _ in trials]
+    found = study_of(dataset, trials, models_of(trials), judged(split, given))
+    found = Study.model_validate_json(found.model_dump_json())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = rendering_of(found, provenance).html("study")
+    assert not re.search(r"\b(nan|inf|None)\b(?!\.)", re.sub(r"data:image/png;base64,[\w+/=]+", "", text))
+    (pair,) = found.pairs
+    assert (pair.over_both.value, pair.p) == (0, 1)
+
+
+def test_seeds_are_told_from_a_model_called_seed(study: Study) -> None:
+    arms = (study.arms[0].model_copy(update={"name": "seed"}), *study.arms[1:])
+    rows = tables.by_seed(study.model_copy(update={"arms": arms}))
+    assert [list(row.values()) for row in rows] == [list(row.values()) for row in tables.by_seed(study)]
+    assert list(rows[0]) == ["seed", "model seed", "batch_norm"]
+
+
+def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:
+    plain, batch_norm = study.arms
+    assert (plain.errors, batch_norm.errors) == ((2, 2, 2), (1, 1, 1))
+    assert (plain.always_wrong, plain.sometimes_wrong, batch_norm.always_wrong) == (1, 3, 1)
+    (pair,) = study.pairs
+    assert pair.by_seed == pytest.approx([0.125] * 3)
+    assert pair.over_seeds.low == pair.over_seeds.high == pytest.approx(0.125)
+    assert pair.over_both.low < 0 < pair.over_both.high
+    assert study.always_wrong == 1
+    assert [(one.picture.index, one.wrong, one.taken_for) for one in study.hard] == [(0, (3, 3), 1)]
+
+
+def test_what_the_post_saw_is_held_against_the_noise_of_one_comparison() -> None:
+    study = study_over(5)
+    assert study.claim == Claim(first="plain", second="batch_norm", difference=0.0027, said_by="the post")
+    said = " ".join(study_words.headlines(study))
+    assert (
+        "The difference between plain and batch_norm is within error: batch_norm +12.50 points (95 % interval" in said
+    )
+    assert "The post saw +0.27 points with one training of each: that is within the error of such a comparison" in said
+    (pair,) = study.pairs
+    limit = 100 * 1.96 * pair.noise.both
+    assert float(re.findall(r"which is ([\d.]+) points", said)[0]) == pytest.approx(limit, abs=0.02)
+
+
+@pytest.mark.parametrize(("seeds", "freedom"), [(2, "1 degree"), (4, "3 degrees")])
+def test_fewer_than_five_seeds_carry_a_warning_and_no_statement_of_power(
+    seeds: int, freedom: str, provenance: Provenance
+) -> None:
+    study = study_over(seeds)
+    text = rendering_of(study, provenance).markdown()
+    assert f"Only {seeds} seeds: the spread from seed to seed is known from {freedom} of freedom" in text
+    assert study.claim
+    assert [pair.needed for pair in study.pairs] == [None]
+    assert not re.search("power 80 %|The post saw|with a probability of 80 %", text)
+    assert not [line for line in study_words.said_first(study_over(5)) if line.startswith("Only")]
+
+
+def test_the_gallery_says_how_many_images_there_are_and_where(study: Study, provenance: Provenance) -> None:
+    many = study.model_copy(update={"hard": study.hard * 30, "wrong_twice": 57})
+    rendering = StudyRendering(many, provenance, {}, place="/root/runs/this-study/report.html")
+    page, text = rendering.html("Study"), rendering.markdown()
+    assert "<summary>24 of 57 images: show the 30 that this report holds</summary>" in page
+    assert "30 of 57 images are in this report" in page
+    assert "12 of 57 images; 30 are in /root/runs/this-study/report.html; the predictions for all images are" in text
+    assert "The whole report, with all its images, is the file /root/runs/this-study/report.html." in text
+    assert "<th><img" not in page
+
+
+def test_a_difference_is_named_by_its_direction(study: Study) -> None:
+    (pair,) = study.pairs
+    for sign, word in ((1, "better"), (-1, "worse")):
+        both = pair.over_both.model_copy(update={"value": sign * 0.125})
+        said = study_words.verdict(pair.model_copy(update={"p": 0.001, "over_both": both}), 3, 8)
+        assert said.startswith(f"batch_norm is {word} than plain: {sign * 12.5:+.2f} points")
+
+
+def test_the_page_shows_all_parts_and_needs_no_other_file(study: Study, provenance: Provenance) -> None:
+    rendering = rendering_of(study, provenance)
+    page = rendering.html("Study")
+    assert page.count("data:image/png;base64,") == len(rendering.figures) + len(study.hard)
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    for title in ("The models", "The differences", "One comparison", "The errors that stay", "Where it came from"):
+        assert title in page
+    assert "1 image is got wrong by every training of every model." in page
+    text = rendering.markdown()
+    assert all(line.replace("_", "\\_") in text for line in study_words.headlines(study))
+
+
+def test_a_study_says_what_it_left_out(study: Study, provenance: Provenance) -> None:
+    text = StudyRendering(study, provenance, {}, [Omission(part="figure wrong_by", why="no font")]).markdown()
+    assert "- left out: figure wrong\\_by: no font\n" in text
+    assert text.count(NOT_DRAWN) == 3
+    assert "data:image" not in text.replace("data:image/png;base64", "", len(study.hard))
+
+
+def test_tables_have_one_row_a_thing(study: Study) -> None:
+    counts = {key: len(rows) for key, _, rows in tables.all_tables(study)}
+    assert counts == {"study-models": 2, "study-pairs": 1, "study-seeds": 3}
+    values = [value for _, _, rows in tables.all_tables(study) for row in rows for value in row.values()]
+    assert all(isinstance(value, str | int) or np.isfinite(value) for value in values)
+
+
+def test_one_model_alone_is_described(study: Study, provenance: Provenance) -> None:
+    alone = study.model_copy(update={"arms": study.arms[:1], "pairs": (), "claim": None, "hard": ()})
+    (line,) = study_words.headlines(alone)
+    assert line.startswith("plain is right about 75.00 % (95 % interval")
+    assert "The differences" not in rendering_of(alone, provenance).markdown()
+
+
+def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
+    plans = [load_recipe("cycled"), load_recipe("onecycle"), load_recipe("augmented")]
+    trials = trials_of(plans, 2)
+    claim = claim_of("mnist", [trial.arm for trial in list(trials.values())[:4]], trials.values())
+    assert claim
+    assert (claim.first, claim.second) == ("plain (onecycle)", "batch_norm (onecycle)")
+    assert claim_of("mnist", ["a", "b"], trials_of([plans[0], plans[2]], 2).values()) is None
+
+
+def test_of_many_models_the_best_is_held_against_the_others(study: Study, provenance: Provenance) -> None:
+    plain, norm = study.arms
+    (pair,) = study.pairs
+    names = ("worse", "plain", "batch_norm", "other")
+    many = study.model_copy(
+        update={
+            "arms": tuple(
+                (norm if name == "batch_norm" else plain).model_copy(update={"name": name}) for name in names
+            ),
+            "pairs": tuple(
+                pair.model_copy(update={"first": first, "second": second}) for first, second in combinations(names, 2)
+            ),
+            "claim": None,
+        }
+    )
+    page = rendering_of(
+        many.model_copy(update={"hard": (study.hard[0].model_copy(update={"wrong": (3, 3, 3, 2)}),)}), provenance
+    )
+    assert "wrong in 11 of 12 trainings" in page.markdown()
+    said = study_words.headlines(many)
+    assert len(said) == 3
+    assert all("batch_norm" in line for line in said)

@@ -1,0 +1,55 @@
+import logging
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+from prefect import Flow, flow
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+from prefect.states import Failed
+
+from flows.hooks import tell
+from tests.support.receiver import receiver
+
+
+@flow(name="mnist")
+def nothing() -> None:
+    """A flow to tell of."""
+
+
+def told(message: str = "the gate failed: plain is not promoted") -> None:
+    run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), name="mnist post 3 epochs seed 7"))
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # there is no server here
+        tell(cast("Flow[..., Any]", nothing), run, Failed(message=message))
+
+
+def test_a_failure_is_posted_with_what_a_person_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_UI_URL", "http://prefect.example")
+    with receiver() as server:
+        monkeypatch.setenv("MNIST_WEBHOOK", server.url)
+        told()
+    (body,) = server.received
+    assert body["text"].startswith("mnist, mnist post 3 epochs seed 7: Failed: the gate failed: plain is not promoted")
+    assert (body["flow"], body["run"], body["state"]) == ("mnist", "mnist post 3 epochs seed 7", "Failed")
+    assert body["message"] == "the gate failed: plain is not promoted"
+
+
+def test_without_an_address_nothing_is_posted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MNIST_WEBHOOK", raising=False)
+    with receiver() as server:
+        told()
+    assert server.received == []
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/hooks/s3cret", "no address", "{url}"])
+def test_a_webhook_that_fails_is_a_warning_without_its_address(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiver(status=500) as server, caplog.at_level(logging.WARNING):
+        monkeypatch.setenv("MNIST_WEBHOOK", address.format(url=server.url))
+        logger = logging.getLogger("prefect.flow_runs")
+        logger.addHandler(caplog.handler)
+        told()
+        logger.removeHandler(caplog.handler)
+    assert "the webhook of MNIST_WEBHOOK" in caplog.text
+    assert "s3cret" not in caplog.text

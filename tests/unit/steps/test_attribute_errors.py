@@ -1,0 +1,98 @@
+"""A real network on tiny real data: what it says of its training images, and which of them its wrong answers are like."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.analysis.neighbors import NEAREST, Nearest, rarity
+from tasks.config.recipe import load_recipe
+from tasks.data.batching import held_out_indices
+from tasks.data.predictions_parquet import read_predictions
+from tasks.data.split_parquet import read_split
+from tasks.engine.workspace import Workspace
+from tasks.schemas.findings import Attribution
+from tasks.schemas.records import AttributionRecord, ModelRecord, SplitRecord
+from tasks.steps.attribute_errors import attribute
+from tasks.steps.evaluate import evaluate
+from tasks.steps.train import train
+from tests.support import data
+
+Attributed = tuple[ModelRecord, AttributionRecord, Attribution]
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> data.Files:
+    return data.make(tmp_path / "mirror", {"train": 600, "test": 120})
+
+
+@pytest.fixture
+def attributed(splits: dict[str, SplitRecord], work: Workspace) -> Attributed:
+    training = load_recipe("post", epochs=3, validation=0.1).trainings()[0]
+    model = train.fn(training, splits["train"], work)
+    predictions = evaluate.fn(model, splits["test"], work)
+    record = attribute.fn(model, predictions, splits["train"], splits["test"], work)
+    found = Attribution.model_validate_json((work.root / record.neighbours.path).read_bytes())
+    wrong = read_predictions(work.root / predictions.file.path).wrong
+    assert list(found.by_index) == np.flatnonzero(wrong).tolist()
+    return model, record, found
+
+
+def test_it_says_of_the_training_images_what_an_evaluation_says(
+    attributed: Attributed, splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    model, record, _ = attributed
+    expected = evaluate.fn(model, splits["train"], work)
+    assert (record.split, record.count, record.errors) == ("train", 600, expected.errors)
+    assert record.loss == pytest.approx(expected.loss, abs=1e-6)
+    given, asked = (read_predictions(work.root / one.file.path) for one in (record, expected))
+    np.testing.assert_allclose(given.probabilities, asked.probabilities, atol=1e-5)
+
+
+def test_the_neighbours_are_the_nearest_of_what_it_learned_from(
+    attributed: Attributed, splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    import keras
+
+    from tasks.training.ensemble_model import last_features
+
+    model, _, found = attributed
+    learned, asked = (read_split([work.root / splits[name].file.path]) for name in ("train", "test"))
+    kept, held_out = held_out_indices(600, model.held_out, model.seed)
+    assert len(held_out) == 60
+    features = last_features(keras.models.load_model(work.root / model.file.path, compile=False))
+    known = features.predict(learned.images[kept], verbose=0)
+    for index, one in found.by_index.items():
+        far = np.linalg.norm(known - features.predict(asked.images[index][None], verbose=0), axis=1)
+        assert [near.distance for near in one.neighbours] == pytest.approx(np.sort(far)[:NEAREST].tolist(), rel=1e-3)
+        assert far[np.searchsorted(kept, one.neighbours[0].index)] == pytest.approx(far.min(), rel=1e-3)
+        assert all(near.label == learned.labels[near.index] for near in one.neighbours)
+
+
+def test_what_is_nearest_does_not_hang_on_the_blocks() -> None:
+    draws = np.random.default_rng(0)
+    learned, asked = (draws.normal(size=(count, 8)).astype(np.float32) for count in (100, 7))
+    whole = Nearest(asked)
+    whole.see(learned)
+    parts = Nearest(asked)
+    for part in np.split(learned, [3, 3, 40]):
+        parts.see(part)
+    expected = np.linalg.norm(asked[:, None] - learned, axis=2)
+    np.testing.assert_array_equal(whole.places, expected.argsort(axis=1)[:, :NEAREST])
+    np.testing.assert_array_equal(parts.places, whole.places)
+    np.testing.assert_allclose(parts.distances, np.sort(expected, axis=1)[:, :NEAREST], rtol=1e-5)
+
+
+def test_the_nearest_of_few_are_all_of_them() -> None:
+    nearest = Nearest(np.array([[0.0, 0.0]], np.float32))
+    nearest.see(np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]], np.float32))
+    assert nearest.places.tolist() == [[0, 2, 1]]
+    assert nearest.distances.tolist() == [[0, 1, 5]]
+
+
+def test_rarity_is_the_share_that_is_nearer() -> None:
+    assert rarity(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])) == [0, 0.25, 1]
+    assert rarity(np.array([0.0, 2.0]), np.array([])) == [None, None]

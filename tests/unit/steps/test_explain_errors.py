@@ -1,0 +1,97 @@
+"""A real network on tiny real data, explained."""
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.config.recipe import load_recipe
+from tasks.data.batching import held_out_indices
+from tasks.data.predictions_parquet import read_predictions
+from tasks.data.split_parquet import read_split
+from tasks.engine.workspace import Workspace
+from tasks.schemas.findings import Explanations
+from tasks.schemas.records import ExplanationsRecord, ModelRecord, PredictionsRecord, SplitRecord
+from tasks.steps.attribute_errors import attribute
+from tasks.steps.evaluate import evaluate
+from tasks.steps.explain_errors import explain
+from tasks.steps.select_examples import Selection, select
+from tasks.steps.train import train
+from tests.support import data
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> data.Files:
+    return data.make(tmp_path / "mirror", {"train": 600, "test": 120})
+
+
+@pytest.fixture
+def trained(splits: dict[str, SplitRecord], work: Workspace) -> tuple[ModelRecord, PredictionsRecord]:
+    training = load_recipe("post", epochs=4, validation=0.1).trainings()[0]
+    model = train.fn(training, splits["train"], work)
+    return model, evaluate.fn(model, splits["test"], work)
+
+
+def explained(
+    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+) -> tuple[ExplanationsRecord, Explanations]:
+    selection = select.fn({"plain": trained[1]}, splits["test"], work)
+    attribution = attribute.fn(*trained, splits["train"], splits["test"], work)
+    record = explain.fn(*trained, attribution, selection, splits["test"], work)
+    return record, Explanations.model_validate_json((work.root / record.file.path).read_bytes())
+
+
+def test_every_chosen_error_is_explained(
+    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    model, predictions = trained
+    record, found = explained(trained, splits, work)
+    given = read_predictions(work.root / predictions.file.path)
+    assert set(found.by_index) == set(np.flatnonzero(given.wrong).tolist())
+    assert record.count == predictions.errors > 10
+    train_split, test_split = (read_split([work.root / splits[name].file.path]) for name in ("train", "test"))
+    kept, _ = held_out_indices(600, model.held_out, model.seed)
+    from tasks.training.inference import load_model
+
+    network = load_model(work.root / model.file.path)
+    for index, one in found.by_index.items():
+        assert len(base64.b64decode(one.heat)) == 28 * 28
+        assert len(one.neighbours) == 5
+        assert [near.distance for near in one.neighbours] == sorted(near.distance for near in one.neighbours)
+        assert all(near.label == train_split.labels[near.index] and near.index in kept for near in one.neighbours)
+        assert 0 <= one.rarity <= 1
+        if one.patch:
+            image = test_split.images[index].copy()
+            image[
+                one.patch.row : one.patch.row + one.patch.edge, one.patch.column : one.patch.column + one.patch.edge
+            ] = 0
+            answer = network.predict(image[None], verbose=0)[0]
+            assert answer.argmax() == test_split.labels[index]
+            assert answer.max() == pytest.approx(one.patch.probability, abs=1e-4)
+    assert sum(one.patch is not None for one in found.by_index.values()) > 10
+
+
+def test_where_it_looks_lies_where_the_ink_is(
+    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    _, found = explained(trained, splits, work)
+    assert found.window == 5
+    for one in found.focus:
+        heat = np.frombuffer(base64.b64decode(one.heat), np.uint8).reshape(28, 28)
+        assert one.count >= 1
+        assert heat[one.row, one.column] == heat.max()
+        assert 2 <= one.row <= 25
+        assert 2 <= one.column <= 25
+
+
+def test_a_selection_names_images_in_order(
+    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+) -> None:
+    record = select.fn({"plain": trained[1]}, splits["test"], work)
+    indices = Selection(**json.loads((work.root / record.file.path).read_text())).indices
+    assert list(indices) == sorted(indices)
+    assert len(indices) == record.count

@@ -1,0 +1,241 @@
+"""Which folders are roots, which become one, and which are refused before a byte is written."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.workspace import Workspace, at_work
+from tasks.errors import RootError, StorageError
+from tasks.history.champions import history, lines
+from tasks.history.prune import carry_out, pruning
+from tasks.history.run_store import read_runs
+from tasks.history.verify import verify_run
+from tasks.schemas.runs import RunRecord
+from tasks.storage.folders import MARK, Folder
+from tasks.storage.locks import holding
+from tasks.storage.root_marker import mark_of, marked
+from tasks.storage.roots import checked_root, existing_root, known_root
+from tests.support import data
+
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "root-bccf637.tar.xz"
+MNIST = Path(sys.executable).with_name("mnist")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A root that an earlier version has made."""
+    with tarfile.open(FIXTURE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "root"
+
+
+def paths(root: Path) -> dict[str, bytes | None]:
+    """Every path under a root, and its bytes."""
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+
+
+def clone(root: Path) -> None:
+    shutil.copytree(data.MIRROR.parent, root / "mirror")
+
+
+def volume(root: Path) -> None:
+    (root / "lost+found").mkdir(parents=True, mode=0o700)
+
+
+def about_to_be_marked(root: Path) -> None:
+    root.mkdir()
+    (root / MARK).touch()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.absolute, clone, volume, about_to_be_marked])
+def test_what_counts_as_empty_becomes_a_root(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    root = tmp_path / "root"
+    make(root)
+    assert known_root(root) == root
+    with pytest.raises(RootError, match="nothing was ever made under"):
+        existing_root(root)
+    assert mark_of(root) is None
+    assert mark_of(checked_root(root)) == marked(existing_root(root))
+
+
+def put(name: str, content: bytes = b"mine") -> Callable[[Path], object]:
+    def make(root: Path) -> None:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+    return make
+
+
+FOREIGN = {
+    "a folder in scratch": put("scratch/thesis/chapter.txt"),
+    "a run of TensorBoard": put("runs/exp1/events.out.tfevents"),
+    "a record that is none": put("records/train-0123456789abcdef.json", b'{"sha256": "00"}'),
+    "a run that is none": put("runs/20260101-000000-some-run/run.json", b"{}"),
+    "a mirror with more in it": lambda root: (clone(root), put("mirror/mnist/thesis.txt")(root)),
+    "a mirror that is a link": lambda root: (root.mkdir(), (root / "mirror").symlink_to(data.MIRROR.parent)),
+    "a clone's data and more": lambda root: (clone(root), put("notes.txt")(root)),
+    "a volume and more": lambda root: (volume(root), put("notes.txt")(root)),
+    "a repository": put(".git/HEAD"),
+    "another cache": put("CACHEDIR.TAG"),
+    "an empty folder": lambda root: (root / "src").mkdir(parents=True),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_others_have_is_refused_with_a_folder_to_use_and_nothing_is_written(tmp_path: Path, case: str) -> None:
+    root = tmp_path / "proj"
+    FOREIGN[case](root)
+    before = paths(root)
+    for use in (checked_root, known_root, existing_root):
+        with pytest.raises(RootError, match=f"{root} is not a root .*, such as --root {root}/mnist$"):
+            use(root)
+    assert paths(root) == before
+
+
+@pytest.mark.parametrize("place", [Path("/"), Path.home(), Path(__file__).parents[3]])
+def test_no_system_home_or_repository_becomes_a_root_by_accident(place: Path) -> None:
+    if place == Path.home() and not any(place.iterdir()):
+        pytest.fail("this user's home is empty: it would be a root by right")
+    with pytest.raises(RootError, match="is not a root of mnist"):
+        checked_root(place)
+    assert not (place / MARK).exists()
+
+
+def test_a_mark_that_is_none_or_a_link_is_said_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / MARK).write_text("thesis")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / MARK).symlink_to(tmp_path / "a" / MARK)
+    for root in (tmp_path / "a", tmp_path / "b"):
+        with pytest.raises(StorageError, match=r"is not the mark of a root.*move it away"):
+            checked_root(root)
+    assert (tmp_path / "a" / MARK).read_text() == "thesis"
+
+
+def token_of(root: Path) -> str:
+    return marked(checked_root(root)).token
+
+
+def test_processes_at_once_agree_on_one_mark(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, get_context("spawn")) as pool:
+        tokens = set(pool.map(token_of, [tmp_path / "root"] * 16))
+    assert len(tokens) == 1
+
+
+def test_the_root_of_an_earlier_version_is_read_adopted_verified_and_pruned(old: Path) -> None:
+    before = paths(old)
+    (first, last), unreadable = read_runs(known_root(old), RunRecord)
+    assert not unreadable
+    assert [entry.run for line in lines(old) for entry in history(old, line)]
+    for run in (first, last):
+        assert not [link for link in verify_run(old, run) if link.fault]
+    assert paths(old) == before, "reading writes nothing"
+    with at_work(checked_root(old), "a-run"):
+        pass
+    assert mark_of(old)
+    assert {name: content for name, content in paths(old).items() if name != MARK} == before, "what is unproven stays"
+    shutil.rmtree(old / Folder.CHAMPIONS)
+    what = pruning(old, 1)
+    assert what.runs == (first.run,)
+    carry_out(old, what)
+    gone = before.keys() - paths(old).keys()
+    assert {name for name in gone if not name.startswith(Folder.CHAMPIONS)} == set(what.paths)
+    assert {f"{folder}/" for folder in ("models", "predictions", "records", "runs")} <= {
+        f"{Path(name).parts[0]}/" for name in gone
+    }
+    assert not [link for link in verify_run(old, last) if link.fault]
+
+
+@pytest.mark.parametrize("command", ["runs", "verify", "champion list", "prune --keep 1 --dry-run"])
+def test_commands_that_only_read_leave_the_root_of_an_earlier_version_as_it_is(old: Path, command: str) -> None:
+    before = paths(old)
+    done = subprocess.run([MNIST, *command.split(), "--root", old], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert paths(old) == before
+
+
+@pytest.mark.parametrize("kept", ["records", "runs", "champions"])
+def test_one_sealed_record_of_any_kind_proves_a_root(old: Path, kept: str) -> None:
+    for folder in {"records", "runs", "champions"} - {kept}:
+        shutil.rmtree(old / folder)
+    assert existing_root(old) == old
+    for path in (old / kept).rglob("*.json"):
+        path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(RootError, match="is not a root of mnist"):
+        existing_root(old)
+
+
+def test_what_the_first_run_of_an_earlier_version_left_when_it_was_killed_is_adopted(old: Path) -> None:
+    for folder in old.iterdir():
+        if folder.name not in {"scratch", "locks", "unfinished", "archives"}:
+            shutil.rmtree(folder)
+    assert existing_root(old) == old
+    put("scratch/thesis/chapter.txt")(old)
+    with pytest.raises(RootError, match="is not a root of mnist"):
+        checked_root(old)
+
+
+@pytest.fixture
+def restored(tmp_path: Path) -> Path:
+    """What a back-up without hidden files has of a root in whose first run nothing was finished."""
+    key = "download-0123456789abcdef"
+    with (
+        at_work(checked_root(tmp_path / "first"), "20260101-000000-some-run") as work,
+        work.scratch() as scratch,
+        holding(work.root, key, "some-run", lambda _line, _level: None),
+    ):
+        (scratch / "images.idx.gz").write_bytes(b"half")
+        for place in (
+            Workspace(root=work.root, run=work.run, key=key).partial("images.gz"),
+            work.root / "archives/x.gz",
+        ):
+            place.parent.mkdir(parents=True)
+            place.write_bytes(b"half")
+        (work.root / "archives/x.gz").rename(work.root / "archives/x-0123456789ab.gz")
+        shutil.copytree(work.root, tmp_path / "restored", ignore=shutil.ignore_patterns(".*"))
+    return tmp_path / "restored"
+
+
+def test_a_first_run_that_was_killed_and_restored_without_its_mark_is_adopted(restored: Path) -> None:
+    before = paths(restored)
+    assert {name.split("/")[0] for name in before} == {"locks", "scratch", "unfinished", "archives"}
+    assert existing_root(restored) == restored
+    with at_work(checked_root(restored), "another-run"):
+        pass
+    assert {name: content for name, content in paths(restored).items() if name != MARK} == before, (
+        "what is unproven stays"
+    )
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "locks/x.0123456789abcdef.lock", "scratch/a-b.0123456789abcdef.txt"])
+def test_names_that_only_look_signed_make_no_root(restored: Path, name: str) -> None:
+    put(name)(restored)
+    with pytest.raises(RootError, match="is not a root of mnist"):
+        checked_root(restored)
+
+
+def test_a_root_made_with_a_private_umask_stays_private(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with at_work(checked_root(tmp_path / "root"), "a-run") as work, work.scratch() as scratch:
+            (scratch / "a.keras").write_bytes(b"")
+            modes = {stat.S_IMODE(path.stat().st_mode) for path in work.root.rglob("*")}
+    finally:
+        os.umask(before)
+    assert modes == {0o600, 0o700}
+
+
+def test_a_dry_run_needs_no_right_to_write(old: Path) -> None:
+    expected = pruning(old, 1)
+    shutil.rmtree(old / Folder.LOCKS)
+    assert pruning(old, 1) == expected
+    assert not (old / Folder.LOCKS).exists()

@@ -1,0 +1,239 @@
+"""Locks in a real store: across threads and processes, also where a holder is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+from s3fs import S3FileSystem
+from upath import UPath
+
+from tasks.errors import StorageError
+from tasks.history.champions import append, history, lift, roll_back
+from tasks.schemas.runs import Champion, held_down
+from tasks.storage import s3_leases, waiting
+from tasks.storage.backend import read_whole, root_at
+from tasks.storage.folders import MARK
+from tasks.storage.locks import alone, holding, shared
+from tasks.storage.roots import checked_root
+from tasks.storage.s3_leases import Lease, apart, held, joined
+from tests.support.samples import FILE, FIRST, model, record_of
+from tests.support.stores import BUCKET, store
+
+SOON = 20.0  # seconds after which a thread that has not come to an end hangs
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with store(tmp_path_factory.mktemp("store")) as env, pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        yield
+        S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def root(bucket: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UPath:
+    monkeypatch.setattr(s3_leases, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(s3_leases, "RENEW_SECONDS", 0.5)
+    monkeypatch.setattr(s3_leases, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.2)
+    return root_at(f"s3://{BUCKET}/{tmp_path.name}")
+
+
+class Said(list[str]):
+    def __call__(self, line: str, _level: int) -> None:
+        self.append(line)
+
+
+def silent(_line: str, _level: int) -> None:
+    pass
+
+
+def in_thread(context) -> tuple[threading.Event, threading.Event, threading.Thread]:  # noqa: ANN001
+    """Enter and leave a context in another thread: whether it is in, what lets it out, and the thread."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with context:
+            entered.set()
+            leave.wait(SOON)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return entered, leave, thread
+
+
+def test_of_many_one_holds_at_a_time(root: UPath) -> None:
+    inside, most = 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(4):
+            with held(root / "lock", "one", silent):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.02)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON * 3)
+    assert not [thread for thread in threads if thread.is_alive()]
+    assert most == 1
+    assert not (root / "lock").exists()
+
+
+def test_a_holder_that_lives_is_waited_for_however_long_it_takes(root: UPath) -> None:
+    said = Said()
+    with held(root / "lock", "run one", silent):
+        entered, leave, thread = in_thread(held(root / "lock", "run two", said))
+        assert not entered.wait(3 * s3_leases.LEASE_SECONDS)
+        assert said == [f"waiting for run one: {root / 'lock'} is held"]
+    assert entered.wait(SOON)
+    leave.set()
+    thread.join(SOON)
+    assert not (root / "lock").exists()
+
+
+HOLDER = """
+import sys, time
+from tasks import leases, locks
+from tasks.storage.backend import read_whole, root_at
+leases.RENEW_SECONDS = 0.5
+with leases.{how}:
+    print("in", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    "how", ["held(root / 'lock', 'it', print)", "joined(root / 'here', root / 'lock', 'it', print)"]
+)
+def test_the_lease_of_a_process_that_is_killed_is_taken_over(root: UPath, how: str) -> None:
+    code = HOLDER.format(how=how).replace("root /", f"root_at('{root}') /")
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "in\n"
+    entered, leave, thread = in_thread(apart(root / "here", root / "lock", "prune", silent))
+    assert not entered.wait(2 * s3_leases.LEASE_SECONDS)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert entered.wait(SOON)
+    leave.set()
+    thread.join(SOON)
+    assert not list(root.glob("**/*"))
+
+
+def test_an_object_that_is_no_lease_is_neither_taken_over_nor_removed(root: UPath) -> None:
+    for name in ("lock", "here/thesis.txt", f"here/{'0' * 32}"):
+        (root / name).write_bytes(b"mine")
+    for body in (held(root / "lock", "it", silent), apart(root / "here", root / "free", "prune", silent)):
+        with pytest.raises(StorageError, match="is no lock, but an object of somebody's: move it away"), body:
+            pass
+    assert {path.read_bytes() for path in (root / "lock", *(root / "here").glob("*"))} == {b"mine"}
+
+
+def test_who_was_taken_for_dead_neither_renews_nor_removes_what_is_another_s(root: UPath) -> None:
+    asleep, other = Lease(root / "lock", "asleep"), Lease(root / "lock", "other")
+    assert asleep.take()
+    asleep.over.set()  # it renews no more, as a process that is stopped
+    asleep.thread.join()
+    assert not other.take()
+    assert other.take(instead_of=asleep.version)
+    assert not Lease(root / "lock", "third").take(instead_of=asleep.version)
+    asleep.over.clear()
+    asleep.thread = threading.Thread(target=asleep.renew, daemon=True)
+    asleep.thread.start()
+    time.sleep(3 * s3_leases.RENEW_SECONDS)
+    asleep.give_back()
+    assert b"other" in read_whole(root / "lock")
+    other.give_back()
+    assert not (root / "lock").exists()
+
+
+def test_a_root_is_shared_by_many_and_had_alone_by_one(root: UPath) -> None:
+    said = Said()
+    with shared(root, silent), shared(root, silent):
+        entered, leave, thread = in_thread(
+            apart(root / "locks" / "at-work", root / "locks" / "root.lock", "prune", said)
+        )
+        for _ in range(3):  # who is at work can go on, and come to an end
+            with joined(root / "locks" / "at-work", root / "locks" / "root.lock", "a step", silent):
+                assert not entered.wait(0.3)
+        assert said
+    assert entered.wait(SOON)
+    later, leave_later, other = in_thread(
+        joined(root / "locks" / "at-work", root / "locks" / "root.lock", "late", silent)
+    )
+    assert not later.wait(1)
+    leave.set()
+    assert later.wait(SOON)
+    thread.join(SOON)
+    leave_later.set()
+    other.join(SOON)
+
+
+class Gone:
+    """A folder that a store forgets between two of its answers, as the last lease in it is given back."""
+
+    def glob(self, pattern: str) -> list[UPath]:
+        raise FileNotFoundError(pattern)
+
+
+def test_in_a_folder_that_has_just_gone_nobody_is() -> None:
+    assert not s3_leases.living(cast("UPath", Gone()), {})
+
+
+def test_alone_and_a_key_are_given_back(root: UPath) -> None:
+    with alone(root, "mnist prune", silent), holding(root, "key", "run", silent):
+        assert (root / "locks" / "key.lock").exists()
+        assert b"mnist prune at " in read_whole(root / "locks" / "root.lock")
+    assert not list((root / "locks").glob("*"))
+
+
+def test_a_store_without_conditions_is_refused(root: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checked_root(root) == root
+    put = root.fs.pipe_file
+    monkeypatch.setattr(root.fs, "pipe_file", lambda path, value, **_conditions: put(path, value))
+    with pytest.raises(StorageError, match="its store knows no conditional writes"):
+        checked_root(root)
+    assert [path.name for path in root.glob("**/*")] == [MARK]
+
+
+def test_a_store_that_is_gone_is_said(root: UPath) -> None:
+    nowhere = UPath(str(root), endpoint_url="http://127.0.0.1:9", skip_instance_cache=True,
+                    config_kwargs={"retries": {"max_attempts": 0}})  # fmt: skip
+    with (
+        pytest.raises(StorageError, match=r"can't lock .*: Could not connect to the endpoint"),
+        held(nowhere, "", silent),
+    ):
+        pass
+
+
+def test_a_champion_is_rolled_back_and_lifted_in_a_store(root: UPath) -> None:
+    checked_root(root)
+    for number in (1, 2):
+        own = {"file": FILE.model_copy(update={"sha256": f"{number}" * 64})}
+        entry = Champion(
+            number=number, at=datetime(2026, 1, number, tzinfo=UTC), action="promoted", dataset="drawn", run=f"run-{number}",
+            model=model("plain").model_copy(update=own), predictions=record_of("plain", FIRST), below=number - 1 or None,
+        )  # fmt: skip
+        append(entry, "line", root)
+    with pytest.raises(FileExistsError):
+        append(entry, "line", root)
+    assert roll_back(root, "line").run == "run-1"
+    assert [one.run for one in held_down(history(root, "line"))] == ["run-2"]
+    assert [one.run for one in lift(root, "line")] == ["run-2"]
+    assert held_down(history(root, "line")) == []
