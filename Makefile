@@ -16,10 +16,12 @@ test: setup  ## all tests, three files at a time, since most of them wait for se
 
 setup: .venv/.setup
 
-check: setup  ## lint, format, types, and whether the lock agrees with pyproject.toml
+check: setup  ## lint, format, types, imports, and whether the lock agrees with pyproject.toml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.tools.layout
 	$(BIN)/python -m tests.tools.lock
 
 audit: setup  ## which locked versions have known vulnerabilities, as far as the index answers

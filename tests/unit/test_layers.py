@@ -1,68 +1,45 @@
-"""The layers import in one direction: flows -> tasks -> artifacts, and artifacts only the records that they draw.
+"""What takes long to import is imported only where it is needed. Which layer imports which: the contracts in pyproject.toml."""
 
-And nobody imports what takes long and is of no use there.
-"""
-
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.tools.layout import faults
+from tests.tools.names import defined_twice
+
 PROJECT = Path(__file__).parents[2]
-FORBIDDEN = {
-    "tasks": ("flows", "deployments", "tests"),
-    "artifacts": ("flows", "deployments", "tests"),
-    "flows": ("tests", "deployments"),
-}
-DRAWN = {
-    "tasks.schemas.analysis",
-    "tasks.schemas.architecture",
-    "tasks.schemas.findings",
-    "tasks.safety.plain_text",  # and what keeps texts of users plain
-    "tasks.schemas.records",
-    "tasks.schemas.results",
-    "tasks.schemas.robustness",
-    "tasks.history.run_store",
-    "tasks.schemas.study",
-}
-
-
-def modules(folder: str) -> list[Path]:
-    return sorted((PROJECT / folder).rglob("*.py"))
-
-
-def imports(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
-
-
-@pytest.mark.parametrize("folder", FORBIDDEN)
-def test_a_layer_imports_nothing_above_it(folder: str) -> None:
-    assert modules(folder)
-    for path in modules(folder):
-        assert not {name for name in imports(path) if name.split(".")[0] in FORBIDDEN[folder]}, path
-
-
-def test_artifacts_import_only_the_records_that_they_draw() -> None:
-    for path in modules("artifacts"):
-        assert {name for name in imports(path) if name.startswith("tasks")} <= DRAWN, path
-
-
-def test_only_the_tasks_that_draw_and_report_import_artifacts() -> None:
-    users = {path.stem for path in modules("tasks") if any(name.startswith("artifacts") for name in imports(path))}
-    assert users == {"draw", "report", "publish"}
 
 
 def test_no_flow_is_named_like_a_top_level_folder() -> None:
     folders = {path.name for path in PROJECT.iterdir() if path.is_dir()}
-    assert not folders & {path.stem for path in modules("flows")}
+    modules = {path.stem for path in (PROJECT / "flows").rglob("*.py")}
+    assert "mnist" in modules
+    assert not folders & modules
+
+
+def test_no_folder_of_flows_is_named_like_a_library() -> None:
+    folders = {path.name for path in (PROJECT / "flows").iterdir() if path.is_dir()}
+    assert "cli" in folders
+    assert not folders & {"prefect", "dask", "ray"}  # Prefect can put `flows` on `sys.path`
+
+
+def test_a_folder_with_too_many_modules_is_found(tmp_path: Path) -> None:
+    for name in ("flows", "tasks", "artifacts"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    assert list(faults(tmp_path)) == []
+    for number in range(4):
+        (tmp_path / "tasks" / f"module_{number}.py").touch()
+    assert [fault.split(":")[0] for fault in faults(tmp_path)] == ["tasks holds 4 modules, more than 3"]
+
+
+def test_a_public_name_that_two_modules_define_is_found(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "one.py").write_text("_private = MOST, least = 1, 2\ndef read(): ...\n")
+    (tmp_path / "tasks" / "two.py").write_text("from tasks.one import MOST\n_private: int = 1\nclass read: ...\n")
+    assert defined_twice(tmp_path) == {"read": ["tasks/one.py", "tasks/two.py"]}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""Check that no public name is defined at the top of two modules: `python -m tests.tools.names`."""
+
+import ast
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+PACKAGES = ("flows", "tasks", "artifacts")
+
+
+def public_names(tree: ast.Module) -> Iterator[str]:
+    """Find the public names that the top of a module defines; imported ones are of another module."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            names = [one.id for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
+        else:
+            continue
+        yield from (name for name in names if not name.startswith("_"))
+
+
+def defined_twice(project: Path) -> dict[str, list[str]]:
+    """Find the names that several modules define, with these modules."""
+    modules: defaultdict[str, set[str]] = defaultdict(set)
+    for package in PACKAGES:
+        for path in sorted((project / package).rglob("*.py")):
+            for name in public_names(ast.parse(path.read_text(encoding="utf-8"))):
+                modules[name].add(path.relative_to(project).as_posix())
+    return {name: sorted(where) for name, where in sorted(modules.items()) if len(where) > 1}
+
+
+def main() -> None:
+    """Print each such name with its modules, and exit with 1 if there is any."""
+    found = defined_twice(PROJECT)
+    if found:
+        lines = [f"{name}: {', '.join(where)}" for name, where in found.items()]
+        sys.exit("\n".join([*lines, f"{len(found)} public names are defined in more than one module"]))
+
+
+if __name__ == "__main__":
+    main()
