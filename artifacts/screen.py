@@ -17,7 +17,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from tasks.safety.plain_text import shown
+from tasks.safety.plain_text import printable
 
 Rows = Sequence[Mapping[str, str | int | float]]
 
@@ -60,7 +60,7 @@ class Screen(Console):
 
     def plain(self, text: str, keep: str = "") -> str:
         """A text in the characters that the terminal has, in one line unless `keep` holds the line break."""
-        return shown(text, keep).encode(self.encoding, "backslashreplace").decode(self.encoding)
+        return printable(text, keep).encode(self.encoding, "backslashreplace").decode(self.encoding)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Make a text of a string, before its width is measured."""

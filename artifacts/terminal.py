@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from artifacts.common import rows as common_rows
 from artifacts.common.formatting import interval, percent
 from artifacts.report import tables
-from artifacts.report.text import changed, decided
+from artifacts.report.text import change_summary, gate_summary
 from artifacts.screen import Screen
 from tasks.schemas.analysis import Changes, Check
 from tasks.schemas.records import Omission
-from tasks.schemas.results import Cleared, Pruning, RunResult, Shown, StudyResult, Verified
+from tasks.schemas.results import ClassifiedPicture, Cleared, Pruning, RunResult, StudyResult, VerifiedFile
 from tasks.schemas.runs import Champion, RunRecord, StudyRun, held_down
 
 
@@ -34,7 +34,7 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
     elif result.cached:
         screen.say(f"found from earlier runs: {', '.join(result.cached)}")
     screen.say(result.verdict)
-    screen.say(decided(result.decision))
+    screen.say(gate_summary(result.decision))
     show_omissions(screen, result.omitted)
     screen.say(f"{result.seconds:.1f} s")
     screen.print(f"report:  {result.root}/{result.report['html']}")
@@ -105,7 +105,7 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
         screen.table(found)
 
 
-def show_links(run: str, links: Sequence[Verified]) -> None:
+def show_links(run: str, links: Sequence[VerifiedFile]) -> None:
     """Print every file of a run, and whether it is what it was. The records of steps are many, and shown only if broken."""
     screen = Screen()
     shown = [link for link in links if link.fault or link.role != "record"]
@@ -127,7 +127,7 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
         screen.say(f"{done} {history.flow_runs} flow runs from Prefect's history, with their logs and artifacts")
 
 
-def show_guesses(shown: Sequence[Shown], page: str) -> None:
+def show_guesses(shown: Sequence[ClassifiedPicture], page: str) -> None:
     """Print what the models say of pictures."""
     screen = Screen()
     doubtful = any(one.doubts for one in shown)
@@ -147,7 +147,7 @@ def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
     """Print how two runs compare."""
     screen = Screen()
     screen.table(tables.changes(changes), f"{changes.now} against {changes.before}")
-    screen.say(changed(changes))
+    screen.say(change_summary(changes))
     for model, check in zip(changes.models, checks, strict=True):
         screen.say(f"{model.now}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
     if changes.settings:

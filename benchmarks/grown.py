@@ -34,7 +34,7 @@ def decoded(dataset: Dataset, work: Workspace) -> SplitRecord:
 def untrained(split: SplitRecord, work: Workspace) -> ModelRecord:
     """The batch-norm network, as it begins: what it answers takes as long."""
     from tasks.config.recipe import load_recipe
-    from tasks.storage.content_files import adopt
+    from tasks.storage.content_files import move_into_store
     from tasks.training.keras_runtime import threads
     from tasks.training.network import build, save
 
@@ -42,7 +42,7 @@ def untrained(split: SplitRecord, work: Workspace) -> ModelRecord:
     model = build(training.network, split.shape, len(split.classes))
     with work.scratch() as scratch:
         save(model, scratch / "untrained.keras")
-        file = adopt(work.root, "models", "untrained", ".keras", scratch / "untrained.keras")
+        file = move_into_store(work.root, "models", "untrained", ".keras", scratch / "untrained.keras")
     return ModelRecord(
         name="untrained",
         file=file,

@@ -14,11 +14,11 @@ if BARE in sys.argv:  # here, since the worker processes import this module, and
 
 def main() -> None:
     """Run the flow on a server of its own, which starts before anything slow is imported."""
-    from flows.processes.startup import lasting
-    from flows.server.local_server import early_server, server
+    from flows.processes.startup import exclude_imports_from_gc
+    from flows.server.local_server import server, start_server
 
-    with early_server() as early:
-        with lasting():
+    with start_server() as early:
+        with exclude_imports_from_gc():
             from benchmarks.shape import shape
         with server(early) as api:
             api.wait()

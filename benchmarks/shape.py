@@ -9,7 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.runners.base import submit, wait_for_all
 from flows.runners.local import worker_processes
-from tasks.engine.cache import Miss
+from tasks.engine.cache import CacheMiss
 from tasks.engine.cached_task import CachedTask
 from tasks.schemas.records import Record
 
@@ -17,9 +17,9 @@ from tasks.schemas.records import Record
 class Uncached(CachedTask[..., Record]):
     """A step that keeps no record."""
 
-    def lookup(self, _: Mapping[str, Any]) -> Miss:
+    def lookup(self, _: Mapping[str, Any]) -> CacheMiss:
         """Never find a record."""
-        return Miss()
+        return CacheMiss()
 
     def found_or_made(self, given: BoundArguments) -> Record:
         """Compute."""

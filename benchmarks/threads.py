@@ -10,7 +10,7 @@ import time
 
 import click
 
-from flows.runners.base import settings_for
+from flows.runners.base import thread_settings
 
 WARM_UP = 5  # steps, which compile and are not counted
 MODELS = ("plain", "batch_norm")
@@ -23,14 +23,14 @@ def learn(model: str, batch: int, images: int) -> float:
 
     from tasks.config.recipe import load_recipe
     from tasks.training.keras_runtime import seed_everything
-    from tasks.training.network import build, compile_for, compiled
+    from tasks.training.network import build, compile_for, compile_network
 
     (training,) = (one for one in load_recipe("post").trainings() if one.network.name == model)
     seed_everything(training.seed)
     steps = images // batch
     network = build(training.network, (28, 28), 10)
     compile_for(training, network, steps)
-    learned = compiled(network.train_step, (28, 28), 10)
+    learned = compile_network(network.train_step, (28, 28), 10)
     rng = np.random.default_rng(0)
     seen, labels = rng.integers(0, 256, (batch, 28, 28), np.uint8), rng.integers(0, 10, batch, np.uint8)
     for step in range(WARM_UP + steps):
@@ -45,7 +45,7 @@ def at_once(models: tuple[str, ...], threads: int, *options: str) -> list[float]
     processes = [
         subprocess.Popen(  # this module
             [*PYTHON, "--learn", model, *options],
-            env=os.environ | settings_for(threads),
+            env=os.environ | thread_settings(threads),
             stdout=subprocess.PIPE,
             text=True,
         )

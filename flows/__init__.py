@@ -16,4 +16,4 @@ del sys.path[0]
 
 from flows.processes import settings_files  # noqa: E402
 
-settings_files.watch()  # whichever module of this package a process starts with, and whatever that one imports next
+settings_files.watch_imports()  # whichever module of this package a process starts with, and whatever that one imports next

@@ -14,9 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.config.dataset import Dataset, Name
 from tasks.config.recipe import Recipe, Seed, load_recipe
-from tasks.config.toml_loader import short
+from tasks.config.toml_loader import shorten_value
 from tasks.errors import InputError
-from tasks.safety.plain_text import shown
+from tasks.safety.plain_text import printable
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ BY_DATE: Literal["date"] = "date"
 SEEDS_A_DATE = 100  # an ensemble takes the seeds that follow the first: two dates share none
 
 
-def flag(name: str, value: object) -> bool:
+def validate_bool(name: str, value: object) -> bool:
     """A parameter that is true or false.
 
     Raises:
@@ -46,7 +46,7 @@ def flag(name: str, value: object) -> bool:
     raise InputError(f"{name} must be true or false, not {value!r}")
 
 
-def named(name: str, value: object) -> str:
+def validate_name(name: str, value: object) -> str:
     """A parameter that becomes part of a file's name.
 
     Raises:
@@ -56,11 +56,11 @@ def named(name: str, value: object) -> str:
         return TypeAdapter(Name).validate_python(value)
     except ValidationError as error:
         raise InputError(
-            f"{name} must be up to 64 small letters, digits and _, from a letter on, not {short(value)}"
+            f"{name} must be up to 64 small letters, digits and _, from a letter on, not {shorten_value(value)}"
         ) from error
 
 
-def seed_of(value: object) -> Seed | None:
+def resolve_seed(value: object) -> Seed | None:
     """The seed of a run: `date` stands for the date for which the run was scheduled (UTC), such as 2026112700.
 
     A run keeps its scheduled date however late it starts, and however often it is retried. All other values are left to the
@@ -74,16 +74,16 @@ def date_seed(moment: datetime) -> int:
     return int(f"{moment.astimezone(UTC):%Y%m%d}") * SEEDS_A_DATE
 
 
-def title() -> str:
+def run_title() -> str:
     """The run under way in Prefect's UI, such as `mnist post 3 epochs seed 1`: what distinguishes it from the others."""
     given = flow_run.parameters
     dataset, recipe = (Path(str(given[name])).stem for name in ("dataset", "recipe"))
     try:
-        plan = load_recipe(given["recipe"], epochs=given["epochs"], seed=seed_of(given["seed"]))
+        plan = load_recipe(given["recipe"], epochs=given["epochs"], seed=resolve_seed(given["seed"]))
     except InputError:  # the run will say so
-        return shown(f"{dataset} {recipe}")
+        return printable(f"{dataset} {recipe}")
     epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
-    return shown(f"{dataset} {plan.name} {epochs} seed {plan.seed}")
+    return printable(f"{dataset} {plan.name} {epochs} seed {plan.seed}")
 
 
 def study_title() -> str:
@@ -91,7 +91,7 @@ def study_title() -> str:
     given = flow_run.parameters
     recipes = given["recipes"] if isinstance(given["recipes"], list | tuple) else [given["recipes"]]
     names = [Path(str(name)).stem for name in (given["dataset"], *recipes)]
-    return shown(f"{' '.join(names)} {given['seeds']} seeds")
+    return printable(f"{' '.join(names)} {given['seeds']} seeds")
 
 
 def run_name() -> str:

@@ -15,27 +15,27 @@ from prefect.settings import get_current_settings
 
 from tasks.engine.optional_parts import optional
 from tasks.errors import ServerError
-from tasks.safety.redaction import public, redact
+from tasks.safety.redaction import public_address, redact
 from tasks.safety.stopping import STOPPING
 
 SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
 HURRY_SECONDS = 1.0  # that a receiver has, once this process has been told to stop
 
 
-def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
+def notify_webhook(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     """Post what happened as JSON. Its `text` is what Slack, Mattermost and their like show."""
     address = os.environ.get("MNIST_WEBHOOK")
     if not address:
         return
     logger = flow_run_logger(flow_run)
     with optional("notification", [], say=lambda line, level: logger.log(level, line), over=True):
-        post(address, body_of(flow, flow_run, state))
+        post_notification(address, notification_body(flow, flow_run, state))
 
 
-def body_of(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> dict[str, Any]:
+def notification_body(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> dict[str, Any]:
     """What is posted of the end of a run."""
     ui = get_current_settings().ui_url
-    page = f"{public(ui)}/runs/flow-run/{flow_run.id}" if ui else None
+    page = f"{public_address(ui)}/runs/flow-run/{flow_run.id}" if ui else None
     message = redact(state.message or "")  # of whatever failed; a chat is read by many
     text = f"{flow.name}, {flow_run.name}: {state.name}: {message or 'no message'}"
     return {
@@ -49,7 +49,7 @@ def body_of(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> dict[str, 
     }
 
 
-def post(address: str, body: dict[str, Any]) -> None:
+def post_notification(address: str, body: dict[str, Any]) -> None:
     """Send a notification.
 
     Raises:

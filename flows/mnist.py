@@ -13,33 +13,33 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import RunConfig, flag, named, run_name, seed_of, title
-from flows.hooks import tell
-from flows.processes.log_filters import one_line_errors
-from flows.processes.tied_to_worker import end_with_worker
-from flows.root_option import root_of
-from flows.runners.base import Workers, available, submit, wait_for_all
-from flows.runners.factory import checked_runner, open_workers
+from flows.config import RunConfig, resolve_seed, run_name, run_title, validate_bool, validate_name
+from flows.hooks import notify_webhook
+from flows.processes.log_filters import hide_expected_tracebacks
+from flows.processes.tied_to_worker import exit_with_parent
+from flows.root_option import resolve_root
+from flows.runners.base import Workers, submit, wait_for_all, wait_for_optional
+from flows.runners.factory import open_workers, require_allowed_runner
 from flows.server.flow_run_history import flow_run_under_way
 from flows.server.secret_masking import keep_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
 from tasks.config.dataset import Name, load_dataset
-from tasks.config.recipe import Epochs, HeldOut, Seed, load_recipe
+from tasks.config.recipe import Epochs, Seed, ValidationFraction, load_recipe
 from tasks.config.toml_loader import NameOrFile
 from tasks.engine.optional_parts import optional
-from tasks.engine.run_log import say
-from tasks.engine.workspace import Workspace, at_work
+from tasks.engine.run_log import log
+from tasks.engine.workspace import Workspace, open_workspace
 from tasks.errors import GateError, RunError
 from tasks.history.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
-from tasks.history.run_store import predecessor, remember
+from tasks.history.run_store import predecessor, save_run
 from tasks.schemas.analysis import Decision
 from tasks.schemas.architecture import ArchitectureRecord
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords
 from tasks.schemas.records import ChangesRecord, ModelRecord, Omission, ReportRecord
 from tasks.schemas.results import RunResult
 from tasks.schemas.runs import COMPARISON, MAIN, Champion, RunRecord
-from tasks.steps.analyze import analyse
+from tasks.steps.analyze import analyze
 from tasks.steps.attribute_errors import attribute
 from tasks.steps.champion import judge, promote
 from tasks.steps.compare_runs import compare
@@ -53,16 +53,16 @@ from tasks.steps.publish_report import report
 from tasks.steps.robustness import stress
 from tasks.steps.select_examples import select
 from tasks.steps.train import train
-from tasks.storage.roots import checked_root
-from tasks.training.layer_shapes import refuse_misfits
+from tasks.storage.roots import validate_root
+from tasks.training.layer_shapes import require_fitting_layers
 
 
 @flow(
     name="mnist",
-    flow_run_name=title,
+    flow_run_name=run_title,
     task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),  # four archives at once
-    on_failure=[tell],
-    on_crashed=[tell],
+    on_failure=[notify_webhook],
+    on_crashed=[notify_webhook],
     validate_parameters=False,  # what is refused is refused below, in one line
     persist_result=False,
 )
@@ -71,7 +71,7 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     recipe: NameOrFile = "post",
     epochs: Epochs | None = None,
     seed: Seed | Literal["date"] | None = None,
-    validation: HeldOut | None = None,
+    validation: ValidationFraction | None = None,
     gate: bool = True,
     robustness: bool = False,
     line: Name = MAIN,
@@ -97,21 +97,21 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
         runner: Where the trainings run: process, on the worker's machine, or a cluster that the worker was started with
             (--allow-runner).
     """
-    one_line_errors()
+    hide_expected_tracebacks()
     keep_out_of_prefect()
-    end_with_worker()
+    exit_with_parent()
     config = RunConfig(
         dataset=load_dataset(dataset, mirrors),
-        recipe=load_recipe(recipe, epochs=epochs, seed=seed_of(seed), validation=validation),
-        line=named("line", line),
-        gate=flag("gate", gate),
-        robustness=flag("robustness", robustness),
-        runner=checked_runner(runner),
+        recipe=load_recipe(recipe, epochs=epochs, seed=resolve_seed(seed), validation=validation),
+        line=validate_name("line", line),
+        gate=validate_bool("gate", gate),
+        robustness=validate_bool("robustness", robustness),
+        runner=require_allowed_runner(runner),
     )
-    refuse_misfits(config.recipe, config.dataset.shape, len(config.dataset.classes))
-    with at_work(checked_root(root_of(root)), run_name()) as work:
+    require_fitting_layers(config.recipe, config.dataset.shape, len(config.dataset.classes))
+    with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
         result = run_pipeline(config, work)
-    return finished_with(passed(result) if config.gate else result)
+    return completed_state(require_gate(result) if config.gate else result)
 
 
 def run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
@@ -124,7 +124,7 @@ def run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
         trained = train_models(learners, data.train, workers, work)
         evidence, layers = collect_evidence(config, data, trained.models, workers, work, omissions)
         # Submitted before the workers end, which takes them a second.
-        analysis = submit(analyse, config.dataset, config.recipe, evidence, work)
+        analysis = submit(analyze, config.dataset, config.recipe, evidence, work)
         drawing = submit(draw, analysis, work)
     records = wait_for_all(RunRecords(data, trained, evidence, layers, analysis))
     with optional("figures", omissions):
@@ -175,10 +175,10 @@ def collect_evidence(
     wait_for_all(evidence)
     evidence = replace(
         evidence,
-        explanations=available("explanations", explanations, omissions),
-        robustness=available("robustness", robustness, omissions),
+        explanations=wait_for_optional("explanations", explanations, omissions),
+        robustness=wait_for_optional("robustness", robustness, omissions),
     )
-    return evidence, available("layers", layers, omissions)
+    return evidence, wait_for_optional("layers", layers, omissions)
 
 
 def compare_with_previous_run(
@@ -188,7 +188,7 @@ def compare_with_previous_run(
     with optional(f"{COMPARISON}s before this one", omissions):
         before, missed = predecessor(work.root, run)
         for omission in missed:
-            say(omission.line, logging.WARNING)
+            log(omission.line, logging.WARNING)
         omissions += missed
         if before:
             with optional(f"{COMPARISON} {before.run}", omissions):
@@ -208,18 +208,18 @@ def publish_run(
     omissions: Sequence[Omission],
 ) -> RunResult:
     """Publish the report of a run, register the run as finished, and promote its best model if the gate lets it."""
-    published, run = registered(run, records, changes, decision, work, omissions)
+    published, run = publish_and_register(run, records, changes, decision, work, omissions)
     late: list[Omission] = []
     champion = None
     with optional("promotion to champion", late):
-        champion = promoted(run, decision, work)
+        champion = promote_best_model(run, decision, work)
     if late:  # the report says otherwise
         decision = decision.model_copy(update={"withheld": late[0].why})
-        published, run = registered(run, records, changes, decision, work, [*omissions, *late])
+        published, run = publish_and_register(run, records, changes, decision, work, [*omissions, *late])
     return run_result(run, records, published, decision, work, champion=champion, before=before)
 
 
-def registered(
+def publish_and_register(
     run: RunRecord,
     records: RunRecords,
     changes: ChangesRecord | None,
@@ -234,10 +234,10 @@ def registered(
         records.analysis, records.figures, changes, decision, where_from, work, omissions, described=layers
     )
     steps = [*records.steps, *([changes] if changes else [])]
-    return published, remember(with_manifest(run, steps, published), work)
+    return published, save_run(with_manifest(run, steps, published), work)
 
 
-def promoted(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
+def promote_best_model(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
     """The champion that the run's best model has become; None if it should not.
 
     Raises:
@@ -249,12 +249,12 @@ def promoted(run: RunRecord, decision: Decision, work: Workspace) -> Champion | 
     return champion
 
 
-def finished_with(result: RunResult) -> RunResult:
+def completed_state(result: RunResult) -> RunResult:
     """The result as a state whose message is the verdict, for who looks at the list of runs."""
     return cast("RunResult", Completed(message=result.verdict, data=result))
 
 
-def passed(result: RunResult) -> RunResult:
+def require_gate(result: RunResult) -> RunResult:
     """The result of a run whose best model passed the gate.
 
     Raises:

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from tasks.storage.backend import Root
 
 
-def root_of(given: str | None) -> "Root":
+def resolve_root(given: str | None) -> "Root":
     """The root that was given, or the default.
 
     Raises:
         InputError: it can't be used.
     """
-    from tasks.storage.backend import root_at  # noqa: PLC0415  # so that `--help` answers at once
+    from tasks.storage.backend import open_root  # noqa: PLC0415  # so that `--help` answers at once
 
-    return root_at(given or default_root())
+    return open_root(given or default_root())
 
 
 def root_to_read(given: str | None) -> "Root":
@@ -31,7 +31,7 @@ def root_to_read(given: str | None) -> "Root":
     """
     from tasks.storage.roots import known_root  # noqa: PLC0415
 
-    return known_root(root_of(given))
+    return known_root(resolve_root(given))
 
 
 def refuse_foreign_root(given: str | None) -> None:
@@ -47,12 +47,12 @@ def refuse_foreign_root(given: str | None) -> None:
     place = given or default_root()
     if "://" in place:
         return
-    folder = root_of(place)
+    folder = resolve_root(place)
     if not folder.exists() or (folder / MARK).is_file():
         return
-    from tasks.storage.roots import checked_root  # noqa: PLC0415
+    from tasks.storage.roots import validate_root  # noqa: PLC0415
 
-    checked_root(folder)
+    validate_root(folder)
 
 
 def default_root() -> str:
@@ -68,9 +68,9 @@ def at_root(given: str | None) -> "Iterator[Root]":
         RootError: nothing was made there, or what is there is not ours.
         StorageError: it can't be written or locked.
     """
-    from tasks.storage.locks import shared  # noqa: PLC0415  # so that `--help` answers at once
+    from tasks.storage.locks import shared_lock  # noqa: PLC0415  # so that `--help` answers at once
     from tasks.storage.roots import root_to_change  # noqa: PLC0415
 
-    root = root_to_change(root_of(given))
-    with shared(root, say):
+    root = root_to_change(resolve_root(given))
+    with shared_lock(root, say):
         yield root

@@ -6,7 +6,7 @@ from typing import Any
 from flows.runners.base import Workers, submit, wait_for_all
 from tasks.base import TEST, TRAIN
 from tasks.config.dataset import Dataset
-from tasks.config.recipe import Learner
+from tasks.config.recipe import ModelSpec
 from tasks.engine.workspace import Workspace
 from tasks.schemas.evidence import PreparedData, TrainedModels
 from tasks.schemas.records import SplitRecord
@@ -30,7 +30,7 @@ def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:
 
 
 def train_models(
-    learners: Mapping[str, Learner], split: SplitRecord, workers: Workers, work: Workspace
+    learners: Mapping[str, ModelSpec], split: SplitRecord, workers: Workers, work: Workspace
 ) -> TrainedModels:
     """Train all networks that the learners need, and combine the ensembles; learners and models go by their titles."""
     by_content: dict[str, Any] = {}

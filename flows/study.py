@@ -12,12 +12,12 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.config import run_name, study_title
-from flows.hooks import tell
-from flows.processes.log_filters import one_line_errors
-from flows.processes.tied_to_worker import end_with_worker
-from flows.root_option import root_of
+from flows.hooks import notify_webhook
+from flows.processes.log_filters import hide_expected_tracebacks
+from flows.processes.tied_to_worker import exit_with_parent
+from flows.root_option import resolve_root
 from flows.runners.base import submit, wait_for_all
-from flows.runners.factory import checked_runner, open_workers
+from flows.runners.factory import open_workers, require_allowed_runner
 from flows.server.flow_run_history import flow_run_under_way
 from flows.server.secret_masking import keep_out_of_prefect
 from flows.server.vetting import PROCESS
@@ -25,26 +25,26 @@ from flows.stages import prepare_data, train_models
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.config.recipe import Epochs, load_recipes
 from tasks.config.toml_loader import NameOrFile
-from tasks.engine.run_log import say
-from tasks.engine.workspace import Workspace, at_work
+from tasks.engine.run_log import log
+from tasks.engine.workspace import Workspace, open_workspace
 from tasks.history.provenance import provenance_of, study_result, study_run
-from tasks.history.run_store import remember
+from tasks.history.run_store import save_run
 from tasks.schemas.results import StudyResult
-from tasks.schemas.study import ENOUGH_SEEDS, Trial
+from tasks.schemas.study import ENOUGH_SEEDS, SeedRun
 from tasks.steps.evaluate import evaluate
 from tasks.steps.publish_study import publish_study
-from tasks.steps.study_analysis import survey, trials_of
+from tasks.steps.study_analysis import analyze_study, plan_seed_runs
 from tasks.steps.train import train
-from tasks.storage.roots import checked_root
-from tasks.training.layer_shapes import refuse_misfits
+from tasks.storage.roots import validate_root
+from tasks.training.layer_shapes import require_fitting_layers
 
 
 @flow(
     name="study",
     flow_run_name=study_title,
     task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),
-    on_failure=[tell],
-    on_crashed=[tell],
+    on_failure=[notify_webhook],
+    on_crashed=[notify_webhook],
     validate_parameters=False,  # what is refused is refused below, in one line
     persist_result=False,
 )
@@ -69,21 +69,21 @@ def study(
         runner: Where the trainings run: process, on the worker's machine, or a cluster that the worker was started with
             (--allow-runner).
     """
-    one_line_errors()
+    hide_expected_tracebacks()
     keep_out_of_prefect()
-    end_with_worker()
+    exit_with_parent()
     source, plans = load_dataset(dataset, mirrors), load_recipes(recipes, epochs=epochs)
     for plan in plans:
-        refuse_misfits(plan, source.shape, len(source.classes))
-    trials, where = trials_of(plans, seeds), checked_runner(runner)
+        require_fitting_layers(plan, source.shape, len(source.classes))
+    trials, where = plan_seed_runs(plans, seeds), require_allowed_runner(runner)
     if seeds < ENOUGH_SEEDS:
-        say(f"{seeds} seeds tell little of the spread from seed to seed; use {ENOUGH_SEEDS} or more", logging.WARNING)
-    with at_work(checked_root(root_of(root)), run_name()) as work:
+        log(f"{seeds} seeds tell little of the spread from seed to seed; use {ENOUGH_SEEDS} or more", logging.WARNING)
+    with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
         result = run_study(source, trials, where, work)
     return cast("StudyResult", Completed(message=result.verdict, data=result))
 
 
-def run_study(dataset: Dataset, trials: Mapping[str, Trial], runner: str, work: Workspace) -> StudyResult:
+def run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, work: Workspace) -> StudyResult:
     """Download → decode → train → evaluate → compare over all seeds → report."""
     with open_workers(runner, trials.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
         data = prepare_data(dataset, work)
@@ -95,11 +95,11 @@ def run_study(dataset: Dataset, trials: Mapping[str, Trial], runner: str, work: 
             for title in trials
         }
         wait_for_all((trained, predictions))
-    surveying = submit(survey, dataset, trials, trained.models, predictions, data.test_sample, work)
+    surveying = submit(analyze_study, dataset, trials, trained.models, predictions, data.test_sample, work)
     data, trained, predictions, surveyed = wait_for_all((data, trained, predictions, surveying))
     steps = [*data.steps, *trained.steps, *predictions.values(), surveyed]
 
     published = publish_study(surveyed, provenance_of(data, steps, work), work)
     flow_run = flow_run_under_way(work.root)
-    remember(study_run(dataset, list(trials.values()), data, steps, published, work, flow_run), work)
+    save_run(study_run(dataset, list(trials.values()), data, steps, published, work, flow_run), work)
     return study_result(dataset, surveyed, steps, published, work)

@@ -2,4 +2,4 @@
 
 from tasks.safety import environment
 
-environment.settle()  # whichever module of this package a process imports first, before any library that reads settings
+environment.apply_environment()  # whichever module of this package a process imports first, before any library that reads settings

@@ -26,7 +26,7 @@ MnistError                     whatever this project refuses, in one line that s
 
 from collections.abc import Iterator
 
-from tasks.safety.plain_text import shown
+from tasks.safety.plain_text import printable
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -44,7 +44,7 @@ class MnistError(Exception):
     def __init__(self, *args: object) -> None:
         from tasks.safety.redaction import redact  # noqa: PLC0415  # a command that does not fail has no use for it
 
-        super().__init__(*(shown(redact(one), keep="\n") if isinstance(one, str) else one for one in args))
+        super().__init__(*(printable(redact(one), keep="\n") if isinstance(one, str) else one for one in args))
 
 
 class InputError(MnistError, ValueError):
@@ -109,13 +109,13 @@ class StorageError(MnistError, OSError):
     """A file under the root that can't be written or read, or is not what its record says."""
 
 
-class SealError(StorageError):
+class ChecksumError(StorageError):
     """A document whose bytes are not those that were sealed; `path` says where it lies, if that is known."""
 
     path = ""
 
 
-class ChainError(MnistError, RuntimeError):
+class VerificationError(MnistError, RuntimeError):
     """A run of which a file is gone or altered."""
 
     exit_code = 1

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from artifacts.common.templating import environment
+from artifacts.common.templating import template_environment
 
 NOT_DRAWN = "*This figure was left out.*"
 
@@ -30,7 +30,7 @@ def page(markdown: str, title: str) -> str:
     script = resources.files("artifacts").joinpath("common/templates/page.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        environment()
+        template_environment()
         .get_template("page.html.j2")
         .render(
             title=title,

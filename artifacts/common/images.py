@@ -26,7 +26,7 @@ def png_url(image: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def drawn(pixels: str, shape: Sequence[int]) -> Image.Image:
+def draw_pixels(pixels: str, shape: Sequence[int]) -> Image.Image:
     """A test image: in colour as it is, in grey dark on light."""
     rows, columns = shape[:2]
     if shape[2:]:
@@ -34,7 +34,7 @@ def drawn(pixels: str, shape: Sequence[int]) -> Image.Image:
     return Image.frombytes("L", (columns, rows), base64.b64decode(pixels)).point(lambda value: 255 - value)
 
 
-def enlarged(image: Image.Image, edge: int = EDGE) -> Image.Image:
+def enlarge(image: Image.Image, edge: int = EDGE) -> Image.Image:
     """An image whose longer side is about `edge` pixels."""
     factor = max(1, edge // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
@@ -50,7 +50,7 @@ def shown_at(shape: Sequence[int]) -> tuple[int, int]:
 @lru_cache(10_000)  # the same images stand in several galleries, of both forms of a report
 def picture_url(pixels: str, shape: tuple[int, ...], edge: int = EDGE) -> str:
     """A test image, enlarged to about `edge` pixels."""
-    return png_url(enlarged(drawn(pixels, shape), edge))
+    return png_url(enlarge(draw_pixels(pixels, shape), edge))
 
 
 @cache
@@ -64,12 +64,12 @@ def heat_url(heat: str, shape: Sequence[int], edge: int = EDGE) -> str:
     rows, columns = shape[:2]
     image = Image.frombytes("P", (columns, rows), bytes(value & 0xF8 | 4 for value in base64.b64decode(heat)))
     image.putpalette(palette())
-    return png_url(enlarged(image, edge))
+    return png_url(enlarge(image, edge))
 
 
 def explained_url(pixels: str, explanation: Explanation, shape: Sequence[int], edge: int = EDGE) -> str:
     """An image with its patch outlined beside its heat map, as one picture."""
-    picture = enlarged(drawn(pixels, shape), edge).convert("RGB")
+    picture = enlarge(draw_pixels(pixels, shape), edge).convert("RGB")
     rows, columns = shape[:2]
     factor = picture.width // columns
     if explanation.patch:
@@ -78,7 +78,7 @@ def explained_url(pixels: str, explanation: Explanation, shape: Sequence[int], e
     heat.putpalette(palette())
     both = Image.new("RGB", (2 * picture.width + factor, picture.height), "white")
     both.paste(picture, (0, 0))
-    both.paste(enlarged(heat.convert("RGB"), edge), (picture.width + factor, 0))
+    both.paste(enlarge(heat.convert("RGB"), edge), (picture.width + factor, 0))
     return png_url(both.quantize(48, dither=Image.Dither.NONE))
 
 
@@ -90,7 +90,7 @@ def outline(patch: Patch, factor: int) -> tuple[int, int, int, int]:
 
 def strip_url(several: Sequence[str], shape: Sequence[int], edge: int = EDGE // 2) -> str:
     """Images side by side, as one picture."""
-    images = [enlarged(drawn(pixels, shape), edge) for pixels in several]
+    images = [enlarge(draw_pixels(pixels, shape), edge) for pixels in several]
     size = sum(image.width + 2 for image in images), max(image.height for image in images)
     strip = Image.new("RGB" if shape[2:] else "L", size, "white")
     at = 0

@@ -26,7 +26,7 @@ def drawable() -> frozenset[int]:
     return frozenset(FT2Font(font_manager.findfont(font_manager.FontProperties())).get_charmap())
 
 
-def shortened(name: str, letters: int = MODEL_LETTERS) -> str:
+def shorten_label(name: str, letters: int = MODEL_LETTERS) -> str:
     """A name of at most so many letters: of a longer one, its beginning and its end."""
     if len(name) <= letters:
         return name
@@ -34,13 +34,13 @@ def shortened(name: str, letters: int = MODEL_LETTERS) -> str:
     return f"{name[: letters - 1 - end].rstrip()}…{name[-end:].lstrip()}"
 
 
-def written(classes: Sequence[str]) -> list[str]:
+def font_safe_labels(classes: Sequence[str]) -> list[str]:
     """The names as matplotlib takes them, short enough for a figure.
 
     A class whose name the font has no letters for goes by its number; names that are alike once shortened end in theirs.
     """
     lines = [" ".join(name.split()) for name in classes]
-    short = [shortened(line, LETTERS) for line in lines]
+    short = [shorten_label(line, LETTERS) for line in lines]
     alike = Counter(short)
     return [
         f"({number})"
@@ -50,7 +50,7 @@ def written(classes: Sequence[str]) -> list[str]:
     ]
 
 
-def fitting(classes: Sequence[str]) -> dict[str, float]:
+def label_count_that_fits(classes: Sequence[str]) -> dict[str, float]:
     """How names are written so that they do not run into each other: upright and smaller the more there are."""
     if len(classes) <= 12 and max(map(len, classes), default=0) <= SHORT:
         return {"fontsize": 10}
@@ -60,24 +60,26 @@ def fitting(classes: Sequence[str]) -> dict[str, float]:
 def name_columns(axis: Axes, classes: Sequence[str]) -> None:
     """Name what stands side by side."""
     step = -(-len(classes) // MOST)
-    axis.set_xticks(range(0, len(classes), step), list(classes)[::step], **fitting(classes))  # type: ignore[arg-type]
+    axis.set_xticks(range(0, len(classes), step), list(classes)[::step], **label_count_that_fits(classes))  # type: ignore[arg-type]
 
 
 def name_rows(axis: Axes, classes: Sequence[str]) -> None:
     """Name what stands one below the other."""
     step = -(-len(classes) // MOST)
-    axis.set_yticks(range(0, len(classes), step), list(classes)[::step], fontsize=fitting(classes)["fontsize"])
+    axis.set_yticks(
+        range(0, len(classes), step), list(classes)[::step], fontsize=label_count_that_fits(classes)["fontsize"]
+    )
 
 
 # Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 WIDTH = 9.0  # inches
 MARKERS = "os^Dv"  # models are told apart by form as well as by colour
 
 
-def colour(rank: int) -> str:
+def color(rank: int) -> str:
     """A model's colour, the same in every figure."""
-    return COLOURS[rank % len(COLOURS)]
+    return COLORS[rank % len(COLORS)]
 
 
 def panels(count: int, height: float, *, across: int) -> tuple[Figure, list[Axes]]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from tasks.safety.plain_text import shown
+from tasks.safety.plain_text import printable
 
 Row = Mapping[str, str | int | float]
 NO_WIDTH = "\u200b"
@@ -28,6 +28,9 @@ def for_ui(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
     A space of no width takes apart what would be a link, HTML, a list or a heading, and shows in neither.
     """
     return [
-        {column: MARKDOWN.sub(NO_WIDTH, shown(cell)) if isinstance(cell, str) else cell for column, cell in row.items()}
+        {
+            column: MARKDOWN.sub(NO_WIDTH, printable(cell)) if isinstance(cell, str) else cell
+            for column, cell in row.items()
+        }
         for row in rows
     ]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from artifacts.common import formatting
 from artifacts.common import rows as common_rows
-from tasks.safety.plain_text import shown
+from tasks.safety.plain_text import printable
 
 # Pixels of a table in Prefect's UI, in a window of 1400, and of its letters and cells.
 WIDE, LETTER, PADDING, MOST_ACROSS = 829, 7.4, 26, 4
@@ -22,7 +22,7 @@ BEGINNING = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=[-+](?: |$)|[-=]+$))")
 
 
 @cache
-def environment() -> Environment:
+def template_environment() -> Environment:
     """The templates, with what they call."""
     made = Environment(
         loader=ChoiceLoader(
@@ -32,22 +32,22 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else shown(value),
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else printable(value),
     )
     made.globals["formatting"] = formatting
-    made.filters |= {"percent": formatting.percent, "name": name, "plain": plain, "table": table}
+    made.filters |= {"percent": formatting.percent, "name": markdown_name, "plain": plain, "table": table}
     return made
 
 
-def name(text: object) -> Markup:
+def markdown_name(text: object) -> Markup:
     """A text that users may have written, as plain Markdown: neither HTML nor Markdown in it takes effect."""
-    line = SPECIAL.sub(r"\\\g<0>", html.escape(shown(" ".join(str(text).split())), quote=False))
+    line = SPECIAL.sub(r"\\\g<0>", html.escape(printable(" ".join(str(text).split())), quote=False))
     return Markup(BEGINNING.sub(r"\1\\", line))  # noqa: S704  # it is escaped here
 
 
 def plain(text: object) -> Markup:
     """A text that users may have written, for HTML that stands in Markdown, in a table as well."""
-    return Markup(html.escape(shown(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # it is escaped here
+    return Markup(html.escape(printable(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # it is escaped here
 
 
 def table(rows: Sequence[common_rows.Row]) -> Markup:
@@ -58,15 +58,15 @@ def table(rows: Sequence[common_rows.Row]) -> Markup:
     rule = [
         "---:" if NUMBER.fullmatch(str(rows[0][one])) and one not in common_rows.NAMES else "---" for one in columns
     ]
-    head = [name(column) for column in columns]
-    body = [[name(row[column]) for column in columns] for row in rows]
+    head = [markdown_name(column) for column in columns]
+    body = [[markdown_name(row[column]) for column in columns] for row in rows]
     lines: list[Sequence[str]] = [head, rule, *body]
-    return Markup("\n").join(line_of(cells) for cells in lines)
+    return Markup("\n").join(markdown_line(cells) for cells in lines)
 
 
-def line_of(cells: Iterable[str]) -> Markup:
+def markdown_line(cells: Iterable[str]) -> Markup:
     """One line of a Markdown table."""
-    return Markup("| {} |").format(Markup(" | ").join(Markup(cell) for cell in cells))  # noqa: S704  # escaped by `name`
+    return Markup("| {} |").format(Markup(" | ").join(Markup(cell) for cell in cells))  # noqa: S704  # escaped by `markdown_name`
 
 
 def picture_table(cells: Sequence[tuple[str, str]]) -> Markup:
@@ -75,10 +75,10 @@ def picture_table(cells: Sequence[tuple[str, str]]) -> Markup:
     across = images_across([caption for _, caption in cells])
     for start in range(0, len(cells), across):
         row = cells[start : start + across]
-        lines += [line_of(picture for picture, _ in row), line_of(caption for _, caption in row)]
+        lines += [markdown_line(picture for picture, _ in row), markdown_line(caption for _, caption in row)]
         if start == 0:
-            lines.insert(1, line_of(":---:" for _ in row))
-    return Markup("\n").join(Markup(line) for line in lines)  # noqa: S704  # escaped by `name`
+            lines.insert(1, markdown_line(":---:" for _ in row))
+    return Markup("\n").join(Markup(line) for line in lines)  # noqa: S704  # escaped by `markdown_name`
 
 
 def images_across(captions: Sequence[str]) -> int:

@@ -149,12 +149,12 @@ def squeezed(text: str, size: float = SMALL, *, bold: bool = False) -> str:
     if breadth(text, size, bold=bold) <= WIDEST:
         return text
     keep = len(text)
-    while keep > 2 and breadth(shortened(text, keep), size, bold=bold) > WIDEST:
+    while keep > 2 and breadth(shorten_name(text, keep), size, bold=bold) > WIDEST:
         keep -= 1
-    return shortened(text, keep)
+    return shorten_name(text, keep)
 
 
-def shortened(text: str, keep: int) -> str:
+def shorten_name(text: str, keep: int) -> str:
     """A text of which `keep` letters are left, half at its beginning and half at its end."""
     return f"{text[: -(-keep // 2)]}…{text[len(text) - keep // 2 :]}"
 

@@ -60,9 +60,7 @@ def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE
     body = "".join(
         f'<g transform="translate(0 {number(top)})">{text}</g>' for top, (_, text) in zip(tops, drawn, strict=True)
     )
-    said = (
-        f'<title id="{identity}-t">{escaped(title)}</title><desc id="{identity}-d">{escaped(told(architecture))}</desc>'
-    )
+    said = f'<title id="{identity}-t">{escape_xml(title)}</title><desc id="{identity}-d">{escape_xml(told(architecture))}</desc>'
     size = f'viewBox="0 0 {number(broad)} {number(height)}" width="{number(broad)}" height="{number(height)}"'
     named = f'role="img" aria-labelledby="{identity}-t {identity}-d"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" class="network" {size} {named}>'
@@ -171,7 +169,7 @@ def drawing(part: Part, width: int, *, titled: bool) -> tuple[Layout, str]:
     )
     if not titled:
         return placed, wires + nodes
-    heading = f'<text class="h" x="8" y="14">{escaped(shortened_title(part.title, width))}</text>'
+    heading = f'<text class="h" x="8" y="14">{escape_xml(shortened_title(part.title, width))}</text>'
     return placed, f'{heading}<g transform="translate(0 {number(HEADING)})">{wires}{nodes}</g>'
 
 
@@ -207,10 +205,10 @@ def drawn_node(node: Node, box: Box, label: Sequence[tuple[str, str]], center: P
     """One box with its label; the name stands in its tooltip."""
     x, y = center
     lines = "".join(
-        f'<text class="{kind}" x="{number(x)}" y="{number(top + 13 + LEADING * place)}">{escaped(line)}</text>'
+        f'<text class="{kind}" x="{number(x)}" y="{number(top + 13 + LEADING * place)}">{escape_xml(line)}</text>'
         for place, (kind, line) in enumerate(label)
     )
-    return f'<g class="{kind_of(node)}"><title>{escaped(line_of_node(node))}</title>{cuboid(box, x, y)}{lines}</g>'
+    return f'<g class="{kind_of(node)}"><title>{escape_xml(line_of_node(node))}</title>{cuboid(box, x, y)}{lines}</g>'
 
 
 def cuboid(box: Box, x: float, y: float) -> str:
@@ -254,7 +252,7 @@ def line_of_node(node: Node) -> str:
     return f"{node.kind} {node.key}: {', '.join(facts)}"
 
 
-def escaped(text: str) -> str:
+def escape_xml(text: str) -> str:
     """A text within XML, on one line, without the characters that XML can't hold."""
     return html.escape(FORBIDDEN.sub("�", " ".join(text.split())))
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from artifacts.common import plotting
 from artifacts.common.formatting import UNITS, range_of
-from artifacts.common.plotting import MARKERS, WIDTH, colour, panels
+from artifacts.common.plotting import MARKERS, WIDTH, color, panels
 from tasks.schemas.analysis import Analysis, ModelAnalysis
 from tasks.schemas.robustness import Robustness
 
@@ -28,7 +28,7 @@ COUNTED = 20  # classes, up to which a confusion matrix has room for its counts
 
 def names_of(analysis: Analysis) -> list[str]:
     """The models' names, as short as a legend needs them."""
-    return [plotting.shortened(model.name) for model in analysis.models]
+    return [plotting.shorten_label(model.name) for model in analysis.models]
 
 
 def training_curves(analysis: Analysis) -> Figure:
@@ -38,7 +38,7 @@ def training_curves(analysis: Analysis) -> Figure:
     apart = min(0.12, 0.6 / len(analysis.models))  # of an epoch, between the squares
     for rank, model in enumerate(analysis.models):
         learned = [line.epoch for line in model.history]
-        style: dict[str, Any] = {"color": colour(rank), "marker": "o", "markersize": 4}
+        style: dict[str, Any] = {"color": color(rank), "marker": "o", "markersize": 4}
         if learned:  # an ensemble learns nothing itself
             loss.plot(learned, [line.loss for line in model.history], label=f"{named[rank]}, training", **style)
             error.plot(
@@ -47,13 +47,13 @@ def training_curves(analysis: Analysis) -> Figure:
         held_out = [(e.epoch, e.validation_loss, e.validation_accuracy) for e in model.history]
         for epoch, validation_loss, validation_accuracy in held_out:
             if validation_loss is not None and validation_accuracy is not None:
-                mark: dict[str, Any] = {"color": colour(rank), "marker": "x", "linestyle": "none"}
+                mark: dict[str, Any] = {"color": color(rank), "marker": "x", "linestyle": "none"}
                 label = f"{named[rank]}, validation" if epoch == 1 else None
                 loss.plot([epoch], [validation_loss], label=label, **mark)
                 error.plot([epoch], [1 - validation_accuracy], label=label, **mark)
         tested = 1 - model.accuracy.value
         bars = [[tested - (1 - model.accuracy.high)], [(1 - model.accuracy.low) - tested]]
-        at, end = [model.epochs + apart * (rank + 1)], dict[str, Any](color=colour(rank), marker="s", linestyle="none")
+        at, end = [model.epochs + apart * (rank + 1)], dict[str, Any](color=color(rank), marker="s", linestyle="none")
         error.errorbar(at, [tested], yerr=bars, capsize=3, label=f"{named[rank]}, test", **end)
         loss.plot(at, [model.calibration.log_loss.value], label=f"{named[rank]}, test", **end)
     for axis, title in ((loss, "loss (cross-entropy, nats)"), (error, "error rate, test with 95 % interval")):
@@ -81,13 +81,13 @@ def errors_by_label(analysis: Analysis) -> Figure:
         at = np.array(known) + (rank - (len(named) - 1) / 2) * width
         values = np.array([share.value for share in shares])
         bars = np.array([[s.value - s.low for s in shares], [s.high - s.value for s in shares]]).clip(0)
-        axis.bar(at, values, width, color=colour(rank), label=model, alpha=0.85)
+        axis.bar(at, values, width, color=color(rank), label=model, alpha=0.85)
         axis.errorbar(at, values, yerr=bars, fmt="none", ecolor="#333333", elinewidth=1, capsize=2)
         for x, share in zip(at, shares, strict=True):
             axis.annotate(
                 f"{share.count}", (x, share.high), (0, 2), textcoords="offset points", ha="center", fontsize=7
             )
-    classes = plotting.written(analysis.subject.classes)
+    classes = plotting.font_safe_labels(analysis.subject.classes)
     plotting.name_columns(axis, [classes[line.label] for line in lines])
     which = f" ({LABELS} of {len(classes)} labels)" if len(classes) > LABELS else ""
     axis.set(xlabel="label", ylabel="share wrong", title=f"error rate by label, with 95 % interval and count{which}")
@@ -98,7 +98,7 @@ def errors_by_label(analysis: Analysis) -> Figure:
 
 def confusion_matrices(analysis: Analysis) -> Figure:
     """The confusion matrices, off the diagonal coloured by count."""
-    classes = plotting.written(analysis.subject.classes)
+    classes = plotting.font_safe_labels(analysis.subject.classes)
     many = len(classes) > COUNTED
     figure, axes = panels(
         len(analysis.models), 8.6 if many else 4.4, across=1 if many else min(2, len(analysis.models))
@@ -109,7 +109,7 @@ def confusion_matrices(analysis: Analysis) -> Figure:
         axis.imshow(np.ma.masked_equal(counts, 0), cmap="YlOrRd", norm=LogNorm(0.4, most))
         if not many:
             write_counts(axis, np.array(model.confusion), most)
-        axis.set_title(f"{plotting.shortened(model.name)}: {model.errors:,} errors")
+        axis.set_title(f"{plotting.shorten_label(model.name)}: {model.errors:,} errors")
         axis.set(xlabel="predicted", ylabel="label")
         plotting.name_columns(axis, classes)
         plotting.name_rows(axis, classes)
@@ -145,16 +145,16 @@ def reliability(analysis: Analysis) -> Figure:
         values = np.array([one.right.value for one in bins])
         bars = np.array([[one.right.value - one.right.low, one.right.high - one.right.value] for one in bins]).clip(0).T
         style: dict[str, Any] = {
-            "color": colour(rank),
+            "color": color(rank),
             "marker": MARKERS[rank % len(MARKERS)],
             "markersize": 5,
             "linewidth": 1,
         }
-        curve.errorbar(at, values, yerr=bars, capsize=2, label=plotting.shortened(model.name), **style)
+        curve.errorbar(at, values, yerr=bars, capsize=2, label=plotting.shorten_label(model.name), **style)
         centres = np.array([(one.low + one.high) / 2 for one in bins])
         step = (bins[0].high - bins[0].low) * width
         left = centres + (rank - (len(analysis.models) - 1) / 2) * step
-        counts.bar(left, [one.right.total for one in bins], step, color=colour(rank), alpha=0.85)
+        counts.bar(left, [one.right.total for one in bins], step, color=color(rank), alpha=0.85)
     curve.set(ylabel="share right", title="reliability: are answers as often right as their probability says?")
     counts.set(xlabel="probability of the answer", ylabel="answers", yscale="log", xlim=(0, 1.01))
     for axis in (curve, counts):
@@ -168,7 +168,7 @@ def reliability(analysis: Analysis) -> Figure:
 
 def focus(analysis: Analysis) -> Figure:
     """Where each model looks for each label: a map a label, a row a model, each brightest at its own greatest fall."""
-    classes = plotting.written(analysis.subject.classes)[:MAPS]
+    classes = plotting.font_safe_labels(analysis.subject.classes)[:MAPS]
     size = 9 if max(map(len, classes)) <= plotting.SHORT else 6
     figure = Figure(figsize=(WIDTH, 1.25 * len(analysis.models) + 0.3), layout="constrained")
     axes = figure.subplots(len(analysis.models), len(classes), squeeze=False)
@@ -182,7 +182,7 @@ def focus(analysis: Analysis) -> Figure:
                 axis.imshow(heat, cmap="cividis", vmin=0, vmax=255)
                 axis.set_xlabel(f"-{100 * found[label].peak:.0f} pts", fontsize=7)
             axis.set_title(classes[label] if first else "", fontsize=size)
-        row[0].set_ylabel(plotting.shortened(model.name, plotting.LETTERS), fontsize=8)
+        row[0].set_ylabel(plotting.shorten_label(model.name, plotting.LETTERS), fontsize=8)
     return figure
 
 
@@ -197,14 +197,14 @@ def slice_rates(analysis: Analysis) -> Figure:
             at = np.arange(len(parts)) + (rank - (len(analysis.models) - 1) / 2) * 0.2
             values = np.array([share.value for share in shares])
             bars = np.array([[s.value - s.low for s in shares], [s.high - s.value for s in shares]]).clip(0)
-            axis.errorbar(at, values, yerr=bars, fmt="none", ecolor=colour(rank), elinewidth=1.2, capsize=2)
+            axis.errorbar(at, values, yerr=bars, fmt="none", ecolor=color(rank), elinewidth=1.2, capsize=2)
             for x, value, part in zip(at, values, parts, strict=True):
-                fill = colour(rank) if part.stands_out(rank) else "white"
+                fill = color(rank) if part.stands_out(rank) else "white"
                 axis.plot(
                     [x],
                     [value],
                     marker=MARKERS[rank % len(MARKERS)],
-                    color=colour(rank),
+                    color=color(rank),
                     markerfacecolor=fill,
                     markersize=6,
                 )
@@ -214,8 +214,7 @@ def slice_rates(analysis: Analysis) -> Figure:
         axis.set_ylabel("share wrong", fontsize=8)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     marks = [
-        Line2D([], [], marker=MARKERS[rank % len(MARKERS)], color=colour(rank))
-        for rank, _ in enumerate(analysis.models)
+        Line2D([], [], marker=MARKERS[rank % len(MARKERS)], color=color(rank)) for rank, _ in enumerate(analysis.models)
     ]
     axes[0].legend(marks, names_of(analysis), fontsize=7, frameon=False)
     return figure
@@ -233,18 +232,18 @@ def robustness(found: Robustness) -> Figure:
                 at,
                 [one.low for one in shares],
                 [one.high for one in shares],
-                color=colour(rank),
+                color=color(rank),
                 alpha=0.15,
                 linewidth=0,
             )
             axis.plot(
                 at,
                 [one.value for one in shares],
-                color=colour(rank),
+                color=color(rank),
                 marker=MARKERS[rank % len(MARKERS)],
                 markersize=4,
                 linewidth=1,
-                label=plotting.shortened(model.model),
+                label=plotting.shorten_label(model.model),
             )
         axis.set_title(kind, fontsize=9)
         axis.set_xticks(at)

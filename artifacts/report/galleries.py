@@ -12,11 +12,11 @@ from typing import Protocol
 from markupsafe import Markup
 
 from artifacts.common.images import explained_url, heat_url, picture_url, shown_at, strip_url
-from artifacts.common.templating import environment, name, picture_table, plain
+from artifacts.common.templating import markdown_name, picture_table, plain, template_environment
 from artifacts.report import text
 from tasks.schemas.analysis import Analysis, Changed
-from tasks.schemas.findings import Picture, Suspects
-from tasks.schemas.results import Shown
+from tasks.schemas.findings import LabelIssues, Picture
+from tasks.schemas.results import ClassifiedPicture
 from tasks.schemas.study import Hard
 
 FIRST, FIRST_SUSPECTS = 12, 24  # images that a gallery shows before it is opened
@@ -28,7 +28,7 @@ class Galleries(Protocol):
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
         """Show test images with every model's answer; `total` counts those that are not shown as well."""
 
-    def suspect_gallery(self, found: Suspects) -> Markup:
+    def suspect_gallery(self, found: LabelIssues) -> Markup:
         """Images whose label may be wrong."""
 
     def changed_gallery(
@@ -55,10 +55,10 @@ class InMarkdown:
 
     def caption(self, picture: Picture) -> str:
         """What the models say of an image, wrong answers in bold."""
-        lines = [f"#{picture.number}, label **{name(self.classes[picture.label])}**"]
+        lines = [f"#{picture.number}, label **{markdown_name(self.classes[picture.label])}**"]
         for model, answer in zip(self.names, picture.answers, strict=True):
-            said = name(text.answer_said(answer, picture.label, self.classes))
-            lines.append(f"{name(model)}: {said if answer.predicted == picture.label else f'**{said}**'}")
+            said = markdown_name(text.answer_said(answer, picture.label, self.classes))
+            lines.append(f"{markdown_name(model)}: {said if answer.predicted == picture.label else f'**{said}**'}")
         return "<br>".join(lines)
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
@@ -66,7 +66,7 @@ class InMarkdown:
         cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.most, FIRST)]]
         return counted_table(cells, len(indices), total, self.place)
 
-    def suspect_gallery(self, found: Suspects) -> Markup:
+    def suspect_gallery(self, found: LabelIssues) -> Markup:
         """Images whose label may be wrong."""
         known = self.analysis.by_index if found.split == "test" else self.analysis.trained_by_index
         cells = []
@@ -88,9 +88,9 @@ class InMarkdown:
                 self.image(one.pixels, f"test image {one.index}"),
                 "<br>".join(
                     (
-                        f"#{one.index}, label **{name(classes[one.label])}**",
-                        f"before: {name(text.answer_said(one.before, one.label, tuple(classes)))}",
-                        f"now: {name(text.answer_said(one.now, one.label, tuple(classes)))}",
+                        f"#{one.index}, label **{markdown_name(classes[one.label])}**",
+                        f"before: {markdown_name(text.answer_said(one.before, one.label, tuple(classes)))}",
+                        f"now: {markdown_name(text.answer_said(one.now, one.label, tuple(classes)))}",
                     )
                 ),
             )
@@ -103,8 +103,8 @@ class InMarkdown:
         found = [(p, p.answers[rank]) for p in self.analysis.pictures if p.answers[rank].explanation]
         surest = sorted(found, key=lambda one: -one[1].probability)[: self.most]
         shown = [self.explained(picture, rank) for picture, _ in surest]
-        count = text.counted(len(surest), len(found), self.analysis.models[rank].errors, self.place)
-        return Markup("\n\n").join([*shown, name(count)] if shown else [Markup("None.")])
+        count = text.count_noun(len(surest), len(found), self.analysis.models[rank].errors, self.place)
+        return Markup("\n\n").join([*shown, markdown_name(count)] if shown else [Markup("None.")])
 
     def explained(self, picture: Picture, rank: int) -> Markup:
         """One wrong answer with its pictures and what they say."""
@@ -117,9 +117,9 @@ class InMarkdown:
             f'<img alt="the nearest training images" src="{strip_url(near, self.shape)}">'
         )
         label = self.classes[picture.label]
-        patch = name(text.patch_said(explanation, label, min(self.shape[:2]) // 2))
-        said = f"{self.caption(picture)}<br>{patch}; {name(text.neighbours_said(explanation, self.classes))}"
-        return Markup(f"{pictures}\n\n{said}")  # noqa: S704  # escaped by `name`
+        patch = markdown_name(text.patch_said(explanation, label, min(self.shape[:2]) // 2))
+        said = f"{self.caption(picture)}<br>{patch}; {markdown_name(text.neighbours_said(explanation, self.classes))}"
+        return Markup(f"{pictures}\n\n{said}")  # noqa: S704  # escaped by `markdown_name`
 
 
 class InHtml:
@@ -137,7 +137,7 @@ class InHtml:
     def drawn(self, macro: str, *arguments: object, shape: Sequence[int]) -> Markup:
         """One macro of the cards, as one line: a blank line would end the HTML within Markdown."""
         # Not `get_template(..., globals=...)`: Jinja keeps the first module that it made, with the first shape.
-        cards = environment().get_template("cards.html.j2").make_module({
+        cards = template_environment().get_template("cards.html.j2").make_module({
             "tiny": lambda pixels: picture_url(pixels, tuple(shape), 1),
             "heat": lambda heat: heat_url(heat, shape, 1),
             "wide": shown_at(shape)[1],
@@ -156,7 +156,7 @@ class InHtml:
         """Show test images with every model's answer, each linked to its details; `total` counts those not shown as well."""
         return self.of_analysis("gallery", [self.known.by_index[index] for index in indices], FIRST, total)
 
-    def suspect_gallery(self, found: Suspects) -> Markup:
+    def suspect_gallery(self, found: LabelIssues) -> Markup:
         """Images whose label may be wrong."""
         pictures = self.known.by_index if found.split == "test" else self.known.trained_by_index
         pairs = [(pictures[suspect.index], text.suspected(suspect)) for suspect in found.shown]
@@ -174,7 +174,7 @@ class InHtml:
         """Show images that most trainings of a study misclassify, with the counts; `total` counts those not shown as well."""
         return self.drawn("stubborn", pairs, FIRST_SUSPECTS, total, tuple(classes), shape=shape)
 
-    def own_gallery(self, shown: Sequence[Shown], shape: Sequence[int]) -> Markup:
+    def own_gallery(self, shown: Sequence[ClassifiedPicture], shape: Sequence[int]) -> Markup:
         """A person's own pictures, as the network was shown them."""
         titles = ["; doubtful: ".join((Path(one.path).name, *one.doubts)) for one in shown]
         return self.drawn("own", list(zip(titles, shown, strict=True)), shape=shape)
@@ -187,7 +187,11 @@ class InHtml:
 
 def counted_table(cells: Sequence[tuple[str, str]], held: int, total: int, place: str) -> Markup:
     """Pictures as a Markdown table, and below it how many of how many these are."""
-    count = Markup("\n\n{}").format(name(text.counted(len(cells), held, total, place))) if len(cells) < total else ""
+    count = (
+        Markup("\n\n{}").format(markdown_name(text.count_noun(len(cells), held, total, place)))
+        if len(cells) < total
+        else ""
+    )
     return picture_table(cells) + count
 
 

@@ -6,7 +6,7 @@ In: an Analysis. Out: sentences: labels, slices, places and suspects beyond what
 from collections.abc import Iterator
 
 from artifacts.common.formatting import p_value, percent
-from artifacts.report.text import against, standing_slices
+from artifacts.report.text import compared_with, standing_slices
 from tasks.schemas.analysis import Analysis
 
 LONELY = 0.05  # a model that goes by a place where fewer other images have ink goes by something else than shapes
@@ -21,7 +21,7 @@ def standouts(analysis: Analysis) -> list[str]:
         *standing_slices(analysis),
         *odd_places(analysis),
         *mending_places(analysis),
-        *doubted_labels(analysis),
+        *suspicious_labels(analysis),
     ]
 
 
@@ -31,7 +31,7 @@ def standing_labels(analysis: Analysis) -> Iterator[str]:
         for rank, model in enumerate(analysis.models):
             if line.stands_out(rank):
                 label, p = analysis.subject.classes[line.label], p_value(line.p_elsewhere[rank], sign=True)
-                yield f"{model.name}: label {label}, {against(line.errors[rank], line.elsewhere[rank])}, corrected p {p}"
+                yield f"{model.name}: label {label}, {compared_with(line.errors[rank], line.elsewhere[rank])}, corrected p {p}"
 
 
 def odd_places(analysis: Analysis) -> Iterator[str]:
@@ -58,7 +58,7 @@ def mending_places(analysis: Analysis) -> Iterator[str]:
             )
 
 
-def doubted_labels(analysis: Analysis) -> Iterator[str]:
+def suspicious_labels(analysis: Analysis) -> Iterator[str]:
     """Labels that all models hold to be another in many images."""
     classes = analysis.subject.classes
     for found in analysis.suspects:

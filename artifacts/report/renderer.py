@@ -12,14 +12,14 @@ from markupsafe import Markup
 
 from artifacts.common.html_page import figure_in, page
 from artifacts.common.images import strip_url
-from artifacts.common.templating import environment, name
+from artifacts.common.templating import markdown_name, template_environment
 from artifacts.diagram.networks import DrawnNetwork
 from artifacts.report import tables
 from artifacts.report import text as words
 from artifacts.report.galleries import Galleries, InHtml, InMarkdown
 from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
-from tasks.schemas.results import Shown
+from tasks.schemas.results import ClassifiedPicture
 
 MOST = 24  # images that a gallery in Markdown shows
 MOST_SHOWN = 1000  # own pictures on one page: half a megabyte
@@ -95,7 +95,7 @@ class Rendering:
     def rendered(self, template: str, drawn: Galleries, **more: Any) -> str:
         """One template."""
         return (
-            environment()
+            template_environment()
             .get_template(template)
             .render(
                 {
@@ -127,12 +127,12 @@ class Rendering:
 
 def changes_page(changes: Changes, title: str) -> str:
     """What differs between two runs as one HTML page."""
-    template = environment().get_template("changes.md.j2")
+    template = template_environment().get_template("changes.md.j2")
     text = template.render(changes=changes, changed_gallery=InHtml().changed_gallery, tables=tables, words=words)
-    return page(f"# {name(title)}\n\n{text}", title)
+    return page(f"# {markdown_name(title)}\n\n{text}", title)
 
 
-def pictures_page(shown: Sequence[Shown], shape: Sequence[int], title: str) -> str:
+def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
     """A person's own pictures as the network was shown them, with what each model says, as one HTML page."""
     most = f"The first {MOST_SHOWN:,} of {len(shown):,}.\n\n" if len(shown) > MOST_SHOWN else ""
-    return page(f"# {name(title)}\n\n{most}{InHtml().own_gallery(shown[:MOST_SHOWN], shape)}", title)
+    return page(f"# {markdown_name(title)}\n\n{most}{InHtml().own_gallery(shown[:MOST_SHOWN], shape)}", title)

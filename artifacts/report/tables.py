@@ -9,8 +9,8 @@ from artifacts.common.formatting import FEW, estimate, interval, p_value, percen
 from artifacts.common.rows import Row, row
 from artifacts.report.text import published
 from tasks.schemas.analysis import Analysis, Changes, Decision, Provenance, StepLine
-from tasks.schemas.findings import Comparison, Share, Suspects
-from tasks.schemas.robustness import Gap, Robustness
+from tasks.schemas.findings import Comparison, LabelIssues, Share
+from tasks.schemas.robustness import AccuracyGap, Robustness
 
 MOST_ROWS = 200  # of a table in Prefect's database
 
@@ -46,7 +46,7 @@ def pairs(analysis: Analysis) -> list[Row]:
     ]
 
 
-def differing(pair: Comparison | Gap) -> Row:
+def differing(pair: Comparison | AccuracyGap) -> Row:
     """By how much two models differ."""
     return {
         "models": f"{pair.second} minus {pair.first}",
@@ -126,7 +126,7 @@ def groups(analysis: Analysis) -> list[Row]:
     return [{"images": group.count, "answered": group.name} for group in analysis.groups]
 
 
-def suspect_patterns(analysis: Analysis, found: Suspects) -> list[Row]:
+def suspect_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
     """One row for each label that the models hold to be another."""
     classes = analysis.subject.classes
     return [

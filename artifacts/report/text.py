@@ -12,9 +12,9 @@ from tasks.schemas.findings import (
     Comparison,
     Estimate,
     Explanation,
+    LabelIssue,
+    LabelIssues,
     Share,
-    Suspect,
-    Suspects,
 )
 from tasks.schemas.records import Omission
 from tasks.schemas.runs import COMPARISON
@@ -70,7 +70,7 @@ def accuracies(analysis: Analysis) -> list[str]:
     ]
 
 
-def decided(decision: Decision) -> str:
+def gate_summary(decision: Decision) -> str:
     """What became of a run's best model, in one sentence."""
     if not decision.passed:
         return f"The gate failed: {decision.challenger} does not become the champion."
@@ -86,7 +86,7 @@ def not_compared(omitted: Sequence[Omission]) -> str:
     return " ".join(found) or "This is the first run of its data set, line of champions and test images under its root."
 
 
-def changed(changes: Changes) -> str:
+def change_summary(changes: Changes) -> str:
     """What differs between two runs, in one sentence a model."""
     if all(not model.comparison.only_first and not model.comparison.only_second for model in changes.models):
         return f"All answers are as right or wrong as in {changes.before}."
@@ -97,7 +97,7 @@ def changed(changes: Changes) -> str:
 REST = "the predictions for all images are among the files under \u201cWhere it came from\u201d"
 
 
-def counted(shown: int, held: int, total: int, place: str) -> str:
+def count_noun(shown: int, held: int, total: int, place: str) -> str:
     """How many images a gallery in Markdown shows of how many, and where the others are."""
     if shown == total:
         return f"{some_of(shown, total)}."
@@ -120,7 +120,7 @@ def standing_slices(analysis: Analysis) -> list[str]:
     found = [
         (
             part.p[rank],
-            f"{model.name}: {part.feature} {range_of(part)}, {against(part.errors[rank], part.elsewhere[rank])}",
+            f"{model.name}: {part.feature} {range_of(part)}, {compared_with(part.errors[rank], part.elsewhere[rank])}",
         )
         for part in analysis.slices
         for rank, model in enumerate(analysis.models)
@@ -129,7 +129,7 @@ def standing_slices(analysis: Analysis) -> list[str]:
     return [f"{text}, corrected p {p_value(p, sign=True)}" for p, text in sorted(found)]
 
 
-def against(errors: Share, elsewhere: Share) -> str:
+def compared_with(errors: Share, elsewhere: Share) -> str:
     """An error rate with its interval and support, against that of all other images."""
     return (
         f"{percent(errors.value)} wrong ({interval(errors)}; {errors.count} of {errors.total:,}), "
@@ -170,14 +170,14 @@ def answer_said(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
     return text if answer.predicted == label else f"{text} ({classes[label]}: {percent(answer.label_probability, 1)})"
 
 
-def suspected(suspect: Suspect) -> str:
+def suspected(suspect: LabelIssue) -> str:
     """Who suspects a label."""
     who = [name for name, yes in (("all models", suspect.named), ("cleanlab", suspect.cleanlab)) if yes]
     quality = UNDEFINED if suspect.quality is None else f"{suspect.quality:.3f}"
     return f"suspected by {' and '.join(who)}; cleanlab's label quality {quality}"
 
 
-def by_cleanlab(found: Suspects) -> str:
+def cleanlab_summary(found: LabelIssues) -> str:
     """How many labels cleanlab suspects."""
     if found.by_cleanlab is None:
         return f"cleanlab suspects {UNDEFINED}, since it compares labels, and all images have the same"

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from artifacts.common.plotting import MARKERS, WIDTH, colour, panels, shortened
+from artifacts.common.plotting import MARKERS, WIDTH, color, panels, shorten_label
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Study
 
@@ -22,9 +22,9 @@ def accuracy_by_seed(study: Study) -> Figure:
     for rank, arm in enumerate(study.arms):
         values = 1 - np.array(arm.errors) / study.images
         height = rank + 0.22 * ((np.arange(len(values)) % 5) / 4 - 0.5)  # equal values side by side
-        axis.plot(values, height, MARKERS[rank % len(MARKERS)], color=colour(rank), alpha=0.5, markersize=5)
+        axis.plot(values, height, MARKERS[rank % len(MARKERS)], color=color(rank), alpha=0.5, markersize=5)
         bar(axis, arm.accuracy, rank + 0.3, rank)
-    finish(axis, [shortened(arm.name) for arm in study.arms])
+    finish(axis, [shorten_label(arm.name) for arm in study.arms])
     axis.set(xlabel="accuracy", title="accuracy by seed; below each, the mean with its 95 % interval for other seeds")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.2f} %"))
     return figure
@@ -47,7 +47,7 @@ def differences(study: Study) -> Figure:
         for rank, (name, field) in enumerate(INTERVALS):
             label = f"mean, {name}" if not row else None
             bar(axis, getattr(pair, field), row + 0.15 * rank, rank, label)
-    finish(axis, [f"{shortened(pair.second)}\nminus {shortened(pair.first)}" for pair in study.pairs])
+    finish(axis, [f"{shorten_label(pair.second)}\nminus {shorten_label(pair.first)}" for pair in study.pairs])
     axis.set(xlabel="points of accuracy", title="difference by seed, and its mean with 95 % intervals")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+z.2f}"))
     figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
@@ -62,7 +62,7 @@ def bar(axis: Any, found: Estimate, height: float, rank: int, label: str | None 
         [height],
         xerr=spread,
         fmt=MARKERS[rank % len(MARKERS)],
-        color=colour(rank),
+        color=color(rank),
         capsize=3,
         label=label,
     )
@@ -81,7 +81,7 @@ def wrong_by(study: Study) -> Figure:
     seeds, width = len(study.seeds), 0.8 / len(study.arms)
     for rank, arm in enumerate(study.arms):
         at = np.arange(1, seeds + 1) + (rank - (len(study.arms) - 1) / 2) * width
-        axis.bar(at, arm.wrong_by[1:], width, color=colour(rank), alpha=0.85, label=shortened(arm.name))
+        axis.bar(at, arm.wrong_by[1:], width, color=color(rank), alpha=0.85, label=shorten_label(arm.name))
     axis.set(
         xlabel="seeds that get an image wrong", ylabel="images", title="which errors are the seed's, and which stay"
     )
@@ -91,7 +91,7 @@ def wrong_by(study: Study) -> Figure:
     return figure
 
 
-def figures_of(study: Study) -> dict[str, Callable[[], Figure]]:
+def study_figures(study: Study) -> dict[str, Callable[[], Figure]]:
     """What draws each figure of a study, by the figure's name."""
     drawing = [accuracy_by_seed, wrong_by, *([differences] if study.pairs else [])]
     return {draw.__name__: partial(draw, study) for draw in drawing}

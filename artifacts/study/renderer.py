@@ -8,7 +8,7 @@ from markupsafe import Markup
 from artifacts.common.formatting import FEW
 from artifacts.common.html_page import figure_in, page
 from artifacts.common.images import picture_url, shown_at
-from artifacts.common.templating import environment, name, plain
+from artifacts.common.templating import markdown_name, plain, template_environment
 from artifacts.report import tables
 from artifacts.report.galleries import InHtml, counted_table
 from artifacts.study import tables as study_tables
@@ -52,7 +52,7 @@ class StudyRendering:
 
     def rendered(self, gallery: Callable[[], Markup], place: str | None = None) -> str:
         """The template, with one form of its gallery."""
-        return environment().get_template("study.md.j2").render(
+        return template_environment().get_template("study.md.j2").render(
             study=self.study,
             provenance=self.provenance,
             omitted=self.omitted,
@@ -69,9 +69,9 @@ class StudyRendering:
         study, picture = self.study, one.picture
         alt = plain(f"test image {picture.number}")
         image = f'<img width="{shown_at(study.shape)[1]}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
-        lines = [f"#{picture.number}, label **{name(study.classes[picture.label])}**"]
-        lines.append(f"taken for **{name(study.classes[one.taken_for])}**")
-        lines += [name(line) for line in self.counts(one)]
+        lines = [f"#{picture.number}, label **{markdown_name(study.classes[picture.label])}**"]
+        lines.append(f"taken for **{markdown_name(study.classes[one.taken_for])}**")
+        lines += [markdown_name(line) for line in self.counts(one)]
         return image, "<br>".join(lines)
 
     def counts(self, one: Hard) -> list[str]:

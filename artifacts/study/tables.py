@@ -96,7 +96,7 @@ def stubborn(study: Study) -> list[Row]:
     ]
 
 
-def all_tables(study: Study) -> Sequence[tuple[str, str, list[Row]]]:
+def study_tables(study: Study) -> Sequence[tuple[str, str, list[Row]]]:
     """Every table with its artifact's key and description."""
     found = (
         ("study-models", f"All models on {study.title}'s test images over {len(study.seeds)} seeds", arms(study)),

@@ -3,7 +3,7 @@
 from statistics import NormalDist
 
 from artifacts.common.formatting import FEW, p_value, percent
-from tasks.schemas.study import ENOUGH_SEEDS, Arm, Claim, Pair, Study
+from tasks.schemas.study import ENOUGH_SEEDS, Claim, ModelPair, Study, StudyModel
 
 Z = NormalDist().inv_cdf(0.975)  # standard deviations either way that hold 95 %
 
@@ -13,16 +13,16 @@ def points(share: float) -> str:
     return f"{100 * share:.2f} points"
 
 
-def counted(number: int, noun: str) -> str:
+def count_images(number: int, noun: str) -> str:
     """A number with its noun."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def verdict(pair: Pair, seeds: int, images: int) -> str:
+def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
     """Whether two arms differ beyond the chance of seeds and images together."""
     found = pair.over_both
     says = (
-        f"{found.points} over {counted(seeds, 'seed')} and {images:,} images, which covers the chance of "
+        f"{found.points} over {count_images(seeds, 'seed')} and {images:,} images, which covers the chance of "
         f"either; p {p_value(pair.p, sign=True)}"
     )
     if not pair.real:
@@ -32,7 +32,7 @@ def verdict(pair: Pair, seeds: int, images: int) -> str:
     return f"{pair.second} is worse than {pair.first}: {says}."
 
 
-def noise(pair: Pair) -> str:
+def noise_summary(pair: ModelPair) -> str:
     """What one comparison is worth, the two sources of chance apart."""
     return (
         f"A comparison of one training each is off by {points(pair.noise.both)} (standard deviation): with other seeds alone "
@@ -40,7 +40,7 @@ def noise(pair: Pair) -> str:
     )
 
 
-def claimed(claim: Claim, pair: Pair, seeds: int) -> str:
+def claimed(claim: Claim, pair: ModelPair, seeds: int) -> str:
     """Whether a difference that somebody saw with one training of each is within the error of such a comparison."""
     limit = Z * pair.noise.both
     where = "within" if abs(claim.difference) < limit else "beyond"
@@ -51,7 +51,9 @@ def claimed(claim: Claim, pair: Pair, seeds: int) -> str:
     )
     if pair.needed is None:
         return says
-    return f"{says} {counted(pair.needed, 'seed')} of each would show such a difference on these images (power 80 %)."
+    return (
+        f"{says} {count_images(pair.needed, 'seed')} of each would show such a difference on these images (power 80 %)."
+    )
 
 
 def too_few(seeds: int) -> str | None:
@@ -71,12 +73,16 @@ def headlines(study: Study) -> list[str]:
     seeds = len(study.seeds)
     best = max(study.arms, key=lambda arm: arm.accuracy.value).name
     few = len(study.arms) <= FEW
-    lines = [verdict(pair, seeds, study.images) for pair in study.pairs if few or best in (pair.first, pair.second)]
+    lines = [
+        study_verdict(pair, seeds, study.images) for pair in study.pairs if few or best in (pair.first, pair.second)
+    ]
     if not study.pairs:
-        lines = [f"{arm.name} is right about {mean_accuracy(arm)} over {counted(seeds, 'seed')}." for arm in study.arms]
+        lines = [
+            f"{arm.name} is right about {mean_accuracy(arm)} over {count_images(seeds, 'seed')}." for arm in study.arms
+        ]
     claim = claim_pair(study)
     if claim and study.claim and seeds >= ENOUGH_SEEDS:
-        lines += [noise(claim), claimed(study.claim, claim, seeds)]
+        lines += [noise_summary(claim), claimed(study.claim, claim, seeds)]
     return lines
 
 
@@ -86,14 +92,14 @@ def said_first(study: Study) -> list[str]:
     return [*headlines(study), *([warning] if warning else [])]
 
 
-def claim_pair(study: Study) -> Pair | None:
+def claim_pair(study: Study) -> ModelPair | None:
     """The pair that the claim is about."""
     return next(
         (p for p in study.pairs if study.claim and (p.first, p.second) == (study.claim.first, study.claim.second)), None
     )
 
 
-def mean_accuracy(arm: Arm) -> str:
+def mean_accuracy(arm: StudyModel) -> str:
     """The mean accuracy of an arm with its interval."""
     found = arm.accuracy
     return f"{percent(found.value)} (95 % interval {100 * found.low:.2f} to {100 * found.high:.2f})"

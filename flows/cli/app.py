@@ -15,13 +15,13 @@ from tasks.safety.stopping import STOPPING
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Carry out a command, and end this process with its exit code."""
-    streams.settle()  # first: what `listen` opens would take the numbers of streams that are closed
+    streams.replace_closed_streams()  # first: what `listen` opens would take the numbers of streams that are closed
     stop.listen()
     try:
         with stop.nothing_to_undo():
-            from flows.cli.run import outcome  # noqa: PLC0415
+            from flows.cli.run import run_outcome  # noqa: PLC0415
 
-        code, line = outcome(arguments)
+        code, line = run_outcome(arguments)
         streams.deliver()
     except OutputError as error:
         code, line = error.exit_code, str(error)
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         raise
     if STOPPING.is_set():
         stop.end()
-    stop.settle(code)
+    stop.restore_signals(code)
     if line:
         from tasks.safety.redaction import redact  # noqa: PLC0415
 

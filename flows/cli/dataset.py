@@ -33,7 +33,7 @@ def list_(as_json: bool) -> None:
     if as_json:
         echo_json([one.model_dump(mode="json") for one in found])
     else:
-        show_rows([described(one) for one in found])
+        show_rows([describe_dataset(one) for one in found])
 
 
 @dataset.command()
@@ -45,14 +45,14 @@ def pin(file: Path, as_json: bool) -> None:
     From then on, no other bytes are taken for them. What the archives hold is held against the file before it is written.
     """
     from artifacts.terminal import show_rows
-    from flows.cli.download_progress import fetching
+    from flows.cli.download_progress import show_downloads
     from tasks.config.toml_loader import text_of
     from tasks.data.pin_dataset import lacks_pins
-    from tasks.data.pin_dataset import pin as pinned
-    from tasks.filesystem.regular_files import MOST_TEXT, expanded, read_regular
+    from tasks.data.pin_dataset import pin_archives as pinned
+    from tasks.filesystem.regular_files import MOST_TEXT, expand_user, read_regular
     from tasks.storage.output_files import check_rewritable, rewrite, temporary_folder
 
-    path = expanded(file, "data set", DatasetError).absolute()
+    path = expand_user(file, "data set", DatasetError).absolute()
     try:
         content = read_regular(path, MOST_TEXT)
         text = text_of(content)
@@ -60,7 +60,7 @@ def pin(file: Path, as_json: bool) -> None:
         raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
     if lacks_pins(text, str(file)):
         check_rewritable(path)
-    with temporary_folder("mnist-pin-") as scratch, fetching() as shown:
+    with temporary_folder("mnist-pin-") as scratch, show_downloads() as shown:
         text, pins = pinned(text, str(file), path.parent, scratch, shown.report, shown.tell)
     if pins:
         rewrite(path, written_as(content, text))
@@ -68,7 +68,7 @@ def pin(file: Path, as_json: bool) -> None:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
         echo_json({"file": str(path), "pins": found})
     elif pins:
-        show_rows([found_out(one) for one in pins])
+        show_rows([describe_pins(one) for one in pins])
         echo(f"written into {path}")
     else:
         echo(f"all archives of {path} were pinned before, and are what it says")
@@ -81,7 +81,7 @@ def written_as(before: bytes, text: str) -> bytes:
     return (codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b"") + text.encode()
 
 
-def described(one: "Dataset") -> dict[str, str | int | float]:
+def describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
     """A data set as a row of a table."""
     return {
         "name": one.name,
@@ -94,7 +94,7 @@ def described(one: "Dataset") -> dict[str, str | int | float]:
     }
 
 
-def found_out(one: "Pin") -> dict[str, str | int | float]:
+def describe_pins(one: "Pin") -> dict[str, str | int | float]:
     """What was found out of an archive, as a row of a table."""
     return {
         "archive": one.place,

@@ -27,7 +27,7 @@ class Fetching(Protocol):
         """Say a line."""
 
 
-class Bars:
+class ProgressBars:
     """Shows a bar for each file."""
 
     def __init__(self, progress: Progress) -> None:
@@ -69,7 +69,7 @@ def prefixed(line: str, level: int) -> str:
 
 
 @contextmanager
-def fetching() -> Iterator[Fetching]:
+def show_downloads() -> Iterator[Fetching]:
     """Show downloads while the block runs."""
     console = Screen(err=True)
     if not console.is_terminal:
@@ -77,4 +77,4 @@ def fetching() -> Iterator[Fetching]:
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        yield Bars(progress)
+        yield ProgressBars(progress)

@@ -14,7 +14,7 @@ from flows.root_option import at_root, root_to_read
 from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
-    from tasks.analysis.paired_comparison import Pair
+    from tasks.analysis.paired_comparison import PredictionsPair
     from tasks.schemas.runs import Champion, RunRecord
     from tasks.storage.backend import Root
 
@@ -63,7 +63,7 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
     from tasks.storage.page_records import write_page
 
     with at_root(root) as place:
-        one, other, pairs = chosen(place, before, now)
+        one, other, pairs = select_model(place, before, now)
         changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
         page = changes_page(changes, f"{one.run} against {other.run}")
         of = (one.run, other.run)
@@ -81,20 +81,20 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
         raise GateError("; ".join(f"{check.name}: no, {check.found}" for check in failed))
 
 
-def chosen(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[Pair]]":
+def select_model(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[PredictionsPair]]":
     """Two runs, and the pairs of their predictions to compare.
 
     Raises:
         RunError: a run or a model is unknown, or only one of the two names a model.
     """
-    from tasks.analysis.paired_comparison import pairs_of
+    from tasks.analysis.paired_comparison import model_pairs
     from tasks.history.run_store import find_run
 
     (first, model), (second, other) = (text.partition(":")[::2] for text in (before, now))
     one, two = find_run(root, first), find_run(root, second)
     if bool(model) != bool(other):
         raise RunError("give a model for both runs, as RUN:MODEL, or for none")
-    return one, two, [(one.of(model), two.of(other))] if model else pairs_of(one, two)
+    return one, two, [(one.of(model), two.of(other))] if model else model_pairs(one, two)
 
 
 @click.group(invoke_without_command=True)
@@ -111,10 +111,10 @@ def champion(context: click.Context) -> None:
 def list_champions(root: str | None = None, as_json: bool = False) -> None:
     """Show every line of champions, the present one last."""
     from artifacts.terminal import show_champions
-    from tasks.history.champions import history, lines
+    from tasks.history.champions import champion_history, champion_lines
 
     place = root_to_read(root)
-    found = {line: history(place, line) for line in lines(place)}
+    found = {line: champion_history(place, line) for line in champion_lines(place)}
     if as_json:
         echo_json({line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()})
     else:
@@ -132,18 +132,16 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
     The present one stays down: no run promotes it again, until --lift. LINE is needed only where there is more than one, as
     `mnist champion list` shows them.
     """
-    from tasks.history.champions import lift, roll_back
+    from tasks.history.champions import lift_rollback, roll_back
 
     with at_root(root) as place:
         which = line or only_line(place)
         if lifting:
-            found = lift(place, which)
+            found = lift_rollback(place, which)
             said = f"may become the champion again: {', '.join(one.title for one in found)}"
         else:
             found = [roll_back(place, which)]
-            said = (
-                f"the champion is {titled(found[0])} again; the one before stays down until `rollback --lift {which}`"
-            )
+            said = f"the champion is {champion_title(found[0])} again; the one before stays down until `rollback --lift {which}`"
     if as_json:
         entries = [one.model_dump(mode="json") for one in found]
         echo_json(entries if lifting else entries[0])
@@ -157,14 +155,14 @@ def only_line(root: "Root") -> str:
     Raises:
         RunError: there is none, or more than one.
     """
-    from tasks.history.champions import lines
+    from tasks.history.champions import champion_lines
 
-    found = lines(root)
+    found = champion_lines(root)
     if len(found) != 1:
         raise RunError(f"give the line of champions: {', '.join(found)}" if found else f"no champion under {root}")
     return found[0]
 
 
-def titled(one: "Champion") -> str:
+def champion_title(one: "Champion") -> str:
     """A champion in words."""
     return f"{one.title}, {one.predictions.accuracy:.2%}"

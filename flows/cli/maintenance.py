@@ -8,8 +8,8 @@ import click
 
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo_json, say
-from flows.root_option import root_of, root_to_read
-from tasks.errors import ChainError, SealError
+from flows.root_option import resolve_root, root_to_read
+from tasks.errors import ChecksumError, VerificationError
 
 if TYPE_CHECKING:
     from tasks.schemas.results import Cleared
@@ -31,8 +31,10 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     place = root_to_read(root)
     path = find_record(place, run)
     record = read_run(path)
-    if isinstance(record, SealError):
-        raise ChainError(f"run {path.parent.name} is broken at its own record: {record}; run again to make it anew")
+    if isinstance(record, ChecksumError):
+        raise VerificationError(
+            f"run {path.parent.name} is broken at its own record: {record}; run again to make it anew"
+        )
     links = list(verify_run(place, record))
     broken = [link for link in links if link.fault]
     if as_json:
@@ -41,7 +43,7 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
         show_links(record.run, links)
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise ChainError(
+        raise VerificationError(
             f"run {record.run} is broken at {broken[0].role}: {broken[0].fault}{more}; run again to make it anew"
         )
 
@@ -67,19 +69,19 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     else from Prefect's own database. What can't be removed there now goes with a later prune.
     """
     from artifacts.terminal import show_pruning
-    from flows.server.flow_run_history import clear_history, to_be_cleared
-    from tasks.history.prune import carry_out, pruning
-    from tasks.storage.locks import alone
-    from tasks.storage.roots import checked_root, existing_root, root_to_change
+    from flows.server.flow_run_history import clear_history, removable_flow_runs
+    from tasks.history.prune import apply_pruning, plan_pruning
+    from tasks.storage.locks import exclusive_lock
+    from tasks.storage.roots import existing_root, root_to_change, validate_root
 
     if dry_run:
-        what = pruning(existing_root(root_of(root)), keep)
-        history = to_be_cleared(what.history)
+        what = plan_pruning(existing_root(resolve_root(root)), keep)
+        history = removable_flow_runs(what.history)
     else:
-        place = checked_root(root_to_change(root_of(root)))
-        with alone(place, "mnist prune", say):
-            what = pruning(place, keep, alone=True)
-            carry_out(place, what)
+        place = validate_root(root_to_change(resolve_root(root)))
+        with exclusive_lock(place, "mnist prune", say):
+            what = plan_pruning(place, keep, alone=True)
+            apply_pruning(place, what)
         history = clear_history(place)  # not alone any more: it may take as long as a server does
     if as_json:
         echo_json(what.model_dump() | {"removed": not dry_run, "history": history.model_dump()})

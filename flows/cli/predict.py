@@ -16,10 +16,10 @@ from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo, echo_json
 from flows.root_option import at_root
 from tasks.errors import UnreadableError
-from tasks.safety.plain_text import shown
+from tasks.safety.plain_text import printable
 
 if TYPE_CHECKING:
-    from tasks.schemas.results import Shown
+    from tasks.schemas.results import ClassifiedPicture
 
 FEW = 3  # names of files that were passed over
 
@@ -41,19 +41,19 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     from artifacts.report.renderer import pictures_page
     from artifacts.terminal import show_guesses
     from tasks.history.run_store import find_run
-    from tasks.schemas.results import Shown, Unreadable
+    from tasks.schemas.results import ClassifiedPicture, UnreadablePicture
     from tasks.storage.content_files import write_text
     from tasks.storage.folders import Folder
+    from tasks.training.classify_pictures import classify_pictures as answers
     from tasks.training.classify_pictures import pictures_in
-    from tasks.training.classify_pictures import predict as answers
 
     with at_root(root) as place:
         passed_over: list[Path] = []
         run, paths = find_run(place, name), pictures_in(images, passed_over.append)
         with progress(len(paths)) as advance:
             found = list(answers(paths, run, place, advance))
-        answered = [one for one in found if isinstance(one, Shown)]
-        unreadable = [one for one in found if isinstance(one, Unreadable)]
+        answered = [one for one in found if isinstance(one, ClassifiedPicture)]
+        unreadable = [one for one in found if isinstance(one, UnreadablePicture)]
         text = pictures_page(answered, run.train.shape, f"{len(answered)} pictures, as {run.run} sees them")
         page = place / write_text(place, f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text).path
     if as_json:
@@ -66,7 +66,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     else:
         show_guesses(answered, str(page))
     if passed_over:
-        echo(f"passed over, since not called like pictures: {passed(passed_over)}", err=True)
+        echo(f"passed over, since not called like pictures: {skipped_names(passed_over)}", err=True)
     for one in unreadable:
         echo(f"left out: {one.path}: {one.why}", err=True)
     if not paths:
@@ -75,19 +75,19 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         raise UnreadableError(f"{len(unreadable)} of {len(paths)} pictures left out, as the lines above say")
 
 
-def write_csv(answered: Sequence["Shown"], classes: Sequence[str]) -> None:
+def write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) -> None:
     """One line a picture and model on standard output."""
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["path", "model", "label", *map(shown, classes), "doubts"])
+    out.writerow(["path", "model", "label", *map(printable, classes), "doubts"])
     for one in answered:
         for model, guess in one.guesses.items():
             probabilities = (f"{guess.probabilities[label]:.6f}" for label in classes)
-            out.writerow([shown(one.path), model, shown(guess.label), *probabilities, "; ".join(one.doubts)])
+            out.writerow([printable(one.path), model, printable(guess.label), *probabilities, "; ".join(one.doubts)])
 
 
-def passed(paths: Sequence[Path]) -> str:
+def skipped_names(paths: Sequence[Path]) -> str:
     """How many files and folders were not looked at, with the first names."""
-    names = ", ".join(shown(path.name) for path in paths[:FEW])
+    names = ", ".join(printable(path.name) for path in paths[:FEW])
     return f"{len(paths):,} ({names}{', ...' if len(paths) > FEW else ''})"
 
 

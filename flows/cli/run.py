@@ -39,9 +39,9 @@ PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
 @click.version_option(package_name="mnist-error-analysis")
 def cli() -> None:
     """Train image classifiers, and say with evidence which is better and on what each fails."""
-    from tasks.safety.redaction import guard
+    from tasks.safety.redaction import redact_all_output
 
-    guard()  # before any library logs
+    redact_all_output()  # before any library logs
     os.environ |= PLAIN_LOGS
 
 
@@ -112,16 +112,19 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") ->
 
     A flow has its module's name. Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
     """
-    from flows.processes.startup import lasting
-    from flows.server.local_server import early_server, server
+    from flows.processes.startup import exclude_imports_from_gc
+    from flows.server.local_server import server, start_server
 
     refuse_bytes(parameters)
     refuse_foreign_root(parameters["root"])
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # standard output is for the result; libraries print, too
         with console.status("starting Prefect", spinner=console.spinner) if console else nullcontext():
-            early = stack.enter_context(early_server())
-            with stop.nothing_to_undo(), lasting():  # all that is slow is imported while the server starts
+            early = stack.enter_context(start_server())
+            with (
+                stop.nothing_to_undo(),
+                exclude_imports_from_gc(),
+            ):  # all that is slow is imported while the server starts
                 from prefect.client.orchestration import get_client
                 from prefect.flow_engine import run_flow as run_with_prefect
                 from prefect.states import Pending
@@ -129,7 +132,7 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") ->
                 import tasks.analysis.statistics  # noqa: F401  # else in the middle of the run
                 from flows.cli.console_log import quiet_console
                 from flows.cli.live_view import live_view
-                from flows.processes.tied_to_worker import crashed
+                from flows.processes.tied_to_worker import report_crash
                 from flows.server.secret_masking import learn_settings
                 from tasks.safety.address import hide
 
@@ -143,8 +146,8 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") ->
         # Made before it runs, so that the view knows from the start what to watch.
         flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())
         stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
-        stack.enter_context(stop.reporting(lambda: crashed(flow_run.id)))
-        stack.enter_context(stop.alone())
+        stack.enter_context(stop.reporting(lambda: report_crash(flow_run.id)))
+        stack.enter_context(stop.kill_process_group())
         failed = None
         try:
             result = run_with_prefect(flow, flow_run, parameters)
@@ -169,7 +172,7 @@ for command in (compare, predict, champion, dataset, runs, verify, prune, serve,
     cli.add_command(command)
 
 
-def outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
+def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
     """Carry out a command: its exit code, and the line that says why it is not 0."""
     try:
         cli.main(args=arguments, prog_name="mnist", standalone_mode=False)
@@ -178,14 +181,14 @@ def outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
     except click.Abort as error:
         raise KeyboardInterrupt from error
     except Exception as error:
-        line = line_of(error)
+        line = summary_line(error)
         if line is None:
             raise  # a defect: whoever mends it needs the traceback
         return error.exit_code if isinstance(error, MnistError) else MnistError.exit_code, line
     return 0, ""
 
 
-def line_of(error: Exception) -> str | None:
+def summary_line(error: Exception) -> str | None:
     """What to say of an error that a user can cause; None if it is none of these."""
     if isinstance(error, click.ClickException):
         return error.format_message()
@@ -200,7 +203,7 @@ def line_of(error: Exception) -> str | None:
         "Could not determine home directory"
     ):  # Prefect needs it
         return "this account has no home directory: set HOME to a folder that it can write to"
-    from flows.server.local_server import lost_server
+    from flows.server.local_server import describe_connection_error
     from tasks.storage.backend import unreachable
 
-    return lost_server(error) or unreachable(error)
+    return describe_connection_error(error) or unreachable(error)

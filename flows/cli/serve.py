@@ -23,7 +23,7 @@ import click
 from flows.cli.options import JSON, ROOT
 from flows.processes import stop
 from flows.processes.console import echo
-from flows.root_option import root_of
+from flows.root_option import resolve_root
 from flows.server.serving import ALLOWED, HOST, PORT
 from tasks.errors import ServerError
 from tasks.safety.plain_text import json_line
@@ -71,11 +71,11 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     """Run Prefect's server with its UI, the deployments and one worker on this machine, until Ctrl-C."""
     from flows.server.credential import server_credential, write_profiles
     from flows.server.database import make_database
-    from flows.server.guard import LOOPBACK, addresses, canonical, in_url
+    from flows.server.guard import LOOPBACK, allowed_addresses, canonical, in_url
 
     host = canonical(host)
-    addresses(host, port, allowed)  # which refuses a wrong name
-    place = checked_place(root, worker=worker)
+    allowed_addresses(host, port, allowed)  # which refuses a wrong name
+    place = validate_address(root, worker=worker)
     listener = listening(host, port)
     make_database()
     address = f"http://{in_url(WILDCARDS.get(host, host))}:{port}"
@@ -90,38 +90,40 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     named = [part for name in allowed for part in ("--allowed-host", name)]
     where = ("--host", host, "--port", str(port), "--fd", str(listener.fileno()))
     server = ("flows.server.serving", *where, "--log-level", "warning", *named)
-    env = environment(served)
+    env = worker_environment(served)
     stop.ENDING.seconds, stop.ENDING.line = SECONDS, "stopped"
-    with listener, tied(server, env, listener.fileno()) as serving:
+    with listener, start_tied_process(server, env, listener.fileno()) as serving:
         await_api(address, serving)
         if worker:
-            keep_working(serving, served, env, as_json=as_json)
+            keep_worker_running(serving, served, env, as_json=as_json)
         else:
-            echo(said(served, as_json=as_json, worker=False))
+            echo(process_output(served, as_json=as_json, worker=False))
             await_end(serving)
 
 
-def checked_place(root: str | None, *, worker: bool) -> "Root":
+def validate_address(root: str | None, *, worker: bool) -> "Root":
     """The root, which only a worker writes to."""
-    from tasks.storage.roots import checked_root
+    from tasks.storage.roots import validate_root
 
-    return checked_root(root_of(root)) if worker else root_of(root)
+    return validate_root(resolve_root(root)) if worker else resolve_root(root)
 
 
-def keep_working(serving: subprocess.Popen[bytes], served: Served, env: Mapping[str, str], *, as_json: bool) -> None:
+def keep_worker_running(
+    serving: subprocess.Popen[bytes], served: Served, env: Mapping[str, str], *, as_json: bool
+) -> None:
     """Make the deployments, and have a worker as long as the server runs: where one is killed, another starts."""
-    with tied(WORKER, env) as working:
+    with start_tied_process(WORKER, env) as working:
         await_pool(served, working)
         deploy(env)
-        echo(said(served, as_json=as_json, worker=True))
+        echo(process_output(served, as_json=as_json, worker=True))
         await_end(serving, working)
     while True:
         echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
-        with tied(WORKER, env) as working:
+        with start_tied_process(WORKER, env) as working:
             await_end(serving, working)
 
 
-def environment(served: Served) -> dict[str, str]:
+def worker_environment(served: Served) -> dict[str, str]:
     """What the processes need to know: one server, its credential, and one root."""
     from flows.server.credential import client_settings
 
@@ -152,9 +154,11 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def tied(command: tuple[str, ...], env: Mapping[str, str], *fds: int) -> Iterator[subprocess.Popen[bytes]]:
+def start_tied_process(
+    command: tuple[str, ...], env: Mapping[str, str], *fds: int
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python module as a command that ends with this process; told to end with the block."""
-    from flows.server.local_server import stop as ended
+    from flows.server.local_server import stop_server as ended
 
     child = subprocess.Popen(  # noqa: S603  # a command of our own
         [sys.executable, "-P", "-m", "flows.processes.tied_to_parent", *command],
@@ -176,9 +180,9 @@ def await_api(address: str, server: subprocess.Popen[bytes]) -> None:
     Raises:
         ServerError: it does not come up.
     """
-    from flows.server.local_server import up
+    from flows.server.local_server import wait_until_healthy
 
-    if not up(f"{address}/api", server):
+    if not wait_until_healthy(f"{address}/api", server):
         raise ServerError(f"the Prefect server at {address} did not start; its messages are above")
 
 
@@ -229,14 +233,14 @@ def deploy(env: Mapping[str, str]) -> None:
         raise ServerError(f"the deployments were refused: {' '.join(done.stderr.split()) or done.stdout}")
 
 
-def said(served: Served, *, as_json: bool, worker: bool) -> str:
+def process_output(served: Served, *, as_json: bool, worker: bool) -> str:
     """What the command prints once all is there."""
     if as_json:
-        return json_line(described(served, worker=worker))
-    return how_to_go_on(served, worker=worker)
+        return json_line(describe_served(served, worker=worker))
+    return next_steps(served, worker=worker)
 
 
-def described(served: Served, *, worker: bool) -> dict[str, str | list[str] | None]:
+def describe_served(served: Served, *, worker: bool) -> dict[str, str | list[str] | None]:
     """Where everything is; `auth` is null where the credential is the user's own.
 
     `unset` lists what this environment sets for another server, and would win over the profiles.
@@ -252,7 +256,7 @@ def described(served: Served, *, worker: bool) -> dict[str, str | list[str] | No
     }
 
 
-def how_to_go_on(served: Served, *, worker: bool) -> str:
+def next_steps(served: Served, *, worker: bool) -> str:
     """What a person does next."""
     prefect = Path(sys.executable).with_name("prefect")
     shown = os.path.relpath(prefect) if prefect.is_relative_to(Path.cwd()) else prefect

@@ -29,21 +29,21 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
 
     from prefect.settings import get_current_settings
 
-    from flows.runners.factory import named_runner
-    from flows.server.local_server import check
+    from flows.runners.factory import validate_runner
+    from flows.server.local_server import check_server
     from flows.server.process_worker import MnistWorker, until_told
 
-    allowed = [named_runner(one) for one in runners]
+    allowed = [validate_runner(one) for one in runners]
     url = get_current_settings().api.url
     if not url:
         raise ServerError("a worker needs a Prefect server: set PREFECT_API_URL, or use `mnist serve`, which has one")
-    check(url)
+    check_server(url)
     queues = options.pop("queues")
     made = MnistWorker(pool, runners=allowed, work_queues=list(queues), **options)  # type: ignore[call-overload]
     with suppress(asyncio.CancelledError):  # it was told to stop, and has
-        asyncio.run(until_told(made, with_healthcheck=with_healthcheck, say=say))
+        asyncio.run(until_told(made, with_healthcheck=with_healthcheck, say=print_message))
 
 
-def say(line: object, **_style: object) -> None:
+def print_message(line: object, **_style: object) -> None:
     """Print a line on standard error."""
     echo(f"mnist: {line}", err=True)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tasks.errors import MnistError
-from tasks.safety.plain_text import json_line, shown
+from tasks.safety.plain_text import json_line, printable
 
 Command = Callable[..., Any]
 
@@ -20,7 +20,7 @@ def say(line: str, _level: int) -> None:
 
 def echo(text: str, *, err: bool = False) -> None:
     """Print a text on standard output, or on standard error; click would drop what looks like a terminal's control codes."""
-    click.echo(shown(text, keep="\n"), err=err)
+    click.echo(printable(text, keep="\n"), err=err)
 
 
 def echo_json(value: object) -> None:
@@ -29,7 +29,7 @@ def echo_json(value: object) -> None:
 
 
 @contextmanager
-def ended_in_one_line() -> Iterator[None]:
+def exit_with_one_line() -> Iterator[None]:
     """End a process other than the `mnist` command with one line and an exit code where this project refuses something."""
     try:
         yield

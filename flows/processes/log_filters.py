@@ -5,12 +5,12 @@ import logging
 from rich.console import Console
 
 from tasks.errors import MnistError
-from tasks.safety.redaction import guard
+from tasks.safety.redaction import redact_all_output
 
 RUNS = ("prefect.flow_runs", "prefect.task_runs")
 
 
-def without_traceback(record: logging.LogRecord) -> bool:
+def strip_traceback(record: logging.LogRecord) -> bool:
     """A filter that drops the traceback of our own errors, and what Prefect says of every limit of time on a thread's task."""
     if record.getMessage().startswith("Timeout of ") and "seconds configured" in record.getMessage():
         return False  # the limit holds once what blocks is over: soon enough for a limit of hours
@@ -20,11 +20,11 @@ def without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-def one_line_errors() -> None:
+def hide_expected_tracebacks() -> None:
     """Apply the filter to the loggers of Prefect's runs in this process, and mask secrets in all that it logs."""
-    guard()
+    redact_all_output()
     for name in RUNS:
-        logging.getLogger(name).addFilter(without_traceback)
+        logging.getLogger(name).addFilter(strip_traceback)
 
 
 def outlive_readers() -> None:

@@ -58,7 +58,7 @@ class Importing:
         return spec
 
 
-def watch() -> None:
+def watch_imports() -> None:
     """Check the files if Prefect is imported from now on."""
     if os.name == "posix":  # elsewhere, files have no owner that Python tells
         sys.meta_path.insert(0, Importing)
@@ -78,11 +78,11 @@ def refuse_foreign_settings() -> None:
             refuse(path)
     shared = {str(path) for path in paths if is_open(path.parent)}
     if shared and not WATCHED:  # the hook costs some 0.2 us an event: 50 ms, if TensorFlow is imported
-        sys.addaudithook(opening)
+        sys.addaudithook(check_opened_file)
     WATCHED.update(shared)
 
 
-def opening(event: str, arguments: tuple[Any, ...]) -> None:
+def check_opened_file(event: str, arguments: tuple[Any, ...]) -> None:
     """Check a file once more when it is opened to be read: it is there, since the libraries look before.
 
     Raises:
@@ -143,7 +143,7 @@ def refuse(path: "Path") -> None:
         SettingsError: it, its folder, or what it links to belongs to another account, or can be written by others.
     """
     from tasks.errors import SettingsError
-    from tasks.filesystem.trusted_files import fault_of
+    from tasks.filesystem.trusted_files import trust_fault
 
     if is_projects(path):
         return
@@ -151,7 +151,7 @@ def refuse(path: "Path") -> None:
     # Nothing above matters: who puts another folder in the place of this one owns the files in it.
     beside = () if path == prefect_home() else (given.parent, real.parent)
     for one in dict.fromkeys((given, real, *beside)):
-        if fault := fault_of(one):
+        if fault := trust_fault(one):
             of = "it" if one == given else given
             elsewhere = "call this in another folder" if path.name == str(path) else f"set another {HOME} or path"
             raise SettingsError(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def lasting() -> Iterator[None]:
+def exclude_imports_from_gc() -> Iterator[None]:
     """Import with nothing collected, and leave out what was made from every later collection, that at the end included.
 
     The imports of a run take a fifth less time so, and its end takes 0.1 s instead of 0.7.

@@ -99,7 +99,7 @@ def wait_for_signals(reader: int, ended: Callable[[], object]) -> None:
             again = more and time.monotonic() > began + BOUNCE_SECONDS
         STOPPING.set()  # by now, the handler has had the time to do so
     if not again and ENDING.code is None:
-        report()
+        report_signal()
     ended()
 
 
@@ -111,7 +111,7 @@ def look_for_descendants() -> None:
         ENDING.descendants.update(psutil.Process().children(recursive=True))
 
 
-def report() -> None:
+def report_signal() -> None:
     """Say what there is to be said at the end, to a server that may not answer."""
     saying = [threading.Thread(target=one, daemon=True) for one in ENDING.reports]
     for one in saying:
@@ -192,7 +192,7 @@ def say(line: str) -> None:
             os.write(2, f"{shown}mnist: {line}\n".encode())
 
 
-def settle(code: int) -> None:
+def restore_signals(code: int) -> None:
     """The command has done its work: from now on, a signal only hastens the end, and does not change the exit code."""
     ENDING.code = code
 
@@ -229,7 +229,7 @@ def nothing_to_undo() -> Iterator[None]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def kill_process_group() -> Iterator[None]:
     """Keep Prefect from handling SIGTERM in a flow of this process: it would send the signal on, as if a second had come."""
     from prefect import flow_engine
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tasks.errors import OutputError
-from tasks.safety.plain_text import shown
+from tasks.safety.plain_text import printable
 from tasks.safety.stopping import STOPPING
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Text(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         """Write a text."""
-        super().write(shown(text, keep="\n\t"))
+        super().write(printable(text, keep="\n\t"))
         return len(text)
 
     def write_drawn(self, text: str) -> int:
@@ -70,7 +70,7 @@ class Text(io.TextIOWrapper):
         return super().write(text)
 
 
-def settle() -> None:
+def replace_closed_streams() -> None:
     """Open what is closed, and replace Python's streams by those that know what an error of theirs means."""
     for number, mode in INSTEAD.items():
         try:

@@ -15,7 +15,7 @@ import time
 import psutil
 
 from flows.processes.stop import ENDING
-from tasks.safety.redaction import guard
+from tasks.safety.redaction import redact_all_output
 
 STDIN = 0
 # For the runs of a worker to tell the server that they end: the worker itself would only kill them. Their own limit is
@@ -25,7 +25,7 @@ CHILDREN_SECONDS = 8.0
 END_SECONDS = 2.0
 
 
-def end_with_parent() -> None:
+def run_until_parent_exits() -> None:
     """Wait for the end of standard input, then terminate the children and this process."""
     while os.read(STDIN, 1):
         pass
@@ -41,7 +41,7 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    guard()
+    redact_all_output()
     del sys.argv[0]
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=run_until_parent_exits, daemon=True).start()
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -21,19 +21,19 @@ SECONDS = (
 )
 
 
-def end_with_worker() -> None:
+def exit_with_parent() -> None:
     """From now on, end this process with the worker that started it; a run that a person started goes on by itself."""
     context = FlowRunContext.get()
     if context and context.flow_run and context.flow_run.deployment_id:
         identity = context.flow_run.id
         stop.ENDING.seconds, stop.ENDING.line = SECONDS, "a run was told to stop, and its steps did not stop in time"
-        stop.ENDING.reports.append(lambda: crashed(identity))
+        stop.ENDING.reports.append(lambda: report_crash(identity))
         if threading.current_thread() is threading.main_thread():
             stop.watch(stop.end)  # Prefect raises SIGTERM in the main thread
-        threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=watch_worker, args=(os.getppid(),), daemon=True).start()
 
 
-def watch(parent: int) -> None:
+def watch_worker(parent: int) -> None:
     """Wait until another process has taken the parent's place, then end as if told to: Prefect marks the run as crashed."""
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
@@ -42,7 +42,7 @@ def watch(parent: int) -> None:
     stop.end()
 
 
-def crashed(identity: UUID) -> None:
+def report_crash(identity: UUID) -> None:
     """Tell the server that a run has ended, where nobody has told it yet."""
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(identity).state

@@ -14,8 +14,8 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_inputs_sync
 
-from flows.processes.log_filters import one_line_errors
-from tasks.engine.cache import Miss
+from flows.processes.log_filters import hide_expected_tracebacks
+from tasks.engine.cache import CacheMiss
 from tasks.engine.cached_task import CachedTask
 from tasks.engine.optional_parts import optional
 from tasks.errors import WorkerError, causes
@@ -42,7 +42,7 @@ class Workers(ABC):
             task.tags = set()  # to ask for a place takes two seconds, and nobody else can take one
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
         # As long as nothing was sent, whatever this step waits for is found as soon as it is looked for.
-        if not self.submitted and kept(task, parameters):
+        if not self.submitted and is_cached(task, parameters):
             return submit(task, *args, **kwargs)
         # Futures are resolved before they reach the worker, where Prefect would look for the graph's edges.
         edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
@@ -59,16 +59,16 @@ class Workers(ABC):
         """See to it that nothing more is computed, and that nothing waits for results that will never come."""
 
 
-def kept(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
+def is_cached(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
     """Whether a step would find its record; not if what it waits for has failed, which `wait_for_all` tells."""
     try:
-        return not isinstance(task.lookup(resolve_inputs_sync(parameters)), Miss)
+        return not isinstance(task.lookup(resolve_inputs_sync(parameters)), CacheMiss)
     except PrefectException:
         return False
 
 
 @contextmanager
-def ended_on_error(workers: Workers, lost: type[Exception], said: Callable[[BaseException], str]) -> Iterator[None]:
+def terminate_on_error(workers: Workers, lost: type[Exception], said: Callable[[BaseException], str]) -> Iterator[None]:
     """End workers where anything fails.
 
     Raises:
@@ -88,14 +88,14 @@ def api_url() -> str:
     return str(get_client(sync_client=True).api_url).rstrip("/")
 
 
-def settle(threads: int) -> None:
+def configure_threads(threads: int) -> None:
     """Say to a process that will import TensorFlow and scikit-learn how many threads it has, and how quiet to be."""
-    os.environ.update(settings_for(threads))
-    one_line_errors()
+    os.environ.update(thread_settings(threads))
+    hide_expected_tracebacks()
     without_hdf5_echo()
 
 
-def settings_for(threads: int) -> dict[str, str]:
+def thread_settings(threads: int) -> dict[str, str]:
     """What the environment must say before TensorFlow and OpenMP, which scikit-learn has, are loaded."""
     each = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     return {**dict.fromkeys(each, str(threads)), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -125,7 +125,7 @@ def wait_for_all(structure: Structure) -> Structure:
         try:
             future.result()
         except PrefectException as error:
-            raise next(errors_of(futures), error) from None
+            raise next(root_causes(futures), error) from None
     return cast("Structure", visit_collection(structure, visit_fn=result_of, return_data=True))
 
 
@@ -134,7 +134,7 @@ def result_of(value: Any) -> Any:
     return value.result() if isinstance(value, PrefectFuture) else value
 
 
-def available(part: str, futures: Mapping[str, Any], omissions: list[Omission]) -> dict[str, Any]:
+def wait_for_optional(part: str, futures: Mapping[str, Any], omissions: list[Omission]) -> dict[str, Any]:
     """Wait for the futures of an optional part of several models, and return those that have not failed."""
     found = {}
     for name, future in futures.items():
@@ -144,7 +144,7 @@ def available(part: str, futures: Mapping[str, Any], omissions: list[Omission]) 
     return found
 
 
-def errors_of(futures: Sequence[PrefectFuture[Any]]) -> Iterator[Exception]:
+def root_causes(futures: Sequence[PrefectFuture[Any]]) -> Iterator[Exception]:
     """The errors of those futures that have failed by themselves, in order."""
     for future in futures:
         try:

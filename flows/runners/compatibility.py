@@ -12,10 +12,10 @@ import httpx
 import psutil
 
 from tasks.engine.cache import versions
-from tasks.engine.code_digest import code_digests, path_of
+from tasks.engine.code_digest import code_digests, module_path
 from tasks.history.provenance import LIBRARIES
-from tasks.safety.environment import numbers
-from tasks.storage.backend import Root, refusals
+from tasks.safety.environment import number_settings
+from tasks.storage.backend import Root, io_errors
 from tasks.storage.content_files import write_text
 from tasks.storage.locks import FOLDER as LOCKS
 from tasks.storage.locks import signed_name
@@ -33,7 +33,7 @@ STEPS = (
 )
 
 
-class Common(NamedTuple):
+class EnvironmentFingerprint(NamedTuple):
     """What a flow and its workers must have in common: the digests of the code by module, the versions of libraries, and the
     variables that may change what these compute.
     """
@@ -43,24 +43,24 @@ class Common(NamedTuple):
     surroundings: Mapping[str, str]
 
     @classmethod
-    def here(cls) -> "Common":
+    def here(cls) -> "EnvironmentFingerprint":
         """What this process has."""
         code = {name: digest for step in STEPS for name, digest in code_digests(step).items()}
         python = ".".join(platform.python_version_tuple()[:2])
-        return cls(code, {"python": python, **versions(LIBRARIES)}, numbers(LIBRARIES))
+        return cls(code, {"python": python, **versions(LIBRARIES)}, number_settings(LIBRARIES))
 
 
-def misfits(common: Common, mark: Root, api: str, threads: int) -> Iterator[str]:
+def incompatibilities(common: EnvironmentFingerprint, mark: Root, api: str, threads: int) -> Iterator[str]:
     """What is wrong with this process as a worker, and what to do about it."""
-    here = Common.here()
-    if code := different(common.code, here.code):
+    here = EnvironmentFingerprint.here()
+    if code := differing_names(common.code, here.code):
         yield f"has other code ({', '.join(code)}): install the same version there, and start it again"
     if stale := [name for name in here.code if is_stale(name)]:
         yield f"runs code that has changed since it was started ({', '.join(stale)}): start it again"
-    if libraries := different(common.libraries, here.libraries):
+    if libraries := differing_names(common.libraries, here.libraries):
         said = ", ".join(f"{name} {here.libraries.get(name)}, not {common.libraries.get(name)}" for name in libraries)
         yield f"has other libraries ({said}): install those of requirements.lock there, and start it again"
-    if other := different(common.surroundings, here.surroundings):
+    if other := differing_names(common.surroundings, here.surroundings):
         said = ", ".join(f"{name}={here.surroundings.get(name, '')}" for name in other)
         wanted = ", ".join(f"{name}={common.surroundings.get(name, '')}" for name in other)
         yield f"computes with {said}, not with {wanted}: start it again with the latter"
@@ -70,7 +70,7 @@ def misfits(common: Common, mark: Root, api: str, threads: int) -> Iterator[str]
     try:
         if not mark.exists():
             yield f"does not see the files under the root {root}: give a root that both have, such as s3://BUCKET/PREFIX"
-    except refusals() as error:
+    except io_errors() as error:
         yield f"can't reach the root {root}: {error}"
     try:
         httpx.get(f"{api}/health", timeout=ANSWER_SECONDS).raise_for_status()
@@ -78,19 +78,19 @@ def misfits(common: Common, mark: Root, api: str, threads: int) -> Iterator[str]
         yield f"can't reach the Prefect server at {api} ({error}): set PREFECT_API_URL to one that it can"
 
 
-def different(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+def differing_names(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """The names of what is not the same in both."""
     return sorted(name for name in {**one, **other} if one.get(name) != other.get(name))
 
 
 def is_stale(module: str) -> bool:
     """Whether a module that this process has imported was written after the process began."""
-    path = path_of(module)
+    path = module_path(module)
     return module in sys.modules and path is not None and path.stat().st_mtime > psutil.Process().create_time()
 
 
 @contextmanager
-def marked(root: Root) -> Iterator[Root]:
+def probe_file(root: Root) -> Iterator[Root]:
     """A file under the root that only who has the same root can see."""
     name = signed_name(root, f"cluster-{os.getpid()}-{uuid.uuid4().hex}")
     mark = root / write_text(root, f"{LOCKS}/{name}", "").path

@@ -14,22 +14,22 @@ import distributed
 from distributed.diagnostics.plugin import WorkerPlugin
 from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
-from flows.runners.base import Workers, api_url, ended_on_error, settle
+from flows.runners.base import Workers, api_url, configure_threads, terminate_on_error
 from flows.runners.cluster import ClusterWorkers
-from flows.runners.compatibility import Common, marked, misfits
+from flows.runners.compatibility import EnvironmentFingerprint, incompatibilities, probe_file
 from flows.server.local_server import LOCAL, drain
 from tasks.errors import InputError, MnistError, WorkerError
-from tasks.safety.environment import take_numbers
+from tasks.safety.environment import apply_number_settings
 from tasks.storage.backend import Root
 
 CONNECT_SECONDS = 10
 JOIN_SECONDS = 30  # in which a first worker must be there
 
 
-class Fit(WorkerPlugin):  # type: ignore[misc]  # no types are published
+class CompatibilityCheck(WorkerPlugin):  # type: ignore[misc]  # no types are published
     """Looks whether a worker fits a flow, and makes it ready."""
 
-    def __init__(self, common: Common, mark: Root, api: str) -> None:
+    def __init__(self, common: EnvironmentFingerprint, mark: Root, api: str) -> None:
         self.name = f"mnist-{uuid.uuid4().hex}"
         self.common, self.mark, self.api = common, mark, api
 
@@ -39,10 +39,10 @@ class Fit(WorkerPlugin):  # type: ignore[misc]  # no types are published
         Raises:
             WorkerError: it has other code or libraries, more than one thread, or no way to the root or the API.
         """
-        take_numbers(self.common.surroundings)
-        for fault in misfits(self.common, self.mark, self.api, worker.state.nthreads):
+        apply_number_settings(self.common.surroundings)
+        for fault in incompatibilities(self.common, self.mark, self.api, worker.state.nthreads):
             raise WorkerError(f"the Dask worker {worker.address} {fault}")
-        settle(threads=1)  # as many trainings at once as there are workers
+        configure_threads(threads=1)  # as many trainings at once as there are workers
 
 
 class DaskWorkers(ClusterWorkers):
@@ -68,12 +68,12 @@ def dask_workers(address: str, root: Root) -> Iterator[Workers]:
         check_certificate()
     api = api_url()
     runner = DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECT_SECONDS})
-    with runner, marked(root) as mark:
-        client = connected(runner, address)
-        fit = Fit(Common.here(), mark, api)
+    with runner, probe_file(root) as mark:
+        client = connect_to_dask(runner, address)
+        fit = CompatibilityCheck(EnvironmentFingerprint.here(), mark, api)
         workers = DaskWorkers(runner, alone=api in LOCAL)
         try:
-            with ended_on_error(
+            with terminate_on_error(
                 workers,
                 distributed.KilledWorker,
                 lambda error: f"too many Dask workers were lost: {error}; see their logs",
@@ -102,7 +102,7 @@ def check_certificate() -> None:
         raise InputError(f"the runner tls:// needs a certificate: set {names}, as deployments/certificates prints them")
 
 
-def connected(runner: DaskTaskRunner, address: str) -> distributed.Client:
+def connect_to_dask(runner: DaskTaskRunner, address: str) -> distributed.Client:
     """The client of a cluster that has a worker.
 
     Raises:

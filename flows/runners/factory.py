@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from flows.runners.base import Workers
 from flows.runners.local import worker_processes
 from flows.server.vetting import PROCESS, RUNNERS
-from tasks.config.recipe import Learner, unique_trainings
+from tasks.config.recipe import ModelSpec, unique_trainings
 from tasks.errors import InputError
 from tasks.storage.backend import Root
 
@@ -16,7 +16,7 @@ CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")
 LIBRARY = {"dask": "dask", "tls": "dask", "ray": "ray"}  # tls is Dask's own name for its encrypted protocol
 
 
-def named_runner(value: object) -> str:
+def validate_runner(value: object) -> str:
     """Return the name of a runner.
 
     Raises:
@@ -27,7 +27,7 @@ def named_runner(value: object) -> str:
     raise InputError(f"runner must be {PROCESS}, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT, not {value!r}")
 
 
-def checked_runner(value: object) -> str:
+def require_allowed_runner(value: object) -> str:
     """Return the name of a runner that this process may use: MNIST_RUNNERS, where it is set, lists the clusters.
 
     What a cluster sends back is unpickled, so a worker must not take its address from a run's parameters.
@@ -35,14 +35,14 @@ def checked_runner(value: object) -> str:
     Raises:
         InputError: it is none, or not allowed here.
     """
-    runner, allowed = named_runner(value), os.environ.get(RUNNERS)
+    runner, allowed = validate_runner(value), os.environ.get(RUNNERS)
     if runner != PROCESS and allowed is not None and runner not in allowed.split():
         raise InputError(f"the runner {runner} is not allowed here: start the worker with --allow-runner {runner}")
     return runner
 
 
 @contextmanager
-def open_workers(runner: str, learners: Iterable[Learner], root: Root, *, ahead: bool) -> Iterator[Workers]:
+def open_workers(runner: str, learners: Iterable[ModelSpec], root: Root, *, ahead: bool) -> Iterator[Workers]:
     """Open the workers of a runner, for all trainings of the learners; with `ahead`, processes of this machine start at once.
 
     Raises:

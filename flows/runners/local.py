@@ -20,10 +20,10 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.processes.log_filters import outlive_readers
-from flows.processes.startup import lasting
+from flows.processes.startup import exclude_imports_from_gc
 from flows.processes.streams import STDERR, STDOUT
-from flows.runners.base import Workers, api_url, ended_on_error, settle
-from flows.server.local_server import LOCAL, using_api
+from flows.runners.base import Workers, api_url, configure_threads, terminate_on_error
+from flows.server.local_server import LOCAL, api_settings
 from tasks.errors import WorkerError
 from tasks.training.keras_runtime import import_keras
 
@@ -36,13 +36,13 @@ class Runner(ProcessPoolTaskRunner):
     def start_ahead(self) -> None:
         """Start all processes."""
         assert self._executor  # noqa: S101  # the runner was entered
-        with without_ctrl_c():
+        with block_sigint():
             for _ in range(self._max_workers):
                 self._executor.submit(int)  # a process is started for each, as long as none of them is ready
 
     def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:  # type: ignore[override]
         """Submit a task, for which a process may be started."""
-        with without_ctrl_c():
+        with block_sigint():
             return super().submit(*args, **kwargs)
 
     def _stop_message_forwarding(self) -> None:
@@ -59,7 +59,7 @@ class Runner(ProcessPoolTaskRunner):
 
 
 @contextmanager
-def without_ctrl_c() -> Iterator[None]:
+def block_sigint() -> Iterator[None]:
     """Start processes that a terminal's Ctrl-C does not reach, not even before they have come to ignore it; it is the flow's.
 
     They inherit what this thread blocks. Another thread of this process takes the signal meanwhile.
@@ -114,20 +114,20 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
     Raises:
         WorkerError: one of them died.
     """
-    count, threads = shares(trainings, cpu_count())
-    runner = Runner(max_workers=count, initializer=prepare, initargs=(threads,))
+    count, threads = allocate_cores(trainings, cpu_count())
+    runner = Runner(max_workers=count, initializer=init_worker, initargs=(threads,))
     url = api_url()
-    with using_api(url), runner:
+    with api_settings(url), runner:
         workers = ProcessWorkers(runner, alone=url in LOCAL)
         if ahead:
             runner.start_ahead()
         said = "a worker process died; it may have run out of memory: see the system's log"
         # Else the pool would wait for trainings whose results nobody wants any more.
-        with ended_on_error(workers, BrokenProcessPool, lambda _: said):
+        with terminate_on_error(workers, BrokenProcessPool, lambda _: said):
             yield workers
 
 
-def shares(trainings: int, cores: int) -> tuple[int, int]:
+def allocate_cores(trainings: int, cores: int) -> tuple[int, int]:
     """How many processes, and how many threads for each of their TensorFlows: no two trainings fight over a core.
 
     One thread is as fast as the cores are many (docs/performance.md): small convolutions hardly gain from a second. So there
@@ -137,18 +137,18 @@ def shares(trainings: int, cores: int) -> tuple[int, int]:
     return processes, max(1, cores // processes)
 
 
-def prepare(threads: int) -> None:
+def init_worker(threads: int) -> None:
     """Make a fresh worker process ready, and import TensorFlow."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
     os.dup2(STDERR, STDOUT)  # what functions of the user's print is no part of the flow's result
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_when_parent_exits, daemon=True).start()
     outlive_readers()
-    settle(threads)
-    with lasting():
+    configure_threads(threads)
+    with exclude_imports_from_gc():
         import_keras()
 
 
-def end_with_parent() -> None:
+def exit_when_parent_exits() -> None:
     """Wait for the parent process to end, however it does, and end with it."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -13,9 +13,9 @@ from prefect_ray.task_runners import PrefectRayFuture, RayTaskRunner
 from ray.exceptions import RayError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from flows.runners.base import Workers, api_url, ended_on_error, settings_for
+from flows.runners.base import Workers, api_url, terminate_on_error, thread_settings
 from flows.runners.cluster import ClusterWorkers
-from flows.runners.compatibility import Common, marked, misfits
+from flows.runners.compatibility import EnvironmentFingerprint, incompatibilities, probe_file
 from flows.server.local_server import LOCAL
 from tasks.errors import WorkerError, first_line
 from tasks.safety.environment import NUMBERS
@@ -57,27 +57,27 @@ def ray_workers(address: str, root: Root) -> Iterator[Workers]:
         WorkerError: there is none, a node does not fit, or too many workers were lost.
     """
     api = api_url()
-    with connected(address) as runner, marked(root) as mark:
+    with connect_to_ray(address) as runner, probe_file(root) as mark:
         workers = RayWorkers(runner, alone=api in LOCAL)
-        with ended_on_error(
+        with terminate_on_error(
             workers,
             WorkerCrashedError,
             lambda error: f"too many Ray workers were lost: {first_line(error)}; see their logs",
         ):
-            here = Common.here()
+            here = EnvironmentFingerprint.here()
             for node in (node for node in ray.nodes() if node["Alive"]):
-                refuse_misfit(node, here, mark, api)
+                require_compatible(node, here, mark, api)
             yield workers
 
 
 @contextmanager
-def connected(address: str) -> Iterator[RayTaskRunner[Any]]:
+def connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
     """Prefect's runner, connected to a cluster: in each of its processes TensorFlow has one thread, for one training at a time.
 
     Raises:
         WorkerError: there is none.
     """
-    variables = settings_for(threads=1) | {name: os.environ.get(name, "") for name in NUMBERS}
+    variables = thread_settings(threads=1) | {name: os.environ.get(name, "") for name in NUMBERS}
     settings = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": {"env_vars": variables}}
     runner: RayTaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=settings)
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -92,7 +92,7 @@ def connected(address: str) -> Iterator[RayTaskRunner[Any]]:
     ray.shutdown()
 
 
-def refuse_misfit(node: dict[str, Any], common: Common, mark: Root, api: str) -> None:
+def require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, mark: Root, api: str) -> None:
     """Ask a process of a node whether it fits.
 
     Raises:
@@ -109,6 +109,6 @@ def refuse_misfit(node: dict[str, Any], common: Common, mark: Root, api: str) ->
 
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def ask(common: Common, mark: Root, api: str) -> list[str]:
+def ask(common: EnvironmentFingerprint, mark: Root, api: str) -> list[str]:
     """What is wrong with the process that this runs in."""
-    return list(misfits(common, mark, api, 1))
+    return list(incompatibilities(common, mark, api, 1))

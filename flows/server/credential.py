@@ -18,7 +18,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tasks.errors import ServerError
-from tasks.filesystem.exclusive_name import claim
+from tasks.filesystem.exclusive_name import claim_name
 
 USER = "mnist"
 FOLDER = "mnist-serve"
@@ -174,7 +174,7 @@ def write_new(file: Path, text: str) -> None:
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
         stream.write(f"{text.rstrip()}\n")
     try:
-        claim(part, file, file.with_name(f".{file.name}.lock"))
+        claim_name(part, file, file.with_name(f".{file.name}.lock"))
     finally:
         part.unlink(missing_ok=True)
 

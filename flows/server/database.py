@@ -21,8 +21,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from uuid import UUID
 
-from flows.processes.console import ended_in_one_line
-from tasks.filesystem.exclusive_name import claim
+from flows.processes.console import exit_with_one_line
+from tasks.filesystem.exclusive_name import claim_name
 
 IN_FILE = "sqlite+aiosqlite:///"
 BUSY_SECONDS = 10.0  # to wait for servers that write to the same database
@@ -62,7 +62,7 @@ def make_database() -> bool:
             copy = Path(folder) / path.name
             copy.touch(mode=0o600)  # the history of runs is its owner's
             shutil.copyfile(template, copy)
-            claim(copy, path, path.with_name(f".{path.name}.lock"))
+            claim_name(copy, path, path.with_name(f".{path.name}.lock"))
     return schema_revision(path) == schema_revision(template) is not None
 
 
@@ -159,5 +159,5 @@ def write_template() -> None:
 
 
 if __name__ == "__main__":
-    with ended_in_one_line():
+    with exit_with_one_line():
         write_template()

@@ -11,9 +11,9 @@ from logging import Logger
 from typing import cast
 from uuid import UUID
 
-from flows.processes.console import ended_in_one_line
+from flows.processes.console import exit_with_one_line
 from flows.server.vetting import NAMES, flow_of
-from tasks.safety.redaction import guard
+from tasks.safety.redaction import redact_all_output
 
 
 def execute(name: str, flow_run_id: UUID) -> None:
@@ -41,11 +41,11 @@ def main(name: str, worker: str) -> None:
         sys.exit("mnist: the worker that started this run has ended")
     from flows.processes.log_filters import outlive_readers
 
-    guard()
+    redact_all_output()
     outlive_readers()
     execute(name, UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
 
 
 if __name__ == "__main__":
-    with ended_in_one_line():
+    with exit_with_one_line():
         main(*sys.argv[1:])

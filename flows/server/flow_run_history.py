@@ -18,8 +18,8 @@ from flows.server.database import database_file, ids_in, remove_remains
 from flows.server.local_server import LOCAL, local_server, server
 from flows.server.vetting import NAMES
 from tasks.engine.optional_parts import reason
-from tasks.history.flow_runs import noted_flow_runs, strike_out
-from tasks.safety.redaction import public, redact
+from tasks.history.flow_runs import forget_flow_runs, pending_flow_runs
+from tasks.safety.redaction import public_address, redact
 from tasks.schemas.results import Cleared
 from tasks.schemas.runs import FlowRun
 from tasks.storage.backend import Root
@@ -45,9 +45,9 @@ def place_of_history() -> str:
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
     if url := users_server():
-        return redact(public(url))
+        return redact(public_address(url))
     file = database_file()
-    return redact(str(file.absolute()) if file else public(PREFECT_API_DATABASE_CONNECTION_URL.value() or ""))
+    return redact(str(file.absolute()) if file else public_address(PREFECT_API_DATABASE_CONNECTION_URL.value() or ""))
 
 
 def users_server() -> str | None:
@@ -63,7 +63,7 @@ def local_file() -> Path | None:
     return None if users_server() else database_file()
 
 
-def to_be_cleared(noted: Collection[FlowRun]) -> Cleared:
+def removable_flow_runs(noted: Collection[FlowRun]) -> Cleared:
     """How many flow runs would go: at a user's server, which is not asked, all that are recorded."""
     file = local_file()
     if not noted or not file:
@@ -80,18 +80,18 @@ def clear_history(root: Root) -> Cleared:
     Raises:
         StorageError: A note can't be written or removed.
     """
-    noted = noted_flow_runs(root)
+    noted = pending_flow_runs(root)
     if not noted:
         return Cleared(flow_runs=0)
     try:
-        done, count, why = cleared(noted)
+        done, count, why = remove_history(noted)
     except Exception as error:  # noqa: BLE001  # whatever a server or a database says: the files have gone, and the notes stay
         return Cleared(flow_runs=0, left=len(noted), why=reason(error))
-    strike_out(root, done)
+    forget_flow_runs(root, done)
     return Cleared(flow_runs=count, left=len(noted) - len(done), why=why)
 
 
-def cleared(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]:
+def remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]:
     """The flow runs that the history has no more, how many have just gone, and why the others stay.
 
     Raises:

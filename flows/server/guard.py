@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Message, Receive, Scope, Send
 
 from tasks.errors import InputError
-from tasks.safety.redaction import public
+from tasks.safety.redaction import public_address
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # names to compare with
@@ -61,7 +61,7 @@ class Refusal(NamedTuple):
     text: str
 
 
-def addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addresses:
+def allowed_addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addresses:
     """List the addresses of a server that is bound to `host` and `port`; `allowed` are more names of it, as HOST or HOST:PORT.
 
     A name without a port stands for the server's own port and for the standard ones, where a proxy answers.
@@ -69,14 +69,16 @@ def addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addresses:
     Raises:
         InputError: A name is not HOST or HOST:PORT.
     """
-    hosts = {f"{name}:{port}" for name in names_of(host)}
+    hosts = {f"{name}:{port}" for name in host_names(host)}
     if port == 80:  # browsers leave it out
-        hosts |= names_of(host)
+        hosts |= host_names(host)
     origins = {f"http://{one}" for one in hosts}
     for text in allowed:
         found = NAMED.fullmatch(text.lower())
         if not found:
-            raise InputError(f"--allowed-host takes HOST or HOST:PORT, such as mnist.example.org, not {public(text)!r}")
+            raise InputError(
+                f"--allowed-host takes HOST or HOST:PORT, such as mnist.example.org, not {public_address(text)!r}"
+            )
         name = found["name"]
         if found["port"]:
             hosts |= {f"{name}:{found['port']}"} | ({name} if found["port"] in {"80", "443"} else set())
@@ -109,7 +111,7 @@ def canonical(host: str) -> str:
     return str(mapped or address)
 
 
-def names_of(host: str) -> set[str]:
+def host_names(host: str) -> set[str]:
     """List the names under which a bound address is reached: one of all interfaces under each of theirs."""
     name = in_url(host.lower())
     if name in LOOPBACK:

@@ -23,11 +23,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from flows.processes.settings_files import writable_home
-from flows.processes.startup import lasting
+from flows.processes.startup import exclude_imports_from_gc
 from flows.server.credential import client_settings, new_credential, setting_in_use
 from tasks.errors import ServerError, causes
 from tasks.safety.environment import fault_on_the_way_to, for_own_server
-from tasks.safety.redaction import public
+from tasks.safety.redaction import public_address
 from tasks.safety.stopping import STOPPING
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ CHILD_ENV = {
 # Servers of runs at once share one SQLite database: with ten of them on two cores, one was seen to be locked out for more than
 # the minute that Prefect's 5 retries last.
 # The user's timeout is for the user's server.
-PATIENCE = {
+RETRY_SETTINGS = {
     "PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "7"),
     "PREFECT_API_REQUEST_TIMEOUT": "60",
     "PREFECT_API_ENABLE_HTTP2": "0",
@@ -80,11 +80,11 @@ class Api(NamedTuple):
         """How to look at a run in the UI."""
         if self.own:
             return f"mnist serve --no-worker, then http://127.0.0.1:4200/runs/flow-run/{flow_run}"
-        return f"{public(self.url.removesuffix('/api'))}/runs/flow-run/{flow_run}"
+        return f"{public_address(self.url.removesuffix('/api'))}/runs/flow-run/{flow_run}"
 
 
 @contextmanager
-def early_server() -> Iterator[Api | None]:
+def start_server() -> Iterator[Api | None]:
     """A server of this process's own, unless the environment names another; started at once, and not waited for.
 
     To import Prefect, and ask its settings, takes this process as long as the other half of the server's start.
@@ -109,19 +109,19 @@ def server(early: Api | None) -> Iterator[Api]:
     if early and not configured:
         # Nobody listens to the heartbeat of a run whose server goes with it, and to stop it takes up to a second.
         quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-        with using_api(early.url, PATIENCE | client_settings(early.credential)), temporary_settings(quiet):
+        with api_settings(early.url, RETRY_SETTINGS | client_settings(early.credential)), temporary_settings(quiet):
             yield early
         return
     if early:  # it is a profile of Prefect's that names another
         early.end()
-    check(configured)
+    check_server(configured)
     try:
         yield Api(configured, own=False)
     finally:
         drain()
 
 
-def check(url: str) -> None:
+def check_server(url: str) -> None:
     """Ask the user's server for what every run asks it, as Prefect's client does, to see whether it lets us in.
 
     What may pass, such as an overloaded proxy, is left to the run, whose client tries again.
@@ -134,7 +134,7 @@ def check(url: str) -> None:
     from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     if fault := fault_on_the_way_to(url):
-        raise ServerError(f"can't reach the Prefect server at PREFECT_API_URL={public(url)}: {fault}")
+        raise ServerError(f"can't reach the Prefect server at PREFECT_API_URL={public_address(url)}: {fault}")
     answers: list[httpx.Response] = []
     asking: dict[str, Any] = {"timeout": CHECK_SECONDS, "event_hooks": {"response": [answers.append]}}
     try:
@@ -149,7 +149,7 @@ def check(url: str) -> None:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         remedy = "set PREFECT_API_SSL_CERT_FILE to its CA" if "CERTIFICATE_VERIFY" in str(error) else "start it"
         raise ServerError(
-            f"no Prefect server answers at PREFECT_API_URL={public(url)} ({error}); {remedy}, or unset the variable"
+            f"no Prefect server answers at PREFECT_API_URL={public_address(url)} ({error}); {remedy}, or unset the variable"
         ) from error
     except (ValueError, TypeError) as error:  # no JSON, or another than Prefect's
         raise ServerError(refusal_of(url, answers, "other content than Prefect's")) from error
@@ -162,7 +162,7 @@ def check(url: str) -> None:
 
 def refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str:
     """Say why the last of a server's answers is none that a run could use, and what to do."""
-    last, place = answers[-1], public(url)
+    last, place = answers[-1], public_address(url)
     redirect = next((one for one in answers if one.has_redirect_location), None)
     if last.status_code in {401, 403}:
         return f"the Prefect server at {place} {credential_refused()}"
@@ -173,7 +173,7 @@ def refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str:
     ):
         return f"the Prefect server at {place} refuses this address of it: start it with --allowed-host"
     if redirect:
-        leads = public(str(redirect.url.join(redirect.headers["Location"])))
+        leads = public_address(str(redirect.url.join(redirect.headers["Location"])))
         return f"{place} redirects to {leads} instead of answering as a Prefect server: set PREFECT_API_URL to where its API is"
     return f"there is no Prefect server at {place}, which answers with {what}: PREFECT_API_URL mostly ends in /api"
 
@@ -206,21 +206,23 @@ def local_server() -> Iterator[Api]:
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as said:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         credential = new_credential()
-        children = [child_of(listener, said, credential)]
-        keeper = threading.Thread(target=keep_up, args=(children, listener, said, credential, over), daemon=True)
+        children = [spawn_server(listener, said, credential)]
+        keeper = threading.Thread(
+            target=restart_on_exit, args=(children, listener, said, credential, over), daemon=True
+        )
 
         def wait() -> None:
-            if not up(url, children[0]):
+            if not wait_until_healthy(url, children[0]):
                 raise ServerError(f"the local Prefect server did not come up: {last_line(said)}")
             keeper.start()
 
         def end() -> None:
             LOCAL.discard(url)
             over.set()
-            stop(children[-1], in_time(STOP_SECONDS))
+            stop_server(children[-1], in_time(STOP_SECONDS))
             if keeper.is_alive():
                 keeper.join()
-                stop(children[-1])  # where one has just taken another's place
+                stop_server(children[-1])  # where one has just taken another's place
 
         LOCAL.add(url)
         try:
@@ -229,7 +231,7 @@ def local_server() -> Iterator[Api]:
             end()
 
 
-def child_of(listener: socket.socket, said: IO[bytes], credential: str) -> subprocess.Popen[bytes]:
+def spawn_server(listener: socket.socket, said: IO[bytes], credential: str) -> subprocess.Popen[bytes]:
     """A process that serves at a socket those who have the credential."""
     return subprocess.Popen(  # noqa: S603  # this module
         [sys.executable, "-P", "-m", "flows.server.local_server", str(listener.fileno())],
@@ -244,7 +246,7 @@ def child_of(listener: socket.socket, said: IO[bytes], credential: str) -> subpr
     )
 
 
-def keep_up(
+def restart_on_exit(
     children: list[subprocess.Popen[bytes]],
     listener: socket.socket,
     said: IO[bytes],
@@ -258,10 +260,10 @@ def keep_up(
         logging.getLogger("flows.server.local_server").warning(
             "the local Prefect server has died, and is started again"
         )
-        children.append(child_of(listener, said, credential))
+        children.append(spawn_server(listener, said, credential))
 
 
-def lost_server(error: BaseException | None) -> str | None:
+def describe_connection_error(error: BaseException | None) -> str | None:
     """A line for the user if an error, or what has led to it, is that the server does not answer any more."""
     import httpx
 
@@ -272,7 +274,7 @@ def lost_server(error: BaseException | None) -> str | None:
     return None
 
 
-def up(url: str, child: subprocess.Popen[bytes]) -> bool:
+def wait_until_healthy(url: str, child: subprocess.Popen[bytes]) -> bool:
     """Wait for a server's API to answer; False if its process ends before, or it takes too long."""
     import httpx
 
@@ -295,7 +297,7 @@ def last_line(said: IO[bytes]) -> str:
     return named[-1] if named else "see what `mnist serve --no-worker` says"
 
 
-def stop(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
+def stop_server(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
     """Ask a child that ends with its standard input to end, and see to it that it does."""
     assert child.stdin  # noqa: S101  # it was asked for
     child.stdin.close()
@@ -307,7 +309,7 @@ def stop(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
 
 
 @contextmanager
-def using_api(url: str, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+def api_settings(url: str, settings: Mapping[str, str] | None = None) -> Iterator[None]:
     """Let this process, all its threads, and its child processes talk to the API at `url`, with other settings of Prefect's."""
     from prefect.context import refresh_global_settings_context
 
@@ -340,19 +342,19 @@ def in_time(seconds: float) -> float:
     return HURRY_SECONDS if STOPPING.is_set() else seconds
 
 
-def serve(fileno: int) -> None:
+def run_server(fileno: int) -> None:
     """Be the server: serve at an open socket until standard input ends."""
     listener = socket.socket(fileno=fileno)
     host, port = listener.getsockname()
-    with lasting():
+    with exclude_imports_from_gc():
         import uvicorn
         from prefect import settings
         from prefect.server.api.server import create_app
 
         from flows.server.database import database_file, make_database, may_have_automations
-        from flows.server.guard import Guard, addresses
+        from flows.server.guard import Guard, allowed_addresses
 
-        own, credential = addresses(host, port), os.environ[AUTH]
+        own, credential = allowed_addresses(host, port), os.environ[AUTH]
         # Whatever the user's profile says of another server.
         changed: dict[Any, Any] = {
             settings.PREFECT_SERVER_API_AUTH_STRING: credential,
@@ -381,4 +383,4 @@ def serve(fileno: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    run_server(int(sys.argv[1]))

@@ -11,19 +11,19 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.safety.address import hide
-from tasks.safety.redaction import environment_secrets, guard, learn
+from tasks.safety.redaction import add_secret, environment_secrets, redact_all_output
 
 
 def learn_settings() -> None:
     """Mask the secrets of Prefect's settings, from profiles, too, in all that this process prints and logs."""
     from prefect.settings import get_current_settings  # noqa: PLC0415  # before Prefect is imported, there are none
 
-    guard()
+    redact_all_output()
     with suppress(Exception):  # a setting that can't be read is Prefect's to complain about
         known = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
-        learn(*environment_secrets({name: value for name, value in known.items() if name not in os.environ}))
+        add_secret(*environment_secrets({name: value for name, value in known.items() if name not in os.environ}))
 
 
 def keep_out_of_prefect() -> None:
@@ -39,7 +39,7 @@ def keep_out_of_prefect() -> None:
     if public == given:
         return
     names = ", ".join(name for name in given if public[name] != given[name])
-    say(
+    log(
         f"the parameter {names} holds credentials, which Prefect's server has stored; they are masked there now, but belong "
         "into a data set's file on the worker's machine",
         logging.WARNING,
@@ -48,4 +48,4 @@ def keep_out_of_prefect() -> None:
         with get_client(sync_client=True) as client:
             client.update_flow_run(context.flow_run.id, parameters=public).raise_for_status()
     except Exception as error:  # noqa: BLE001  # whatever the server answers: the run itself can go on
-        say(f"they could not be masked: {type(error).__name__}", logging.WARNING)
+        log(f"they could not be masked: {type(error).__name__}", logging.WARNING)

@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from flows.processes.console import Command, ended_in_one_line
-from tasks.safety.redaction import guard
+from flows.processes.console import Command, exit_with_one_line
+from tasks.safety.redaction import redact_all_output
 
 HOST: Callable[[Command], Command] = click.option(
     "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to bind; 0.0.0.0 for all."
@@ -40,7 +40,7 @@ ALLOWED: Callable[[Command], Command] = click.option(
 @click.option("--fd", type=int, hidden=True, help="Socket to serve at, bound by the parent.")
 def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int | None) -> None:
     """Run Prefect's server with its UI, for those who have the credential."""
-    guard()  # before any library logs
+    redact_all_output()  # before any library logs
     os.environ.setdefault("PREFECT_UI_API_URL", "/api")  # of the address that the browser knows
 
     import uvicorn
@@ -48,10 +48,10 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     from prefect.server.api.server import create_app
 
     from flows.server.credential import server_credential
-    from flows.server.guard import Guard, addresses, canonical
+    from flows.server.guard import Guard, allowed_addresses, canonical
 
     host = canonical(host)
-    own, credential = addresses(host, port, allowed), server_credential()
+    own, credential = allowed_addresses(host, port, allowed), server_credential()
     changed: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_AUTH_STRING: credential.value,
         settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(sorted(own.origins)),
@@ -76,5 +76,5 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
 
 
 if __name__ == "__main__":
-    with ended_in_one_line():
+    with exit_with_one_line():
         main()

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tasks.config.toml_loader import short
+from tasks.config.toml_loader import shorten_value
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -52,27 +52,27 @@ def objections(
         yield "it has no deployment"
         return
     if deployment.entrypoint not in ENTRY_POINTS:
-        yield f"its entry point is {short(deployment.entrypoint)}, not {' or '.join(ENTRY_POINTS)}"
+        yield f"its entry point is {shorten_value(deployment.entrypoint)}, not {' or '.join(ENTRY_POINTS)}"
     for what in ("path", "storage_document_id", "infrastructure_document_id"):
         if value := getattr(deployment, what, None):
-            yield f"its deployment has a {what}: {short(value)}"
+            yield f"its deployment has a {what}: {shorten_value(value)}"
     yield from _wrong_steps(deployment.pull_steps or [], folder)
     yield from wrong_configuration(asked)
     runner = parameters.get("runner", PROCESS)
     if runner != PROCESS and runner not in tuple(runners):  # which may be of any type
-        yield f"its runner {short(runner)} is not allowed here: start the worker with --allow-runner"
+        yield f"its runner {shorten_value(runner)} is not allowed here: start the worker with --allow-runner"
 
 
 def _wrong_steps(steps: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[str]:
     """Find pull steps other than the one that `prefect deploy` writes, which names the worker's own folder."""
     for step in steps:
         if set(step) != {WORKING_DIRECTORY}:
-            yield f"its pull step {short(next(iter(step), None))} would run code"
+            yield f"its pull step {shorten_value(next(iter(step), None))} would run code"
             continue
         options = step[WORKING_DIRECTORY]
         directory = options.get("directory") if isinstance(options, dict) and len(options) == 1 else None
         if not isinstance(directory, str) or os.path.realpath(directory) != os.path.realpath(folder):
-            yield f"its pull step sets the working directory {short(directory)}, not {folder}: deploy again from there"
+            yield f"its pull step sets the working directory {shorten_value(directory)}, not {folder}: deploy again from there"
 
 
 def wrong_configuration(asked: Mapping[str, Any]) -> Iterator[str]:
@@ -82,11 +82,11 @@ def wrong_configuration(asked: Mapping[str, Any]) -> Iterator[str]:
         if first == "env":
             variables = {rest: value} if rest else value
             if not isinstance(variables, Mapping):
-                yield f"its env is {short(value)}"
+                yield f"its env is {shorten_value(value)}"
                 continue
             yield from (_wrong_variable(*one) for one in variables.items() if not _is_heartbeat(*one))
         elif name not in HARMLESS:
-            yield f"it sets {short(name)} to {short(value)}"
+            yield f"it sets {shorten_value(name)} to {shorten_value(value)}"
 
 
 def _is_heartbeat(name: str, value: object) -> bool:
@@ -98,5 +98,5 @@ def _is_heartbeat(name: str, value: object) -> bool:
 def _wrong_variable(name: str, value: object) -> str:
     """What to say of an environment variable."""
     if name == HEARTBEAT:
-        return f"its {HEARTBEAT} is {short(value)}, not 30 to 3600"
-    return f"it sets the environment variable {short(name)}"  # the value may be a secret
+        return f"its {HEARTBEAT} is {shorten_value(value)}, not 30 to 3600"
+    return f"it sets the environment variable {shorten_value(name)}"  # the value may be a secret

@@ -11,23 +11,23 @@ import pandas as pd
 
 from tasks.analysis import confusion_analysis as found_patterns
 from tasks.analysis.calibration import calibration
-from tasks.analysis.correction_regions import mendings
-from tasks.analysis.image_cards import most_shown, pictures
-from tasks.analysis.label_issues import suspects
-from tasks.analysis.slices import slices
-from tasks.analysis.statistics import mean, share
+from tasks.analysis.correction_regions import correction_regions
+from tasks.analysis.image_cards import image_cards, most_shown
+from tasks.analysis.label_issues import label_issues_of
+from tasks.analysis.slices import compare_slices
+from tasks.analysis.statistics import mean_estimate, share_estimate
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
-from tasks.data.evaluated_split import Judged
+from tasks.data.evaluated_split import EvaluatedSplit
 from tasks.data.predictions_parquet import Predictions
-from tasks.schemas.analysis import Altered, Analysis, ModelAnalysis, Sample, Subject
+from tasks.schemas.analysis import Analysis, AugmentationPreview, ModelAnalysis, Sample, Subject
 from tasks.schemas.findings import Explanations
 from tasks.schemas.post_results import published_for
 from tasks.schemas.records import ModelRecord, PredictionsRecord, Profile
-from tasks.schemas.robustness import Gap, Robustness, Stress, Stressed
+from tasks.schemas.robustness import AccuracyGap, CorruptionAccuracy, CorruptionCounts, Robustness
 
 
-def subject_of(dataset: Dataset, recipe: Recipe) -> Subject:
+def describe_subject(dataset: Dataset, recipe: Recipe) -> Subject:
     """What is analysed, in the document's words."""
     return Subject(
         dataset=dataset.name,
@@ -42,19 +42,19 @@ def subject_of(dataset: Dataset, recipe: Recipe) -> Subject:
     )
 
 
-def analysis_of(
+def build_analysis(
     *,
     subject: Subject,
     data: Profile,
-    trained: Judged,
-    tested: Judged,
+    trained: EvaluatedSplit,
+    tested: EvaluatedSplit,
     measured: pd.DataFrame,
     models: Sequence[ModelRecord],
     predictions: Sequence[PredictionsRecord],
     chosen: Sequence[int],
     explained: Sequence[Explanations],
     samples: Iterable[Sample] = (),
-    altered: Altered | None = None,
+    altered: AugmentationPreview | None = None,
     robustness: Robustness | None = None,
 ) -> Analysis:
     """The whole document, from what is in memory.
@@ -63,9 +63,9 @@ def analysis_of(
     """
     names, given = tuple(model.name for model in models), tested.given
     may_show = np.isin(np.arange(len(tested.marks.labels)), chosen)
-    shown = pictures(chosen, tested, explained)
+    shown = image_cards(chosen, tested, explained)
     most = most_shown(subject.shape)
-    suspected = (suspects("test", given, set(chosen)), suspects("train", trained.given, most=most))
+    suspected = (label_issues_of("test", given, set(chosen)), label_issues_of("train", trained.given, most=most))
     return Analysis(
         subject=subject,
         samples=tuple(samples),
@@ -73,16 +73,18 @@ def analysis_of(
             model_analysis(subject.dataset, *of, found_patterns.most_confident(of[2], may_show))
             for of in zip(models, predictions, given, explained, strict=True)
         ),
-        comparisons=found_patterns.comparisons(names, given),
+        comparisons=found_patterns.compare_all_models(names, given),
         labels=found_patterns.label_errors(given, len(subject.classes)),
-        patterns=found_patterns.patterns(given, may_show),
-        groups=found_patterns.groups((names[0], names[1]), given[0], given[1], may_show) if len(given) > 1 else (),
-        slices=slices(measured, given),
-        mendings=mendings(names, shown, subject.shape),
+        patterns=found_patterns.find_patterns(given, may_show),
+        groups=found_patterns.disagreement_groups((names[0], names[1]), given[0], given[1], may_show)
+        if len(given) > 1
+        else (),
+        slices=compare_slices(measured, given),
+        mendings=correction_regions(names, shown, subject.shape),
         suspects=suspected,
         misclassified=int(np.any([p.wrong for p in given], axis=0).sum()),
         pictures=shown,
-        trained=pictures({*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
+        trained=image_cards({*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),
         altered=altered,
         robustness=robustness,
@@ -113,10 +115,10 @@ def model_analysis(
         held_out=model.held_out,
         threads=model.threads,
         fit_seconds=model.fit_seconds,
-        accuracy=share(record.count - record.errors, record.count),
+        accuracy=share_estimate(record.count - record.errors, record.count),
         errors=record.errors,
         calibration=calibration(predictions),
-        confusion=tuple(tuple(row) for row in found_patterns.confusion(predictions).tolist()),
+        confusion=tuple(tuple(row) for row in found_patterns.confusion_matrix(predictions).tolist()),
         confident=confident,
         window=explained.window,
         focus=explained.focus,
@@ -125,7 +127,7 @@ def model_analysis(
     )
 
 
-def robustness_of(found: Sequence[Stress], examples: Mapping[str, tuple[str, ...]]) -> Robustness:
+def build_robustness(found: Sequence[CorruptionCounts], examples: Mapping[str, tuple[str, ...]]) -> Robustness:
     """What the models' counts say."""
     forms = sum(len(counts) for counts in found[0].right.values())
     shares = {one.model: np.array(one.by_image) / forms for one in found}
@@ -133,16 +135,19 @@ def robustness_of(found: Sequence[Stress], examples: Mapping[str, tuple[str, ...
         images=found[0].images,
         examples=dict(examples),
         models=tuple(
-            Stressed(
+            CorruptionAccuracy(
                 model=one.model,
-                clean=share(one.clean, one.images),
-                right={kind: tuple(share(count, one.images) for count in counts) for kind, counts in one.right.items()},
-                mean=mean(shares[one.model], 0.0, 1.0),
+                clean=share_estimate(one.clean, one.images),
+                right={
+                    kind: tuple(share_estimate(count, one.images) for count in counts)
+                    for kind, counts in one.right.items()
+                },
+                mean=mean_estimate(shares[one.model], 0.0, 1.0),
             )
             for one in found
         ),
         gaps=tuple(
-            Gap(first=first, second=second, difference=mean(shares[second] - shares[first], -1.0, 1.0))
+            AccuracyGap(first=first, second=second, difference=mean_estimate(shares[second] - shares[first], -1.0, 1.0))
             for first, second in combinations(shares, 2)
         ),
     )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from tasks.analysis.statistics import CONFIDENCE, mean, share
+from tasks.analysis.statistics import CONFIDENCE, mean_estimate, share_estimate
 from tasks.data.predictions_parquet import LARGEST_LOSS, Predictions
 from tasks.schemas.findings import Bin, Calibration, Estimate
 
@@ -19,8 +19,8 @@ RESAMPLES_AT_ONCE = 50  # 10,000 images in 15 bins: some 10 MB at once
 def calibration(predictions: Predictions) -> Calibration:
     """All figures of one model."""
     return Calibration(
-        log_loss=mean(predictions.losses, 0.0, LARGEST_LOSS),
-        brier=mean(brier_scores(predictions), 0.0, 2.0),
+        log_loss=mean_estimate(predictions.losses, 0.0, LARGEST_LOSS),
+        brier=mean_estimate(brier_scores(predictions), 0.0, 2.0),
         expected_error=expected_calibration_error(predictions),
         bins=tuple(bins(predictions)),
     )
@@ -81,7 +81,7 @@ def bins(predictions: Predictions) -> list[Bin]:
             low=place / BINS,
             high=(place + 1) / BINS,
             confidence=float(confidence[places == place].mean()),
-            right=share(int(right[places == place].sum()), int((places == place).sum())),
+            right=share_estimate(int(right[places == place].sum()), int((places == place).sum())),
         )
         for place in np.unique(places).tolist()
     ]

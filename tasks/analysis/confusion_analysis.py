@@ -10,19 +10,21 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.analysis.statistics import compare, fisher_p, holm, mcnemar_p, share
+from tasks.analysis.statistics import compare_predictions, fisher_p, holm, mcnemar_p, share_estimate
 from tasks.data.predictions_parquet import Predictions
-from tasks.schemas.findings import Comparison, Group, LabelErrors, Pattern, Share
+from tasks.schemas.findings import Comparison, DisagreementGroup, LabelErrors, Pattern, Share
 
 
-def confusion(predictions: Predictions) -> NDArray[np.int64]:
+def confusion_matrix(predictions: Predictions) -> NDArray[np.int64]:
     """The confusion matrix, (K, K): rows are labels, columns predictions."""
     classes = predictions.probabilities.shape[1]
     cells = predictions.labels.astype(np.int64) * classes + predictions.predicted
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def surest(which: NDArray[np.bool_], sure: NDArray[np.floating], may_show: NDArray[np.bool_]) -> tuple[int, ...]:
+def most_confident_first(
+    which: NDArray[np.bool_], sure: NDArray[np.floating], may_show: NDArray[np.bool_]
+) -> tuple[int, ...]:
     """The images of `which` that a gallery may show: those of the highest `sure` first."""
     indices = np.flatnonzero(which & may_show)
     return tuple(indices[np.argsort(-sure[indices], kind="stable")].tolist())
@@ -30,10 +32,10 @@ def surest(which: NDArray[np.bool_], sure: NDArray[np.floating], may_show: NDArr
 
 def most_confident(predictions: Predictions, may_show: NDArray[np.bool_]) -> tuple[int, ...]:
     """The surest wrong answers of a model."""
-    return surest(predictions.wrong, predictions.confidence, may_show)
+    return most_confident_first(predictions.wrong, predictions.confidence, may_show)
 
 
-def patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> tuple[Pattern, ...]:
+def find_patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> tuple[Pattern, ...]:
     """Every (predicted, label) pattern, the commonest over all models first, with the images that any model took so."""
     counts = [Counter(zip(p.predicted[p.wrong].tolist(), p.labels[p.wrong].tolist(), strict=True)) for p in given]
     total: Counter[tuple[int, int]] = sum(counts, Counter())
@@ -55,7 +57,7 @@ def pattern_of(
         label=label,
         counts=counts,
         images=int(taken_so.sum()),
-        shown=surest(taken_so, np.where(hits, sure, 0).max(axis=0), may_show),
+        shown=most_confident_first(taken_so, np.where(hits, sure, 0).max(axis=0), may_show),
     )
 
 
@@ -85,7 +87,7 @@ def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelError
 
 def errors_where(predictions: Predictions, which: NDArray[np.bool_]) -> Share:
     """The share of wrong answers among some images."""
-    return share(int(predictions.wrong[which].sum()), int(which.sum()))
+    return share_estimate(int(predictions.wrong[which].sum()), int(which.sum()))
 
 
 def label_tests(given: Sequence[Predictions], label: int) -> list[float]:
@@ -97,17 +99,17 @@ def label_tests(given: Sequence[Predictions], label: int) -> list[float]:
     ]
 
 
-def comparisons(names: Sequence[str], given: Sequence[Predictions]) -> tuple[Comparison, ...]:
+def compare_all_models(names: Sequence[str], given: Sequence[Predictions]) -> tuple[Comparison, ...]:
     """Every pair of models; their p-values are corrected for all pairs together."""
     pairs = combinations(zip(names, given, strict=True), 2)
-    found = [compare(first, one, second, other) for (first, one), (second, other) in pairs]
+    found = [compare_predictions(first, one, second, other) for (first, one), (second, other) in pairs]
     corrected = holm([one.p for one in found])
     return tuple(one.model_copy(update={"p": p, "tests": len(found)}) for one, p in zip(found, corrected, strict=True))
 
 
-def groups(
+def disagreement_groups(
     names: tuple[str, str], one: Predictions, other: Predictions, may_show: NDArray[np.bool_]
-) -> tuple[Group, ...]:
+) -> tuple[DisagreementGroup, ...]:
     """How two models disagree, or err together."""
     same = one.predicted == other.predicted
     sure = np.maximum(np.where(one.wrong, one.confidence, 0), np.where(other.wrong, other.confidence, 0))
@@ -119,6 +121,10 @@ def groups(
         "both wrong, different answers": one.wrong & other.wrong & ~same,
     }
     return tuple(
-        Group(name=name, count=int(which.sum()), shown=surest(which & (one.wrong | other.wrong), sure, may_show))
+        DisagreementGroup(
+            name=name,
+            count=int(which.sum()),
+            shown=most_confident_first(which & (one.wrong | other.wrong), sure, may_show),
+        )
         for name, which in found.items()
     )

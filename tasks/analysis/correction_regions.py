@@ -7,19 +7,23 @@ has, such as dirt, its patches gather in one part.
 from collections.abc import Iterator, Sequence
 from itertools import starmap
 
-from tasks.analysis.statistics import fisher_p, holm, share
-from tasks.schemas.findings import Mending, Patch, Picture
+from tasks.analysis.statistics import fisher_p, holm, share_estimate
+from tasks.schemas.findings import CorrectionRegion, Patch, Picture
 
 Place = tuple[int, str]  # the label of an image, and where its patch lies
 
 
-def mendings(names: Sequence[str], pictures: Sequence[Picture], shape: Sequence[int]) -> tuple[Mending, ...]:
+def correction_regions(
+    names: Sequence[str], pictures: Sequence[Picture], shape: Sequence[int]
+) -> tuple[CorrectionRegion, ...]:
     """Every label and part of the image in which a patch mends an error, of all models; the p-values corrected together."""
-    found = [one for rank, name in enumerate(names) for one in raw_mendings(name, list(places(rank, pictures, shape)))]
-    return tuple(starmap(corrected, zip(found, holm([one.p for one in found]), strict=True)))
+    found = [
+        one for rank, name in enumerate(names) for one in uncorrected_regions(name, list(places(rank, pictures, shape)))
+    ]
+    return tuple(starmap(correcting_patches, zip(found, holm([one.p for one in found]), strict=True)))
 
 
-def corrected(one: Mending, p: float) -> Mending:
+def correcting_patches(one: CorrectionRegion, p: float) -> CorrectionRegion:
     """The same with its p-value corrected."""
     return one.model_copy(update={"p": p})
 
@@ -32,13 +36,13 @@ def places(rank: int, pictures: Sequence[Picture], shape: Sequence[int]) -> Iter
             yield picture.label, place_of(explanation.patch, shape)
 
 
-def raw_mendings(model: str, found: Sequence[Place]) -> Iterator[Mending]:
+def uncorrected_regions(model: str, found: Sequence[Place]) -> Iterator[CorrectionRegion]:
     """One model's, their p-values not yet corrected."""
     for label, place in sorted(set(found)):
         of_label = [where for which, where in found if which == label]
         of_others = [where for which, where in found if which != label]
-        here, elsewhere = (share(of.count(place), len(of)) for of in (of_label, of_others))
-        yield Mending(
+        here, elsewhere = (share_estimate(of.count(place), len(of)) for of in (of_label, of_others))
+        yield CorrectionRegion(
             model=model, label=label, place=place, here=here, elsewhere=elsewhere, p=fisher_p(here, elsewhere)
         )
 

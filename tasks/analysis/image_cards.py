@@ -6,9 +6,9 @@ In: splits with their predictions, explanations, and which images to show. Out: 
 from collections.abc import Iterable, Sequence
 from math import prod
 
-from tasks.data.evaluated_split import Judged
+from tasks.data.evaluated_split import EvaluatedSplit
 from tasks.data.predictions_parquet import Predictions
-from tasks.images.encoding import encoded
+from tasks.images.encoding import encode_pixels
 from tasks.schemas.findings import Answer, Explanation, Explanations, Picture
 
 MOST, LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core
@@ -20,7 +20,9 @@ def most_shown(shape: Sequence[int]) -> int:
     return max(LEAST, min(MOST, MOST_BYTES // prod(shape)))
 
 
-def pictures(indices: Iterable[int], judged: Judged, explained: Sequence[Explanations] = ()) -> tuple[Picture, ...]:
+def image_cards(
+    indices: Iterable[int], judged: EvaluatedSplit, explained: Sequence[Explanations] = ()
+) -> tuple[Picture, ...]:
     """One picture an image, in ascending order, with every model's answer and what explains the wrong ones."""
     marks, given, images_at = judged
     known = [found.by_index for found in explained] or [{} for _ in given]
@@ -32,14 +34,14 @@ def pictures(indices: Iterable[int], judged: Judged, explained: Sequence[Explana
             number=int(marks.indices[index]),
             sha256=marks.sha256[index].tobytes().hex(),
             label=int(marks.labels[index]),
-            pixels=encoded(images[index]),
-            answers=tuple(answer(p, index, found.get(index)) for p, found in zip(given, known, strict=True)),
+            pixels=encode_pixels(images[index]),
+            answers=tuple(model_answer(p, index, found.get(index)) for p, found in zip(given, known, strict=True)),
         )
         for index in chosen
     )
 
 
-def answer(predictions: Predictions, index: int, explanation: Explanation | None = None) -> Answer:
+def model_answer(predictions: Predictions, index: int, explanation: Explanation | None = None) -> Answer:
     """What one model says of one image."""
     probabilities, predicted = predictions.probabilities[index], int(predictions.predicted[index])
     return Answer(

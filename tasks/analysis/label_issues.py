@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from tasks.analysis.image_cards import MOST
 from tasks.data.predictions_parquet import Predictions
-from tasks.schemas.findings import Suspect, SuspectPattern, Suspects
+from tasks.schemas.findings import LabelIssue, LabelIssuePattern, LabelIssues
 
 SURE = 0.9  # of each model's probability, to count as sure
 
 
-def suspects(
+def label_issues_of(
     split: str, given: Sequence[Predictions], may_show: Container[int] | None = None, *, most: int = MOST
-) -> Suspects:
+) -> LabelIssues:
     """The images that all models are sure about, agree about, and have labelled otherwise, the surest first.
 
     Beside them what cleanlab finds from the mean of the same probabilities: confident learning (Northcutt et al. 2021, JAIR
@@ -30,7 +30,7 @@ def suspects(
     """
     named = agreed(given)
     labels, probabilities = given[0].labels.astype(np.int64), np.mean([p.probabilities for p in given], axis=0)
-    issues = by_cleanlab(labels, probabilities)
+    issues = cleanlab_issues(labels, probabilities)
     found, quality = issues or (np.zeros(len(labels), bool), np.zeros(len(labels)))
     sure = np.min([p.confidence for p in given], axis=0)
     ordered = np.flatnonzero(named | found)
@@ -38,18 +38,18 @@ def suspects(
     ordered = ordered[np.lexsort((quality[ordered], -sure[ordered], ~named[ordered]))]
     shown = [index for index in ordered.tolist() if may_show is None or index in may_show][:most]
     patterns = Counter(zip(labels[named].tolist(), given[0].predicted[named].tolist(), strict=True))
-    return Suspects(
+    return LabelIssues(
         split=split,
         total=len(labels),
         named=int(named.sum()),
         by_cleanlab=int(found.sum()) if issues else None,
         by_both=int((named & found).sum()) if issues else None,
         patterns=tuple(
-            SuspectPattern(label=label, said=said, count=count)
+            LabelIssuePattern(label=label, said=said, count=count)
             for (label, said), count in sorted(patterns.items(), key=lambda item: (-item[1], item[0]))
         ),
         shown=tuple(
-            Suspect(
+            LabelIssue(
                 index=index,
                 label=int(labels[index]),
                 said=int(probabilities[index].argmax()),
@@ -63,7 +63,7 @@ def suspects(
     )
 
 
-def by_cleanlab(
+def cleanlab_issues(
     labels: NDArray[np.int64], probabilities: NDArray[np.floating]
 ) -> tuple[NDArray[np.bool_], NDArray[np.floating]] | None:
     """Which images cleanlab names, (N,), and its score of each label, (N,); None where all labels are the same."""

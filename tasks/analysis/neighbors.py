@@ -44,7 +44,7 @@ class Nearest:
         self.seen += len(features)
 
 
-def rarity(distances: NDArray[np.float64], usual: NDArray[np.float64]) -> list[float | None]:
+def nearest_distance_percentile(distances: NDArray[np.float64], usual: NDArray[np.float64]) -> list[float | None]:
     """The share of `usual` nearest distances below each of `distances`; None where there are none."""
     if not len(usual):
         return [None] * len(distances)

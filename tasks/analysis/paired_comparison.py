@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.analysis.image_cards import answer, most_shown
+from tasks.analysis.image_cards import model_answer, most_shown
 from tasks.data.predictions_parquet import Predictions, read_predictions
 from tasks.data.split_parquet import read_images
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
-from tasks.images.encoding import encoded
+from tasks.images.encoding import encode_pixels
 from tasks.schemas.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.schemas.findings import Comparison
 from tasks.schemas.records import PredictionsRecord
 from tasks.schemas.runs import RunRecord
-from tasks.storage.content_files import all_verified, fault_of, verified
+from tasks.storage.content_files import require_all_valid, require_valid, verify_file
 
-Pair = tuple[PredictionsRecord, PredictionsRecord]
+PredictionsPair = tuple[PredictionsRecord, PredictionsRecord]
 
 
-def pairs_of(before: RunRecord, now: RunRecord) -> list[Pair]:
+def model_pairs(before: RunRecord, now: RunRecord) -> list[PredictionsPair]:
     """The models of one name.
 
     Raises:
@@ -36,15 +36,15 @@ def pairs_of(before: RunRecord, now: RunRecord) -> list[Pair]:
     return [(before.of(name), now.of(name)) for name in shared]
 
 
-def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Pair], work: Workspace) -> Changes:
+def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[PredictionsPair], work: Workspace) -> Changes:
     """What differs between two runs, for some pairs of their models.
 
     Raises:
         RunError: the runs have no image in common.
         StorageError: a file is gone or altered.
     """
-    paths = all_verified(work.root, now.test.parts)
-    old, new = common_places(*(read(one, work) for one in pairs[0]))
+    paths = require_all_valid(work.root, now.test.parts)
+    old, new = common_images(*(read_required_predictions(one, work) for one in pairs[0]))
     return Changes(
         before=before.run,
         now=now.run,
@@ -57,8 +57,8 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Pair], wo
         models=tuple(
             model_changes(
                 pair,
-                read(pair[0], work).take(old),
-                read(pair[1], work).take(new),
+                read_required_predictions(pair[0], work).take(old),
+                read_required_predictions(pair[1], work).take(new),
                 new,
                 paths,
                 most_shown(now.test.shape),
@@ -68,38 +68,38 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Pair], wo
     )
 
 
-def require(record: PredictionsRecord, work: Workspace) -> None:
+def require_predictions(record: PredictionsRecord, work: Workspace) -> None:
     """See that the predictions of an earlier run are there: no other run can make them again.
 
     Raises:
         StorageError: the file is gone or altered.
     """
-    if fault := fault_of(work.root, record.file):
+    if fault := verify_file(work.root, record.file):
         raise StorageError(fault)
 
 
-def read(record: PredictionsRecord, work: Workspace) -> Predictions:
+def read_required_predictions(record: PredictionsRecord, work: Workspace) -> Predictions:
     """The predictions that a record vouches for.
 
     Raises:
         StorageError: the file is gone or altered.
     """
-    return read_predictions(verified(work.root, record.file))
+    return read_predictions(require_valid(work.root, record.file))
 
 
-def compared(one: Predictions, other: Predictions, names: tuple[str, str]) -> Comparison:
+def compare_paired(one: Predictions, other: Predictions, names: tuple[str, str]) -> Comparison:
     """The paired comparison over the images that both judged.
 
     Raises:
         RunError: there is none.
     """
-    from tasks.analysis.statistics import compare as compare_paired
+    from tasks.analysis.statistics import compare_predictions as compare_paired
 
-    old, new = common_places(one, other)
+    old, new = common_images(one, other)
     return compare_paired(names[0], one.take(old), names[1], other.take(new))
 
 
-def common_places(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def common_images(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Where the same images with the same labels stand in both; of equal images, the first goes with the first.
 
     Raises:
@@ -124,7 +124,12 @@ def common_places(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp
 
 
 def model_changes(
-    pair: Pair, one: Predictions, other: Predictions, places: NDArray[np.intp], paths: Sequence[Path], most: int
+    pair: PredictionsPair,
+    one: Predictions,
+    other: Predictions,
+    places: NDArray[np.intp],
+    paths: Sequence[Path],
+    most: int,
 ) -> ModelChanges:
     """What one model does differently from another over the same images, which stand at `places` in the split at `paths`.
 
@@ -141,15 +146,15 @@ def model_changes(
             yield Changed(
                 index=int(places[at]),
                 label=int(other.labels[at]),
-                pixels=encoded(images[int(places[at])]),
-                before=answer(one, at),
-                now=answer(other, at),
+                pixels=encode_pixels(images[int(places[at])]),
+                before=model_answer(one, at),
+                now=model_answer(other, at),
             )
 
     return ModelChanges(
         before=names[0],
         now=names[1],
-        comparison=compared(one, other, (f"{names[0]} before", f"{names[1]} now")),
+        comparison=compare_paired(one, other, (f"{names[0]} before", f"{names[1]} now")),
         newly_wrong=tuple(shown(broken, other.confidence)),
         newly_right=tuple(shown(mended, one.confidence)),
     )
@@ -157,13 +162,13 @@ def model_changes(
 
 def settings_between(before: RunRecord, now: RunRecord) -> Iterator[Setting]:
     """What differs in how two runs were made."""
-    one, other = dict(flat(described(before))), dict(flat(described(now)))
+    one, other = dict(flatten_settings(run_settings(before))), dict(flatten_settings(run_settings(now)))
     for name in dict.fromkeys([*one, *other]):
         if one.get(name) != other.get(name):
             yield Setting(name=name, before=one.get(name, "-"), now=other.get(name, "-"))
 
 
-def described(run: RunRecord) -> dict[str, Any]:
+def run_settings(run: RunRecord) -> dict[str, Any]:
     """All that shapes a run's models, by name."""
     recipe = run.recipe.model_dump(mode="json", exclude={"description", "gates"})
     networks = {network.pop("name"): network["layers"] for network in recipe.pop("models")}
@@ -178,11 +183,11 @@ def described(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def flatten_settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """The leaves of nested values, each with its path in words."""
     inner = value if isinstance(value, Mapping) else dict(enumerate(value, 1)) if isinstance(value, list) else None
     if inner is None:
         yield name, str(value)
     else:
         for key, item in inner.items():
-            yield from flat(item, f"{name} {key}".strip())
+            yield from flatten_settings(item, f"{name} {key}".strip())

@@ -10,20 +10,22 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.analysis.seed_variance import crossed
+from tasks.analysis.seed_variance import two_way_comparison
 from tasks.analysis.statistics import holm
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Confusion
 
 MOST = 12  # chosen by how common they are over all arms, not by how they differ: else chance would be chosen
 
-Answers = NDArray[np.integer]  # (seeds, images)
+AnswersBySeed = NDArray[np.integer]  # (seeds, images)
 
 
-def confusions(answers: Mapping[str, Answers], labels: NDArray[np.integer], classes: int) -> tuple[Confusion, ...]:
+def compare_confusions(
+    answers: Mapping[str, AnswersBySeed], labels: NDArray[np.integer], classes: int
+) -> tuple[Confusion, ...]:
     """Each of the commonest confusions for each pair of arms."""
     found = [
-        confusion(pair, answers, labels, label, predicted)
+        compare_confusion(pair, answers, labels, label, predicted)
         for pair in combinations(answers, 2)
         for label, predicted in commonest(list(answers.values()), labels, classes)
     ]
@@ -31,7 +33,7 @@ def confusions(answers: Mapping[str, Answers], labels: NDArray[np.integer], clas
     return tuple(one.model_copy(update={"p": p}) for one, p in zip(found, corrected, strict=True))
 
 
-def commonest(answers: Sequence[Answers], labels: NDArray[np.integer], classes: int) -> list[tuple[int, int]]:
+def commonest(answers: Sequence[AnswersBySeed], labels: NDArray[np.integer], classes: int) -> list[tuple[int, int]]:
     """The commonest confusions over all trainings, as (label, predicted), those that happen more than once."""
     counts = np.zeros(classes * classes, np.int64)
     for given in np.concatenate(answers):
@@ -41,13 +43,13 @@ def commonest(answers: Sequence[Answers], labels: NDArray[np.integer], classes: 
     return [divmod(int(at), classes) for at in order if counts[at] > 1]
 
 
-def confusion(
-    pair: tuple[str, str], answers: Mapping[str, Answers], labels: NDArray[np.integer], label: int, predicted: int
+def compare_confusion(
+    pair: tuple[str, str], answers: Mapping[str, AnswersBySeed], labels: NDArray[np.integer], label: int, predicted: int
 ) -> Confusion:
     """One confusion by two arms, in errors a training."""
     first, second = (answers[name][:, labels == label] != predicted for name in pair)
     images = first.shape[1]
-    found = crossed(first, second)
+    found = two_way_comparison(first, second)
     fewer = found.over_both
     return Confusion(
         first=pair[0],

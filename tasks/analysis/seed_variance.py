@@ -21,7 +21,7 @@ from statsmodels.stats.power import TTestPower
 
 from tasks.analysis.statistics import CONFIDENCE
 from tasks.schemas.findings import Estimate
-from tasks.schemas.study import Noise
+from tasks.schemas.study import ComparisonNoise
 
 POWER = 0.8
 TAIL = (1 - CONFIDENCE) / 2
@@ -31,19 +31,19 @@ Right = NDArray[np.bool_]  # (seeds, images)
 Floats = NDArray[np.floating]
 
 
-class Crossed(NamedTuple):
+class TwoWayComparison(NamedTuple):
     """The mean difference with its three intervals, the noise of one comparison, and the p-value of no difference."""
 
     over_seeds: Estimate
     over_images: Estimate
     over_both: Estimate
-    noise: Noise
+    noise: ComparisonNoise
     p: float
 
 
 def mean_over_seeds(values: Floats) -> Estimate:
     """The mean of (S,) values with Student's interval; two are the least."""
-    return around(float(values.mean()), float(values.std(ddof=1)) / sqrt(len(values)), len(values) - 1)
+    return interval_around(float(values.mean()), float(values.std(ddof=1)) / sqrt(len(values)), len(values) - 1)
 
 
 def mean_share(values: Floats) -> Estimate:
@@ -52,7 +52,7 @@ def mean_share(values: Floats) -> Estimate:
     return Estimate(value=found.value, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
-def deviation(values: Floats) -> Estimate:
+def seed_deviation(values: Floats) -> Estimate:
     """The standard deviation of (S,) values, with the interval from the chi-squared distribution."""
     freedom = len(values) - 1
     found = float(values.std(ddof=1))
@@ -60,13 +60,13 @@ def deviation(values: Floats) -> Estimate:
     return Estimate(value=found, low=low, high=high)
 
 
-def around(value: float, error: float, freedom: float) -> Estimate:
+def interval_around(value: float, error: float, freedom: float) -> Estimate:
     """A value with Student's interval, from its standard error."""
     half = float(stats.t.ppf(1 - TAIL, freedom)) * error
     return Estimate(value=value, low=value - half, high=value + half)
 
 
-def crossed(first: Right, second: Right) -> Crossed:
+def two_way_comparison(first: Right, second: Right) -> TwoWayComparison:
     """The second's accuracy minus the first's, over the same seeds and images: (S, N) each, with two seeds or more.
 
     Of a single image, nothing follows for others: the intervals over images are all that a difference can be, and `p` is 1.
@@ -77,8 +77,12 @@ def crossed(first: Right, second: Right) -> Crossed:
     by_seed, by_image = differences.mean(axis=1), differences.mean(axis=0)
     if images == 1:
         unknown = Estimate(value=mean, low=-1.0, high=1.0)
-        noise = Noise(seeds=float(by_seed.std(ddof=1)), images=1.0, both=1.0)  # no difference deviates by more
-        return Crossed(over_seeds=mean_over_seeds(by_seed), over_images=unknown, over_both=unknown, noise=noise, p=1.0)
+        noise = ComparisonNoise(
+            seeds=float(by_seed.std(ddof=1)), images=1.0, both=1.0
+        )  # no difference deviates by more
+        return TwoWayComparison(
+            over_seeds=mean_over_seeds(by_seed), over_images=unknown, over_both=unknown, noise=noise, p=1.0
+        )
     rest = differences - by_seed[:, None] - by_image + mean
     squares = {
         "seed": (images * float(by_seed.var(ddof=1)), seeds - 1),
@@ -94,13 +98,13 @@ def crossed(first: Right, second: Right) -> Crossed:
         (sqrt(of_image / (seeds * images)), images - 1),
         (sqrt(over_both), freedom),
     )
-    over_seeds, over_images, together = (around(mean, *test) for test in tests)
+    over_seeds, over_images, together = (interval_around(mean, *test) for test in tests)
     of_one = float(differences.var(axis=1, ddof=1).mean()) / images  # what the choice of images does to one comparison
-    return Crossed(
+    return TwoWayComparison(
         over_seeds=over_seeds,
         over_images=over_images,
         over_both=max((over_seeds, over_images, together), key=lambda one: one.high - one.low),
-        noise=Noise(
+        noise=ComparisonNoise(
             seeds=sqrt(of_seed / images),
             images=sqrt(of_one),
             both=sqrt(max((of_seed - of_rest) / images + of_one, of_seed / images, of_one)),
@@ -115,7 +119,7 @@ def satterthwaite(total: float, squares: list[tuple[float, int]]) -> float:
     return max(1.0, total**2 / spread) if spread else 1.0
 
 
-def seeds_needed(difference: float, noise: Noise) -> int | None:
+def seeds_needed(difference: float, noise: ComparisonNoise) -> int | None:
     """How many seeds of each arm a paired t-test needs to see a difference with 80 % power; None if no number will do."""
     if not difference:
         return None

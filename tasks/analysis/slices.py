@@ -19,14 +19,16 @@ FEW = 5  # up to as many different values, each is a slice of its own
 MOST_COMPONENTS = 4  # as many pieces or more are one slice
 
 
-def slices(measured: pd.DataFrame, given: Sequence[Predictions]) -> tuple[Slice, ...]:
+def compare_slices(measured: pd.DataFrame, given: Sequence[Predictions]) -> tuple[Slice, ...]:
     """Every slice of every feature; their p-values are corrected for all tests of all models together."""
-    found = [raw_slice(*part, given) for feature in measured.columns for part in parts(feature, measured[feature])]
+    found = [
+        raw_slice(*part, given) for feature in measured.columns for part in slice_masks(feature, measured[feature])
+    ]
     corrected = iter(holm([p for one in found for p in one.p]))
     return tuple(one.model_copy(update={"p": tuple(next(corrected) for _ in one.p)}) for one in found)
 
 
-def parts(feature: str, values: "pd.Series[float]") -> Iterator[tuple[str, NDArray[np.bool_], float, float]]:
+def slice_masks(feature: str, values: "pd.Series[float]") -> Iterator[tuple[str, NDArray[np.bool_], float, float]]:
     """Cut the images by one feature: the feature, which images (N,), and the least and greatest value among them."""
     codes = codes_of(values.clip(upper=MOST_COMPONENTS) if feature == "components" else values)
     for code in sorted(codes.unique()):

@@ -19,7 +19,7 @@ CONFIDENCE = 0.95
 Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
-def share(count: int, total: int) -> Share:
+def share_estimate(count: int, total: int) -> Share:
     """A share with its Wilson score interval (Wilson 1927, "Probable inference", JASA 22: 209), as scipy computes it."""
     if not total:
         return Share(count=0, total=0, low=0.0, high=1.0)
@@ -27,7 +27,7 @@ def share(count: int, total: int) -> Share:
     return Share(count=count, total=total, low=float(interval.low), high=float(interval.high))
 
 
-def mean(values: NDArray[np.floating], least: float, most: float) -> Estimate:
+def mean_estimate(values: NDArray[np.floating], least: float, most: float) -> Estimate:
     """The mean of (N,) values with its interval from the normal approximation.
 
     A single value says nothing of their spread: its interval is all that they can be, from `least` to `most`.
@@ -53,7 +53,7 @@ def paired_difference(both: int, only_first: int, only_second: int, neither: int
     total = both + only_first + only_second + neither
     if not total:
         return Estimate(value=0.0, low=-1.0, high=1.0)
-    first, second = share(both + only_first, total), share(both + only_second, total)
+    first, second = share_estimate(both + only_first, total), share_estimate(both + only_second, total)
     return difference_of(first, second, paired_correlation(both, only_first, only_second, neither))
 
 
@@ -82,7 +82,7 @@ def spread(one: float, other: float, phi: float) -> float:
     return sqrt(max(one**2 - 2 * phi * one * other + other**2, 0.0))
 
 
-def compare(first: str, one: Predictions, second: str, other: Predictions) -> Comparison:
+def compare_predictions(first: str, one: Predictions, second: str, other: Predictions) -> Comparison:
     """Compare two models, by their names, over the same images in the same order."""
     counts = {
         "both_right": int((~one.wrong & ~other.wrong).sum()),
@@ -96,7 +96,7 @@ def compare(first: str, one: Predictions, second: str, other: Predictions) -> Co
         **counts,
         same_wrong=int((one.wrong & (one.predicted == other.predicted)).sum()),
         difference=paired_difference(*counts.values()),
-        loss=mean(other.losses - one.losses, -LARGEST_LOSS, LARGEST_LOSS),
+        loss=mean_estimate(other.losses - one.losses, -LARGEST_LOSS, LARGEST_LOSS),
         p=mcnemar_p(counts["only_first"], counts["only_second"]),
     )
 

@@ -14,14 +14,14 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 Pixels = Annotated[float, Field(ge=0, le=1000)]
 
 
-class Bars(Frozen):
+class BarSettings(Frozen):
     """A bar through the stem of `share` of the images of one `label`, as many people write a seven."""
 
     label: int = Field(ge=0)
     share: Some
 
 
-class Specks(Frozen):
+class SpeckSettings(Frozen):
     """Dirt in `share` of the images: up to `most` short strokes anywhere."""
 
     share: Some
@@ -40,8 +40,8 @@ class Augmentation(Frozen):
     shear: float = Field(default=0.0, ge=0, le=60)
     scale: float = Field(default=0.0, ge=0, le=0.9)
     elastic: Pixels = 0.0
-    bars: Bars | None = None
-    specks: Specks | None = None
+    bars: BarSettings | None = None
+    specks: SpeckSettings | None = None
 
     @property
     def moves(self) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tasks.base import TEST, TRAIN, Frozen
-from tasks.config.toml_loader import BUILTIN, read, validated
+from tasks.config.toml_loader import BUILTIN, read_toml, validate
 from tasks.errors import DatasetError, InputError
 from tasks.safety.address import Address
 
@@ -83,7 +83,7 @@ class Archive(Frozen):
         return found | {Address(mirror).child(self.name): str(Address(mirror)) for mirror in mirrors}
 
 
-class Split(Frozen):
+class SplitSpec(Frozen):
     """The archives of one split, and how many images they hold."""
 
     count: int = Field(gt=0, lt=2**31)
@@ -107,8 +107,8 @@ class Dataset(Frozen):
     first_label: int = Field(default=0, ge=0, lt=2**16)
     transposed: bool = False
     mirrors: tuple[Address, ...] = Field(default=(), exclude=True)
-    train: Split
-    test: Split
+    train: SplitSpec
+    test: SplitSpec
 
     @model_validator(mode="after")
     def classes_differ(self) -> Self:
@@ -145,7 +145,7 @@ def load_dataset(name_or_path: str, mirrors: Sequence[str] = ()) -> Dataset:
         DatasetError: it is unknown, unreadable or half-specified.
         InputError: a mirror that is neither an http, https or file URL nor a folder.
     """
-    values, path = read(name_or_path, "data set", DatasetError)
+    values, path = read_toml(name_or_path, "data set", DatasetError)
     for place in unpinned(values):
         raise DatasetError(
             f"the data set {name_or_path}: {place} has no size or no SHA-256: `mnist dataset pin {name_or_path}` fetches it "
@@ -175,17 +175,17 @@ def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str]
         DatasetError: it is half-specified.
         InputError: a mirror that is neither an http, https or file URL nor a folder.
     """
-    dataset = validated(values, Dataset, f"the data set {called}", DatasetError)
+    dataset = validate(values, Dataset, f"the data set {called}", DatasetError)
     given = tuple(mirror_urls(mirrors, Path.cwd()))
     own = (*mirror_urls(dataset.mirrors, folder), *offline_mirrors(dataset.name, folder))
     refuse_two_of_one_name(dataset, called)
     return dataset.model_copy(update={
         "mirrors": (*given, *own),
-        **{split: addressed(getattr(dataset, split), given, folder) for split in SPLITS},
+        **{split: resolve_urls(getattr(dataset, split), given, folder) for split in SPLITS},
     })  # fmt: skip
 
 
-def addressed(split: Split, mirrors: Sequence[str], folder: Path) -> Split:
+def resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> SplitSpec:
     """A split whose archives' own addresses are full ones.
 
     Raises:
@@ -193,7 +193,7 @@ def addressed(split: Split, mirrors: Sequence[str], folder: Path) -> Split:
     """
     archives: dict[str, Archive] = {kind: getattr(split, kind) for kind in KINDS}
     return split.model_copy(update={
-        kind: archive.model_copy(update={"urls": tuple(addresses(archive, mirrors, folder))})
+        kind: archive.model_copy(update={"urls": tuple(url_list(archive, mirrors, folder))})
         for kind, archive in archives.items()
     })  # fmt: skip
 
@@ -213,7 +213,7 @@ def refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
             )
 
 
-def addresses(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
+def url_list(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
     """The addresses of an archive that has some of its own; mirrors that a user gives come before them.
 
     Raises:

@@ -14,11 +14,11 @@ from typing import Any
 
 from tasks.errors import RecipeError, first_line
 from tasks.filesystem.hashing import sha256_of
-from tasks.filesystem.regular_files import expanded
+from tasks.filesystem.regular_files import expand_user
 from tasks.filesystem.trusted_files import refuse_foreign
 
 
-def located(model: Any, recipe: Path) -> Any:
+def resolve_function(model: Any, recipe: Path) -> Any:
     """The values of a model, and where they name a function, its file and that file's hash; `recipe` is the recipe's file.
 
     Raises:
@@ -53,7 +53,7 @@ def file_of(function: str, folder: Path) -> Path:
     """
     place, _, _ = function.rpartition(":")
     if place.endswith(".py"):
-        return (folder / expanded(place, "function's file", RecipeError)).absolute()
+        return (folder / expand_user(place, "function's file", RecipeError)).absolute()
     try:
         spec = importlib.util.find_spec(place)
     except (Exception, SystemExit) as error:  # whatever the packages above it do when they are imported
@@ -65,7 +65,7 @@ def file_of(function: str, folder: Path) -> Path:
     return Path(spec.origin)
 
 
-def imported(function: str, file: Path | None, code: str | None) -> Callable[..., Any]:
+def import_function(function: str, file: Path | None, code: str | None) -> Callable[..., Any]:
     """The function itself.
 
     Raises:

@@ -13,14 +13,14 @@ from pydantic import Field, model_validator
 from tasks.base import Frozen
 from tasks.config.augmentation import Augmentation
 from tasks.config.dataset import Name
-from tasks.config.network_function import located
-from tasks.config.toml_loader import read, validated
+from tasks.config.network_function import resolve_function
+from tasks.config.toml_loader import read_toml, validate
 from tasks.errors import RecipeError
 
 Positive = Annotated[int, Field(gt=0)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-HeldOut = Annotated[float, Field(ge=0, le=0.5)]  # a share of the training images
+ValidationFraction = Annotated[float, Field(ge=0, le=0.5)]  # a share of the training images
 
 
 class Conv(Frozen):
@@ -117,7 +117,7 @@ class Settings(Frozen):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     weight_averaging: float | None = Field(default=None, gt=0, lt=1)
     augmentation: Augmentation | None = None
-    validation: HeldOut = 0.0
+    validation: ValidationFraction = 0.0
     seed: Seed
 
 
@@ -147,7 +147,7 @@ class Ensemble(Frozen):
         return self
 
 
-class Learner(Frozen):
+class ModelSpec(Frozen):
     """One model to be made: a network by its training, or an ensemble by that of its first member and of the `others`."""
 
     training: Training
@@ -211,22 +211,22 @@ class Recipe(Settings):
         settings = {name: getattr(self, name) for name in Settings.model_fields}
         return tuple(Training(network=network, **settings) for network in self.models)
 
-    def learners(self, number: int = 0) -> tuple[Learner, ...]:
+    def learners(self, number: int = 0) -> tuple[ModelSpec, ...]:
         """All models: with the recipe's own seed, or with another by its number; no two ensembles of a name share a seed."""
         alone = {training.network.name: training for training in self.trainings()}
 
         def seeded(name: str, later: int) -> Training:
             return alone[name].model_copy(update={"seed": self.seed + later})
 
-        def together(ensemble: Ensemble) -> Learner:
+        def together(ensemble: Ensemble) -> ModelSpec:
             seeds = range(number * ensemble.seeds, (number + 1) * ensemble.seeds)
             first, *others = (seeded(name, later) for later in seeds for name in ensemble.members)
-            return Learner(training=first, others=tuple(others), ensemble=ensemble)
+            return ModelSpec(training=first, others=tuple(others), ensemble=ensemble)
 
-        return (*(Learner(training=seeded(name, number)) for name in alone), *map(together, self.ensembles))
+        return (*(ModelSpec(training=seeded(name, number)) for name in alone), *map(together, self.ensembles))
 
 
-def unique_trainings(learners: Iterable[Learner]) -> dict[str, Training]:
+def unique_trainings(learners: Iterable[ModelSpec]) -> dict[str, Training]:
     """All trainings that the learners take, in order, each once, by their content."""
     return {training.model_dump_json(): training for learner in learners for training in learner.trainings}
 
@@ -238,7 +238,7 @@ def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:
         RecipeError: it is unknown, unreadable, half-specified, or a change is out of range.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    return validated(with_base(name_or_path) | given, Recipe, f"the recipe {name_or_path}", RecipeError)
+    return validate(with_base(name_or_path) | given, Recipe, f"the recipe {name_or_path}", RecipeError)
 
 
 def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tuple[Recipe, ...]:
@@ -262,9 +262,9 @@ def with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]
     Raises:
         RecipeError: one of them is unknown or unreadable, or they are each other's base.
     """
-    values, path = read(name_or_path, "recipe", RecipeError)
+    values, path = read_toml(name_or_path, "recipe", RecipeError)
     if isinstance(models := values.get("models"), list):
-        values["models"] = [located(model, path) for model in models]
+        values["models"] = [resolve_function(model, path) for model in models]
     base = values.pop("base", None)
     if base is None:
         return values

@@ -13,26 +13,26 @@ from pydantic import Field, ValidationError
 
 from tasks.base import Frozen
 from tasks.errors import InputError
-from tasks.filesystem.regular_files import MOST_TEXT, expanded, read_regular
+from tasks.filesystem.regular_files import MOST_TEXT, expand_user, read_regular
 from tasks.safety.redaction import redact
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # which of UTF-32 begins as the first
 
 BUILTIN = Path(__file__).parent / "builtin"
 
-# What `read` takes: a form can refuse anything else before a run.
+# What `read_toml` takes: a form can refuse anything else before a run.
 NameOrFile = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|.+\.toml)$")]
 
 Value = TypeVar("Value", bound=Frozen)
 
 
-def read(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[str, Any], Path]:
+def read_toml(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[str, Any], Path]:
     """Read a built-in file or the user's own: its values, and where it stands.
 
     Raises:
         refusal: it is unknown, or unreadable.
     """
-    path = path_of(name_or_path, what, refusal)
+    path = toml_path(name_or_path, what, refusal)
     try:
         return tomllib.loads(text_of(read_regular(path, MOST_TEXT))), path
     except OSError as error:
@@ -58,7 +58,7 @@ def text_of(content: bytes) -> str:
         raise ValueError(f"it is not UTF-8 (line {line}); save it as UTF-8") from error
 
 
-def path_of(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
+def toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
     """Where a file stands: `*.toml` is a path, anything else the name of a built-in one.
 
     Raises:
@@ -66,14 +66,14 @@ def path_of(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
     """
     folder = BUILTIN / f"{what.replace(' ', '')}s"
     if name_or_path.endswith(".toml"):
-        return expanded(name_or_path, what, refusal).absolute()
+        return expand_user(name_or_path, what, refusal).absolute()
     names = sorted(path.stem for path in folder.glob("*.toml"))
     if name_or_path not in names:
         raise refusal(f"unknown {what} {name_or_path!r}: give {', '.join(names)}, or the path of a .toml file")
     return folder / f"{name_or_path}.toml"
 
 
-def validated(values: object, model: type[Value], what: str, refusal: type[InputError]) -> Value:
+def validate(values: object, model: type[Value], what: str, refusal: type[InputError]) -> Value:
     """Fill `model` with `values`, or say in one line what is wrong with the first that does not fit.
 
     Raises:
@@ -84,12 +84,12 @@ def validated(values: object, model: type[Value], what: str, refusal: type[Input
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        found = "" if first["type"] == "missing" else f", not {short(first['input'])}"
+        found = "" if first["type"] == "missing" else f", not {shorten_value(first['input'])}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise refusal(f"{what}: {where}: {first['msg'].removeprefix('Value error, ')}{found}{more}") from error
 
 
-def short(value: object) -> str:
+def shorten_value(value: object) -> str:
     """A value as one short line."""
     text = redact(repr(value))  # before it is cut, which may leave half an address
     return text if len(text) <= 60 else f"{text[:57]}..."

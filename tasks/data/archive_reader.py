@@ -17,9 +17,9 @@ from isal import igzip, isal_zlib  # unpacks in two fifths of zlib's time
 from numpy.typing import NDArray
 
 from tasks.config.dataset import Archive, Dataset
-from tasks.config.dataset import Split as Expected
-from tasks.data.idx import CHUNK, Header, described, read_blocks, read_header
-from tasks.data.prefetch import ahead
+from tasks.config.dataset import SplitSpec as Expected
+from tasks.data.idx import CHUNK, Header, describe_header, read_blocks, read_header
+from tasks.data.prefetch import prefetch
 from tasks.data.split_parquet import Labels, label_type, rows_of
 from tasks.errors import ArchiveError, ContentError, DecodeError
 
@@ -31,7 +31,9 @@ BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # wh
 Images = NDArray[np.uint8]
 
 
-def pairs(image_path: Path, label_path: Path, dataset: Dataset, expected: Expected) -> Iterator[tuple[Images, Labels]]:
+def image_label_blocks(
+    image_path: Path, label_path: Path, dataset: Dataset, expected: Expected
+) -> Iterator[tuple[Images, Labels]]:
     """Blocks of images, (n, *image_shape) uint8, with their labels from 0 on, (n,).
 
     Raises:
@@ -39,16 +41,18 @@ def pairs(image_path: Path, label_path: Path, dataset: Dataset, expected: Expect
     """
     rows = rows_of(dataset.shape)
     header = Header(BYTE, (expected.count, *dataset.stored_shape))
-    images = ahead(blocks(image_path, expected.images, header, rows))  # unpacking takes as long as writing
-    labels = blocks(label_path, expected.labels, Header(BYTE, (expected.count,)), rows)
+    images = prefetch(
+        read_archive_blocks(image_path, expected.images, header, rows)
+    )  # unpacking takes as long as writing
+    labels = read_archive_blocks(label_path, expected.labels, Header(BYTE, (expected.count,)), rows)
     start = 0
     for pixels, numbers in zip(images, labels, strict=True):
         upright = np.ascontiguousarray(pixels.swapaxes(1, 2) if dataset.transposed else pixels)
-        yield upright.reshape(-1, *dataset.image_shape), counted(numbers, dataset, expected, start)
+        yield upright.reshape(-1, *dataset.image_shape), validate_labels(numbers, dataset, expected, start)
         start += len(numbers)
 
 
-def counted(numbers: NDArray[Any], dataset: Dataset, expected: Expected, start: int) -> Labels:
+def validate_labels(numbers: NDArray[Any], dataset: Dataset, expected: Expected, start: int) -> Labels:
     """Labels as they are counted here, from 0 on; `start` is the index of the first.
 
     Raises:
@@ -64,7 +68,7 @@ def counted(numbers: NDArray[Any], dataset: Dataset, expected: Expected, start: 
     return cast("Labels", classes.astype(label_type(len(dataset.classes))))
 
 
-def blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterator[NDArray[Any]]:
+def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterator[NDArray[Any]]:
     """The blocks of one archive, of `rows` items each, after its header has been found to be the expected one.
 
     Raises:
@@ -73,9 +77,9 @@ def blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterato
         ContentError: its header is another than expected.
     """
     try:
-        with opened(path, archive.member) as packed, unpacked(packed) as stream:
+        with open_archive(path, archive.member) as packed, decompress(packed) as stream:
             header = read_header(stream)
-            check(header, expected)
+            check_header(header, expected)
             yield from read_blocks(stream, header, rows)
     except DecodeError as error:
         raise type(error)(f"{archive.called}: {error}") from error
@@ -89,7 +93,7 @@ def blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterato
 
 
 @contextmanager
-def opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
+def open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
     """An archive, or a member of it if it is a zip file.
 
     Raises:
@@ -118,7 +122,7 @@ def opened(path: Path, member: str | None) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def unpacked(packed: IO[bytes]) -> Iterator[BinaryIO]:
+def decompress(packed: IO[bytes]) -> Iterator[BinaryIO]:
     """The bytes of a gzip file, or of a file that is none: an IDX file begins with two zeros."""
     plain = packed.read(2) == bytes(2)
     packed.seek(0)
@@ -132,7 +136,7 @@ def unpacked(packed: IO[bytes]) -> Iterator[BinaryIO]:
 def goes_on(path: Path, member: str | None) -> bool:
     """Whether a broken gzip file is a whole one with other bytes behind it."""
     try:
-        with opened(path, member) as packed:
+        with open_archive(path, member) as packed:
             return bool(behind(packed))
     except (ArchiveError, OSError, zlib.error, *BROKEN):
         return False
@@ -158,7 +162,7 @@ def behind(packed: IO[bytes]) -> bytes:
     return rest
 
 
-def check(found: Header, expected: Header) -> None:
+def check_header(found: Header, expected: Header) -> None:
     """Compare two headers. Labels may be any whole numbers: more than 256 classes need more than bytes.
 
     Raises:
@@ -174,4 +178,6 @@ def check(found: Header, expected: Header) -> None:
     )
     for what, has, wants in differences:
         if has != wants:
-            raise ContentError(f"{what} {has}, not {wants}: it holds {described(found)}, not {described(expected)}")
+            raise ContentError(
+                f"{what} {has}, not {wants}: it holds {describe_header(found)}, not {describe_header(expected)}"
+            )

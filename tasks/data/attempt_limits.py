@@ -16,7 +16,7 @@ RATE = 16 * 1024  # bytes a second: at less, MNIST takes 12 minutes
 SLOW_SECONDS = 30.0  # below that rate: longer than any single stall may last
 
 
-class MirrorFault(Exception):  # noqa: N818  # a fault of the mirror, not of the run
+class MirrorError(Exception):  # a fault of the mirror, not of the run
     """Why one mirror was passed over; `passing` if a later try might succeed, `wait` in how many seconds it says so."""
 
     def __init__(self, reason: str, *, passing: bool = False, wait: float | None = None) -> None:
@@ -24,7 +24,7 @@ class MirrorFault(Exception):  # noqa: N818  # a fault of the mirror, not of the
         self.passing, self.wait = passing, wait
 
 
-class Patience:
+class AttemptLimit:
     """The time that is left for one attempt; `size` is how many bytes are to come, as long as the mirror has not said so."""
 
     def __init__(self, size: int = 0) -> None:
@@ -67,11 +67,11 @@ class Patience:
         now = time.monotonic()
         if now - self.began > self.seconds:
             what = f"{self.size:,} bytes" if self.size else "an answer"
-            raise MirrorFault(f"it took more than the {self.seconds:.0f} s that {what} may take")
+            raise MirrorError(f"it took more than the {self.seconds:.0f} s that {what} may take")
         self.samples.append((now, self.received))
         while self.samples[1][0] <= now - SLOW_SECONDS:
             self.samples.popleft()
         then, received = self.samples[0]
         size = self.received - received
         if now - then >= SLOW_SECONDS and size < RATE * (now - then):
-            raise MirrorFault(f"it sent only {size:,} bytes in {now - then:.0f} s")
+            raise MirrorError(f"it sent only {size:,} bytes in {now - then:.0f} s")

@@ -20,7 +20,7 @@ Block = tuple[NDArray[np.uint8], Labels]  # images (n, *shape), labels (n,)
 Places = NDArray[np.intp]
 
 
-class Feed:
+class BatchStream:
     """The images of a split of so many `classes`, of `shape`, but for those that are held out."""
 
     def __init__(
@@ -49,10 +49,10 @@ class Feed:
                 at, missing = at + len(some), missing - len(some)
                 parts.append((images[some], labels[some]))
                 if not missing:
-                    yield joined(parts)
+                    yield join_blocks(parts)
                     parts, missing = [], self.batch
         if parts:
-            yield joined(parts)
+            yield join_blocks(parts)
 
     def windows(self, epoch: int) -> Iterator[tuple[Block, Places]]:
         """What is in memory at once, and in which order to take of it what is not held out."""
@@ -87,7 +87,7 @@ class Feed:
         return slice(int(self.ends[group - 1]) if group else 0, int(self.ends[group]))
 
 
-def joined(blocks: list[Block]) -> Block:
+def join_blocks(blocks: list[Block]) -> Block:
     """Blocks as one."""
     if len(blocks) == 1:
         return blocks[0]

@@ -12,36 +12,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.data.predictions_parquet import Predictions, read_predictions
-from tasks.data.split_parquet import Marks, read_images, read_marks
+from tasks.data.split_parquet import SplitIndex, read_images, read_index
 from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
 from tasks.schemas.records import PredictionsRecord, SplitRecord
-from tasks.storage.content_files import all_verified, verified
+from tasks.storage.content_files import require_all_valid, require_valid
 
 
-class Judged(NamedTuple):
+class EvaluatedSplit(NamedTuple):
     """What is known of a split's images, every model's predictions for them, and how to come by some of the images."""
 
-    marks: Marks
+    marks: SplitIndex
     given: Sequence[Predictions]
     images_at: Callable[[Sequence[int]], Mapping[int, NDArray[np.uint8]]]
 
 
-def judged(record: SplitRecord, predictions: Collection[PredictionsRecord], work: Workspace) -> Judged:
+def load_evaluated_split(
+    record: SplitRecord, predictions: Collection[PredictionsRecord], work: Workspace
+) -> EvaluatedSplit:
     """A split, and what all models say of it.
 
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
-    paths = all_verified(work.root, record.parts)
-    marks = read_marks(paths)
+    paths = require_all_valid(work.root, record.parts)
+    marks = read_index(paths)
     given = [
         read_predictions(
-            verified(work.root, one.file), None if one.count == record.count else marks.indices.astype(np.intp)
+            require_valid(work.root, one.file), None if one.count == record.count else marks.indices.astype(np.intp)
         )
         for one in predictions
     ]
     for one, found in zip(predictions, given, strict=True):
         if not np.array_equal(found.sha256, marks.sha256):
             raise StorageError(f"{one.file.path} holds predictions for other images than {record.file.path}")
-    return Judged(marks, given, partial(read_images, paths))
+    return EvaluatedSplit(marks, given, partial(read_images, paths))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tasks.data.attempt_limits import MirrorFault
+from tasks.data.attempt_limits import MirrorError
 from tasks.errors import StorageError, causes
 from tasks.safety.address import Address
 from tasks.safety.environment import fault_on_the_way_to
@@ -23,11 +23,11 @@ CONNECT_SECONDS = 5.0  # for a TCP connection, then for TLS; a machine without i
 STALL_SECONDS = 15.0  # without a single byte
 REDIRECTS = 5
 LONGEST = 200  # characters of what a mirror says about its failure
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # status codes that a later try may not meet again
+TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})  # status codes that a later try may not meet again
 
 
 @asynccontextmanager
-async def answer_of(address: Address, have: int) -> AsyncIterator[httpx.Response]:
+async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Response]:
     """The answer of an http or https URL, to be read exactly as served, from byte `have` on where the server can.
 
     Proxies are those of the environment.
@@ -43,7 +43,7 @@ async def answer_of(address: Address, have: int) -> AsyncIterator[httpx.Response
         client.stream("GET", address.reveal(), headers=headers) as response,
     ):
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise MirrorFault(f"it has no more than the first {have:,} bytes", passing=True)
+            raise MirrorError(f"it has no more than the first {have:,} bytes", passing=True)
         if not response.is_success:
             raise status_fault(response)
         yield response
@@ -56,7 +56,7 @@ def refuse_unusable(address: Address) -> None:
         MirrorFault: it is one.
     """
     if fault := fault_on_the_way_to(address):
-        raise MirrorFault(fault)
+        raise MirrorError(fault)
 
 
 def starts_at(response: httpx.Response, have: int) -> bool:
@@ -64,7 +64,7 @@ def starts_at(response: httpx.Response, have: int) -> bool:
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return False
     if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-        raise MirrorFault("it answers with another part than it was asked for")
+        raise MirrorError("it answers with another part than it was asked for")
     return True
 
 
@@ -73,35 +73,35 @@ def refuse_downgrade(scheme: str) -> Callable[[httpx.Request], Coroutine[Any, An
 
     async def check(request: httpx.Request) -> None:  # httpx awaits it
         if scheme == "https" and request.url.scheme != "https":
-            raise MirrorFault(f"it redirects from https to {request.url.scheme}")
+            raise MirrorError(f"it redirects from https to {request.url.scheme}")
 
     return check
 
 
 @asynccontextmanager
-async def faults_of_the_web() -> AsyncIterator[None]:
+async def http_faults() -> AsyncIterator[None]:
     """Turn what httpx raises into a reason of a few words; an address stands in none of them."""
     try:
         yield
     except StorageError:
         raise
     except httpx.TooManyRedirects:
-        raise MirrorFault("it redirects in a circle") from None
+        raise MirrorError("it redirects in a circle") from None
     except httpx.ConnectTimeout:
-        raise MirrorFault(f"no connection within {CONNECT_SECONDS:g} s", passing=True) from None
+        raise MirrorError(f"no connection within {CONNECT_SECONDS:g} s", passing=True) from None
     except httpx.ReadTimeout:
-        raise MirrorFault(f"it stalled for {STALL_SECONDS:g} s", passing=True) from None
+        raise MirrorError(f"it stalled for {STALL_SECONDS:g} s", passing=True) from None
     except httpx.UnsupportedProtocol as error:
-        raise MirrorFault(str(error), passing=True) from None
+        raise MirrorError(str(error), passing=True) from None
     except (httpx.HTTPError, OSError) as error:
-        raise MirrorFault(reason_of(error), passing=isinstance(error, httpx.TransportError | OSError)) from None
+        raise MirrorError(http_reason(error), passing=isinstance(error, httpx.TransportError | OSError)) from None
     except ImportError as error:
-        raise MirrorFault(f"the proxy of the environment can't be used: {error}") from None
+        raise MirrorError(f"the proxy of the environment can't be used: {error}") from None
     except (httpx.InvalidURL, ValueError):  # what they say may hold a part of a password
-        raise MirrorFault("its address, one that it redirects to, or the proxy of the environment is no URL") from None
+        raise MirrorError("its address, one that it redirects to, or the proxy of the environment is no URL") from None
 
 
-def reason_of(error: BaseException) -> str:
+def http_reason(error: BaseException) -> str:
     """The first cause of an error of the network: what the system has said, where it has."""
     said = str(error)
     for cause in causes(error):
@@ -114,13 +114,13 @@ def reason_of(error: BaseException) -> str:
     return said[:LONGEST] or type(error).__name__
 
 
-def status_fault(response: httpx.Response) -> MirrorFault:
+def status_fault(response: httpx.Response) -> MirrorError:
     """What a status code other than success says."""
     status, wait = response.status_code, wait_of(response.headers.get("Retry-After", ""))
     reason = f"HTTP {status} {response.reason_phrase[:LONGEST]}" + (
         f", to be tried again in {wait:.0f} s" if wait else ""
     )
-    return MirrorFault(reason, passing=status in PASSING, wait=wait)
+    return MirrorError(reason, passing=status in TRANSIENT_STATUS, wait=wait)
 
 
 def wait_of(retry_after: str) -> float | None:

@@ -22,12 +22,12 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from tasks.data.attempt_limits import MirrorFault, Patience
-from tasks.data.http_errors import answer_of, faults_of_the_web, starts_at
+from tasks.data.attempt_limits import AttemptLimit, MirrorError
+from tasks.data.http_errors import http_faults, open_response, starts_at
 from tasks.safety.address import Address
-from tasks.safety.redaction import guard
+from tasks.safety.redaction import redact_all_output
 from tasks.safety.stopping import raise_if_stopping
-from tasks.storage.content_files import CHUNK, writable
+from tasks.storage.content_files import CHUNK, storage_errors
 
 WATCH_SECONDS = 0.1
 CANCEL_SECONDS = 1.0  # for a request to close its connection, which it does at once
@@ -38,7 +38,7 @@ Report = Callable[[int, int | None], None]  # how many bytes of the file are the
 class Target:
     """The file that a download goes into, up to one byte more than `most`."""
 
-    def __init__(self, path: Path, most: int, patience: Patience, report: Report | None = None) -> None:
+    def __init__(self, path: Path, most: int, patience: AttemptLimit, report: Report | None = None) -> None:
         self.path, self.most, self.patience = path, most, patience
         self.report = report or (lambda _have, _total: None)
         self.size = path.stat().st_size if path.exists() else 0
@@ -47,7 +47,7 @@ class Target:
     @contextmanager
     def opened(self, start: int) -> Iterator[BinaryIO]:
         """The file, to be written from `start` on."""
-        with writable(self.path), self.path.open("r+b" if start else "wb") as stream:
+        with storage_errors(self.path), self.path.open("r+b" if start else "wb") as stream:
             stream.seek(start)
             stream.truncate()
             self.size = start
@@ -55,7 +55,7 @@ class Target:
 
     def full(self, stream: BinaryIO, chunk: bytes) -> bool:
         """Write a chunk; whether that was all that is wanted, and more."""
-        with writable(self.path):
+        with storage_errors(self.path):
             stream.write(chunk[: self.most + 1 - self.size])
         self.size += len(chunk)
         self.patience.count(len(chunk))
@@ -75,9 +75,9 @@ class Target:
             self.refuse_full_disk(self.patience.size)
             return
         if total is not None and total > self.most:
-            raise MirrorFault(f"it announces {total:,} bytes, more than the {self.most:,} that the archive can have")
+            raise MirrorError(f"it announces {total:,} bytes, more than the {self.most:,} that the archive can have")
         if total is not None and total - self.size > (room := room_at(self.path)):
-            raise MirrorFault(f"it announces {total:,} bytes, and {self.path.parent} has room for {room:,}")
+            raise MirrorError(f"it announces {total:,} bytes, and {self.path.parent} has room for {room:,}")
         self.patience.expect(self.most if total is None else total)
 
     def refuse_full_disk(self, size: int) -> None:
@@ -88,7 +88,7 @@ class Target:
         """
         room, needed = room_at(self.path), size - self.size
         if needed > room:
-            with writable(self.path):
+            with storage_errors(self.path):
                 raise OSError(
                     errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed:,} bytes are to come, and {room:,} are free"
                 )
@@ -96,11 +96,13 @@ class Target:
 
 def room_at(path: Path) -> int:
     """The bytes that are free where a file lies."""
-    with writable(path):
+    with storage_errors(path):
         return shutil.disk_usage(path.parent).free
 
 
-def append(url: str, path: Path, most: int, patience: Patience | None = None, report: Report | None = None) -> str:
+def append_chunks(
+    url: str, path: Path, most: int, patience: AttemptLimit | None = None, report: Report | None = None
+) -> str:
     """Add to `path` what is missing of it, up to one byte more than `most`; say how it was packed on the way, if it was.
 
     A server that can't take up a download in its middle sends all of it, and the file begins anew. Without `patience`, it is
@@ -111,16 +113,16 @@ def append(url: str, path: Path, most: int, patience: Patience | None = None, re
         StorageError: `path` can't be written.
         Interrupted: the process has been told to stop. What has come until then stays in the file.
     """
-    guard()  # httpx logs the addresses that it asks, and httpcore all headers
+    redact_all_output()  # httpx logs the addresses that it asks, and httpcore all headers
     address = Address(url)
-    target = Target(path, most, patience or Patience(most), report)
+    target = Target(path, most, patience or AttemptLimit(most), report)
     if address.lacks_secrets:
-        raise MirrorFault("its user info or query values were left out; give the whole address again")
+        raise MirrorError("its user info or query values were left out; give the whole address again")
     if urlsplit(address).scheme == "file":
         copy(address, target)
         return ""
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(watched(fetch(address, target), target.patience))
+        return runner.run(watch_transfer(fetch_from_mirror(address, target), target.patience))
 
 
 def copy(address: Address, target: Target) -> None:
@@ -129,7 +131,7 @@ def copy(address: Address, target: Target) -> None:
     Raises:
         MirrorFault: it is none, or can't be read.
     """
-    with faults_of_a_file():
+    with file_faults():
         path = Path(url2pathname(urlsplit(address.reveal()).path))
         refuse_irregular(path.stat())  # before it is opened, which to some devices means something
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -153,22 +155,22 @@ def refuse_irregular(found: os.stat_result) -> None:
     kinds = {stat.S_ISDIR: "a directory", stat.S_ISFIFO: "a FIFO", stat.S_ISSOCK: "a socket"}
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for is_kind, name in kinds.items() if is_kind(found.st_mode)), "a device")
-        raise MirrorFault(f"it is {kind}, not a file")
+        raise MirrorError(f"it is {kind}, not a file")
 
 
 def chunk_of(source: BinaryIO) -> bytes:
     """The next bytes of a file."""
-    with faults_of_a_file():
+    with file_faults():
         return source.read(CHUNK)
 
 
 @contextmanager
-def faults_of_a_file() -> Iterator[None]:
+def file_faults() -> Iterator[None]:
     """Turn what the system says of a file into a reason of a few words."""
     try:
         yield
     except (OSError, ValueError) as error:  # a path may hold a zero byte
-        raise MirrorFault(getattr(error, "strerror", None) or str(error)) from None
+        raise MirrorError(getattr(error, "strerror", None) or str(error)) from None
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -215,7 +217,7 @@ class Loop(asyncio.SelectorEventLoop):
         return await found
 
 
-async def watched(work: Coroutine[Any, Any, str], patience: Patience) -> str:
+async def watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit) -> str:
     """What `work` returns, unless patience ends before, or the process is told to stop.
 
     Raises:
@@ -238,9 +240,9 @@ async def watched(work: Coroutine[Any, Any, str], patience: Patience) -> str:
             await loop.hang_up()
 
 
-async def fetch(address: Address, target: Target) -> str:
+async def fetch_from_mirror(address: Address, target: Target) -> str:
     """Fetch what is missing of the target; say how it was packed on the way, if it was."""
-    async with faults_of_the_web(), answer_of(address, target.size) as response:
+    async with http_faults(), open_response(address, target.size) as response:
         start = target.size if starts_at(response, target.size) else 0
         target.size = start
         length = response.headers.get("Content-Length", "")

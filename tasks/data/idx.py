@@ -61,7 +61,7 @@ def read_blocks(stream: BinaryIO, header: Header, items: int) -> Iterator[NDArra
         )
         yield flat.reshape((n, *header.shape[1:]) if header.shape else ())
     if stream.read(1):
-        raise IdxFormatError(f"more bytes than its header promises: {described(header)}")
+        raise IdxFormatError(f"more bytes than its header promises: {describe_header(header)}")
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytes:
@@ -79,6 +79,6 @@ def read_exactly(stream: BinaryIO, size: int) -> bytes:
     return bytes(data)
 
 
-def described(header: Header) -> str:
+def describe_header(header: Header) -> str:
     """A header in words: the element type and the sizes."""
     return f"{header.dtype.name} of shape ({', '.join(f'{size:,}' for size in header.shape)})"

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.config.dataset import Archive
-from tasks.data.attempt_limits import MirrorFault, Patience
-from tasks.data.http_source import Report, append
-from tasks.engine.run_log import say
+from tasks.data.attempt_limits import AttemptLimit, MirrorError
+from tasks.data.http_source import Report, append_chunks
+from tasks.engine.run_log import log
 from tasks.errors import DownloadError
 from tasks.safety.address import Address
 
@@ -20,7 +20,7 @@ class NoMirrorError(DownloadError):
     """Every mirror failed; `passing` if a later try might succeed."""
 
     def __init__(
-        self, archive: Archive, faults: list[tuple[str, MirrorFault]], remedy: str = "give another --mirror"
+        self, archive: Archive, faults: list[tuple[str, MirrorError]], remedy: str = "give another --mirror"
     ) -> None:
         reasons = "; ".join(f"{mirror}: {fault}" for mirror, fault in faults) or "there is no mirror"
         super().__init__(f"{archive.name}: no mirror served it ({reasons}); check the network or {remedy}")
@@ -29,18 +29,18 @@ class NoMirrorError(DownloadError):
 
 
 def first_to_serve(
-    archive: Archive, mirrors: tuple[str, ...], fetched: Callable[[Address], object], tell: Tell = say
-) -> tuple[str, list[tuple[str, MirrorFault]]]:
+    archive: Archive, mirrors: tuple[str, ...], fetched: Callable[[Address], object], tell: Tell = log
+) -> tuple[str, list[tuple[str, MirrorError]]]:
     """The first mirror whose address can be `fetched`, and why those before it were passed over.
 
     Raises:
         NoMirrorError: none can.
     """
-    faults: list[tuple[str, MirrorFault]] = []
+    faults: list[tuple[str, MirrorError]] = []
     for url, mirror in archive.places(mirrors).items():
         try:
             fetched(url)
-        except MirrorFault as fault:
+        except MirrorError as fault:
             faults.append((mirror, fault))
             tell(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
         else:
@@ -48,8 +48,14 @@ def first_to_serve(
     raise NoMirrorError(archive, faults)
 
 
-def complete(
-    url: Address, name: str, path: Path, most: int, patience: Patience, report: Report | None = None, tell: Tell = say
+def is_complete(
+    url: Address,
+    name: str,
+    path: Path,
+    most: int,
+    patience: AttemptLimit,
+    report: Report | None = None,
+    tell: Tell = log,
 ) -> str:
     """Fetch what is missing, in as many goes as it takes; say how it was packed on the way, if it was.
 
@@ -64,8 +70,8 @@ def complete(
         if have:
             tell(f"{name}: taken up again at byte {have:,}, from {url}", logging.INFO)
         try:
-            return append(url, path, most, patience, report)
-        except MirrorFault as fault:
+            return append_chunks(url, path, most, patience, report)
+        except MirrorError as fault:
             goes += 1
             if fault.wait is not None and fault.wait <= LONGEST_WAIT and not waited:
                 tell(f"{name}: {url} asks to wait {fault.wait:.0f} s", logging.INFO)

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import tomlkit
 
 from tasks.config.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
-from tasks.data.archive_reader import BYTE, blocks, pairs
-from tasks.data.attempt_limits import MirrorFault, Patience
+from tasks.data.archive_reader import BYTE, image_label_blocks, read_archive_blocks
+from tasks.data.attempt_limits import AttemptLimit, MirrorError
 from tasks.data.idx import Header
-from tasks.data.mirrors import NoMirrorError, Tell, complete, first_to_serve, looks_like_a_page
+from tasks.data.mirrors import NoMirrorError, Tell, first_to_serve, is_complete, looks_like_a_page
 from tasks.data.split_parquet import rows_of
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.errors import DatasetError, DecodeError
 from tasks.filesystem.hashing import sha256_of
 from tasks.safety.address import Address
@@ -46,8 +46,8 @@ class Pin(NamedTuple):
     mirror: str
 
 
-def pin(
-    text: str, called: str, folder: Path, scratch: Path, report: Report = lambda *_: None, tell: Tell = say
+def pin_archives(
+    text: str, called: str, folder: Path, scratch: Path, report: Report = lambda *_: None, tell: Tell = log
 ) -> tuple[str, list[Pin]]:
     """Fetch the unpinned archives of a data set into `scratch`, and fill in what the file lacks.
 
@@ -82,7 +82,7 @@ def pin(
     for place, archive in pinned.parts().items():
         if archive.whole != had[archive.name][0]:
             raise DatasetError(f"the data set {called}: {place}: {archive.name} is not what its size and SHA-256 say")
-    check(pinned, scratch)
+    check_archive(pinned, scratch)
     return tomlkit.dumps(document), pins
 
 
@@ -157,13 +157,13 @@ def fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[A
 
     def fetch(url: Address) -> None:
         path.unlink(missing_ok=True)  # of another mirror, whose bytes need not be the same
-        patience = Patience(wanted.most if wanted.sized else 0)
-        complete(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
+        patience = AttemptLimit(wanted.most if wanted.sized else 0)
+        is_complete(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
         try:
             refuse_other(wanted, path)
         except (DatasetError, DecodeError) as error:
             refused.append(type(error)(f"{error}, from {url}"))
-            raise MirrorFault(f"it served something else: {error}") from None
+            raise MirrorError(f"it served something else: {error}") from None
 
     try:
         mirror, _ = first_to_serve(archive, wanted.dataset.mirrors, fetch, tell)
@@ -184,22 +184,22 @@ def refuse_other(wanted: Wanted, path: Path) -> None:
     """
     size = path.stat().st_size
     if size > wanted.most:
-        raise MirrorFault(f"it served more than the {wanted.most:,} bytes that the archive can have")
+        raise MirrorError(f"it served more than the {wanted.most:,} bytes that the archive can have")
     with path.open("rb") as stream:
         first = stream.read(2)
     if first not in MAGIC:
         what = "a web page" if looks_like_a_page(path) else "neither gzip, zip nor IDX"
-        raise MirrorFault(f"it served no archive: {size:,} bytes that are {what}")
+        raise MirrorError(f"it served no archive: {size:,} bytes that are {what}")
     for place, part, header in wanted.parts():
         pinned = part.sha256 != UNKNOWN
         if (pinned and sha256_of(path) != part.sha256) or (wanted.sized and size != part.bytes):
             said = f"{place}: {part.name} is not what its size and SHA-256 say"
             raise DatasetError(f"the data set {wanted.called}: {said}")
-        for _ in blocks(path, part, header, rows_of(wanted.dataset.shape)):
+        for _ in read_archive_blocks(path, part, header, rows_of(wanted.dataset.shape)):
             raise_if_stopping()
 
 
-def check(dataset: Dataset, folder: Path) -> None:
+def check_archive(dataset: Dataset, folder: Path) -> None:
     """See whether the archives hold what the data set says.
 
     Raises:
@@ -207,5 +207,5 @@ def check(dataset: Dataset, folder: Path) -> None:
         Interrupted: the process has been told to stop.
     """
     for split in (dataset.train, dataset.test):
-        for _ in pairs(folder / split.images.name, folder / split.labels.name, dataset, split):
+        for _ in image_label_blocks(folder / split.images.name, folder / split.labels.name, dataset, split):
             raise_if_stopping()

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.base import Frozen
-from tasks.data.split_parquet import Hashes, Labels, Marks, fixed_size, hashes_of, label_type, still_sound
-from tasks.storage.content_files import writable
+from tasks.data.split_parquet import Hashes, Labels, SplitIndex, fixed_size, hashes_of, label_type, read_errors
+from tasks.storage.content_files import storage_errors
 
 META_KEY = b"mnist.predictions"
 ARRAYS = ("labels", "predicted", "probabilities", "sha256")
@@ -78,7 +78,7 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
         return float(self.losses.mean())
 
 
-def predictions_of(split: Marks, probabilities: NDArray[np.float32], meta: PredictionsMeta) -> Predictions:
+def predictions_of(split: SplitIndex, probabilities: NDArray[np.float32], meta: PredictionsMeta) -> Predictions:
     """Predictions from (N, K) probabilities, in the split's order; of equal ones, the lowest label is predicted."""
     return Predictions(
         meta=meta,
@@ -109,7 +109,7 @@ def predictions_writer(path: Path, meta: PredictionsMeta, classes: int) -> Itera
     )
     written = 0
 
-    with writable(path), pq.ParquetWriter(path, schema, compression="zstd") as parquet:
+    with storage_errors(path), pq.ParquetWriter(path, schema, compression="zstd") as parquet:
 
         def write(block: Predictions) -> None:
             nonlocal written
@@ -134,14 +134,14 @@ def read_predictions(path: Path, places: NDArray[np.intp] | None = None) -> Pred
     Raises:
         StorageError: they can't be read.
     """
-    with still_sound(path), pq.ParquetFile(path) as parquet:
+    with read_errors(path), pq.ParquetFile(path) as parquet:
         if places is None:
-            return of_table(parquet.read())
+            return predictions_from_table(parquet.read())
         found, start = [], 0
         for number in range(parquet.num_row_groups):
             table = parquet.read_row_group(number)
             first, last = np.searchsorted(places, (start, start + table.num_rows))
-            found.append(of_table(table).take(places[first:last] - start))
+            found.append(predictions_from_table(table).take(places[first:last] - start))
             start += table.num_rows
     return Predictions(
         meta=found[0].meta,
@@ -149,7 +149,7 @@ def read_predictions(path: Path, places: NDArray[np.intp] | None = None) -> Pred
     )
 
 
-def of_table(table: pa.Table) -> Predictions:
+def predictions_from_table(table: pa.Table) -> Predictions:
     """Predictions from their columns."""
     flat = table["probability"].combine_chunks().flatten().to_numpy()
     return Predictions(

@@ -12,7 +12,7 @@ Given = TypeVar("Given")
 Item = TypeVar("Item")
 
 
-def in_order(make: Callable[[Given], Item], of: Iterable[Given], threads: int = THREADS) -> Iterator[Item]:
+def in_input_order(make: Callable[[Given], Item], of: Iterable[Given], threads: int = THREADS) -> Iterator[Item]:
     """`make` of each, in order; as many as there are threads are made meanwhile, and no more are in memory."""
     waiting = iter(of)
     with ThreadPoolExecutor(threads) as pool:
@@ -27,7 +27,7 @@ def in_order(make: Callable[[Given], Item], of: Iterable[Given], threads: int = 
                 future.cancel()
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
     """The same items, each made in another thread while the one before is used."""
     end = object()
     with ThreadPoolExecutor(1) as pool:

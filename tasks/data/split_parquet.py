@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.base import Frozen
-from tasks.data.prefetch import in_order
+from tasks.data.prefetch import in_input_order
 from tasks.engine.workspace import Scratch
 from tasks.errors import StorageError, first_line
-from tasks.storage.content_files import writable
+from tasks.storage.content_files import storage_errors
 
 ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
 GROUP_BYTES = 16 << 20  # of the pixels of a row group, at most
@@ -48,7 +48,7 @@ class SplitMeta(Frozen):
     archives: tuple[str, str]
 
 
-class Marks(Frozen, arbitrary_types_allowed=True):
+class SplitIndex(Frozen, arbitrary_types_allowed=True):
     """What is known of a split's images but for their pixels.
 
     `labels` (N,); `sha256` (N,) of 32 bytes each; `indices` (N,), where each stands in the whole split: a sample has gaps.
@@ -60,7 +60,7 @@ class Marks(Frozen, arbitrary_types_allowed=True):
     indices: NDArray[np.int32]
 
 
-class Split(Marks):
+class Split(SplitIndex):
     """A split in memory, with its `images`, (N, rows, columns[, 3]) uint8."""
 
     images: NDArray[np.uint8]
@@ -111,7 +111,7 @@ class SplitWriter:
     def begin(self) -> None:
         """Begin a file."""
         path = self.folder / f"{len(self.paths):05}.parquet"
-        with writable(path):
+        with storage_errors(path):
             # Neither images nor hashes repeat, and hashes don't shrink: to look for it would take longer than all else.
             self.parquet = pq.ParquetWriter(
                 path,
@@ -125,7 +125,7 @@ class SplitWriter:
 
     def end(self) -> None:
         """End a file."""
-        with writable(self.paths[-1]):
+        with storage_errors(self.paths[-1]):
             self.parquet.close()
 
     def write(self, images: NDArray[np.uint8], labels: Labels, indices: NDArray[np.int32] | None = None) -> None:
@@ -147,7 +147,7 @@ class SplitWriter:
             pa.array(labels, self.schema.field("label").type),
             fixed_size(hashes, 32),
         ]
-        with writable(self.paths[-1]):
+        with storage_errors(self.paths[-1]):
             self.parquet.write_table(pa.table(columns, schema=self.schema), row_group_size=max(1, count))
         self.written += count
         self.in_part += count
@@ -165,10 +165,10 @@ def read_split(paths: Sequence[Path]) -> Split:
     Raises:
         StorageError: it has gone, or was altered since it was verified.
     """
-    return joined(read_groups(paths), sum(group.rows for group in groups_of(paths)))
+    return join_splits(read_groups(paths), sum(group.rows for group in groups_of(paths)))
 
 
-def joined(blocks: Iterable[Split], count: int) -> Split:
+def join_splits(blocks: Iterable[Split], count: int) -> Split:
     """Some blocks of a split as one, of so many images in all; there is never more in memory than that and a block."""
     arrays: dict[str, Any] = {}
     end = 0
@@ -181,15 +181,15 @@ def joined(blocks: Iterable[Split], count: int) -> Split:
     return Split(meta=meta, **arrays)
 
 
-def read_marks(paths: Sequence[Path]) -> Marks:
+def read_index(paths: Sequence[Path]) -> SplitIndex:
     """Read back all of a split but its pixels.
 
     Raises:
         StorageError: it has gone, or was altered since it was verified.
     """
-    with still_sound(paths[0]):
+    with read_errors(paths[0]):
         tables = [pq.read_table(path, columns=["index", "label", "sha256"]) for path in paths]
-    return Marks(
+    return SplitIndex(
         meta=meta_of(tables[0].schema),
         labels=np.concatenate([table["label"].to_numpy() for table in tables]),
         sha256=np.concatenate([hashes_of(table["sha256"]) for table in tables]),
@@ -215,7 +215,7 @@ def read_images(paths: Sequence[Path], places: Sequence[int] | NDArray[np.intp])
     return found
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """A row group: its file, its number there, and how many images it holds."""
 
     path: Path
@@ -223,17 +223,19 @@ class Group(NamedTuple):
     rows: int
 
 
-def groups_of(paths: Sequence[Path]) -> list[Group]:
+def groups_of(paths: Sequence[Path]) -> list[RowGroup]:
     """All row groups of a split, in order.
 
     Raises:
         StorageError: it has gone, or was altered since it was verified.
     """
-    found: list[Group] = []
+    found: list[RowGroup] = []
     for path in paths:
-        with still_sound(path):
+        with read_errors(path):
             metadata = pq.read_metadata(path)
-        found += [Group(path, number, metadata.row_group(number).num_rows) for number in range(metadata.num_row_groups)]
+        found += [
+            RowGroup(path, number, metadata.row_group(number).num_rows) for number in range(metadata.num_row_groups)
+        ]
     return found
 
 
@@ -246,16 +248,16 @@ def read_groups(paths: Sequence[Path], numbers: Sequence[int] | None = None) -> 
         StorageError: it has gone, or was altered since it was verified.
     """
     groups = groups_of(paths)
-    return in_order(read_group, groups if numbers is None else [groups[number] for number in numbers])
+    return in_input_order(read_group, groups if numbers is None else [groups[number] for number in numbers])
 
 
-def read_group(group: Group) -> Split:
+def read_group(group: RowGroup) -> Split:
     """Read one row group.
 
     Raises:
         StorageError: it has gone, or was altered since it was verified.
     """
-    with still_sound(group.path), pq.ParquetFile(group.path) as parquet:
+    with read_errors(group.path), pq.ParquetFile(group.path) as parquet:
         table = parquet.read_row_group(group.number)
     meta = meta_of(table.schema)
     return Split(
@@ -268,7 +270,7 @@ def read_group(group: Group) -> Split:
 
 
 @contextmanager
-def still_sound(path: Path) -> Iterator[None]:
+def read_errors(path: Path) -> Iterator[None]:
     """Turn what a file says that is no longer as it was when it was verified into one line.
 
     Raises:

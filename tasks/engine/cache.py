@@ -15,22 +15,22 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tasks.engine.code_digest import code_digests
-from tasks.errors import SealError
-from tasks.safety.environment import numbers
+from tasks.errors import ChecksumError
+from tasks.safety.environment import number_settings
 from tasks.schemas.records import Record
 from tasks.storage.backend import Root, newest, read_whole
-from tasks.storage.checksummed_json import seal, unseal
-from tasks.storage.content_files import fault_of, written_whole
-from tasks.storage.folders import Folder, name_of
+from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksum
+from tasks.storage.content_files import atomic_write, verify_file
+from tasks.storage.folders import Folder, key_name
 
-SHOWN = 3  # differences that a Miss names
+MOST_DIFFERENCES = 3  # differences that a Miss names
 LATEST = 50  # records of the same step that are looked at for one to compare with
 
 Kept = TypeVar("Kept", bound=Record)
 
 
-class Miss(NamedTuple):
-    """What is wrong with a key's record, in words; empty if there is none, and `difference` says why."""
+class CacheMiss(NamedTuple):
+    """What is wrong with a key's record, in words; empty if there is none, and `explain_miss` says why."""
 
     fault: str = ""
 
@@ -56,9 +56,9 @@ def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: t
         "code": code_digests(function.__module__),
         "libraries": versions(libraries),
     }
-    if variables := numbers(libraries):  # else as before there were any
+    if variables := number_settings(libraries):  # else as before there were any
         parts["surroundings"] = variables
-    return Key(parts, name_of(parts))
+    return Key(parts, key_name(parts))
 
 
 def with_fields(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -96,21 +96,21 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def look_up(key: Key, record_type: type[Kept], root: Root) -> Kept | Miss:
+def find_record(key: Key, record_type: type[Kept], root: Root) -> Kept | CacheMiss:
     """The kept record of a key, if it is sound."""
     try:
-        envelope = unseal(read_whole(key.path(root)))
+        envelope = load_with_checksum(read_whole(key.path(root)))
         record = record_type.model_validate(envelope["record"])
     except FileNotFoundError:
-        return Miss()
+        return CacheMiss()
     except OSError as error:
-        return Miss(f"its record can't be read: {error.strerror or error}")
-    except (SealError, KeyError, TypeError, ValidationError):
-        return Miss("its record was altered, or is another version's")
+        return CacheMiss(f"its record can't be read: {error.strerror or error}")
+    except (ChecksumError, KeyError, TypeError, ValidationError):
+        return CacheMiss("its record was altered, or is another version's")
     if envelope.get("key") != key.parts:
-        return Miss("its record is of another key")
-    fault = next((found for file in record.files() if (found := fault_of(root, file))), None)
-    return Miss(fault) if fault else record
+        return CacheMiss("its record is of another key")
+    fault = next((found for file in record.files() if (found := verify_file(root, file))), None)
+    return CacheMiss(fault) if fault else record
 
 
 def keep_record(key: Key, record: Record, root: Root) -> None:
@@ -119,39 +119,43 @@ def keep_record(key: Key, record: Record, root: Root) -> None:
     Raises:
         StorageError: it can't be written.
     """
-    with written_whole(key.path(root)) as stream:
-        stream.write(seal({"key": key.parts, "record": record.model_dump(mode="json")}))
+    with atomic_write(key.path(root)) as stream:
+        stream.write(dump_with_checksum({"key": key.parts, "record": record.model_dump(mode="json")}))
 
 
-def difference(key: Key, step: str, root: Root) -> str:
+def explain_miss(key: Key, step: str, root: Root) -> str:
     """What differs from the most similar of the last records of the same step; of equally similar ones, from the latest.
 
     `step` is what a run of the step is called.
     """
-    candidates = [(-at.timestamp(), list(differences(parts, key.parts))) for at, parts in earlier(key, step, root)]
+    candidates = [
+        (-at.timestamp(), list(key_differences(parts, key.parts))) for at, parts in earlier_keys(key, step, root)
+    ]
     if not candidates:
         return "for the first time"
     _, found = min(candidates, key=lambda candidate: (len(candidate[1]), candidate[0]))
-    return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+    return "; ".join(found[:MOST_DIFFERENCES]) + (
+        f"; and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
+    )
 
 
-def earlier(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[str, Any]]]:
+def earlier_keys(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[str, Any]]]:
     """When the last records of the same step were made, and their keys."""
     for path in newest(root / Folder.RECORDS, f"{key.parts['step']}-*.json", LATEST):
         try:
-            envelope = unseal(read_whole(path))
+            envelope = load_with_checksum(read_whole(path))
             origin = envelope["record"]["origin"]
             if origin["step"] == step:
                 yield datetime.fromisoformat(origin["at"]), envelope["key"]
-        except (OSError, SealError, KeyError, TypeError, ValueError):
+        except (OSError, ChecksumError, KeyError, TypeError, ValueError):
             continue
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def key_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """The parts of a key that differ, in words."""
     kinds = (("inputs", "input"), ("code", "code"), ("libraries", "library"), ("surroundings", "variable"))
     for kind, one in kinds:
-        old, new = flat(before.get(kind, {})), flat(now.get(kind, {}))
+        old, new = flatten_key(before.get(kind, {})), flatten_key(now.get(kind, {}))
         changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
         files = [name for name in changed if isinstance(new.get(name, old.get(name)), PurePosixPath)]
         if files:
@@ -163,7 +167,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
             yield from (f"{one} {name}: {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in others)
 
 
-def flat(value: Any, name: str = "") -> dict[str, Any]:
+def flatten_key(value: Any, name: str = "") -> dict[str, Any]:
     """A tree as its leaves by their dotted names; a file counts by its path, which holds its hash."""
     if isinstance(value, Mapping) and {"path", "sha256"} <= value.keys():
         return {name: PurePosixPath(value["path"])}
@@ -175,5 +179,5 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
         return {name: value}
     leaves: dict[str, Any] = {}
     for key, item in items:
-        leaves |= flat(item, ".".join(part for part in (name, str(key)) if part))
+        leaves |= flatten_key(item, ".".join(part for part in (name, str(key)) if part))
     return leaves

@@ -21,15 +21,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
-from tasks.engine.cache import Key, Miss, difference, keep_record, key_of, look_up
+from tasks.engine.cache import CacheMiss, Key, explain_miss, find_record, keep_record, key_of
 from tasks.engine.optional_parts import optional
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.errors import MnistError, StorageError, WorkerError, first_line
 from tasks.schemas.records import Origin, PartialRecord, Record
-from tasks.storage.backend import Root, refusals
+from tasks.storage.backend import Root, io_errors
 from tasks.storage.folders import Folder
-from tasks.storage.locks import holding, shared
+from tasks.storage.locks import key_lock, shared_lock
 
 # A step that takes longer hangs: on six million images none but a training takes an hour.
 STEP_SECONDS = 4 * 3600.0
@@ -65,30 +65,30 @@ class CachedTask(Task[Params, Kept]):
         task.run_name = self.run_name
         return task
 
-    def lookup(self, arguments: Mapping[str, Any]) -> Kept | Miss:
+    def lookup(self, arguments: Mapping[str, Any]) -> Kept | CacheMiss:
         """The record of these arguments, if it is kept."""
         return self.keyed_lookup(arguments)[1]
 
-    def keyed_lookup(self, arguments: Mapping[str, Any]) -> tuple[Key, Kept | Miss]:
+    def keyed_lookup(self, arguments: Mapping[str, Any]) -> tuple[Key, Kept | CacheMiss]:
         """The key of these arguments, and its record, if it is kept."""
         inputs = {name: value for name, value in arguments.items() if name not in {"work", *self.unkeyed}}
         key = key_of(self.compute, inputs, self.libraries)
-        return key, look_up(key, self.record_type, arguments["work"].root)
+        return key, find_record(key, self.record_type, arguments["work"].root)
 
     def found_or_made(self, given: inspect.BoundArguments) -> Kept:
         """The record of these arguments. Two runs that need it at once make it once."""
         work: Workspace = given.arguments["work"]
         key, found = self.keyed_lookup(given.arguments)
-        if not isinstance(found, Miss):
-            return found_again(found)
-        with shared(work.root, say), holding(work.root, key.name, f"run {work.run}", say):
-            found = look_up(key, self.record_type, work.root)  # another run may have made it in the meantime
-            if not isinstance(found, Miss):
-                return found_again(found)
+        if not isinstance(found, CacheMiss):
+            return as_cached_state(found)
+        with shared_lock(work.root, log), key_lock(work.root, key.name, f"run {work.run}", log):
+            found = find_record(key, self.record_type, work.root)  # another run may have made it in the meantime
+            if not isinstance(found, CacheMiss):
+                return as_cached_state(found)
             name = self.run_name.format(**given.arguments)
-            why = found.fault or compared_with_earlier(key, name, work.root)
+            why = found.fault or reason_for_computing(key, name, work.root)
             given.arguments["work"] = work = work.model_copy(update={"key": key.name})
-            return made(lambda: self.compute(*given.args, **given.kwargs), name, why, key, work)
+            return compute_and_store(lambda: self.compute(*given.args, **given.kwargs), name, why, key, work)
 
     def ever_kept(self, root: Root) -> bool:
         """Whether the task has ever kept a record under a root."""
@@ -113,34 +113,34 @@ def step(
     return decorate
 
 
-def compared_with_earlier(key: Key, name: str, root: Root) -> str:
+def reason_for_computing(key: Key, name: str, root: Root) -> str:
     """Why a step has no record; what earlier records hold, perhaps another version's, can't stop it."""
     with optional(f"why {name} is computed", []):
-        return difference(key, name, root)
+        return explain_miss(key, name, root)
     return "no earlier record can be compared"
 
 
-def found_again(record: Kept) -> Kept:
+def as_cached_state(record: Kept) -> Kept:
     """The record; inside a task run, as a state that shows as Cached and says which run made it."""
     if TaskRunContext.get() is None or record.origin is None:
         return record
     return cast("Kept", Completed(name="Cached", message=f"made by run {record.origin.run}", data=record))
 
 
-def made(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Workspace) -> Kept:
+def compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Workspace) -> Kept:
     """Compute a record, say where it came from, and keep it, unless an optional part of it is missing.
 
     Raises:
         StorageError: the system refused to read or write a file.
         WorkerError: memory is short, or TensorFlow refused an operation.
     """
-    say(f"{name}: computed, {why}")
+    log(f"{name}: computed, {why}")
     began = perf_counter()
     try:
         record = compute()
     except MnistError:
         raise
-    except refusals() as error:
+    except io_errors() as error:
         where = getattr(error, "filename", None) or work.root
         raise StorageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
     except Exception as error:

@@ -58,7 +58,7 @@ def code_digest(module: str) -> str:
 def code_digests(module: str) -> dict[str, str]:
     """The digest of `module` and of each module that it imports of this project, by name."""
     with PARSING:
-        return {name: read(name).digest for name in sorted(closure(module))}
+        return {name: read_module(name).digest for name in sorted(transitive_imports(module))}
 
 
 class Module(NamedTuple):
@@ -69,15 +69,15 @@ class Module(NamedTuple):
 
 
 @functools.cache
-def read(name: str) -> Module:
+def read_module(name: str) -> Module:
     """Parse a module, once: many steps depend on it."""
     tree = ast.parse(source_of(name))
-    imports = frozenset(imported(tree))
-    return Module(hashlib.sha256(meaning(tree).encode()).hexdigest()[:16], imports)
+    imports = frozenset(first_party_imports(tree))
+    return Module(hashlib.sha256(normalized_source(tree).encode()).hexdigest()[:16], imports)
 
 
 @functools.cache
-def closure(module: str) -> frozenset[str]:
+def transitive_imports(module: str) -> frozenset[str]:
     """`module` and every first-party module reached from it by imports, except the plumbing."""
     found: set[str] = set()
     waiting = [module]
@@ -85,42 +85,42 @@ def closure(module: str) -> frozenset[str]:
         name = waiting.pop()
         if name not in found | PLUMBING:
             found.add(name)
-            waiting.extend(read(name).imports)
+            waiting.extend(read_module(name).imports)
     return frozenset(found)
 
 
 def source_of(module: str) -> str:
     """The text of a module's source file."""
-    path = path_of(module)
+    path = module_path(module)
     if path is None:
         raise ModuleNotFoundError(f"no source for module {module}", name=module)
     return path.read_text(encoding="utf-8")
 
 
-def path_of(module: str) -> Path | None:
+def module_path(module: str) -> Path | None:
     """The source file of a first-party module, found without importing anything; None if there is no such module."""
     place = PROJECT.joinpath(*module.split("."))
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
+def first_party_imports(tree: ast.Module) -> Iterator[str]:
     """The first-party modules that a source imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if is_ours(alias.name))
-        elif isinstance(node, ast.ImportFrom) and node.module and is_ours(node.module):
+            yield from (alias.name for alias in node.names if is_first_party(alias.name))
+        elif isinstance(node, ast.ImportFrom) and node.module and is_first_party(node.module):
             yield node.module
             # `from tasks import idx` names a module, `from tasks.data.idx import read` does not.
             names = (f"{node.module}.{alias.name}" for alias in node.names)
-            yield from (name for name in names if path_of(name))
+            yield from (name for name in names if module_path(name))
 
 
-def is_ours(module: str) -> bool:
+def is_first_party(module: str) -> bool:
     """Whether a module belongs to this project."""
     return module.split(".", maxsplit=1)[0] in FIRST_PARTY
 
 
-def meaning(tree: ast.Module) -> str:
+def normalized_source(tree: ast.Module) -> str:
     """A source without its comments, docstrings and layout; the docstrings are taken out of the tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and has_docstring(node):

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tasks.engine.run_log import say as say_in_run
+from tasks.engine.run_log import log as say_in_run
 from tasks.errors import MnistError, first_line
 from tasks.safety.redaction import redact
 from tasks.safety.stopping import STOPPING

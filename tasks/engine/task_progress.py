@@ -15,7 +15,7 @@ from tasks.engine.optional_parts import optional
 REFRESH_SECONDS = 1.0
 
 
-class Bar:
+class ProgressBar:
     """One progress artifact; `key` names it among the artifacts of the flow. After an error, the step goes on without."""
 
     def __init__(self, key: str, text: str) -> None:

@@ -18,15 +18,15 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from tasks.base import Frozen
 from tasks.engine.optional_parts import optional
-from tasks.engine.run_log import say
-from tasks.errors import SealError
+from tasks.engine.run_log import log
+from tasks.errors import ChecksumError
 from tasks.filesystem.hashing import sha256_of
-from tasks.storage.backend import Root, root_at, shadow_of
-from tasks.storage.checksummed_json import body_in
-from tasks.storage.content_files import PART, writable
+from tasks.storage.backend import Root, local_cache_dir, open_root
+from tasks.storage.checksummed_json import read_checked_body
+from tasks.storage.content_files import PART, storage_errors
 from tasks.storage.folders import Folder
-from tasks.storage.locks import alone_at_once, shared
-from tasks.storage.root_marker import Mark, is_real_folder, mark_of, marked, signed_in
+from tasks.storage.locks import shared_lock, try_exclusive_lock
+from tasks.storage.root_marker import Mark, find_mark, is_real_folder, mark_root, signed_paths
 
 STATE = "state.json"  # how far a training has come
 EPOCH = re.compile(r"epoch-\d{5}-([0-9a-f]{12})\.weights\.h5")
@@ -52,7 +52,7 @@ class Workspace(Frozen):
     """The absolute root, the name of the run, when it began, and the key of the step under way."""
 
     root: Annotated[
-        Root, BeforeValidator(lambda root: root_at(root) if isinstance(root, str) else root), PlainSerializer(str)
+        Root, BeforeValidator(lambda root: open_root(root) if isinstance(root, str) else root), PlainSerializer(str)
     ]
     run: str
     began: datetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -61,10 +61,10 @@ class Workspace(Frozen):
     @contextmanager
     def scratch(self) -> Iterator[Scratch]:
         """Files of the root's file system, or of its shadow's, for what is not yet whole; gone at the end."""
-        shadow = shadow_of(self.root)
+        shadow = local_cache_dir(self.root)
         folder = shadow / Folder.SCRATCH
-        with writable(folder):
-            scratch = Scratch(folder, marked(shadow), self.run)
+        with storage_errors(folder):
+            scratch = Scratch(folder, mark_root(shadow), self.run)
             folder.mkdir(parents=True, exist_ok=True)
         try:
             yield scratch
@@ -75,42 +75,42 @@ class Workspace(Frozen):
     @property
     def unfinished(self) -> Path:
         """A folder for what the step's next try goes on from; it stays until the step's record is kept."""
-        shadow = shadow_of(self.root)
-        with writable(shadow):
-            return shadow / Folder.UNFINISHED / marked(shadow).signed(self.key)
+        shadow = local_cache_dir(self.root)
+        with storage_errors(shadow):
+            return shadow / Folder.UNFINISHED / mark_root(shadow).signed(self.key)
 
     def partial(self, name: str) -> Path:
         """A file in that folder that grows until it is whole."""
         folder = self.unfinished
-        return folder / marked(shadow_of(self.root)).signed(name, ".partial")
+        return folder / mark_root(local_cache_dir(self.root)).signed(name, ".partial")
 
     def finish(self) -> None:
         """Remove that folder, once the step's record is kept."""
-        shadow = shadow_of(self.root)
-        if mark := mark_of(shadow):
+        shadow = local_cache_dir(self.root)
+        if mark := find_mark(shadow):
             for path in unfinished_in(shadow, mark.signed(self.key), mark):
                 discard(path)
 
 
 @contextmanager
-def at_work(root: Root, run: str) -> Iterator[Workspace]:
+def open_workspace(root: Root, run: str) -> Iterator[Workspace]:
     """Work under a root, along with other runs; what dead ones have left half-done is removed before and after.
 
     Raises:
         StorageError: the root can't be locked.
     """
-    with writable(root):
-        marked(shadow_of(root))
-    sweep(root)
+    with storage_errors(root):
+        mark_root(local_cache_dir(root))
+    remove_stale_files(root)
     try:
-        with shared(root, say):
+        with shared_lock(root, log):
             yield Workspace(root=root, run=run)
     finally:
         with optional("removing temporary files", [], over=True):
-            sweep(root)
+            remove_stale_files(root)
 
 
-def sweep(root: Root) -> None:
+def remove_stale_files(root: Root) -> None:
     """Remove what nobody will finish, unless someone is at work: then it is theirs, or the last of them sweeps.
 
     What a training or a download has left for its next try stays. In a store nothing is half-done: only its shadow is swept.
@@ -118,14 +118,14 @@ def sweep(root: Root) -> None:
     Raises:
         StorageError: the root can't be locked.
     """
-    with alone_at_once(shadow_of(root)) as nobody_else:
+    with try_exclusive_lock(local_cache_dir(root)) as nobody_else:
         if nobody_else:
-            clear(root)
+            remove_all_stale_files(root)
 
 
-def clear(root: Root) -> None:
-    """As `sweep`, for who has the root alone."""
-    for path in list(left_over(root)):
+def remove_all_stale_files(root: Root) -> None:
+    """As `remove_stale_files`, for who has the root alone."""
+    for path in list(stale_files(root)):
         discard(path)
 
 
@@ -138,17 +138,17 @@ def discard(path: Path) -> None:
             path.unlink()
 
 
-def left_over(root: Root) -> Iterator[Path]:
+def stale_files(root: Root) -> Iterator[Path]:
     """What dead runs have left under the root, or in its shadow, that nobody goes on from: files, then their folders."""
-    shadow = shadow_of(root)
-    mark = mark_of(shadow)
+    shadow = local_cache_dir(root)
+    mark = find_mark(shadow)
     if mark is None:
         return
     for folder in (Folder.SCRATCH, Folder.LOCKS):
-        yield from filter(is_file, signed_in(shadow, folder, mark))
+        yield from filter(is_file, signed_paths(shadow, folder, mark))
     for name in folders_of(shadow):
-        yield from (path for path in signed_in(shadow, name, mark) if path.name.endswith(PART) and is_file(path))
-    for path in signed_in(shadow, Folder.UNFINISHED, mark):
+        yield from (path for path in signed_paths(shadow, name, mark) if path.name.endswith(PART) and is_file(path))
+    for path in signed_paths(shadow, Folder.UNFINISHED, mark):
         if (root / Folder.RECORDS / f"{path.stem}.json").exists():
             yield from unfinished_in(shadow, path.name, mark)
 
@@ -174,8 +174,8 @@ def is_state(path: Path) -> bool:
     """Whether a file holds how far a training has come: it is sealed, or named by its content."""
     epoch = EPOCH.fullmatch(path.name)
     try:
-        return sha256_of(path).startswith(epoch[1]) if epoch else path.name == STATE and bool(body_in(path))
-    except (OSError, SealError):
+        return sha256_of(path).startswith(epoch[1]) if epoch else path.name == STATE and bool(read_checked_body(path))
+    except (OSError, ChecksumError):
         return False
 
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 
-def claim(written: Path, path: Path, lock: Path) -> None:
+def claim_name(written: Path, path: Path, lock: Path) -> None:
     """Give `written` the name `path` if that is free; `lock` is a file to lock where there are no hard links.
 
     The temporary name may stay, for the caller to remove.

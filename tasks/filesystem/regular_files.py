@@ -24,7 +24,7 @@ KINDS = {
 }
 
 
-def expanded(given: str | Path, what: str, refusal: type[InputError] = InputError) -> Path:
+def expand_user(given: str | Path, what: str, refusal: type[InputError] = InputError) -> Path:
     """Replace a leading `~` or `~user` of a path that a user has named.
 
     Raises:
@@ -45,7 +45,7 @@ def open_regular(path: Path) -> io.BufferedReader:
     Raises:
         OSError: it is none, or can't be opened.
     """
-    check_regular(path, followed(path))
+    check_regular(path, follow_links(path))
     # Without waiting for a writer, should a FIFO have taken the file's place.
     stream = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
     try:
@@ -56,7 +56,7 @@ def open_regular(path: Path) -> io.BufferedReader:
     return stream
 
 
-def followed(path: Path) -> os.stat_result:
+def follow_links(path: Path) -> os.stat_result:
     """What the system says of a file, or of the one that a link leads to.
 
     Raises:

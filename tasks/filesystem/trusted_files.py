@@ -27,14 +27,14 @@ def refuse_foreign(path: Path) -> None:
         return
     given, real = path.absolute(), path.resolve()
     for one in dict.fromkeys((given, *given.parents, real, *real.parents)):
-        if fault := fault_of(one):
+        if fault := trust_fault(one):
             raise RecipeError(
                 f"a worker runs functions only from files that nobody else can write, and {one} {fault}: "
                 "change its owner or mode, or run `mnist run` yourself"
             )
 
 
-def fault_of(path: Path) -> str | None:
+def trust_fault(path: Path) -> str | None:
     """Say why a file, link or folder can be another's work, if it can."""
     try:
         found = path.lstat()

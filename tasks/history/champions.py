@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from tasks.errors import RunError, StorageError
 from tasks.schemas.runs import Champion, held_down
 from tasks.storage.backend import Root, matching
-from tasks.storage.checksummed_json import may_be_sealed, read_sealed, write_sealed
+from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
 from tasks.storage.folders import Folder
 
 FOLDER = Folder.CHAMPIONS
@@ -18,14 +18,14 @@ LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # as `line_of`
 ENTRY = "[0-9]" * 6 + ".json"  # other files are not ours
 
 
-def history(root: Root, line: str) -> list[Champion]:
+def champion_history(root: Root, line: str) -> list[Champion]:
     """All entries of a line, the champion last.
 
     Raises:
         StorageError: an entry can't be read.
     """
     try:
-        return [read_sealed(path, Champion) for path in matching(root, f"{FOLDER}/{line}/{ENTRY}")]
+        return [read_checksummed(path, Champion) for path in matching(root, f"{FOLDER}/{line}/{ENTRY}")]
     except OSError as error:
         raise StorageError(f"can't read the champions: {error}; put the file back, or move its folder away") from error
 
@@ -46,49 +46,49 @@ def entry_of(champions: Sequence[Champion], number: int) -> Champion:
 
 def may_be_entry(path: Root) -> bool:
     """Whether a file may be an entry, be it broken: others may have folders among ours, with numbered files."""
-    return bool(LINE.fullmatch(path.parent.name)) or may_be_sealed(path)
+    return bool(LINE.fullmatch(path.parent.name)) or may_be_checksummed(path)
 
 
-def lines(root: Root) -> list[str]:
+def champion_lines(root: Root) -> list[str]:
     """All lines under the root."""
     return sorted({path.parent.name for path in matching(root, f"{FOLDER}/*/{ENTRY}") if may_be_entry(path)})
 
 
-def append(entry: Champion, line: str, root: Root) -> Champion:
+def append_entry(entry: Champion, line: str, root: Root) -> Champion:
     """Write the next entry of a line.
 
     Raises:
         FileExistsError: another process was first.
         StorageError: it can't be written.
     """
-    write_sealed(root / FOLDER / line / f"{entry.number:06}.json", entry, new=True)
+    write_checksummed(root / FOLDER / line / f"{entry.number:06}.json", entry, new=True)
     return entry
 
 
 def roll_back(root: Root, line: str) -> Champion:
     """Make the champion before the present one the champion again; done again, it goes back further.
 
-    The present one stays down: no run promotes it again, until `lift`.
+    The present one stays down: no run promotes it again, until `lift_rollback`.
 
     Raises:
         RunError: there is none before.
         StorageError: the history can't be read, or lacks an entry, or the new entry can't be written.
     """
-    champions = history(root, line)
+    champions = champion_history(root, line)
     below = champions[-1].below if champions else None
     if below is None:
         raise RunError(f"there is no champion of {line} to go back to")
     return append_as("rolled back", entry_of(champions, below), champions, line, root)
 
 
-def lift(root: Root, line: str) -> list[Champion]:
+def lift_rollback(root: Root, line: str) -> list[Champion]:
     """Let the models that were rolled back become the champion again, as soon as a run finds one best; return these.
 
     Raises:
         RunError: none stays down.
         StorageError: the history can't be read, or the new entry can't be written.
     """
-    champions = history(root, line)
+    champions = champion_history(root, line)
     down = held_down(champions)
     if not down:
         raise RunError(f"no model of {line} stays down after a rollback")
@@ -105,7 +105,7 @@ def append_as(action: str, entry: Champion, champions: Sequence[Champion], line:
     """
     now = {"number": champions[-1].number + 1, "at": datetime.now(UTC), "action": action}
     try:
-        return append(entry.model_copy(update=now), line, root)
+        return append_entry(entry.model_copy(update=now), line, root)
     except FileExistsError as error:
         raise RunError(
             f"another run has just changed the champion of {line}; look at the list, and try again"

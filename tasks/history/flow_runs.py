@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from tasks.base import Frozen
-from tasks.errors import SealError
+from tasks.errors import ChecksumError
 from tasks.schemas.runs import FlowRun
 from tasks.storage.backend import Root, matching, name_under, remove
-from tasks.storage.checksummed_json import read_sealed, write_sealed
-from tasks.storage.content_files import writable
+from tasks.storage.checksummed_json import read_checksummed, write_checksummed
+from tasks.storage.content_files import storage_errors
 from tasks.storage.folders import Folder
 
 
@@ -34,20 +34,20 @@ def notes(root: Root) -> dict[str, Note]:
     found = {}
     for path in matching(root, f"{Folder.HISTORY}/*.json"):
         try:
-            note = read_sealed(path, Note)
-        except SealError:
+            note = read_checksummed(path, Note)
+        except ChecksumError:
             continue
         if name_under(root, path) == note.name:
             found[note.name] = note
     return found
 
 
-def noted_flow_runs(root: Root) -> set[FlowRun]:
+def pending_flow_runs(root: Root) -> set[FlowRun]:
     """The flow runs that are to be removed."""
     return {one for note in notes(root).values() for one in note.flow_runs}
 
 
-def note_flow_runs(root: Root, flow_runs: Iterable[FlowRun]) -> None:
+def add_pending_flow_runs(root: Root, flow_runs: Iterable[FlowRun]) -> None:
     """Note these flow runs in the place of those that are noted.
 
     Raises:
@@ -56,7 +56,7 @@ def note_flow_runs(root: Root, flow_runs: Iterable[FlowRun]) -> None:
     replace_notes(root, notes(root), flow_runs)
 
 
-def strike_out(root: Root, done: set[FlowRun]) -> None:
+def forget_flow_runs(root: Root, done: set[FlowRun]) -> None:
     """Note that flow runs have been removed; what another process notes meanwhile stays.
 
     Raises:
@@ -69,9 +69,9 @@ def strike_out(root: Root, done: set[FlowRun]) -> None:
 def replace_notes(root: Root, old: Iterable[str], flow_runs: Iterable[FlowRun]) -> None:
     """Write the new note, then remove the old ones."""
     new = Note(flow_runs=tuple(sorted(set(flow_runs), key=lambda one: one.id)))
-    with writable(root):
+    with storage_errors(root):
         if new.flow_runs and new.name not in old:
-            write_sealed(root / new.name, new)
+            write_checksummed(root / new.name, new)
         for name in old:
             if not new.flow_runs or name != new.name:
                 with suppress(FileNotFoundError):  # another process was first

@@ -27,7 +27,7 @@ from tasks.schemas.records import (
 )
 from tasks.schemas.results import ModelResult, RunResult, StudyResult
 from tasks.schemas.runs import Champion, FlowRun, RunRecord, StudyRun
-from tasks.schemas.study import StudyRecord, Trial
+from tasks.schemas.study import SeedRun, StudyRecord
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")
 
@@ -114,7 +114,7 @@ def with_manifest(run: RunRecord, steps: Iterable[Record], report: ReportRecord)
 
 def study_run(
     dataset: Dataset,
-    trials: Sequence[Trial],
+    trials: Sequence[SeedRun],
     data: PreparedData,
     steps: Iterable[Record],
     report: ReportRecord,

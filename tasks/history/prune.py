@@ -14,21 +14,21 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from tasks.engine.workspace import clear, discard, left_over, unfinished_in
-from tasks.errors import SealError, StorageError
-from tasks.history.champions import entry_of, history, lines
-from tasks.history.flow_runs import note_flow_runs, noted_flow_runs
+from tasks.engine.workspace import discard, remove_all_stale_files, stale_files, unfinished_in
+from tasks.errors import ChecksumError, StorageError
+from tasks.history.champions import champion_history, champion_lines, entry_of
+from tasks.history.flow_runs import add_pending_flow_runs, pending_flow_runs
 from tasks.history.run_store import RECORD_NAMES, read_runs
 from tasks.schemas.records import FileRecord
 from tasks.schemas.results import Pruning
-from tasks.schemas.runs import Champion, Finished, RunRecord, StudyRun
-from tasks.storage.backend import Root, matching, name_under, read_whole, remove, shadow_of, version_of
-from tasks.storage.checksummed_json import unseal
-from tasks.storage.content_files import fault_of, writable
-from tasks.storage.folders import BY_CONTENT, Folder, names_itself
+from tasks.schemas.runs import Champion, CompletedRun, RunRecord, StudyRun
+from tasks.storage.backend import Root, local_cache_dir, matching, name_under, read_whole, remove, version_of
+from tasks.storage.checksummed_json import load_with_checksum
+from tasks.storage.content_files import storage_errors, verify_file
+from tasks.storage.folders import BY_CONTENT, Folder, is_own_key
 from tasks.storage.locks import nobody_at_work
-from tasks.storage.page_records import Made, all_made, note
-from tasks.storage.root_marker import is_real_folder, mark_of, signed_in
+from tasks.storage.page_records import PageRecord, all_page_records, record_page
+from tasks.storage.root_marker import find_mark, is_real_folder, signed_paths
 
 FOLDERS = tuple(str(folder) for folder in BY_CONTENT)
 SMALL = 1 << 20  # bytes
@@ -41,14 +41,14 @@ class Doomed(NamedTuple):
     folders: tuple[str, ...]
 
 
-class Step(NamedTuple):
+class StepRecordFile(NamedTuple):
     """The record of a step as a file, and the files that it names."""
 
     file: FileRecord
     names: tuple[FileRecord, ...]
 
 
-def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
+def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     """What goes if the last `keep` runs and the last `keep` studies stay. Nothing is touched.
 
     What dead runs have left half-done is counted if nobody is at work; who calls with `alone` knows.
@@ -59,9 +59,11 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     (runs, lost), (studies, lost_too) = read_runs(root, RunRecord), read_runs(root, StudyRun)
     if unreadable := [*lost, *lost_too]:
         raise StorageError(f"can't tell which files are needed: {unreadable[0]}; move that run's folder away first")
-    champions = [one for line in lines(root) for one in reachable(history(root, line))]
+    champions = [one for line in champion_lines(root) for one in reachable(champion_history(root, line))]
     champion_runs = {one.run for one in champions}
-    kept: list[Finished] = [run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs]
+    kept: list[CompletedRun] = [
+        run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs
+    ]
     kept += studies[-keep:]
     # Behind a link, nothing can go.
     kept += [run for run in (*runs, *studies) if run not in kept and not is_folder(root, f"{Folder.RUNS}/{run.run}")]
@@ -71,11 +73,11 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     gone = [run for run in (*runs, *studies) if run.run not in names]
     doomed = doomed_of(root, gone, names, needed)
     # A flow run that Prefect has tried again is of several runs; and a note may be older than what it names.
-    flow_runs = noted_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
+    flow_runs = pending_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
     stays = {run.flow_run.id for run in (*kept, *copied(root, gone)) if run.flow_run}
-    alone = alone or nobody_at_work(shadow_of(root))
-    left = tuple(dict.fromkeys((*unfinished(root, kept), *(names_of(root, left_over(root)) if alone else ()))))
-    places = (*doomed.folders, *(name for name in left if is_real_folder(shadow_of(root), name)))
+    alone = alone or nobody_at_work(local_cache_dir(root))
+    left = tuple(dict.fromkeys((*unfinished(root, kept), *(root_names(root, stale_files(root)) if alone else ()))))
+    places = (*doomed.folders, *(name for name in left if is_real_folder(local_cache_dir(root), name)))
     going = {*(file.path for file in doomed.files), *left}
     folders = tuple(name for name in places if is_emptied(root, name, going))
     left = tuple(name for name in left if name not in places or name in folders)
@@ -83,14 +85,15 @@ def pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
         kept=tuple(sorted(names)),
         runs=tuple(PurePosixPath(folder).name for folder in doomed.folders),
         files=tuple(file.path for file in doomed.files if not file.path.startswith(f"{Folder.RUNS}/")) + left,
-        bytes=sum(file.bytes for file in doomed.files) + sum((shadow_of(root) / name).lstat().st_size for name in left),
+        bytes=sum(file.bytes for file in doomed.files)
+        + sum((local_cache_dir(root) / name).lstat().st_size for name in left),
         paths=tuple(file.path for file in doomed.files) + tuple(name for name in left if name not in folders) + folders,
         doomed=doomed.files,
         history=frozenset(one for one in flow_runs if one.id not in stays),
     )
 
 
-def copied(root: Root, runs: Sequence[Finished]) -> Iterator[Finished]:
+def copied(root: Root, runs: Sequence[CompletedRun]) -> Iterator[CompletedRun]:
     """The runs whose records are copies, and the originals are still there, with the flow runs that these name."""
     for run in runs:
         if run.flow_run and isinstance(root, Path):
@@ -113,9 +116,9 @@ def reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
         number = entry.below
 
 
-def doomed_of(root: Root, gone: Sequence[Finished], kept: set[str], needed: set[str]) -> Doomed:
+def doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> Doomed:
     """The files that are proven to be ours and that nobody needs."""
-    made, steps = list(all_made(root)), list(step_records(root))
+    made, steps = list(all_page_records(root)), list(step_records(root))
     old = [one for one in made if not set(one[1].of) <= kept or not one[1].of]
     own = [own_record(root, run) for run in gone]
     forgotten = [step.file for step in steps if not {file.path for file in step.names} <= needed]
@@ -126,33 +129,33 @@ def doomed_of(root: Root, gone: Sequence[Finished], kept: set[str], needed: set[
         *(file for step in steps for file in step.names),
     ]
     files = [file for file in dict.fromkeys(named) if may_go(file.path, kept, needed)]
-    found = [file for file in (*own, *forgotten, *files, *(entry for entry, _ in old)) if is_ours(root, file)]
+    found = [file for file in (*own, *forgotten, *files, *(entry for entry, _ in old)) if is_removable(root, file)]
     runs = {run.run for run in gone} | {PurePosixPath(file.path).parent.name for file in pages if in_a_run(file.path)}
     folders = [f"{Folder.RUNS}/{run}" for run in sorted(runs - kept)]
     return Doomed(tuple(found), tuple(folder for folder in folders if is_folder(root, folder)))
 
 
-def step_records(root: Root) -> Iterator[Step]:
+def step_records(root: Root) -> Iterator[StepRecordFile]:
     """The kept records of steps that are sound, and bear the names that their keys give."""
     for path in matching(root, f"{Folder.RECORDS}/*.json"):
         try:
             raw = read_whole(path)
-            envelope = unseal(raw)
-        except (OSError, SealError):
+            envelope = load_with_checksum(raw)
+        except (OSError, ChecksumError):
             continue
-        if names_itself(path.stem, envelope):
-            yield Step(recorded(name_under(root, path), raw), tuple(files_in(envelope)))
+        if is_own_key(path.stem, envelope):
+            yield StepRecordFile(recorded_files(name_under(root, path), raw), tuple(files_in(envelope)))
 
 
-def recorded(name: str, raw: bytes) -> FileRecord:
+def recorded_files(name: str, raw: bytes) -> FileRecord:
     """The record of a file of these bytes."""
     return FileRecord(path=name, bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
 
 
-def own_record(root: Root, run: Finished) -> FileRecord:
+def own_record(root: Root, run: CompletedRun) -> FileRecord:
     """The file that makes a run a finished one."""
     name = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
-    return recorded(name, read_whole(root / name))
+    return recorded_files(name, read_whole(root / name))
 
 
 def files_in(value: Any) -> Iterator[FileRecord]:
@@ -190,11 +193,11 @@ def is_folder(root: Root, name: str) -> bool:
 
 def is_emptied(root: Root, name: str, going: set[str]) -> bool:
     """Whether nothing is in a folder but what goes."""
-    path = (root if isinstance(root, Path) else shadow_of(root)) / name
+    path = (root if isinstance(root, Path) else local_cache_dir(root)) / name
     return not path.exists() or all(f"{name}/{inside.name}" in going for inside in path.iterdir())
 
 
-def is_ours(root: Root, file: FileRecord) -> bool:
+def is_removable(root: Root, file: FileRecord) -> bool:
     """Whether a file is there and is what its record says: no link, of this size, and of these bytes.
 
     In a store, what is large is told by its name and its size: else all that goes would have to be fetched first.
@@ -208,24 +211,24 @@ def is_ours(root: Root, file: FileRecord) -> bool:
         real = is_folder(root, PurePosixPath(file.path).parent.as_posix()) and stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
-    return real and fault_of(root, file) is None
+    return real and verify_file(root, file) is None
 
 
-def unfinished(root: Root, kept: Sequence[Finished]) -> Iterator[str]:
+def unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
     """What a killed step has left for its next try, if that is older than every kept run."""
-    oldest, shadow = min((run.began.timestamp() for run in kept), default=0.0), shadow_of(root)
-    mark = mark_of(shadow)
-    for path in signed_in(shadow, Folder.UNFINISHED, mark) if mark else ():
+    oldest, shadow = min((run.began.timestamp() for run in kept), default=0.0), local_cache_dir(root)
+    mark = find_mark(shadow)
+    for path in signed_paths(shadow, Folder.UNFINISHED, mark) if mark else ():
         if mark and path.lstat().st_mtime < oldest:
-            yield from names_of(root, unfinished_in(shadow, path.name, mark))
+            yield from root_names(root, unfinished_in(shadow, path.name, mark))
 
 
-def names_of(root: Root, paths: Iterator[Path]) -> Iterator[str]:
+def root_names(root: Root, paths: Iterator[Path]) -> Iterator[str]:
     """Paths relative to the root, or to its shadow."""
-    return (path.relative_to(shadow_of(root)).as_posix() for path in paths)
+    return (path.relative_to(local_cache_dir(root)).as_posix() for path in paths)
 
 
-def carry_out(root: Root, what: Pruning) -> None:
+def apply_pruning(root: Root, what: Pruning) -> None:
     """Remove it. Whoever calls has the root alone.
 
     What goes is written down first: killed in its middle, the next call still knows that the rest is ours.
@@ -233,16 +236,16 @@ def carry_out(root: Root, what: Pruning) -> None:
     Raises:
         StorageError: something can't be removed.
     """
-    note_flow_runs(root, what.history)
-    with writable(root):
-        plan = Made(files=what.doomed)
+    add_pending_flow_runs(root, what.history)
+    with storage_errors(root):
+        plan = PageRecord(files=what.doomed)
         if what.doomed:
-            note(root, plan)
+            record_page(root, plan)
         for file in what.doomed:
-            if is_ours(root, file):
+            if is_removable(root, file):
                 remove(root, file.path)
         for name in what.paths[len(what.doomed) :]:
-            discard(shadow_of(root) / name)
-        clear(root)
+            discard(local_cache_dir(root) / name)
+        remove_all_stale_files(root)
         if what.doomed:
             remove(root, plan.name)

@@ -9,20 +9,20 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from tasks.engine.workspace import Workspace
-from tasks.errors import RunError, SealError
+from tasks.errors import ChecksumError, RunError
 from tasks.schemas.records import Omission
-from tasks.schemas.runs import COMPARISON, Finished, Kind, RunRecord, StudyRun, line_of
+from tasks.schemas.runs import COMPARISON, CompletedRun, Kind, RunRecord, StudyRun, champion_line
 from tasks.storage.backend import Root, matching
-from tasks.storage.checksummed_json import may_be_sealed, read_sealed, write_sealed
+from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
 from tasks.storage.folders import RUN_NAME, Folder
 
 LAST = "last"
 
 
-RECORD_NAMES: dict[type[Finished], str] = {RunRecord: "run.json", StudyRun: "study.json"}
+RECORD_NAMES: dict[type[CompletedRun], str] = {RunRecord: "run.json", StudyRun: "study.json"}
 
 
-def remember(run: Kind, work: Workspace) -> Kind:
+def save_run(run: Kind, work: Workspace) -> Kind:
     """Keep the record of a run or a study, numbered; from then on it counts as finished.
 
     Raises:
@@ -30,7 +30,7 @@ def remember(run: Kind, work: Workspace) -> Kind:
     """
     if not run.number:
         run = run.model_copy(update={"number": 1 + last_number(work.root)})
-    write_sealed(work.root / Folder.RUNS / run.run / RECORD_NAMES[type(run)], run)
+    write_checksummed(work.root / Folder.RUNS / run.run / RECORD_NAMES[type(run)], run)
     return run
 
 
@@ -45,29 +45,29 @@ def record_path(root: Root, run: str) -> Root:
     return study if study.exists() else study.with_name(RECORD_NAMES[RunRecord])
 
 
-def read_run(path: Root) -> Finished | SealError:
+def read_run(path: Root) -> CompletedRun | ChecksumError:
     """The record in a file, or why it can't be read: `mnist verify` says so, whoever else looks back passes it over."""
     kind = StudyRun if path.name == RECORD_NAMES[StudyRun] else RunRecord
     try:
-        return read_sealed(path, kind)
-    except SealError as error:
+        return read_checksummed(path, kind)
+    except ChecksumError as error:
         error.path = str(path)
         return error
 
 
 def may_be_run(path: Root) -> bool:
     """Whether a file in a folder of its own may be the record of a run: other programs keep theirs in runs/, too."""
-    return bool(RUN_NAME.fullmatch(path.parent.name)) or may_be_sealed(path)
+    return bool(RUN_NAME.fullmatch(path.parent.name)) or may_be_checksummed(path)
 
 
-def read_runs(root: Root, kind: type[Kind]) -> tuple[list[Kind], list[SealError]]:
+def read_runs(root: Root, kind: type[Kind]) -> tuple[list[Kind], list[ChecksumError]]:
     """Every finished run or study under the root, the first to finish first; and what is wrong with unreadable records."""
     paths = [path for path in matching(root, f"{Folder.RUNS}/*/{RECORD_NAMES[kind]}") if may_be_run(path)]
     found = [(path.parent.name, read_run(path)) for path in paths]
     # What lies in a folder of another name is somebody's copy.
-    found = [(name, run) for name, run in found if isinstance(run, SealError) or run.run == name]
+    found = [(name, run) for name, run in found if isinstance(run, ChecksumError) or run.run == name]
     runs = sorted((run for _, run in found if isinstance(run, kind)), key=lambda run: (run.number, run.began))
-    return runs, [error for _, error in found if isinstance(error, SealError)]
+    return runs, [error for _, error in found if isinstance(error, ChecksumError)]
 
 
 def finished_runs(root: Root) -> list[RunRecord]:
@@ -87,12 +87,12 @@ def predecessor(root: Root, run: RunRecord) -> Predecessor:
     """The last finished run of the same data set, line of champions, test images and models."""
     runs, unreadable = read_runs(root, RunRecord)
     earlier = [one for one in reversed(runs) if one.dataset == run.dataset and one.run != run.run]
-    found = next((one for one in earlier if not unlike(one, run)), None)
+    found = next((one for one in earlier if not why_incomparable(one, run)), None)
     # What comes after it, or all if there is none: a run of the same line is missed, one of another line explains.
     later = earlier[: earlier.index(found)] if found else earlier
-    of_line = [one for one in later if line_of(one) == line_of(run)]
+    of_line = [one for one in later if champion_line(one) == champion_line(run)]
     missed = of_line or ([] if found else later)
-    omitted = [Omission(part=f"{COMPARISON} {one.run}", why=unlike(one, run)) for one in missed[:1]]
+    omitted = [Omission(part=f"{COMPARISON} {one.run}", why=why_incomparable(one, run)) for one in missed[:1]]
     lost = {PurePosixPath(error.path).parent.name: str(error) for error in unreadable}
     newest = max((name for name in lost if found is None or name > found.run), default=None)
     if newest:
@@ -100,11 +100,11 @@ def predecessor(root: Root, run: RunRecord) -> Predecessor:
     return Predecessor(found, omitted)
 
 
-def unlike(one: RunRecord, other: RunRecord) -> str:
+def why_incomparable(one: RunRecord, other: RunRecord) -> str:
     """Why an earlier run can't be compared with another; empty if it can."""
     if one.line != other.line:
         return f"it is of the line of champions {one.line}, this run of {other.line}"
-    if line_of(one) != line_of(other):
+    if champion_line(one) != champion_line(other):
         return "it was judged on other test images or labels"
     names, others = ([model.name for model in run.models] for run in (one, other))
     if not set(names) & set(others):
@@ -119,7 +119,7 @@ def find_run(root: Root, name: str) -> RunRecord:
         RunError: no run fits, or several do.
     """
     runs = {run.run: run for run in finished_runs(root)}
-    return runs[chosen(list(runs), name, root)]
+    return runs[match_run(list(runs), name, root)]
 
 
 def find_record(root: Root, name: str) -> Root:
@@ -130,13 +130,13 @@ def find_record(root: Root, name: str) -> Root:
     """
     patterns = [f"{Folder.RUNS}/*/{kind}" for kind in RECORD_NAMES.values()]
     paths = {path.parent.name: path for one in patterns for path in matching(root, one) if may_be_run(path)}
-    return paths[chosen(in_order(paths) if name == LAST else sorted(paths), name, root)]
+    return paths[match_run(order_of_completion(paths) if name == LAST else sorted(paths), name, root)]
 
 
-def in_order(paths: Mapping[str, Root]) -> list[str]:
+def order_of_completion(paths: Mapping[str, Root]) -> list[str]:
     """The names of runs and studies, the first to finish first; one whose record can't be read stands where its name does."""
     found = {name: read_run(path) for name, path in paths.items()}
-    numbers = {name: run.number for name, run in found.items() if isinstance(run, Finished)}
+    numbers = {name: run.number for name, run in found.items() if isinstance(run, CompletedRun)}
 
     def rank(name: str) -> tuple[int, str]:
         before = (number for other, number in numbers.items() if other < name)
@@ -145,7 +145,7 @@ def in_order(paths: Mapping[str, Root]) -> list[str]:
     return sorted(paths, key=rank)
 
 
-def chosen(names: Sequence[str], name: str, root: Root) -> str:
+def match_run(names: Sequence[str], name: str, root: Root) -> str:
     """The one of `names`, the latest last, that is meant.
 
     Raises:
@@ -159,12 +159,12 @@ def chosen(names: Sequence[str], name: str, root: Root) -> str:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise RunError(f"{name!r} fits {len(fitting)} runs: {named(fitting)}; give more of the name")
+        raise RunError(f"{name!r} fits {len(fitting)} runs: {join_names(fitting)}; give more of the name")
     raise RunError(
-        f"no finished run {name!r} under {root}: " + (f"there are {named(names)}" if names else "there is none")
+        f"no finished run {name!r} under {root}: " + (f"there are {join_names(names)}" if names else "there is none")
     )
 
 
-def named(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """The last few names."""
     return ("..., " if len(names) > 5 else "") + ", ".join(names[-5:])

@@ -10,63 +10,65 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from tasks.data.predictions_parquet import META_KEY, PredictionsMeta
-from tasks.errors import SealError
+from tasks.errors import ChecksumError
 from tasks.history.champions import ENTRY
 from tasks.history.run_store import record_path
 from tasks.schemas.records import ManifestEntry
-from tasks.schemas.results import Verified
-from tasks.schemas.runs import Finished
-from tasks.storage.backend import Root, matching, name_under, shadow_of
-from tasks.storage.checksummed_json import body_in, may_be_sealed
-from tasks.storage.content_files import fault_of
+from tasks.schemas.results import VerifiedFile
+from tasks.schemas.runs import CompletedRun
+from tasks.storage.backend import Root, local_cache_dir, matching, name_under
+from tasks.storage.checksummed_json import may_be_checksummed, read_checked_body
+from tasks.storage.content_files import verify_file
 from tasks.storage.folders import KEY, Folder
 
 
-def verify_run(root: Root, run: Finished) -> Iterator[Verified]:
+def verify_run(root: Root, run: CompletedRun) -> Iterator[VerifiedFile]:
     """Every file of a run in the order of the data, then its record, and the sealed records and champions under the root."""
     models = {entry.file.sha256 for entry in run.manifest if entry.kind in {"train", "combine"}}
     archives = {entry.file.sha256 for entry in run.manifest if entry.kind == "download"}
     for entry in run.manifest:
-        fault = fault_of(root, entry.file, again=True)
+        fault = verify_file(root, entry.file, again=True)
         if fault is None and entry.file.path.startswith(f"{Folder.PREDICTIONS}/"):
-            fault = stranger(root, entry, models)
+            fault = foreign_predictions(root, entry, models)
         if fault is None and entry.kind == "decode":
-            fault = unknown(run, entry, archives)
-        yield Verified(role=entry.role, path=entry.file.path, fault=fault)
+            fault = foreign_split(run, entry, archives)
+        yield VerifiedFile(role=entry.role, path=entry.file.path, fault=fault)
     for role, path in sealed_files(root, run):
-        yield Verified(role=role, path=name_under(root, path), fault=broken_seal(path))
+        yield VerifiedFile(role=role, path=name_under(root, path), fault=checksum_fault(path))
 
 
-def stranger(root: Root, entry: ManifestEntry, models: set[str]) -> str | None:
+def foreign_predictions(root: Root, entry: ManifestEntry, models: set[str]) -> str | None:
     """What is wrong with predictions that are not of one of the run's models."""
     try:
-        meta = PredictionsMeta.model_validate_json(pq.read_schema(shadow_of(root) / entry.file.path).metadata[META_KEY])
+        meta = PredictionsMeta.model_validate_json(
+            pq.read_schema(local_cache_dir(root) / entry.file.path).metadata[META_KEY]
+        )
     except (OSError, pa.ArrowException, TypeError, KeyError, ValidationError):
         return f"{root / entry.file.path} holds no predictions"
     return None if meta.model_sha256 in models else f"{root / entry.file.path} is of a model that is not the run's"
 
 
-def unknown(run: Finished, entry: ManifestEntry, archives: set[str]) -> str | None:
+def foreign_split(run: CompletedRun, entry: ManifestEntry, archives: set[str]) -> str | None:
     """What is wrong with a split that was not made from the run's archives."""
     sources = {hash_ for split in (run.train, run.test) if entry.file in split.parts for hash_ in split.archives}
     return None if sources and sources <= archives else f"{entry.file.path} is from archives that are not the run's"
 
 
-def sealed_files(root: Root, run: Finished) -> Iterator[tuple[str, Root]]:
+def sealed_files(root: Root, run: CompletedRun) -> Iterator[tuple[str, Root]]:
     """The run's record, the champions, and the kept records of steps."""
     yield "run", record_path(root, run.run)
     yield from (("champion", path) for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}"))
     # A record that is broken tells by its name that it is ours: that of a step.
     steps = {"profile", *(entry.kind for entry in run.manifest)}
     for path in matching(root, f"{Folder.RECORDS}/*.json"):
-        if KEY.fullmatch(path.stem) and (path.stem.rpartition("-")[0] in steps or may_be_sealed(path)):
+        if KEY.fullmatch(path.stem) and (path.stem.rpartition("-")[0] in steps or may_be_checksummed(path)):
             yield "record", path
 
 
-def broken_seal(path: Root) -> str | None:
+def checksum_fault(path: Root) -> str | None:
     """What is wrong with a sealed file."""
     try:
-        body_in(path)
-    except SealError as error:
+        read_checked_body(path)
+    except ChecksumError as error:
         return str(error)
     return None

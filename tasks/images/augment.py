@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.config.augmentation import Augmentation, Bars, Specks
+from tasks.config.augmentation import Augmentation, BarSettings, SpeckSettings
 from tasks.images.encoding import INK
 
 Images = NDArray[np.uint8]
@@ -23,20 +23,20 @@ SMOOTH = (
 )
 
 
-def augmented(images: Images, labels: NDArray[np.integer], plan: Augmentation, draws: np.random.Generator) -> Images:
+def augment(images: Images, labels: NDArray[np.integer], plan: Augmentation, draws: np.random.Generator) -> Images:
     """Images altered as planned, by what is drawn."""
     if plan.bars:
-        images = barred(images, labels, plan.bars, draws)
+        images = add_bars(images, labels, plan.bars, draws)
     if plan.specks:
-        images = specked(images, plan.specks, draws)
-    return moved(images, plan, draws) if plan.moves else images
+        images = add_specks(images, plan.specks, draws)
+    return move(images, plan, draws) if plan.moves else images
 
 
-def barred(images: Images, labels: NDArray[np.integer], bars: Bars, draws: np.random.Generator) -> Images:
+def add_bars(images: Images, labels: NDArray[np.integer], bars: BarSettings, draws: np.random.Generator) -> Images:
     """Images, some of one label with a bar across the middle of their stem."""
-    inked_at_all = np.asarray(grey(images) >= INK).any(axis=(1, 2))
+    inked_at_all = np.asarray(to_gray(images) >= INK).any(axis=(1, 2))
     chosen = np.flatnonzero((labels == bars.label) & (draws.random(len(labels)) < bars.share) & inked_at_all)
-    ink = np.asarray(grey(images[chosen]) >= INK)
+    ink = np.asarray(to_gray(images[chosen]) >= INK)
     inked = np.asarray(ink.any(axis=2))
     n, rows = len(chosen), images.shape[1]
     top, bottom = inked.argmax(axis=1), rows - inked[:, ::-1].argmax(axis=1)
@@ -48,11 +48,11 @@ def barred(images: Images, labels: NDArray[np.integer], bars: Bars, draws: np.ra
     length, width = height * draws.uniform(0.15, 0.3, n), height * draws.uniform(0.05, 0.12, n)
     turn = np.radians(draws.uniform(-20, 20, n))
     whole = images.copy()
-    whole[chosen] = with_strokes(images[chosen], row, column, turn, length, width, draws.uniform(150, 255, n))
+    whole[chosen] = change_stroke_width(images[chosen], row, column, turn, length, width, draws.uniform(150, 255, n))
     return whole
 
 
-def specked(images: Images, specks: Specks, draws: np.random.Generator) -> Images:
+def add_specks(images: Images, specks: SpeckSettings, draws: np.random.Generator) -> Images:
     """Images, some with specks."""
     counts = draws.integers(1, specks.most + 1, len(images)) * (draws.random(len(images)) < specks.share)
     side = min(images.shape[1:3])
@@ -63,11 +63,11 @@ def specked(images: Images, specks: Specks, draws: np.random.Generator) -> Image
         row, column = (draws.uniform(0, size - 1, n) for size in images.shape[1:3])
         length, width = side * draws.uniform(0, 0.08, n), side * draws.uniform(0.03, 0.1, n)
         turn = draws.uniform(0, np.pi, n)
-        whole[some] = with_strokes(whole[some], row, column, turn, length, width, draws.uniform(60, 255, n))
+        whole[some] = change_stroke_width(whole[some], row, column, turn, length, width, draws.uniform(60, 255, n))
     return whole
 
 
-def with_strokes(
+def change_stroke_width(
     images: Images, row: Draws, column: Draws, turn: Draws, length: Draws, width: Draws, ink: Draws
 ) -> Images:
     """Images, each with a straight stroke around a point: `length` either way at an angle in radians, soft at its edge."""
@@ -80,12 +80,12 @@ def with_strokes(
     return np.maximum(images, np.rint(covered).astype(np.uint8).reshape(*covered.shape, *[1] * (images.ndim - 3)))
 
 
-def moved(images: Images, plan: Augmentation, draws: np.random.Generator) -> Images:
+def move(images: Images, plan: Augmentation, draws: np.random.Generator) -> Images:
     """Images shifted, turned, sheared, scaled and distorted."""
-    return resampled(images, sources(images.shape, plan, draws))
+    return resample(images, sources(images.shape, plan, draws))
 
 
-def resampled(images: Images, places: NDArray[np.float32]) -> Images:
+def resample(images: Images, places: NDArray[np.float32]) -> Images:
     """Images whose pixels come from other places, (2, n, rows, columns); from beyond the border, what stands there."""
     from scipy import ndimage
 
@@ -144,6 +144,6 @@ def smoothing(size: int, width: float) -> NDArray[np.float32]:
     return np.asarray(weights / np.sqrt((weights**2).sum(axis=1, keepdims=True)), np.float32)
 
 
-def grey(images: Images) -> Images:
+def to_gray(images: Images) -> Images:
     """Images in grey, (n, rows, columns): colours by their brightest."""
     return images if images.ndim == 3 else images.max(axis=3)

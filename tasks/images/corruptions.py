@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.images.augment import Images, affine, resampled, with_strokes
-from tasks.images.encoding import encoded
+from tasks.images.augment import Images, affine, change_stroke_width, resample
+from tasks.images.encoding import encode_pixels
 
 SEVERITIES = (1, 2, 3, 4, 5)
 IMAGES = (
@@ -22,7 +22,7 @@ IMAGES = (
 Corrupt = Callable[[Images, int, np.random.Generator], Images]
 
 
-def unit(images: Images) -> float:
+def to_unit(images: Images) -> float:
     """A 28th of the shorter side, in pixels."""
     return float(min(images.shape[1:3])) / 28
 
@@ -30,9 +30,9 @@ def unit(images: Images) -> float:
 def shift(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """Shifted by 1.5 pixels a severity, in any direction."""
     n, size = len(images), (images.shape[1], images.shape[2])
-    way, far = draws.uniform(0, 2 * np.pi, n), 1.5 * severity * unit(images)
+    way, far = draws.uniform(0, 2 * np.pi, n), 1.5 * severity * to_unit(images)
     one, none = np.ones(n), np.zeros(n)
-    return resampled(images, affine(size, (one, none, far * np.sin(way)), (none, one, far * np.cos(way))))
+    return resample(images, affine(size, (one, none, far * np.sin(way)), (none, one, far * np.cos(way))))
 
 
 def rotation(images: Images, severity: int, draws: np.random.Generator) -> Images:
@@ -40,14 +40,14 @@ def rotation(images: Images, severity: int, draws: np.random.Generator) -> Image
     n, size = len(images), (images.shape[1], images.shape[2])
     turn = np.radians(12 * severity) * draws.choice([-1, 1], n)
     none = np.zeros(n)
-    return resampled(images, affine(size, (np.cos(turn), np.sin(turn), none), (-np.sin(turn), np.cos(turn), none)))
+    return resample(images, affine(size, (np.cos(turn), np.sin(turn), none), (-np.sin(turn), np.cos(turn), none)))
 
 
 def blur(images: Images, severity: int, draws: np.random.Generator) -> Images:  # noqa: ARG001  # as all are called
     """Blurred by a Gaussian of half a pixel a severity."""
     from scipy import ndimage
 
-    width = 0.5 * severity * unit(images)
+    width = 0.5 * severity * to_unit(images)
     return np.asarray(ndimage.gaussian_filter(images, (0, width, width, *[0] * (images.ndim - 3))))
 
 
@@ -61,13 +61,13 @@ def stripe(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """With a white line through the middle half of the image, in any direction, 0.8 pixels wide a severity."""
     n, (rows, columns) = len(images), images.shape[1:3]
     row, column = draws.uniform(rows / 4, rows * 3 / 4, n), draws.uniform(columns / 4, columns * 3 / 4, n)
-    everywhere, width = np.full(n, rows + columns, float), np.full(n, 0.8 * severity * unit(images))
-    return with_strokes(images, row, column, draws.uniform(0, np.pi, n), everywhere, width, np.full(n, 255.0))
+    everywhere, width = np.full(n, rows + columns, float), np.full(n, 0.8 * severity * to_unit(images))
+    return change_stroke_width(images, row, column, draws.uniform(0, np.pi, n), everywhere, width, np.full(n, 255.0))
 
 
 def occlusion(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """With a black square of 2 + 2 pixels a severity in the middle half of the image."""
-    edge, (rows, columns) = round((2 + 2 * severity) * unit(images)), images.shape[1:3]
+    edge, (rows, columns) = round((2 + 2 * severity) * to_unit(images)), images.shape[1:3]
     top = np.rint(draws.uniform(rows / 4, rows * 3 / 4, len(images)) - edge / 2)[:, None, None]
     left = np.rint(draws.uniform(columns / 4, columns * 3 / 4, len(images)) - edge / 2)[:, None, None]
     y, x = np.indices((rows, columns))
@@ -80,13 +80,13 @@ def dirt(images: Images, severity: int, draws: np.random.Generator) -> Images:
     n, (rows, columns) = len(images), images.shape[1:3]
     for _ in range(2 * severity):
         row, column = draws.uniform(0, rows - 1, n), draws.uniform(0, columns - 1, n)
-        length, width = draws.uniform(0, 2, n) * unit(images), draws.uniform(1, 3, n) * unit(images)
+        length, width = draws.uniform(0, 2, n) * to_unit(images), draws.uniform(1, 3, n) * to_unit(images)
         turn, ink = draws.uniform(0, np.pi, n), draws.uniform(100, 255, n)
-        images = with_strokes(images, row, column, turn, length, width, ink)
+        images = change_stroke_width(images, row, column, turn, length, width, ink)
     return images
 
 
-def polarity(images: Images, severity: int, draws: np.random.Generator) -> Images:  # noqa: ARG001  # as all are called
+def inversion(images: Images, severity: int, draws: np.random.Generator) -> Images:  # noqa: ARG001  # as all are called
     """On the way to the negative, by a fifth a severity: at half of it nothing can be seen, at 5 it is the negative."""
     share = severity / 5
     return np.rint(images * (1 - share) + (255.0 - images) * share).astype(np.uint8)
@@ -100,21 +100,21 @@ CORRUPTIONS: dict[str, Corrupt] = {
     "stripe": stripe,
     "occlusion": occlusion,
     "dirt": dirt,
-    "polarity": polarity,
+    "inversion": inversion,
 }
 
 
-def corrupted(images: Images, kind: str, severity: int) -> Images:
+def corrupt(images: Images, kind: str, severity: int) -> Images:
     """Images harmed in one way, by the same draws whenever it is asked for."""
     draws = np.random.default_rng((list(CORRUPTIONS).index(kind), severity))
     return CORRUPTIONS[kind](images, severity, draws)
 
 
-def drawn(count: int) -> NDArray[np.intp]:
+def sample_indices(count: int) -> NDArray[np.intp]:
     """Which of so many images are corrupted: the same for all models, in ascending order."""
     return np.sort(np.random.default_rng(0).permutation(count)[:IMAGES])
 
 
-def examples(image: Images) -> dict[str, tuple[str, ...]]:
+def corruption_examples(image: Images) -> dict[str, tuple[str, ...]]:
     """One image, (1, rows, columns[, 3]), in all its forms, in base64."""
-    return {kind: tuple(encoded(corrupted(image, kind, one)[0]) for one in SEVERITIES) for kind in CORRUPTIONS}
+    return {kind: tuple(encode_pixels(corrupt(image, kind, one)[0]) for one in SEVERITIES) for kind in CORRUPTIONS}

@@ -21,7 +21,7 @@ from PIL import (  # else Pillow loads all that it knows
 )
 
 from tasks.errors import PictureError
-from tasks.images.metadata import DAMAGED, JPEG, bare, turned
+from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow knows more, some through other programs
 MOST_PIXELS = 64_000_000  # that are decoded: 64 MB in gray
@@ -54,37 +54,37 @@ BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"heim": "HEIC", b"
           b"avif": "AVIF", b"avis": "AVIF", b"crx ": "Canon raw"}  # fmt: skip
 
 Gray = NDArray[np.float64]
-Made = TypeVar("Made")
+DecodedPicture = TypeVar("DecodedPicture")
 
 
-def read(content: bytes, mode: str, made: Callable[[Image.Image], Made]) -> Made:
+def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], DecodedPicture]) -> DecodedPicture:
     """What is `made` of a picture, once it is decoded, in Pillow's `mode` if that is less work, and upright.
 
     Raises:
         PictureError: it is no picture, damaged, or too large.
     """
-    parts, exif = bare(content)
+    parts, exif = strip_metadata(content)
     with warnings.catch_warnings(), own_limit():
         warnings.simplefilter("ignore")  # Pillow warns of all that is odd in a file
         try:
-            with opened(b"".join(parts), mode) as image:
-                return made(turned(image, exif))
+            with open_picture(b"".join(parts), mode) as image:
+                return made(turn_upright(image, exif))
         except UnidentifiedImageError as error:
-            raise PictureError(unknown(content)) from error
+            raise PictureError(unknown_format(content)) from error
         except PictureError:
             raise
         except Exception as error:  # Pillow's decoders raise whatever they meet
             if not content.startswith(JPEG):
                 raise PictureError(DAMAGED) from error
         try:
-            return made(turned(completed(parts, mode), exif))
+            return made(turn_upright(complete_jpeg(parts, mode), exif))
         except PictureError:
             raise
         except Exception as error:
             raise PictureError(DAMAGED) from error
 
 
-def opened(content: bytes, mode: str) -> Image.Image:
+def open_picture(content: bytes, mode: str) -> Image.Image:
     """A picture that can be decoded within bounds, but is not yet.
 
     Raises:
@@ -102,7 +102,7 @@ def opened(content: bytes, mode: str) -> Image.Image:
     return image
 
 
-def completed(parts: list[memoryview | bytes], mode: str) -> Image.Image:
+def complete_jpeg(parts: list[memoryview | bytes], mode: str) -> Image.Image:
     """A JPEG of which the last bytes are missing, without the rows that they held.
 
     Raises:
@@ -129,8 +129,8 @@ def completed(parts: list[memoryview | bytes], mode: str) -> Image.Image:
 
 def changes(one: bytes, other: bytes, mode: str) -> tuple[Image.Image, Image.Image]:
     """A JPEG, and where it clearly differs from another one."""
-    found = opened(one, mode)
-    difference = ImageChops.difference(found, opened(other, mode)).convert("L")
+    found = open_picture(one, mode)
+    difference = ImageChops.difference(found, open_picture(other, mode)).convert("L")
     return found, difference.point(lambda level: 255 * (level > CONTRAST))
 
 
@@ -145,7 +145,7 @@ def own_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def unknown(content: bytes) -> str:
+def unknown_format(content: bytes) -> str:
     """Why a file is not read that none of the decoders knows."""
     brand = BRANDS.get(content[8:12]) if content[4:8] == b"ftyp" else None
     found = brand or next((name for start, name in OTHERS.items() if content.startswith(start)), None)
@@ -158,9 +158,9 @@ def gray(image: Image.Image) -> Gray:
     """The gray levels of a picture, (rows, columns) from 0 to 255, at most WORKING pixels a side."""
     image = eight_bits(image)
     if image.has_transparency_data:
-        image = laid(image)
+        image = lay_on_background(image)
     image = image.getchannel(0) if image.mode == "LAB" else image.convert("L")
-    return np.asarray(reduced(image), np.float64)
+    return np.asarray(shrink(image), np.float64)
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
@@ -168,48 +168,48 @@ def eight_bits(image: Image.Image) -> Image.Image:
     if image.mode[0] not in "IF":
         return image
     clear = image.info.get("transparency")
-    alpha = None if clear is None else reduced(Image.fromarray(np.asarray(image) != clear).convert("L"))
-    deep = np.nan_to_num(np.asarray(reduced(image if image.mode == "F" else image.convert("I")), np.float64))
+    alpha = None if clear is None else shrink(Image.fromarray(np.asarray(image) != clear).convert("L"))
+    deep = np.nan_to_num(np.asarray(shrink(image if image.mode == "F" else image.convert("I")), np.float64))
     known = deep if alpha is None else deep[np.asarray(alpha) > 127]
     lowest, span = (known.min(), max(np.ptp(known), 1e-9)) if known.size else (0, 1)
     levels = Image.fromarray(np.clip(255 * ((deep - lowest) / span), 0, 255).astype(np.uint8))
     return levels if alpha is None else Image.merge("LA", (levels, alpha))
 
 
-def reduced(image: Image.Image) -> Image.Image:
+def shrink(image: Image.Image) -> Image.Image:
     """A picture at a size at which arrays of it are small."""
     if max(image.size) > WORKING:
         image.thumbnail((WORKING, WORKING), Image.Resampling.BOX)
     return image
 
 
-def laid(image: Image.Image) -> Image.Image:
+def lay_on_background(image: Image.Image) -> Image.Image:
     """A transparent picture on a background that shows it, in RGB.
 
     What is opaque is either paper with something on it, whose color the rest takes; or strokes, on black or white, whichever
     is farther, and as strong as they get.
     """
-    colors = reduced(image.convert("RGBA"))
+    colors = shrink(image.convert("RGBA"))
     alpha = np.asarray(colors.getchannel("A"))
     levels = np.asarray(colors.convert("RGB").convert("L"))
     opaque = alpha > 127
     box = colors.getchannel("A").point(lambda level: 255 * (level > 127)).getbbox()
-    if box and on_paper(levels[opaque], box):
+    if box and flatten_transparency(levels[opaque], box):
         background = tuple(int(level) for level in np.median(np.asarray(colors)[opaque][:, :3], axis=0))
     else:
         background = (255,) * 3 if np.average(levels, weights=alpha + 1e-9) < 128 else (0,) * 3
-        colors.putalpha(Image.fromarray(stretched(alpha)))
+        colors.putalpha(Image.fromarray(stretch_contrast(alpha)))
     return Image.alpha_composite(Image.new("RGBA", colors.size, (*background, 255)), colors).convert("RGB")
 
 
-def on_paper(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> bool:
+def flatten_transparency(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> bool:
     """Whether opaque pixels with these gray levels, in this bounding box, are paper with something on it."""
     left, top, right, bottom = box
     lowest, highest = np.percentile(levels, (1, 99))
     return bool(levels.size > FILLED * (right - left) * (bottom - top) and highest - lowest > CONTRAST)
 
 
-def stretched(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def stretch_contrast(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """An alpha channel of which the most opaque pixel is opaque; as it is where all are nearly transparent."""
     most = int(alpha.max(initial=0))
     return alpha if most < CONTRAST // 3 else np.minimum(255, alpha * (255 / most)).astype(np.uint8)

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tasks.errors import PictureError
-from tasks.images.decoding import CONTRAST, Gray, gray, laid, read
+from tasks.images.decoding import CONTRAST, Gray, gray, lay_on_background, read_picture
 from tasks.images.strokes import (
     EIGHT,
     SPECK,
@@ -45,7 +45,7 @@ class Character(NamedTuple):
     doubts: tuple[str, ...] = ()
 
 
-def prepare(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def to_mnist_form(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """A picture as the network is shown it: `shape` uint8.
 
     Raises:
@@ -61,14 +61,14 @@ def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
         PictureError: it is no picture, too large, or empty.
     """
     if shape[2:]:
-        return Character(read(content, "RGB", lambda image: fitted(image, shape)))
-    levels = read(content, "L", gray)
+        return Character(read_picture(content, "RGB", lambda image: fit_into_box(image, shape)))
+    levels = read_picture(content, "L", gray)
     found, doubts = find_character(levels)
     if scattered(found.mask):
         doubts = (ODD,)
     elif side_by_side(found.mask):
         doubts = (*doubts, SEVERAL)
-    return Character(centred(cropped(found.ink, found.mask), shape), doubts)
+    return Character(center_by_mass(crop_to_ink(found.ink, found.mask), shape), doubts)
 
 
 def find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
@@ -89,10 +89,10 @@ def find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
     return local, () if stroke_like(local.mask) else (ODD,)
 
 
-def fitted(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def fit_into_box(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Crop the middle of a color picture to the proportions of the image, as large as possible."""
     if image.has_transparency_data:
-        image = laid(image)
+        image = lay_on_background(image)
     rows, columns = shape[:2]
     return np.asarray(ImageOps.fit(image.convert("RGB"), (columns, rows), Image.Resampling.BOX), np.uint8)
 
@@ -129,7 +129,7 @@ def foreground(ink: Gray) -> Mask:
     return np.isin(pieces, unframed(pieces, [int(number) for number in kept]))
 
 
-def cropped(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
+def crop_to_ink(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
     """The character in its bounding box, bright on black; its soft edges stay."""
     full = np.percentile(ink[mask], 90)
     soft = np.where(ndimage.binary_dilation(mask, EIGHT), np.clip(ink / full, 0, 1), 0)
@@ -137,7 +137,7 @@ def cropped(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
     return Image.fromarray((255 * soft[rows, columns]).astype(np.uint8))
 
 
-def centred(character: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def center_by_mass(character: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """A character scaled into the box, its center of mass in the center: `shape` uint8."""
     scale = BOX * min(shape) / max(character.size)
     size = max(1, round(character.width * scale)), max(1, round(character.height * scale))

@@ -8,6 +8,6 @@ from numpy.typing import NDArray
 INK = 64  # the least value of a pixel that does: low enough for faint dirt, high enough to leave blurred edges out
 
 
-def encoded(image: NDArray[np.uint8]) -> str:
+def encode_pixels(image: NDArray[np.uint8]) -> str:
     """An image's bytes, rows x columns, in base64."""
     return base64.b64encode(image.tobytes()).decode()

@@ -30,16 +30,16 @@ TURNS = {
 }
 
 
-def bare(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
+def strip_metadata(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     """The parts of a picture's file that hold pixels, and its Exif block; of other formats, the whole file and nothing."""
     if content.startswith(PNG):
-        return bare_png(content)
+        return strip_png(content)
     if content.startswith(JPEG):
-        return bare_jpeg(content)
+        return strip_jpeg(content)
     return [content], b""
 
 
-def bare_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
+def strip_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     """A PNG's critical chunks and its transparency, with its end if that is missing. An animation keeps its first image only.
 
     Raises:
@@ -74,7 +74,7 @@ def chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
         start = end
 
 
-def bare_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
+def strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     """A JPEG's tables, frames and scans. What lies between them and is none of these is passed over, as libjpeg does."""
     kept: list[memoryview | bytes] = [content[:2]]
     exif = b""
@@ -96,7 +96,7 @@ def bare_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     return kept, exif
 
 
-def turned(image: Image.Image, exif: bytes) -> Image.Image:
+def turn_upright(image: Image.Image, exif: bytes) -> Image.Image:
     """A picture upright, as its Exif block has it; as it is where that block is missing or broken."""
     image.load()  # which turns a TIFF, and takes its orientation away
     try:

@@ -29,23 +29,23 @@ def heat_window(shape: Sequence[int]) -> int:
     return max(3, max(shape) // 6 // 2 * 2 + 1)
 
 
-def unit(shape: Sequence[int]) -> int:
+def to_unit_interval(shape: Sequence[int]) -> int:
     """The smallest square that is tried, in pixels: one; of large images more, or there would be tens of thousands."""
     return 1 if min(shape) <= FINE else min(shape) // PARTS
 
 
 def edges(shape: Sequence[int]) -> Iterator[int]:
     """The edges of the squares to try, in pixels: from the unit to half of the image, in steps that grow with them."""
-    edge = unit(shape)
+    edge = to_unit_interval(shape)
     while edge <= min(shape) // 2:
         yield edge
-        edge += max(unit(shape), edge // 4)
+        edge += max(to_unit_interval(shape), edge // 4)
 
 
 @lru_cache(1)  # the masks of large images take some 10 MB
-def squares(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int, int], ...], NDArray[np.bool_]]:
+def square_patches(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int, int], ...], NDArray[np.bool_]]:
     """Every square of this edge, a quarter of it apart: the top left corners, and masks (n, rows, columns)."""
-    stride = max(unit((rows, columns)), edge // 4)
+    stride = max(to_unit_interval((rows, columns)), edge // 4)
     corners = tuple(
         (row, column) for row in range(0, rows - edge + 1, stride) for column in range(0, columns - edge + 1, stride)
     )
@@ -55,7 +55,7 @@ def squares(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int, int], 
     return corners, masks
 
 
-def centres(size: int, edge: int) -> NDArray[np.intp]:
+def centers(size: int, edge: int) -> NDArray[np.intp]:
     """Where windows of this edge are tried along a side: half a window apart, and at both ends."""
     return np.union1d(np.arange(0, size, max(1, edge // 2)), [size - 1])
 
@@ -64,14 +64,14 @@ def centres(size: int, edge: int) -> NDArray[np.intp]:
 def windows(rows: int, columns: int, edge: int) -> NDArray[np.bool_]:
     """The window of this edge around each centre, cut at the border: masks (n, rows, columns)."""
     near_row, near_column = (
-        np.abs(np.subtract.outer(centres(size, edge), np.arange(size))) <= edge // 2 for size in (rows, columns)
+        np.abs(np.subtract.outer(centers(size, edge), np.arange(size))) <= edge // 2 for size in (rows, columns)
     )
     return (near_row[:, None, :, None] & near_column[None, :, None, :]).reshape(-1, rows, columns)
 
 
 def between(size: int, edge: int) -> NDArray[np.float64]:
     """The weights of linear interpolation from the centres along a side to each of its pixels: (size, n)."""
-    at = centres(size, edge)
+    at = centers(size, edge)
     return np.stack([np.interp(np.arange(size), at, one) for one in np.eye(len(at))], axis=1)
 
 
@@ -80,7 +80,7 @@ def blank_of(images: Images) -> NDArray[np.uint8]:
     return NO_INK if images.ndim == 3 else np.rint(images.mean(axis=(0, 1, 2))).astype(np.uint8)
 
 
-def erased(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> Images:
+def erase(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> Images:
     """An image with each mask's pixels blank: as many images as masks."""
     return np.where(masks[..., None], blank, image.reshape(*masks.shape[1:], -1)).reshape(-1, *image.shape)
 
@@ -110,7 +110,7 @@ def predicted_together(stacks: Sequence[Images], predict: Predict) -> list[NDArr
     return np.split(predict(whole), ends[:-1]) if len(whole) else [np.zeros((0, 1), np.float32) for _ in stacks]
 
 
-def smallest_patches(
+def smallest_correcting_patches(
     images: Images,
     labels: Labels,
     predict: Predict,
@@ -124,10 +124,10 @@ def smallest_patches(
     """
     found: list[Patch | None] = [None] * len(images)
     for tried, edge in enumerate(edges(images.shape[1:3]), start=1):
-        corners, masks = squares(*images.shape[1:3], edge)
+        corners, masks = square_patches(*images.shape[1:3], edge)
         still = [place for place, patch in enumerate(found) if patch is None]
         kept = {place: with_ink(images[place], masks, blank) for place in still}
-        stacks = (erased(images[place], masks[kept[place]], blank) for place in still)
+        stacks = (erase(images[place], masks[kept[place]], blank) for place in still)
         for place, answers in zip(still, predicted_each(stacks, predict), strict=True):
             label = labels[place]
             mended = np.flatnonzero(answers.argmax(axis=1) == label)
@@ -139,7 +139,7 @@ def smallest_patches(
     return found
 
 
-def heat_maps(
+def occlusion_maps(
     images: Images, labels: Labels, predict: Predict, *, blank: NDArray[np.uint8] = NO_INK
 ) -> NDArray[np.float32]:
     """The label's probability with the window around each pixel erased: (n, rows, columns) float32.
@@ -152,7 +152,7 @@ def heat_maps(
     kept = [with_ink(image, masks, blank) for image in images]
     before = predict(images)[np.arange(len(images)), labels] if len(images) else np.zeros(0, np.float32)
     heat = np.repeat(before[:, None], len(masks), axis=1)
-    stacks = (erased(image, masks[which], blank) for image, which in zip(images, kept, strict=True))
+    stacks = (erase(image, masks[which], blank) for image, which in zip(images, kept, strict=True))
     for place, answers in enumerate(predicted_each(stacks, predict)):
         if len(answers):
             heat[place, kept[place]] = answers[:, labels[place]]

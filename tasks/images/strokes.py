@@ -60,7 +60,7 @@ def strokes(levels: Gray) -> Strokes | None:
     near = ndimage.maximum_filter(levels, EDGE) - ndimage.minimum_filter(levels, EDGE)
     dark = stroked(255 * np.maximum(1 - levels / above, 0), 255 * near / above)  # paper in a shadow has less contrast
     light = stroked(levels - below, near)
-    dark, light = (one if one and on_paper(one) else None for one in (dark, light))
+    dark, light = (one if one and strokes_on_paper(one) else None for one in (dark, light))
     if dark and light:
         # Of a ring, both the stroke and the hole stand out from what is around them; the hole is wider.
         return light if within(dark.mask, light.mask) and width(light.mask) < width(dark.mask) else dark
@@ -73,12 +73,12 @@ def stroked(ink: Gray, near: Gray) -> Strokes | None:
         return None
     mask = ink > max(threshold(ink), CONTRAST)
     for half in range(THICKEST + 1):
-        pieces, count = ndimage.label(opened(mask, half), EIGHT)
+        pieces, count = ndimage.label(open_mask(mask, half), EIGHT)
         kept = [number for number in characters(pieces) if outlined(pieces, number, ink, near)] if count else []
         kept = unframed(pieces, kept)
         if kept:
             # Of lines that were cut up, dashes are left, which are as thin as the lines were.
-            thick = {*np.unique(pieces[opened(mask, half + 1)])}
+            thick = {*np.unique(pieces[open_mask(mask, half + 1)])}
             found = np.isin(pieces, [number for number in kept if number in thick or not half])
             if half:
                 found = mask & ndimage.binary_dilation(found, square(half + 1))
@@ -92,7 +92,7 @@ def square(half: int) -> Mask:
     return np.ones((2 * half + 1, 2 * half + 1), bool)
 
 
-def opened(mask: Mask, half: int) -> Mask:
+def open_mask(mask: Mask, half: int) -> Mask:
     """A mask without what is at most `2 * half` pixels thick."""
     return ndimage.binary_opening(mask, square(half)) if half else mask
 
@@ -118,7 +118,7 @@ def outlined(pieces: NDArray[np.int32], number: int, ink: Gray, near: Gray) -> b
     return bool(np.mean(near[place][outline] > 0.5 * np.median(ink[place][piece])) > OUTLINED)
 
 
-def extent(mask: Mask) -> tuple[int, int]:
+def mask_extent(mask: Mask) -> tuple[int, int]:
     """The height and the width of a mask's bounding box."""
     rows, columns = ndimage.find_objects(mask.astype(np.int8))[0]
     return rows.stop - rows.start, columns.stop - columns.start
@@ -141,9 +141,9 @@ def boxed(mask: Mask) -> Mask:
     return np.logical_and.outer(mask.any(axis=1), mask.any(axis=0))
 
 
-def on_paper(found: Strokes) -> bool:
+def strokes_on_paper(found: Strokes) -> bool:
     """Whether most of what lies around strokes is paper: between lines of paper, the paper itself stands out."""
-    if found.mask.sum() < SPARSE * math.prod(extent(found.mask)):
+    if found.mask.sum() < SPARSE * math.prod(mask_extent(found.mask)):
         return False
     rows, columns = (
         slice(max(0, part.start - (part.stop - part.start) // 4), part.stop + (part.stop - part.start) // 4)
@@ -178,12 +178,12 @@ def touches_edge(mask: Mask) -> bool:
 
 def stroke_like(mask: Mask) -> bool:
     """Whether strokes are as wide as a character's: a shadow's corner is wider, the edge of a sheet or of a shadow narrower."""
-    return THIN < relative_width(mask) < THICK and max(extent(mask)) < LONG * min(extent(mask))
+    return THIN < relative_width(mask) < THICK and max(mask_extent(mask)) < LONG * min(mask_extent(mask))
 
 
 def relative_width(mask: Mask) -> float:
     """The width of the widest stroke, as a part of the longer side of all."""
-    return width(mask) / max(extent(mask))
+    return width(mask) / max(mask_extent(mask))
 
 
 def scattered(mask: Mask) -> bool:
@@ -194,7 +194,7 @@ def scattered(mask: Mask) -> bool:
 def side_by_side(mask: Mask) -> bool:
     """Whether there are two pieces of about the same height beside each other, as in a number of two digits."""
     pieces, _ = ndimage.label(mask, EIGHT)
-    height = extent(mask)[0]
+    height = mask_extent(mask)[0]
     tall = [columns for rows, columns in ndimage.find_objects(pieces) if rows.stop - rows.start >= TALL * height]
     tall.sort(key=lambda columns: columns.start)
     return any(

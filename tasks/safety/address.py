@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from tasks.safety.redaction import MASK, learn_address, public
+from tasks.safety.redaction import MASK, add_address_secrets, public_address
 
 _hidden: dict[str, str] = {}  # what `hide` has given out, and what each stands for
 
@@ -28,8 +28,8 @@ class Address(str):
         if isinstance(text, cls):
             return text
         whole = _hidden.get(str(text), str(text))
-        learn_address(whole)
-        self = super().__new__(cls, public(whole))
+        add_address_secrets(whole)
+        self = super().__new__(cls, public_address(whole))
         self._whole = whole
         return self
 
@@ -110,10 +110,10 @@ def _hidden_in(value: Any, *, paths: bool) -> Any:
 
 def _stand_in(whole: str) -> str:
     """The public form of an address; numbered, where another of the same form was hidden before."""
-    shown = public(whole)
+    shown = public_address(whole)
     if shown == whole or whole in _hidden:
         return whole
-    learn_address(whole)
+    add_address_secrets(whole)
     for number in count(1):
         numbered = shown if number == 1 else shown.replace(MASK, f"{MASK}{number}", 1)
         if _hidden.setdefault(numbered, whole) == whole:

@@ -129,14 +129,14 @@ RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?|[A-Z
 OWN_SERVER = frozenset({"PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"})
 
 
-def settle() -> None:
+def apply_environment() -> None:
     """Decide for this process and its children; to decide twice changes nothing."""
     warned = os.environ.get("PYTHONWARNINGS")
     try:
         here = os.getcwd()  # noqa: PTH109
     except OSError:  # it was removed
         here = ""
-    adopt(settled(os.environ, here))
+    adopt_settings(settled_values(os.environ, here))
     named = paths_of(os.environ.get("PYTHONPATH", ""))
     last = {*CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed, as Prefect removes itself what it has added
     sys.path[:] = sorted(sys.path, key=last.__contains__)
@@ -146,14 +146,14 @@ def settle() -> None:
         sys.meta_path.insert(0, OwnFinder)
 
 
-def adopt(after: Mapping[str, str]) -> None:
+def adopt_settings(after: Mapping[str, str]) -> None:
     """Make an environment this process's."""
     for name in os.environ.keys() - after.keys():
         del os.environ[name]
     os.environ.update({name: value for name, value in after.items() if os.environ.get(name) != value})
 
 
-def settled(given: Mapping[str, str], here: str) -> dict[str, str]:
+def settled_values(given: Mapping[str, str], here: str) -> dict[str, str]:
     """Return the environment that counts, of one that was given in the folder `here`."""
     after = {name: value for name, value in given.items() if counts(name, value)}
     if given.get(KERAS_HOME, SETTINGS_OF_KERAS) != SETTINGS_OF_KERAS:
@@ -241,13 +241,13 @@ def fault_on_the_way_to(url: str) -> str:
     return f"{'; '.join(faults)}; correct the variable, or unset it" if faults else ""
 
 
-def numbers(libraries: Iterable[str]) -> dict[str, str]:
+def number_settings(libraries: Iterable[str]) -> dict[str, str]:
     """The variables of this process that may change what a step makes which uses some libraries."""
     used = set(libraries)
     return {name: os.environ[name] for name, library in NUMBERS.items() if library in used and os.environ.get(name)}
 
 
-def take_numbers(wanted: Mapping[str, str]) -> None:
+def apply_number_settings(wanted: Mapping[str, str]) -> None:
     """Let this process compute as the one does whose variables these are, as far as the libraries are not imported yet."""
     for name, library in NUMBERS.items():
         if library not in sys.modules:

@@ -16,11 +16,11 @@ FIRST_BYTE, LAST_BYTE = 0xDC80, 0xDCFF  # what Python puts in the place of a byt
 JOINERS = "\u200c\u200d"  # some scripts and emoji need them
 
 
-def shown(text: str, keep: str = "") -> str:
+def printable(text: str, keep: str = "") -> str:
     """A text as a person may be shown it, in one line unless `keep` holds the line break."""
     if text.isprintable():
         return text
-    return "".join(one if is_plain(one) or one in keep else escaped(one) for one in text)
+    return "".join(one if is_plain(one) or one in keep else escape_character(one) for one in text)
 
 
 def is_plain(character: str) -> bool:
@@ -28,7 +28,7 @@ def is_plain(character: str) -> bool:
     return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
-def escaped(character: str) -> str:
+def escape_character(character: str) -> str:
     """A character as an escape; of a byte that is none, the byte."""
     number = ord(character)
     if FIRST_BYTE <= number <= LAST_BYTE:
@@ -38,7 +38,7 @@ def escaped(character: str) -> str:
 
 def in_text(path: Path | str) -> str:
     """A path, or another text, as every program can take it: a byte that is not of the encoding is written as an escape."""
-    return SURROGATE.sub(lambda found: escaped(found[0]), str(path))
+    return SURROGATE.sub(lambda found: escape_character(found[0]), str(path))
 
 
 def json_line(value: object) -> str:

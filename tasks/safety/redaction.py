@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from tasks.safety.plain_text import shown
+from tasks.safety.plain_text import printable
 from tasks.safety.stopping import STOPPING
 
 MASK = "***"
@@ -58,7 +58,7 @@ def parts_of(address: str) -> Parts | None:
     if not slashes or (not scheme and slashes != "//"):
         bare = not DRIVE.match(address) and re.match(r"[^/]*:.*@", address, re.DOTALL)
         return after_user("", address) if bare else None
-    authority, tail = cut(rest)
+    authority, tail = cut_secrets(rest)
     path = re.split(r"[?#]", tail, maxsplit=1)[0]
     odd = (slashes != "//" and scheme.lower() != "file:") or not PORT.fullmatch(authority.rpartition("@")[2])
     if "@" in tail and odd and "@" not in authority:
@@ -73,16 +73,16 @@ def parts_of(address: str) -> Parts | None:
 def after_user(scheme: str, rest: str) -> Parts:
     """The parts where all before the last @ is user info."""
     user, _, rest = rest.rpartition("@")
-    return Parts(scheme, user, *cut(rest))
+    return Parts(scheme, user, *cut_secrets(rest))
 
 
-def cut(rest: str) -> tuple[str, str]:
+def cut_secrets(rest: str) -> tuple[str, str]:
     """What follows a scheme, cut where its authority ends."""
     end = re.search(r"[/?#]", rest)
     return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
 
 
-def public(address: str) -> str:
+def public_address(address: str) -> str:
     """An address as it may be shown: without user info, the values of its query, and its fragment. A path stays as it is."""
     parts = parts_of(address)
     if parts is None:
@@ -108,7 +108,7 @@ def masked_parameter(parameter: str) -> str:
 
 
 def secrets_in(address: str) -> Iterator[str]:
-    """The parts of an address that `public` masks, as they stand, and as HTTP sends them."""
+    """The parts of an address that `public_address` masks, as they stand, and as HTTP sends them."""
     parts = parts_of(address)
     if parts is None:
         return
@@ -121,7 +121,7 @@ def secrets_in(address: str) -> Iterator[str]:
         yield value if equals else name
 
 
-def learn(*values: str) -> None:
+def add_secret(*values: str) -> None:
     """Mask these values in whatever is printed or logged from now on; those that are too short stay."""
     _known.update(form for value in values for form in forms(value))
 
@@ -133,9 +133,9 @@ def forms(value: str) -> Iterator[str]:
             yield one
 
 
-def learn_address(address: str) -> None:
+def add_address_secrets(address: str) -> None:
     """Mask the secrets of an address."""
-    learn(*secrets_in(address))
+    add_secret(*secrets_in(address))
 
 
 def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
@@ -185,10 +185,10 @@ def public_in_a_sentence(found: str) -> str:
     address = found.rstrip(CLOSING)
     if not re.search(r"[@?;=]", address):  # the section of a page, as in a link to documentation, is no secret
         return found
-    return public(address) + found[len(address) :]
+    return public_address(address) + found[len(address) :]
 
 
-def guard() -> None:
+def redact_all_output() -> None:
     """Redact, in this process, every log record and the traceback of every error that nobody catches."""
     if getattr(logging.getLogRecordFactory(), "redacts", False):
         return
@@ -233,7 +233,7 @@ class Redacting:
 
 def logged(text: str) -> str:
     """A text as it may be logged, in as many lines as it has."""
-    return shown(redact(text), keep="\n\t")
+    return printable(redact(text), keep="\n\t")
 
 
 def show_of_thread(raised: threading.ExceptHookArgs) -> None:

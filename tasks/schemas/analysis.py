@@ -12,15 +12,15 @@ from tasks.schemas.findings import (
     Answer,
     Calibration,
     Comparison,
-    Focus,
-    Group,
+    CorrectionRegion,
+    DisagreementGroup,
     LabelErrors,
-    Mending,
+    LabelIssues,
     Pattern,
     Picture,
+    SaliencyMap,
     Share,
     Slice,
-    Suspects,
 )
 from tasks.schemas.post_results import Published
 from tasks.schemas.records import ArchiveRecord, Epoch, FileRecord, Omission, Origin, Profile, Record, SplitRecord
@@ -45,7 +45,7 @@ class ModelAnalysis(Frozen):
     confusion: tuple[tuple[int, ...], ...]
     confident: tuple[int, ...]
     window: int
-    focus: tuple[Focus, ...]
+    focus: tuple[SaliencyMap, ...]
     history: tuple[Epoch, ...]
     published: tuple[Published, ...]
 
@@ -72,7 +72,7 @@ class Sample(Frozen):
     drawn_from: int
 
 
-class Altered(Frozen):
+class AugmentationPreview(Frozen):
     """Some training images as they are, and as augmentation may have shown them, in base64."""
 
     before: tuple[str, ...]
@@ -95,15 +95,15 @@ class Analysis(Frozen):
     comparisons: tuple[Comparison, ...]
     labels: tuple[LabelErrors, ...]
     patterns: tuple[Pattern, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[DisagreementGroup, ...]
     slices: tuple[Slice, ...]
-    mendings: tuple[Mending, ...]
-    suspects: tuple[Suspects, ...]
+    mendings: tuple[CorrectionRegion, ...]
+    suspects: tuple[LabelIssues, ...]
     misclassified: int
     pictures: tuple[Picture, ...]
     trained: tuple[Picture, ...]
     profile: Profile
-    altered: Altered | None = None
+    altered: AugmentationPreview | None = None
     robustness: Robustness | None = None
 
     @cached_property

@@ -22,7 +22,7 @@ from tasks.schemas.records import (
     SelectionRecord,
     SplitRecord,
 )
-from tasks.schemas.robustness import StressRecord
+from tasks.schemas.robustness import RobustnessRecord
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class RunEvidence:
     attributions: Mapping[str, AttributionRecord]
     selection: SelectionRecord
     explanations: Mapping[str, ExplanationsRecord] = field(default_factory=dict)
-    robustness: Mapping[str, StressRecord] = field(default_factory=dict)
+    robustness: Mapping[str, RobustnessRecord] = field(default_factory=dict)
 
     @property
     def steps(self) -> tuple[Record, ...]:

@@ -124,7 +124,7 @@ class Pattern(Frozen):
     shown: tuple[int, ...] = ()
 
 
-class Group(Frozen):
+class DisagreementGroup(Frozen):
     """Images that two models answered in one way, such as "only plain is wrong"; `shown` names those in the report."""
 
     name: str
@@ -151,7 +151,7 @@ class Slice(Frozen):
         return self.p[model] < SIGNIFICANT and self.errors[model].value > self.elsewhere[model].value
 
 
-class Suspect(Frozen):
+class LabelIssue(Frozen):
     """An image whose label may be wrong: the models say `said`, each with the probability of its answer.
 
     `named` tells whether all models are sure of it, `cleanlab` whether cleanlab names it; `quality` is cleanlab's score of
@@ -167,7 +167,7 @@ class Suspect(Frozen):
     quality: float | None
 
 
-class SuspectPattern(Frozen):
+class LabelIssuePattern(Frozen):
     """How many suspects of one label are said to be of another."""
 
     label: int
@@ -175,7 +175,7 @@ class SuspectPattern(Frozen):
     count: int
 
 
-class Suspects(Frozen):
+class LabelIssues(Frozen):
     """The suspects of one split: how many the models name, how many cleanlab does, how many both; the surest are `shown`.
 
     cleanlab's counts are None where all images have one label: it compares labels.
@@ -186,8 +186,8 @@ class Suspects(Frozen):
     named: int
     by_cleanlab: int | None
     by_both: int | None
-    patterns: tuple[SuspectPattern, ...]
-    shown: tuple[Suspect, ...]
+    patterns: tuple[LabelIssuePattern, ...]
+    shown: tuple[LabelIssue, ...]
 
     @property
     def by_either(self) -> int:
@@ -204,7 +204,7 @@ class Patch(Frozen):
     probability: float
 
 
-class Mending(Frozen):
+class CorrectionRegion(Frozen):
     """How many of a model's errors on a label are mended by a patch in one part of the image, of all that any patch mends.
 
     `elsewhere` is the same share over all other labels; `p` is Fisher's exact test's, corrected by Holm over all models,
@@ -224,7 +224,7 @@ class Mending(Frozen):
         return self.p < SIGNIFICANT and self.here.value > self.elsewhere.value
 
 
-class Neighbour(Frozen):
+class Neighbor(Frozen):
     """A training image, and how far it lies in the space of the model's last features."""
 
     index: int
@@ -232,13 +232,13 @@ class Neighbour(Frozen):
     distance: float
 
 
-class Attributed(Frozen):
+class NeighborSet(Frozen):
     """Where among the training images an image lies.
 
     `rarity` is the share of right answers whose nearest is nearer, None where no answer is right.
     """
 
-    neighbours: tuple[Neighbour, ...]
+    neighbours: tuple[Neighbor, ...]
     rarity: float | None
 
 
@@ -246,10 +246,10 @@ class Attribution(Frozen):
     """Where among the training images all of one model's wrong answers lie: by the image's index."""
 
     model: str
-    by_index: dict[int, Attributed]
+    by_index: dict[int, NeighborSet]
 
 
-class Explanation(Attributed):
+class Explanation(NeighborSet):
     """Why a model may have been wrong about an image.
 
     `heat` holds the label's probability, 0 to 255, with a window around each pixel erased.
@@ -259,7 +259,7 @@ class Explanation(Attributed):
     heat: str
 
 
-class Focus(Frozen):
+class SaliencyMap(Frozen):
     """Where a model looks for a label: the mean fall of its probability with a window around each pixel erased.
 
     The mean is over `count` right answers; `heat` is 255 at the greatest fall, `peak`, which lies at (`row`, `column`).
@@ -282,7 +282,7 @@ class Explanations(Frozen):
     model: str
     window: int
     by_index: dict[int, Explanation]
-    focus: tuple[Focus, ...]
+    focus: tuple[SaliencyMap, ...]
 
 
 class Answer(Frozen):

@@ -10,7 +10,7 @@ from tasks.schemas.analysis import Decision, StepLine
 from tasks.schemas.findings import Comparison
 from tasks.schemas.records import FileRecord, Omission
 from tasks.schemas.runs import FlowRun
-from tasks.schemas.study import Arm, Pair
+from tasks.schemas.study import ModelPair, StudyModel
 
 
 class ModelResult(Frozen):
@@ -62,8 +62,8 @@ class StudyResult(Frozen):
     dataset: str
     seeds: tuple[int, ...]
     verdict: str
-    arms: tuple[Arm, ...]
-    pairs: tuple[Pair, ...]
+    arms: tuple[StudyModel, ...]
+    pairs: tuple[ModelPair, ...]
     report: dict[str, str]
     steps: tuple[StepLine, ...]
     omitted: tuple[Omission, ...] = ()
@@ -75,7 +75,7 @@ class StudyResult(Frozen):
         return tuple(step.name for step in self.steps if step.cached)
 
 
-class Verified(Frozen):
+class VerifiedFile(Frozen):
     """One link as it was found: the step that it came from, its path under the root, and what is wrong with it, if anything."""
 
     role: str
@@ -107,7 +107,7 @@ class Cleared(Frozen):
     why: str = ""
 
 
-class Guess(Frozen):
+class ClassPrediction(Frozen):
     """What one model says of a picture: its label, and the probabilities of all labels by name."""
 
     label: str
@@ -115,18 +115,18 @@ class Guess(Frozen):
     probabilities: dict[str, float]
 
 
-class Shown(Frozen):
+class ClassifiedPicture(Frozen):
     """A person's own picture: what the network was shown, in base64, what each model says of it, and why the answers may be
     about something else than one character.
     """
 
     path: str
     pixels: str
-    guesses: dict[str, Guess]
+    guesses: dict[str, ClassPrediction]
     doubts: tuple[str, ...] = ()
 
 
-class Unreadable(Frozen):
+class UnreadablePicture(Frozen):
     """A picture that could not be read, and why."""
 
     path: str

@@ -9,7 +9,7 @@ from tasks.schemas.findings import Estimate, Share
 from tasks.schemas.records import FileRecord, Record
 
 
-class Stress(Frozen):
+class CorruptionCounts(Frozen):
     """One model over the same `images`, as they are and corrupted.
 
     `clean` counts the right answers as they are, `right` those by corruption in the order of severities, and `by_image` in how
@@ -23,14 +23,14 @@ class Stress(Frozen):
     by_image: tuple[int, ...]
 
 
-class StressRecord(Record):
+class RobustnessRecord(Record):
     """The Stress of one model, as JSON."""
 
     model: str
     file: FileRecord
 
 
-class Stressed(Frozen):
+class CorruptionAccuracy(Frozen):
     """One model's accuracy on images as they are, by corruption and severity, and its mean over all corrupted forms."""
 
     model: str
@@ -39,7 +39,7 @@ class Stressed(Frozen):
     mean: Estimate
 
 
-class Gap(Frozen):
+class AccuracyGap(Frozen):
     """Two models over the same corrupted images: the second's mean accuracy minus the first's."""
 
     first: str
@@ -52,5 +52,5 @@ class Robustness(Frozen):
 
     images: int
     examples: dict[str, tuple[str, ...]]
-    models: tuple[Stressed, ...]
-    gaps: tuple[Gap, ...]
+    models: tuple[CorruptionAccuracy, ...]
+    gaps: tuple[AccuracyGap, ...]

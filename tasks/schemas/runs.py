@@ -13,7 +13,7 @@ from tasks.base import Frozen
 from tasks.config.recipe import Recipe
 from tasks.errors import RunError
 from tasks.schemas.records import ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
-from tasks.schemas.study import Trial
+from tasks.schemas.study import SeedRun
 
 
 class FlowRun(Frozen):
@@ -34,7 +34,7 @@ COMPARISON = "comparison with run"  # how the name of that optional part of a ru
 MAIN = "main"  # the line of champions that a run competes in if nothing else is said
 
 
-class Finished(Frozen):
+class CompletedRun(Frozen):
     """What a finished run and a finished study have in common; `manifest` names every file of it, in the order of the data.
 
     `number` counts what was finished under the root, from 1: unlike a clock, it can't jump. Records of earlier versions have 0.
@@ -56,10 +56,10 @@ class Finished(Frozen):
     flow_run: FlowRun | None = None
 
 
-class StudyRun(Finished):
+class StudyRun(CompletedRun):
     """All that a later look at a study needs."""
 
-    trials: tuple[Trial, ...]
+    trials: tuple[SeedRun, ...]
     verdict: str
 
     @property
@@ -68,7 +68,7 @@ class StudyRun(Finished):
         return tuple(dict.fromkeys(trial.arm for trial in self.trials))
 
 
-class RunRecord(Finished):
+class RunRecord(CompletedRun):
     """All that a later look at a run needs. `predictions` are for the test split; `line` names the champions of its kind."""
 
     recipe: Recipe
@@ -93,7 +93,7 @@ class RunRecord(Finished):
         raise RunError(f"run {self.run} has no model {model!r}, only {', '.join(m.name for m in self.models)}")
 
 
-Kind = TypeVar("Kind", bound=Finished)
+Kind = TypeVar("Kind", bound=CompletedRun)
 
 
 class Champion(Frozen):
@@ -130,7 +130,7 @@ def held_down(champions: Sequence[Champion]) -> list[Champion]:
     return list(down.values())
 
 
-def line_of(run: RunRecord) -> str:
+def champion_line(run: RunRecord) -> str:
     """The folder of a run's champions: other test images or labels, and other named lines, have champions of their own."""
     content = f"{run.test.pixels_sha256} {run.test.archives[1]}"
     images = f"{run.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"

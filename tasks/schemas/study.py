@@ -5,14 +5,14 @@ test split. Everything by seed stands in the order of the seeds.
 """
 
 from tasks.base import Frozen
-from tasks.config.recipe import Learner
+from tasks.config.recipe import ModelSpec
 from tasks.schemas.findings import SIGNIFICANT, Estimate, Picture
 from tasks.schemas.records import FileRecord, Record
 
 ENOUGH_SEEDS = 5  # of fewer, the spread from seed to seed is known from three degrees of freedom at most
 
 
-class Trial(Learner):
+class SeedRun(ModelSpec):
     """One model of a study, and the arm that it belongs to."""
 
     arm: str
@@ -23,7 +23,7 @@ class Trial(Learner):
         return f"{self.arm}, seed {self.training.seed}"
 
 
-class Arm(Frozen):
+class StudyModel(Frozen):
     """One model, trained with every seed.
 
     `accuracy` is the mean over seeds, with the interval for other seeds on the same images; `deviation` the standard deviation
@@ -50,7 +50,7 @@ class Arm(Frozen):
         return sum(self.wrong_by[1:-1])
 
 
-class Noise(Frozen):
+class ComparisonNoise(Frozen):
     """By how much one comparison of two trainings is off by chance, as standard deviations of the difference of accuracies.
 
     `seeds`: with other seeds on the same images; `images`: with the same trained models on other images; `both`: with both.
@@ -61,7 +61,7 @@ class Noise(Frozen):
     both: float
 
 
-class Pair(Frozen):
+class ModelPair(Frozen):
     """Two arms, paired by seed and by image: the second's accuracy minus the first's.
 
     The mean difference with three intervals: for other seeds on these images, for other images with these trained models, and
@@ -75,7 +75,7 @@ class Pair(Frozen):
     over_seeds: Estimate
     over_images: Estimate
     over_both: Estimate
-    noise: Noise
+    noise: ComparisonNoise
     p: float
     needed: int | None = None
 
@@ -133,8 +133,8 @@ class Study(Frozen):
     images: int
     drawn_from: int | None = None
     seeds: tuple[int, ...]
-    arms: tuple[Arm, ...]
-    pairs: tuple[Pair, ...]
+    arms: tuple[StudyModel, ...]
+    pairs: tuple[ModelPair, ...]
     confusions: tuple[Confusion, ...] = ()
     claim: Claim | None
     always_wrong: int
@@ -147,5 +147,5 @@ class StudyRecord(Record):
 
     file: FileRecord
     seeds: tuple[int, ...]
-    arms: tuple[Arm, ...]
-    pairs: tuple[Pair, ...]
+    arms: tuple[StudyModel, ...]
+    pairs: tuple[ModelPair, ...]

@@ -13,26 +13,26 @@ from tasks.base import TEST, TRAIN
 from tasks.config.augmentation import Augmentation
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
-from tasks.data.evaluated_split import Judged, judged
+from tasks.data.evaluated_split import EvaluatedSplit, load_evaluated_split
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
-from tasks.images.augment import augmented
-from tasks.images.corruptions import drawn, examples
-from tasks.images.encoding import encoded
+from tasks.images.augment import augment
+from tasks.images.corruptions import corruption_examples, sample_indices
+from tasks.images.encoding import encode_pixels
 from tasks.images.occlusion import heat_window
-from tasks.schemas.analysis import Altered, AnalysisRecord, Sample
+from tasks.schemas.analysis import AnalysisRecord, AugmentationPreview, Sample
 from tasks.schemas.evidence import RunEvidence
 from tasks.schemas.findings import Explanations
-from tasks.schemas.robustness import Robustness, Stress, StressRecord
+from tasks.schemas.robustness import CorruptionCounts, Robustness, RobustnessRecord
 from tasks.steps.select_examples import Selection
-from tasks.storage.content_files import keep, verified
+from tasks.storage.content_files import require_valid, write_content_addressed
 from tasks.storage.folders import Folder
 
 ALTERED = 20  # images: as many as stand side by side on a page
 
 
-@step("analyse", libraries=("cleanlab", "numpy", "pandas", "pyarrow", "scipy", "statsmodels"))
-def analyse(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Workspace) -> AnalysisRecord:
+@step("analyze", libraries=("cleanlab", "numpy", "pandas", "pyarrow", "scipy", "statsmodels"))
+def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Workspace) -> AnalysisRecord:
     """Analyze the predictions of all models; a model whose explanations are missing is analyzed without.
 
     Raises:
@@ -40,26 +40,28 @@ def analyse(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
     """
     import pandas as pd
 
-    from tasks.analysis.builder import analysis_of, subject_of
+    from tasks.analysis.builder import build_analysis, describe_subject
 
-    learned = judged(evidence.train, evidence.attributions.values(), work)
-    tested = judged(evidence.test, evidence.predictions.values(), work)
-    document = analysis_of(
-        subject=subject_of(dataset, recipe),
+    learned = load_evaluated_split(evidence.train, evidence.attributions.values(), work)
+    tested = load_evaluated_split(evidence.test, evidence.predictions.values(), work)
+    document = build_analysis(
+        subject=describe_subject(dataset, recipe),
         data=evidence.profile,
         trained=learned,
         tested=tested,
-        measured=pd.read_parquet(verified(work.root, evidence.measures.file)),
+        measured=pd.read_parquet(require_valid(work.root, evidence.measures.file)),
         models=tuple(evidence.models.values()),
         predictions=tuple(evidence.predictions.values()),
-        chosen=Selection.model_validate_json(verified(work.root, evidence.selection.file).read_bytes()).indices,
-        explained=[explained(name, evidence, work) for name in evidence.models],
+        chosen=Selection.model_validate_json(require_valid(work.root, evidence.selection.file).read_bytes()).indices,
+        explained=[explanations_of(name, evidence, work) for name in evidence.models],
         samples=samples_of(evidence),
-        altered=altered_by(recipe.augmentation, learned) if recipe.augmentation else None,
-        robustness=robustness_from(evidence.robustness.values(), tested, work) if evidence.robustness else None,
+        altered=augmentation_preview(recipe.augmentation, learned) if recipe.augmentation else None,
+        robustness=robustness_evidence(evidence.robustness.values(), tested, work) if evidence.robustness else None,
     )
     return AnalysisRecord(
-        file=keep(work.root, Folder.ANALYSES, "analysis", ".json", document.model_dump_json().encode()),
+        file=write_content_addressed(
+            work.root, Folder.ANALYSES, "analysis", ".json", document.model_dump_json().encode()
+        ),
         models=tuple(evidence.models),
         comparisons=document.comparisons,
     )
@@ -72,7 +74,7 @@ def samples_of(evidence: RunEvidence) -> Iterator[Sample]:
             yield Sample(split=name, count=split.count, drawn_from=split.drawn_from)
 
 
-def explained(model: str, evidence: RunEvidence, work: Workspace) -> Explanations:
+def explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Explanations:
     """What explains the wrong answers of a model; nothing where the run has left that out.
 
     Raises:
@@ -81,25 +83,25 @@ def explained(model: str, evidence: RunEvidence, work: Workspace) -> Explanation
     record = evidence.explanations.get(model)
     if record is None:
         return Explanations(model=model, window=heat_window(evidence.test.shape[:2]), by_index={}, focus=())
-    return Explanations.model_validate_json(verified(work.root, record.file).read_bytes())
+    return Explanations.model_validate_json(require_valid(work.root, record.file).read_bytes())
 
 
-def altered_by(plan: Augmentation, learned: Judged) -> Altered:
+def augmentation_preview(plan: Augmentation, learned: EvaluatedSplit) -> AugmentationPreview:
     """The first training images before and after."""
     places = range(min(ALTERED, len(learned.marks.labels)))
     images = np.stack([learned.images_at(places)[place] for place in places])
-    after = augmented(images, learned.marks.labels[: len(places)], plan, np.random.default_rng(0))
-    return Altered(before=tuple(map(encoded, images)), after=tuple(map(encoded, after)))
+    after = augment(images, learned.marks.labels[: len(places)], plan, np.random.default_rng(0))
+    return AugmentationPreview(before=tuple(map(encode_pixels, images)), after=tuple(map(encode_pixels, after)))
 
 
-def robustness_from(stressed: Iterable[StressRecord], tested: Judged, work: Workspace) -> Robustness:
+def robustness_evidence(stressed: Iterable[RobustnessRecord], tested: EvaluatedSplit, work: Workspace) -> Robustness:
     """What the models make of corrupted images.
 
     Raises:
         StorageError: a file is gone or altered.
     """
-    from tasks.analysis.builder import robustness_of
+    from tasks.analysis.builder import build_robustness
 
-    found = [Stress.model_validate_json(verified(work.root, one.file).read_bytes()) for one in stressed]
-    first = int(drawn(len(tested.marks.labels))[0])
-    return robustness_of(found, examples(tested.images_at([first])[first][None]))
+    found = [CorruptionCounts.model_validate_json(require_valid(work.root, one.file).read_bytes()) for one in stressed]
+    first = int(sample_indices(len(tested.marks.labels))[0])
+    return build_robustness(found, corruption_examples(tested.images_at([first])[first][None]))

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.data.batching import held_out_indices
-from tasks.data.evaluated_split import judged
-from tasks.data.split_parquet import Labels, read_groups, read_images, read_marks
+from tasks.data.evaluated_split import load_evaluated_split
+from tasks.data.split_parquet import Labels, read_groups, read_images, read_index
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
-from tasks.schemas.findings import Attributed, Attribution, Neighbour
+from tasks.schemas.findings import Attribution, Neighbor, NeighborSet
 from tasks.schemas.records import AttributionRecord, ModelRecord, PredictionsRecord, SplitRecord
-from tasks.steps.evaluate import Answers, recorded
-from tasks.storage.content_files import all_verified, keep, verified
+from tasks.steps.evaluate import Answers, save_predictions
+from tasks.storage.content_files import require_all_valid, require_valid, write_content_addressed
 from tasks.storage.folders import Folder
 from tasks.training.ensemble_model import with_features
-from tasks.training.inference import load_model, predicting
+from tasks.training.inference import batch_predictor, load_model
 from tasks.training.keras_runtime import hidden
 
 USUAL = 500  # right answers whose nearest neighbours say how far is far
@@ -39,14 +39,14 @@ def attribute(
         StorageError: a file is gone or altered, the model is refused, or what is found can't be written.
     """
     with hidden(("pandas",)):  # which scikit-learn imports where it finds it
-        from tasks.analysis.neighbors import Nearest, rarity
+        from tasks.analysis.neighbors import Nearest, nearest_distance_percentile
 
-    learned = all_verified(work.root, train.parts)
-    (given,) = judged(test, [predictions], work).given
+    learned = require_all_valid(work.root, train.parts)
+    (given,) = load_evaluated_split(test, [predictions], work).given
     wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:USUAL]
-    network = with_features(load_model(verified(work.root, model.file)))
-    predict, units = predicting(network), network.output_shape[-1] - len(train.classes)
-    nearest = Nearest(predict(images_at(all_verified(work.root, test.parts), [*wrong, *right]))[:, :units])
+    network = with_features(load_model(require_valid(work.root, model.file)))
+    predict, units = batch_predictor(network), network.output_shape[-1] - len(train.classes)
+    nearest = Nearest(predict(images_at(require_all_valid(work.root, test.parts), [*wrong, *right]))[:, :units])
     kept = learned_from(model, train)
 
     def answers() -> Answers:
@@ -55,14 +55,16 @@ def attribute(
             nearest.see(found[kept[block.indices], :units])
             yield block, found[:, units:]
 
-    record = recorded(model, train, answers(), work)
-    marks = read_marks(learned)
+    record = save_predictions(model, train, answers(), work)
+    marks = read_index(learned)
     places = np.flatnonzero(kept[marks.indices])[nearest.places]
-    rare = rarity(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
+    rare = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
     # Those of the right answers, which follow, are left out.
     rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
     found = Attribution(model=model.name, by_index={index: attributed(marks.labels, *row) for index, *row in rows})
-    file = keep(work.root, Folder.ATTRIBUTIONS, model.name, ".json", found.model_dump_json().encode())
+    file = write_content_addressed(
+        work.root, Folder.ATTRIBUTIONS, model.name, ".json", found.model_dump_json().encode()
+    )
     return AttributionRecord(**dict(record), neighbours=file)
 
 
@@ -83,10 +85,10 @@ def learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
 
 def attributed(
     labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], rare: float | None
-) -> Attributed:
+) -> NeighborSet:
     """The neighbours of an image: training images at these places of the split, and how far they are."""
     near = zip(places.tolist(), labels[places].tolist(), distances.tolist(), strict=True)
-    return Attributed(
-        neighbours=tuple(Neighbour(index=place, label=label, distance=distance) for place, label, distance in near),
+    return NeighborSet(
+        neighbours=tuple(Neighbor(index=place, label=label, distance=distance) for place, label, distance in near),
         rarity=rare,
     )

@@ -12,17 +12,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.analysis.baseline import better_than_most_frequent
-from tasks.analysis.paired_comparison import compared, read, require
+from tasks.analysis.paired_comparison import compare_paired, read_required_predictions, require_predictions
 from tasks.config.recipe import Gate
 from tasks.engine.cached_task import STEP_SECONDS
 from tasks.engine.optional_parts import optional
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
-from tasks.history.champions import append, history
+from tasks.history.champions import append_entry, champion_history
 from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission, PredictionsRecord
-from tasks.schemas.runs import Champion, RunRecord, held_down, line_of
+from tasks.schemas.runs import Champion, RunRecord, champion_line, held_down
 
 
 @task(task_run_name="judge", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
@@ -37,14 +37,14 @@ def judge(run: RunRecord, work: Workspace) -> Decision:
     champions: list[Champion] | None = None
     omitted: list[Omission] = []
     with optional("comparison with the champion", omitted):
-        champions = history(work.root, line_of(run))
+        champions = champion_history(work.root, champion_line(run))
     decision = decision_of(run, champions or (), work)
     if champions is None:
         decision = decision.model_copy(update={"withheld": omitted[0].why, "omitted": tuple(omitted)})
     for check in decision.checks:
-        say(f"{decision.challenger}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
+        log(f"{decision.challenger}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
     if decision.withheld:
-        say(f"{decision.challenger} does not become the champion: {decision.withheld}")
+        log(f"{decision.challenger} does not become the champion: {decision.withheld}")
     return decision
 
 
@@ -55,10 +55,10 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
         StorageError: the predictions of the run's best model are gone or altered.
     """
     gate, best = run.recipe.gate(run.dataset), run.best
-    checks = [*bounds(best, gate), better_than_most_frequent(read(best, work))]
+    checks = [*bounds(best, gate), better_than_most_frequent(read_required_predictions(best, work))]
     omitted: list[Omission] = []
     if champions:
-        checks.append(against(champions[-1], best, gate, work, omitted))
+        checks.append(compare_with_champion(champions[-1], best, gate, work, omitted))
     return Decision(
         challenger=best.model,
         champion=champions[-1].title if champions else None,
@@ -71,37 +71,41 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
 
 def why_held_down(run: RunRecord, champions: Sequence[Champion]) -> str:
     """Why a rollback keeps the run's best model from becoming the champion again; empty if none does."""
-    best = model_of(run)
+    best = best_model(run)
     if not any(one.model.file.sha256 == best.file.sha256 for one in held_down(champions)):
         return ""
-    return f"it was rolled back, and stays down until `mnist champion rollback --lift {line_of(run)}`"
+    return f"it was rolled back, and stays down until `mnist champion rollback --lift {champion_line(run)}`"
 
 
-def model_of(run: RunRecord) -> ModelRecord:
+def best_model(run: RunRecord) -> ModelRecord:
     """The model of a run's best predictions."""
     return next(model for model in run.models if model.name == run.best.model)
 
 
-def against(champion: Champion, best: PredictionsRecord, gate: Gate, work: Workspace, omitted: list[Omission]) -> Check:
+def compare_with_champion(
+    champion: Champion, best: PredictionsRecord, gate: Gate, work: Workspace, omitted: list[Omission]
+) -> Check:
     """Whether a model can take the champion's place; the champion's own predictions need no test.
 
     Raises:
         StorageError: the model's predictions are gone or altered.
     """
-    from tasks.analysis.statistics import difference_of, share  # noqa: PLC0415  # its libraries take seconds to import
+    from tasks.analysis.statistics import difference_of, share_estimate  # noqa: PLC0415  # its libraries take seconds to import
 
     if champion.predictions.file == best.file:
         return Check(name="not inferior to the champion", passed=True, found="it is the champion itself")
-    given = read(best, work)
+    given = read_required_predictions(best, work)
     with optional(f"comparison with the champion, {champion.title}, image by image", omitted):
-        require(champion.predictions, work)
-        difference = compared(read(champion.predictions, work), given, ("champion", best.model)).difference
-        return kept_up("champion", difference, gate)
-    one, other = (share(each.count - each.errors, each.count) for each in (champion.predictions, best))
-    return kept_up("champion, by its accuracy alone,", difference_of(one, other), gate)
+        require_predictions(champion.predictions, work)
+        difference = compare_paired(
+            read_required_predictions(champion.predictions, work), given, ("champion", best.model)
+        ).difference
+        return check_against("champion", difference, gate)
+    one, other = (share_estimate(each.count - each.errors, each.count) for each in (champion.predictions, best))
+    return check_against("champion, by its accuracy alone,", difference_of(one, other), gate)
 
 
-def kept_up(first: str, difference: Estimate, gate: Gate) -> Check:
+def check_against(first: str, difference: Estimate, gate: Gate) -> Check:
     """Whether a gate lets a model follow another."""
     return not_inferior(first, difference, gate.margin) if gate.margin else not_worse(first, difference)
 
@@ -112,19 +116,21 @@ def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
         Check(
             name="above the floor",
             passed=best.accuracy > gate.floor or not gate.floor,
-            found=f"{percent(best.accuracy)} against {percent(gate.floor)}" if gate.floor else "the recipe names none",
+            found=f"{percentage(best.accuracy)} against {percentage(gate.floor)}"
+            if gate.floor
+            else "the recipe names none",
         ),
         Check(
             name="not too good to be true",
             passed=best.accuracy < gate.ceiling or gate.ceiling == 1,
-            found=f"{percent(best.accuracy)} against {percent(gate.ceiling)}"
+            found=f"{percentage(best.accuracy)} against {percentage(gate.ceiling)}"
             if gate.ceiling < 1
             else "the recipe names no bound",
         ),
     ]
 
 
-def percent(value: float) -> str:
+def percentage(value: float) -> str:
     """A share as a percentage."""
     return f"{100 * value:.2f} %"
 
@@ -158,7 +164,7 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
     """
     if not decision.promotes:
         return None
-    best, champions = run.best, history(work.root, line_of(run))
+    best, champions = run.best, champion_history(work.root, champion_line(run))
     while decision.promotes:
         if champions and champions[-1].predictions.file == best.file:
             return champions[-1]  # it is the champion already
@@ -168,13 +174,13 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
             action="promoted",
             dataset=run.dataset,
             run=run.run,
-            model=model_of(run),
+            model=best_model(run),
             predictions=best,
             below=champions[-1].number if champions else None,
         )
         if decision.champion == (champions[-1].title if champions else None):
             with contextlib.suppress(FileExistsError):
-                return append(entry, line_of(run), work.root)
-        champions = history(work.root, line_of(run))
+                return append_entry(entry, champion_line(run), work.root)
+        champions = champion_history(work.root, champion_line(run))
         decision = decision_of(run, champions, work)
     return None

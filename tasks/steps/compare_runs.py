@@ -3,14 +3,14 @@
 In: the records of two runs. Out: a ChangesRecord, whose file is the Changes. Refuses: runs without an image in common.
 """
 
-from tasks.analysis.paired_comparison import Pair, changes_between, require
+from tasks.analysis.paired_comparison import PredictionsPair, changes_between, require_predictions
 from tasks.engine.cached_task import step
 from tasks.engine.optional_parts import optional
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError
 from tasks.schemas.records import ChangesRecord, Omission
 from tasks.schemas.runs import COMPARISON, RunRecord
-from tasks.storage.content_files import keep
+from tasks.storage.content_files import write_content_addressed
 from tasks.storage.folders import Folder
 
 
@@ -23,15 +23,15 @@ def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord
         StorageError: a file is gone or altered.
     """
     omitted: list[Omission] = []
-    pairs: list[Pair] = []
+    pairs: list[PredictionsPair] = []
     for model in now.models:
         with optional(f"{COMPARISON} {before.run} of {model.name}", omitted):
             pair = before.of(model.name), now.of(model.name)
             for one in pair:
-                require(one, work)
+                require_predictions(one, work)
             pairs.append(pair)
     if not pairs:
         raise RunError("; ".join(dict.fromkeys(one.why for one in omitted)))
     changes = changes_between(before, now, pairs, work)
-    file = keep(work.root, Folder.CHANGES, "changes", ".json", changes.model_dump_json().encode())
+    file = write_content_addressed(work.root, Folder.CHANGES, "changes", ".json", changes.model_dump_json().encode())
     return ChangesRecord(file=file, omitted=tuple(omitted))

@@ -6,13 +6,13 @@ In: the archives' records and what the data set expects of them. Out: a SplitRec
 import hashlib
 
 from tasks.config.dataset import Dataset
-from tasks.config.dataset import Split as Expected
-from tasks.data.archive_reader import pairs
+from tasks.config.dataset import SplitSpec as Expected
+from tasks.data.archive_reader import image_label_blocks
 from tasks.data.split_parquet import SplitMeta, SplitWriter
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ArchiveRecord, SplitRecord
-from tasks.storage.content_files import adopt, verified
+from tasks.storage.content_files import move_into_store, require_valid
 from tasks.storage.folders import Folder
 
 
@@ -32,14 +32,14 @@ def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRe
         classes=dataset.classes,
         archives=(images.file.sha256, labels.file.sha256),
     )
-    image_path, label_path = verified(work.root, images.file), verified(work.root, labels.file)
+    image_path, label_path = require_valid(work.root, images.file), require_valid(work.root, labels.file)
     pixels_digest = hashlib.sha256()
     with work.scratch() as scratch:
         with SplitWriter(scratch, meta) as writer:
-            for pixels, classes in pairs(image_path, label_path, dataset, expected):
+            for pixels, classes in image_label_blocks(image_path, label_path, dataset, expected):
                 pixels_digest.update(pixels.data)
                 writer.write(pixels, classes)
-        first, *further = (adopt(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
+        first, *further = (move_into_store(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
         return SplitRecord(
             name=name,
             file=first,

@@ -9,7 +9,7 @@ from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.architecture import ArchitectureRecord
 from tasks.schemas.records import ModelRecord
-from tasks.storage.content_files import keep, verified
+from tasks.storage.content_files import require_valid, write_content_addressed
 from tasks.storage.folders import Folder
 from tasks.training.inference import load_model
 
@@ -21,9 +21,9 @@ def describe(model: ModelRecord, work: Workspace) -> ArchitectureRecord:
     Raises:
         StorageError: the model is gone or altered, or the description can't be written.
     """
-    found = architecture_of(load_model(verified(work.root, model.file)), model.name)
+    found = architecture_of(load_model(require_valid(work.root, model.file)), model.name)
     content = found.model_dump_json(exclude_defaults=True).encode()
     return ArchitectureRecord(
         model=model.name,
-        file=keep(work.root, Folder.ARCHITECTURES, model.name, ".json", content),
+        file=write_content_addressed(work.root, Folder.ARCHITECTURES, model.name, ".json", content),
     )

@@ -11,16 +11,16 @@ from typing import Any
 from prefect.context import TaskRunContext
 
 from tasks.config.dataset import Archive
-from tasks.data.attempt_limits import MirrorFault, Patience
-from tasks.data.mirrors import NoMirrorError, complete, first_to_serve, looks_like_a_page, size_of
+from tasks.data.attempt_limits import AttemptLimit, MirrorError
+from tasks.data.mirrors import NoMirrorError, first_to_serve, is_complete, looks_like_a_page, size_of
 from tasks.engine.cached_task import step
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.filesystem.hashing import sha256_of
 from tasks.safety.address import Address
 from tasks.safety.stopping import STOPPING, pause
 from tasks.schemas.records import ArchiveRecord
-from tasks.storage.content_files import adopt, writable
+from tasks.storage.content_files import move_into_store, storage_errors
 from tasks.storage.folders import Folder
 
 RETRY_SECONDS = (1.0, 4.0)  # before the download is tried again, once no mirror has served it
@@ -46,13 +46,13 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
         StorageError: the archive can't be written.
     """
     wait_before_retry()
-    with writable(work.unfinished):
+    with storage_errors(work.unfinished):
         work.unfinished.mkdir(parents=True, exist_ok=True)
     path = work.partial(archive.name)
     mirror, faults = first_to_serve(archive, mirrors, lambda url: fetch(url, archive, path))
     stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
-    file = adopt(work.root, Folder.ARCHIVES, stem, suffix, path)
-    say(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
+    file = move_into_store(work.root, Folder.ARCHIVES, stem, suffix, path)
+    log(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
     passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
     return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
 
@@ -78,15 +78,15 @@ def fetch(url: Address, archive: Archive, path: Path) -> None:
     """
     begun = size_of(path)
     try:
-        packed = complete(url, archive.name, path, archive.bytes, Patience(archive.bytes))
-    except MirrorFault:
+        packed = is_complete(url, archive.name, path, archive.bytes, AttemptLimit(archive.bytes))
+    except MirrorError:
         if size_of(path) < archive.bytes:
             raise
         packed = ""  # it broke off after the last byte: the hash decides
     fault = fault_in(path, archive, packed)
     if fault and begun:
         path.unlink()
-        say(f"{archive.name}: what an earlier try has left does not fit; from the beginning")
+        log(f"{archive.name}: what an earlier try has left does not fit; from the beginning")
         fetch(url, archive, path)
     elif fault:
         if size_of(path) >= archive.bytes:
@@ -94,7 +94,7 @@ def fetch(url: Address, archive: Archive, path: Path) -> None:
         raise fault
 
 
-def fault_in(path: Path, archive: Archive, packed: str) -> MirrorFault | None:
+def fault_in(path: Path, archive: Archive, packed: str) -> MirrorError | None:
     """What is wrong with the bytes that a mirror has served."""
     size = size_of(path)
     how = f", packed on the way as {packed}" if packed else ""
@@ -102,8 +102,8 @@ def fault_in(path: Path, archive: Archive, packed: str) -> MirrorFault | None:
         how += ", which are a web page"
     if size != archive.bytes:
         found = f"more than {archive.bytes:,}" if size > archive.bytes else f"{size:,}"
-        return MirrorFault(f"it served {found} bytes, not {archive.bytes:,}{how}", passing=size < archive.bytes)
+        return MirrorError(f"it served {found} bytes, not {archive.bytes:,}{how}", passing=size < archive.bytes)
     digest = sha256_of(path)
     if digest != archive.sha256:
-        return MirrorFault(f"it served other bytes: SHA-256 {digest[:12]}…, not {archive.sha256[:12]}…{how}")
+        return MirrorError(f"it served other bytes: SHA-256 {digest[:12]}…, not {archive.sha256[:12]}…{how}")
     return None

@@ -11,7 +11,7 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis, AnalysisRecord
 from tasks.schemas.records import FiguresRecord, Omission
-from tasks.storage.content_files import keep, verified
+from tasks.storage.content_files import require_valid, write_content_addressed
 from tasks.storage.folders import Folder
 
 
@@ -25,11 +25,11 @@ def draw(analysis: AnalysisRecord, work: Workspace) -> FiguresRecord:
     from artifacts.common.plotting import figure_url  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
     from artifacts.report.figures import figures_of  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
 
-    document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
+    document = Analysis.model_validate_json(require_valid(work.root, analysis.file).read_bytes())
     figures: dict[str, str] = {}
     omitted: list[Omission] = []
     for name, draw_one in figures_of(document).items():
         with optional(f"figure {name}", omitted):
             figures[name] = figure_url(draw_one())
-    file = keep(work.root, Folder.FIGURES, "figures", ".json", json.dumps(figures).encode())
+    file = write_content_addressed(work.root, Folder.FIGURES, "figures", ".json", json.dumps(figures).encode())
     return FiguresRecord(file=file, count=len(figures), omitted=tuple(omitted))

@@ -13,11 +13,11 @@ from tasks.config.recipe import Ensemble
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord
-from tasks.storage.content_files import verified
-from tasks.training.ensemble_model import averaging
+from tasks.storage.content_files import require_valid
+from tasks.training.ensemble_model import average_models
 from tasks.training.inference import load_model
 from tasks.training.keras_runtime import import_keras, seed_everything, threads
-from tasks.training.network import keep_model
+from tasks.training.network import save_model
 
 
 @step("combine {ensemble.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
@@ -29,14 +29,14 @@ def combine(ensemble: Ensemble, members: Sequence[ModelRecord], work: Workspace)
     """
     import_keras()
     seed_everything(members[0].seed)
-    networks = [load_model(verified(work.root, member.file)) for member in members]
+    networks = [load_model(require_valid(work.root, member.file)) for member in members]
     for number, network in enumerate(networks):
         network.name = f"member_{number}"  # of one name, they could not stand in one model
-    model = averaging(networks, ensemble)
+    model = average_models(networks, ensemble)
     first = members[0]
     return ModelRecord(
         name=ensemble.name,
-        file=keep_model(model, ensemble.name, work),
+        file=save_model(model, ensemble.name, work),
         members=tuple(member.file for member in members),
         parameters=model.count_params(),
         trained_on=first.trained_on,

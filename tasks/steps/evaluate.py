@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from tasks.data.predictions_parquet import PredictionsMeta, predictions_of, predictions_writer
 from tasks.data.split_parquet import Split, read_groups
 from tasks.engine.cached_task import step
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
-from tasks.storage.content_files import adopt, all_verified, verified
+from tasks.storage.content_files import move_into_store, require_all_valid, require_valid
 from tasks.storage.folders import Folder
-from tasks.training.inference import load_model, predicting
+from tasks.training.inference import batch_predictor, load_model
 
 Answers = Iterable[tuple[Split, NDArray[np.float32]]]  # blocks of a split, each with its probabilities, (n, classes)
 
@@ -31,12 +31,12 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
         StorageError: the model or the split is gone or altered, or the predictions can't be written.
         DivergedError: what the model says of an image is not finite.
     """
-    paths = all_verified(work.root, split.parts)
-    predict = predicting(load_model(verified(work.root, model.file)))
-    return recorded(model, split, ((block, predict(block.images)) for block in read_groups(paths)), work)
+    paths = require_all_valid(work.root, split.parts)
+    predict = batch_predictor(load_model(require_valid(work.root, model.file)))
+    return save_predictions(model, split, ((block, predict(block.images)) for block in read_groups(paths)), work)
 
 
-def recorded(model: ModelRecord, split: SplitRecord, answers: Answers, work: Workspace) -> PredictionsRecord:
+def save_predictions(model: ModelRecord, split: SplitRecord, answers: Answers, work: Workspace) -> PredictionsRecord:
     """Judge what a model says of a split, and keep it.
 
     Raises:
@@ -52,9 +52,9 @@ def recorded(model: ModelRecord, split: SplitRecord, answers: Answers, work: Wor
                 errors += int(found.wrong.sum())
                 loss += float(found.losses.sum())
                 write(found)
-        file = adopt(work.root, Folder.PREDICTIONS, f"{model.name}-{split.name}", ".parquet", path)
+        file = move_into_store(work.root, Folder.PREDICTIONS, f"{model.name}-{split.name}", ".parquet", path)
     accuracy = 1 - errors / split.count
-    say(f"{model.name} on {split.name}: {accuracy:.2%} right, {errors:,} of {split.count:,} wrong")
+    log(f"{model.name} on {split.name}: {accuracy:.2%} right, {errors:,} of {split.count:,} wrong")
     return PredictionsRecord(
         model=model.name,
         split=split.name,

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data.evaluated_split import judged
+from tasks.data.evaluated_split import load_evaluated_split
 from tasks.data.predictions_parquet import Predictions
 from tasks.data.split_parquet import Split, read_split
 from tasks.engine.cached_task import step
 from tasks.engine.optional_parts import optional
-from tasks.engine.task_progress import Bar
+from tasks.engine.task_progress import ProgressBar
 from tasks.engine.workspace import Workspace
 from tasks.images.encoding import INK
-from tasks.images.occlusion import Predict, blank_of, edges, heat_maps, heat_window, smallest_patches
-from tasks.schemas.findings import Attribution, Explanation, Explanations, Focus
+from tasks.images.occlusion import Predict, blank_of, edges, heat_window, occlusion_maps, smallest_correcting_patches
+from tasks.schemas.findings import Attribution, Explanation, Explanations, SaliencyMap
 from tasks.schemas.records import (
     AttributionRecord,
     ExplanationsRecord,
@@ -30,9 +30,9 @@ from tasks.schemas.records import (
     SplitRecord,
 )
 from tasks.steps.select_examples import Selection
-from tasks.storage.content_files import all_verified, keep, verified
+from tasks.storage.content_files import require_all_valid, require_valid, write_content_addressed
 from tasks.storage.folders import Folder
-from tasks.training.inference import load_model, predicting
+from tasks.training.inference import batch_predictor, load_model
 
 FOCUS_IMAGES = (
     120  # right answers whose maps are averaged, over all labels together; of more labels, the first have one each
@@ -53,15 +53,15 @@ def explain(
     Raises:
         StorageError: a file is gone or altered, or the model is refused.
     """
-    asked = read_split(all_verified(work.root, test.parts))
-    near = Attribution.model_validate_json(verified(work.root, attribution.neighbours).read_bytes()).by_index
-    (given,) = judged(test, [predictions], work).given
-    chosen = Selection.model_validate_json(verified(work.root, selection.file).read_bytes()).indices
-    network = load_model(verified(work.root, model.file))
-    bar = Bar(f"explaining-{model.name}", f"{model.name}: explaining")
+    asked = read_split(require_all_valid(work.root, test.parts))
+    near = Attribution.model_validate_json(require_valid(work.root, attribution.neighbours).read_bytes()).by_index
+    (given,) = load_evaluated_split(test, [predictions], work).given
+    chosen = Selection.model_validate_json(require_valid(work.root, selection.file).read_bytes()).indices
+    network = load_model(require_valid(work.root, model.file))
+    bar = ProgressBar(f"explaining-{model.name}", f"{model.name}: explaining")
 
     wrong = np.array([index for index in chosen if given.wrong[index]], np.intp)
-    predict = predicting(network, altered=True)
+    predict = batch_predictor(network, altered=True)
     images, labels, blank = asked.images[wrong], asked.labels[wrong], blank_of(asked.images)
     sizes = len(list(edges(asked.meta.shape[:2])))
 
@@ -69,13 +69,13 @@ def explain(
         bar.refresh(0.8 * n / sizes, f"{model.name}: erasing, size {n} of {sizes}")
 
     by_index: dict[int, Explanation] = {}
-    focus: tuple[Focus, ...] = ()
+    focus: tuple[SaliencyMap, ...] = ()
     omitted: list[Omission] = []
     with optional(f"explanations of {model.name}", omitted):
-        patches = smallest_patches(images, labels, predict, progressed, blank=blank)
-        heats = heat_maps(images, labels, predict, blank=blank)
+        patches = smallest_correcting_patches(images, labels, predict, progressed, blank=blank)
+        heats = occlusion_maps(images, labels, predict, blank=blank)
         by_index = {
-            index: Explanation(patch=patch, heat=packed(heat), **dict(near[index]))
+            index: Explanation(patch=patch, heat=pack_shares(heat), **dict(near[index]))
             for index, patch, heat in zip(wrong.tolist(), patches, heats, strict=True)
         }
     bar.refresh(0.9, f"{model.name}: where it looks")
@@ -83,30 +83,34 @@ def explain(
         focus = tuple(focus_maps(asked, given, predict, blank))
     found = Explanations(model=model.name, window=heat_window(asked.meta.shape[:2]), by_index=by_index, focus=focus)
     bar.refresh(1.0, f"{model.name}: {len(by_index)} wrong answers explained")
-    file = keep(work.root, Folder.EXPLANATIONS, model.name, ".json", found.model_dump_json().encode())
+    file = write_content_addressed(
+        work.root, Folder.EXPLANATIONS, model.name, ".json", found.model_dump_json().encode()
+    )
     return ExplanationsRecord(model=model.name, file=file, count=len(by_index), omitted=tuple(omitted))
 
 
-def packed(shares: NDArray[np.floating]) -> str:
+def pack_shares(shares: NDArray[np.floating]) -> str:
     """Values between 0 and 1 as bytes in base64."""
     return base64.b64encode(np.rint(shares.clip(0, 1) * 255).astype(np.uint8).tobytes()).decode()
 
 
-def focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[Focus]:
+def focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[SaliencyMap]:
     """Where a model looks for each label, from its first right answers."""
     classes = len(split.meta.classes)
     each = max(1, FOCUS_IMAGES // classes)
     right = (np.flatnonzero(~given.wrong & (given.labels == label)) for label in range(min(classes, FOCUS_IMAGES)))
     chosen = np.concatenate([places[:each] for places in right])
     labels = given.labels[chosen]
-    heats = heat_maps(split.images[chosen], labels, predict, blank=blank)
+    heats = occlusion_maps(split.images[chosen], labels, predict, blank=blank)
     falls = (given.probabilities[chosen, labels][:, None, None] - heats).clip(0)
     for label in np.unique(labels).tolist():
         of_label = falls[labels == label]
         yield focus_of(label, len(of_label), of_label.mean(axis=0), split, blank)
 
 
-def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split, blank: NDArray[np.uint8]) -> Focus:
+def focus_of(
+    label: int, count: int, falls: NDArray[np.floating], split: Split, blank: NDArray[np.uint8]
+) -> SaliencyMap:
     """The focus on one label, from the mean falls of its probability, (rows, columns)."""
     peak = float(falls.max())
     row, column = (int(place) for place in np.unravel_index(int(falls.argmax()), falls.shape))
@@ -114,7 +118,7 @@ def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split, 
     window = split.images[:, max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1]
     inked = np.any(np.abs(window.reshape(len(window), -1, len(blank)).astype(np.int16) - blank) >= INK, axis=(1, 2))
     of_label = np.asarray(split.labels == label)
-    return Focus(
+    return SaliencyMap(
         label=label,
         count=count,
         peak=peak,
@@ -122,5 +126,5 @@ def focus_of(label: int, count: int, falls: NDArray[np.floating], split: Split, 
         column=column,
         ink_here=float(inked[of_label].mean()),
         ink_elsewhere=float(inked[~of_label].mean()) if not of_label.all() else 0.0,
-        heat=packed(falls / peak if peak else falls),
+        heat=pack_shares(falls / peak if peak else falls),
     )

@@ -8,7 +8,7 @@ from tasks.data.split_parquet import read_groups
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import MeasuresRecord, SplitRecord
-from tasks.storage.content_files import all_verified, keep
+from tasks.storage.content_files import require_all_valid, write_content_addressed
 from tasks.storage.folders import Folder
 
 
@@ -21,5 +21,7 @@ def measure(split: SplitRecord, work: Workspace) -> MeasuresRecord:
     """
     from tasks.images.features import features_of  # noqa: PLC0415  # scipy is slow to import, and of no use where it is found
 
-    found = features_of(block.images for block in read_groups(all_verified(work.root, split.parts)))
-    return MeasuresRecord(file=keep(work.root, Folder.MEASURES, split.name, ".parquet", found.to_parquet(index=False)))
+    found = features_of(block.images for block in read_groups(require_all_valid(work.root, split.parts)))
+    return MeasuresRecord(
+        file=write_content_addressed(work.root, Folder.MEASURES, split.name, ".parquet", found.to_parquet(index=False))
+    )

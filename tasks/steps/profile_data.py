@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data.split_parquet import Hashes, Marks, read_marks
+from tasks.data.split_parquet import Hashes, SplitIndex, read_index
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import DuplicateSet, Profile, SplitRecord
-from tasks.storage.content_files import all_verified
+from tasks.storage.content_files import require_all_valid
 
 EXAMPLES = 12  # sets of duplicates that are named in the record
 PLACES = 12  # of each
@@ -28,10 +28,10 @@ def profile(train: SplitRecord, test: SplitRecord, work: Workspace) -> Profile:
     Raises:
         StorageError: a split's file is gone or altered.
     """
-    return profile_of([read_marks(all_verified(work.root, record.parts)) for record in (train, test)])
+    return profile_of([read_index(require_all_valid(work.root, record.parts)) for record in (train, test)])
 
 
-def profile_of(splits: Sequence[Marks]) -> Profile:
+def profile_of(splits: Sequence[SplitIndex]) -> Profile:
     """Count labels and duplicates in splits; it takes some 100 bytes an image."""
     labels, hashes = (np.concatenate([getattr(split, what) for split in splits]) for what in ("labels", "sha256"))
     of_split = np.repeat(np.arange(len(splits)), [len(split.labels) for split in splits])
@@ -44,13 +44,13 @@ def profile_of(splits: Sequence[Marks]) -> Profile:
         duplicates_within={
             split.meta.name: len(of) - len(np.unique(of)) for split, of in zip(splits, within, strict=True)
         },
-        duplicates_between=several(kinds, of_split[order]),
-        label_conflicts=several(kinds, labels[order]),
-        examples=tuple(examples(splits, order, kinds)),
+        duplicates_between=places_of_duplicates(kinds, of_split[order]),
+        label_conflicts=places_of_duplicates(kinds, labels[order]),
+        examples=tuple(duplicate_examples(splits, order, kinds)),
     )
 
 
-def counts_of(split: Marks) -> tuple[int, ...]:
+def counts_of(split: SplitIndex) -> tuple[int, ...]:
     """How many images of each label there are."""
     return tuple(np.bincount(split.labels, minlength=len(split.meta.classes)).tolist())
 
@@ -68,12 +68,12 @@ def combined(kinds: Numbers, values: NDArray[np.integer]) -> Numbers:
     return np.unique(kinds * (int(values.max(initial=0)) + 1) + values)
 
 
-def several(kinds: Numbers, values: NDArray[np.integer]) -> int:
+def places_of_duplicates(kinds: Numbers, values: NDArray[np.integer]) -> int:
     """How many kinds have more than one value."""
     return int((np.bincount(combined(kinds, values) // (int(values.max(initial=0)) + 1)) > 1).sum())
 
 
-def examples(splits: Sequence[Marks], order: Numbers, kinds: Numbers) -> Iterator[DuplicateSet]:
+def duplicate_examples(splits: Sequence[SplitIndex], order: Numbers, kinds: Numbers) -> Iterator[DuplicateSet]:
     """The first few sets of duplicates, by where the first of each stands."""
     starts = np.cumsum([0, *(len(split.labels) for split in splits)])
     firsts = order[np.flatnonzero(np.diff(kinds, prepend=-1))]

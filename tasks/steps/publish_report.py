@@ -22,12 +22,12 @@ from artifacts.report import text as words
 from artifacts.report.renderer import MOST, Rendering
 from tasks.engine.cached_task import STEP_SECONDS
 from tasks.engine.optional_parts import omit, optional
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
 from tasks.schemas.architecture import Architecture, ArchitectureRecord
 from tasks.schemas.records import ChangesRecord, FiguresRecord, Omission, ReportRecord
-from tasks.storage.content_files import verified
+from tasks.storage.content_files import require_valid
 from tasks.storage.folders import Folder
 from tasks.storage.page_records import free_name, write_page
 
@@ -54,9 +54,9 @@ def report(
     Raises:
         StorageError: the analysis, its figures or a model's description are gone or altered, or a file can't be written.
     """
-    document = Analysis.model_validate_json(verified(work.root, analysis.file).read_bytes())
-    changed = Changes.model_validate_json(verified(work.root, changes.file).read_bytes()) if changes else None
-    drawn = json.loads(verified(work.root, figures.file).read_bytes()) if figures else {}
+    document = Analysis.model_validate_json(require_valid(work.root, analysis.file).read_bytes())
+    changed = Changes.model_validate_json(require_valid(work.root, changes.file).read_bytes()) if changes else None
+    drawn = json.loads(require_valid(work.root, figures.file).read_bytes()) if figures else {}
     left_out = [*omitted]
     networks: tuple[DrawnNetwork, ...] = ()
     with optional("diagrams of the networks", left_out):
@@ -67,10 +67,10 @@ def report(
     title, folder = f"{document.subject.title}: error analysis of {work.run}", f"{Folder.RUNS}/{work.run}"
     place = str(work.root / free_name(work.root, f"{folder}/report.html", (work.run,)))
     rendering = Rendering(whole, drawn, networks, place)
-    for line in (*words.accuracies(document), words.headline(document), words.decided(decision)):
-        say(line)
+    for line in (*words.accuracies(document), words.headline(document), words.gate_summary(decision)):
+        log(line)
     with ThreadPoolExecutor(1) as aside:  # the server's answers are waited for while the page is drawn
-        publishing = aside.submit(copy_context().run, publish, rendering)
+        publishing = aside.submit(copy_context().run, publish_artifacts, rendering)
         page = rendering.html(title)
         unpublished = publishing.result()
     if unpublished:
@@ -78,7 +78,7 @@ def report(
         rendering = Rendering(whole, drawn, networks, place)
         page = rendering.html(title)
     html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
-    say(f"the whole report: {work.root / html.path}")
+    log(f"the whole report: {work.root / html.path}")
     return ReportRecord(
         html=html,
         markdown=write_page(work.root, f"{folder}/report.md", rendering.markdown().whole, (work.run,)),
@@ -95,16 +95,16 @@ def networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) -> 
         StorageError: a description is gone or altered.
     """
     return networks_of(
-        Architecture.model_validate_json(verified(work.root, one.file).read_bytes()) for one in described
+        Architecture.model_validate_json(require_valid(work.root, one.file).read_bytes()) for one in described
     )
 
 
-def publish(rendering: Rendering) -> list[Omission]:
+def publish_artifacts(rendering: Rendering) -> list[Omission]:
     """Make the report's parts artifacts of the task run, if there is one; return those that could not be published."""
     omitted: list[Omission] = []
     if TaskRunContext.get() is None:
         return omitted
-    for key, (description, text) in fitting(rendering, omitted).items():
+    for key, (description, text) in pages_that_fit(rendering, omitted).items():
         with optional(f"artifact {key}", omitted):
             create_markdown_artifact(text, key, description)
     for key, description, rows in tables.all_tables(rendering.report.analysis):
@@ -113,7 +113,7 @@ def publish(rendering: Rendering) -> list[Omission]:
     return omitted
 
 
-def fitting(rendering: Rendering, omitted: list[Omission]) -> Pages:
+def pages_that_fit(rendering: Rendering, omitted: list[Omission]) -> Pages:
     """Every page with as many images as keep it small enough; one that is too large without any is left out."""
     found: Pages = {}
     for most in attempts():

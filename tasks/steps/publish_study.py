@@ -13,16 +13,16 @@ from artifacts.common.plotting import figure_url
 from artifacts.common.rows import for_ui
 from artifacts.study import tables
 from artifacts.study import text as study_words
-from artifacts.study.figures import figures_of
+from artifacts.study.figures import study_figures
 from artifacts.study.renderer import StudyRendering
 from tasks.engine.cached_task import STEP_SECONDS
 from tasks.engine.optional_parts import optional
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import Omission, ReportRecord
 from tasks.schemas.study import Study, StudyRecord
-from tasks.storage.content_files import verified
+from tasks.storage.content_files import require_valid
 from tasks.storage.folders import Folder
 from tasks.storage.page_records import free_name, write_page
 
@@ -34,10 +34,10 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
     Raises:
         StorageError: the study's document is gone or altered, or a file can't be written.
     """
-    study = Study.model_validate_json(verified(work.root, record.file).read_bytes())
+    study = Study.model_validate_json(require_valid(work.root, record.file).read_bytes())
     omitted: list[Omission] = []
     figures: dict[str, str] = {}
-    for name, draw in figures_of(study).items():
+    for name, draw in study_figures(study).items():
         with optional(f"figure {name}", omitted):
             figures[name] = figure_url(draw())
     folder = f"{Folder.RUNS}/{work.run}"
@@ -46,15 +46,15 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
         with optional("artifact study", omitted):
             text = StudyRendering(study, provenance, figures, omitted, place).markdown()
             create_markdown_artifact(text, "study", "What came out of the study")
-        for key, description, rows in tables.all_tables(study):
+        for key, description, rows in tables.study_tables(study):
             with optional(f"artifact {key}", omitted):
                 create_table_artifact(for_ui(rows), key, description)
     rendering = StudyRendering(study, provenance, figures, omitted, place)
     for line in study_words.said_first(study):
-        say(line)
+        log(line)
     page = rendering.html(f"{study.title}: study of {work.run}")
     html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
-    say(f"the whole report: {work.root / html.path}")
+    log(f"the whole report: {work.root / html.path}")
     return ReportRecord(
         html=html,
         markdown=write_page(work.root, f"{folder}/report.md", rendering.markdown(), (work.run,)),

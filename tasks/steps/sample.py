@@ -10,12 +10,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.data.split_parquet import ARRAYS, Split, SplitWriter, joined, read_groups, rows_of
+from tasks.data.split_parquet import ARRAYS, Split, SplitWriter, join_splits, read_groups, rows_of
 from tasks.engine.cached_task import step
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import SplitRecord
-from tasks.storage.content_files import adopt, all_verified
+from tasks.storage.content_files import move_into_store, require_all_valid
 from tasks.storage.folders import Folder
 
 MOST, LEAST = 250_000, 10_000  # images: more than most sets have, and enough for intervals of a tenth of a point
@@ -24,10 +24,10 @@ MOST_BYTES = 256 << 20  # of pixels: of larger images, fewer are drawn
 
 def needs_sample(split: SplitRecord) -> bool:
     """Whether a split is too large."""
-    return split.count > most(split)
+    return split.count > sample_size(split)
 
 
-def most(split: SplitRecord) -> int:
+def sample_size(split: SplitRecord) -> int:
     """How many of a split's images are looked at."""
     return max(LEAST, min(MOST, MOST_BYTES // math.prod(split.shape)))
 
@@ -41,17 +41,17 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
     """
     name = f"{split.name}-sample"
     chosen = np.zeros(split.count, bool)
-    chosen[np.random.default_rng(0).choice(split.count, most(split), replace=False)] = True
+    chosen[np.random.default_rng(0).choice(split.count, sample_size(split), replace=False)] = True
     count = int(chosen.sum())
-    paths = all_verified(work.root, split.parts)
-    drawn = joined((taken(block, chosen) for block in read_groups(paths)), count)
+    paths = require_all_valid(work.root, split.parts)
+    drawn = join_splits((take_chosen(block, chosen) for block in read_groups(paths)), count)
     with work.scratch() as scratch:
         with SplitWriter(scratch, drawn.meta.model_copy(update={"name": name})) as writer:
             for start in range(0, count, rows_of(split.shape)):
                 some = slice(start, start + rows_of(split.shape))
                 writer.write(drawn.images[some], drawn.labels[some], drawn.indices[some])
-        first, *further = (adopt(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
-    say(f"{split.name}: {count:,} of {split.count:,} images drawn, to be looked at more closely")
+        first, *further = (move_into_store(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
+    log(f"{split.name}: {count:,} of {split.count:,} images drawn, to be looked at more closely")
     return split.model_copy(
         update={
             "name": name,
@@ -64,7 +64,7 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
     )
 
 
-def taken(block: Split, chosen: NDArray[np.bool_]) -> Split:
+def take_chosen(block: Split, chosen: NDArray[np.bool_]) -> Split:
     """The images of a block that are chosen of the whole split."""
     which = chosen[block.indices]
     return block.model_copy(update={name: getattr(block, name)[which] for name in ARRAYS})

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from tasks.analysis.image_cards import most_shown
 from tasks.base import Frozen
-from tasks.data.evaluated_split import judged
+from tasks.data.evaluated_split import load_evaluated_split
 from tasks.data.predictions_parquet import Predictions
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import PredictionsRecord, SelectionRecord, SplitRecord
-from tasks.storage.content_files import keep
+from tasks.storage.content_files import write_content_addressed
 from tasks.storage.folders import Folder
 
 
@@ -32,13 +32,15 @@ def select(predictions: Mapping[str, PredictionsRecord], test: SplitRecord, work
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
-    given = judged(test, predictions.values(), work).given
-    selection = Selection(indices=tuple(sorted(chosen(given, most_shown(test.shape)))))
-    file = keep(work.root, Folder.SELECTIONS, "selection", ".json", selection.model_dump_json().encode())
+    given = load_evaluated_split(test, predictions.values(), work).given
+    selection = Selection(indices=tuple(sorted(choose_examples(given, most_shown(test.shape)))))
+    file = write_content_addressed(
+        work.root, Folder.SELECTIONS, "selection", ".json", selection.model_dump_json().encode()
+    )
     return SelectionRecord(file=file, count=len(selection.indices))
 
 
-def chosen(given: Sequence[Predictions], most: int) -> list[int]:
+def choose_examples(given: Sequence[Predictions], most: int) -> list[int]:
     """Up to `most` misclassified images: of each (predicted, label) pattern the surest, then the second surest, ..."""
     surest: dict[int, tuple[float, tuple[int, int]]] = {}
     for predictions in given:

@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.analysis.image_cards import most_shown, pictures
+from tasks.analysis.image_cards import image_cards, most_shown
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
-from tasks.data.evaluated_split import Judged, judged
+from tasks.data.evaluated_split import EvaluatedSplit, load_evaluated_split
 from tasks.data.predictions_parquet import Predictions
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.errors import InputError
 from tasks.schemas.post_results import difference_published
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
-from tasks.schemas.study import ENOUGH_SEEDS, Arm, Claim, Hard, Pair, Study, StudyRecord, Trial
-from tasks.storage.content_files import keep
+from tasks.schemas.study import ENOUGH_SEEDS, Claim, Hard, ModelPair, SeedRun, Study, StudyModel, StudyRecord
+from tasks.storage.content_files import write_content_addressed
 from tasks.storage.folders import Folder
 
 if TYPE_CHECKING:
-    from tasks.analysis.seed_variance import Crossed
+    from tasks.analysis.seed_variance import TwoWayComparison
 
 MOST_SEEDS = 1000
 
 
-def trials_of(plans: Sequence[Recipe], seeds: int) -> dict[str, Trial]:
+def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
     """Every model of every recipe with so many seeds, the recipe's own and those that follow it; by title, seed by seed.
 
     Raises:
@@ -42,7 +42,7 @@ def trials_of(plans: Sequence[Recipe], seeds: int) -> dict[str, Trial]:
     if type(seeds) is not int or not 2 <= seeds <= MOST_SEEDS:  # a bool is an int, too
         raise InputError(f"seeds must be a number from 2 to {MOST_SEEDS:,}, not {seeds!r}: one alone has no spread")
     trials = (
-        Trial(arm=learner.name if len(plans) == 1 else f"{learner.name} ({plan.name})", **dict(learner))
+        SeedRun(arm=learner.name if len(plans) == 1 else f"{learner.name} ({plan.name})", **dict(learner))
         for number in range(seeds)
         for plan in plans
         for learner in plan.learners(number)
@@ -51,9 +51,9 @@ def trials_of(plans: Sequence[Recipe], seeds: int) -> dict[str, Trial]:
 
 
 @step("survey", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
-def survey(
+def analyze_study(
     dataset: Dataset,
-    trials: Mapping[str, Trial],
+    trials: Mapping[str, SeedRun],
     models: Mapping[str, ModelRecord],
     predictions: Mapping[str, PredictionsRecord],
     test: SplitRecord,
@@ -64,25 +64,25 @@ def survey(
     Raises:
         StorageError: a file is gone or altered, or holds predictions for other images.
     """
-    tested = judged(test, [predictions[title] for title in trials], work)
-    study = study_of(dataset, trials, models, tested, drawn_from=test.drawn_from)
+    tested = load_evaluated_split(test, [predictions[title] for title in trials], work)
+    study = build_study(dataset, trials, models, tested, drawn_from=test.drawn_from)
     return StudyRecord(
-        file=keep(work.root, Folder.ANALYSES, "study", ".json", study.model_dump_json().encode()),
+        file=write_content_addressed(work.root, Folder.ANALYSES, "study", ".json", study.model_dump_json().encode()),
         seeds=study.seeds,
         arms=study.arms,
         pairs=study.pairs,
     )
 
 
-def study_of(
+def build_study(
     dataset: Dataset,
-    trials: Mapping[str, Trial],
+    trials: Mapping[str, SeedRun],
     models: Mapping[str, ModelRecord],
-    tested: Judged,
+    tested: EvaluatedSplit,
     drawn_from: int | None = None,
 ) -> Study:
     """The whole document, from what is in memory; `tested` holds the predictions in the order of the trials."""
-    from tasks.analysis.seed_confusions import confusions
+    from tasks.analysis.seed_confusions import compare_confusions
 
     given = dict(zip(trials, tested.given, strict=True))
     names = list(dict.fromkeys(trial.arm for trial in trials.values()))
@@ -100,54 +100,61 @@ def study_of(
         images=len(tested.marks.labels),
         drawn_from=drawn_from,
         seeds=tuple(trials[title].training.seed for title in titles[names[0]]),
-        arms=tuple(arm_of(name, [models[title] for title in titles[name]], right[name]) for name in names),
-        pairs=pairs_of(names, right, claim),
-        confusions=confusions(answers, tested.marks.labels, len(dataset.classes)),
+        arms=tuple(study_model(name, [models[title] for title in titles[name]], right[name]) for name in names),
+        pairs=model_pairs_of(names, right, claim),
+        confusions=compare_confusions(answers, tested.marks.labels, len(dataset.classes)),
         claim=claim,
         always_wrong=int((wrong.sum(axis=0) == len(trials)).sum()),
         wrong_twice=int((wrong.sum(axis=0) > 1).sum()),
-        hard=hardest(tested, wrong, most_shown(dataset.image_shape)),
+        hard=hardest_images(tested, wrong, most_shown(dataset.image_shape)),
     )
 
 
-def arm_of(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> Arm:
+def study_model(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> StudyModel:
     """One arm, from its models and (S, N) right answers."""
-    from tasks.analysis.seed_variance import deviation, mean_share, wrong_by
+    from tasks.analysis.seed_variance import mean_share, seed_deviation, wrong_by
 
     accuracies = right.mean(axis=1)
-    return Arm(
+    return StudyModel(
         name=name,
         parameters=models[0].parameters,
         epochs=models[0].epochs,
         fit_seconds=float(np.mean([model.fit_seconds for model in models])),
         errors=tuple((~right).sum(axis=1).tolist()),
         accuracy=mean_share(accuracies),
-        deviation=deviation(accuracies),
+        deviation=seed_deviation(accuracies),
         wrong_by=wrong_by(right),
     )
 
 
-def pairs_of(names: Sequence[str], right: dict[str, NDArray[np.bool_]], claim: Claim | None) -> tuple[Pair, ...]:
+def model_pairs_of(
+    names: Sequence[str], right: dict[str, NDArray[np.bool_]], claim: Claim | None
+) -> tuple[ModelPair, ...]:
     """Every two arms, with p-values corrected for their number."""
-    from tasks.analysis.seed_variance import crossed
+    from tasks.analysis.seed_variance import two_way_comparison
     from tasks.analysis.statistics import holm
 
     pairs = list(combinations(names, 2))
-    found = [crossed(right[first], right[second]) for first, second in pairs]
+    found = [two_way_comparison(right[first], right[second]) for first, second in pairs]
     corrected = holm([one.p for one in found])
     return tuple(
-        pair_of(first, second, right, one, p, claim)
+        model_pair(first, second, right, one, p, claim)
         for (first, second), one, p in zip(pairs, found, corrected, strict=True)
     )
 
 
-def pair_of(
-    first: str, second: str, right: dict[str, NDArray[np.bool_]], found: "Crossed", p: float, claim: Claim | None
-) -> Pair:
+def model_pair(
+    first: str,
+    second: str,
+    right: dict[str, NDArray[np.bool_]],
+    found: "TwoWayComparison",
+    p: float,
+    claim: Claim | None,
+) -> ModelPair:
     """Two arms."""
     from tasks.analysis.seed_variance import seeds_needed
 
-    return Pair(
+    return ModelPair(
         first=first,
         second=second,
         by_seed=tuple((right[second].mean(axis=1) - right[first].mean(axis=1)).tolist()),
@@ -160,7 +167,7 @@ def pair_of(
     )
 
 
-def claim_of(dataset: str, names: Sequence[str], trials: Iterable[Trial]) -> Claim | None:
+def claim_of(dataset: str, names: Sequence[str], trials: Iterable[SeedRun]) -> Claim | None:
     """What the post saw between its two models, where a study has arms of both that are trained alike."""
     published = difference_published(dataset)
     if published is None or len(names) < 2:
@@ -175,7 +182,7 @@ def claim_of(dataset: str, names: Sequence[str], trials: Iterable[Trial]) -> Cla
     return Claim(first=both["plain"], second=both["batch_norm"], difference=published, said_by="the post")
 
 
-def hardest(tested: Judged, wrong: NDArray[np.integer], most: int) -> tuple[Hard, ...]:
+def hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], most: int) -> tuple[Hard, ...]:
     """Up to `most` images that more than one training gets wrong, the hardest first, with the answers of the first training.
 
     `wrong` counts the trainings that are wrong by arm and image.
@@ -183,7 +190,7 @@ def hardest(tested: Judged, wrong: NDArray[np.integer], most: int) -> tuple[Hard
     total = wrong.sum(axis=0)
     order = np.argsort(-total, kind="stable")[:most]
     chosen = [int(at) for at in order if total[at] > 1]
-    shown = {picture.index: picture for picture in pictures(chosen, tested._replace(given=tested.given[:1]))}
+    shown = {picture.index: picture for picture in image_cards(chosen, tested._replace(given=tested.given[:1]))}
     return tuple(
         Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=commonest_wrong(tested.given, at))
         for at in chosen

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.config.recipe import Training
-from tasks.data.batching import Block, Feed, held_out_indices
+from tasks.data.batching import BatchStream, Block, held_out_indices
 from tasks.engine.cached_task import step
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError
-from tasks.images.augment import augmented
+from tasks.images.augment import augment
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.storage.content_files import all_verified
+from tasks.storage.content_files import require_all_valid
 from tasks.training.keras_runtime import import_keras, seed_epoch, seed_everything, threads
-from tasks.training.network import Step, averages_in, build, compile_for, compiled, keep_model
+from tasks.training.network import Step, averaged_weights, build, compile_for, compile_network, save_model
 from tasks.training.training_progress import Figures, Progress
 
 if TYPE_CHECKING:
@@ -47,16 +47,18 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         StorageError: the split is gone or altered, or the model can't be written.
     """
     import_keras()
-    from tasks.training.checkpoint import back_up, restore
+    from tasks.training.checkpoint import load_checkpoint, save_checkpoint
 
-    paths = all_verified(work.root, split.parts)
+    paths = require_all_valid(work.root, split.parts)
     _, held_out = held_out_indices(split.count, round(split.count * training.validation), training.seed)
-    feed = Feed(paths, split.shape, len(split.classes), held_out, training.batch, training.seed)
+    feed = BatchStream(paths, split.shape, len(split.classes), held_out, training.batch, training.seed)
     seed_everything(training.seed)
     model = build(training.network, split.shape, len(split.classes))
     compile_for(training, model, feed.steps)
-    learn, ask = (compiled(step, split.shape, len(split.classes)) for step in (model.train_step, model.test_step))
-    done = restore(model, work)
+    learn, ask = (
+        compile_network(step, split.shape, len(split.classes)) for step in (model.train_step, model.test_step)
+    )
+    done = load_checkpoint(model, work)
     progress = Progress(training.network.name, feed.count, training.epochs, done)
     for epoch in range(len(done), training.epochs):
         progress.begin(epoch)
@@ -66,15 +68,15 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         for images, labels in batches(feed, training, epoch):
             progress.learned(len(labels), learn((images, labels)))
         with stopped_if_diverged(training, epoch):
-            progress.end(validated(model, ask, feed))
+            progress.end(check_validation(model, ask, feed))
             refuse_infinite(model)
-        back_up(model, progress.history, work)
+        save_checkpoint(model, progress.history, work)
     model.optimizer.finalize_variable_values(model.trainable_variables)  # averages, where they are asked for
     fit_seconds = round(sum(line.seconds for line in progress.history), 3)
-    say(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
+    log(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
     return ModelRecord(
         name=training.network.name,
-        file=keep_model(model, training.network.name, work),
+        file=save_model(model, training.network.name, work),
         parameters=model.count_params(),
         trained_on=feed.count,
         held_out=len(held_out),
@@ -119,19 +121,19 @@ def refuse_infinite(model: "keras.Model") -> None:
             raise DivergedError(f"the weights {weight.path} are not finite")
 
 
-def batches(feed: Feed, training: Training, epoch: int) -> Iterator[Block]:
+def batches(feed: BatchStream, training: Training, epoch: int) -> Iterator[Block]:
     """The batches of one epoch, augmented as the training says: by the seed and the epoch alone."""
     plan = training.augmentation
     draws = np.random.default_rng((training.seed, epoch, AUGMENTS))
     for images, labels in feed.epoch(epoch):
-        yield (augmented(images, labels, plan, draws) if plan else images), labels
+        yield (augment(images, labels, plan, draws) if plan else images), labels
 
 
-def validated(model: "keras.Model", ask: Step, feed: Feed) -> Figures | None:
+def check_validation(model: "keras.Model", ask: Step, feed: BatchStream) -> Figures | None:
     """Loss and accuracy on what is held out, of the model as it would be saved now; None if nothing is."""
     figures = None
     model.reset_metrics()
-    with averages_in(model):
+    with averaged_weights(model):
         for block in feed.held_out():
             figures = ask(block)
     return figures

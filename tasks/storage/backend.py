@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tasks.errors import InputError, StorageError
 from tasks.filesystem.hashing import sha256_of
-from tasks.filesystem.regular_files import expanded, read_regular
+from tasks.filesystem.regular_files import expand_user, read_regular
 from tasks.safety.plain_text import in_text
-from tasks.safety.redaction import public
+from tasks.safety.redaction import public_address
 from tasks.schemas.records import FileRecord
 from tasks.storage.folders import Folder
-from tasks.storage.root_marker import marked
+from tasks.storage.root_marker import mark_root
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -39,7 +39,7 @@ TAG = ".tag"  # beside a copy: the version in the store that it is of
 TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
 
 
-def root_at(place: str) -> Root:
+def open_root(place: str) -> Root:
     """A root by its path or its address.
 
     Raises:
@@ -47,15 +47,15 @@ def root_at(place: str) -> Root:
             is nobody's.
     """
     if SCHEME not in place:
-        root = expanded(place, "root").absolute()
+        root = expand_user(place, "root").absolute()
         if in_text(root) != str(root):
             raise InputError(f"can't use the root {root}: its name is not UTF-8, which records need; rename it")
         return root
     if not place.startswith("s3://") or place == "s3://":
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
-    if public(place) != place:
+    if public_address(place) != place:
         raise InputError(
-            f"can't use the root {public(place)}: an address of a bucket holds no credentials; set AWS_ACCESS_KEY_ID and "
+            f"can't use the root {public_address(place)}: an address of a bucket holds no credentials; set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
     try:
@@ -66,7 +66,7 @@ def root_at(place: str) -> Root:
     return UPath(place.rstrip("/"), use_listings_cache=False, config_kwargs=TIMEOUTS)
 
 
-def shadow_of(root: Root) -> Path:
+def local_cache_dir(root: Root) -> Path:
     """The folder of this machine in which files are made; that of a folder is itself.
 
     Raises:
@@ -74,18 +74,18 @@ def shadow_of(root: Root) -> Path:
     """
     if isinstance(root, Path):
         return root
-    caches = os.environ.get("XDG_CACHE_HOME") or expanded(
+    caches = os.environ.get("XDG_CACHE_HOME") or expand_user(
         "~/.cache", "folder of caches, unless XDG_CACHE_HOME names another,"
     )
     return Path(caches, "mnist-error-analysis", hashlib.sha256(str(root).encode()).hexdigest()[:16])
 
 
-def refusals() -> tuple[type[Exception], ...]:
+def io_errors() -> tuple[type[Exception], ...]:
     """What a file system or a store says against reading and writing."""
-    return (OSError, *refusals_of_store())
+    return (OSError, *store_errors())
 
 
-def refusals_of_store() -> tuple[type[Exception], ...]:
+def store_errors() -> tuple[type[Exception], ...]:
     """What only a store says; nothing, as long as its library is not imported."""
     library: Any = sys.modules.get("botocore.exceptions")
     return (library.BotoCoreError, library.ClientError) if library else ()
@@ -97,7 +97,7 @@ def unreachable(error: BaseException) -> str | None:
         "Invalid endpoint"
     ):  # botocore's, which repeats the address
         return "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is no address such as https://HOST"
-    if isinstance(error, refusals_of_store()):
+    if isinstance(error, store_errors()):
         return f"the object store: {error}; check the network, AWS_ENDPOINT_URL and the credentials"
     return None
 
@@ -113,7 +113,7 @@ def version_of(path: "UPath") -> tuple[int, str]:
 
 
 @contextmanager
-def put_whole(path: "UPath", *, new: bool) -> Iterator[BinaryIO]:
+def buffered_upload(path: "UPath", *, new: bool) -> Iterator[BinaryIO]:
     """A stream whose bytes are put into the store together, once it is closed without an error."""
     stream = BytesIO()
     yield stream
@@ -122,7 +122,7 @@ def put_whole(path: "UPath", *, new: bool) -> Iterator[BinaryIO]:
 
 def put(written: Path, root: "UPath", name: str) -> None:
     """Put a file of the shadow into the store, under a name; it becomes the copy of it."""
-    path, copy = root / name, shadow_of(root) / name
+    path, copy = root / name, local_cache_dir(root) / name
     path.fs.put_file(str(written), path.path)
     copy.parent.mkdir(parents=True, exist_ok=True)
     written.replace(copy)
@@ -139,7 +139,7 @@ def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | Non
 
     With `again`, it is fetched though there may be a copy.
     """
-    path, copy = root / file.path, shadow_of(root) / file.path
+    path, copy = root / file.path, local_cache_dir(root) / file.path
     try:
         size, version = version_of(path)
         if size != file.bytes:
@@ -147,7 +147,7 @@ def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | Non
         if not again and is_copy(copy, version, file):
             return None
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with fetching(root, copy.name) as fetched:
+        with download_to_cache(root, copy.name) as fetched:
             path.fs.get_file(path.path, str(fetched))
             if sha256_of(fetched) != file.sha256:
                 return f"{path} was altered: its SHA-256 is not {file.sha256[:12]}…"
@@ -155,17 +155,17 @@ def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | Non
         tag_of(copy).write_text(version)
     except FileNotFoundError:
         return f"{path}: No such file or directory"
-    except refusals() as error:
+    except io_errors() as error:
         return f"{path}: {error}"
     return None
 
 
 @contextmanager
-def fetching(root: "UPath", name: str) -> Iterator[Path]:
+def download_to_cache(root: "UPath", name: str) -> Iterator[Path]:
     """A temporary file of the shadow, for what is being fetched."""
-    shadow = shadow_of(root)
+    shadow = local_cache_dir(root)
     folder = shadow / Folder.SCRATCH
-    fetched = folder / marked(shadow).signed(f"{name}-{secrets.token_hex(4)}", ".fetched")
+    fetched = folder / mark_root(shadow).signed(f"{name}-{secrets.token_hex(4)}", ".fetched")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield fetched
@@ -228,7 +228,7 @@ def remove(root: Root, name: str) -> None:
         path.unlink()
         return
     path.fs.rm_file(path.path)
-    copy = shadow_of(root) / name
+    copy = local_cache_dir(root) / name
     if tag_of(copy).is_file() and copy.is_file() and not copy.is_symlink():  # what has no tag was not copied by us
         copy.unlink()
         tag_of(copy).unlink()
@@ -242,7 +242,7 @@ def checked_store(root: "UPath") -> "UPath":
     """
     probe = root / "locks" / f"probe-{uuid.uuid4().hex}"
     try:
-        shadow_of(root).mkdir(parents=True, exist_ok=True)
+        local_cache_dir(root).mkdir(parents=True, exist_ok=True)
         probe.fs.pipe_file(probe.path, b"", mode="create")
         try:
             probe.fs.pipe_file(probe.path, b"", mode="create")
@@ -250,7 +250,7 @@ def checked_store(root: "UPath") -> "UPath":
             return root
         finally:
             probe.fs.rm_file(probe.path)
-    except refusals() as error:
+    except io_errors() as error:
         raise unwritable(root, error) from error
     raise StorageError(f"can't lock under the root {root}: its store knows no conditional writes (If-None-Match)")
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from tasks.base import Frozen
-from tasks.errors import SealError
+from tasks.errors import ChecksumError
 from tasks.storage.backend import Root, read_whole
-from tasks.storage.content_files import written_whole
+from tasks.storage.content_files import atomic_write
 
 HEAD = b'{"sha256": "'
 BODY = b'",\n"content": '
@@ -24,29 +24,29 @@ DIGEST = 64  # hex digits
 Value = TypeVar("Value", bound=Frozen)
 
 
-def seal(content: Any) -> bytes:
+def dump_with_checksum(content: Any) -> bytes:
     """A JSON document around `content`, with the SHA-256 of the content's own bytes."""
-    return sealed(json.dumps(content, indent=1).encode())
+    return add_checksum(json.dumps(content, indent=1).encode())
 
 
-def sealed(body: bytes) -> bytes:
-    """As `seal`, for content that is JSON already."""
+def add_checksum(body: bytes) -> bytes:
+    """As `dump_with_checksum`, for content that is JSON already."""
     return HEAD + hashlib.sha256(body).hexdigest().encode() + BODY + body + TAIL
 
 
-def unseal(raw: bytes) -> Any:
+def load_with_checksum(raw: bytes) -> Any:
     """What was sealed.
 
     Raises:
         SealError: a byte is missing, added or changed.
     """
     try:
-        return json.loads(body_of(raw))
+        return json.loads(checked_body(raw))
     except (ValueError, RecursionError) as error:  # only where something else than our JSON was sealed
-        raise SealError(f"it holds no JSON: {error}") from error
+        raise ChecksumError(f"it holds no JSON: {error}") from error
 
 
-def body_of(raw: bytes) -> bytes:
+def checked_body(raw: bytes) -> bytes:
     """The bytes of the content.
 
     Raises:
@@ -55,11 +55,11 @@ def body_of(raw: bytes) -> bytes:
     start = len(HEAD) + DIGEST + len(BODY)
     digest, body = raw[len(HEAD) : len(HEAD) + DIGEST], raw[start : -len(TAIL)]
     if raw != HEAD + digest + BODY + body + TAIL or digest != hashlib.sha256(body).hexdigest().encode():
-        raise SealError("it was altered, or another version of this program wrote it")
+        raise ChecksumError("it was altered, or another version of this program wrote it")
     return body
 
 
-def may_be_sealed(path: Root) -> bool:
+def may_be_checksummed(path: Root) -> bool:
     """Whether a file begins as a sealed one does, be it altered or not, or can't be read."""
     try:
         return read_whole(path).startswith(HEAD)
@@ -67,38 +67,38 @@ def may_be_sealed(path: Root) -> bool:
         return not isinstance(path, Path) or path.is_file()
 
 
-def read_sealed(path: Root, model: type[Value]) -> Value:
+def read_checksummed(path: Root, model: type[Value]) -> Value:
     """The value that a file holds.
 
     Raises:
         SealError: the file can't be read, was altered, or holds another value than expected.
     """
     try:
-        return model.model_validate_json(body_in(path))
+        return model.model_validate_json(read_checked_body(path))
     except ValidationError as error:
-        raise SealError(f"{path}: another version of this program wrote it") from error
+        raise ChecksumError(f"{path}: another version of this program wrote it") from error
 
 
-def body_in(path: Root) -> bytes:
+def read_checked_body(path: Root) -> bytes:
     """The bytes of the content of a sealed file.
 
     Raises:
         SealError: the file can't be read, or was altered; the message names it.
     """
     try:
-        return body_of(read_whole(path))
-    except SealError as error:
-        raise SealError(f"{path}: {error}") from error
+        return checked_body(read_whole(path))
+    except ChecksumError as error:
+        raise ChecksumError(f"{path}: {error}") from error
     except OSError as error:
-        raise SealError(f"{path}: {error.strerror or error}") from error
+        raise ChecksumError(f"{path}: {error.strerror or error}") from error
 
 
-def write_sealed(path: Root, value: Frozen, *, new: bool = False) -> None:
+def write_checksummed(path: Root, value: Frozen, *, new: bool = False) -> None:
     """Write a value to a file, sealed and whole; with `new`, a file that is there already stays as it is.
 
     Raises:
         StorageError: it can't be written.
         FileExistsError: it should be new, and is not.
     """
-    with written_whole(path, new=new) as stream:
-        stream.write(sealed(value.model_dump_json(indent=1).encode()))
+    with atomic_write(path, new=new) as stream:
+        stream.write(add_checksum(value.model_dump_json(indent=1).encode()))

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from tasks.errors import StorageError
-from tasks.filesystem.exclusive_name import claim
+from tasks.filesystem.exclusive_name import claim_name
 from tasks.filesystem.hashing import sha256_of
 from tasks.schemas.records import FileRecord
-from tasks.storage.backend import Root, fault_in_store, put, put_whole, refusals, shadow_of
+from tasks.storage.backend import Root, buffered_upload, fault_in_store, io_errors, local_cache_dir, put
 from tasks.storage.root_marker import mark_above
 
 CHUNK = 1 << 20  # 1 MiB: large enough that hashing, not the calls, takes the time
@@ -26,7 +26,7 @@ PART = ".part"  # how the temporary names end
 
 
 @contextlib.contextmanager
-def written_whole(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
+def atomic_write(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it appears complete, or not at all.
 
     The bytes go to a temporary name in the same folder, reach the disk, and are renamed; into a store, they are put together.
@@ -37,22 +37,22 @@ def written_whole(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
         FileExistsError: it should be new, and is not.
     """
     if not isinstance(path, Path):
-        with writable(path, new=new), put_whole(path, new=new) as stream:
+        with storage_errors(path, new=new), buffered_upload(path, new=new) as stream:
             yield stream
         return
-    with writable(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(path)
         stream = temporary.open("x+b")
     try:
-        with writable(path), stream:
+        with storage_errors(path), stream:
             inherit(path, temporary)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        with writable(path, new=new):
+        with storage_errors(path, new=new):
             if new:
-                claim(temporary, path, partial_of(path, f".{path.name}"))
+                claim_name(temporary, path, partial_of(path, f".{path.name}"))
             else:
                 replace(temporary, path)
             sync_folder(path.parent)
@@ -109,7 +109,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def writable(path: Root, *, new: bool = False) -> Iterator[None]:
+def storage_errors(path: Root, *, new: bool = False) -> Iterator[None]:
     """Turn what the system says against a write into one line that names the file.
 
     Raises:
@@ -120,28 +120,28 @@ def writable(path: Root, *, new: bool = False) -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except refusals() as error:
+    except io_errors() as error:
         if new and isinstance(error, FileExistsError):
             raise
-        raise StorageError(f"can't write {path}: {reason_of(error)}; make room or give another --root") from error
+        raise StorageError(f"can't write {path}: {os_error_reason(error)}; make room or give another --root") from error
 
 
-def reason_of(error: Exception) -> str:
+def os_error_reason(error: Exception) -> str:
     """What the system says of an error, in a few words: HDF5 has it in the middle of many."""
     inside = re.search(r"error message = '([^']+)'", str(error))
     return inside[1] if inside else getattr(error, "strerror", None) or str(error)
 
 
-def keep(root: Root, folder: str, stem: str, suffix: str, content: bytes | memoryview) -> FileRecord:
+def write_content_addressed(root: Root, folder: str, stem: str, suffix: str, content: bytes | memoryview) -> FileRecord:
     """Write `content` under a name that holds its hash, so that no file is ever overwritten by another content."""
     digest = hashlib.sha256(content).hexdigest()
-    name = named_by(digest, folder, stem, suffix)
-    with written_whole(root / name) as stream:
+    name = content_path(digest, folder, stem, suffix)
+    with atomic_write(root / name) as stream:
         stream.write(content)
     return FileRecord(path=name, bytes=len(content), sha256=digest)
 
 
-def named_by(digest: str, folder: str, stem: str, suffix: str) -> str:
+def content_path(digest: str, folder: str, stem: str, suffix: str) -> str:
     """The path of a content under the root."""
     return (PurePosixPath(folder) / f"{stem}-{digest[:12]}{suffix}").as_posix()
 
@@ -149,17 +149,17 @@ def named_by(digest: str, folder: str, stem: str, suffix: str) -> str:
 def write_text(root: Root, name: str, text: str) -> FileRecord:
     """Write a text under a name of its own, in UTF-8."""
     content = text.encode()
-    with written_whole(root / name) as stream:
+    with atomic_write(root / name) as stream:
         stream.write(content)
     return FileRecord(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def adopt(root: Root, folder: str, stem: str, suffix: str, written: Path) -> FileRecord:
+def move_into_store(root: Root, folder: str, stem: str, suffix: str, written: Path) -> FileRecord:
     """Rename a file that already lies complete under the root, or in its shadow, to its content's name."""
     digest = sha256_of(written)
-    name = named_by(digest, folder, stem, suffix)
+    name = content_path(digest, folder, stem, suffix)
     size = written.stat().st_size
-    with writable(root / name):
+    with storage_errors(root / name):
         if not isinstance(root, Path):
             put(written, root, name)
             return FileRecord(path=name, bytes=size, sha256=digest)
@@ -172,7 +172,7 @@ def adopt(root: Root, folder: str, stem: str, suffix: str, written: Path) -> Fil
     return FileRecord(path=name, bytes=size, sha256=digest)
 
 
-def fault_of(root: Root, file: FileRecord, *, again: bool = False) -> str | None:
+def verify_file(root: Root, file: FileRecord, *, again: bool = False) -> str | None:
     """What is wrong with a file, in a few words; None if it is what its record says.
 
     What a store holds is fetched only if it is not here already; with `again`, in any case.
@@ -191,18 +191,18 @@ def fault_of(root: Root, file: FileRecord, *, again: bool = False) -> str | None
     return None
 
 
-def verified(root: Root, file: FileRecord) -> Path:
+def require_valid(root: Root, file: FileRecord) -> Path:
     """The path of a file that is there and is what its record says; of its copy, if it lies in a store.
 
     Raises:
         StorageError: it is gone or altered.
     """
-    fault = fault_of(root, file)
+    fault = verify_file(root, file)
     if fault:
         raise StorageError(f"{fault}; run again to make it anew")
-    return shadow_of(root) / file.path
+    return local_cache_dir(root) / file.path
 
 
-def all_verified(root: Root, files: Iterable[FileRecord]) -> list[Path]:
-    """The paths of files, as `verified` has each."""
-    return [verified(root, file) for file in files]
+def require_all_valid(root: Root, files: Iterable[FileRecord]) -> list[Path]:
+    """The paths of files, as `require_valid` has each."""
+    return [require_valid(root, file) for file in files]

@@ -58,15 +58,15 @@ RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/config.py makes them
 KEY = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # of a step and its inputs, as tasks/engine/cache.py makes it
 
 
-def name_of(parts: Mapping[str, Any]) -> str:
+def key_name(parts: Mapping[str, Any]) -> str:
     """The name that a key has by its parts."""
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
     return f"{parts['step']}-{digest[:16]}"
 
 
-def names_itself(name: str, envelope: Any) -> bool:
+def is_own_key(name: str, envelope: Any) -> bool:
     """Whether the record of a step bears the name that its own key gives, and so is where it was kept."""
     try:
-        return "record" in envelope and name == name_of(envelope["key"])
+        return "record" in envelope and name == key_name(envelope["key"])
     except (KeyError, TypeError, ValueError):
         return False

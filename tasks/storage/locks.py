@@ -17,63 +17,63 @@ from portalocker import LockFlags
 
 from tasks.errors import StorageError
 from tasks.safety.stopping import pause
-from tasks.storage.backend import Root, shadow_of
-from tasks.storage.content_files import writable
+from tasks.storage.backend import Root, local_cache_dir
+from tasks.storage.content_files import storage_errors
 from tasks.storage.folders import Folder
-from tasks.storage.root_marker import mark_of
-from tasks.storage.waiting import Say, Told
+from tasks.storage.root_marker import find_mark
+from tasks.storage.waiting import Say, WaitNotice
 
 FOLDER, ROOT = Folder.LOCKS, "root.lock"
 AT_WORK = "at-work"  # in a store: the leases of those who share the root
 POLL_SECONDS = 0.1
-SHOWN = 200  # characters of what a lock's file holds
+MOST_HOLDERS = 200  # characters of what a lock's file holds
 
 
 @contextmanager
-def shared(root: Root, say: Say) -> Iterator[None]:
+def shared_lock(root: Root, say: Say) -> Iterator[None]:
     """Work under `root`, along with others; in a store, with its shadow, too.
 
     Raises:
         StorageError: the root can't be locked.
     """
-    with locked(shadow_of(root) / FOLDER / ROOT, LockFlags.SHARED, "", say):
+    with locked(local_cache_dir(root) / FOLDER / ROOT, LockFlags.SHARED, "", say):
         if isinstance(root, Path):
             yield
             return
-        from tasks.storage.s3_leases import joined  # noqa: PLC0415  # where there is a store
+        from tasks.storage.s3_leases import shared_lease  # noqa: PLC0415  # where there is a store
 
-        with joined(root / FOLDER / AT_WORK, root / FOLDER / ROOT, me(), say):
+        with shared_lease(root / FOLDER / AT_WORK, root / FOLDER / ROOT, this_process(), say):
             yield
 
 
 @contextmanager
-def alone(root: Root, who: str, say: Say) -> Iterator[None]:
+def exclusive_lock(root: Root, who: str, say: Say) -> Iterator[None]:
     """Have `root` alone, once all others have left.
 
     Raises:
         StorageError: the root can't be locked.
     """
-    with locked(shadow_of(root) / FOLDER / ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"):
+    with locked(local_cache_dir(root) / FOLDER / ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"):
         if isinstance(root, Path):
             yield
             return
-        from tasks.storage.s3_leases import apart  # noqa: PLC0415
+        from tasks.storage.s3_leases import exclusive_when_idle  # noqa: PLC0415
 
-        with apart(root / FOLDER / AT_WORK, root / FOLDER / ROOT, f"{who} at {me()}", say):
+        with exclusive_when_idle(root / FOLDER / AT_WORK, root / FOLDER / ROOT, f"{who} at {this_process()}", say):
             yield
 
 
 @contextmanager
-def holding(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
+def key_lock(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
     """Have one key under `root` alone.
 
     Raises:
         StorageError: the root can't be locked.
     """
     if not isinstance(root, Path):
-        from tasks.storage.s3_leases import held  # noqa: PLC0415
+        from tasks.storage.s3_leases import exclusive_lease  # noqa: PLC0415
 
-        with held(root / FOLDER / f"{key}.lock", f"{who} at {me()}", say):
+        with exclusive_lease(root / FOLDER / f"{key}.lock", f"{who} at {this_process()}", say):
             yield
         return
     with locked(root / FOLDER / signed_name(root, key), LockFlags.EXCLUSIVE, who, say):
@@ -82,19 +82,19 @@ def holding(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
 
 def signed_name(root: Root, key: str) -> str:
     """The name of a lock's file, signed under a root that is a folder: what bears it is ours, to be written and removed."""
-    mark = mark_of(root) if isinstance(root, Path) else None
+    mark = find_mark(root) if isinstance(root, Path) else None
     return mark.signed(key, ".lock") if mark else f"{key}.lock"
 
 
 @contextmanager
-def alone_at_once(root: Path) -> Iterator[bool]:
+def try_exclusive_lock(root: Path) -> Iterator[bool]:
     """Have `root` alone if nobody is at work there; else False.
 
     Raises:
         StorageError: the root can't be locked.
     """
-    with opened(root / FOLDER / ROOT) as stream:
-        yield taken(stream, LockFlags.EXCLUSIVE)
+    with open_lock(root / FOLDER / ROOT) as stream:
+        yield try_lock(stream, LockFlags.EXCLUSIVE)
 
 
 def nobody_at_work(root: Path) -> bool:
@@ -104,7 +104,7 @@ def nobody_at_work(root: Path) -> bool:
         return not path.exists()
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            return taken(stream, LockFlags.EXCLUSIVE)
+            return try_lock(stream, LockFlags.EXCLUSIVE)
     except OSError:
         return False
 
@@ -117,28 +117,28 @@ def locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") ->
         Interrupted: the process was told to stop meanwhile.
         StorageError: the file system has no locks, or the file can't be made.
     """
-    with opened(path) as stream:
-        told = Told(say)
-        while not taken(stream, kind):
-            told.of(lambda: f"waiting for {others or holder(stream)}: {path} is locked")
+    with open_lock(path) as stream:
+        told = WaitNotice(say)
+        while not try_lock(stream, kind):
+            told.of(lambda: f"waiting for {others or lock_holder(stream)}: {path} is locked")
             pause(POLL_SECONDS)
         if kind == LockFlags.EXCLUSIVE:
-            with writable(path):
-                name(stream, path, who)
+            with storage_errors(path):
+                lock_name(stream, path, who)
         yield
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[str]]:
+def open_lock(path: Path) -> Iterator[IO[str]]:
     """A lock's file; closing it gives the lock back."""
-    with writable(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+", encoding="utf-8", errors="replace")
     with stream:
         yield stream
 
 
-def taken(stream: IO[str], kind: LockFlags) -> bool:
+def try_lock(stream: IO[str], kind: LockFlags) -> bool:
     """Take a lock if it is free.
 
     Raises:
@@ -153,12 +153,12 @@ def taken(stream: IO[str], kind: LockFlags) -> bool:
     return True
 
 
-def me() -> str:
+def this_process() -> str:
     """This process, for those who wait on other machines."""
     return f"{socket.gethostname()}, process {os.getpid()}"
 
 
-def name(stream: IO[str], path: Path, who: str) -> None:
+def lock_name(stream: IO[str], path: Path, who: str) -> None:
     """Write into a lock's file who has it, for those who wait.
 
     The root's lock has a name that others may have given before: what it holds, or leads to, stays.
@@ -171,7 +171,7 @@ def name(stream: IO[str], path: Path, who: str) -> None:
         stream.flush()
 
 
-def holder(stream: IO[str]) -> str:
+def lock_holder(stream: IO[str]) -> str:
     """Who has a lock, as far as it is known."""
     stream.seek(0)
-    return stream.read(SHOWN) or "another run"
+    return stream.read(MOST_HOLDERS) or "another run"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tasks.errors import StorageError
-from tasks.storage.content_files import PART, reason_of, sync_folder
+from tasks.storage.content_files import PART, os_error_reason, sync_folder
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def check_rewritable(path: Path) -> None:
 
 def unchanged(path: Path, error: OSError) -> StorageError:
     """What is said of a file that the user has named and that can't be written."""
-    return StorageError(f"can't write {path}: {reason_of(error)}; nothing was changed")
+    return StorageError(f"can't write {path}: {os_error_reason(error)}; nothing was changed")
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -138,7 +138,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
                 yield Path(folder)
             except StorageError as error:  # whose remedy is for files under a root
                 if isinstance(error.__cause__, OSError):
-                    reason = reason_of(error.__cause__)
+                    reason = os_error_reason(error.__cause__)
                     raise StorageError(
                         f"can't write to {folder}: {reason}; make room, or set TMPDIR to a folder that has some"
                     ) from error

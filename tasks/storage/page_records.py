@@ -13,15 +13,15 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from tasks.base import Frozen
-from tasks.errors import SealError
+from tasks.errors import ChecksumError
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import Root, matching, name_under, read_whole
-from tasks.storage.checksummed_json import unseal, write_sealed
+from tasks.storage.checksummed_json import load_with_checksum, write_checksummed
 from tasks.storage.content_files import write_text
 from tasks.storage.folders import Folder
 
 
-class Made(Frozen):
+class PageRecord(Frozen):
     """Files, and the runs that they are of: once one of these has gone, nobody needs the files."""
 
     files: tuple[FileRecord, ...]
@@ -34,22 +34,22 @@ class Made(Frozen):
         return f"{Folder.MADE}/{digest[:16]}.json"
 
 
-def note(root: Root, made: Made) -> None:
+def record_page(root: Root, made: PageRecord) -> None:
     """Keep a record of files that are about to be made.
 
     Raises:
         StorageError: it can't be written.
     """
-    write_sealed(root / made.name, made)
+    write_checksummed(root / made.name, made)
 
 
-def all_made(root: Root) -> Iterator[tuple[FileRecord, Made]]:
+def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
     """Every such record that is sound, and bears the name that its content gives; with the record's own file."""
     for path in matching(root, f"{Folder.MADE}/*.json"):
         try:
             raw = read_whole(path)
-            made = Made.model_validate(unseal(raw))
-        except (OSError, SealError, ValidationError):
+            made = PageRecord.model_validate(load_with_checksum(raw))
+        except (OSError, ChecksumError, ValidationError):
             continue
         name = name_under(root, path)
         if name == made.name:
@@ -63,9 +63,11 @@ def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRec
         StorageError: it can't be written.
     """
     content, free = text.encode(), free_name(root, name, of)
-    note(
+    record_page(
         root,
-        Made(files=(FileRecord(path=free, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),), of=of),
+        PageRecord(
+            files=(FileRecord(path=free, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),), of=of
+        ),
     )
     return write_text(root, free, text)
 
@@ -95,4 +97,4 @@ def is_free(root: Root, name: str, of: tuple[str, ...]) -> bool:
         return True
     content = read_whole(path)
     ours = FileRecord(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    return bool((root / Made(files=(ours,), of=of).name).exists())
+    return bool((root / PageRecord(files=(ours,), of=of).name).exists())

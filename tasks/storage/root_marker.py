@@ -68,7 +68,7 @@ def read_mark(content: bytes, place: object) -> Mark:
     raise StorageError(f"{place} is not the mark of a root, or is that of a later version: move it away, or upgrade")
 
 
-def mark_of(folder: Path) -> Mark | None:
+def find_mark(folder: Path) -> Mark | None:
     """The mark of a folder; None if it bears none. An empty one is about to be written.
 
     Raises:
@@ -86,14 +86,14 @@ def mark_of(folder: Path) -> Mark | None:
     return read_mark(content, path) if content else None
 
 
-def marked(folder: Path) -> Mark:
+def mark_root(folder: Path) -> Mark:
     """The mark of a folder, made where there is none. What stands in a file of that name already is never replaced.
 
     Raises:
         StorageError: there is a file of that name that is none, or the file system has no locks.
         OSError: it can't be written.
     """
-    if mark := mark_of(folder):
+    if mark := find_mark(folder):
         return mark
     folder.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(folder / MARK, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666), "r+b") as stream:
@@ -114,7 +114,7 @@ def mark_above(path: Path) -> Mark | None:
     """The mark of the root that a path lies in, if there is one."""
     for folder in path.parents:
         try:
-            if mark := mark_of(folder):
+            if mark := find_mark(folder):
                 return mark
         except OSError:
             return None
@@ -134,7 +134,7 @@ def is_real_folder(root: Path, name: str) -> bool:
     return True
 
 
-def signed_in(root: Path, name: str, mark: Mark) -> Iterator[Path]:
+def signed_paths(root: Path, name: str, mark: Mark) -> Iterator[Path]:
     """The entries of a folder under the root whose names the root has signed; none where a link leads elsewhere."""
     if is_real_folder(root, name):
         with os.scandir(root / name) as found:

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import RootError, SealError, StorageError
-from tasks.storage.backend import Root, checked_store, matching, read_whole, refusals, unwritable
-from tasks.storage.checksummed_json import unseal
-from tasks.storage.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder, names_itself
-from tasks.storage.root_marker import is_real_folder, mark_of, marked, new_mark, read_mark
+from tasks.errors import ChecksumError, RootError, StorageError
+from tasks.storage.backend import Root, checked_store, io_errors, matching, read_whole, unwritable
+from tasks.storage.checksummed_json import load_with_checksum
+from tasks.storage.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder, is_own_key
+from tasks.storage.root_marker import find_mark, is_real_folder, mark_root, new_mark, read_mark
 
-SHOWN = 3  # entries of a foreign folder that are named
+MOST_FOREIGN = 3  # entries of a foreign folder that are named
 SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # of which the first that can be used is proposed
 MIRROR, VOLUME = "mirror", "lost+found"  # what a clone's data/ holds, and what a new volume
 # What a run has made before its first record: that of an earlier version, and where a back-up left out the hidden mark, that of
@@ -50,7 +50,7 @@ def known_root(root: Root) -> Root:
         raise
     except OSError as error:
         raise StorageError(f"can't read the root {root}: {error.strerror or error}; give another --root") from error
-    raise refusal(root)
+    raise root_refusal(root)
 
 
 def existing_root(root: Root) -> Root:
@@ -85,7 +85,7 @@ def is_root(root: Root) -> bool:
         OSError: it can't be read.
     """
     if isinstance(root, Path):
-        return bool(mark_of(root)) or is_proven(root) or (root.is_dir() and only_begun(root))
+        return bool(find_mark(root)) or is_proven(root) or (root.is_dir() and only_begun(root))
     try:
         return bool(read_mark(read_whole(root / MARK), root / MARK))
     except FileNotFoundError:
@@ -147,13 +147,13 @@ def candidates(root: Root) -> Iterator[tuple[Folder, Root]]:
 def is_record(path: Root, folder: Folder) -> bool:
     """Whether a file is a sealed record of ours."""
     try:
-        found: Any = unseal(read_whole(path))
+        found: Any = load_with_checksum(read_whole(path))
         if folder == Folder.RUNS:
             return bool(found["run"] == path.parent.name)
         if folder == Folder.CHAMPIONS:
             return path.stem == f"{found['number']:06}" and "predictions" in found
-        return names_itself(path.stem, found)
-    except (OSError, SealError, KeyError, TypeError, ValueError):
+        return is_own_key(path.stem, found)
+    except (OSError, ChecksumError, KeyError, TypeError, ValueError):
         return False
 
 
@@ -173,13 +173,13 @@ def only_begun(root: Path) -> bool:
     return True
 
 
-def refusal(root: Root) -> RootError:
+def root_refusal(root: Root) -> RootError:
     """What is said of a place that is not ours."""
     names = entries(root)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    more = f" and {len(names) - MOST_FOREIGN} more" if len(names) > MOST_FOREIGN else ""
     inside = next((name for name in SUBFOLDERS if name not in names), f"{SUBFOLDERS[0]}-{len(names)}")
     return RootError(
-        f"{root} is not a root of mnist, and is not empty: it holds {', '.join(names[:SHOWN])}{more}; "
+        f"{root} is not a root of mnist, and is not empty: it holds {', '.join(names[:MOST_FOREIGN])}{more}; "
         f"give a folder of its own, such as --root {root / inside}"
     )
 
@@ -193,12 +193,12 @@ def become_root(root: Root) -> None:
         OSError: as a store or the system says it.
     """
     if not (is_root(root) or counts_as_empty(root)):
-        raise refusal(root)
+        raise root_refusal(root)
     if isinstance(root, Path):
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
             pass
-        marked(root)
+        mark_root(root)
         return
     checked_store(root)
     path = root / MARK
@@ -207,7 +207,7 @@ def become_root(root: Root) -> None:
             path.fs.pipe_file(path.path, new_mark(), mode="create")
 
 
-def checked_root(root: Root) -> Root:
+def validate_root(root: Root) -> Root:
     """The root, absolute, made and marked where it is missing, and proven writable.
 
     Raises:
@@ -219,7 +219,7 @@ def checked_root(root: Root) -> Root:
         become_root(root)
     except (RootError, StorageError):
         raise
-    except refusals() as error:
+    except io_errors() as error:
         if not isinstance(root, Path):
             raise unwritable(root, error) from error
         reason = getattr(error, "strerror", None) or str(error)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StorageError
 from tasks.safety.stopping import pause
-from tasks.storage.backend import read_whole, refusals, version_of
-from tasks.storage.waiting import Say, Told
+from tasks.storage.backend import io_errors, read_whole, version_of
+from tasks.storage.waiting import Say, WaitNotice
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -47,7 +47,7 @@ class Lease:
     def take(self, instead_of: str | None = None) -> bool:
         """Take it, if nobody has it, or only the version given; whether that went well."""
         condition: dict[str, Any] = {"IfMatch": instead_of} if instead_of else {"mode": "create"}
-        with reached(self.path):
+        with check_reachable(self.path):
             try:
                 self.write(condition)
             except FileNotFoundError:  # what it should follow has gone
@@ -67,14 +67,14 @@ class Lease:
         """Show now and then that this process lives, as long as the lease is its own."""
         while not self.over.wait(RENEW_SECONDS):
             self.renewals += 1
-            with suppress(*refusals()):  # the next time, then; until it is too late
+            with suppress(*io_errors()):  # the next time, then; until it is too late
                 self.write({"IfMatch": self.version})
 
     def give_back(self) -> None:
         """Remove it, if it still is this one's."""
         self.over.set()
         self.thread.join()
-        with suppress(*refusals()):
+        with suppress(*io_errors()):
             if version_of(self.path)[1] == self.version:
                 self.path.fs.rm_file(self.path.path)
 
@@ -105,16 +105,16 @@ class Watch:
 
 
 @contextmanager
-def held(path: "UPath", who: str, say: Say) -> Iterator[None]:
+def exclusive_lease(path: "UPath", who: str, say: Say) -> Iterator[None]:
     """Have an object alone; wait for it, and say for whom.
 
     Raises:
         StorageError: the store can't be reached.
     """
-    lease, watch, told = Lease(path, who), Watch(), Told(say)
-    with reached(path):
+    lease, watch, told = Lease(path, who), Watch(), WaitNotice(say)
+    with check_reachable(path):
         while not lease.take() and not ((dead := watch.dead(path)) and lease.take(dead)):
-            told.of(lambda: f"waiting for {holder(path)}: {path} is held")
+            told.of(lambda: f"waiting for {lease_holder(path)}: {path} is held")
             pause(POLL_SECONDS)
     try:
         yield
@@ -123,17 +123,17 @@ def held(path: "UPath", who: str, say: Say) -> Iterator[None]:
 
 
 @contextmanager
-def joined(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
+def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
     """Have a lease of one's own in a folder, along with others, while nobody holds the object `alone`.
 
     Raises:
         StorageError: the store can't be reached.
     """
-    watch, told = Watch(), Told(say)
+    watch, told = Watch(), WaitNotice(say)
     while True:
         lease = Lease(folder / uuid.uuid4().hex, who)
         lease.take()  # first this, then the look at the other: whoever wants to be alone does it the other way round
-        with reached(alone):
+        with check_reachable(alone):
             if not alone.exists():
                 break
             lease.give_back()
@@ -141,7 +141,7 @@ def joined(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None
                 taken_over = Lease(alone, who)
                 if taken_over.take(dead):
                     taken_over.give_back()
-        told.of(lambda: f"waiting for {holder(alone)}: {alone} is held")
+        told.of(lambda: f"waiting for {lease_holder(alone)}: {alone} is held")
         pause(POLL_SECONDS)
     try:
         yield
@@ -150,7 +150,7 @@ def joined(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None
 
 
 @contextmanager
-def apart(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
+def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
     """Hold the object `alone` while nobody has a lease in the folder.
 
     It is given back between the looks: who has a lease there already may need another one to come to an end.
@@ -159,9 +159,9 @@ def apart(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]
         StorageError: the store can't be reached.
     """
     watches: dict[str, Watch] = {}
-    told = Told(say)
+    told = WaitNotice(say)
     while True:
-        with held(alone, who, say):
+        with exclusive_lease(alone, who, say):
             if not living(folder, watches):
                 yield
                 return
@@ -171,7 +171,7 @@ def apart(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]
 
 def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
     """Whether anybody has a lease in a folder; those of the dead are removed."""
-    with reached(folder):
+    with check_reachable(folder):
         try:
             found = [path for path in folder.glob("*") if NAME.fullmatch(path.name)]
         except FileNotFoundError:  # the last was given back, and the folder with it, between two of the store's answers
@@ -190,9 +190,9 @@ def is_lease(path: "UPath") -> bool:
         return False
 
 
-def holder(path: "UPath") -> str:
+def lease_holder(path: "UPath") -> str:
     """Who has a lease, as far as it is known."""
-    with suppress(ValueError, KeyError, TypeError, *refusals()):
+    with suppress(ValueError, KeyError, TypeError, *io_errors()):
         return str(json.loads(read_whole(path))["who"])
     return "another run"
 
@@ -205,7 +205,7 @@ def is_refused(error: OSError) -> bool:
 
 
 @contextmanager
-def reached(path: "UPath") -> Iterator[None]:
+def check_reachable(path: "UPath") -> Iterator[None]:
     """Turn what a store says into one line.
 
     Raises:
@@ -215,5 +215,5 @@ def reached(path: "UPath") -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except refusals() as error:
+    except io_errors() as error:
         raise StorageError(f"can't lock {path}: {error}; check the network and the credentials") from error

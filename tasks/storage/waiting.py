@@ -8,7 +8,7 @@ PATIENCE_SECONDS = 1.0  # before a line says what is waited for
 Say = Callable[[str, int], None]  # a line, and its level of logging
 
 
-class Told:
+class WaitNotice:
     """Says once what is waited for, if it takes a while."""
 
     def __init__(self, say: Say) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import keras
 
 from tasks.base import Frozen
-from tasks.engine.run_log import say
+from tasks.engine.run_log import log
 from tasks.engine.workspace import STATE, Workspace, is_state
 from tasks.errors import StorageError
 from tasks.schemas.records import Epoch, FileRecord
-from tasks.storage.checksummed_json import read_sealed, write_sealed
-from tasks.storage.content_files import adopt, verified, writable
+from tasks.storage.checksummed_json import read_checksummed, write_checksummed
+from tasks.storage.content_files import move_into_store, require_valid, storage_errors
 
 
 class State(Frozen):
@@ -25,7 +25,7 @@ class State(Frozen):
     history: tuple[Epoch, ...]
 
 
-def back_up(model: keras.Model, history: Sequence[Epoch], work: Workspace) -> None:
+def save_checkpoint(model: keras.Model, history: Sequence[Epoch], work: Workspace) -> None:
     """Keep the model's weights and its optimizer's state after an epoch, in place of those after the one before.
 
     Raises:
@@ -33,26 +33,26 @@ def back_up(model: keras.Model, history: Sequence[Epoch], work: Workspace) -> No
     """
     with work.scratch() as scratch:
         path = scratch / "epoch.weights.h5"
-        with writable(path):
+        with storage_errors(path):
             model.save_weights(path)
-        weights = adopt(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
-    write_sealed(work.unfinished / STATE, State(weights=weights, history=tuple(history)))
+        weights = move_into_store(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
+    write_checksummed(work.unfinished / STATE, State(weights=weights, history=tuple(history)))
     for older in work.unfinished.glob("*.weights.h5"):
         if older.name != weights.path and is_state(older):
             older.unlink(missing_ok=True)
 
 
-def restore(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:
+def load_checkpoint(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:
     """Set a fresh compiled model to the last state that was kept; the history until then, empty if there is none."""
     path = work.unfinished / STATE
     if not path.exists():
         return ()
     try:
-        state = read_sealed(path, State)
-        weights = verified(work.unfinished, state.weights)
+        state = read_checksummed(path, State)
+        weights = require_valid(work.unfinished, state.weights)
     except StorageError as error:
-        say(f"{model.name}: the back-up is of no use, from the first epoch then: {error}")
+        log(f"{model.name}: the back-up is of no use, from the first epoch then: {error}")
         return ()
     model.load_weights(weights)
-    say(f"{model.name}: goes on after epoch {len(state.history)}, from the back-up of a run that did not finish")
+    log(f"{model.name}: goes on after epoch {len(state.history)}, from the back-up of a run that did not finish")
     return state.history

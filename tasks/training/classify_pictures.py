@@ -14,13 +14,13 @@ from tasks.errors import PictureError
 from tasks.filesystem.regular_files import read_regular
 from tasks.images.decoding import NO_PICTURE
 from tasks.images.digit_preprocessing import Character, read_character
-from tasks.images.encoding import encoded
+from tasks.images.encoding import encode_pixels
 from tasks.safety.plain_text import in_text
-from tasks.schemas.results import Guess, Shown, Unreadable
+from tasks.schemas.results import ClassifiedPicture, ClassPrediction, UnreadablePicture
 from tasks.schemas.runs import RunRecord
 from tasks.storage.backend import Root
-from tasks.storage.content_files import verified
-from tasks.training.inference import BATCH, load_model, predicting
+from tasks.storage.content_files import require_valid
+from tasks.training.inference import BATCH, batch_predictor, load_model
 
 MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed
 SUFFIXES = frozenset({
@@ -37,19 +37,19 @@ HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # folders of m
 
 def pictures_in(
     paths: Sequence[Path], passed_over: Callable[[Path], object] = lambda _: None
-) -> list[Path | Unreadable]:
+) -> list[Path | UnreadablePicture]:
     """Every picture that is meant: files as they are, and what folders hold that is called like a picture.
 
     Links to folders are not followed inside a folder: they may lead in a circle. Folders that can't be read are named. What is
     called otherwise, what is hidden, and what a system keeps for itself is `passed_over`.
     """
-    found: list[Path | Unreadable] = []
+    found: list[Path | UnreadablePicture] = []
     for path in paths:
         found.extend(inside(path, passed_over) if path.is_dir() else [path])
     return found
 
 
-def inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Path | Unreadable]:
+def inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Path | UnreadablePicture]:
     """The pictures in a folder and those below it, in order."""
     faults: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=faults.append):
@@ -65,35 +65,39 @@ def inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Path
             else:
                 passed_over(path)
     for fault in faults:
-        yield Unreadable(path=in_text(fault.filename), why=fault.strerror or str(fault))
+        yield UnreadablePicture(path=in_text(fault.filename), why=fault.strerror or str(fault))
 
 
-def predict(
-    paths: Sequence[Path | Unreadable], run: RunRecord, root: Root, progress: Callable[[int], object]
-) -> Iterator[Shown | Unreadable]:
+def classify_pictures(
+    paths: Sequence[Path | UnreadablePicture], run: RunRecord, root: Root, progress: Callable[[int], object]
+) -> Iterator[ClassifiedPicture | UnreadablePicture]:
     """What the run's models say of each picture, in order; `progress` is told of how many more are done.
 
     Raises:
         StorageError: a model is gone or altered.
     """
-    models = {model.name: predicting(load_model(verified(root, model.file))) for model in run.models}
+    models = {model.name: batch_predictor(load_model(require_valid(root, model.file))) for model in run.models}
     for start in range(0, len(paths), BATCH):
         some = paths[start : start + BATCH]
-        read = [path if isinstance(path, Unreadable) else prepared(path, run.train.shape) for path in some]
+        read = [
+            path if isinstance(path, UnreadablePicture) else prepare_picture(path, run.train.shape) for path in some
+        ]
         images = [one.image for one in read if isinstance(one, Character)]
         if images:
             stacked = np.stack(images)
             said = {name: iter(model(stacked)) for name, model in models.items()}
         for path, one in zip(some, read, strict=True):
-            if isinstance(one, Unreadable):
+            if isinstance(one, UnreadablePicture):
                 yield one
             elif isinstance(path, Path):
-                guesses = {name: guess(next(rows), run.train.classes) for name, rows in said.items()}
-                yield Shown(path=in_text(path), pixels=encoded(one.image), guesses=guesses, doubts=one.doubts)
+                guesses = {name: classify(next(rows), run.train.classes) for name, rows in said.items()}
+                yield ClassifiedPicture(
+                    path=in_text(path), pixels=encode_pixels(one.image), guesses=guesses, doubts=one.doubts
+                )
         progress(len(some))
 
 
-def prepared(path: Path, shape: tuple[int, ...]) -> Character | Unreadable:
+def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | UnreadablePicture:
     """A picture as the network is shown it, or why it can't be."""
     try:
         return read_character(read_regular(path, MOST_BYTES), shape)
@@ -103,13 +107,13 @@ def prepared(path: Path, shape: tuple[int, ...]) -> Character | Unreadable:
             why = f"pictures of the kind {path.suffix} are not read: export it as PNG or JPEG"
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-    return Unreadable(path=in_text(path), why=why)
+    return UnreadablePicture(path=in_text(path), why=why)
 
 
-def guess(probabilities: np.ndarray, classes: Sequence[str]) -> Guess:
+def classify(probabilities: np.ndarray, classes: Sequence[str]) -> ClassPrediction:
     """One model's answer."""
     best = int(probabilities.argmax())
-    return Guess(
+    return ClassPrediction(
         label=classes[best],
         probability=float(probabilities[best]),
         probabilities=dict(zip(classes, map(float, probabilities), strict=True)),

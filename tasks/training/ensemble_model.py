@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     import keras
 
 
-def averaging(networks: Sequence["keras.Model"], ensemble: Ensemble) -> "keras.Model":
+def average_models(networks: Sequence["keras.Model"], ensemble: Ensemble) -> "keras.Model":
     """A model that asks every network about every view of an image: (N, ...) uint8 in, (N, classes) float32 out."""
     import keras
 
     shape = networks[0].input_shape[1:]
     images = keras.Input(shape, dtype="uint8")
-    views = [images, *shifted(images, shape, ensemble.shift)]
+    views = [images, *shift_images(images, shape, ensemble.shift)]
     answers = [network(view) for network in networks for view in views]
     return keras.Model(images, keras.layers.Average()(answers), name=ensemble.name)
 
 
-def shifted(images: Any, shape: tuple[int, ...], by: int) -> Iterator[Any]:
+def shift_images(images: Any, shape: tuple[int, ...], by: int) -> Iterator[Any]:
     """Images shifted up, down, left and right by so many pixels, if any; what comes in is blank."""
     from keras import layers
 

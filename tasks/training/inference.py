@@ -21,7 +21,9 @@ BATCH = 512  # within a tenth of the fastest on all processors that were tried; 
 PARTS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 
 
-def predicting(network: "keras.Model", *, altered: bool = False) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def batch_predictor(
+    network: "keras.Model", *, altered: bool = False
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """A network as a function from images, (n, ...) uint8, to its outputs, (n, units) float32.
 
     Every batch is filled up, with blank images: each further shape would be compiled anew. Where images were `altered`, such as

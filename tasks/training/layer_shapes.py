@@ -12,7 +12,7 @@ from tasks.errors import RecipeError
 Maps = tuple[int, int] | None  # rows and columns; None for a vector
 
 
-def refuse_misfits(recipe: Recipe, shape: Sequence[int], classes: int) -> None:
+def require_fitting_layers(recipe: Recipe, shape: Sequence[int], classes: int) -> None:
     """Check every network of a recipe that is given by layers, and the label that its augmentation is for.
 
     Raises:
@@ -26,10 +26,10 @@ def refuse_misfits(recipe: Recipe, shape: Sequence[int], classes: int) -> None:
         )
     for network in recipe.models:
         if network.layers:
-            refuse_misfit(network, (shape[0], shape[1]))
+            require_fitting_network(network, (shape[0], shape[1]))
 
 
-def refuse_misfit(network: Network, size: tuple[int, int]) -> None:
+def require_fitting_network(network: Network, size: tuple[int, int]) -> None:
     """Check one network.
 
     Raises:
@@ -38,7 +38,7 @@ def refuse_misfit(network: Network, size: tuple[int, int]) -> None:
     maps: Maps = size
     try:
         for number, layer in enumerate(network.layers, start=1):
-            maps = passed(layer, maps, f"layer {number}, {layer.layer}")
+            maps = output_maps(layer, maps, f"layer {number}, {layer.layer}")
         if maps:
             raise RecipeError("its last layer gives maps, not a vector: add a layer flatten")
     except RecipeError as error:
@@ -46,7 +46,7 @@ def refuse_misfit(network: Network, size: tuple[int, int]) -> None:
         raise RecipeError(f"{said}: {error}") from error
 
 
-def passed(layer: Layer, maps: Maps, called: str) -> Maps:
+def output_maps(layer: Layer, maps: Maps, called: str) -> Maps:
     """What a layer gives of what it gets.
 
     Raises:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.config.network_function import imported, reason
+from tasks.config.network_function import import_function, reason
 from tasks.config.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
 from tasks.data.split_parquet import Labels, label_type
 from tasks.engine.workspace import Workspace
 from tasks.errors import RecipeError, first_line
 from tasks.schemas.records import FileRecord
-from tasks.storage.content_files import adopt, writable
+from tasks.storage.content_files import move_into_store, storage_errors
 from tasks.storage.folders import Folder
 from tasks.training.training_progress import Figures
 
@@ -78,7 +78,7 @@ def made_by_function(network: Network, before: list[Any], classes: int) -> "kera
     import keras
 
     assert network.function  # noqa: S101  # it was asked for
-    function = imported(network.function, network.file, network.code)
+    function = import_function(network.function, network.file, network.code)
     inputs, *scaling = before
     scaled = inputs
     for layer in scaling:
@@ -142,7 +142,7 @@ def compile_for(training: Training, model: "keras.Model", steps: int) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
-def compiled(step: "Callable[[Any], Any]", shape: tuple[int, ...], classes: int) -> Step:
+def compile_network(step: "Callable[[Any], Any]", shape: tuple[int, ...], classes: int) -> Step:
     """A model's `train_step` or `test_step` as a graph, for batches of any size.
 
     Not `train_on_batch`: the smaller batch at an epoch's end would be compiled anew, and each batch starts its figures anew.
@@ -199,7 +199,7 @@ def save(model: "keras.Model", path: Path) -> None:
             saved.writestr(zipfile.ZipInfo(name), parts[name])  # of 1980, as zip has it where nothing is said
 
 
-def keep_model(model: "keras.Model", name: str, work: Workspace) -> FileRecord:
+def save_model(model: "keras.Model", name: str, work: Workspace) -> FileRecord:
     """Save a model among the models under the root.
 
     Raises:
@@ -207,13 +207,13 @@ def keep_model(model: "keras.Model", name: str, work: Workspace) -> FileRecord:
     """
     with work.scratch() as scratch:
         path = scratch / f"{name}.keras"
-        with writable(path):
+        with storage_errors(path):
             save(model, path)
-        return adopt(work.root, Folder.MODELS, name, ".keras", path)
+        return move_into_store(work.root, Folder.MODELS, name, ".keras", path)
 
 
 @contextmanager
-def averages_in(model: "keras.Model") -> Iterator[None]:
+def averaged_weights(model: "keras.Model") -> Iterator[None]:
     """The averages in the place of the weights, if any are taken, and the weights back in their place.
 
     Not Keras's SwapEMAWeights, which swaps by adding and subtracting: what it puts back is rounded.

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import SupportsFloat
 
-from tasks.engine.run_log import say
-from tasks.engine.task_progress import Bar
+from tasks.engine.run_log import log
+from tasks.engine.task_progress import ProgressBar
 from tasks.errors import DivergedError
 from tasks.schemas.records import Epoch
 
@@ -25,7 +25,7 @@ class Progress:
         self.history = list(done)
         self.seen = 0
         self.figures: Figures = {}
-        self.bar = Bar(f"training-{name}", f"{name}: starting")
+        self.bar = ProgressBar(f"training-{name}", f"{name}: starting")
         self.began = self.epoch_began = time.perf_counter()
 
     def begin(self, epoch: int) -> None:
@@ -57,7 +57,7 @@ class Progress:
                 validation_accuracy=float(validation["accuracy"]) if validation else None,
             )
         )
-        say(self.line())
+        log(self.line())
         self.bar.refresh(self.done, self.line())
 
     @property

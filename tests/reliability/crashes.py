@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from flows.runners.base import settings_for
+from flows.runners.base import thread_settings
 from tasks.base import TEST, TRAIN
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.config.recipe import Recipe, load_recipe
 from tasks.data.predictions_parquet import read_predictions
-from tasks.engine.workspace import Workspace, at_work
+from tasks.engine.workspace import Workspace, open_workspace
 from tasks.history.provenance import provenance_of, run_record, with_manifest
-from tasks.history.prune import carry_out, pruning
-from tasks.history.run_store import remember
+from tasks.history.prune import apply_pruning, plan_pruning
+from tasks.history.run_store import save_run
 from tasks.history.verify import verify_run
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords, TrainedModels
 from tasks.schemas.records import Record
 from tasks.schemas.runs import FlowRun, RunRecord
-from tasks.steps.analyze import analyse
+from tasks.steps.analyze import analyze
 from tasks.steps.attribute_errors import attribute
 from tasks.steps.champion import judge, promote
 from tasks.steps.compare_runs import compare
@@ -86,7 +86,7 @@ class Case(NamedTuple):
         models = self.evidence.models
         layers = dict.fromkeys(models, self.got["describe"])
         trained = TrainedModels(models, trainings=models, ensembles={})
-        return RunRecords(self.data, trained, self.evidence, layers, self.got["analyse"], self.got["draw"])
+        return RunRecords(self.data, trained, self.evidence, layers, self.got["analyze"], self.got["draw"])
 
     def run(self, work: Workspace) -> RunRecord:
         """The run so far."""
@@ -113,9 +113,9 @@ def finish(case: Case, work: Workspace) -> Any:
     steps = case.records.steps
     where_from = provenance_of(case.data, steps, work)
     published = report.fn(
-        case.got["analyse"], case.got["draw"], None, decision, where_from, work, (), [case.got["describe"]]
+        case.got["analyze"], case.got["draw"], None, decision, where_from, work, (), [case.got["describe"]]
     )
-    remember(with_manifest(run, steps, published), work)
+    save_run(with_manifest(run, steps, published), work)
     promote.fn(run, decision, work)
     return published.verdict
 
@@ -132,7 +132,7 @@ def flow_run(number: int) -> FlowRun:
 
 def prunes(_case: Case, work: Workspace) -> Any:
     """Remove all runs but the last and the champion's."""
-    carry_out(work.root, pruning(work.root, 1))
+    apply_pruning(work.root, plan_pruning(work.root, 1))
     return sorted(str(path.relative_to(work.root)) for path in work.root.rglob("*") if path.is_file())
 
 
@@ -155,8 +155,8 @@ STEPS: dict[str, Step] = {
     "explain": lambda case, work: explain.fn(
         case.got["train"], case.got["evaluate"], case.got["attribute"], case.got["select"], case.got["decode"][1], work
     ),
-    "analyse": lambda case, work: analyse.fn(case.dataset, case.recipe, case.evidence, work),
-    "draw": lambda case, work: draw.fn(case.got["analyse"], work),
+    "analyze": lambda case, work: analyze.fn(case.dataset, case.recipe, case.evidence, work),
+    "draw": lambda case, work: draw.fn(case.got["analyze"], work),
     "compare": compares,
     "judge, report, remember, promote": finish,
 }  # fmt: skip
@@ -196,7 +196,7 @@ def operations(root: Path, at: int | None) -> Callable[[], int]:
 
 def result_of(step: Step, case: Case, root: Path) -> Any:
     """What a step makes, as far as it is the same in every run of it."""
-    with at_work(root, "a-run") as work:
+    with open_workspace(root, "a-run") as work:
         found = step(case, work)
         if isinstance(found, Record) and "history" in type(found).model_fields:
             found = evaluate.fn(found, case.got["decode"][1], work)
@@ -259,7 +259,7 @@ def main(only: Sequence[str] = ()) -> Iterator[Row]:
     """Kill every step, or only some, before each of its operations, and sum it up."""
     from tasks.training.keras_runtime import import_keras
 
-    os.environ |= settings_for(threads=1)
+    os.environ |= thread_settings(threads=1)
     import_keras()
     folder = Path(tempfile.mkdtemp(prefix="mnist-crashes-"))
     dataset = load_dataset(str(data.make(folder / "mirror", COUNTS).toml()))
@@ -300,7 +300,7 @@ def in_parent(step: Step, case: Case, root: Path) -> Any:
     kept = root.parent / "record"
 
     def body() -> None:
-        with at_work(root, "a-run") as work:
+        with open_workspace(root, "a-run") as work:
             kept.write_bytes(cloudpickle.dumps(step(case, work)))
 
     assert in_child(body) == 0

@@ -20,17 +20,17 @@ from PIL import Image, ImageDraw
 from tasks.config.dataset import Archive, load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.config.toml_loader import BUILTIN
-from tasks.data.archive_reader import blocks
+from tasks.data.archive_reader import read_archive_blocks
 from tasks.data.idx import DTYPES, Header, read_blocks, read_header
-from tasks.engine.cache import Key, Miss, look_up
+from tasks.engine.cache import CacheMiss, Key, find_record
 from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
-from tasks.history.champions import FOLDER, history
+from tasks.history.champions import FOLDER, champion_history
 from tasks.history.run_store import read_run
 from tasks.images.decoding import FORMATS
-from tasks.images.digit_preprocessing import prepare
+from tasks.images.digit_preprocessing import to_mnist_form
 from tasks.schemas.records import Origin, PredictionsRecord, SplitRecord
 from tasks.schemas.runs import RunRecord
-from tasks.storage.checksummed_json import SealError, sealed
+from tasks.storage.checksummed_json import SealError, add_checksum
 from tests.support.samples import FILE
 from tests.support.written import write_idx
 
@@ -89,7 +89,9 @@ def read_archive(content: bytes, folder: Path) -> None:
     """As the decoder does, for an archive that should hold 5 images."""
     path = folder / "archive.gz"
     path.write_bytes(content)
-    for _ in blocks(path, Archive(name="archive.gz", bytes=1, sha256="0" * 64), Header(BYTE, (5, 28, 28)), 2):
+    for _ in read_archive_blocks(
+        path, Archive(name="archive.gz", bytes=1, sha256="0" * 64), Header(BYTE, (5, 28, 28)), 2
+    ):
         pass
 
 
@@ -110,7 +112,7 @@ def read_record(content: bytes, folder: Path) -> None:
     path = key.path(folder)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    assert isinstance(look_up(key, SplitRecord, folder), Miss)
+    assert isinstance(find_record(key, SplitRecord, folder), CacheMiss)
 
 
 def read_run_record(content: bytes, folder: Path) -> None:
@@ -125,7 +127,7 @@ def read_champion(content: bytes, folder: Path) -> None:
     path = folder / FOLDER / "line" / "000001.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    history(folder, "line")
+    champion_history(folder, "line")
 
 
 def pictures() -> list[bytes]:
@@ -150,11 +152,15 @@ TARGETS = {
     "data set files": Target(broken([DATASET]), read_toml(load_dataset), (InputError,)),
     "recipe files": Target(broken(RECIPES), read_toml(load_recipe), (InputError,)),
     "pictures": Target(
-        broken(pictures()) | st.binary(max_size=64), lambda content, _: prepare(content, (28, 28)), (PictureError,)
+        broken(pictures()) | st.binary(max_size=64),
+        lambda content, _: to_mnist_form(content, (28, 28)),
+        (PictureError,),
     ),
-    "records of steps": Target(BODIES | BODIES.map(sealed) | broken([sealed(RECORD)]), read_record, ()),
-    "records of runs": Target(BODIES | BODIES.map(sealed) | broken([sealed(RUN_JSON)]), read_run_record, ()),
-    "champions": Target(BODIES | BODIES.map(sealed), read_champion, (StorageError,)),
+    "records of steps": Target(BODIES | BODIES.map(add_checksum) | broken([add_checksum(RECORD)]), read_record, ()),
+    "records of runs": Target(
+        BODIES | BODIES.map(add_checksum) | broken([add_checksum(RUN_JSON)]), read_run_record, ()
+    ),
+    "champions": Target(BODIES | BODIES.map(add_checksum), read_champion, (StorageError,)),
 }
 
 

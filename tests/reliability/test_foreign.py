@@ -7,25 +7,25 @@ from pathlib import Path
 import pytest
 
 from tasks.config.dataset import Dataset
-from tasks.engine.workspace import Workspace, at_work, left_over
+from tasks.engine.workspace import Workspace, open_workspace, stale_files
 from tasks.history.champions import roll_back
-from tasks.history.prune import carry_out, pruning
+from tasks.history.prune import apply_pruning, plan_pruning
 from tasks.history.verify import verify_run
 from tasks.schemas.records import SplitRecord
 from tasks.schemas.runs import RunRecord
-from tasks.storage.content_files import keep, written_whole
+from tasks.storage.content_files import atomic_write, write_content_addressed
 from tasks.storage.folders import Folder
-from tasks.storage.locks import alone, holding
+from tasks.storage.locks import exclusive_lock, key_lock
 from tasks.storage.page_records import write_page
-from tasks.storage.root_marker import marked
-from tasks.storage.roots import checked_root
+from tasks.storage.root_marker import mark_root
+from tasks.storage.roots import validate_root
 from tests.support.finished import crown, finished
 from tests.support.foreign import Seeds, behind_links, seed
 
 
 @pytest.fixture
 def runs(work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset) -> list[RunRecord]:
-    checked_root(work.root)
+    validate_root(work.root)
     return [finished(work, splits, tiny, number) for number in (1, 2, 3, 4)]
 
 
@@ -40,7 +40,7 @@ def died_at(work: Workspace) -> list[Path]:
     signed = [folder / "plain.keras", folder / "epoch.weights.h5"]
     for path in signed:
         path.write_bytes(b"half")
-    mark, step = marked(work.root), work.model_copy(update={"key": "train-0123456789abcdee"})
+    mark, step = mark_root(work.root), work.model_copy(update={"key": "train-0123456789abcdee"})
     locked = work.root / "locks" / mark.signed("train-0123456789abcdef", ".lock")
     page = work.root / "runs" / "died" / mark.signed(".report.html.0123abcd", ".part")
     for path in (locked, page, step.partial("archive.gz")):
@@ -65,17 +65,17 @@ def test_each_foreign_byte_outlives_everything(
         seed(work.root, tmp_path / "outside", seeds)
         seeds.add(work.root / "unfinished" / dead[-1].name / "thesis.txt")
     seeds.add(work.root / "comparisons" / "a..b.html")
-    with at_work(work.root, "this-run") as again, alone_is_waited_for(again):
+    with open_workspace(work.root, "this-run") as again, alone_is_waited_for(again):
         write_page(work.root, "comparisons/a..b.html", "ours", ("a", "b"))
     assert seeds.lost() == []
     if sow is seed:
         assert not [path for path in dead[:-1] if path.exists()], "what is ours goes"
-        assert list(left_over(work.root)) == [dead[-1]], "but for the folder that holds something else"
+        assert list(stale_files(work.root)) == [dead[-1]], "but for the folder that holds something else"
     roll_back(work.root, "line")
-    what = pruning(work.root, 1)
+    what = plan_pruning(work.root, 1)
     before = {path for path in work.root.rglob("*") if not path.is_dir() or path.is_symlink()}
-    with alone(work.root, "mnist prune", silent):
-        carry_out(work.root, what)
+    with exclusive_lock(work.root, "mnist prune", silent):
+        apply_pruning(work.root, what)
     after = {path for path in work.root.rglob("*") if not path.is_dir() or path.is_symlink()}
     assert {path.relative_to(work.root).as_posix() for path in before - after} == {
         name for name in what.paths if not (work.root / name).is_dir()
@@ -89,7 +89,7 @@ def test_each_foreign_byte_outlives_everything(
 
 def alone_is_waited_for(work: Workspace):  # noqa: ANN201
     """A key of the workspace's root, held as a step holds it."""
-    return holding(work.root, "train-0123456789abcded", "run this-run", silent)
+    return key_lock(work.root, "train-0123456789abcded", "run this-run", silent)
 
 
 def test_what_was_changed_in_a_run_of_ours_stays_when_the_run_goes(work: Workspace, runs: list[RunRecord]) -> None:
@@ -97,7 +97,7 @@ def test_what_was_changed_in_a_run_of_ours_stays_when_the_run_goes(work: Workspa
     (page,) = folder.glob("report-*")
     page.write_bytes(b"with my notes")
     (folder / "notes.txt").write_bytes(b"mine")
-    carry_out(work.root, pruning(work.root, 1))
+    apply_pruning(work.root, plan_pruning(work.root, 1))
     assert {path.name for path in folder.iterdir()} == {page.name, "notes.txt"}
     assert not (work.root / "runs" / runs[1].run).exists()
 
@@ -107,7 +107,7 @@ def test_copies_of_ours_stay(work: Workspace, runs: list[RunRecord]) -> None:
     model = work.root / runs[0].models[0].file.path
     copies = [Path(shutil.copy(model, model.with_name(name))) for name in ("a copy.keras", "plain-0123456789ab.keras")]
     os.link(model, model.with_name("linked.keras"))
-    carry_out(work.root, pruning(work.root, 1))
+    apply_pruning(work.root, plan_pruning(work.root, 1))
     assert not model.exists()
     assert all(path.exists() for path in (*copies, model.with_name("linked.keras")))
     assert (work.root / "runs" / "the best one" / "run.json").exists()
@@ -120,7 +120,7 @@ def test_a_file_that_became_a_folder_or_a_link_stays(work: Workspace, runs: list
     (one / "inside").mkdir(parents=True)
     other.rename(tmp_path / "elsewhere")
     other.symlink_to(tmp_path / "elsewhere")
-    carry_out(work.root, pruning(work.root, 1))
+    apply_pruning(work.root, plan_pruning(work.root, 1))
     assert (one / "inside").is_dir()
     assert other.is_symlink()
     assert (tmp_path / "elsewhere").read_bytes() == content
@@ -129,16 +129,16 @@ def test_a_file_that_became_a_folder_or_a_link_stays(work: Workspace, runs: list
 def test_a_record_that_names_a_file_elsewhere_reaches_nothing(
     work: Workspace, runs: list[RunRecord], tmp_path: Path
 ) -> None:
-    thesis = keep(tmp_path, "mine", "thesis", ".txt", b"mine")
+    thesis = write_content_addressed(tmp_path, "mine", "thesis", ".txt", b"mine")
     link = runs[0].manifest[-1]
     for path in ("../mine/" + Path(thesis.path).name, str(tmp_path / thesis.path), "locks/root.lock", MIRROR):
         file = thesis.model_copy(update={"path": path})
         record = runs[0].model_copy(update={"manifest": (*runs[0].manifest, link.model_copy(update={"file": file}))})
-        from tasks.history.run_store import remember
+        from tasks.history.run_store import save_run
 
-        remember(record, work)
-        assert path not in pruning(work.root, 1).paths
-    carry_out(work.root, pruning(work.root, 1))
+        save_run(record, work)
+        assert path not in plan_pruning(work.root, 1).paths
+    apply_pruning(work.root, plan_pruning(work.root, 1))
     assert (tmp_path / thesis.path).read_bytes() == b"mine"
 
 
@@ -154,11 +154,11 @@ def test_a_page_with_notes_in_it_is_not_written_over(work: Workspace) -> None:
 
 
 def test_a_lock_of_others_is_locked_and_left_as_it_is(work: Workspace) -> None:
-    path = checked_root(work.root) / Folder.LOCKS / "root.lock"
-    with written_whole(path) as stream:
+    path = validate_root(work.root) / Folder.LOCKS / "root.lock"
+    with atomic_write(path) as stream:
         stream.write(b"\xff mine")
-    with alone(work.root, "mnist prune", silent):
+    with exclusive_lock(work.root, "mnist prune", silent):
         pass
-    with at_work(work.root, "this-run"):
+    with open_workspace(work.root, "this-run"):
         pass
     assert path.read_bytes() == b"\xff mine"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.storage.checksummed_json import sealed
+from tasks.storage.checksummed_json import add_checksum
 from tests.reliability.fuzz import DATASET, GZIP, IDX, NASTY, RECIPES, RECORD, TARGETS, check, pictures
 
 IMAGES = struct.pack(">HBB3I", 0, 8, 3, 5, 28, 28)
@@ -48,9 +48,9 @@ CORPUS: dict[str, list[bytes]] = {
         RECIPES[0] + b"\n[[models]]\n" * 1000,
     ],
     "pictures": [*NASTY, *pictures(), *(content[: len(content) // 2] for content in pictures())],
-    "records of steps": [*NASTY, RECORD, *(sealed(piece) for piece in NASTY), sealed(b"[" * 100_000)],
-    "records of runs": [*NASTY, *(sealed(piece) for piece in NASTY), sealed(b"[" * 100_000)],
-    "champions": [*NASTY, *(sealed(piece) for piece in NASTY)],
+    "records of steps": [*NASTY, RECORD, *(add_checksum(piece) for piece in NASTY), add_checksum(b"[" * 100_000)],
+    "records of runs": [*NASTY, *(add_checksum(piece) for piece in NASTY), add_checksum(b"[" * 100_000)],
+    "champions": [*NASTY, *(add_checksum(piece) for piece in NASTY)],
 }
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from tasks.data.predictions_parquet import read_predictions
-from tasks.storage.checksummed_json import body_of
+from tasks.storage.checksummed_json import checked_body
 from tasks.storage.folders import MARK as ROOT_MARK
 from tests.support import data
 from tests.support.serving import free_port, until, without_prefect
@@ -136,7 +136,7 @@ def whole(path: Path, root: Path) -> bool:
 def sound(raw: bytes) -> bool:
     """Whether a sealed file is whole."""
     try:
-        return bool(body_of(raw))
+        return bool(checked_body(raw))
     except OSError:
         return False
 

@@ -8,7 +8,7 @@ from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import AnalysisRecord
 from tasks.schemas.evidence import RunEvidence
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.steps.analyze import analyse
+from tasks.steps.analyze import analyze
 from tasks.steps.attribute_errors import attribute
 from tasks.steps.evaluate import evaluate
 from tasks.steps.explain_errors import explain
@@ -41,4 +41,4 @@ def analyzed(
         },
         robustness={name: stress.fn(model, test, work) for name, model in models.items() if robustness},
     )
-    return analyse.fn(dataset, recipe, evidence, work)
+    return analyze.fn(dataset, recipe, evidence, work)

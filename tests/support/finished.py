@@ -7,11 +7,11 @@ from tasks.config.dataset import Dataset
 from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace
 from tasks.filesystem.hashing import sha256_of
-from tasks.history.champions import append
-from tasks.history.run_store import remember
+from tasks.history.champions import append_entry
+from tasks.history.run_store import save_run
 from tasks.schemas.records import FileRecord, ManifestEntry, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.schemas.runs import Champion, FlowRun, RunRecord
-from tasks.storage.content_files import adopt, keep
+from tasks.storage.content_files import move_into_store, write_content_addressed
 from tests.support.samples import FIRST, model
 from tests.support.written import write_predictions
 
@@ -27,12 +27,12 @@ def finished(
 ) -> RunRecord:
     """One run with a model and predictions of its own, and its report."""
     root = work.root
-    weights = keep(root, "models", "plain", ".keras", f"model {number}".encode())
+    weights = write_content_addressed(root, "models", "plain", ".keras", f"model {number}".encode())
     path, meta = root / "predicted.parquet", FIRST.meta.model_copy(update={"model_sha256": weights.sha256})
     write_predictions(path, FIRST.model_copy(update={"meta": meta}))
-    predicted = adopt(root, "predictions", "plain-test", ".parquet", path)
+    predicted = move_into_store(root, "predictions", "plain-test", ".parquet", path)
     name = f"2026010{number}-000000-run-{number}"
-    page = keep(root, f"runs/{name}", "report", ".html", f"report {number}".encode())
+    page = write_content_addressed(root, f"runs/{name}", "report", ".html", f"report {number}".encode())
     archives = sorted((root / "archives").iterdir())
     links = [
         *(ManifestEntry(kind="download", role=f"download {one.name}", file=recorded(root, one)) for one in archives),
@@ -48,7 +48,7 @@ def finished(
         predictions=(PredictionsRecord(model="plain", split="test", file=predicted, count=6, errors=1, accuracy=0.8, loss=1),),
         manifest=tuple(links), flow_run=flow_run,
     )  # fmt: skip
-    remember(run, work)
+    save_run(run, work)
     return run
 
 
@@ -60,4 +60,4 @@ def recorded(root: Path, path: Path) -> FileRecord:
 def crown(work: Workspace, run: RunRecord, number: int, below: int | None) -> None:
     entry = Champion(number=number, at=run.began, action="promoted", dataset=run.dataset, run=run.run,
                      model=run.models[0], predictions=run.predictions[0], below=below)  # fmt: skip
-    append(entry, "line", work.root)
+    append_entry(entry, "line", work.root)

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from tasks.analysis.builder import analysis_of
-from tasks.analysis.image_cards import answer
-from tasks.analysis.statistics import compare
-from tasks.data.evaluated_split import Judged
+from tasks.analysis.builder import build_analysis
+from tasks.analysis.image_cards import model_answer
+from tasks.analysis.statistics import compare_predictions
+from tasks.data.evaluated_split import EvaluatedSplit
 from tasks.data.predictions_parquet import Predictions, PredictionsMeta, predictions_of
 from tasks.data.split_parquet import HASH, Hashes, Split, SplitMeta
-from tasks.images.encoding import encoded
+from tasks.images.encoding import encode_pixels
 from tasks.images.features import features
 from tasks.schemas.analysis import (
     Analysis,
@@ -26,7 +26,7 @@ from tasks.schemas.analysis import (
     StepLine,
     Subject,
 )
-from tasks.schemas.findings import Explanation, Explanations, Focus, Neighbour, Patch
+from tasks.schemas.findings import Explanation, Explanations, Neighbor, Patch, SaliencyMap
 from tasks.schemas.records import Epoch, FileRecord, ModelRecord, Origin, PredictionsRecord
 from tasks.steps.profile_data import profile_of
 
@@ -46,8 +46,8 @@ def split_of(labels: list[int], classes: int = 3, name: str = "test") -> Split:
                  indices=np.arange(len(labels), dtype=np.int32))  # fmt: skip
 
 
-def judged(split: Split, given: Sequence[Predictions]) -> Judged:
-    return Judged(split, given, lambda places: {place: split.images[place] for place in places})
+def judged(split: Split, given: Sequence[Predictions]) -> EvaluatedSplit:
+    return EvaluatedSplit(split, given, lambda places: {place: split.images[place] for place in places})
 
 
 def predicted(split: Split, answers: list[int], sure: list[float]) -> Predictions:
@@ -69,7 +69,7 @@ def explained(name: str, predictions: Predictions) -> Explanations:
     """What explains one model's wrong answers: the first is mended by a patch, the others by none."""
     wrong = np.flatnonzero(predictions.wrong).tolist()
     heat = base64.b64encode(bytes([0, 80, 160, 255])).decode()
-    near = (Neighbour(index=2, label=2, distance=1.5), Neighbour(index=5, label=2, distance=2.5))
+    near = (Neighbor(index=2, label=2, distance=1.5), Neighbor(index=5, label=2, distance=2.5))
     patch = Patch(row=0, column=1, edge=1, probability=0.75)
     return Explanations(
         model=name,
@@ -78,7 +78,7 @@ def explained(name: str, predictions: Predictions) -> Explanations:
             index: Explanation(patch=patch if index == wrong[0] else None, heat=heat, neighbours=near, rarity=0.97)
             for index in wrong
         },
-        focus=(Focus(label=0, count=2, peak=0.5, row=1, column=1, ink_here=1, ink_elsewhere=0, heat=heat),),
+        focus=(SaliencyMap(label=0, count=2, peak=0.5, row=1, column=1, ink_here=1, ink_elsewhere=0, heat=heat),),
     )
 
 
@@ -97,7 +97,7 @@ def analysis_of_two() -> Analysis:
     """The whole document for both."""
     subject = Subject(dataset="drawn", title="Drawn", licence="-", classes=SPLIT.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
-    return analysis_of(
+    return build_analysis(
         subject=subject, data=profile_of([SPLIT]), trained=judged(TRAIN, [LEARNED, LEARNED]),
         tested=judged(SPLIT, [FIRST, SECOND]), measured=features(SPLIT.images), models=[model("plain"), model("other")],
         predictions=[record_of("plain", FIRST), record_of("other", SECOND)],
@@ -112,7 +112,7 @@ def analysis_of_many(wrong: int = 60) -> Analysis:
     given = predicted(split, [(label + 1) % 3 for label in labels], [0.5 + number / 200 for number in range(wrong)])
     subject = Subject(dataset="drawn", title="Many", licence="-", classes=split.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
-    return analysis_of(
+    return build_analysis(
         subject=subject, data=profile_of([split]), trained=judged(TRAIN, [LEARNED, LEARNED]),
         tested=judged(split, [given, given]), measured=features(split.images), models=[model("plain"), model("other")],
         predictions=[record_of("plain", given), record_of("other", given)],
@@ -132,10 +132,10 @@ def provenance() -> Provenance:
 
 def changes_of_two() -> Changes:
     """What the second model does differently, as if it were a later run's."""
-    pixels = encoded(SPLIT.images[1])
-    changed = Changed(index=1, label=0, pixels=pixels, before=answer(FIRST, 1), now=answer(SECOND, 1))
+    pixels = encode_pixels(SPLIT.images[1])
+    changed = Changed(index=1, label=0, pixels=pixels, before=model_answer(FIRST, 1), now=model_answer(SECOND, 1))
     one = ModelChanges(
-        before="plain", now="plain", comparison=compare("plain before", FIRST, "plain now", SECOND),
+        before="plain", now="plain", comparison=compare_predictions("plain before", FIRST, "plain now", SECOND),
         newly_wrong=(), newly_right=(changed,),
     )  # fmt: skip
     return Changes(

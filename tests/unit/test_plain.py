@@ -15,11 +15,11 @@ from markdown_it import MarkdownIt
 from rich.text import Text
 
 from artifacts.common.rows import for_ui
-from artifacts.common.templating import name
+from artifacts.common.templating import markdown_name
 from artifacts.screen import Screen
 from flows.processes import streams
 from tasks.errors import InputError
-from tasks.safety.plain_text import json_line, shown
+from tasks.safety.plain_text import json_line, printable
 from tasks.safety.redaction import Redacting
 
 PROJECT = Path(__file__).parents[2]
@@ -101,10 +101,10 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def test_a_text_is_shown_as_it_is_and_what_a_terminal_would_obey_as_an_escape() -> None:
-    assert shown(EVIL) == PLAIN
-    assert shown(PLAIN) == PLAIN
-    assert shown("a\nb\tc", keep="\n") == "a\nb\\tc"
-    assert shown("\u3000 \xa0 naïve 😀") == "\u3000 \xa0 naïve 😀"
+    assert printable(EVIL) == PLAIN
+    assert printable(PLAIN) == PLAIN
+    assert printable("a\nb\tc", keep="\n") == "a\nb\\tc"
+    assert printable("\u3000 \xa0 naïve 😀") == "\u3000 \xa0 naïve 😀"
 
 
 def test_json_is_ascii_whatever_a_value_holds() -> None:
@@ -198,8 +198,8 @@ def test_markdown_holds_texts_of_users_as_texts() -> None:
         "&lt;",
     )
     for text in texts:
-        page = MarkdownIt("commonmark").enable("table").render(str(name(text)))
-        assert page == f"<p>{html.escape(shown(' '.join(text.split())), quote=False)}</p>\n", text
+        page = MarkdownIt("commonmark").enable("table").render(str(markdown_name(text)))
+        assert page == f"<p>{html.escape(printable(' '.join(text.split())), quote=False)}</p>\n", text
 
 
 def test_a_table_artifact_is_the_same_text_as_markdown_and_as_text() -> None:

@@ -19,8 +19,8 @@ from prefect_dask.task_runners import DaskTaskRunner
 
 from flows.runners import dask_runner
 from flows.runners.base import api_url
-from flows.runners.compatibility import Common, is_stale, marked, misfits
-from flows.runners.dask_runner import connected
+from flows.runners.compatibility import EnvironmentFingerprint, incompatibilities, is_stale, probe_file
+from flows.runners.dask_runner import connect_to_dask
 from tasks.errors import WorkerError
 from tests.support import data
 from tests.support.clusters import Cluster, cluster, ray_head
@@ -179,27 +179,27 @@ def test_without_a_scheduler_or_a_worker_it_is_said(
     assert "no Ray cluster answers at ray://127.0.0.1:9" in done.stderr.splitlines()[-1]
     monkeypatch.setattr(dask_runner, "JOIN_SECONDS", 1)
     with DaskTaskRunner(address=dask.address) as runner, pytest.raises(WorkerError, match="has no worker: start one"):
-        connected(runner, dask.address)
+        connect_to_dask(runner, dask.address)
 
 
 @pytest.mark.usefixtures("prefect")
 def test_what_is_not_common_is_said_with_what_to_do(tmp_path: Path) -> None:
-    api, here = api_url(), Common.here()
-    with marked(tmp_path / "root") as mark:
-        assert list(misfits(here, mark, api, 1)) == []
-        assert [fault.split(",")[0] for fault in misfits(here, mark, api, 2)] == ["has 2 threads"]
+    api, here = api_url(), EnvironmentFingerprint.here()
+    with probe_file(tmp_path / "root") as mark:
+        assert list(incompatibilities(here, mark, api, 1)) == []
+        assert [fault.split(",")[0] for fault in incompatibilities(here, mark, api, 2)] == ["has 2 threads"]
         other = here._replace(libraries={**here.libraries, "keras": "1.0"})
-        assert [fault.split(":")[0] for fault in misfits(other, mark, api, 1)] == [
+        assert [fault.split(":")[0] for fault in incompatibilities(other, mark, api, 1)] == [
             f"has other libraries (keras {here.libraries['keras']}, not 1.0)"
         ]
         other = here._replace(surroundings={"TF_ENABLE_ONEDNN_OPTS": "0"})
-        (fault,) = misfits(other, mark, api, 1)
+        (fault,) = incompatibilities(other, mark, api, 1)
         assert fault.startswith(
             "computes with TF_ENABLE_ONEDNN_OPTS=, not with TF_ENABLE_ONEDNN_OPTS=0: start it again"
         )
-        (fault,) = misfits(here, mark, "http://127.0.0.1:9/api", 1)
+        (fault,) = incompatibilities(here, mark, "http://127.0.0.1:9/api", 1)
         assert fault.startswith("can't reach the Prefect server at http://127.0.0.1:9/api")
-    (fault,) = misfits(here, mark, api, 1)
+    (fault,) = incompatibilities(here, mark, api, 1)
     assert fault.startswith(f"does not see the files under the root {tmp_path / 'root'}")
 
 

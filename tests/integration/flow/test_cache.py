@@ -71,7 +71,7 @@ def test_changed_code_recomputes_the_steps_that_depend_on_it(copy: Copy) -> None
     path = copy.folder / "tasks/images/occlusion.py"
     path.write_text(path.read_text() + "\nUNUSED = 1\n")
     assert copy.computed() == dict.fromkeys(
-        EXPLAINED | {"analyse"}, "code: tasks.images.occlusion"
+        EXPLAINED | {"analyze"}, "code: tasks.images.occlusion"
     )  # which has its window
 
 
@@ -80,17 +80,17 @@ def test_another_version_of_a_library_recomputes_the_steps_that_it_shapes(copy: 
     information.mkdir(parents=True)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: statsmodels\nVersion: 99.0\n")
     had = metadata.version("statsmodels")
-    assert copy.computed() == {"analyse": f"library statsmodels: {had} -> 99.0"}
+    assert copy.computed() == {"analyze": f"library statsmodels: {had} -> 99.0"}
 
 
 def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
     computed = copy.computed("--seed", "5")
-    expected = TRAINED | EVALUATED | ATTRIBUTED | EXPLAINED | DESCRIBED | {"analyse", "draw"}
+    expected = TRAINED | EVALUATED | ATTRIBUTED | EXPLAINED | DESCRIBED | {"analyze", "draw"}
     assert set(computed) == expected | ({"select"} & set(computed))
     assert all(computed[step] == "input training.seed: 1 -> 5" for step in TRAINED)
     assert all(computed[step] == "other files: model" for step in EVALUATED)
     assert all(computed[step] == "other files: model, predictions" for step in ATTRIBUTED)
-    assert computed["analyse"].startswith("other files: models, trained, predictions")
+    assert computed["analyze"].startswith("other files: models, predictions, attributions")
 
 
 def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
@@ -100,7 +100,7 @@ def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
     assert copy.computed() == {
         "decode train": said,
         "decode test": said,
-        "analyse": said,
+        "analyze": said,
         "draw": "other files: analysis",
     }
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from flows.cli.run import line_of
+from flows.cli.run import summary_line
 from tasks.history.prune import FOLDERS
 from tasks.storage.folders import MARK
 from tests.support import data
@@ -69,7 +69,7 @@ STEPS = [
         "explain batch_norm",
         "describe plain",
         "describe batch_norm",
-        "analyse",
+        "analyze",
         "draw",
     ),
 ]
@@ -352,7 +352,7 @@ def test_an_account_without_a_home_is_told_to_set_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr("pwd.getpwuid", unknown)
     with pytest.raises(RuntimeError) as caught:
         Path.home()  # as Prefect does when it is imported
-    assert line_of(caught.value) == "this account has no home directory: set HOME to a folder that it can write to"
+    assert summary_line(caught.value) == "this account has no home directory: set HOME to a folder that it can write to"
 
 
 def test_bad_input_ends_in_one_line_without_traceback(options: list[str]) -> None:

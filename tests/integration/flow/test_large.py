@@ -15,7 +15,7 @@ from tasks.history.verify import verify_run
 from tasks.schemas.analysis import Report, Sample
 from tasks.schemas.records import SplitRecord
 from tasks.steps import sample
-from tasks.storage.content_files import all_verified
+from tasks.storage.content_files import require_all_valid
 from tests.support import data
 
 SIZE = 28 * 28
@@ -39,7 +39,7 @@ def test_a_sample_keeps_what_is_known_of_its_images(splits: dict[str, SplitRecor
     drawn = sample.sample.fn(whole, work)
     assert (drawn.name, drawn.count, drawn.drawn_from) == ("train-sample", 100, 600)
     assert not sample.needs_sample(drawn)
-    all_, some = (read_split(all_verified(work.root, one.parts)) for one in (whole, drawn))
+    all_, some = (read_split(require_all_valid(work.root, one.parts)) for one in (whole, drawn))
     assert len(set(some.indices.tolist())) == 100
     for name in ("images", "labels", "sha256", "indices"):
         np.testing.assert_array_equal(getattr(some, name), getattr(all_, name)[some.indices])
@@ -69,7 +69,7 @@ def test_the_report_says_what_was_looked_at_and_names_images_by_their_place_in_t
         assert sum(map(sum, model.confusion)) == 100
         assert model.held_out == 60
     for record, pictures in ((run.test, found.pictures), (run.train, found.trained)):
-        whole = read_split(all_verified(root, record.parts))
+        whole = read_split(require_all_valid(root, record.parts))
         assert pictures
         assert any(one.number != one.index for one in pictures)
         for one in pictures:

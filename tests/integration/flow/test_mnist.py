@@ -108,7 +108,7 @@ def test_the_run_shows_its_graph_its_progress_and_its_artifacts(tmp_path: Path) 
             "train plain", "evaluate plain on test", "attribute plain", "select", "decode test",
         }  # fmt: skip
         assert upstream(tasks, "train plain") == {"decode train"}
-        assert upstream(tasks, "analyse") == {
+        assert upstream(tasks, "analyze") == {
             "profile", "measure test", "decode train", "decode test", "train plain", "train batch_norm", "select",
             "explain plain", "explain batch_norm", "evaluate plain on test", "evaluate batch_norm on test",
             "attribute plain", "attribute batch_norm",

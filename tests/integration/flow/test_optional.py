@@ -37,7 +37,7 @@ ELSEWHERE = {"notification"}  # only of runs that fail: tests/unit/flows/test_ho
 KINDS = {
     "comparison with runs before this one": (flow, "predecessor", ""),
     "comparison with RUN": (flow, "compare", ""),
-    "comparison with the champion": (champions, "history", ""),
+    "comparison with the champion": (champions, "champion_history", ""),
     "comparison with the champion, MODEL of RUN, image by image": (champion, "compared", ""),
     "promotion to champion": (flow, "promote", ""),
     "explanations of MODEL": (explain_errors, "smallest_patches", "explain"),
@@ -49,7 +49,7 @@ KINDS = {
     "figure": (plotting, "figure_url", "draw"),
     "artifact": (publish_report, "create_table_artifact", ""),
     "progress": (task_progress, "create_progress_artifact", "explain"),
-    "removing temporary files": (workspace, "sweep", ""),
+    "removing temporary files": (workspace, "remove_stale_files", ""),
     "why": (cached_task, "difference", "draw"),
 }
 STEPS = ("describe", "draw", "explain", "stress")

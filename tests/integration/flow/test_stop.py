@@ -12,9 +12,9 @@ import portalocker
 import psutil
 import pytest
 
-from tasks.history.flow_runs import note_flow_runs, noted_flow_runs
+from tasks.history.flow_runs import add_pending_flow_runs, pending_flow_runs
 from tasks.schemas.runs import FlowRun
-from tasks.storage.roots import checked_root
+from tasks.storage.roots import validate_root
 from tests.reliability.signals import Ended, Trial, faults, listens, signalled, silent
 from tests.support import data
 from tests.support.serving import MNIST, without_prefect
@@ -74,12 +74,14 @@ def test_a_server_that_says_nothing_does_not_hold_a_run(
 
 def test_a_server_that_says_nothing_does_not_hold_a_prune(env: dict[str, str], tmp_path: Path) -> None:
     root = tmp_path / "root"
-    checked_root(root)
-    note_flow_runs(root, {FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://prefect.example/api", root="/root")})
+    validate_root(root)
+    add_pending_flow_runs(
+        root, {FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://prefect.example/api", root="/root")}
+    )
     with silent() as nobody:
         trial = Trial(["prune", "--keep", "1", "--root", str(root)], {"PREFECT_API_URL": f"{nobody}/api"}, ends=False)
         assert ended(trial, env, 6, signal.SIGTERM).code == 143
-    assert noted_flow_runs(root)
+    assert pending_flow_runs(root)
 
 
 def test_a_mirror_that_says_nothing_does_not_hold_a_pin(env: dict[str, str], tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_prefects_engine_still_has_what_is_replaced_in_it() -> None:
 
     before = flow_engine.capture_sigterm  # type: ignore[attr-defined]
     assert callable(before)
-    with stop.alone():
+    with stop.kill_process_group():
         assert flow_engine.capture_sigterm is nullcontext  # type: ignore[attr-defined]
     assert flow_engine.capture_sigterm is before  # type: ignore[attr-defined]
 

@@ -7,13 +7,13 @@ import pytest
 from prefect import flow
 from prefect.task_runners import _ChainedFuture
 
-from flows.runners.base import available
-from flows.runners.local import ProcessWorkers, Runner, shares, worker_processes
+from flows.runners.base import wait_for_optional
+from flows.runners.local import ProcessWorkers, Runner, allocate_cores, worker_processes
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.errors import WorkerError
 from tasks.schemas.records import ChangesRecord, Omission
-from tasks.storage.content_files import keep
+from tasks.storage.content_files import write_content_addressed
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from tasks.storage.content_files import keep
     [(2, 1, 1, 1), (2, 2, 2, 1), (2, 3, 2, 1), (2, 4, 2, 2), (2, 8, 2, 4), (1, 8, 1, 8), (10, 4, 4, 1), (3, 8, 3, 2)],
 )
 def test_no_two_trainings_fight_over_a_core(trainings: int, cores: int, processes: int, threads: int) -> None:
-    assert shares(trainings, cores) == (processes, threads)
+    assert allocate_cores(trainings, cores) == (processes, threads)
     assert processes * threads <= max(cores, 1)
 
 
@@ -59,7 +59,7 @@ def talk(work: Workspace) -> ChangesRecord:
     """Print, as a function of the user's may."""
     sys.stdout.write("not the result")
     sys.stdout.flush()
-    return ChangesRecord(file=keep(work.root, "notes", "note", ".txt", b""))
+    return ChangesRecord(file=write_content_addressed(work.root, "notes", "note", ".txt", b""))
 
 
 @pytest.mark.usefixtures("prefect")
@@ -83,7 +83,7 @@ def test_an_optional_step_whose_process_dies_is_left_out(work: Workspace) -> Non
     def dying() -> int:
         with worker_processes(2, ahead=False) as workers:
             futures = {name: workers.submit(die, work) for name in ("one", "other")}
-            return len(available("death", futures, omitted))
+            return len(wait_for_optional("death", futures, omitted))
 
     assert dying() == 0
     assert [one.part for one in omitted] == ["death of one", "death of other"]

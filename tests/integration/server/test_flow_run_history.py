@@ -20,14 +20,14 @@ from prefect.context import refresh_global_settings_context
 
 from flows.server import flow_run_history
 from flows.server.database import ids_in
-from flows.server.local_server import early_server, server
+from flows.server.local_server import server, start_server
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace
-from tasks.history.flow_runs import note_flow_runs, noted_flow_runs
+from tasks.history.flow_runs import add_pending_flow_runs, pending_flow_runs
 from tasks.history.run_store import read_runs
 from tasks.schemas.records import SplitRecord
 from tasks.schemas.runs import FlowRun, RunRecord
-from tasks.storage.roots import checked_root
+from tasks.storage.roots import validate_root
 from tests.reliability.signals import Trial, faults, signalled
 from tests.support.finished import finished
 from tests.support.serving import MNIST, serving
@@ -72,7 +72,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def root(work: Workspace) -> Path:
-    checked_root(work.root)
+    validate_root(work.root)
     assert isinstance(work.root, Path)
     return work.root
 
@@ -93,7 +93,7 @@ def rows(home: Path) -> Rows:
 
 def remembered(count: int) -> tuple[list[FlowRun], list[FlowRun]]:
     """Runs of ours and of others by turns, at a temporary server, in the home of this process."""
-    with early_server() as early, server(early) as api:
+    with start_server() as early, server(early) as api:
         api.wait()
         both = [(ours(), theirs()) for _ in range(count)]
         time.sleep(6)  # the server writes events every 5 s
@@ -149,14 +149,14 @@ def test_the_flow_runs_of_pruned_runs_go_with_all_they_had_and_every_other_row_s
     for table in before.keys() - changed:
         assert after[table] == before[table], table
     assert (home / "prefect.db").stat().st_size < size - 2 * len(BIG)
-    assert noted_flow_runs(root) == set()
+    assert pending_flow_runs(root) == set()
     assert {UUID(str(key)) for key in after["flow_run"]} == {mine[2].id, *(one.id for one in others)}
 
 
 def test_the_last_artifact_of_a_key_goes_from_the_list_of_the_latest_and_an_earlier_one_comes_back(
     home: Path, root: Path
 ) -> None:
-    with early_server() as early, server(early) as api:
+    with start_server() as early, server(early) as api:
         api.wait()
         other, mine = theirs(), ours()
 
@@ -168,7 +168,7 @@ def test_the_last_artifact_of_a_key_goes_from_the_list_of_the_latest_and_an_earl
             return found
 
         mine_too = alone()
-    note_flow_runs(root, {mine, mine_too})
+    add_pending_flow_runs(root, {mine, mine_too})
     assert flow_run_history.clear_history(root).flow_runs == 2
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         latest = database.execute("SELECT key, flow_run_id FROM artifact_collection ORDER BY key").fetchall()
@@ -209,18 +209,18 @@ def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -
         waiting = mine.model_copy(update={"id": half.id})
         elsewhere = FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://other.example/api", root="/root")
         gone = mine.model_copy(update={"id": UUID(int=3)})
-        note_flow_runs(root, {mine, waiting, elsewhere, gone})
+        add_pending_flow_runs(root, {mine, waiting, elsewhere, gone})
         found = flow_run_history.clear_history(root)
         assert (found.flow_runs, found.left) == (1, 2)
         assert "not finished" in found.why
         assert "http://other.example/api" in found.why
-        assert noted_flow_runs(root) == {waiting, elsewhere}
+        assert pending_flow_runs(root) == {waiting, elsewhere}
         late = ours()
         # Without its address, the database is the same, and that server goes on.
         patch.delenv("PREFECT_API_URL")
         patch.delenv("PREFECT_API_AUTH_STRING")
         refresh_global_settings_context()
-        note_flow_runs(root, {late})
+        add_pending_flow_runs(root, {late})
         assert flow_run_history.clear_history(root).flow_runs == 1
         assert up.api.ask("flow_runs/count") == 2
     assert ids_in(home / "prefect.db", "flow_run") == {half.id, other.id}
@@ -243,17 +243,17 @@ def test_no_server_is_started_for_what_the_database_does_not_have(
         id=UUID(int=1), flow=UUID(int=2), at=str(home / "prefect.db"), root="/root"
     )  # a database that was removed
     there = FlowRun(id=UUID(int=3), flow=UUID(int=2), at="http://other.example/api", root="/root")
-    note_flow_runs(root, {here, there})
+    add_pending_flow_runs(root, {here, there})
     found = flow_run_history.clear_history(root)
     assert (found.flow_runs, found.left) == (0, 1)
     assert found.why == "set PREFECT_API_URL, or PREFECT_HOME, to where they are: http://other.example/api"
-    assert noted_flow_runs(root) == {there}
+    assert pending_flow_runs(root) == {there}
 
 
 def test_what_a_kill_left_behind_goes_though_the_flow_run_has_gone(home: Path, root: Path) -> None:
     (mine,), (other,) = remembered(1)
-    note_flow_runs(root, {mine})
-    with early_server() as early, server(early) as api:
+    add_pending_flow_runs(root, {mine})
+    with start_server() as early, server(early) as api:
         api.wait()
         with get_client(sync_client=True) as client:
             flow_run_history.remove_flow_runs(client, [mine.id])  # then the kill
@@ -268,18 +268,18 @@ def test_a_prune_that_is_interrupted_while_it_clears_the_history_ends_in_time_an
     home: Path, root: Path, tmp_path: Path
 ) -> None:
     (mine,), _ = remembered(1)
-    note_flow_runs(root, {mine})
+    add_pending_flow_runs(root, {mine})
     trial = Trial(["prune", "--keep", "1", "--root", str(root)])
     ended = signalled(trial, os.environ | {"MNIST_TRIAL": str(tmp_path)}, 2.5, signal.SIGINT, None)
     assert list(faults(trial, ended, signal.SIGINT, None, str(tmp_path))) == []
     assert mnist("prune", "--keep", "1", "--root", root).returncode == 0
-    assert noted_flow_runs(root) == set()
+    assert pending_flow_runs(root) == set()
     assert mine.id not in ids_in(home / "prefect.db", "flow_run")
 
 
 def test_a_database_in_use_is_not_waited_for_to_shrink(home: Path, root: Path) -> None:
     (mine,), _ = remembered(1)
-    note_flow_runs(root, {mine})
+    add_pending_flow_runs(root, {mine})
     with closing(sqlite3.connect(home / "prefect.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM flow_run").fetchone()

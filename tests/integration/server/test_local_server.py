@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
 from flows.server.credential import authorization
-from flows.server.local_server import check, early_server, server, using_api
+from flows.server.local_server import api_settings, check_server, server, start_server
 from tasks.errors import ServerError
 from tasks.safety.environment import SET_ASIDE
 
@@ -45,7 +45,7 @@ def test_it_lets_in_its_own_process_and_nobody_else(
         lines = "\n".join(f"{name} = '{value}'" for name, value in HOSTILE.items())
         (tmp_path / "mine.toml").write_text(f"active = 'mine'\n[profiles.mine]\n{lines}\n")
         monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "mine.toml"))
-    with early_server() as early, server(early) as api:
+    with start_server() as early, server(early) as api:
         api.wait()
         with get_client(sync_client=True) as client:
             client.read_flows()  # the server lets this process in
@@ -63,7 +63,7 @@ def test_it_lets_in_its_own_process_and_nobody_else(
         for process in psutil.Process().children(recursive=True):
             assert not any(secret in part for part in process.cmdline())
         found = api.credential
-    with early_server() as later:
+    with start_server() as later:
         assert later
         assert later.credential != found
 
@@ -72,7 +72,7 @@ def test_it_imports_nothing_from_the_current_folder(tmp_path: Path, monkeypatch:
     for name in ("flows", "prefect", "uvicorn"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(9)\n", "utf-8")
     monkeypatch.chdir(tmp_path)
-    with early_server() as early:
+    with start_server() as early:
         assert early
         early.wait()
         assert httpx.get(f"{early.url}/health").status_code == 200
@@ -132,8 +132,8 @@ LETS_IN: dict[str, tuple[Answer, dict[str, str]]] = {
 @pytest.mark.parametrize("case", LETS_IN)
 def test_a_server_that_prefects_client_gets_into_is_taken(case: str) -> None:
     answer, env = LETS_IN[case]
-    with answering(answer) as url, using_api(url, env):
-        check(url)
+    with answering(answer) as url, api_settings(url, env):
+        check_server(url)
 
 
 REFUSED: dict[str, tuple[Answer, dict[str, str], str]] = {
@@ -177,8 +177,8 @@ REFUSED: dict[str, tuple[Answer, dict[str, str], str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_server_that_no_run_could_use_is_refused_in_one_line_that_says_why(case: str) -> None:
     answer, env, says = REFUSED[case]
-    with answering(answer) as url, using_api(url, env), pytest.raises(ServerError, match=says) as caught:
-        check(url)
+    with answering(answer) as url, api_settings(url, env), pytest.raises(ServerError, match=says) as caught:
+        check_server(url)
     assert "\n" not in str(caught.value)
     assert "SECRET" not in str(caught.value)
 
@@ -186,11 +186,11 @@ def test_a_server_that_no_run_could_use_is_refused_in_one_line_that_says_why(cas
 def test_a_credential_of_the_profile_is_said_to_be_that() -> None:
     with (
         answering(asked_for(Authorization="x")) as url,
-        using_api(url),
+        api_settings(url),
         temporary_settings({PREFECT_API_AUTH_STRING: "a:b"}),
         pytest.raises(ServerError, match="of PREFECT_API_AUTH_STRING, which Prefect's profile sets"),
     ):
-        check(url)
+        check_server(url)
 
 
 def test_a_certificate_is_checked_as_prefects_client_does(tmp_path: Path) -> None:
@@ -203,10 +203,10 @@ def test_a_certificate_is_checked_as_prefects_client_does(tmp_path: Path) -> Non
     tls.load_cert_chain(certificate, key)
     with answering(asked_for(), tls) as url:
         for env in ({"PREFECT_API_SSL_CERT_FILE": str(certificate)}, {"PREFECT_API_TLS_INSECURE_SKIP_VERIFY": "true"}):
-            with using_api(url, env):
-                check(url)
-        with using_api(url), pytest.raises(ServerError, match=r"CERTIFICATE_VERIFY.*PREFECT_API_SSL_CERT_FILE"):
-            check(url)
+            with api_settings(url, env):
+                check_server(url)
+        with api_settings(url), pytest.raises(ServerError, match=r"CERTIFICATE_VERIFY.*PREFECT_API_SSL_CERT_FILE"):
+            check_server(url)
 
 
 @pytest.mark.parametrize(
@@ -221,4 +221,4 @@ def test_a_variable_that_was_set_aside_is_named_where_the_users_server_needs_it(
 ) -> None:
     monkeypatch.setenv(SET_ASIDE, line)
     with pytest.raises(ServerError, match=f"can't reach the Prefect server at PREFECT_API_URL={url}: {line}; correct"):
-        check(url)
+        check_server(url)

@@ -15,7 +15,7 @@ from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
-from flows.runners.factory import checked_runner
+from flows.runners.factory import require_allowed_runner
 from flows.server.process_worker import Configuration, MnistWorker, command_of
 from flows.server.vetting import ENTRY_POINTS, HEARTBEAT, NAMES, RUNNERS, WORKING_DIRECTORY, flow_of, objections
 from tasks.errors import InputError
@@ -113,13 +113,13 @@ def test_without_a_deployment_nothing_is_run(tmp_path: Path) -> None:
 
 def test_a_flow_run_takes_only_the_clusters_of_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RUNNERS, raising=False)
-    assert checked_runner("dask://a:1") == "dask://a:1"  # a person's own run
+    assert require_allowed_runner("dask://a:1") == "dask://a:1"  # a person's own run
     monkeypatch.setenv(RUNNERS, "")
-    assert checked_runner("process") == "process"
+    assert require_allowed_runner("process") == "process"
     with pytest.raises(InputError, match="start the worker with --allow-runner dask://a:1"):
-        checked_runner("dask://a:1")
+        require_allowed_runner("dask://a:1")
     monkeypatch.setenv(RUNNERS, "ray://b:2 tls://a:1")
-    assert checked_runner("tls://a:1") == "tls://a:1"
+    assert require_allowed_runner("tls://a:1") == "tls://a:1"
 
 
 def test_a_package_in_the_working_folder_does_not_stand_in_for_the_projects(tmp_path: Path) -> None:

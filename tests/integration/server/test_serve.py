@@ -20,7 +20,7 @@ import pytest
 from flows.cli import serve
 from flows.server.credential import Credential
 from tasks.history.run_store import finished_runs
-from tasks.storage.backend import root_at
+from tasks.storage.backend import open_root
 from tests.support import data
 from tests.support.receiver import Receiver, receiver
 from tests.support.serving import MNIST, PREFECT, Api, Serving, free_port, serving, until, without_prefect
@@ -266,7 +266,7 @@ def test_each_night_trains_anew_and_is_compared_with_the_night_before(api: Api, 
     assert len(data_steps) == 6
     assert {found[name] for found in states[1:] for name in data_steps} == {"Cached"}
 
-    first, second, _weekly, third, again = (run.run for run in finished_runs(root_at(str(root))))
+    first, second, _weekly, third, again = (run.run for run in finished_runs(open_root(str(root))))
     before = [
         re.search(r"Against run \*\*(\S+)\*\*", (root / "runs" / name / "report.md").read_text())
         for name in (second, third, again)

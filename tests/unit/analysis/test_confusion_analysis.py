@@ -1,15 +1,22 @@
 import numpy as np
 import pytest
 
-from tasks.analysis.confusion_analysis import comparisons, confusion, groups, label_errors, most_confident, patterns
+from tasks.analysis.confusion_analysis import (
+    compare_all_models,
+    confusion_matrix,
+    disagreement_groups,
+    find_patterns,
+    label_errors,
+    most_confident,
+)
 from tasks.analysis.statistics import mcnemar_p
 from tasks.schemas.post_results import published_for
-from tasks.steps.select_examples import chosen
+from tasks.steps.select_examples import choose_examples
 from tests.support.samples import EVERYWHERE, FIRST, SECOND, predicted, split_of
 
 
 def test_confusion_counts_labels_in_rows_and_predictions_in_columns() -> None:
-    np.testing.assert_array_equal(confusion(FIRST), [[1, 1, 0], [1, 1, 0], [2, 0, 0]])
+    np.testing.assert_array_equal(confusion_matrix(FIRST), [[1, 1, 0], [1, 1, 0], [2, 0, 0]])
 
 
 def test_labels_are_sorted_by_their_errors() -> None:
@@ -29,13 +36,13 @@ def test_a_real_difference_on_one_label_is_found_and_the_others_are_not_blamed()
 
 
 def test_patterns_are_sorted_by_count_and_name_their_images_the_surest_first() -> None:
-    found = patterns([FIRST, SECOND], EVERYWHERE)
+    found = find_patterns([FIRST, SECOND], EVERYWHERE)
     assert [(p.predicted, p.label, p.counts) for p in found] == [(0, 2, (2, 1)), (0, 1, (1, 0)), (1, 0, (1, 0))]
     assert found[0].shown == (4, 5)
 
 
 def test_only_chosen_images_are_shown() -> None:
-    assert patterns([FIRST, SECOND], np.arange(6) != 4)[0].shown == (5,)
+    assert find_patterns([FIRST, SECOND], np.arange(6) != 4)[0].shown == (5,)
 
 
 def test_the_surest_errors_come_first() -> None:
@@ -43,7 +50,7 @@ def test_the_surest_errors_come_first() -> None:
 
 
 def test_every_image_is_in_one_group() -> None:
-    found = groups(("plain", "other"), FIRST, SECOND, EVERYWHERE)
+    found = disagreement_groups(("plain", "other"), FIRST, SECOND, EVERYWHERE)
     assert {group.name: group.count for group in found} == {
         "both right": 2, "only plain wrong": 3, "only other wrong": 0, "both wrong, same answer": 1,
         "both wrong, different answers": 0,
@@ -54,28 +61,28 @@ def test_every_image_is_in_one_group() -> None:
 
 
 def test_every_pair_of_models_is_compared() -> None:
-    found = comparisons(["a", "b", "c"], [FIRST, SECOND, FIRST])
+    found = compare_all_models(["a", "b", "c"], [FIRST, SECOND, FIRST])
     assert [(pair.first, pair.second) for pair in found] == [("a", "b"), ("a", "c"), ("b", "c")]
 
 
 def test_the_pairs_are_corrected_for_their_number() -> None:
     right, wrong = split_of([0] * 8), [0.9] * 8
     good, bad = predicted(right, [0] * 8, wrong), predicted(right, [1] * 7 + [0], wrong)
-    alone, *_ = comparisons(["a", "b"], [good, bad])
-    first, second, third = comparisons(["a", "b", "c"], [good, bad, good])
+    alone, *_ = compare_all_models(["a", "b"], [good, bad])
+    first, second, third = compare_all_models(["a", "b", "c"], [good, bad, good])
     assert (alone.tests, first.tests) == (1, 3)
     assert alone.p == mcnemar_p(0, 7)
     assert (first.p, second.p, third.p) == (pytest.approx(3 * alone.p), 1, pytest.approx(3 * alone.p))
 
 
 def test_all_errors_are_chosen_where_there_are_few() -> None:
-    assert sorted(chosen([FIRST, SECOND], 300)) == [1, 3, 4, 5]
+    assert sorted(choose_examples([FIRST, SECOND], 300)) == [1, 3, 4, 5]
 
 
 def test_of_many_errors_every_pattern_has_its_turn_the_surest_first() -> None:
     split = split_of([0] * 6)
     given = predicted(split, [1, 1, 1, 1, 2, 0], [0.6, 0.9, 0.8, 0.7, 0.5, 0.9])
-    assert chosen([given], 3) == [1, 4, 2]
+    assert choose_examples([given], 3) == [1, 4, 2]
 
 
 def test_the_published_figures_belong_to_mnist_alone() -> None:

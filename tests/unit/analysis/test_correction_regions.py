@@ -1,7 +1,7 @@
 import pytest
 from scipy.stats import fisher_exact
 
-from tasks.analysis.correction_regions import mendings, place_of
+from tasks.analysis.correction_regions import correction_regions, place_of
 from tasks.schemas.findings import Answer, Explanation, Patch, Picture
 
 SHAPE = (28, 28)
@@ -26,7 +26,7 @@ def test_the_place_of_a_patch(corner: tuple[int, int, int], place: str) -> None:
 def test_patches_of_one_label_in_one_place_stand_out_against_the_other_labels() -> None:
     nines = [picture(index, 9, LEFT) for index in range(8)] + [picture(8, 9, RIGHT), picture(9, 9, None)]
     others = [picture(10 + index, index % 8, RIGHT) for index in range(12)]
-    found = {(one.label, one.place): one for one in mendings(["plain"], nines + others, SHAPE)}
+    found = {(one.label, one.place): one for one in correction_regions(["plain"], nines + others, SHAPE)}
     one = found[9, "top left"]
     assert one.stands_out
     assert (one.here.count, one.here.total, one.elsewhere.count, one.elsewhere.total) == (8, 9, 0, 12)
@@ -37,4 +37,4 @@ def test_patches_of_one_label_in_one_place_stand_out_against_the_other_labels() 
 
 
 def test_without_patches_there_is_nothing() -> None:
-    assert mendings(["plain"], [picture(0, 9, None)], SHAPE) == ()
+    assert correction_regions(["plain"], [picture(0, 9, None)], SHAPE) == ()

@@ -24,9 +24,9 @@ from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis, Provenance, Report
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.storage.content_files import verified
+from tasks.storage.content_files import require_valid
 from tasks.training.keras_runtime import seed_everything
-from tasks.training.network import keep_model
+from tasks.training.network import save_model
 from tests.conftest import decoded
 from tests.support import data
 from tests.support.chain import analyzed
@@ -132,7 +132,7 @@ def made_by_hand(name: str, train: SplitRecord, kernel: Kernel, seed: int, work:
     offset = -1.0 if kernel is right else 1.0 if kernel is wrong else 0.0
     network.layers[-1].set_weights([kernel(drawn), bias + offset * (np.arange(len(bias)) == 1)])
     return record_like(name).model_copy(
-        update={"file": keep_model(network, name, work), "trained_on": train.count, "seed": seed}
+        update={"file": save_model(network, name, work), "trained_on": train.count, "seed": seed}
     )
 
 
@@ -144,7 +144,7 @@ def analysed(arrays: Arrays, classes: int | tuple[str, ...], kernel: Kernel, wor
         name: made_by_hand(name, splits["train"], kernel, seed, work) for seed, name in enumerate(("plain", "other"))
     }
     record = analyzed(dataset, load_recipe("augmented"), splits, models, work, robustness=True)
-    return Analysis.model_validate_json(verified(work.root, record.file).read_bytes())
+    return Analysis.model_validate_json(require_valid(work.root, record.file).read_bytes())
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from tasks.analysis.label_issues import suspects
+from tasks.analysis.label_issues import label_issues_of
 from tasks.data.predictions_parquet import Predictions, PredictionsMeta
 from tests.support.samples import hashes
 
@@ -31,7 +31,7 @@ def models(wrong_labels: list[int]) -> list[Predictions]:
 
 def test_wrong_labels_are_named_by_the_models_and_by_cleanlab() -> None:
     wrong = list(range(7, COUNT, 25))
-    found = suspects("test", models(wrong))
+    found = label_issues_of("test", models(wrong))
     assert found.named == len(wrong)
     assert len(wrong) // 2 <= found.by_both == found.by_cleanlab  # it estimates how many there are, and prunes the rest
     assert sorted(one.index for one in found.shown) == wrong
@@ -39,21 +39,21 @@ def test_wrong_labels_are_named_by_the_models_and_by_cleanlab() -> None:
 
 
 def test_right_labels_are_not_suspected() -> None:
-    found = suspects("test", models([]))
+    found = label_issues_of("test", models([]))
     assert (found.named, found.by_cleanlab, found.shown, found.patterns) == (0, 0, (), ())
 
 
 def test_a_swap_stands_out_as_a_pattern() -> None:
     swapped = [index for index in range(COUNT) if index % 3 == 2][:20]
-    (pattern,) = suspects("train", models(swapped)).patterns
+    (pattern,) = label_issues_of("train", models(swapped)).patterns
     assert (pattern.label, pattern.said, pattern.count) == (0, 2, 20)
 
 
 def test_models_that_disagree_or_are_unsure_name_nobody() -> None:
     one, other = models([3])
     unsure = other.model_copy(update={"probabilities": (other.probabilities * 0.5 + 0.5 / 3).astype(np.float32)})
-    assert suspects("test", [one, unsure]).named == 0
+    assert label_issues_of("test", [one, unsure]).named == 0
 
 
 def test_only_images_that_may_be_shown_are() -> None:
-    assert [one.index for one in suspects("test", models([3, 50]), {50}).shown] == [50]
+    assert [one.index for one in label_issues_of("test", models([3, 50]), {50}).shown] == [50]

@@ -13,7 +13,7 @@ from tasks.schemas.architecture import Architecture
 from tasks.schemas.records import ModelRecord
 from tasks.steps.describe_network import describe
 from tasks.training.keras_runtime import seed_everything
-from tasks.training.network import build, keep_model
+from tasks.training.network import build, save_model
 from tests.support.samples import model as recorded
 from tests.tools import diagrams
 
@@ -36,7 +36,7 @@ def test_the_posts_networks_are_described_by_their_files(keras: Any, work: Works
     seed_everything(1)
     for network, parameters in zip(load_recipe("post").models, (272_234, 272_330), strict=True):
         made = build(network, (28, 28), 10)
-        record: ModelRecord = recorded(network.name).model_copy(update={"file": keep_model(made, network.name, work)})
+        record: ModelRecord = recorded(network.name).model_copy(update={"file": save_model(made, network.name, work)})
         described = describe.fn(record, work)
         found = Architecture.model_validate_json((work.root / described.file.path).read_bytes())
         assert described.model == found.name == network.name

@@ -4,24 +4,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts.report.text import decided
-from tasks.analysis.paired_comparison import changes_between, common_places, pairs_of
-from tasks.analysis.statistics import compare
+from artifacts.report.text import gate_summary
+from tasks.analysis.paired_comparison import changes_between, common_images, model_pairs
+from tasks.analysis.statistics import compare_predictions
 from tasks.config.recipe import Gate, Recipe, load_recipe
 from tasks.data.predictions_parquet import Predictions
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
-from tasks.history.champions import history, lift, lines, roll_back
-from tasks.history.prune import pruning
-from tasks.history.run_store import find_record, find_run, finished_runs, predecessor, remember
+from tasks.history.champions import champion_history, champion_lines, lift_rollback, roll_back
+from tasks.history.prune import plan_pruning
+from tasks.history.run_store import find_record, find_run, finished_runs, predecessor, save_run
 from tasks.schemas.analysis import Changes
 from tasks.schemas.records import PredictionsRecord, SplitRecord
-from tasks.schemas.runs import Finished, RunRecord, StudyRun, held_down, line_of
+from tasks.schemas.runs import CompletedRun, RunRecord, StudyRun, champion_line, held_down
 from tasks.steps.champion import bounds, decision_of, judge, not_inferior, promote
 from tasks.steps.compare_runs import compare as compare_runs
-from tasks.storage.checksummed_json import write_sealed
-from tasks.storage.content_files import adopt
+from tasks.storage.checksummed_json import write_checksummed
+from tasks.storage.content_files import move_into_store
 from tests.support.samples import FIRST, SECOND, hashes, model, predicted
 from tests.support.written import write_predictions
 
@@ -36,7 +36,7 @@ def judged(work: Workspace, test: SplitRecord, wrong: int, *, start: int = 0, na
     given = predicted(split, answers, [0.9] * len(answers))
     path = work.root / "p"
     write_predictions(path, given)
-    file = adopt(work.root, "predictions", f"{name}-{wrong}-{start}", ".parquet", path)
+    file = move_into_store(work.root, "predictions", f"{name}-{wrong}-{start}", ".parquet", path)
     return PredictionsRecord(
         model=name, split="test", file=file, count=len(answers), errors=wrong, accuracy=given.accuracy, loss=given.loss
     )
@@ -52,7 +52,7 @@ def make(splits: dict[str, SplitRecord], work: Workspace):  # noqa: ANN201
             train=splits["train"], test=splits["test"], models=models,
             predictions=predictions, libraries={"keras": "3"}, code="0" * 64,
         )  # fmt: skip
-        return remember(record, work)
+        return save_run(record, work)
 
     return run
 
@@ -102,7 +102,7 @@ def test_a_run_is_compared_with_the_last_of_its_line_images_and_models(make, spl
 def like(run: RunRecord, day: int, work: Workspace, **changes: object) -> RunRecord:
     """Another finished run that differs from one only in what is said."""
     own = {"run": f"2026010{day}-000000-run-{day}", "began": DAY.replace(day=day), "number": 0}
-    return remember(run.model_copy(update={**own, **changes}), work)
+    return save_run(run.model_copy(update={**own, **changes}), work)
 
 
 def test_an_earlier_run_whose_record_is_damaged_is_named(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -120,14 +120,14 @@ def test_an_earlier_run_whose_record_is_damaged_is_named(make, splits, work: Wor
 def test_a_run_under_a_clock_that_was_ahead_does_not_stay_the_last(make, splits, work: Workspace) -> None:  # noqa: ANN001
     ahead = make(9, judged(work, splits["test"], 1))
     now = make(1, judged(work, splits["test"], 2))
-    shared = {name: getattr(now, name) for name in Finished.model_fields}
+    shared = {name: getattr(now, name) for name in CompletedRun.model_fields}
     named = shared | {"run": "20260102-000000-a-study", "number": 0}
-    study = remember(StudyRun(**named, trials=(), verdict=""), work)
+    study = save_run(StudyRun(**named, trials=(), verdict=""), work)
     assert [run.number for run in (ahead, now, study)] == [1, 2, 3]
     assert finished_runs(work.root) == [ahead, now]
     assert find_run(work.root, "last") == now
     assert predecessor(work.root, like(now, 2, work)).run == now
-    assert pruning(work.root, 1).kept == (study.run, "20260102-000000-run-2")
+    assert plan_pruning(work.root, 1).kept == (study.run, "20260102-000000-run-2")
     assert find_record(work.root, "last").parent.name == "20260102-000000-run-2"
     path = find_record(work.root, "last")
     path.write_text("{}")
@@ -140,7 +140,7 @@ def test_records_of_earlier_versions_come_first_in_the_order_of_their_times(make
         old = new.model_copy(
             update={"run": f"2026010{day}-000000-run-{day}", "began": DAY.replace(day=day), "number": 0}
         )
-        write_sealed(work.root / f"runs/{old.run}/run.json", old)
+        write_checksummed(work.root / f"runs/{old.run}/run.json", old)
     assert [run.began.day for run in finished_runs(work.root)] == [2, 3, 1]
 
 
@@ -173,7 +173,7 @@ def test_a_run_without_a_sound_record_is_not_finished(make, splits, work: Worksp
 def test_what_broke_and_what_was_fixed_is_found(make, splits, work: Workspace) -> None:  # noqa: ANN001
     before = make(1, judged(work, splits["test"], 10))
     now = make(2, judged(work, splits["test"], 4, start=8), seed=2)
-    found = changes_between(before, now, pairs_of(before, now), work)
+    found = changes_between(before, now, model_pairs(before, now), work)
     (changed,) = found.models
     assert [one.index for one in changed.newly_wrong] == [10, 11]
     assert sorted(one.index for one in changed.newly_right) == list(range(8))
@@ -187,21 +187,21 @@ def test_what_broke_and_what_was_fixed_is_found(make, splits, work: Workspace) -
 
 def test_images_are_found_by_their_content_wherever_they_stand() -> None:
     order = np.array([5, 0, 3, 1])
-    old, new = common_places(FIRST, SECOND.take(order))
+    old, new = common_images(FIRST, SECOND.take(order))
     assert (old.tolist(), new.tolist()) == (order.tolist(), [0, 1, 2, 3])
     relabelled = SECOND.model_copy(update={"labels": (SECOND.labels + np.array([1, 0, 0, 0, 0, 0])).astype(np.uint8)})
-    assert common_places(FIRST, relabelled)[0].tolist() == [1, 2, 3, 4, 5]
+    assert common_images(FIRST, relabelled)[0].tolist() == [1, 2, 3, 4, 5]
     same = FIRST.model_copy(update={"sha256": hashes([0] * 6)})
-    assert [one.tolist() for one in common_places(same, same)] == [[0, 1, 2, 3, 4, 5]] * 2
+    assert [one.tolist() for one in common_images(same, same)] == [[0, 1, 2, 3, 4, 5]] * 2
 
 
 def test_runs_without_a_common_image_or_model_are_refused(make, splits, work: Workspace) -> None:  # noqa: ANN001
     other: Predictions = SECOND.model_copy(update={"sha256": hashes(range(100, 106))})
     with pytest.raises(RunError, match="no image in common"):
-        common_places(FIRST, other)
+        common_images(FIRST, other)
     one, two = make(1, judged(work, splits["test"], 1)), make(2, judged(work, splits["test"], 1, name="other"))
     with pytest.raises(RunError, match="no model of one name"):
-        pairs_of(one, two)
+        model_pairs(one, two)
     with pytest.raises(RunError, match="has no model 'x', only plain"):
         one.of("x")
 
@@ -210,7 +210,7 @@ def test_predictions_that_were_altered_are_refused(make, splits, work: Workspace
     one, two = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
     (work.root / one.predictions[0].file.path).write_bytes(b"x")
     with pytest.raises(StorageError, match="bytes, not"):
-        changes_between(one, two, pairs_of(one, two), work)
+        changes_between(one, two, model_pairs(one, two), work)
 
 
 def test_a_champion_may_be_found_again_by_a_run_of_the_same_inputs(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -225,7 +225,7 @@ def test_a_model_that_always_answers_one_class_never_becomes_champion(make, spli
     for day, answer in enumerate((int(np.bincount(split.labels).argmax()), 5), start=1):
         given = predicted(split, [answer] * 300, [0.9] * 300)
         write_predictions(work.root / "p", given)
-        file = adopt(work.root, "predictions", f"constant-{answer}", ".parquet", work.root / "p")
+        file = move_into_store(work.root, "predictions", f"constant-{answer}", ".parquet", work.root / "p")
         wrong = int(given.wrong.sum())
         record = PredictionsRecord(
             model="plain", split="test", file=file, count=300, errors=wrong, accuracy=given.accuracy, loss=given.loss
@@ -236,7 +236,7 @@ def test_a_model_that_always_answers_one_class_never_becomes_champion(make, spli
             "better than the most frequent class, beyond chance"
         ]
         assert promote.fn(run, decision, work) is None
-        assert not history(work.root, line_of(run))
+        assert not champion_history(work.root, champion_line(run))
 
 
 def test_without_a_margin_a_model_must_not_be_worse_beyond_chance(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -248,9 +248,9 @@ def test_without_a_margin_a_model_must_not_be_worse_beyond_chance(make, splits, 
 
 
 def test_not_inferior_goes_by_the_interval() -> None:
-    found = compare("champion", FIRST, "other", SECOND)
+    found = compare_predictions("champion", FIRST, "other", SECOND)
     assert not_inferior("champion", found.difference, 0.05).passed
-    turned = compare("champion", SECOND, "other", FIRST)
+    turned = compare_predictions("champion", SECOND, "other", FIRST)
     assert not not_inferior("champion", turned.difference, 0.05).passed
     assert "-50.00 points (95 % interval" in not_inferior("champion", turned.difference, 0.05).found
 
@@ -272,7 +272,7 @@ def test_the_best_model_follows_the_champion_unless_it_is_worse(make, splits, wo
 
     same = make(2, judged(work, splits["test"], 3, name="better"), gate=gate)
     promote.fn(same, judge.fn(same, work), work)
-    assert len(history(work.root, line_of(first))) == 1  # it is the champion already
+    assert len(champion_history(work.root, champion_line(first))) == 1  # it is the champion already
 
     worse = make(3, judged(work, splits["test"], 30), gate=gate)
     decision = judge.fn(worse, work)
@@ -283,7 +283,7 @@ def test_the_best_model_follows_the_champion_unless_it_is_worse(make, splits, wo
 
     best = make(4, judged(work, splits["test"], 0), gate=gate)
     promote.fn(best, judge.fn(best, work), work)
-    assert [one.title for one in history(work.root, line_of(first))] == [
+    assert [one.title for one in champion_history(work.root, champion_line(first))] == [
         "better of 20260101-000000-run-1", "plain of 20260104-000000-run-4",
     ]  # fmt: skip
 
@@ -292,10 +292,10 @@ def test_a_rollback_is_one_more_entry_and_goes_further_back(make, splits, work: 
     for day, wrong in enumerate((3, 2, 1), start=1):
         run = make(day, judged(work, splits["test"], wrong), gate=Gate(margin=0.05))
         promote.fn(run, judge.fn(run, work), work)
-    (line,) = lines(work.root)
+    (line,) = champion_lines(work.root)
     assert roll_back(work.root, line).run.endswith("run-2")
     assert roll_back(work.root, line).run.endswith("run-1")
-    assert [one.action for one in history(work.root, line)] == ["promoted"] * 3 + ["rolled back"] * 2
+    assert [one.action for one in champion_history(work.root, line)] == ["promoted"] * 3 + ["rolled back"] * 2
     with pytest.raises(RunError, match=r"no champion of tiny-.* to go back to"):
         roll_back(work.root, line)
 
@@ -305,35 +305,35 @@ def test_a_champion_that_was_rolled_back_stays_down_until_that_is_lifted(make, s
     first, second = (make(day, judged(work, splits["test"], wrong), gate=gate) for day, wrong in ((1, 2), (2, 1)))
     for run in (first, second):
         promote.fn(run, judge.fn(run, work), work)
-    (line,) = lines(work.root)
+    (line,) = champion_lines(work.root)
     roll_back(work.root, line)
 
     decision = judge.fn(second, work)
     assert (decision.passed, decision.promotes) == (True, False)
-    assert f"`mnist champion rollback --lift {line}`" in decided(decision)
+    assert f"`mnist champion rollback --lift {line}`" in gate_summary(decision)
     assert promote.fn(second, decision, work) is None
-    assert history(work.root, line)[-1].run == first.run
+    assert champion_history(work.root, line)[-1].run == first.run
     best = make(3, judged(work, splits["test"], 0, name="better"), gate=gate)
     assert judge.fn(best, work).promotes, "another model is not held down"
 
-    assert [one.run for one in lift(work.root, line)] == [second.run]
-    assert history(work.root, line)[-1].action == "lifted"
-    assert history(work.root, line)[-1].run == first.run
+    assert [one.run for one in lift_rollback(work.root, line)] == [second.run]
+    assert champion_history(work.root, line)[-1].action == "lifted"
+    assert champion_history(work.root, line)[-1].run == first.run
     entry = promote.fn(second, judge.fn(second, work), work)
     assert entry is not None
     assert entry.run == second.run
     with pytest.raises(RunError, match=r"no model of tiny-\w+ stays down"):
-        lift(work.root, line)
+        lift_rollback(work.root, line)
 
 
 def test_the_champion_that_a_rollback_goes_back_to_is_not_held_down(make, splits, work: Workspace) -> None:  # noqa: ANN001
     runs = [make(day, judged(work, splits["test"], wrong), gate=Gate(margin=0.05)) for day, wrong in ((1, 2), (2, 1))]
     for run in (*runs, runs[0]):
         promote.fn(run, judge.fn(run, work), work)
-    (line,) = lines(work.root)
+    (line,) = champion_lines(work.root)
     for _ in runs:  # to the second, and on to the first
         roll_back(work.root, line)
-    assert [one.run for one in held_down(history(work.root, line))] == [runs[1].run]
+    assert [one.run for one in held_down(champion_history(work.root, line))] == [runs[1].run]
 
 
 def test_a_champion_without_predictions_is_compared_by_its_accuracy(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -361,11 +361,11 @@ def test_the_runs_own_predictions_must_be_there(make, splits, work: Workspace) -
 def test_without_a_history_that_can_be_read_no_model_is_promoted(make, splits, work: Workspace) -> None:  # noqa: ANN001
     first = make(1, judged(work, splits["test"], 3))
     promote.fn(first, judge.fn(first, work), work)
-    path = work.root / "champions" / line_of(first) / "000001.json"
+    path = work.root / "champions" / champion_line(first) / "000001.json"
     path.write_bytes(path.read_bytes()[:-9])
     decision = judge.fn(make(2, judged(work, splits["test"], 0)), work)
     assert (decision.passed, decision.promotes) == (True, False)
-    assert "can't read the champions" in decided(decision)
+    assert "can't read the champions" in gate_summary(decision)
     assert "put the file back, or move its folder away" in decision.omitted[0].line
     assert promote.fn(first, decision, work) is None
 
@@ -374,12 +374,12 @@ def test_a_champion_whose_entry_is_gone_is_named(make, splits, work: Workspace) 
     for day, wrong in enumerate((2, 1), start=1):
         run = make(day, judged(work, splits["test"], wrong), gate=Gate(margin=0.05))
         promote.fn(run, judge.fn(run, work), work)
-    (line,) = lines(work.root)
+    (line,) = champion_lines(work.root)
     (work.root / "champions" / line / "000001.json").unlink()
     with pytest.raises(StorageError, match=r"entry 000001\.json is gone"):
         roll_back(work.root, line)
     with pytest.raises(StorageError, match=r"entry 000001\.json is gone"):
-        pruning(work.root, 1)
+        plan_pruning(work.root, 1)
 
 
 def test_a_decision_against_a_champion_that_has_changed_is_taken_again(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -389,13 +389,13 @@ def test_a_decision_against_a_champion_that_has_changed_is_taken_again(make, spl
     assert early.passed  # there is no champion yet
     promote.fn(better, judge.fn(better, work), work)
     assert promote.fn(worse, early, work) is None
-    assert [one.run for one in history(work.root, line_of(worse))] == [better.run]
+    assert [one.run for one in champion_history(work.root, champion_line(worse))] == [better.run]
 
 
 def test_other_test_images_have_champions_of_their_own(make, splits, work: Workspace) -> None:  # noqa: ANN001
     run = make(1, judged(work, splits["test"], 1))
     other = run.model_copy(update={"test": run.test.model_copy(update={"pixels_sha256": "1" * 64})})
-    assert line_of(run) != line_of(other)
+    assert champion_line(run) != champion_line(other)
     assert decision_of(other, [], work).champion is None
 
 
@@ -412,4 +412,4 @@ def test_a_champion_that_cannot_be_read_is_named(work: Workspace) -> None:
     folder.mkdir(parents=True)
     (folder / "000001.json").write_text("{}")
     with pytest.raises(StorageError, match="can't read the champions"):
-        history(work.root, "tiny-0")
+        champion_history(work.root, "tiny-0")

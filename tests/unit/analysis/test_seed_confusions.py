@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.analysis.seed_confusions import MOST, commonest, confusions
+from tasks.analysis.seed_confusions import MOST, commonest, compare_confusions
 
 LABELS = np.repeat(np.arange(3, dtype=np.uint8), 200)
 
@@ -16,7 +16,7 @@ def answers(seed: int, often: float, seeds: int = 6) -> np.ndarray:
 
 
 def test_an_error_that_went_away_is_told_from_one_that_stayed() -> None:
-    found = confusions({"before": answers(1, 0.1), "now": answers(2, 0.02)}, LABELS, 3)
+    found = compare_confusions({"before": answers(1, 0.1), "now": answers(2, 0.02)}, LABELS, 3)
     gone, stayed = found
     assert (gone.label, gone.predicted) == (1, 2)
     assert gone.by_first == pytest.approx(20, abs=3)
@@ -30,8 +30,8 @@ def test_an_error_that_went_away_is_told_from_one_that_stayed() -> None:
 
 
 def test_p_values_are_corrected_for_all_that_are_looked_at() -> None:
-    alone = confusions({"a": answers(1, 0.1), "b": answers(2, 0.07)}, LABELS, 3)
-    among = confusions({"a": answers(1, 0.1), "b": answers(2, 0.07), "c": answers(3, 0.07)}, LABELS, 3)
+    alone = compare_confusions({"a": answers(1, 0.1), "b": answers(2, 0.07)}, LABELS, 3)
+    among = compare_confusions({"a": answers(1, 0.1), "b": answers(2, 0.07), "c": answers(3, 0.07)}, LABELS, 3)
     assert len(among) == 3 * len(alone)
     assert among[0].p > alone[0].p
 
@@ -44,12 +44,12 @@ def test_only_the_commonest_are_looked_at_and_right_answers_are_none() -> None:
 
 
 def test_one_arm_has_nothing_to_differ_from() -> None:
-    assert confusions({"alone": answers(1, 0.1)}, LABELS, 3) == ()
+    assert compare_confusions({"alone": answers(1, 0.1)}, LABELS, 3) == ()
 
 
 def test_a_class_with_one_image_is_looked_at_and_proves_nothing() -> None:
     labels = np.append(LABELS, 3)
     wrong, right = (np.tile(np.append(LABELS, last), (4, 1)) for last in (0, 3))
-    (found,) = confusions({"before": wrong, "now": right}, labels, 4)
+    (found,) = compare_confusions({"before": wrong, "now": right}, labels, 4)
     assert (found.label, found.predicted, found.by_first, found.by_second, found.p) == (3, 0, 1, 0, 1)
     assert (found.difference.value, found.difference.low, found.difference.high) == (-1, -1, 1)

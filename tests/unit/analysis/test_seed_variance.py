@@ -6,15 +6,15 @@ from numpy.typing import NDArray
 from statsmodels.stats.power import TTestPower
 
 from tasks.analysis.seed_variance import (
-    crossed,
-    deviation,
     mean_over_seeds,
     mean_share,
     satterthwaite,
+    seed_deviation,
     seeds_needed,
+    two_way_comparison,
     wrong_by,
 )
-from tasks.schemas.study import Noise
+from tasks.schemas.study import ComparisonNoise
 
 
 def drawn(rng: np.random.Generator, seeds: int, images: int, gain: float = 0.0) -> NDArray[np.bool_]:
@@ -36,7 +36,7 @@ def test_the_interval_of_a_share_ends_at_0_and_1() -> None:
 
 
 def test_a_deviation_has_the_chi_squared_interval() -> None:
-    found = deviation(np.array([-1.0, 1.0] * 5) * (9 / 10) ** 0.5)
+    found = seed_deviation(np.array([-1.0, 1.0] * 5) * (9 / 10) ** 0.5)
     assert found.value == pytest.approx(1)
     assert (found.low, found.high) == pytest.approx((0.68784, 1.82562), abs=1e-4)  # of any table, 9 degrees of freedom
 
@@ -44,7 +44,7 @@ def test_a_deviation_has_the_chi_squared_interval() -> None:
 def test_seeds_that_all_answer_alike_leave_the_chance_of_the_images() -> None:
     first = np.repeat(np.arange(100)[None] >= 10, 4, axis=0)
     second = np.repeat(np.arange(100)[None] >= 4, 4, axis=0)
-    found = crossed(first, second)
+    found = two_way_comparison(first, second)
     assert found.over_seeds.value == found.over_seeds.low == found.over_seeds.high == pytest.approx(0.06)
     assert found.over_both.value == pytest.approx(0.06)
     assert found.over_both.high - found.over_both.low == pytest.approx(
@@ -56,14 +56,14 @@ def test_seeds_that_all_answer_alike_leave_the_chance_of_the_images() -> None:
 
 def test_what_answers_alike_does_not_differ() -> None:
     right = drawn(np.random.default_rng(0), 3, 200)
-    found = crossed(right, right)
+    found = two_way_comparison(right, right)
     assert (found.over_both.value, found.over_both.low, found.over_both.high, found.p) == (0, 0, 0, 1)
 
 
 def test_the_components_are_those_of_the_analysis_of_variance() -> None:
     first, second = (drawn(np.random.default_rng(seed), 5, 300) for seed in (1, 2))
     differences = second.astype(float) - first
-    found = crossed(first, second)
+    found = two_way_comparison(first, second)
     by_seed = differences.mean(axis=1)
     assert found.noise.seeds == pytest.approx(by_seed.std(ddof=1))
     residual = differences - by_seed[:, None] - differences.mean(axis=0) + differences.mean()
@@ -78,7 +78,7 @@ def test_the_components_are_those_of_the_analysis_of_variance() -> None:
 def test_the_interval_for_both_is_at_least_as_wide_as_either_and_agrees_with_its_p_value(seeds: int) -> None:
     rng = np.random.default_rng(4)
     for _ in range(100):
-        found = crossed(*fresh(rng, seeds))
+        found = two_way_comparison(*fresh(rng, seeds))
         low, high = found.over_both.low, found.over_both.high
         for alone in (found.over_seeds, found.over_images):
             assert low <= alone.low + 1e-12
@@ -90,14 +90,14 @@ def test_the_interval_for_both_is_at_least_as_wide_as_either_and_agrees_with_its
 def test_the_interval_for_both_from_two_seeds_holds_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(3)
     truth = drawn(rng, 300, 20_000, 0.1).mean() - drawn(rng, 300, 20_000).mean()
-    trials = [crossed(*fresh(rng, 2)).over_both for _ in range(400)]
+    trials = [two_way_comparison(*fresh(rng, 2)).over_both for _ in range(400)]
     assert sum(found.low <= truth <= found.high for found in trials) / 400 >= 0.94  # of the sum alone, 0.91
 
 
 def test_the_interval_for_both_holds_the_truth_nineteen_times_in_twenty() -> None:
     rng = np.random.default_rng(3)
     truth = drawn(rng, 300, 20_000, 0.1).mean() - drawn(rng, 300, 20_000).mean()
-    trials = [crossed(*fresh(rng)).over_both for _ in range(300)]
+    trials = [two_way_comparison(*fresh(rng)).over_both for _ in range(300)]
     held = sum(found.low <= truth <= found.high for found in trials)
     assert 0.91 <= held / 300 <= 1
 
@@ -113,7 +113,7 @@ def fresh(rng: np.random.Generator, seeds: int = 6) -> tuple[NDArray[np.bool_], 
 
 
 def test_more_seeds_are_needed_for_a_smaller_difference() -> None:
-    noise = Noise(seeds=0.001, images=0.001, both=0.0014)
+    noise = ComparisonNoise(seeds=0.001, images=0.001, both=0.0014)
     assert seeds_needed(0.001, noise) == 10  # of any table: effect 1, paired, two-sided 5 %, power 80 %
     assert seeds_needed(-0.001, noise) == 10
     assert TTestPower().power(0.5, seeds_needed(0.0005, noise), 0.05) >= 0.8
@@ -134,7 +134,7 @@ def test_one_mean_square_keeps_its_degrees_of_freedom() -> None:
 
 
 def test_a_single_image_proves_nothing_of_others() -> None:
-    found = crossed(np.array([[True], [False], [False]]), np.array([[True], [True], [True]]))
+    found = two_way_comparison(np.array([[True], [False], [False]]), np.array([[True], [True], [True]]))
     assert found.over_seeds == mean_over_seeds(np.array([0.0, 1.0, 1.0]))
     for over in (found.over_images, found.over_both):
         assert (over.value, over.low, over.high) == (pytest.approx(2 / 3), -1, 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from tasks.analysis.slices import slices
+from tasks.analysis.slices import compare_slices
 from tasks.schemas.findings import Slice
 from tests.support.samples import predicted, split_of
 
@@ -12,7 +12,7 @@ def sliced(values: dict[str, list[float]], wrong: list[bool]) -> tuple[Slice, ..
     count = len(wrong)
     frame = pd.DataFrame({name: values.get(name, [1.0] * count) for name in FEATURES})
     split = split_of([0] * count)
-    return slices(frame, [predicted(split, [int(one) for one in wrong], [0.9] * count)])
+    return compare_slices(frame, [predicted(split, [int(one) for one in wrong], [0.9] * count)])
 
 
 def test_every_image_is_in_one_slice_of_each_feature() -> None:

@@ -5,20 +5,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.analysis.statistics import compare, fisher_p, holm, mcnemar_p, mean, paired_difference, share
+from tasks.analysis.statistics import (
+    compare_predictions,
+    fisher_p,
+    holm,
+    mcnemar_p,
+    mean_estimate,
+    paired_difference,
+    share_estimate,
+)
 from tasks.data.predictions_parquet import Predictions, PredictionsMeta, read_predictions
-from tasks.storage.content_files import adopt
+from tasks.storage.content_files import move_into_store
 from tests.support.samples import FIRST, SECOND, hashes
 from tests.support.written import write_predictions
 
 
 def test_wilsons_interval_is_that_of_a_published_example() -> None:
     # Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3: 81 of 263.
-    found = share(81, 263)
+    found = share_estimate(81, 263)
     assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
     # The same table: 0 of 20 and 1 of 29.
-    assert (round(share(0, 20).low, 4), round(share(0, 20).high, 4)) == (0.0, 0.1611)
-    assert (round(share(1, 29).low, 4), round(share(1, 29).high, 4)) == (0.0061, 0.1718)
+    assert (round(share_estimate(0, 20).low, 4), round(share_estimate(0, 20).high, 4)) == (0.0, 0.1611)
+    assert (round(share_estimate(1, 29).low, 4), round(share_estimate(1, 29).high, 4)) == (0.0061, 0.1718)
 
 
 # Fifty sputum specimens on two culture media, Armitage and Berry (1994), "Statistical methods in medical research", p. 127:
@@ -45,9 +53,9 @@ def test_a_pair_of_prediction_files_gives_mcnemars_published_p_value(tmp_path: P
     given = []
     for name, right in (("a", first), ("b", second)):
         write_predictions(tmp_path / name, predictions_with(right))
-        file = adopt(tmp_path, "predictions", name, ".parquet", tmp_path / name)
+        file = move_into_store(tmp_path, "predictions", name, ".parquet", tmp_path / name)
         given.append(read_predictions(tmp_path / file.path))
-    found = compare("a", given[0], "b", given[1])
+    found = compare_predictions("a", given[0], "b", given[1])
     assert (found.both_right, found.only_first, found.only_second, found.both_wrong) == tuple(MEDIA.values())
     assert f"{found.p:.6f}" == "0.012939"
     assert found.real
@@ -78,13 +86,13 @@ def test_the_paired_difference_turns_with_its_order() -> None:
 
 
 def test_two_that_answer_alike_do_not_differ() -> None:
-    found = compare("a", FIRST, "b", FIRST)
+    found = compare_predictions("a", FIRST, "b", FIRST)
     assert (found.difference.value, found.p, found.real) == (0, 1, False)
     assert found.difference.low < 0 < found.difference.high
 
 
 def test_the_difference_is_the_seconds_less_the_firsts() -> None:
-    found = compare("a", FIRST, "b", SECOND)
+    found = compare_predictions("a", FIRST, "b", SECOND)
     assert (found.only_first, found.only_second, found.better) == (0, 3, "b")
     assert found.difference.value == pytest.approx(0.5)
     assert found.loss.value == pytest.approx(SECOND.loss - FIRST.loss)
@@ -92,7 +100,7 @@ def test_the_difference_is_the_seconds_less_the_firsts() -> None:
 
 def test_fishers_exact_p_is_that_of_the_lady_tasting_tea() -> None:
     # Fisher (1935), "The design of experiments", chapter 2: 3 of 4 cups right, two-sided 34 / 70.
-    assert fisher_p(share(3, 4), share(1, 4)) == pytest.approx(34 / 70)
+    assert fisher_p(share_estimate(3, 4), share_estimate(1, 4)) == pytest.approx(34 / 70)
 
 
 def test_holms_correction_is_that_of_the_worked_example() -> None:
@@ -102,6 +110,6 @@ def test_holms_correction_is_that_of_the_worked_example() -> None:
 
 
 def test_a_mean_has_the_interval_of_its_standard_error() -> None:
-    found = mean(np.array([1.0, 2.0, 3.0, 4.0]), 0, 10)
+    found = mean_estimate(np.array([1.0, 2.0, 3.0, 4.0]), 0, 10)
     assert found.value == 2.5
     assert found.high - found.value == pytest.approx(1.959964 * np.std([1, 2, 3, 4], ddof=1) / 2, rel=1e-6)

@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from artifacts.common.plotting import LETTERS, figure_url, shortened, written
+from artifacts.common.plotting import LETTERS, figure_url, font_safe_labels, shorten_label
 from artifacts.report.figures import FIGURES
 from tests.support.samples import analysis_of_two
 
@@ -16,16 +16,16 @@ LONG = {
 
 @pytest.mark.parametrize("names", LONG.values(), ids=LONG)
 def test_names_are_short_in_a_figure_and_still_differ(names: list[str]) -> None:
-    short = written(names)
+    short = font_safe_labels(names)
     assert len(set(short)) == len(names)
     assert all(len(one.replace("\\", "")) <= LETTERS and "\n" not in one for one in short)
 
 
 def test_beginning_and_end_of_a_long_name_are_shown() -> None:
-    assert shortened("short") == "short"
-    assert shortened("a_beginning_and_a_middle_and_an_end") == "a_beginning_and_a_…nd_an_end"
-    assert written(["Arctic fox, summer coat", "7"]) == ["Arctic fox…coat", "7"]
-    alike = written(["Arctic fox, summer coat", "Arctic fox, winter coat"])
+    assert shorten_label("short") == "short"
+    assert shorten_label("a_beginning_and_a_middle_and_an_end") == "a_beginning_and_a_…nd_an_end"
+    assert font_safe_labels(["Arctic fox, summer coat", "7"]) == ["Arctic fox…coat", "7"]
+    alike = font_safe_labels(["Arctic fox, summer coat", "Arctic fox, winter coat"])
     assert alike == ["Arctic fo… (0)", "Arctic fo… (1)"]
 
 

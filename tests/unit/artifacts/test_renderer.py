@@ -19,11 +19,11 @@ from artifacts.report import renderer, tables
 from artifacts.report import text as words
 from artifacts.report.figures import FIGURES, figures_of
 from artifacts.report.renderer import Rendering
-from tasks.analysis.builder import robustness_of
-from tasks.schemas.analysis import Altered, Analysis, FileLine, Provenance, Report, StepLine
+from tasks.analysis.builder import build_robustness
+from tasks.schemas.analysis import Analysis, AugmentationPreview, FileLine, Provenance, Report, StepLine
 from tasks.schemas.findings import Comparison, Estimate, Patch
 from tasks.schemas.records import ArchiveRecord, Origin
-from tasks.schemas.robustness import Stress
+from tasks.schemas.robustness import CorruptionCounts
 from tests.support.samples import DECISION, analysis_of_many, analysis_of_two, changes_of_two, provenance
 
 
@@ -248,7 +248,7 @@ def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Re
     assert said.startswith("For these two trained models (one seed each), ")
     assert said.endswith("mnist study shows whether other seeds agree.")
     assert said in rendering_of(report).markdown().overview.replace("\\", "")
-    assert words.changed(changes_of_two()).startswith("For these two trained models (one seed each), ")
+    assert words.change_summary(changes_of_two()).startswith("For these two trained models (one seed each), ")
 
 
 def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_are() -> None:
@@ -346,9 +346,11 @@ def test_templates_are_part_of_the_package() -> None:
 
 def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report: Report) -> None:
     pixels = tuple(report.analysis.pictures[0].pixels for _ in range(5))
-    found = robustness_of(
+    found = build_robustness(
         [
-            Stress(model=model, images=6, clean=5, right={"blur": (5, 4, 4, 3, 3)}, by_image=(5, 5, 5, 4, 0, 0))
+            CorruptionCounts(
+                model=model, images=6, clean=5, right={"blur": (5, 4, 4, 3, 3)}, by_image=(5, 5, 5, 4, 0, 0)
+            )
             for model in ("plain", "other")
         ],
         {"blur": pixels},
@@ -369,7 +371,7 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
 
 def test_augmented_images_stand_below_what_they_were(report: Report) -> None:
     pixels = tuple(picture.pixels for picture in report.analysis.pictures)
-    altered = Altered(before=pixels, after=pixels[::-1])
+    altered = AugmentationPreview(before=pixels, after=pixels[::-1])
     whole = report.model_copy(update={"analysis": report.analysis.model_copy(update={"altered": altered})})
     alts = Page(rendering_of(whole).html("title")).alts
     assert alts.index("Training images") + 1 == alts.index("The same, augmented")

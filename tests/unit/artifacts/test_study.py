@@ -11,7 +11,7 @@ from artifacts.common.html_page import NOT_DRAWN
 from artifacts.common.plotting import figure_url
 from artifacts.study import tables
 from artifacts.study import text as study_words
-from artifacts.study.figures import figures_of
+from artifacts.study.figures import study_figures
 from artifacts.study.renderer import StudyRendering
 from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
@@ -19,8 +19,8 @@ from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission
-from tasks.schemas.study import Claim, Study, Trial
-from tasks.steps.study_analysis import claim_of, study_of, trials_of
+from tasks.schemas.study import Claim, SeedRun, Study
+from tasks.steps.study_analysis import build_study, claim_of, plan_seed_runs
 from tests.support.samples import judged, model, predicted, split_of
 
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1]
@@ -37,16 +37,16 @@ def study() -> Study:
 
 def study_over(seeds: int) -> Study:
     split = split_of(LABELS)
-    trials = trials_of([load_recipe("post")], seeds)
+    trials = plan_seed_runs([load_recipe("post")], seeds)
     given: list[Predictions] = [
         predicted(split, ANSWERS[trial.training.network.name][(trial.training.seed - 1) % 3], [0.9] * len(LABELS))
         for trial in trials.values()
     ]
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
-    return study_of(dataset, trials, models_of(trials), judged(split, given))
+    return build_study(dataset, trials, models_of(trials), judged(split, given))
 
 
-def models_of(trials: Mapping[str, Trial]) -> dict[str, ModelRecord]:
+def models_of(trials: Mapping[str, SeedRun]) -> dict[str, ModelRecord]:
     return {title: model(trial.arm) for title, trial in trials.items()}
 
 
@@ -59,7 +59,7 @@ def provenance() -> Provenance:
 
 
 def rendering_of(study: Study, provenance: Provenance) -> StudyRendering:
-    return StudyRendering(study, provenance, {name: figure_url(draw()) for name, draw in figures_of(study).items()})
+    return StudyRendering(study, provenance, {name: figure_url(draw()) for name, draw in study_figures(study).items()})
 
 
 def test_no_figure_is_a_negative_nothing(study: Study) -> None:
@@ -94,10 +94,10 @@ DEGENERATE = {
 @pytest.mark.parametrize("case", DEGENERATE)
 def test_a_study_says_what_follows_from_answers_that_show_no_spread(case: str, provenance: Provenance) -> None:
     labels, answers = DEGENERATE[case]
-    split, trials = split_of(labels), trials_of([load_recipe("post")], 2)
+    split, trials = split_of(labels), plan_seed_runs([load_recipe("post")], 2)
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
     given = [predicted(split, answers, [0.9] * len(labels)) for _ in trials]
-    found = study_of(dataset, trials, models_of(trials), judged(split, given))
+    found = build_study(dataset, trials, models_of(trials), judged(split, given))
     found = Study.model_validate_json(found.model_dump_json())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -167,7 +167,7 @@ def test_a_difference_is_named_by_its_direction(study: Study) -> None:
     (pair,) = study.pairs
     for sign, word in ((1, "better"), (-1, "worse")):
         both = pair.over_both.model_copy(update={"value": sign * 0.125})
-        said = study_words.verdict(pair.model_copy(update={"p": 0.001, "over_both": both}), 3, 8)
+        said = study_words.study_verdict(pair.model_copy(update={"p": 0.001, "over_both": both}), 3, 8)
         assert said.startswith(f"batch_norm is {word} than plain: {sign * 12.5:+.2f} points")
 
 
@@ -191,9 +191,9 @@ def test_a_study_says_what_it_left_out(study: Study, provenance: Provenance) -> 
 
 
 def test_tables_have_one_row_a_thing(study: Study) -> None:
-    counts = {key: len(rows) for key, _, rows in tables.all_tables(study)}
+    counts = {key: len(rows) for key, _, rows in tables.study_tables(study)}
     assert counts == {"study-models": 2, "study-pairs": 1, "study-seeds": 3}
-    values = [value for _, _, rows in tables.all_tables(study) for row in rows for value in row.values()]
+    values = [value for _, _, rows in tables.study_tables(study) for row in rows for value in row.values()]
     assert all(isinstance(value, str | int) or np.isfinite(value) for value in values)
 
 
@@ -206,11 +206,11 @@ def test_one_model_alone_is_described(study: Study, provenance: Provenance) -> N
 
 def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
     plans = [load_recipe("cycled"), load_recipe("onecycle"), load_recipe("augmented")]
-    trials = trials_of(plans, 2)
+    trials = plan_seed_runs(plans, 2)
     claim = claim_of("mnist", [trial.arm for trial in list(trials.values())[:4]], trials.values())
     assert claim
     assert (claim.first, claim.second) == ("plain (onecycle)", "batch_norm (onecycle)")
-    assert claim_of("mnist", ["a", "b"], trials_of([plans[0], plans[2]], 2).values()) is None
+    assert claim_of("mnist", ["a", "b"], plan_seed_runs([plans[0], plans[2]], 2).values()) is None
 
 
 def test_of_many_models_the_best_is_held_against_the_others(study: Study, provenance: Provenance) -> None:

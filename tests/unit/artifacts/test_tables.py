@@ -9,11 +9,11 @@ from artifacts.common import rows as common_rows
 from artifacts.common.templating import table
 from artifacts.report import tables
 from artifacts.terminal import show_guesses
-from tasks.analysis.builder import robustness_of
+from tasks.analysis.builder import build_robustness
 from tasks.schemas.analysis import Analysis
 from tasks.schemas.findings import Share
-from tasks.schemas.results import Guess, Shown
-from tasks.schemas.robustness import Stress
+from tasks.schemas.results import ClassifiedPicture, ClassPrediction
+from tasks.schemas.robustness import CorruptionCounts
 from tests.support.samples import analysis_of_two
 
 NAMES = ("label", "images", "predicted", "measured", "range", "corruption", "severity", "seed", "picture", "model")
@@ -48,18 +48,18 @@ def test_every_table_holds_the_same_values_whatever_models_are_called(name: str)
 def test_corruptions_are_told_from_models_of_their_columns_names(name: str) -> None:
     def rows(model: str) -> list[common_rows.Row]:
         found = [
-            Stress(model=one, images=4, clean=3, right={"blur": (3, 2)}, by_image=(2, 2, 1, 0))
+            CorruptionCounts(model=one, images=4, clean=3, right={"blur": (3, 2)}, by_image=(2, 2, 1, 0))
             for one in (model, "another")
         ]
-        return tables.corruptions(robustness_of(found, {"blur": ("", "")}))
+        return tables.corruptions(build_robustness(found, {"blur": ("", "")}))
 
     assert values(rows(name)) == values(rows("plain"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_own_pictures_are_told_from_a_model_called_picture(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    guess = Guess(label="7", probability=0.9, probabilities={"7": 0.9})
-    show_guesses([Shown(path="mine.png", pixels="", guesses={name: guess})], "page.html")
+    guess = ClassPrediction(label="7", probability=0.9, probabilities={"7": 0.9})
+    show_guesses([ClassifiedPicture(path="mine.png", pixels="", guesses={name: guess})], "page.html")
     printed = capsys.readouterr().out
     assert "mine.png" in printed
     assert "7, 90.00 %" in printed

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config.dataset import Archive, Dataset, load_dataset
-from tasks.config.toml_loader import validated
+from tasks.config.toml_loader import validate
 from tasks.errors import DatasetError, InputError
 from tests.support import data, odd
 
@@ -112,7 +112,7 @@ def test_a_half_specified_file_is_refused_with_the_field(files: data.Files, old:
 )
 def test_whatever_stands_in_a_file_is_refused_in_one_line(values: object) -> None:
     with pytest.raises(DatasetError) as caught:
-        validated(values, Dataset, "the data set", DatasetError)
+        validate(values, Dataset, "the data set", DatasetError)
     assert "\n" not in str(caught.value)
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from tasks.config.dataset import load_dataset
-from tasks.data.pin_dataset import pin
+from tasks.data.pin_dataset import pin_archives
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.errors import ArchiveError, ContentError, DecodeError, IdxFormatError, StorageError
 from tasks.schemas.records import SplitRecord
-from tasks.storage.content_files import verified
+from tasks.storage.content_files import require_valid
 from tests.conftest import decoded
 from tests.support import data, odd
 from tests.support.written import write_idx
@@ -122,12 +122,12 @@ def test_an_altered_archive_is_found_out(files: data.Files, work: Workspace, spl
     archive: Path = next((work.root / "archives").glob("t10k-labels*"))
     record = splits["test"].file.model_copy(update={"path": str(archive.relative_to(work.root))})
     with pytest.raises(StorageError, match="bytes, not"):
-        verified(work.root, record)
+        require_valid(work.root, record)
 
 
 def test_a_data_set_as_unlike_mnist_as_may_be_comes_back_bit_for_bit(tmp_path: Path, work: Workspace) -> None:
     path = odd.make(tmp_path / "odd")
-    text, _ = pin(path.read_text(encoding="utf-8"), str(path), path.parent, tmp_path)
+    text, _ = pin_archives(path.read_text(encoding="utf-8"), str(path), path.parent, tmp_path)
     path.write_text(text, encoding="utf-8")
     for name, record in decoded(load_dataset(str(path)), work).items():
         split = read_split([work.root / record.file.path])
@@ -148,4 +148,4 @@ def test_a_zip_file_that_is_none_or_lacks_the_member_is_named(tmp_path: Path, co
     if content:
         (path.parent / "test.zip").write_bytes(content)
     with pytest.raises(ArchiveError, match=f"test.zip: inside/images.gz: {says}"):
-        pin(path.read_text(encoding="utf-8"), str(path), path.parent, tmp_path)
+        pin_archives(path.read_text(encoding="utf-8"), str(path), path.parent, tmp_path)

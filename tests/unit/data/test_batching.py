@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from tasks.data import batching
-from tasks.data.batching import Block, Feed, held_out_indices
+from tasks.data.batching import BatchStream, Block, held_out_indices
 from tasks.data.split_parquet import SplitMeta, SplitWriter
 
 COUNT, GROUP = 250, 30  # images, each of which holds its own number; and images in a row group
 NONE = np.zeros(0, np.intp)
 
-Made = Callable[..., Feed]
+Made = Callable[..., BatchStream]
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def made(tmp_path: Path) -> Made:
         for start in range(0, COUNT, GROUP):
             some = numbers[start : start + GROUP]
             writer.write(np.repeat(some, 4).reshape(-1, 2, 2), some)
-    return lambda held_out=NONE, batch=32, seed=1: Feed(writer.paths, (2, 2), 1, held_out, batch, seed)
+    return lambda held_out=NONE, batch=32, seed=1: BatchStream(writer.paths, (2, 2), 1, held_out, batch, seed)
 
 
 @pytest.fixture(params=["one window", "windows of two groups", "windows of one group"])

@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.data import http_source
-from tasks.data.pin_dataset import pin
+from tasks.data.pin_dataset import pin_archives
 from tasks.errors import ContentError, DatasetError, DownloadError
 from tests.support import data, mirrors, odd
 
 
 def pinned(path: Path, scratch: Path) -> tuple[str, list[str]]:
     scratch.mkdir(exist_ok=True)
-    text, pins = pin(path.read_text(encoding="utf-8"), str(path), path.parent, scratch)
+    text, pins = pin_archives(path.read_text(encoding="utf-8"), str(path), path.parent, scratch)
     return text, [one.place for one in pins]
 
 
@@ -79,7 +79,7 @@ def pinned_from(files: data.Files, scratch: Path, *servers: mirrors.Server) -> t
     text = re.sub(r"^(bytes|sha256) = .*\n?", "", path.read_text(), flags=re.MULTILINE)
     scratch.mkdir()
     said: list[str] = []
-    text, pins = pin(text, str(path), path.parent, scratch, tell=lambda line, _: said.append(line))
+    text, pins = pin_archives(text, str(path), path.parent, scratch, tell=lambda line, _: said.append(line))
     return text, [one.mirror for one in pins], said
 
 
@@ -148,7 +148,9 @@ def test_a_mirror_of_other_bytes_than_were_pinned_is_passed_over(
         path = files.toml(mirrors=(changed.url, good.url))
         said: list[str] = []
         (tmp_path / "scratch").mkdir()
-        _, pins = pin(path.read_text(), "x", path.parent, tmp_path / "scratch", tell=lambda line, _: said.append(line))
+        _, pins = pin_archives(
+            path.read_text(), "x", path.parent, tmp_path / "scratch", tell=lambda line, _: said.append(line)
+        )
         changed.shutdown()
     assert pins == []
     assert any(f"{name}: passed over {changed.url}: it served" in line for line in said)
@@ -163,7 +165,7 @@ def test_what_is_no_regular_file_is_not_pinned(files: data.Files, tmp_path: Path
         scratch = tmp_path / reason
         scratch.mkdir()
         said: list[str] = []
-        _, pins = pin(text, "x", path.parent, scratch, tell=lambda line, _, said=said: said.append(line))  # type: ignore[misc]
+        _, pins = pin_archives(text, "x", path.parent, scratch, tell=lambda line, _, said=said: said.append(line))  # type: ignore[misc]
         assert len(pins) == 4
         assert said == [f"{name}: passed over {url}: it is a {reason}, not a file"]
 

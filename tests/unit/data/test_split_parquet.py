@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.data import split_parquet as splits
 from tasks.data.predictions_parquet import PredictionsMeta, predictions_of, read_predictions
-from tasks.data.split_parquet import HASH, Split, SplitMeta, SplitWriter, read_images, read_marks, read_split
+from tasks.data.split_parquet import HASH, Split, SplitMeta, SplitWriter, read_images, read_index, read_split
 from tests.support.written import write_predictions
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 6), st.integers(1, 6))
@@ -38,7 +38,7 @@ def test_every_split_comes_back_bit_for_bit_from_as_many_files_as_it_takes(
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "PART_BYTES", part_bytes)
         paths = written(folder, images, labels, rows)
-        found, marks, shown = read_split(paths), read_marks(paths), read_images(paths, some)
+        found, marks, shown = read_split(paths), read_index(paths), read_images(paths, some)
     if images.nbytes > part_bytes and len(images) > rows:
         assert len(paths) > 1
     np.testing.assert_array_equal(found.images, images)

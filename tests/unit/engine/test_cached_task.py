@@ -17,8 +17,8 @@ from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError, WorkerError
 from tasks.schemas.records import ChangesRecord, Record
-from tasks.storage.checksummed_json import sealed
-from tasks.storage.content_files import keep
+from tasks.storage.checksummed_json import add_checksum
+from tasks.storage.content_files import write_content_addressed
 
 CALLS: list[str] = []
 
@@ -27,7 +27,7 @@ CALLS: list[str] = []
 def note(text: str, work: Workspace, hint: str = "") -> ChangesRecord:
     """Keep a text as a file."""
     CALLS.append(text + hint)
-    return ChangesRecord(file=keep(work.root, "notes", "note", ".txt", text.encode()))
+    return ChangesRecord(file=write_content_addressed(work.root, "notes", "note", ".txt", text.encode()))
 
 
 @step("stall", timeout_seconds=0.5)
@@ -44,13 +44,15 @@ def slow(work: Workspace) -> ChangesRecord:
     """Take a while."""
     CALLS.append("slow")
     time.sleep(0.5)
-    return ChangesRecord(file=keep(work.root, "notes", "slow", ".txt", b"slow"))
+    return ChangesRecord(file=write_content_addressed(work.root, "notes", "slow", ".txt", b"slow"))
 
 
 @step("pair")
 def pair(notes: Sequence[ChangesRecord], settings: dict[str, Any], work: Workspace) -> ChangesRecord:
     """Depend on two records and some settings."""
-    return ChangesRecord(file=keep(work.root, "notes", "pair", ".txt", f"{len(notes)} {settings}".encode()))
+    return ChangesRecord(
+        file=write_content_addressed(work.root, "notes", "pair", ".txt", f"{len(notes)} {settings}".encode())
+    )
 
 
 @step("fail")
@@ -121,7 +123,7 @@ def test_a_record_whose_file_is_gone_or_altered_is_computed_again(work: Workspac
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"key": 1, "record": {}}'])
-@pytest.mark.parametrize("sealing", [bytes, sealed])
+@pytest.mark.parametrize("sealing", [bytes, add_checksum])
 def test_a_broken_record_is_computed_again(
     work: Workspace, calls: list[str], content: str, sealing: Callable[[bytes], bytes]
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.code_digest import PROJECT, closure, imported, meaning, source_of
+from tasks.engine.code_digest import PROJECT, first_party_imports, normalized_source, source_of, transitive_imports
 
 STEPS = {
     ".".join(path.relative_to(PROJECT).with_suffix("").parts): ast.parse(path.read_text())
@@ -24,7 +24,7 @@ def test_comments_docstrings_and_layout_do_not_count() -> None:
     one = 'def f(a):\n    """Say it."""\n    # why\n    return a + 1\n'
     two = "def f( a ):\n\n    return (a + 1)"
     three = one.replace("+ 1", "+ 2")
-    first, second, third = (meaning(ast.parse(source)) for source in (one, two, three))
+    first, second, third = (normalized_source(ast.parse(source)) for source in (one, two, three))
     assert first == second
     assert first != third
 
@@ -33,11 +33,16 @@ def test_both_forms_of_import_are_followed() -> None:
     source = (
         "from tasks import errors\nfrom tasks.config.dataset import Dataset\nimport tasks.schemas.study\nimport numpy"
     )
-    assert set(imported(ast.parse(source))) == {"tasks", "tasks.errors", "tasks.config.dataset", "tasks.schemas.study"}
+    assert set(first_party_imports(ast.parse(source))) == {
+        "tasks",
+        "tasks.errors",
+        "tasks.config.dataset",
+        "tasks.schemas.study",
+    }
 
 
 def test_a_training_depends_on_the_network_and_not_on_the_report() -> None:
-    found = closure("tasks.steps.train")
+    found = transitive_imports("tasks.steps.train")
     assert {
         "tasks.training.network",
         "tasks.config.recipe",
@@ -58,7 +63,7 @@ def test_a_module_without_a_source_is_refused() -> None:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_names_the_libraries_that_shape_its_output(name: str) -> None:
-    used = {library for module in closure(name) for library in libraries(source_of(module))}
+    used = {library for module in transitive_imports(name) for library in libraries(source_of(module))}
     (call,) = (
         decorator
         for node in STEPS[name].body

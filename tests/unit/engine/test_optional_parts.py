@@ -8,7 +8,7 @@ from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
 from tasks.safety.stopping import STOPPING, Interrupted
 from tasks.schemas.records import ChangesRecord, Omission
-from tasks.storage.content_files import keep
+from tasks.storage.content_files import write_content_addressed
 
 FAILING = [True]
 
@@ -22,7 +22,9 @@ def partial(work: Workspace) -> ChangesRecord:
         if FAILING[0]:
             raise ValueError("no font")
         text = b"with"
-    return ChangesRecord(file=keep(work.root, "notes", "partial", ".txt", text), omitted=tuple(omitted))
+    return ChangesRecord(
+        file=write_content_addressed(work.root, "notes", "partial", ".txt", text), omitted=tuple(omitted)
+    )
 
 
 def failing(error: BaseException, *, over: bool = False) -> list[Omission]:

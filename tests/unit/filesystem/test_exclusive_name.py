@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.filesystem.exclusive_name import claim
+from tasks.filesystem.exclusive_name import claim_name
 
 
 @pytest.fixture(params=["with hard links", "without"])
@@ -28,7 +28,7 @@ def test_of_many_one_gets_the_name_and_its_file_is_whole(tmp_path: Path) -> None
         written.write_bytes(bytes([number]) * 100_000)
         barrier.wait()
         try:
-            claim(written, path, tmp_path / "lock")
+            claim_name(written, path, tmp_path / "lock")
         except FileExistsError:
             return None
         return number
@@ -44,7 +44,7 @@ def test_what_has_the_name_stays(tmp_path: Path) -> None:
     (tmp_path / "written").write_text("new")
     (tmp_path / "taken").symlink_to("nowhere")
     with pytest.raises(FileExistsError):
-        claim(tmp_path / "written", tmp_path / "taken", tmp_path / "lock")
+        claim_name(tmp_path / "written", tmp_path / "taken", tmp_path / "lock")
     assert (tmp_path / "taken").is_symlink()
     assert (tmp_path / "written").read_text() == "new"
 
@@ -53,4 +53,4 @@ def test_what_has_the_name_stays(tmp_path: Path) -> None:
 def test_what_the_system_refuses_otherwise_is_raised(tmp_path: Path) -> None:
     (tmp_path / "written").write_text("new")
     with pytest.raises(FileNotFoundError):
-        claim(tmp_path / "written", tmp_path / "no folder" / "name", tmp_path / "lock")
+        claim_name(tmp_path / "written", tmp_path / "no folder" / "name", tmp_path / "lock")

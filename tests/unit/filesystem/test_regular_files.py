@@ -10,7 +10,7 @@ from tasks.config.recipe import load_recipe
 from tasks.errors import DatasetError, InputError, RecipeError
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.regular_files import MOST_TEXT, open_regular, read_regular
-from tasks.storage.backend import read_whole, root_at
+from tasks.storage.backend import open_root, read_whole
 
 
 def test_a_regular_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_tilde_that_is_nobodys_is_said_with_the_path(
     monkeypatch.delenv("HOME")  # a container's user may have neither this nor a name
     monkeypatch.setattr("pwd.getpwuid", unknown)
     uses: dict[str, tuple[type[InputError], Callable[[], object]]] = {
-        f"root {path}": (InputError, lambda: root_at(path)),
+        f"root {path}": (InputError, lambda: open_root(path)),
         f"data set {path}": (DatasetError, lambda: load_dataset(path)),
         f"recipe {path}": (RecipeError, lambda: load_recipe(path)),
         f"function's file {path}.py": (RecipeError, lambda: file_of(f"{path}.py:made", tmp_path)),

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.config.recipe import load_recipe
 from tasks.errors import RecipeError
-from tasks.filesystem.trusted_files import UNATTENDED, fault_of, is_open, is_private, refuse_foreign
+from tasks.filesystem.trusted_files import UNATTENDED, is_open, is_private, refuse_foreign, trust_fault
 
 RECIPE = """
 base = "post"
@@ -93,9 +93,9 @@ def test_a_file_that_has_gone_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_sticky_folder_is_no_fault_and_an_open_one_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
-    assert fault_of(tmp_path) is None
+    assert trust_fault(tmp_path) is None
     tmp_path.chmod(0o777)
-    assert fault_of(tmp_path) == "can be written by others (mode 0777)"
+    assert trust_fault(tmp_path) == "can be written by others (mode 0777)"
     tmp_path.chmod(0o755)
 
 
@@ -133,6 +133,6 @@ def test_a_list_that_lets_another_user_write_is_a_fault_and_one_that_is_masked_i
     except OSError as error:
         pytest.skip(f"no access control lists here: {error}")
     os.chown(path, -1, os.getegid())
-    assert fault_of(path) == "can be written by others (mode 0660)"
+    assert trust_fault(path) == "can be written by others (mode 0660)"
     path.chmod(0o600)  # as setfacl has it, the mask: the list stays, and grants nothing
-    assert fault_of(path) is None
+    assert trust_fault(path) is None

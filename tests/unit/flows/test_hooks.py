@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import Failed
 
-from flows.hooks import tell
+from flows.hooks import notify_webhook
 from tests.support.receiver import receiver
 
 
@@ -20,7 +20,7 @@ def nothing() -> None:
 def told(message: str = "the gate failed: plain is not promoted") -> None:
     run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), name="mnist post 3 epochs seed 7"))
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # there is no server here
-        tell(cast("Flow[..., Any]", nothing), run, Failed(message=message))
+        notify_webhook(cast("Flow[..., Any]", nothing), run, Failed(message=message))
 
 
 def test_a_failure_is_posted_with_what_a_person_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,14 @@ import pytest
 
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace
-from tasks.history.flow_runs import note_flow_runs, noted_flow_runs, strike_out
-from tasks.history.prune import carry_out, pruning
+from tasks.history.flow_runs import add_pending_flow_runs, forget_flow_runs, pending_flow_runs
+from tasks.history.prune import apply_pruning, plan_pruning
 from tasks.history.run_store import find_run
 from tasks.schemas.records import SplitRecord
 from tasks.schemas.runs import FlowRun, RunRecord
-from tasks.storage.checksummed_json import seal, unseal
+from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksum
 from tasks.storage.folders import Folder
-from tasks.storage.roots import checked_root
+from tasks.storage.roots import validate_root
 from tests.support.finished import finished
 
 
@@ -25,7 +25,7 @@ def flow_run(number: int, at: str = "/home/me/.prefect/prefect.db") -> FlowRun:
 
 @pytest.fixture
 def runs(work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset) -> list[RunRecord]:
-    checked_root(work.root)
+    validate_root(work.root)
     return [finished(work, splits, tiny, number, flow_run(number)) for number in (1, 2, 3)]
 
 
@@ -36,72 +36,76 @@ def names(root: Path) -> list[str]:
 def test_a_record_names_its_flow_run_and_one_of_an_earlier_version_none(work: Workspace, runs: list[RunRecord]) -> None:
     assert find_run(work.root, runs[0].run).flow_run == flow_run(1)
     path = work.root / "runs" / runs[0].run / "run.json"
-    content = unseal(path.read_bytes())
+    content = load_with_checksum(path.read_bytes())
     del content["flow_run"]
-    path.write_bytes(seal(content))
+    path.write_bytes(dump_with_checksum(content))
     assert find_run(work.root, runs[0].run).flow_run is None
-    assert pruning(work.root, 2).history == frozenset()
+    assert plan_pruning(work.root, 2).history == frozenset()
 
 
 def test_the_flow_runs_of_what_goes_are_noted_until_they_are_struck_out(work: Workspace, runs: list[RunRecord]) -> None:
-    what = pruning(work.root, 1)
-    assert noted_flow_runs(work.root) == set(), "nothing is touched yet"
-    carry_out(work.root, what)
-    assert noted_flow_runs(work.root) == {flow_run(1), flow_run(2)}
-    assert pruning(work.root, 1).history == {flow_run(1), flow_run(2)}, "the next call does the rest"
-    strike_out(work.root, {flow_run(1)})
-    assert noted_flow_runs(work.root) == {flow_run(2)}
+    what = plan_pruning(work.root, 1)
+    assert pending_flow_runs(work.root) == set(), "nothing is touched yet"
+    apply_pruning(work.root, what)
+    assert pending_flow_runs(work.root) == {flow_run(1), flow_run(2)}
+    assert plan_pruning(work.root, 1).history == {flow_run(1), flow_run(2)}, "the next call does the rest"
+    forget_flow_runs(work.root, {flow_run(1)})
+    assert pending_flow_runs(work.root) == {flow_run(2)}
     assert len(names(work.root)) == 1
-    strike_out(work.root, {flow_run(2)})
+    forget_flow_runs(work.root, {flow_run(2)})
     assert names(work.root) == []
 
 
 def test_a_note_whose_run_is_still_there_and_is_kept_counts_no_more(work: Workspace, runs: list[RunRecord]) -> None:
-    note_flow_runs(work.root, pruning(work.root, 1).history)  # then a kill, and a later prune that keeps more
-    carry_out(work.root, pruning(work.root, 2))
-    assert noted_flow_runs(work.root) == {flow_run(1)}
+    add_pending_flow_runs(
+        work.root, plan_pruning(work.root, 1).history
+    )  # then a kill, and a later prune that keeps more
+    apply_pruning(work.root, plan_pruning(work.root, 2))
+    assert pending_flow_runs(work.root) == {flow_run(1)}
 
 
 def test_a_flow_run_that_a_kept_run_is_of_too_stays(
     work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset
 ) -> None:
-    checked_root(work.root)
+    validate_root(work.root)
     finished(work, splits, tiny, 1, flow_run(1))
     finished(work, splits, tiny, 2, flow_run(1, "http://other.example/api"))  # which Prefect has tried again
-    carry_out(work.root, pruning(work.root, 1))
-    assert noted_flow_runs(work.root) == set()
+    apply_pruning(work.root, plan_pruning(work.root, 1))
+    assert pending_flow_runs(work.root) == set()
 
 
 def test_the_flow_runs_of_a_root_stay_when_a_copy_of_it_is_pruned(
     work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset, tmp_path: Path
 ) -> None:
-    checked_root(work.root)
+    validate_root(work.root)
     here = flow_run(1).model_copy(update={"root": str(work.root)})
     finished(work, splits, tiny, 1, here)
     finished(work, splits, tiny, 2)
     copy = shutil.copytree(Path(str(work.root)), tmp_path / "copy")
-    assert pruning(copy, 1).history == frozenset()
+    assert plan_pruning(copy, 1).history == frozenset()
     (tmp_path / "link").symlink_to(str(work.root))
     for same in (work.root, tmp_path / "link"):
-        assert pruning(same, 1).history == {here}
+        assert plan_pruning(same, 1).history == {here}
     shutil.rmtree(str(work.root))  # it was a move, then
-    assert pruning(copy, 1).history == {here}
+    assert plan_pruning(copy, 1).history == {here}
 
 
 def test_what_another_prune_notes_meanwhile_stays(work: Workspace) -> None:
-    checked_root(work.root)
-    note_flow_runs(work.root, {flow_run(1)})
-    note_flow_runs(work.root, {flow_run(1), flow_run(2)})
-    strike_out(work.root, {flow_run(1)})
-    assert noted_flow_runs(work.root) == {flow_run(2)}
+    validate_root(work.root)
+    add_pending_flow_runs(work.root, {flow_run(1)})
+    add_pending_flow_runs(work.root, {flow_run(1), flow_run(2)})
+    forget_flow_runs(work.root, {flow_run(1)})
+    assert pending_flow_runs(work.root) == {flow_run(2)}
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", seal({"flow_runs": []}), seal({"flow_runs": [{"id": "x"}]})])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", dump_with_checksum({"flow_runs": []}), dump_with_checksum({"flow_runs": [{"id": "x"}]})]
+)
 def test_a_file_that_is_no_note_is_passed_over_and_stays(work: Workspace, content: bytes) -> None:
-    checked_root(work.root)
-    note_flow_runs(work.root, {flow_run(1)})
+    validate_root(work.root)
+    add_pending_flow_runs(work.root, {flow_run(1)})
     foreign = work.root / Folder.HISTORY / "0123456789abcdef.json"
     foreign.write_bytes(content)
-    strike_out(work.root, noted_flow_runs(work.root))
+    forget_flow_runs(work.root, pending_flow_runs(work.root))
     assert names(work.root) == [foreign.name]
     assert foreign.read_bytes() == content

@@ -9,7 +9,7 @@ import pytest
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
-from tasks.history.prune import carry_out, pruning
+from tasks.history.prune import apply_pruning, plan_pruning
 from tasks.history.run_store import read_run, record_path
 from tasks.history.verify import verify_run
 from tasks.schemas.records import SplitRecord
@@ -83,16 +83,16 @@ def test_what_no_kept_run_refers_to_goes_and_nothing_else(work: Workspace, runs:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"mine")
     before = files(root)
-    what = pruning(root, 2)
+    what = plan_pruning(root, 2)
     assert files(root) == before, "looking removes nothing"
     assert what.runs == (runs[0].run, runs[1].run)
     assert what.kept == (runs[2].run, runs[3].run)
-    carry_out(root, what)
+    apply_pruning(root, what)
     gone = before - files(root)
     assert gone == {file for run in runs[:2] for file in files_of(run)}
     assert what.bytes > 0
     assert all(broken(root, run) == [] for run in runs[2:])
-    assert pruning(root, 2).files == pruning(root, 2).runs == ()
+    assert plan_pruning(root, 2).files == plan_pruning(root, 2).runs == ()
 
 
 def files_of(run: RunRecord) -> set[str]:
@@ -103,14 +103,14 @@ def files_of(run: RunRecord) -> set[str]:
 def test_a_champions_run_never_goes_nor_those_that_a_rollback_can_reach(work: Workspace, runs: list[RunRecord]) -> None:
     crown(work, runs[0], 1, None)
     crown(work, runs[1], 2, 1)
-    carry_out(work.root, pruning(work.root, 1))
+    apply_pruning(work.root, plan_pruning(work.root, 1))
     assert {run.parent.name for run in work.root.glob("runs/*/run.json")} == {runs[0].run, runs[1].run, runs[3].run}
     assert all(broken(work.root, run) == [] for run in (runs[0], runs[1], runs[3]))
 
 
 def test_records_that_a_kept_run_needs_stay(work: Workspace, runs: list[RunRecord]) -> None:
     kept = {path.name for path in (work.root / "records").iterdir()}
-    carry_out(work.root, pruning(work.root, 1))
+    apply_pruning(work.root, plan_pruning(work.root, 1))
     assert {path.name for path in (work.root / "records").iterdir()} == kept
 
 
@@ -118,7 +118,7 @@ def test_a_record_that_cannot_be_read_stops_the_removal(work: Workspace, runs: l
     path = record_path(work.root, runs[0].run)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StorageError, match=f"{runs[0].run}.*move that run's folder away"):
-        pruning(work.root, 1)
+        plan_pruning(work.root, 1)
 
 
 def test_what_a_killed_step_has_left_stays_while_it_is_young(work: Workspace, runs: list[RunRecord]) -> None:
@@ -127,7 +127,7 @@ def test_what_a_killed_step_has_left_stays_while_it_is_young(work: Workspace, ru
     for path in (young, old, of_others):
         path.mkdir(parents=True)
         os.utime(path, (1, 1) if path != young else None)
-    carry_out(work.root, pruning(work.root, 1))
+    apply_pruning(work.root, plan_pruning(work.root, 1))
     assert young.is_dir()
     assert not old.exists()
     assert of_others.is_dir()

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.config.augmentation import Augmentation, Bars, Specks
-from tasks.images.augment import augmented, smoothing
+from tasks.config.augmentation import Augmentation, BarSettings, SpeckSettings
+from tasks.images.augment import augment, smoothing
 
 Images = NDArray[np.uint8]
 
 
 def drawn(plan: Augmentation, images: Images, label: int = 7, seed: int = 1) -> Images:
-    return augmented(images, np.full(len(images), label), plan, np.random.default_rng(seed))
+    return augment(images, np.full(len(images), label), plan, np.random.default_rng(seed))
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_nothing_planned_changes_nothing(strokes: Images) -> None:
 
 
 def test_the_same_draws_give_the_same_images_and_others_do_not(strokes: Images) -> None:
-    plan = Augmentation(shift=2, rotation=10, shear=8, scale=0.1, elastic=0.7, specks=Specks(share=0.5))
+    plan = Augmentation(shift=2, rotation=10, shear=8, scale=0.1, elastic=0.7, specks=SpeckSettings(share=0.5))
     np.testing.assert_array_equal(drawn(plan, strokes), drawn(plan, strokes))
     assert (drawn(plan, strokes) != drawn(plan, strokes, seed=2)).any()
     assert (strokes[:, 4:24, 13:15] == 255).all(), "what it was given is left as it is"
@@ -86,7 +86,7 @@ def test_no_image_leaks_into_its_neighbour() -> None:
 
 
 def test_bars_cross_the_stems_of_one_label_alone(strokes: Images) -> None:
-    plan = Augmentation(bars=Bars(label=7, share=1))
+    plan = Augmentation(bars=BarSettings(label=7, share=1))
     barred = drawn(plan, strokes)
     assert (barred >= strokes).all(), "ink is added, none is taken away"
     added = (barred > strokes).any(axis=2)
@@ -101,18 +101,23 @@ def test_bars_cross_the_stems_of_one_label_alone(strokes: Images) -> None:
 def test_a_share_of_the_images_is_altered() -> None:
     images = np.zeros((2000, 28, 28), np.uint8)
     images[:, 4:24, 13:15] = 255
-    for plan in (Augmentation(bars=Bars(label=7, share=0.3)), Augmentation(specks=Specks(share=0.3, most=5))):
+    for plan in (
+        Augmentation(bars=BarSettings(label=7, share=0.3)),
+        Augmentation(specks=SpeckSettings(share=0.3, most=5)),
+    ):
         share = (drawn(plan, images) != images).any(axis=(1, 2)).mean()
         assert share == pytest.approx(0.3, abs=0.05)
 
 
 def test_an_image_without_ink_gets_no_bar() -> None:
     blank = np.zeros((5, 28, 28), np.uint8)
-    np.testing.assert_array_equal(drawn(Augmentation(bars=Bars(label=7, share=1)), blank), blank)
+    np.testing.assert_array_equal(drawn(Augmentation(bars=BarSettings(label=7, share=1)), blank), blank)
 
 
 def test_images_in_colour_and_of_other_sizes_keep_their_shape() -> None:
-    plan = Augmentation(shift=2, rotation=10, elastic=1, bars=Bars(label=7, share=1), specks=Specks(share=1))
+    plan = Augmentation(
+        shift=2, rotation=10, elastic=1, bars=BarSettings(label=7, share=1), specks=SpeckSettings(share=1)
+    )
     images = np.random.default_rng(3).integers(0, 256, (6, 20, 33, 3), np.uint8)
     found = drawn(plan, images)
     assert (found.shape, found.dtype) == (images.shape, np.uint8)

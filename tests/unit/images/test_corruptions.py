@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.images.corruptions import CORRUPTIONS, SEVERITIES, corrupted
+from tasks.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def images() -> NDArray[np.uint8]:
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_each_harm_grows_with_its_severity(kind: str, images: NDArray[np.uint8]) -> None:
     def away(severity: int) -> float:
-        return float(np.abs(corrupted(images, kind, severity).astype(int) - images).mean())
+        return float(np.abs(corrupt(images, kind, severity).astype(int) - images).mean())
 
     found = [away(severity) for severity in SEVERITIES]
     assert found == sorted(found)
@@ -25,22 +25,22 @@ def test_each_harm_grows_with_its_severity(kind: str, images: NDArray[np.uint8])
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_the_same_images_are_harmed_in_the_same_way(kind: str, images: NDArray[np.uint8]) -> None:
     before = images.copy()
-    np.testing.assert_array_equal(corrupted(images, kind, 3), corrupted(images, kind, 3))
+    np.testing.assert_array_equal(corrupt(images, kind, 3), corrupt(images, kind, 3))
     np.testing.assert_array_equal(images, before)
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
 def test_colour_and_other_sizes_keep_their_shape(kind: str) -> None:
     coloured = np.random.default_rng(1).integers(0, 256, (4, 40, 52, 3), np.uint8)
-    found = corrupted(coloured, kind, 5)
+    found = corrupt(coloured, kind, 5)
     assert (found.shape, found.dtype) == (coloured.shape, np.uint8)
 
 
-def test_the_last_polarity_is_the_negative(images: NDArray[np.uint8]) -> None:
-    np.testing.assert_array_equal(corrupted(images, "polarity", 5), 255 - images)
+def test_the_last_inversion_is_the_negative(images: NDArray[np.uint8]) -> None:
+    np.testing.assert_array_equal(corrupt(images, "inversion", 5), 255 - images)
 
 
 def test_an_occlusion_takes_ink_and_a_stripe_and_dirt_add_some(images: NDArray[np.uint8]) -> None:
-    assert (corrupted(images, "occlusion", 5) <= images).all()
+    assert (corrupt(images, "occlusion", 5) <= images).all()
     for kind in ("stripe", "dirt"):
-        assert (corrupted(images, kind, 5) >= images).all()
+        assert (corrupt(images, kind, 5) >= images).all()

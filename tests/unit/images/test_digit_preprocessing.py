@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from tasks.errors import PictureError
-from tasks.images.digit_preprocessing import prepare
+from tasks.images.digit_preprocessing import to_mnist_form
 from tasks.images.metadata import TURNS
 from tasks.safety import plain_text
-from tasks.schemas.results import Unreadable
-from tasks.training.classify_pictures import pictures_in, prepared
+from tasks.schemas.results import UnreadablePicture
+from tasks.training.classify_pictures import pictures_in, prepare_picture
 from tests.support import data
 
 SHAPE = (28, 28)
@@ -42,7 +42,7 @@ def seven(
 
 
 def shown(image: Image.Image, kind: str = "PNG") -> Drawn:
-    return prepare(encoded(image, kind), SHAPE)
+    return to_mnist_form(encoded(image, kind), SHAPE)
 
 
 def alike(one: Drawn, other: Drawn) -> float:
@@ -149,7 +149,7 @@ def with_chunk(content: bytes, added: bytes, before: bytes = b"IDAT") -> bytes:
 
 @pytest.mark.parametrize("name", TRANSPARENT)
 def test_transparent_colors_and_rare_modes_are_read(name: str) -> None:
-    assert alike(prepare(TRANSPARENT[name](), SHAPE), shown(seven())) > 0.93
+    assert alike(to_mnist_form(TRANSPARENT[name](), SHAPE), shown(seven())) > 0.93
 
 
 ANCILLARY = (b"eXIf", b"iCCP", b"tEXt", b"zTXt", b"iTXt", b"gAMA", b"pHYs", b"cHRM", b"sRGB", b"bKGD", b"tIME", b"sBIT",
@@ -162,14 +162,14 @@ def test_no_chunk_but_those_with_pixels_refuses_a_png(kind: bytes) -> None:
     for added in (chunk(kind, b"rubbish") if kind != b"tRNS" else b"", chunk(kind, b""), wrong_checksum):
         for before in (b"IDAT", b"IEND"):
             content = with_chunk(encoded(seven()), added, before)
-            assert alike(prepare(content, SHAPE), shown(seven())) > 0.99
+            assert alike(to_mnist_form(content, SHAPE), shown(seven())) > 0.99
 
 
 @pytest.mark.parametrize("block", [b"", b"MM\0*", b"MM\0*\0\0\0\x08\xff\xff\x01\x12rubbish", b"\xff" * 40])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_broken_exif_block_refuses_no_picture(kind: str, block: bytes) -> None:
     content = saved(seven(), kind, exif=b"Exif\0\0" + block)
-    assert alike(prepare(content, SHAPE), shown(seven())) > 0.95
+    assert alike(to_mnist_form(content, SHAPE), shown(seven())) > 0.95
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
@@ -179,20 +179,20 @@ def test_a_picture_is_turned_as_its_exif_block_says(kind: str, orientation: int)
     exif[0x0112] = orientation
     undo = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}.get(orientation)
     image = seven() if undo is None else seven().transpose(TURNS[undo])
-    assert alike(prepare(saved(image, kind, exif=exif), SHAPE), shown(seven())) > 0.95
+    assert alike(to_mnist_form(saved(image, kind, exif=exif), SHAPE), shown(seven())) > 0.95
 
 
 def test_what_is_between_a_jpegs_segments_is_passed_over() -> None:
     content = encoded(seven(), "JPEG")
     for added in (b"\xff\xe2\0\x08MPF\0\xff\xff", b"\xff\xed\0\x06ab\xff\xff", b"\xff\xfe\0\x03x", b"rubbish"):
-        assert alike(prepare(content[:20] + added + content[20:], SHAPE), shown(seven())) > 0.95
+        assert alike(to_mnist_form(content[:20] + added + content[20:], SHAPE), shown(seven())) > 0.95
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_without_its_last_bytes_is_read(progressive: bool) -> None:
     content = saved(seven((400, 600)), "JPEG", progressive=progressive)
     for missing in (1, 2, 3, 8, 16):
-        assert alike(prepare(content[:-missing], SHAPE), shown(seven((400, 600)))) > 0.95
+        assert alike(to_mnist_form(content[:-missing], SHAPE), shown(seven((400, 600)))) > 0.95
 
 
 def test_a_jpeg_without_its_lower_part_is_not_read() -> None:
@@ -200,18 +200,18 @@ def test_a_jpeg_without_its_lower_part_is_not_read() -> None:
     early = saved(seven((400, 600)), "JPEG", progressive=True)
     for broken in (*(content[: int(left * len(content))] for left in (0.3, 0.5, 0.7)), early[: int(0.2 * len(early))]):
         with pytest.raises(PictureError, match="damaged or cut off"):
-            prepare(broken, SHAPE)
+            to_mnist_form(broken, SHAPE)
 
 
 def test_a_png_without_its_end_is_read_and_a_damaged_one_is_not() -> None:
     content = encoded(seven())
     for missing in (1, 4, 11, 12, 13, 15, 16):
-        assert alike(prepare(content[:-missing], SHAPE), shown(seven())) > 0.99
+        assert alike(to_mnist_form(content[:-missing], SHAPE), shown(seven())) > 0.99
     place = content.index(b"IDAT")
     damaged = content[: place + 40] + b"\xaa" * 30 + content[place + 70 :]
     for broken in (damaged, content[:-60], content[: len(content) // 2], content[:place] + b"IDAT\0\0"):
         with pytest.raises(PictureError, match="damaged or cut off"):
-            prepare(broken, SHAPE)
+            to_mnist_form(broken, SHAPE)
 
 
 OTHERS = {
@@ -235,10 +235,10 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_size() -> None:
     content = encoded(Image.new("L", (12_000, 9_000), 255), "JPEG")
     # The picture itself would take 108 MB: the decoded rows are those of an eighth.
     with pytest.raises(PictureError, match="nothing in it stands out"):
-        prepare(content, SHAPE)
+        to_mnist_form(content, SHAPE)
     assert alike(shown(seven((9_000, 13_500)).convert("L"), "JPEG"), shown(seven())) > 0.95
     with pytest.raises(PictureError, match="9,000 x 9,000 pixels; the most are 64,000,000: make it smaller"):
-        prepare(saved(Image.new("L", (9_000, 9_000), 255), "JPEG", progressive=True), SHAPE)
+        to_mnist_form(saved(Image.new("L", (9_000, 9_000), 255), "JPEG", progressive=True), SHAPE)
 
 
 def test_what_systems_keep_in_folders_is_passed_over_and_counted(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_what_systems_keep_in_folders_is_passed_over_and_counted(tmp_path: Path)
 def test_pixels_without_any_difference_between_neighbours_and_edge_are_refused() -> None:
     checks = Image.fromarray((255 * (np.indices((64, 64)).sum(0) % 2)).astype(np.uint8))
     with pytest.raises(PictureError, match="nothing in it stands out"):
-        prepare(encoded(checks), SHAPE)
+        to_mnist_form(encoded(checks), SHAPE)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
@@ -274,7 +274,7 @@ def test_a_telephones_turned_picture_is_turned_back() -> None:
     exif[0x0112] = 6  # to be turned by 90 degrees
     stream = io.BytesIO()
     seven().rotate(90, expand=True).save(stream, "JPEG", exif=exif)
-    assert alike(prepare(stream.getvalue(), SHAPE), shown(seven())) > 0.95
+    assert alike(to_mnist_form(stream.getvalue(), SHAPE), shown(seven())) > 0.95
 
 
 def test_mnists_own_images_stay_what_they_are() -> None:
@@ -298,7 +298,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_shows_nothing_is_refused(name: str) -> None:
     with pytest.raises(PictureError):
-        prepare(REFUSED[name], SHAPE)
+        to_mnist_form(REFUSED[name], SHAPE)
 
 
 def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -313,8 +313,8 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) ->
 
 def why(path: Path) -> str:
     """What is said of a picture that can't be read."""
-    found = prepared(path, SHAPE)
-    assert isinstance(found, Unreadable)
+    found = prepare_picture(path, SHAPE)
+    assert isinstance(found, UnreadablePicture)
     assert len(found.why.splitlines()) == 1
     return found.why
 
@@ -324,7 +324,7 @@ def test_a_header_that_claims_gigapixels_is_refused_before_anything_is_decoded()
         claimed = struct.pack(">II5B", width, height, 8, 0, 0, 0, 0)
         content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", claimed) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
         with pytest.raises(PictureError, match="64,000,000"):
-            prepare(content, SHAPE)
+            to_mnist_form(content, SHAPE)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -358,7 +358,7 @@ def test_a_name_of_any_bytes_is_one_text(tmp_path: Path) -> None:
     path.write_bytes(b"")
     (found,) = pictures_in([tmp_path])
     assert isinstance(found, Path)
-    unreadable = prepared(found, SHAPE)
-    assert isinstance(unreadable, Unreadable)
+    unreadable = prepare_picture(found, SHAPE)
+    assert isinstance(unreadable, UnreadablePicture)
     assert unreadable.path.endswith("/\\xff\n.png")
-    assert plain_text.shown(unreadable.path).endswith("/\\xff\\n.png")
+    assert plain_text.printable(unreadable.path).endswith("/\\xff\\n.png")

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from tasks.config.dataset import Dataset, load_dataset
-from tasks.config.toml_loader import validated
+from tasks.config.toml_loader import validate
 from tasks.engine.cache import identity
 from tasks.errors import DatasetError, InputError, ServerError
 from tasks.safety import redaction
 from tasks.safety.address import Address, hide
-from tasks.safety.redaction import environment_secrets, guard, public, redact
+from tasks.safety.redaction import environment_secrets, public_address, redact, redact_all_output
 from tasks.schemas.records import ArchiveRecord, FileRecord
-from tasks.storage.backend import root_at
+from tasks.storage.backend import open_root
 from tests.support import data
 
 SHOWN = {
@@ -54,7 +54,7 @@ PLAIN = [
 def test_an_address_shows_no_secret_however_it_is_printed(whole: str) -> None:
     address = Address(whole)
     assert address.reveal() == whole
-    assert public(public(whole)) == SHOWN[whole]
+    assert public_address(public_address(whole)) == SHOWN[whole]
     as_json = TypeAdapter(Address).dump_json(address).decode()
     for shown in (str(address), f"{address}", f"{address:s}", "%s" % address, json.loads(json.dumps(address)),  # noqa: UP031
                   json.loads(as_json), address + "", f"{address}", pickle.loads(pickle.dumps(address)),  # noqa: S301
@@ -74,7 +74,7 @@ SAFE = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.
 
 @given(SAFE, st.sampled_from(["http", "https", "s3", "ftp"]))
 def test_no_password_is_shown_whatever_it_is_made_of(password: str, scheme: str) -> None:
-    assert public(f"{scheme}://user:p{password}@host/x") == f"{scheme}://***@host/x"
+    assert public_address(f"{scheme}://user:p{password}@host/x") == f"{scheme}://***@host/x"
 
 
 def test_addresses_that_differ_in_their_secrets_alone_differ() -> None:
@@ -118,9 +118,9 @@ def test_no_error_of_ours_shows_a_secret(tmp_path: Path, files: data.Files) -> N
     with pytest.raises(InputError) as bare:
         load_dataset("mnist", ["user:canary@host/x"])
     with pytest.raises(InputError) as root:
-        root_at("s3://KEY:canary@bucket/prefix")
+        open_root("s3://KEY:canary@bucket/prefix")
     with pytest.raises(DatasetError) as table:
-        validated({"name": "http://user:canary@host/" + "x" * 100}, Dataset, "the data set", DatasetError)
+        validate({"name": "http://user:canary@host/" + "x" * 100}, Dataset, "the data set", DatasetError)
     with pytest.raises(DatasetError) as missing:
         load_dataset("http://user:canary@host/x.toml")
     path = files.toml()
@@ -173,7 +173,7 @@ def test_secrets_of_the_environment_are_masked_in_any_text(
 
 
 def test_a_log_record_and_its_traceback_are_redacted(caplog: pytest.LogCaptureFixture) -> None:
-    guard()
+    redact_all_output()
     logger = logging.getLogger("some.library")
     with caplog.at_level(logging.INFO):
         logger.info("GET %s %d", "http://user:SECRET@host/?k=SECRET", 200)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data.attempt_limits import MirrorFault
-from tasks.data.http_source import append
+from tasks.data.attempt_limits import MirrorError
+from tasks.data.http_source import append_chunks
 from tasks.engine.cache import key_of
 from tasks.safety import environment
-from tasks.safety.environment import PINNED, for_own_server, settled, take_numbers
+from tasks.safety.environment import PINNED, apply_number_settings, for_own_server, settled_values
 from tasks.steps.train import train
 
 HERE = "/here"
@@ -38,13 +38,13 @@ def test_to_decide_twice_changes_nothing() -> None:
         "PREFECT_HOME": "p",
         "PYTHONPATH": ":a",
     }
-    once = settled(given, HERE)
-    assert settled(once, "/elsewhere") == once
+    once = settled_values(given, HERE)
+    assert settled_values(once, "/elsewhere") == once
 
 
 def test_a_clean_environment_stays_as_it_is() -> None:
     given = {"HOME": "/root", "PATH": "/bin", "PREFECT_API_URL": "https://server.example/api", "MNIST_ROOT": "r"}
-    after = settled(given, HERE)
+    after = settled_values(given, HERE)
     assert after.keys() - given.keys() == {*PINNED, "NO_PROXY", "no_proxy"}
     assert given.items() <= after.items()
 
@@ -85,7 +85,7 @@ def test_a_clean_environment_stays_as_it_is() -> None:
     ],
 )
 def test_what_may_change_numbers_or_break_a_process_is_cleared(name: str) -> None:
-    assert name not in settled({name: "1"}, HERE)
+    assert name not in settled_values({name: "1"}, HERE)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_may_change_numbers_or_break_a_process_is_cleared(name: str) -> Non
     ],
 )
 def test_loopback_is_never_proxied(given: Mapping[str, str], lower: str, upper: str) -> None:
-    after = settled(given, HERE)
+    after = settled_values(given, HERE)
     assert (after["no_proxy"], after["NO_PROXY"]) == (lower, upper)
 
 
@@ -119,14 +119,14 @@ def test_loopback_is_never_proxied(given: Mapping[str, str], lower: str, upper: 
     ],
 )  # fmt: skip
 def test_paths_hold_in_other_folders_too(name: str, given: str, expected: str) -> None:
-    assert settled({name: given}, HERE)[name] == expected
+    assert settled_values({name: given}, HERE)[name] == expected
 
 
 @pytest.mark.parametrize(
     "value", ["http://proxy:3128", "http://me:secret@10.0.0.1:3128/", "https://[::1]:8080", "proxy.example:3128", ""]
 )
 def test_a_proxy_that_can_be_used_stays(value: str) -> None:
-    after = settled({"HTTPS_PROXY": value}, HERE)
+    after = settled_values({"HTTPS_PROXY": value}, HERE)
     assert after["HTTPS_PROXY"] == value
     assert environment.SET_ASIDE not in after
 
@@ -135,7 +135,7 @@ def test_a_proxy_that_can_be_used_stays(value: str) -> None:
     "value", ["socks5://me:secret@127.0.0.1:1080", "http://", "http://[::1", "no proxy", "ftp://x"]
 )
 def test_a_proxy_that_can_t_be_used_is_set_aside_and_its_value_not_said(value: str) -> None:
-    after = settled({"all_proxy": value}, HERE)
+    after = settled_values({"all_proxy": value}, HERE)
     assert "all_proxy" not in after
     assert after[environment.SET_ASIDE].startswith("all_proxy ")
     assert "secret" not in after[environment.SET_ASIDE]
@@ -149,22 +149,22 @@ def test_certificates_that_can_t_be_used_stop_what_needs_them_alone(
     if content is not None:
         file.write_text(content)
     (tmp_path / "archive").write_bytes(b"bytes")
-    for name, value in settled({"SSL_CERT_FILE": str(file)}, HERE).items():
+    for name, value in settled_values({"SSL_CERT_FILE": str(file)}, HERE).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    with pytest.raises(MirrorFault, match=f"SSL_CERT_FILE={file}: .*; correct the variable, or unset it"):
-        append("https://127.0.0.1:9/archive", tmp_path / "got", 5)
-    append((tmp_path / "archive").as_uri(), tmp_path / "got", 5)
+    with pytest.raises(MirrorError, match=f"SSL_CERT_FILE={file}: .*; correct the variable, or unset it"):
+        append_chunks("https://127.0.0.1:9/archive", tmp_path / "got", 5)
+    append_chunks((tmp_path / "archive").as_uri(), tmp_path / "got", 5)
     assert (tmp_path / "got").read_bytes() == b"bytes"
 
 
 def test_a_proxy_that_was_set_aside_is_not_gone_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(environment.SET_ASIDE, "ALL_PROXY names no proxy of the kind http://HOST:PORT")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with pytest.raises(MirrorFault, match="ALL_PROXY names no proxy"):
-        append("http://mirror.invalid/archive", tmp_path / "got", 5)
-    with pytest.raises(MirrorFault, match="refused"):
-        append("http://127.0.0.1:9/archive", tmp_path / "got", 5)
+    with pytest.raises(MirrorError, match="ALL_PROXY names no proxy"):
+        append_chunks("http://mirror.invalid/archive", tmp_path / "got", 5)
+    with pytest.raises(MirrorError, match="refused"):
+        append_chunks("http://127.0.0.1:9/archive", tmp_path / "got", 5)
 
 
 def test_numbers_of_the_user_s_win_and_are_a_part_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_numbers_of_the_user_s_win_and_are_a_part_of_keys(monkeypatch: pytest.Mo
     clean = key_of(train.fn, {}, libraries)
     assert "surroundings" not in clean.parts
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    assert settled(os.environ, HERE)["TF_ENABLE_ONEDNN_OPTS"] == "0"
+    assert settled_values(os.environ, HERE)["TF_ENABLE_ONEDNN_OPTS"] == "0"
     changed = key_of(train.fn, {}, libraries)
     assert changed.parts["surroundings"] == {"TF_ENABLE_ONEDNN_OPTS": "0"}
     assert changed.name != clean.name
@@ -182,7 +182,7 @@ def test_numbers_of_the_user_s_win_and_are_a_part_of_keys(monkeypatch: pytest.Mo
 
 
 def test_an_empty_number_counts_as_unset() -> None:
-    assert "ONEDNN_MAX_CPU_ISA" not in settled({"ONEDNN_MAX_CPU_ISA": ""}, HERE)
+    assert "ONEDNN_MAX_CPU_ISA" not in settled_values({"ONEDNN_MAX_CPU_ISA": ""}, HERE)
 
 
 def test_a_worker_computes_as_its_flow_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_a_worker_computes_as_its_flow_does(monkeypatch: pytest.MonkeyPatch) -> 
     for name in environment.NUMBERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
-    take_numbers({"TF_ENABLE_ONEDNN_OPTS": "0", "OPENBLAS_CORETYPE": "Haswell"})
+    apply_number_settings({"TF_ENABLE_ONEDNN_OPTS": "0", "OPENBLAS_CORETYPE": "Haswell"})
     found = {name: os.environ[name] for name in environment.NUMBERS if name in os.environ}
     assert found == {"TF_ENABLE_ONEDNN_OPTS": "0"}  # NumPy is imported, and can't change any more
 

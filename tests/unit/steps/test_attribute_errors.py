@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.analysis.neighbors import NEAREST, Nearest, rarity
+from tasks.analysis.neighbors import NEAREST, Nearest, nearest_distance_percentile
 from tasks.config.recipe import load_recipe
 from tasks.data.batching import held_out_indices
 from tasks.data.predictions_parquet import read_predictions
@@ -94,5 +94,5 @@ def test_the_nearest_of_few_are_all_of_them() -> None:
 
 
 def test_rarity_is_the_share_that_is_nearer() -> None:
-    assert rarity(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])) == [0, 0.25, 1]
-    assert rarity(np.array([0.0, 2.0]), np.array([])) == [None, None]
+    assert nearest_distance_percentile(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])) == [0, 0.25, 1]
+    assert nearest_distance_percentile(np.array([0.0, 2.0]), np.array([])) == [None, None]

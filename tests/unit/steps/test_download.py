@@ -13,7 +13,7 @@ import pytest
 
 from tasks.config.dataset import Archive, load_dataset
 from tasks.data import attempt_limits, http_errors, http_source
-from tasks.data.attempt_limits import MirrorFault
+from tasks.data.attempt_limits import MirrorError
 from tasks.data.mirrors import NoMirrorError
 from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
@@ -320,7 +320,7 @@ def test_a_mirror_does_not_hold_a_process_that_is_to_stop(
 
 
 def test_whoever_is_to_stop_does_not_try_again(archive: Archive, stopping: Callable[[float], None]) -> None:
-    ended = Ended(NoMirrorError(archive, [("a", MirrorFault("busy", passing=True))]))
+    ended = Ended(NoMirrorError(archive, [("a", MirrorError("busy", passing=True))]))
     stopping(0)
     STOPPING.wait(5)
     assert not worth_retrying(None, None, ended)
@@ -422,8 +422,8 @@ class Ended:
 
 
 def test_only_what_may_pass_is_retried(archive: Archive) -> None:
-    passing = MirrorFault("busy", passing=True)
-    lasting = MirrorFault("other bytes")
+    passing = MirrorError("busy", passing=True)
+    lasting = MirrorError("other bytes")
     assert worth_retrying(None, None, Ended(NoMirrorError(archive, [("a", lasting), ("b", passing)])))
     assert not worth_retrying(None, None, Ended(NoMirrorError(archive, [("a", lasting)])))
     assert not worth_retrying(None, None, Ended(ValueError("a defect")))

@@ -13,7 +13,7 @@ from tasks.steps.ensemble import combine
 from tasks.steps.evaluate import evaluate
 from tasks.steps.train import train
 from tasks.training.ensemble_model import last_features
-from tasks.training.inference import load_model, predicting
+from tasks.training.inference import batch_predictor, load_model
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_a_shifted_image_is_asked_about_as_if_it_had_been_given(
     images = read_split([work.root / splits["test"].file.path]).images[:64]
     wide = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     views = [wide[:, top : top + 28, left : left + 28] for top, left in ((2, 2), (0, 2), (4, 2), (2, 0), (2, 4))]
-    one, whole = (predicting(load_model(work.root / model.file.path)) for model in (plain, shifted))
+    one, whole = (batch_predictor(load_model(work.root / model.file.path)) for model in (plain, shifted))
     np.testing.assert_allclose(whole(images), np.mean([one(view) for view in views], axis=0), atol=1e-6)
 
 
@@ -69,7 +69,7 @@ def test_an_ensemble_sees_what_all_its_members_see(splits: dict[str, SplitRecord
     images = read_split([work.root / splits["test"].file.path]).images[:8]
 
     def seen(model: ModelRecord) -> np.ndarray:
-        return predicting(last_features(load_model(work.root / model.file.path)))(images)
+        return batch_predictor(last_features(load_model(work.root / model.file.path)))(images)
 
     assert seen(models[0]).shape == (8, 256)
     np.testing.assert_allclose(seen(ensemble), np.concatenate([seen(model) for model in models], axis=1), rtol=1e-5)

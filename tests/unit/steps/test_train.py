@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from tasks.config.augmentation import Augmentation
 from tasks.config.recipe import Dropout, Flatten, MaxPool, Network, OneCycle, Training, load_recipe
-from tasks.data.batching import Feed, held_out_indices
+from tasks.data.batching import BatchStream, held_out_indices
 from tasks.data.predictions_parquet import read_predictions
 from tasks.data.split_parquet import read_split
-from tasks.engine.cache import Key, Miss, look_up
+from tasks.engine.cache import CacheMiss, Key, find_record
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, RecipeError, StorageError
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.steps.evaluate import evaluate
 from tasks.steps.train import batches, refuse_infinite, train
-from tasks.storage.checksummed_json import seal, unseal
-from tasks.training.inference import load_model, predicting
+from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksum
+from tasks.training.inference import batch_predictor, load_model
 from tasks.training.keras_runtime import seed_everything
 from tasks.training.network import build, learning_rate
 
@@ -127,12 +127,12 @@ def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
     whole = path.read_bytes()
     # As if it were too large for one window: it is read anew in each epoch.
     monkeypatch.setattr(
-        "tasks.data.batching.Feed.all_is_read", property(lambda _: False, lambda _, __: None), raising=False
+        "tasks.data.batching.BatchStream.all_is_read", property(lambda _: False, lambda _, __: None), raising=False
     )
     training = TRAININGS["plain"].model_copy(update={"epochs": 5})
     for harm in (path.unlink, lambda: path.write_bytes(whole[:-400] + bytes(400))):
         path.write_bytes(whole)
-        monkeypatch.setattr("tasks.steps.train.validated", lambda *_, harm=harm: (harm(), None)[1])
+        monkeypatch.setattr("tasks.steps.train.check_validation", lambda *_, harm=harm: (harm(), None)[1])
         with pytest.raises(StorageError, match=f"{path.name} can't be read any more"):
             train.fn(training, splits["train"], work)
         shutil.rmtree(work.root / "unfinished")
@@ -256,7 +256,7 @@ def test_a_training_with_augmentation_dropout_and_averages_goes_on_where_it_was(
 def test_each_epoch_sees_other_images_by_the_seed_alone(splits: dict[str, SplitRecord], work: Workspace) -> None:
     training = TRAININGS["plain"].model_copy(update={"augmentation": Augmentation(shift=2)})
     paths = [work.root / splits["train"].file.path]
-    feed = Feed(paths, (28, 28), 10, np.zeros(0, np.intp), 600, training.seed)
+    feed = BatchStream(paths, (28, 28), 10, np.zeros(0, np.intp), 600, training.seed)
 
     def seen(epoch: int) -> NDArray[np.uint8]:
         ((images, _),) = batches(feed, training, epoch)
@@ -277,7 +277,7 @@ def test_averaged_weights_are_what_keras_averages(splits: dict[str, SplitRecord]
 
     training = TRAININGS["plain"].model_copy(update={"epochs": 1, "batch": 100, "weight_averaging": 0.7})
     record = train.fn(training, splits["train"], work)
-    feed = Feed([work.root / splits["train"].file.path], (28, 28), 10, np.zeros(0, np.intp), 100, training.seed)
+    feed = BatchStream([work.root / splits["train"].file.path], (28, 28), 10, np.zeros(0, np.intp), 100, training.seed)
     seed_everything(training.seed)
     model = build(training.network, (28, 28), 10)
     compile_for(training.model_copy(update={"weight_averaging": None}), model, feed.steps)
@@ -295,7 +295,7 @@ def test_averaged_weights_are_what_keras_averages(splits: dict[str, SplitRecord]
 
 
 def test_weights_are_back_in_their_place_after_an_error_at_their_averages() -> None:
-    from tasks.training.network import averages_in, compile_for
+    from tasks.training.network import averaged_weights, compile_for
 
     training = TRAININGS["plain"].model_copy(update={"weight_averaging": 0.7})
     model = build(training.network, (28, 28), 10)
@@ -304,7 +304,7 @@ def test_weights_are_back_in_their_place_after_an_error_at_their_averages() -> N
     for _ in range(2):
         model.train_on_batch(images, np.arange(20) % 10)
     before = [weight.numpy() for weight in model.trainable_variables]
-    with pytest.raises(RuntimeError), averages_in(model):
+    with pytest.raises(RuntimeError), averaged_weights(model):
         assert any((old != new.numpy()).any() for old, new in zip(before, model.trainable_variables, strict=True))
         raise RuntimeError
     for old, new in zip(before, model.trainable_variables, strict=True):
@@ -318,11 +318,11 @@ def test_what_is_held_out_is_asked_of_the_averages_and_changes_nothing(
     record = train.fn(training, splits["train"], work)
     _, held_out = held_out_indices(600, 120, training.seed)
     data = read_split([work.root / splits["train"].file.path])
-    given = predicting(load_model(work.root / record.file.path))(data.images[held_out])
+    given = batch_predictor(load_model(work.root / record.file.path))(data.images[held_out])
     accuracy = (given.argmax(axis=1) == data.labels[held_out]).mean()
     assert record.history[-1].validation_accuracy == pytest.approx(accuracy, abs=1e-6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.steps.train.validated", lambda *_: None)
+        patch.setattr("tasks.steps.train.check_validation", lambda *_: None)
         assert train_anew(training, splits["train"], work).file == record.file
 
 
@@ -434,8 +434,8 @@ def test_a_model_that_divides_by_what_is_black_is_refused_where_an_image_is_as_i
     network = keras.Model(inputs, keras.ops.divide(flat, keras.ops.max(flat, axis=1, keepdims=True)), name="scaled")
     images = np.array([np.zeros((2, 2)), np.full((2, 2), 255)], np.uint8)
     with pytest.raises(DivergedError, match="model scaled computes numbers that are not finite for 1 of 2 images"):
-        predicting(network)(images)
-    np.testing.assert_array_equal(predicting(network, altered=True)(images), [[0] * 4, [1] * 4])
+        batch_predictor(network)(images)
+    np.testing.assert_array_equal(batch_predictor(network, altered=True)(images), [[0] * 4, [1] * 4])
 
 
 def test_a_schedule_of_few_steps_comes_down_again() -> None:
@@ -451,12 +451,12 @@ def test_a_record_with_numbers_that_are_not_finite_is_none(splits: dict[str, Spl
     """As earlier versions kept of a training that had diverged."""
     record = train.fn(TRAININGS["plain"].model_copy(update={"epochs": 1}), splits["train"], work)
     (path,) = (work.root / "records").glob("train-*")
-    envelope = unseal(path.read_bytes())
+    envelope = load_with_checksum(path.read_bytes())
     key = Key(envelope["key"], path.stem)
-    assert look_up(key, ModelRecord, work.root) == record
+    assert find_record(key, ModelRecord, work.root) == record
     envelope["record"]["history"][0]["loss"] = float("nan")
-    path.write_bytes(seal(envelope))
-    assert isinstance(look_up(key, ModelRecord, work.root), Miss)
+    path.write_bytes(dump_with_checksum(envelope))
+    assert isinstance(find_record(key, ModelRecord, work.root), CacheMiss)
 
 
 def test_a_batch_may_be_larger_than_the_split(splits: dict[str, SplitRecord], work: Workspace) -> None:

@@ -5,9 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import SealError
+from tasks.errors import ChecksumError
 from tasks.schemas.records import FileRecord
-from tasks.storage.checksummed_json import body_of, read_sealed, seal, sealed, unseal
+from tasks.storage.checksummed_json import (
+    add_checksum,
+    checked_body,
+    dump_with_checksum,
+    load_with_checksum,
+    read_checksummed,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -17,38 +23,38 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_what_is_sealed_comes_back(content: Any) -> None:
-    assert unseal(seal(content)) == content
+    assert load_with_checksum(dump_with_checksum(content)) == content
 
 
 @given(st.integers(0), st.integers(1, 255))
 def test_no_byte_changes_unseen(where: int, by: int) -> None:
-    raw = bytearray(seal({"accuracy": 0.5, "path": "models/a"}))
+    raw = bytearray(dump_with_checksum({"accuracy": 0.5, "path": "models/a"}))
     raw[where % len(raw)] ^= by
-    with pytest.raises(SealError):
-        unseal(bytes(raw))
+    with pytest.raises(ChecksumError):
+        load_with_checksum(bytes(raw))
 
 
 @given(st.binary(max_size=200))
 def test_anything_else_is_refused(raw: bytes) -> None:
-    with pytest.raises(SealError):
-        body_of(raw)
+    with pytest.raises(ChecksumError):
+        checked_body(raw)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff", b"NaN1"])
 def test_a_seal_around_something_else_is_refused(body: bytes) -> None:
-    with pytest.raises(SealError):
-        unseal(sealed(body))
+    with pytest.raises(ChecksumError):
+        load_with_checksum(add_checksum(body))
 
 
 def test_a_file_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    with pytest.raises(SealError, match="No such file"):
-        read_sealed(path, FileRecord)
-    path.write_bytes(seal({"path": "a"}))
-    with pytest.raises(SealError, match="another version"):
-        read_sealed(path, FileRecord)
+    with pytest.raises(ChecksumError, match="No such file"):
+        read_checksummed(path, FileRecord)
+    path.write_bytes(dump_with_checksum({"path": "a"}))
+    with pytest.raises(ChecksumError, match="another version"):
+        read_checksummed(path, FileRecord)
     path.write_bytes(b"{}")
-    with pytest.raises(SealError, match="altered"):
-        read_sealed(path, FileRecord)
-    path.write_bytes(seal({"path": "a", "bytes": 1, "sha256": "b"}))
-    assert read_sealed(path, FileRecord) == FileRecord(path="a", bytes=1, sha256="b")
+    with pytest.raises(ChecksumError, match="altered"):
+        read_checksummed(path, FileRecord)
+    path.write_bytes(dump_with_checksum({"path": "a", "bytes": 1, "sha256": "b"}))
+    assert read_checksummed(path, FileRecord) == FileRecord(path="a", bytes=1, sha256="b")

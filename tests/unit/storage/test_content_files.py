@@ -5,17 +5,17 @@ import pytest
 
 from tasks.errors import StorageError
 from tasks.schemas.records import FileRecord
-from tasks.storage.content_files import fault_of, keep, verified, written_whole
-from tasks.storage.roots import checked_root
+from tasks.storage.content_files import atomic_write, require_valid, verify_file, write_content_addressed
+from tasks.storage.roots import validate_root
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a" / "file"
-    with pytest.raises(ZeroDivisionError), written_whole(path) as stream:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as stream:
         stream.write(b"half")
         raise ZeroDivisionError
     assert list(path.parent.iterdir()) == []
-    with written_whole(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(b"whole")
     assert path.read_bytes() == b"whole"
 
@@ -23,16 +23,16 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_older_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"older")
-    with pytest.raises(ZeroDivisionError), written_whole(path):
+    with pytest.raises(ZeroDivisionError), atomic_write(path):
         raise ZeroDivisionError
     assert path.read_bytes() == b"older"
 
 
 def test_a_name_holds_the_content(tmp_path: Path) -> None:
-    one, two = (keep(tmp_path, "notes", "note", ".txt", content) for content in (b"a", b"b"))
+    one, two = (write_content_addressed(tmp_path, "notes", "note", ".txt", content) for content in (b"a", b"b"))
     assert one.path != two.path
     assert one.sha256[:12] in one.path
-    assert verified(tmp_path, one).read_bytes() == b"a"
+    assert require_valid(tmp_path, one).read_bytes() == b"a"
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def test_a_name_holds_the_content(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_not_what_its_record_says_is_refused(tmp_path: Path, harm, says: str) -> None:  # noqa: ANN001
-    record = keep(tmp_path, "notes", "note", ".txt", b"a")
-    assert fault_of(tmp_path, record) is None
+    record = write_content_addressed(tmp_path, "notes", "note", ".txt", b"a")
+    assert verify_file(tmp_path, record) is None
     harm(tmp_path / record.path)
     with pytest.raises(StorageError, match=says):
-        verified(tmp_path, record)
+        require_valid(tmp_path, record)
 
 
 def test_a_root_is_made_and_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert checked_root(Path("a b/ü")) == tmp_path / "a b" / "ü"
+    assert validate_root(Path("a b/ü")) == tmp_path / "a b" / "ü"
     assert (tmp_path / "a b" / "ü").is_dir()
 
 
@@ -61,7 +61,7 @@ def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for root in (tmp_path / "file" / "root", Path(os.devnull)):
         with pytest.raises(StorageError, match="can't write under the root"):
-            checked_root(root)
+            validate_root(root)
 
 
 def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> N
         pytest.fail("this system has no /dev/full to test with")
     record = FileRecord(path="x", bytes=1, sha256="0" * 64)
     assert record.bytes == 1
-    with pytest.raises(StorageError, match="No space left on device"), written_whole(tmp_path / "file") as stream:
+    with pytest.raises(StorageError, match="No space left on device"), atomic_write(tmp_path / "file") as stream:
         with Path("/dev/full").open("wb", buffering=0) as full:
             os.dup2(full.fileno(), stream.fileno())
         stream.write(b"x" * 100_000)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StorageError
-from tasks.storage.locks import alone, alone_at_once, holding, shared
+from tasks.storage.locks import exclusive_lock, key_lock, shared_lock, try_exclusive_lock
 
 HOLD = """
 import sys, time
@@ -41,7 +41,7 @@ def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
     with holder_of(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
     assert (tmp_path / "locks/key.lock").read_text() == "run early"
-    with holding(tmp_path, "key", "run late", nothing):
+    with key_lock(tmp_path, "key", "run late", nothing):
         assert (tmp_path / "locks/key.lock").read_text() == "run late"
 
 
@@ -49,7 +49,7 @@ def test_a_live_process_is_waited_for_with_a_line_that_names_it(tmp_path: Path, 
     with holder_of(tmp_path) as process:
         threading.Timer(2, process.kill).start()
         began = time.monotonic()
-        with holding(
+        with key_lock(
             tmp_path, "key", "run late", lambda line, level: lines.append(f"{logging.getLevelName(level)} {line}")
         ):
             assert time.monotonic() - began > 1
@@ -57,20 +57,20 @@ def test_a_live_process_is_waited_for_with_a_line_that_names_it(tmp_path: Path, 
 
 
 def test_other_keys_are_not_waited_for(tmp_path: Path) -> None:
-    with holding(tmp_path, "one", "a", nothing), holding(tmp_path, "other", "b", nothing):
+    with key_lock(tmp_path, "one", "a", nothing), key_lock(tmp_path, "other", "b", nothing):
         pass
 
 
 def test_a_root_is_shared_by_many_or_had_alone(tmp_path: Path, lines: list[str]) -> None:
-    with shared(tmp_path, nothing), shared(tmp_path, nothing), alone_at_once(tmp_path) as nobody_else:
+    with shared_lock(tmp_path, nothing), shared_lock(tmp_path, nothing), try_exclusive_lock(tmp_path) as nobody_else:
         assert not nobody_else
-    with alone_at_once(tmp_path) as nobody_else:
+    with try_exclusive_lock(tmp_path) as nobody_else:
         assert nobody_else
-    with shared(tmp_path, nothing):
+    with shared_lock(tmp_path, nothing):
         entered = threading.Event()
 
         def prune() -> None:
-            with alone(tmp_path, "mnist prune", lambda line, _level: lines.append(line)):
+            with exclusive_lock(tmp_path, "mnist prune", lambda line, _level: lines.append(line)):
                 entered.set()
 
         thread = threading.Thread(target=prune)
@@ -83,5 +83,5 @@ def test_a_root_is_shared_by_many_or_had_alone(tmp_path: Path, lines: list[str])
 
 def test_a_root_that_cannot_be_locked_is_said(tmp_path: Path) -> None:
     (tmp_path / "locks").write_bytes(b"")
-    with pytest.raises(StorageError, match="locks"), shared(tmp_path, nothing):
+    with pytest.raises(StorageError, match="locks"), shared_lock(tmp_path, nothing):
         pass

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.workspace import Workspace, at_work
+from tasks.engine.workspace import Workspace, open_workspace
 from tasks.errors import RootError, StorageError
-from tasks.history.champions import history, lines
-from tasks.history.prune import carry_out, pruning
+from tasks.history.champions import champion_history, champion_lines
+from tasks.history.prune import apply_pruning, plan_pruning
 from tasks.history.run_store import read_runs
 from tasks.history.verify import verify_run
 from tasks.schemas.runs import RunRecord
 from tasks.storage.folders import MARK, Folder
-from tasks.storage.locks import holding
-from tasks.storage.root_marker import mark_of, marked
-from tasks.storage.roots import checked_root, existing_root, known_root
+from tasks.storage.locks import key_lock
+from tasks.storage.root_marker import find_mark, mark_root
+from tasks.storage.roots import existing_root, known_root, validate_root
 from tests.support import data
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "root-bccf637.tar.xz"
@@ -63,8 +63,8 @@ def test_what_counts_as_empty_becomes_a_root(tmp_path: Path, make: Callable[[Pat
     assert known_root(root) == root
     with pytest.raises(RootError, match="nothing was ever made under"):
         existing_root(root)
-    assert mark_of(root) is None
-    assert mark_of(checked_root(root)) == marked(existing_root(root))
+    assert find_mark(root) is None
+    assert find_mark(validate_root(root)) == mark_root(existing_root(root))
 
 
 def put(name: str, content: bytes = b"mine") -> Callable[[Path], object]:
@@ -95,7 +95,7 @@ def test_what_others_have_is_refused_with_a_folder_to_use_and_nothing_is_written
     root = tmp_path / "proj"
     FOREIGN[case](root)
     before = paths(root)
-    for use in (checked_root, known_root, existing_root):
+    for use in (validate_root, known_root, existing_root):
         with pytest.raises(RootError, match=f"{root} is not a root .*, such as --root {root}/mnist$"):
             use(root)
     assert paths(root) == before
@@ -106,7 +106,7 @@ def test_no_system_home_or_repository_becomes_a_root_by_accident(place: Path) ->
     if place == Path.home() and not any(place.iterdir()):
         pytest.fail("this user's home is empty: it would be a root by right")
     with pytest.raises(RootError, match="is not a root of mnist"):
-        checked_root(place)
+        validate_root(place)
     assert not (place / MARK).exists()
 
 
@@ -117,12 +117,12 @@ def test_a_mark_that_is_none_or_a_link_is_said_and_stays(tmp_path: Path) -> None
     (tmp_path / "b" / MARK).symlink_to(tmp_path / "a" / MARK)
     for root in (tmp_path / "a", tmp_path / "b"):
         with pytest.raises(StorageError, match=r"is not the mark of a root.*move it away"):
-            checked_root(root)
+            validate_root(root)
     assert (tmp_path / "a" / MARK).read_text() == "thesis"
 
 
 def token_of(root: Path) -> str:
-    return marked(checked_root(root)).token
+    return mark_root(validate_root(root)).token
 
 
 def test_processes_at_once_agree_on_one_mark(tmp_path: Path) -> None:
@@ -135,18 +135,18 @@ def test_the_root_of_an_earlier_version_is_read_adopted_verified_and_pruned(old:
     before = paths(old)
     (first, last), unreadable = read_runs(known_root(old), RunRecord)
     assert not unreadable
-    assert [entry.run for line in lines(old) for entry in history(old, line)]
+    assert [entry.run for line in champion_lines(old) for entry in champion_history(old, line)]
     for run in (first, last):
         assert not [link for link in verify_run(old, run) if link.fault]
     assert paths(old) == before, "reading writes nothing"
-    with at_work(checked_root(old), "a-run"):
+    with open_workspace(validate_root(old), "a-run"):
         pass
-    assert mark_of(old)
+    assert find_mark(old)
     assert {name: content for name, content in paths(old).items() if name != MARK} == before, "what is unproven stays"
     shutil.rmtree(old / Folder.CHAMPIONS)
-    what = pruning(old, 1)
+    what = plan_pruning(old, 1)
     assert what.runs == (first.run,)
-    carry_out(old, what)
+    apply_pruning(old, what)
     gone = before.keys() - paths(old).keys()
     assert {name for name in gone if not name.startswith(Folder.CHAMPIONS)} == set(what.paths)
     assert {f"{folder}/" for folder in ("models", "predictions", "records", "runs")} <= {
@@ -181,7 +181,7 @@ def test_what_the_first_run_of_an_earlier_version_left_when_it_was_killed_is_ado
     assert existing_root(old) == old
     put("scratch/thesis/chapter.txt")(old)
     with pytest.raises(RootError, match="is not a root of mnist"):
-        checked_root(old)
+        validate_root(old)
 
 
 @pytest.fixture
@@ -189,9 +189,9 @@ def restored(tmp_path: Path) -> Path:
     """What a back-up without hidden files has of a root in whose first run nothing was finished."""
     key = "download-0123456789abcdef"
     with (
-        at_work(checked_root(tmp_path / "first"), "20260101-000000-some-run") as work,
+        open_workspace(validate_root(tmp_path / "first"), "20260101-000000-some-run") as work,
         work.scratch() as scratch,
-        holding(work.root, key, "some-run", lambda _line, _level: None),
+        key_lock(work.root, key, "some-run", lambda _line, _level: None),
     ):
         (scratch / "images.idx.gz").write_bytes(b"half")
         for place in (
@@ -209,7 +209,7 @@ def test_a_first_run_that_was_killed_and_restored_without_its_mark_is_adopted(re
     before = paths(restored)
     assert {name.split("/")[0] for name in before} == {"locks", "scratch", "unfinished", "archives"}
     assert existing_root(restored) == restored
-    with at_work(checked_root(restored), "another-run"):
+    with open_workspace(validate_root(restored), "another-run"):
         pass
     assert {name: content for name, content in paths(restored).items() if name != MARK} == before, (
         "what is unproven stays"
@@ -220,13 +220,13 @@ def test_a_first_run_that_was_killed_and_restored_without_its_mark_is_adopted(re
 def test_names_that_only_look_signed_make_no_root(restored: Path, name: str) -> None:
     put(name)(restored)
     with pytest.raises(RootError, match="is not a root of mnist"):
-        checked_root(restored)
+        validate_root(restored)
 
 
 def test_a_root_made_with_a_private_umask_stays_private(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        with at_work(checked_root(tmp_path / "root"), "a-run") as work, work.scratch() as scratch:
+        with open_workspace(validate_root(tmp_path / "root"), "a-run") as work, work.scratch() as scratch:
             (scratch / "a.keras").write_bytes(b"")
             modes = {stat.S_IMODE(path.stat().st_mode) for path in work.root.rglob("*")}
     finally:
@@ -235,7 +235,7 @@ def test_a_root_made_with_a_private_umask_stays_private(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_needs_no_right_to_write(old: Path) -> None:
-    expected = pruning(old, 1)
+    expected = plan_pruning(old, 1)
     shutil.rmtree(old / Folder.LOCKS)
-    assert pruning(old, 1) == expected
+    assert plan_pruning(old, 1) == expected
     assert not (old / Folder.LOCKS).exists()

@@ -16,14 +16,14 @@ from s3fs import S3FileSystem
 from upath import UPath
 
 from tasks.errors import StorageError
-from tasks.history.champions import append, history, lift, roll_back
+from tasks.history.champions import append_entry, champion_history, lift_rollback, roll_back
 from tasks.schemas.runs import Champion, held_down
 from tasks.storage import s3_leases, waiting
-from tasks.storage.backend import read_whole, root_at
+from tasks.storage.backend import open_root, read_whole
 from tasks.storage.folders import MARK
-from tasks.storage.locks import alone, holding, shared
-from tasks.storage.roots import checked_root
-from tasks.storage.s3_leases import Lease, apart, held, joined
+from tasks.storage.locks import exclusive_lock, key_lock, shared_lock
+from tasks.storage.roots import validate_root
+from tasks.storage.s3_leases import Lease, exclusive_lease, exclusive_when_idle, shared_lease
 from tests.support.samples import FILE, FIRST, model, record_of
 from tests.support.stores import BUCKET, store
 
@@ -46,7 +46,7 @@ def root(bucket: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UPath
     monkeypatch.setattr(s3_leases, "RENEW_SECONDS", 0.5)
     monkeypatch.setattr(s3_leases, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.2)
-    return root_at(f"s3://{BUCKET}/{tmp_path.name}")
+    return open_root(f"s3://{BUCKET}/{tmp_path.name}")
 
 
 class Said(list[str]):
@@ -78,7 +78,7 @@ def test_of_many_one_holds_at_a_time(root: UPath) -> None:
     def work() -> None:
         nonlocal inside, most
         for _ in range(4):
-            with held(root / "lock", "one", silent):
+            with exclusive_lease(root / "lock", "one", silent):
                 inside += 1
                 most = max(most, inside)
                 time.sleep(0.02)
@@ -96,8 +96,8 @@ def test_of_many_one_holds_at_a_time(root: UPath) -> None:
 
 def test_a_holder_that_lives_is_waited_for_however_long_it_takes(root: UPath) -> None:
     said = Said()
-    with held(root / "lock", "run one", silent):
-        entered, leave, thread = in_thread(held(root / "lock", "run two", said))
+    with exclusive_lease(root / "lock", "run one", silent):
+        entered, leave, thread = in_thread(exclusive_lease(root / "lock", "run two", said))
         assert not entered.wait(3 * s3_leases.LEASE_SECONDS)
         assert said == [f"waiting for run one: {root / 'lock'} is held"]
     assert entered.wait(SOON)
@@ -125,7 +125,7 @@ def test_the_lease_of_a_process_that_is_killed_is_taken_over(root: UPath, how: s
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "in\n"
-    entered, leave, thread = in_thread(apart(root / "here", root / "lock", "prune", silent))
+    entered, leave, thread = in_thread(exclusive_when_idle(root / "here", root / "lock", "prune", silent))
     assert not entered.wait(2 * s3_leases.LEASE_SECONDS)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -139,7 +139,10 @@ def test_the_lease_of_a_process_that_is_killed_is_taken_over(root: UPath, how: s
 def test_an_object_that_is_no_lease_is_neither_taken_over_nor_removed(root: UPath) -> None:
     for name in ("lock", "here/thesis.txt", f"here/{'0' * 32}"):
         (root / name).write_bytes(b"mine")
-    for body in (held(root / "lock", "it", silent), apart(root / "here", root / "free", "prune", silent)):
+    for body in (
+        exclusive_lease(root / "lock", "it", silent),
+        exclusive_when_idle(root / "here", root / "free", "prune", silent),
+    ):
         with pytest.raises(StorageError, match="is no lock, but an object of somebody's: move it away"), body:
             pass
     assert {path.read_bytes() for path in (root / "lock", *(root / "here").glob("*"))} == {b"mine"}
@@ -165,17 +168,17 @@ def test_who_was_taken_for_dead_neither_renews_nor_removes_what_is_another_s(roo
 
 def test_a_root_is_shared_by_many_and_had_alone_by_one(root: UPath) -> None:
     said = Said()
-    with shared(root, silent), shared(root, silent):
+    with shared_lock(root, silent), shared_lock(root, silent):
         entered, leave, thread = in_thread(
-            apart(root / "locks" / "at-work", root / "locks" / "root.lock", "prune", said)
+            exclusive_when_idle(root / "locks" / "at-work", root / "locks" / "root.lock", "prune", said)
         )
         for _ in range(3):  # who is at work can go on, and come to an end
-            with joined(root / "locks" / "at-work", root / "locks" / "root.lock", "a step", silent):
+            with shared_lease(root / "locks" / "at-work", root / "locks" / "root.lock", "a step", silent):
                 assert not entered.wait(0.3)
         assert said
     assert entered.wait(SOON)
     later, leave_later, other = in_thread(
-        joined(root / "locks" / "at-work", root / "locks" / "root.lock", "late", silent)
+        shared_lease(root / "locks" / "at-work", root / "locks" / "root.lock", "late", silent)
     )
     assert not later.wait(1)
     leave.set()
@@ -197,18 +200,18 @@ def test_in_a_folder_that_has_just_gone_nobody_is() -> None:
 
 
 def test_alone_and_a_key_are_given_back(root: UPath) -> None:
-    with alone(root, "mnist prune", silent), holding(root, "key", "run", silent):
+    with exclusive_lock(root, "mnist prune", silent), key_lock(root, "key", "run", silent):
         assert (root / "locks" / "key.lock").exists()
         assert b"mnist prune at " in read_whole(root / "locks" / "root.lock")
     assert not list((root / "locks").glob("*"))
 
 
 def test_a_store_without_conditions_is_refused(root: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checked_root(root) == root
+    assert validate_root(root) == root
     put = root.fs.pipe_file
     monkeypatch.setattr(root.fs, "pipe_file", lambda path, value, **_conditions: put(path, value))
     with pytest.raises(StorageError, match="its store knows no conditional writes"):
-        checked_root(root)
+        validate_root(root)
     assert [path.name for path in root.glob("**/*")] == [MARK]
 
 
@@ -217,23 +220,23 @@ def test_a_store_that_is_gone_is_said(root: UPath) -> None:
                     config_kwargs={"retries": {"max_attempts": 0}})  # fmt: skip
     with (
         pytest.raises(StorageError, match=r"can't lock .*: Could not connect to the endpoint"),
-        held(nowhere, "", silent),
+        exclusive_lease(nowhere, "", silent),
     ):
         pass
 
 
 def test_a_champion_is_rolled_back_and_lifted_in_a_store(root: UPath) -> None:
-    checked_root(root)
+    validate_root(root)
     for number in (1, 2):
         own = {"file": FILE.model_copy(update={"sha256": f"{number}" * 64})}
         entry = Champion(
             number=number, at=datetime(2026, 1, number, tzinfo=UTC), action="promoted", dataset="drawn", run=f"run-{number}",
             model=model("plain").model_copy(update=own), predictions=record_of("plain", FIRST), below=number - 1 or None,
         )  # fmt: skip
-        append(entry, "line", root)
+        append_entry(entry, "line", root)
     with pytest.raises(FileExistsError):
-        append(entry, "line", root)
+        append_entry(entry, "line", root)
     assert roll_back(root, "line").run == "run-1"
-    assert [one.run for one in held_down(history(root, "line"))] == ["run-2"]
-    assert [one.run for one in lift(root, "line")] == ["run-2"]
-    assert held_down(history(root, "line")) == []
+    assert [one.run for one in held_down(champion_history(root, "line"))] == ["run-2"]
+    assert [one.run for one in lift_rollback(root, "line")] == ["run-2"]
+    assert held_down(champion_history(root, "line")) == []

@@ -3,18 +3,18 @@ import pytest
 from tasks.config.recipe import Conv, Dense, Flatten, Layer, MaxPool, Network, Recipe, load_recipe
 from tasks.config.toml_loader import BUILTIN
 from tasks.errors import RecipeError
-from tasks.training.layer_shapes import refuse_misfits
+from tasks.training.layer_shapes import require_fitting_layers
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in (BUILTIN / "recipes").glob("*.toml")))
 @pytest.mark.parametrize("shape", [(28, 28), (9, 400), (8, 8, 3), (400, 8, 1)])
 def test_the_built_in_recipes_take_images_from_8_x_8_pixels_on(recipe: str, shape: tuple[int, ...]) -> None:
-    refuse_misfits(load_recipe(recipe), shape, 10)
+    require_fitting_layers(load_recipe(recipe), shape, 10)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (5, 400), (400, 4, 3)])
 def test_the_posts_take_images_from_4_x_4_pixels_on(shape: tuple[int, ...]) -> None:
-    refuse_misfits(load_recipe("post"), shape, 10)
+    require_fitting_layers(load_recipe("post"), shape, 10)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_smaller_ones_are_refused_with_the_layer_that_does_not_take_them(
         f"layer {number}, max_pool of size 2, gets maps of {size}: take fewer or smaller max_pool layers"
     )
     with pytest.raises(RecipeError) as caught:
-        refuse_misfits(load_recipe("post"), shape, 10)
+        require_fitting_layers(load_recipe("post"), shape, 10)
     assert str(caught.value) == expected
 
 
@@ -48,16 +48,16 @@ MISFITS: dict[str, tuple[Layer, ...]] = {
 @pytest.mark.parametrize("said", MISFITS)
 def test_layers_in_the_wrong_order_are_refused(said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        refuse_misfits(recipe_of(*MISFITS[said]), (28, 28), 10)
+        require_fitting_layers(recipe_of(*MISFITS[said]), (28, 28), 10)
 
 
 def test_bars_for_a_label_that_no_class_has_are_refused() -> None:
     recipe = load_recipe("barred")  # for sevens
-    refuse_misfits(recipe, (28, 28), 8)
+    require_fitting_layers(recipe, (28, 28), 8)
     with pytest.raises(
         RecipeError, match=r"augmentation.bars.label: 7 is no label of this data set, whose labels are 0 to 6"
     ):
-        refuse_misfits(recipe, (28, 28), 7)
+        require_fitting_layers(recipe, (28, 28), 7)
 
 
 def test_the_arithmetic_is_that_of_keras(one_thread: None) -> None:
@@ -70,7 +70,7 @@ def test_the_arithmetic_is_that_of_keras(one_thread: None) -> None:
     for size in range(1, 12):
         recipe = recipe_of(*layers)
         try:
-            refuse_misfits(recipe, (size, 12), 3)
+            require_fitting_layers(recipe, (size, 12), 3)
         except RecipeError:
             with pytest.raises(RecipeError):
                 build(recipe.models[0], (size, 12), 3)

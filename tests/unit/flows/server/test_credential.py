@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 
-from flows.cli.serve import Served, described, how_to_go_on
+from flows.cli.serve import Served, describe_served, next_steps
 from flows.server.credential import Credential, client_settings, in_the_way, server_credential, write_profiles
 from tasks.errors import ServerError
 
@@ -103,12 +103,10 @@ def test_what_would_win_over_the_profile_is_named(name: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for other in OTHERS:
             patch.delenv(other, raising=False)
-        assert "prefect:  export PREFECT_PROFILES_PATH=profiles.toml" in how_to_go_on(served, worker=True)
+        assert "prefect:  export PREFECT_PROFILES_PATH=profiles.toml" in next_steps(served, worker=True)
         patch.setenv(name, OTHERS[name])
-        assert f"prefect:  unset {name}; export PREFECT_PROFILES_PATH=profiles.toml" in how_to_go_on(
-            served, worker=True
-        )
-        assert described(served, worker=True)["unset"] == [name]
+        assert f"prefect:  unset {name}; export PREFECT_PROFILES_PATH=profiles.toml" in next_steps(served, worker=True)
+        assert describe_served(served, worker=True)["unset"] == [name]
 
 
 def test_what_names_the_same_server_is_not_in_the_way() -> None:

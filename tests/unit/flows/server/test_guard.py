@@ -12,7 +12,7 @@ from prefect.server.api.server import create_app
 from starlette.types import Message
 
 from flows.server.credential import authorization
-from flows.server.guard import Addresses, Guard, addresses, canonical, in_url
+from flows.server.guard import Addresses, Guard, allowed_addresses, canonical, in_url
 from tasks.errors import InputError
 
 CREDENTIAL = "mnist:s3cret"
@@ -33,7 +33,7 @@ Headers = dict[str, str] | list[tuple[str, str]]
 )
 def test_a_host_is_called_as_clients_call_it(host: str, called: str) -> None:
     assert canonical(host) == called
-    assert str(httpx.URL(f"http://{in_url(called)}:4200/").netloc, "ascii") in addresses(called, 4200).hosts
+    assert str(httpx.URL(f"http://{in_url(called)}:4200/").netloc, "ascii") in allowed_addresses(called, 4200).hosts
 
 
 @pytest.mark.parametrize("host", ["fe80::1%lo", "x" * 80])
@@ -98,7 +98,7 @@ def exchange(
 def status(
     app: FastAPI, path: str, headers: Headers, method: str = "GET", *, ui: bool = True, own: Addresses | None = None
 ) -> int:
-    guard = Guard(Asked(app), own or addresses("127.0.0.1", 4200), CREDENTIAL, ui=ui)
+    guard = Guard(Asked(app), own or allowed_addresses("127.0.0.1", 4200), CREDENTIAL, ui=ui)
     answer = exchange(guard, "http", path, headers, method)
     return int(answer[0]["status"])
 
@@ -237,7 +237,7 @@ def test_health_and_the_uis_files_are_open_to_reading_alone(app: FastAPI) -> Non
 def test_a_path_that_only_looks_like_the_apis_reaches_nothing_of_it(app: FastAPI) -> None:
     # The guard asks the application's own routes: what they do not take for the API's is a file of the UI, or missing.
     for path in ("//api/version", "/./api/version", "/x/../api/version", "/API/version", "/api%2fversion", "/\\api"):
-        route, _ = Guard(app, addresses("127.0.0.1", 4200), CREDENTIAL, ui=True).route(
+        route, _ = Guard(app, allowed_addresses("127.0.0.1", 4200), CREDENTIAL, ui=True).route(
             {"type": "http", "path": path, "root_path": "", "method": "GET", "headers": []}
         )
         assert getattr(route, "name", None) == "ui"
@@ -263,7 +263,7 @@ def test_a_wrong_credential_is_refused(app: FastAPI, given: list[str]) -> None:
 
 
 def test_answers_and_refusals_can_be_framed_and_guessed_by_nobody(app: FastAPI) -> None:
-    guard = Guard(Asked(app), addresses("127.0.0.1", 4200), CREDENTIAL, ui=True)
+    guard = Guard(Asked(app), allowed_addresses("127.0.0.1", 4200), CREDENTIAL, ui=True)
     for headers in ({"Host": HOST}, {"Host": "evil.example"}):
         start = exchange(guard, "http", "/", headers)[0]
         found = [(name.lower(), value) for name, value in start["headers"]]
@@ -291,7 +291,7 @@ def socket(
 ) -> tuple[list[Message], list[Message]]:
     """What a WebSocket's client gets, and what the application hears after it has accepted."""
     asked = Asked(app)
-    guard = Guard(asked, addresses("127.0.0.1", 4200), CREDENTIAL, ui=True)
+    guard = Guard(asked, allowed_addresses("127.0.0.1", 4200), CREDENTIAL, ui=True)
     more = {"subprotocols": protocols, "extensions": {"websocket.http.response": {}}}
     return exchange(guard, "websocket", path, headers, said=messages, **more), asked.heard
 
@@ -340,7 +340,7 @@ def test_a_websocket_with_the_credential_is_handed_on(app: FastAPI) -> None:
 
 
 def test_a_proxys_name_is_an_address_too_with_https_and_no_other_port(app: FastAPI) -> None:
-    own = addresses("127.0.0.1", 4200, ["mnist.example.org", "SERVER:8443", "[fd00::1]"])
+    own = allowed_addresses("127.0.0.1", 4200, ["mnist.example.org", "SERVER:8443", "[fd00::1]"])
 
     def passes(host: str, origin: str) -> bool:
         return status(app, "/api/version", {"Host": host, "Origin": origin} | KNOWN, own=own) == PASSED
@@ -361,18 +361,18 @@ def test_a_proxys_name_is_an_address_too_with_https_and_no_other_port(app: FastA
 )
 def test_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="--allowed-host takes HOST"):
-        addresses("127.0.0.1", 4200, [name])
+        allowed_addresses("127.0.0.1", 4200, [name])
 
 
 def test_a_password_in_a_name_is_not_repeated() -> None:
     with pytest.raises(InputError, match=r"not '\*\*\*@mnist.example.org'"):
-        addresses("127.0.0.1", 4200, ["user:secret@mnist.example.org"])
+        allowed_addresses("127.0.0.1", 4200, ["user:secret@mnist.example.org"])
 
 
 def test_an_open_bind_answers_to_the_names_of_this_machine_and_no_others() -> None:
-    hosts = addresses("0.0.0.0", 4200).hosts  # noqa: S104
+    hosts = allowed_addresses("0.0.0.0", 4200).hosts  # noqa: S104
     assert "127.0.0.1:4200" in hosts
     assert "0.0.0.0:4200" not in hosts
     assert len(hosts) > 3
-    assert addresses("192.0.2.7", 4200).hosts == {"192.0.2.7:4200"}
-    assert "localhost" in addresses("127.0.0.1", 80).hosts
+    assert allowed_addresses("192.0.2.7", 4200).hosts == {"192.0.2.7:4200"}
+    assert "localhost" in allowed_addresses("127.0.0.1", 80).hosts
