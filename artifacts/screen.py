@@ -21,14 +21,14 @@ from tasks.safety.plain_text import printable
 
 Rows = Sequence[Mapping[str, str | int | float]]
 
-PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
-SHORT, LEAST = (
+_PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
+_SHORT, _LEAST = (
     16,
     12,
 )  # characters of a cell that stays in one line, such as an interval, and of a column of longer ones
-NAME = 48  # characters of a name that is never broken, such as that of a run; a longer word is a path or a hash
-FRAME = 3  # characters that a column needs beside its own: a line and two spaces
-NUMBER = re.compile(r"[<+-]? ?[\d.,]+( ?(%|s|MB))?")
+_NAME = 48  # characters of a name that is never broken, such as that of a run; a longer word is a path or a hash
+_FRAME = 3  # characters that a column needs beside its own: a line and two spaces
+_NUMBER = re.compile(r"[<+-]? ?[\d.,]+( ?(%|s|MB))?")
 
 
 class Screen(Console):
@@ -41,7 +41,7 @@ class Screen(Console):
             file=Unescaped(stream),  # type: ignore[arg-type]  # all that rich needs of a stream
             force_terminal=terminal,
             force_interactive=terminal,
-            width=None if stream.isatty() else PIPED_WIDTH,
+            width=None if stream.isatty() else _PIPED_WIDTH,
             soft_wrap=True,
             markup=False,
             emoji=False,
@@ -84,7 +84,7 @@ class Screen(Console):
             return
         table = Table(title=title or None, title_justify="left")
         for (column, of), width in zip(cells.items(), widths, strict=True):
-            justify: Any = "right" if NUMBER.fullmatch(of[1]) else "left"
+            justify: Any = "right" if _NUMBER.fullmatch(of[1]) else "left"
             table.add_column(column, width=width, justify=justify, overflow="fold")
         for row in rows:
             table.add_row(*(str(row[column]) for column in cells))
@@ -95,10 +95,10 @@ class Screen(Console):
         whole = [max(self.width_of(cell) for cell in of) for of in columns]
         words = [max((self.width_of(word) for cell in of for word in cell.split()), default=0) for of in columns]
         found = [
-            most if most <= SHORT else min(most, max(LEAST, min(word, NAME)))
+            most if most <= _SHORT else min(most, max(_LEAST, min(word, _NAME)))
             for most, word in zip(whole, words, strict=True)
         ]
-        spare = self.width - sum(found) - FRAME * len(found) - 1
+        spare = self.width - sum(found) - _FRAME * len(found) - 1
         if spare < 0:
             return None
         for rank in sorted(range(len(found)), key=lambda rank: whole[rank] - found[rank]):

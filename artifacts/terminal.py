@@ -35,13 +35,13 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
         screen.say(f"found from earlier runs: {', '.join(result.cached)}")
     screen.say(result.verdict)
     screen.say(gate_summary(result.decision))
-    show_omissions(screen, result.omitted)
+    _show_omissions(screen, result.omitted)
     screen.say(f"{result.seconds:.1f} s")
     screen.print(f"report:  {result.root}/{result.report['html']}")
     screen.print(f"in the UI:  {look_at}")
 
 
-def show_omissions(screen: Screen, omitted: Sequence[Omission]) -> None:
+def _show_omissions(screen: Screen, omitted: Sequence[Omission]) -> None:
     """Print a line for each optional part that a run left out."""
     for one in omitted:
         screen.say(one.line)
@@ -69,7 +69,7 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
     elif result.cached:
         screen.say(f"found from earlier runs: {len(result.cached)} of {len(result.steps)} steps")
     screen.say(result.verdict)
-    show_omissions(screen, result.omitted)
+    _show_omissions(screen, result.omitted)
     screen.say(f"{result.seconds:.1f} s")
     screen.print(f"report:  {result.root}/{result.report['html']}")
     screen.print(f"in the UI:  {look_at}")

@@ -31,8 +31,8 @@ class RunConfig:
     runner: str
 
 
-BY_DATE: Literal["date"] = "date"
-SEEDS_A_DATE = 100  # an ensemble takes the seeds that follow the first: two dates share none
+_BY_DATE: Literal["date"] = "date"
+_SEEDS_A_DATE = 100  # an ensemble takes the seeds that follow the first: two dates share none
 
 
 def validate_bool(name: str, value: object) -> bool:
@@ -66,12 +66,12 @@ def resolve_seed(value: object) -> Seed | None:
     A run keeps its scheduled date however late it starts, and however often it is retried. All other values are left to the
     recipe, which refuses what is no seed.
     """
-    return date_seed(flow_run.scheduled_start_time) if value == BY_DATE else cast("Seed | None", value)
+    return _date_seed(flow_run.scheduled_start_time) if value == _BY_DATE else cast("Seed | None", value)
 
 
-def date_seed(moment: datetime) -> int:
+def _date_seed(moment: datetime) -> int:
     """The first seed of a date (UTC)."""
-    return int(f"{moment.astimezone(UTC):%Y%m%d}") * SEEDS_A_DATE
+    return int(f"{moment.astimezone(UTC):%Y%m%d}") * _SEEDS_A_DATE
 
 
 def run_title() -> str:

@@ -18,8 +18,8 @@ from tasks.errors import ServerError
 from tasks.safety.redaction import public_address, redact
 from tasks.safety.stopping import STOPPING
 
-SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
-HURRY_SECONDS = 1.0  # that a receiver has, once this process has been told to stop
+_SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
+_HURRY_SECONDS = 1.0  # that a receiver has, once this process has been told to stop
 
 
 def notify_webhook(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
@@ -29,10 +29,10 @@ def notify_webhook(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> Non
         return
     logger = flow_run_logger(flow_run)
     with optional("notification", [], say=lambda line, level: logger.log(level, line), over=True):
-        post_notification(address, notification_body(flow, flow_run, state))
+        _post_notification(address, _notification_body(flow, flow_run, state))
 
 
-def notification_body(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> dict[str, Any]:
+def _notification_body(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> dict[str, Any]:
     """What is posted of the end of a run."""
     ui = get_current_settings().ui_url
     page = f"{public_address(ui)}/runs/flow-run/{flow_run.id}" if ui else None
@@ -49,13 +49,13 @@ def notification_body(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> 
     }
 
 
-def post_notification(address: str, body: dict[str, Any]) -> None:
+def _post_notification(address: str, body: dict[str, Any]) -> None:
     """Send a notification.
 
     Raises:
         ServerError: The webhook can't be reached, or refused; the message does not hold its address.
     """
-    seconds = HURRY_SECONDS if STOPPING.is_set() else SECONDS
+    seconds = _HURRY_SECONDS if STOPPING.is_set() else _SECONDS
     try:
         httpx.post(address, json=body, timeout=seconds).raise_for_status()
     except httpx.HTTPStatusError as error:

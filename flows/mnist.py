@@ -110,11 +110,11 @@ def mnist(  # the parameters and what is said of them are the form that the UI s
     )
     require_fitting_layers(config.recipe, config.dataset.shape, len(config.dataset.classes))
     with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
-        result = run_pipeline(config, work)
-    return completed_state(require_gate(result) if config.gate else result)
+        result = _run_pipeline(config, work)
+    return _completed_state(_require_gate(result) if config.gate else result)
 
 
-def run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
+def _run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
     """Download → decode → train → evaluate → explain → analyze → report."""
     omissions: list[Omission] = []
     learners = {learner.name: learner for learner in config.recipe.learners()}
@@ -122,7 +122,7 @@ def run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
     with open_workers(config.runner, learners.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
         data = prepare_data(config.dataset, work)
         trained = train_models(learners, data.train, workers, work)
-        evidence, layers = collect_evidence(config, data, trained.models, workers, work, omissions)
+        evidence, layers = _collect_evidence(config, data, trained.models, workers, work, omissions)
         # Submitted before the workers end, which takes them a second.
         analysis = submit(analyze, config.dataset, config.recipe, evidence, work)
         drawing = submit(draw, analysis, work)
@@ -132,12 +132,12 @@ def run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
     omissions += omissions_of(records.steps)
 
     run = run_record(config.dataset, config.recipe, config.line, records, work, flow_run_under_way(work.root))
-    before, changes = compare_with_previous_run(run, work, omissions)
+    before, changes = _compare_with_previous_run(run, work, omissions)
     decision = judge(run, work)
-    return publish_run(run, records, before, changes, decision, work, [*omissions, *decision.omitted])
+    return _publish_run(run, records, before, changes, decision, work, [*omissions, *decision.omitted])
 
 
-def collect_evidence(
+def _collect_evidence(
     config: RunConfig,
     data: PreparedData,
     models: Mapping[str, ModelRecord],
@@ -181,7 +181,7 @@ def collect_evidence(
     return evidence, wait_for_optional("layers", layers, omissions)
 
 
-def compare_with_previous_run(
+def _compare_with_previous_run(
     run: RunRecord, work: Workspace, omissions: list[Omission]
 ) -> tuple[RunRecord | None, ChangesRecord | None]:
     """The run that this one was compared with, and what changed since then; None and None if there is none."""
@@ -198,7 +198,7 @@ def compare_with_previous_run(
     return None, None
 
 
-def publish_run(
+def _publish_run(
     run: RunRecord,
     records: RunRecords,
     before: RunRecord | None,
@@ -208,18 +208,18 @@ def publish_run(
     omissions: Sequence[Omission],
 ) -> RunResult:
     """Publish the report of a run, register the run as finished, and promote its best model if the gate lets it."""
-    published, run = publish_and_register(run, records, changes, decision, work, omissions)
+    published, run = _publish_and_register(run, records, changes, decision, work, omissions)
     late: list[Omission] = []
     champion = None
     with optional("promotion to champion", late):
-        champion = promote_best_model(run, decision, work)
+        champion = _promote_best_model(run, decision, work)
     if late:  # the report says otherwise
         decision = decision.model_copy(update={"withheld": late[0].why})
-        published, run = publish_and_register(run, records, changes, decision, work, [*omissions, *late])
+        published, run = _publish_and_register(run, records, changes, decision, work, [*omissions, *late])
     return run_result(run, records, published, decision, work, champion=champion, before=before)
 
 
-def publish_and_register(
+def _publish_and_register(
     run: RunRecord,
     records: RunRecords,
     changes: ChangesRecord | None,
@@ -237,7 +237,7 @@ def publish_and_register(
     return published, save_run(with_manifest(run, steps, published), work)
 
 
-def promote_best_model(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
+def _promote_best_model(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
     """The champion that the run's best model has become; None if it should not.
 
     Raises:
@@ -249,12 +249,12 @@ def promote_best_model(run: RunRecord, decision: Decision, work: Workspace) -> C
     return champion
 
 
-def completed_state(result: RunResult) -> RunResult:
+def _completed_state(result: RunResult) -> RunResult:
     """The result as a state whose message is the verdict, for who looks at the list of runs."""
     return cast("RunResult", Completed(message=result.verdict, data=result))
 
 
-def require_gate(result: RunResult) -> RunResult:
+def _require_gate(result: RunResult) -> RunResult:
     """The result of a run whose best model passed the gate.
 
     Raises:

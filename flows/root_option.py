@@ -19,7 +19,7 @@ def resolve_root(given: str | None) -> "Root":
     """
     from tasks.storage.backend import open_root  # noqa: PLC0415  # so that `--help` answers at once
 
-    return open_root(given or default_root())
+    return open_root(given or _default_root())
 
 
 def root_to_read(given: str | None) -> "Root":
@@ -44,7 +44,7 @@ def refuse_foreign_root(given: str | None) -> None:
     """
     from tasks.storage.folders import MARK  # noqa: PLC0415
 
-    place = given or default_root()
+    place = given or _default_root()
     if "://" in place:
         return
     folder = resolve_root(place)
@@ -55,7 +55,7 @@ def refuse_foreign_root(given: str | None) -> None:
     validate_root(folder)
 
 
-def default_root() -> str:
+def _default_root() -> str:
     """Where runs keep their files if nothing else is said."""
     return os.environ.get("MNIST_ROOT") or "data"
 

@@ -79,11 +79,11 @@ def study(
     if seeds < ENOUGH_SEEDS:
         log(f"{seeds} seeds tell little of the spread from seed to seed; use {ENOUGH_SEEDS} or more", logging.WARNING)
     with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
-        result = run_study(source, trials, where, work)
+        result = _run_study(source, trials, where, work)
     return cast("StudyResult", Completed(message=result.verdict, data=result))
 
 
-def run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, work: Workspace) -> StudyResult:
+def _run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, work: Workspace) -> StudyResult:
     """Download → decode → train → evaluate → compare over all seeds → report."""
     with open_workers(runner, trials.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
         data = prepare_data(dataset, work)

@@ -1,5 +1,6 @@
-"""One step of the way per module: pure functions, and one Prefect task over them, that returns a record."""
+"""Steps of the flow, and all that they are made of."""
 
 from tasks.safety import environment
 
-environment.apply_environment()  # whichever module of this package a process imports first, before any library that reads settings
+# Whichever module of this package a process imports first, before any library that reads settings.
+environment.apply_environment()

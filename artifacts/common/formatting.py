@@ -3,7 +3,7 @@
 from tasks.schemas.findings import SIGNIFICANT, Estimate, Share, Slice
 
 FEW = 3  # models, of which every pair has its sentence and its columns
-SMALLEST_P = 0.0001  # smaller ones are not told apart
+_SMALLEST_P = 0.0001  # smaller ones are not told apart
 UNDEFINED = "–"  # a measure that the data leave undefined
 UNITS = {
     "ink": " %",
@@ -42,7 +42,7 @@ def estimate(found: Estimate, digits: int = 4) -> str:
 
 def p_value(p: float, *, sign: bool = False) -> str:
     """A p-value with two digits that count; in a sentence, with its sign of equality."""
-    return f"{'= ' if sign else ''}{p:.2g}" if p >= SMALLEST_P else f"< {SMALLEST_P:.4f}"
+    return f"{'= ' if sign else ''}{p:.2g}" if p >= _SMALLEST_P else f"< {_SMALLEST_P:.4f}"
 
 
 def range_of(part: Slice, *, unit: bool = True) -> str:

@@ -26,7 +26,7 @@ def page(markdown: str, title: str) -> str:
     """A Markdown text as one HTML page that needs no other file, with a table of contents."""
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     tokens = parser.parse(markdown)
-    contents = numbered_headings(tokens)
+    contents = _numbered_headings(tokens)
     script = resources.files("artifacts").joinpath("common/templates/page.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
@@ -42,7 +42,7 @@ def page(markdown: str, title: str) -> str:
     )
 
 
-def numbered_headings(tokens: list[Token]) -> list[tuple[str, str]]:
+def _numbered_headings(tokens: list[Token]) -> list[tuple[str, str]]:
     """Give every heading of the second rank an id; the ids and the texts, in order."""
     contents: list[tuple[str, str]] = []
     for opened, inline in pairwise(tokens):

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 
 from tasks.schemas.findings import Explanation, Patch
 
-EDGE = 84  # pixels at which a gallery shows an image: three times MNIST's 28
-LINE = 12  # pixels of the shorter side, where the longer one leaves room
-PATCH = (213, 94, 0)  # Okabe and Ito's vermilion, seen on black and on white alike
-HEAT = "cividis"  # made to look the same to people with a colour vision deficiency
+_EDGE = 84  # pixels at which a gallery shows an image: three times MNIST's 28
+_LINE = 12  # pixels of the shorter side, where the longer one leaves room
+_PATCH = (213, 94, 0)  # Okabe and Ito's vermilion, seen on black and on white alike
+_HEAT = "cividis"  # made to look the same to people with a colour vision deficiency
 
 
 def png_url(image: Image.Image) -> str:
@@ -26,7 +26,7 @@ def png_url(image: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def draw_pixels(pixels: str, shape: Sequence[int]) -> Image.Image:
+def _draw_pixels(pixels: str, shape: Sequence[int]) -> Image.Image:
     """A test image: in colour as it is, in grey dark on light."""
     rows, columns = shape[:2]
     if shape[2:]:
@@ -34,7 +34,7 @@ def draw_pixels(pixels: str, shape: Sequence[int]) -> Image.Image:
     return Image.frombytes("L", (columns, rows), base64.b64decode(pixels)).point(lambda value: 255 - value)
 
 
-def enlarge(image: Image.Image, edge: int = EDGE) -> Image.Image:
+def _enlarge(image: Image.Image, edge: int = _EDGE) -> Image.Image:
     """An image whose longer side is about `edge` pixels."""
     factor = max(1, edge // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
@@ -43,42 +43,42 @@ def enlarge(image: Image.Image, edge: int = EDGE) -> Image.Image:
 def shown_at(shape: Sequence[int]) -> tuple[int, int]:
     """Height and width at which a gallery shows an image: EDGE at the longer side, more where it would be a mere line."""
     longer, shorter = max(shape[:2]), min(shape[:2])
-    factor = max(EDGE / longer, min(LINE / shorter, 4 * EDGE / longer))
+    factor = max(_EDGE / longer, min(_LINE / shorter, 4 * _EDGE / longer))
     return max(1, round(factor * shape[0])), max(1, round(factor * shape[1]))
 
 
 @lru_cache(10_000)  # the same images stand in several galleries, of both forms of a report
-def picture_url(pixels: str, shape: tuple[int, ...], edge: int = EDGE) -> str:
+def picture_url(pixels: str, shape: tuple[int, ...], edge: int = _EDGE) -> str:
     """A test image, enlarged to about `edge` pixels."""
-    return png_url(enlarge(draw_pixels(pixels, shape), edge))
+    return png_url(_enlarge(_draw_pixels(pixels, shape), edge))
 
 
 @cache
-def palette() -> list[int]:
+def _palette() -> list[int]:
     """The colours of a heat map from 0 to 255, as PIL takes them."""
-    return [round(255 * part) for value in range(256) for part in colormaps[HEAT](value)[:3]]
+    return [round(255 * part) for value in range(256) for part in colormaps[_HEAT](value)[:3]]
 
 
-def heat_url(heat: str, shape: Sequence[int], edge: int = EDGE) -> str:
+def heat_url(heat: str, shape: Sequence[int], edge: int = _EDGE) -> str:
     """A heat map of bytes, 0 dark and 255 bright, enlarged to about `edge` pixels; in 32 steps, which packs well."""
     rows, columns = shape[:2]
     image = Image.frombytes("P", (columns, rows), bytes(value & 0xF8 | 4 for value in base64.b64decode(heat)))
-    image.putpalette(palette())
-    return png_url(enlarge(image, edge))
+    image.putpalette(_palette())
+    return png_url(_enlarge(image, edge))
 
 
-def explained_url(pixels: str, explanation: Explanation, shape: Sequence[int], edge: int = EDGE) -> str:
+def explained_url(pixels: str, explanation: Explanation, shape: Sequence[int], edge: int = _EDGE) -> str:
     """An image with its patch outlined beside its heat map, as one picture."""
-    picture = enlarge(draw_pixels(pixels, shape), edge).convert("RGB")
+    picture = _enlarge(_draw_pixels(pixels, shape), edge).convert("RGB")
     rows, columns = shape[:2]
     factor = picture.width // columns
     if explanation.patch:
-        ImageDraw.Draw(picture).rectangle(outline(explanation.patch, factor), outline=PATCH, width=2)
+        ImageDraw.Draw(picture).rectangle(outline(explanation.patch, factor), outline=_PATCH, width=2)
     heat = Image.frombytes("P", (columns, rows), base64.b64decode(explanation.heat))
-    heat.putpalette(palette())
+    heat.putpalette(_palette())
     both = Image.new("RGB", (2 * picture.width + factor, picture.height), "white")
     both.paste(picture, (0, 0))
-    both.paste(enlarge(heat.convert("RGB"), edge), (picture.width + factor, 0))
+    both.paste(_enlarge(heat.convert("RGB"), edge), (picture.width + factor, 0))
     return png_url(both.quantize(48, dither=Image.Dither.NONE))
 
 
@@ -88,9 +88,9 @@ def outline(patch: Patch, factor: int) -> tuple[int, int, int, int]:
     return left, top, left + patch.edge * factor - 1, top + patch.edge * factor - 1
 
 
-def strip_url(several: Sequence[str], shape: Sequence[int], edge: int = EDGE // 2) -> str:
+def strip_url(several: Sequence[str], shape: Sequence[int], edge: int = _EDGE // 2) -> str:
     """Images side by side, as one picture."""
-    images = [enlarge(draw_pixels(pixels, shape), edge) for pixels in several]
+    images = [_enlarge(_draw_pixels(pixels, shape), edge) for pixels in several]
     size = sum(image.width + 2 for image in images), max(image.height for image in images)
     strip = Image.new("RGB" if shape[2:] else "L", size, "white")
     at = 0

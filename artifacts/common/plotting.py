@@ -14,19 +14,19 @@ from PIL import Image
 
 from artifacts.common.images import png_url
 
-MOST = 100  # names along nine inches; of more, every second or third is given
+_MOST = 100  # names along nine inches; of more, every second or third is given
 SHORT = 3  # letters that fit side by side
 LETTERS = 16  # of a name in a figure: of longer ones, beginning and end are shown
-MODEL_LETTERS = 28  # of a model's name, which stands in legends and titles
+_MODEL_LETTERS = 28  # of a model's name, which stands in legends and titles
 
 
 @cache
-def drawable() -> frozenset[int]:
+def _drawable() -> frozenset[int]:
     """The characters that the figures' font has."""
     return frozenset(FT2Font(font_manager.findfont(font_manager.FontProperties())).get_charmap())
 
 
-def shorten_label(name: str, letters: int = MODEL_LETTERS) -> str:
+def shorten_label(name: str, letters: int = _MODEL_LETTERS) -> str:
     """A name of at most so many letters: of a longer one, its beginning and its end."""
     if len(name) <= letters:
         return name
@@ -44,13 +44,13 @@ def font_safe_labels(classes: Sequence[str]) -> list[str]:
     alike = Counter(short)
     return [
         f"({number})"
-        if not all(ord(letter) in drawable() for letter in line)
+        if not all(ord(letter) in _drawable() for letter in line)
         else (name if alike[name] == 1 else f"{line[: LETTERS - 7].rstrip()}… ({number})").replace("$", r"\$")
         for number, (line, name) in enumerate(zip(lines, short, strict=True))
     ]
 
 
-def label_count_that_fits(classes: Sequence[str]) -> dict[str, float]:
+def _label_count_that_fits(classes: Sequence[str]) -> dict[str, float]:
     """How names are written so that they do not run into each other: upright and smaller the more there are."""
     if len(classes) <= 12 and max(map(len, classes), default=0) <= SHORT:
         return {"fontsize": 10}
@@ -59,27 +59,27 @@ def label_count_that_fits(classes: Sequence[str]) -> dict[str, float]:
 
 def name_columns(axis: Axes, classes: Sequence[str]) -> None:
     """Name what stands side by side."""
-    step = -(-len(classes) // MOST)
-    axis.set_xticks(range(0, len(classes), step), list(classes)[::step], **label_count_that_fits(classes))  # type: ignore[arg-type]
+    step = -(-len(classes) // _MOST)
+    axis.set_xticks(range(0, len(classes), step), list(classes)[::step], **_label_count_that_fits(classes))  # type: ignore[arg-type]
 
 
 def name_rows(axis: Axes, classes: Sequence[str]) -> None:
     """Name what stands one below the other."""
-    step = -(-len(classes) // MOST)
+    step = -(-len(classes) // _MOST)
     axis.set_yticks(
-        range(0, len(classes), step), list(classes)[::step], fontsize=label_count_that_fits(classes)["fontsize"]
+        range(0, len(classes), step), list(classes)[::step], fontsize=_label_count_that_fits(classes)["fontsize"]
     )
 
 
 # Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 WIDTH = 9.0  # inches
 MARKERS = "os^Dv"  # models are told apart by form as well as by colour
 
 
 def color(rank: int) -> str:
     """A model's colour, the same in every figure."""
-    return COLORS[rank % len(COLORS)]
+    return _COLORS[rank % len(_COLORS)]
 
 
 def panels(count: int, height: float, *, across: int) -> tuple[Figure, list[Axes]]:

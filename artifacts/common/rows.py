@@ -8,7 +8,7 @@ from tasks.safety.plain_text import printable
 Row = Mapping[str, str | int | float]
 NO_WIDTH = "\u200b"
 # After the bracket of a link, a tag or an entity, and before the mark of a list, a heading or a quotation.
-MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")
+_MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")
 NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
 
 
@@ -29,7 +29,7 @@ def for_ui(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
     """
     return [
         {
-            column: MARKDOWN.sub(NO_WIDTH, printable(cell)) if isinstance(cell, str) else cell
+            column: _MARKDOWN.sub(NO_WIDTH, printable(cell)) if isinstance(cell, str) else cell
             for column, cell in row.items()
         }
         for row in rows

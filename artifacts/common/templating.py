@@ -13,12 +13,12 @@ from artifacts.common import rows as common_rows
 from tasks.safety.plain_text import printable
 
 # Pixels of a table in Prefect's UI, in a window of 1400, and of its letters and cells.
-WIDE, LETTER, PADDING, MOST_ACROSS = 829, 7.4, 26, 4
-NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|[-\u2013]")
+_WIDE, _LETTER, _PADDING, _MOST_ACROSS = 829, 7.4, 26, 4
+_NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|[-\u2013]")
 
-SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
+_SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
 # Of a list, or of the line under a heading.
-BEGINNING = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=[-+](?: |$)|[-=]+$))")
+_BEGINNING = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=[-+](?: |$)|[-=]+$))")
 
 
 @cache
@@ -41,8 +41,8 @@ def template_environment() -> Environment:
 
 def markdown_name(text: object) -> Markup:
     """A text that users may have written, as plain Markdown: neither HTML nor Markdown in it takes effect."""
-    line = SPECIAL.sub(r"\\\g<0>", html.escape(printable(" ".join(str(text).split())), quote=False))
-    return Markup(BEGINNING.sub(r"\1\\", line))  # noqa: S704  # it is escaped here
+    line = _SPECIAL.sub(r"\\\g<0>", html.escape(printable(" ".join(str(text).split())), quote=False))
+    return Markup(_BEGINNING.sub(r"\1\\", line))  # noqa: S704  # it is escaped here
 
 
 def plain(text: object) -> Markup:
@@ -56,15 +56,15 @@ def table(rows: Sequence[common_rows.Row]) -> Markup:
         return Markup("None.")
     columns = list(rows[0])
     rule = [
-        "---:" if NUMBER.fullmatch(str(rows[0][one])) and one not in common_rows.NAMES else "---" for one in columns
+        "---:" if _NUMBER.fullmatch(str(rows[0][one])) and one not in common_rows.NAMES else "---" for one in columns
     ]
     head = [markdown_name(column) for column in columns]
     body = [[markdown_name(row[column]) for column in columns] for row in rows]
     lines: list[Sequence[str]] = [head, rule, *body]
-    return Markup("\n").join(markdown_line(cells) for cells in lines)
+    return Markup("\n").join(_markdown_line(cells) for cells in lines)
 
 
-def markdown_line(cells: Iterable[str]) -> Markup:
+def _markdown_line(cells: Iterable[str]) -> Markup:
     """One line of a Markdown table."""
     return Markup("| {} |").format(Markup(" | ").join(Markup(cell) for cell in cells))  # noqa: S704  # escaped by `markdown_name`
 
@@ -75,9 +75,9 @@ def picture_table(cells: Sequence[tuple[str, str]]) -> Markup:
     across = images_across([caption for _, caption in cells])
     for start in range(0, len(cells), across):
         row = cells[start : start + across]
-        lines += [markdown_line(picture for picture, _ in row), markdown_line(caption for _, caption in row)]
+        lines += [_markdown_line(picture for picture, _ in row), _markdown_line(caption for _, caption in row)]
         if start == 0:
-            lines.insert(1, markdown_line(":---:" for _ in row))
+            lines.insert(1, _markdown_line(":---:" for _ in row))
     return Markup("\n").join(Markup(line) for line in lines)  # noqa: S704  # escaped by `markdown_name`
 
 
@@ -86,4 +86,4 @@ def images_across(captions: Sequence[str]) -> int:
     longest = max(
         (len(html.unescape(re.sub(r"[\\*]", "", line))) for one in captions for line in one.split("<br>")), default=0
     )
-    return max(1, min(MOST_ACROSS, int(WIDE / (LETTER * longest + PADDING))))
+    return max(1, min(_MOST_ACROSS, int(_WIDE / (_LETTER * longest + _PADDING))))

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from tasks.schemas.architecture import Node, Shape
 
-FACE = 78.0  # pixels of the largest side in a diagram
-LEAST = 9.0  # and of the smallest
-SLANT, RISE = 0.38, 0.28  # how far a side goes to the right and up, as shares of its length
-WIDEST = 108.0  # a box, or a line of its label
-TYPE, SMALL = 11.0, 10.0  # font sizes
+_FACE = 78.0  # pixels of the largest side in a diagram
+_LEAST = 9.0  # and of the smallest
+_SLANT, _RISE = 0.38, 0.28  # how far a side goes to the right and up, as shares of its length
+_WIDEST = 108.0  # a box, or a line of its label
+_TYPE, SMALL = 11.0, 10.0  # font sizes
 
 # The kinds of layers, each with a color in `diagram.css`, and the names of Keras's classes that it holds; the first counts.
-LAYER_KINDS = {
+_LAYER_KINDS = {
     "input": r"InputLayer",
     "model": r"Functional|Sequential|Model",
     "pooling": r"\w*Pool\w*",
@@ -28,7 +28,7 @@ LAYER_KINDS = {
     "sequence": r"\w*(Attention|LSTM|GRU|RNN|Bidirectional|TimeDistributed)\w*",
     "dense": r"\w*Dense|Embedding",
 }
-ORDER = (*LAYER_KINDS, "other")
+ORDER = (*_LAYER_KINDS, "other")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def kind_of(node: Node) -> str:
     """The kind of a layer."""
     if node.inner:
         return "model"
-    return next((kind for kind, names in LAYER_KINDS.items() if re.fullmatch(names, node.kind)), "other")
+    return next((kind for kind, names in _LAYER_KINDS.items() if re.fullmatch(names, node.kind)), "other")
 
 
 def extent_of(node: Node, gray: frozenset[Shape] = frozenset()) -> tuple[int, int, int]:
@@ -76,14 +76,14 @@ def extent_of(node: Node, gray: frozenset[Shape] = frozenset()) -> tuple[int, in
     return rows, columns, channels
 
 
-def gray_in(nodes: Iterable[Node]) -> frozenset[Shape]:
+def _gray_in(nodes: Iterable[Node]) -> frozenset[Shape]:
     """The shapes of two sides that a model takes, which are taken for gray images."""
     return frozenset(node.shape for node in nodes if kind_of(node) == "input" and len(node.shape) == 2)
 
 
 def boxes_of(nodes: Sequence[Node]) -> dict[str, Box]:
     """The boxes of a diagram by their nodes' keys, scaled to its largest map."""
-    gray = gray_in(nodes)
+    gray = _gray_in(nodes)
     largest = max((side for node in nodes for side in extent_of(node, gray)[:2]), default=0)
     return {node.key: box_of(node, extent_of(node, gray), largest) for node in nodes}
 
@@ -93,21 +93,21 @@ def box_of(node: Node, extent: tuple[int, int, int], largest: int) -> Box:
     rows, columns, channels = extent
     if not rows:
         length = min(84.0, 12 + 5 * (max(channels, 1).bit_length() - 1))
-        return Box(length, max(LEAST, min(40.0, 5.0 * len(node.inputs))), 5.0, 4.0)
-    high, deep = (max(LEAST, FACE * (side / largest) ** 0.5) for side in (rows, columns))
-    return Box(min(64.0, 3 + 3 * channels**0.4), high, SLANT * deep, RISE * deep)
+        return Box(length, max(_LEAST, min(40.0, 5.0 * len(node.inputs))), 5.0, 4.0)
+    high, deep = (max(_LEAST, _FACE * (side / largest) ** 0.5) for side in (rows, columns))
+    return Box(min(64.0, 3 + 3 * channels**0.4), high, _SLANT * deep, _RISE * deep)
 
 
 def label_of(node: Node, named: Sequence[str] = ()) -> list[tuple[str, str]]:
     """The lines below a box, each with the class that it is set in; `named` is what tells it apart, where the type does not."""
-    lines = [("t", line) for line in broken(node.kind, TYPE, bold=True)]
+    lines = [("t", line) for line in broken(node.kind, _TYPE, bold=True)]
     lines += [("n", squeezed(line)) for line in named]
     lines += [("d", line) for line in filled(details_of(node))]
     if node.shape:
         lines.append(("d", squeezed(shape_said(node.shape))))
     if node.parameters:
         said = parameters_said(node.parameters)
-        lines.append(("p", said if breadth(said, SMALL) <= WIDEST else f"{node.parameters:,}"))
+        lines.append(("p", said if breadth(said, SMALL) <= _WIDEST else f"{node.parameters:,}"))
     return lines
 
 
@@ -115,13 +115,13 @@ def details_of(node: Node) -> list[str]:
     """Kernel, stride, activation and the other settings of a layer, each in words."""
     return [
         *([shape_said(node.kernel)] if node.kernel else []),
-        *([f"stride {stride_said(node.stride)}"] if node.stride else []),
+        *([f"stride {_stride_said(node.stride)}"] if node.stride else []),
         *([node.activation] if node.activation else []),
         *node.settings,
     ]
 
 
-def stride_said(stride: tuple[int, ...]) -> str:
+def _stride_said(stride: tuple[int, ...]) -> str:
     """A stride: one number where it is the same on all sides."""
     return str(stride[0]) if len(set(stride)) == 1 else shape_said(stride)
 
@@ -146,15 +146,15 @@ def breadth(text: str, size: float, *, bold: bool = False) -> float:
 
 def squeezed(text: str, size: float = SMALL, *, bold: bool = False) -> str:
     """A text that fits below a box, shortened in its middle if it must be."""
-    if breadth(text, size, bold=bold) <= WIDEST:
+    if breadth(text, size, bold=bold) <= _WIDEST:
         return text
     keep = len(text)
-    while keep > 2 and breadth(shorten_name(text, keep), size, bold=bold) > WIDEST:
+    while keep > 2 and breadth(_shorten_name(text, keep), size, bold=bold) > _WIDEST:
         keep -= 1
-    return shorten_name(text, keep)
+    return _shorten_name(text, keep)
 
 
-def shorten_name(text: str, keep: int) -> str:
+def _shorten_name(text: str, keep: int) -> str:
     """A text of which `keep` letters are left, half at its beginning and half at its end."""
     return f"{text[: -(-keep // 2)]}…{text[len(text) - keep // 2 :]}"
 
@@ -163,7 +163,7 @@ def broken(name: str, size: float, *, bold: bool) -> list[str]:
     """The name of a class over two lines at most, broken where a word begins."""
     lines: list[str] = []
     for word in re.findall(r"[A-Z]+[a-z]*\d*[A-Z]?(?![a-z])|[A-Z]?[^A-Z]+|.", name):
-        if lines and breadth(lines[-1] + word, size, bold=bold) <= WIDEST:
+        if lines and breadth(lines[-1] + word, size, bold=bold) <= _WIDEST:
             lines[-1] += word
         else:
             lines.append(word)
@@ -174,7 +174,7 @@ def filled(parts: list[str]) -> list[str]:
     """Parts as lines, as many on each as fit."""
     lines: list[str] = []
     for part in parts:
-        if lines and breadth(f"{lines[-1]}, {part}", SMALL) <= WIDEST:
+        if lines and breadth(f"{lines[-1]}, {part}", SMALL) <= _WIDEST:
             lines[-1] += f", {part}"
         else:
             lines.append(squeezed(part))

@@ -27,12 +27,12 @@ from artifacts.diagram.boxes import (
 from artifacts.diagram.layout import ARROW, Layout, Point, Room, layout
 from tasks.schemas.architecture import Architecture, Node
 
-WIDE, MIDDLE, NARROW = 976, 736, 376  # pixels: eight columns on a screen, six in Prefect's UI, three on a telephone
-LEADING = 12.5  # from one line of a label to the next
+WIDE, _MIDDLE, NARROW = 976, 736, 376  # pixels: eight columns on a screen, six in Prefect's UI, three on a telephone
+_LEADING = 12.5  # from one line of a label to the next
 TOO_MANY = 250  # layers, past which a diagram shows nothing any more
-TOLD = 40  # layers that the description names one by one
-FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # by XML 1.0
-HEADING = 20.0  # above the diagram of an inner model, for its title
+_TOLD = 40  # layers that the description names one by one
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # by XML 1.0
+_HEADING = 20.0  # above the diagram of an inner model, for its title
 
 
 class Part(NamedTuple):
@@ -55,12 +55,15 @@ def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE
     drawn = [drawing(part, width, titled=rank > 0) for rank, part in enumerate(parts)]
     kinds = [kind for kind in ORDER if any(kind_of(node) == kind for part in parts for node in part.nodes)]
     broad = max(one.width for one, _ in drawn)
-    *tops, bottom = accumulate((one.height + HEADING * (rank > 0) for rank, (one, _) in enumerate(drawn)), initial=0.0)
-    key, height = legend(kinds, bottom + 4, broad)
+    *tops, bottom = accumulate((one.height + _HEADING * (rank > 0) for rank, (one, _) in enumerate(drawn)), initial=0.0)
+    key, height = _legend(kinds, bottom + 4, broad)
     body = "".join(
         f'<g transform="translate(0 {number(top)})">{text}</g>' for top, (_, text) in zip(tops, drawn, strict=True)
     )
-    said = f'<title id="{identity}-t">{escape_xml(title)}</title><desc id="{identity}-d">{escape_xml(told(architecture))}</desc>'
+    said = (
+        f'<title id="{identity}-t">{_escape_xml(title)}</title>'
+        f'<desc id="{identity}-d">{_escape_xml(_told(architecture))}</desc>'
+    )
     size = f'viewBox="0 0 {number(broad)} {number(height)}" width="{number(broad)}" height="{number(height)}"'
     named = f'role="img" aria-labelledby="{identity}-t {identity}-d"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" class="network" {size} {named}>'
@@ -70,7 +73,7 @@ def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE
 
 def svg_url(architecture: Architecture, title: str) -> str:
     """A diagram that stands alone, as a URL that holds it."""
-    drawn = svg(architecture, title, "network", MIDDLE, alone=True)
+    drawn = svg(architecture, title, "network", _MIDDLE, alone=True)
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 
@@ -86,18 +89,18 @@ def style() -> str:
 
 def models_within(architecture: Architecture) -> Iterator[Part]:
     """The model, then each model within it; those that differ in nothing but names and weights are drawn once."""
-    yield part_of(architecture, architecture.name)
+    yield _part_of(architecture, architecture.name)
     seen: set[str] = set()
     for node in architecture.nodes:
-        if node.inner and (form := form_of(node.inner)) not in seen:
+        if node.inner and (form := _form_of(node.inner)) not in seen:
             seen.add(form)
-            alike = sum(1 for one in architecture.nodes if one.inner and form_of(one.inner) == form)
+            alike = sum(1 for one in architecture.nodes if one.inner and _form_of(one.inner) == form)
             first, *others = models_within(node.inner)
             yield first._replace(title=f"Within {node.name}{f' and {alike - 1} alike' if alike > 1 else ''}")
             yield from others
 
 
-def part_of(architecture: Architecture, title: str) -> Part:
+def _part_of(architecture: Architecture, title: str) -> Part:
     """The nodes of a model as they are drawn.
 
     Calls of models within it whose forms are the same stand in one box if the same layers take from them: an ensemble of ten
@@ -108,7 +111,7 @@ def part_of(architecture: Architecture, title: str) -> Part:
     for key, node in nodes.items():
         for source in node.inputs:
             consumers[source].append(key)
-    forms = {node.name: form_of(node.inner) for node in nodes.values() if node.inner}
+    forms = {node.name: _form_of(node.inner) for node in nodes.values() if node.inner}
     groups: dict[object, list[Node]] = {}
     for key, node in nodes.items():
         group = (forms[node.name], *consumers[key]) if node.name in forms else key
@@ -123,10 +126,10 @@ def part_of(architecture: Architecture, title: str) -> Part:
         )
         for group in groups.values()
     ]
-    return Part(title, sorted_nodes(drawn), {group[0].key: tuple(group) for group in groups.values()})
+    return Part(title, _sorted_nodes(drawn), {group[0].key: tuple(group) for group in groups.values()})
 
 
-def sorted_nodes(nodes: Sequence[Node]) -> tuple[Node, ...]:
+def _sorted_nodes(nodes: Sequence[Node]) -> tuple[Node, ...]:
     """Nodes each after its inputs: a node that stands for several has the inputs of all."""
     waiting, known, found = list(nodes), set[str](), list[Node]()
     while waiting:
@@ -139,7 +142,7 @@ def sorted_nodes(nodes: Sequence[Node]) -> tuple[Node, ...]:
     return tuple(found)
 
 
-def form_of(architecture: Architecture) -> str:
+def _form_of(architecture: Architecture) -> str:
     """What two models have in common that differ in names and weights alone."""
     places = {node.key: str(place) for place, node in enumerate(architecture.nodes)}
     return "\n".join(
@@ -151,7 +154,7 @@ def form_of(architecture: Architecture) -> str:
                 "inner": None,
             }
         ).model_dump_json()
-        + (form_of(node.inner) if node.inner else "")
+        + (_form_of(node.inner) if node.inner else "")
         for node in architecture.nodes
     )
 
@@ -160,58 +163,62 @@ def drawing(part: Part, width: int, *, titled: bool) -> tuple[Layout, str]:
     """One part as SVG, with its title if it is not the whole."""
     boxes = boxes_of(part.nodes)
     labels = {node.key: label_of(node, names_shown(part.calls[node.key])) for node in part.nodes}
-    rooms = {key: Room(box.whole_width, box.whole_height, LEADING * len(labels[key]) + 4) for key, box in boxes.items()}
+    rooms = {
+        key: Room(box.whole_width, box.whole_height, _LEADING * len(labels[key]) + 4) for key, box in boxes.items()
+    }
     placed = layout({node.key: node.inputs for node in part.nodes}, rooms, width)
-    wires = "".join(wired(wire.lines, wire.ends) for wire in placed.wires)
+    wires = "".join(_wired(wire.lines, wire.ends) for wire in placed.wires)
     nodes = "".join(
-        drawn_node(node, boxes[node.key], labels[node.key], placed.centers[node.key], placed.labels[node.key])
+        _drawn_node(node, boxes[node.key], labels[node.key], placed.centers[node.key], placed.labels[node.key])
         for node in part.nodes
     )
     if not titled:
         return placed, wires + nodes
-    heading = f'<text class="h" x="8" y="14">{escape_xml(shortened_title(part.title, width))}</text>'
-    return placed, f'{heading}<g transform="translate(0 {number(HEADING)})">{wires}{nodes}</g>'
+    heading = f'<text class="h" x="8" y="14">{_escape_xml(_shortened_title(part.title, width))}</text>'
+    return placed, f'{heading}<g transform="translate(0 {number(_HEADING)})">{wires}{nodes}</g>'
 
 
 def names_shown(calls: Sequence[Node]) -> list[str]:
     """What stands below a box where the type alone says too little: a name, and how many calls of how many models it is."""
     first, names = calls[0], {node.name for node in calls}
     if not first.inner:
-        return [] if is_automatic(first) else [first.name]
+        return [] if _is_automatic(first) else [first.name]
     alike = [f"and {len(names) - 1} alike"] if len(names) > 1 else []
     called = len(calls) // len(names)
     return [first.name, *alike, *([f"{called} calls{' each' if alike else ''}"] if called > 1 else [])]
 
 
-def is_automatic(node: Node) -> bool:
+def _is_automatic(node: Node) -> bool:
     """Whether Keras has named a layer: `max_pooling2d_3`."""
     return re.sub(r"_\d+$", "", node.name).replace("_", "").lower() == node.kind.lower()
 
 
-def shortened_title(title: str, width: int) -> str:
+def _shortened_title(title: str, width: int) -> str:
     """A title that fits into one line."""
     room = int((width - 16) / (0.75 * 11))
     return title if len(title) <= room else f"{title[: room - 1]}…"
 
 
-def wired(lines: Sequence[Sequence[Point]], ends: Sequence[Point]) -> str:
+def _wired(lines: Sequence[Sequence[Point]], ends: Sequence[Point]) -> str:
     """The wires of one node, and their arrows."""
     path = "".join("M" + "L".join(f"{number(x)} {number(y)}" for x, y in line) for line in lines)
     arrows = "".join(f"M{number(x + ARROW - 1)} {number(y)}l-6 -3v6z" for x, y in ends)
     return f'<path class="w" d="{path}"/><path class="a" d="{arrows}"/>'
 
 
-def drawn_node(node: Node, box: Box, label: Sequence[tuple[str, str]], center: Point, top: float) -> str:
+def _drawn_node(node: Node, box: Box, label: Sequence[tuple[str, str]], center: Point, top: float) -> str:
     """One box with its label; the name stands in its tooltip."""
     x, y = center
     lines = "".join(
-        f'<text class="{kind}" x="{number(x)}" y="{number(top + 13 + LEADING * place)}">{escape_xml(line)}</text>'
+        f'<text class="{kind}" x="{number(x)}" y="{number(top + 13 + _LEADING * place)}">{_escape_xml(line)}</text>'
         for place, (kind, line) in enumerate(label)
     )
-    return f'<g class="{kind_of(node)}"><title>{escape_xml(line_of_node(node))}</title>{cuboid(box, x, y)}{lines}</g>'
+    return (
+        f'<g class="{kind_of(node)}"><title>{_escape_xml(_line_of_node(node))}</title>{_cuboid(box, x, y)}{lines}</g>'
+    )
 
 
-def cuboid(box: Box, x: float, y: float) -> str:
+def _cuboid(box: Box, x: float, y: float) -> str:
     """Front, top and side of a box around a point."""
     left, bottom = x - box.whole_width / 2, y + box.whole_height / 2
     wide, high, right, up = (number(one) for one in (box.width, box.height, box.right, box.up))
@@ -221,7 +228,7 @@ def cuboid(box: Box, x: float, y: float) -> str:
     return f'<path class="f" d="{front}"/><path class="l" d="{lid}"/><path class="s" d="{side}"/>'
 
 
-def legend(kinds: Sequence[str], top: float, width: float) -> tuple[str, float]:
+def _legend(kinds: Sequence[str], top: float, width: float) -> tuple[str, float]:
     """What the colors stand for, and where that ends."""
     x, y, found = 12.0, top + 10, ""
     for kind in kinds:
@@ -236,15 +243,15 @@ def legend(kinds: Sequence[str], top: float, width: float) -> tuple[str, float]:
     return found, y + 12
 
 
-def told(architecture: Architecture) -> str:
+def _told(architecture: Architecture) -> str:
     """A diagram in words, for those who can't see it."""
     count = len(architecture.nodes)
-    named = "; ".join(line_of_node(node) for node in architecture.nodes[:TOLD])
-    more = f"; and {count - TOLD:,} more" if count > TOLD else ""
+    named = "; ".join(_line_of_node(node) for node in architecture.nodes[:_TOLD])
+    more = f"; and {count - _TOLD:,} more" if count > _TOLD else ""
     return f"{count:,} layer{'' if count == 1 else 's'}, {parameters_said(architecture.parameters)}: {named}{more}."
 
 
-def line_of_node(node: Node) -> str:
+def _line_of_node(node: Node) -> str:
     """A layer in one line."""
     facts = [*details_of(node), *([f"output {shape_said(node.shape)}"] if node.shape else [])]
     if node.parameters:
@@ -252,9 +259,9 @@ def line_of_node(node: Node) -> str:
     return f"{node.kind} {node.key}: {', '.join(facts)}"
 
 
-def escape_xml(text: str) -> str:
+def _escape_xml(text: str) -> str:
     """A text within XML, on one line, without the characters that XML can't hold."""
-    return html.escape(FORBIDDEN.sub("�", " ".join(text.split())))
+    return html.escape(_FORBIDDEN.sub("�", " ".join(text.split())))
 
 
 def number(value: float) -> str:

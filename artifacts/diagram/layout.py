@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-PITCH = 120  # from one column to the next
-GAP = 12  # of that, between the labels of two columns: where wires change their height
-MARGIN = 8
-TRACK = 9  # from one track to the next
-APART = 6  # between wires that run side by side
-LANE_GAP = 12
-BAND_GAP = 20
+_PITCH = 120  # from one column to the next
+_GAP = 12  # of that, between the labels of two columns: where wires change their height
+_MARGIN = 8
+_TRACK = 9  # from one track to the next
+_APART = 6  # between wires that run side by side
+_LANE_GAP = 12
+_BAND_GAP = 20
 ARROW = 3  # between a box and what it is connected to
 
 Point = tuple[float, float]
@@ -76,19 +76,19 @@ class Drawing:
 
     def __init__(self, graph: Mapping[str, Sequence[str]], rooms: Mapping[str, Room], width: float) -> None:
         self.graph, self.rooms = graph, rooms
-        self.consumers = consumers_of(graph)
-        self.ranks = ranks_of(graph, self.consumers)
+        self.consumers = _consumers_of(graph)
+        self.ranks = _ranks_of(graph, self.consumers)
         self.columns = max(self.ranks.values()) + 1
-        self.lanes = lanes_of(graph, self.ranks)
+        self.lanes = _lanes_of(graph, self.ranks)
         self.last = {one: max((self.ranks[to] for to in tos), default=-1) for one, tos in self.consumers.items()}
-        self.tracks = tracks_of({one: (self.ranks[one] + 1, last - 1) for one, last in self.last.items()})
+        self.tracks = _tracks_of({one: (self.ranks[one] + 1, last - 1) for one, last in self.last.items()})
         self.gaps = {gap: self.leaving(gap) for gap in range(self.columns)}
         busiest = max((len(sources) for sources in self.gaps.values()), default=1)
-        self.pitch = PITCH + max(0, (busiest - 3) * APART // 2)
-        across = max(1, int((width - 2 * MARGIN) // self.pitch))
+        self.pitch = _PITCH + max(0, (busiest - 3) * _APART // 2)
+        across = max(1, int((width - 2 * _MARGIN) // self.pitch))
         self.bands = [Band(*ends) for ends in pairwise(self.cuts(across))]
         crossing = max((len(self.gaps[band.after - 1]) for band in self.bands[:-1]), default=0)
-        self.margin = MARGIN + APART * max(0, crossing - 1)
+        self.margin = _MARGIN + _APART * max(0, crossing - 1)
         self.stack()
 
     def leaving(self, gap: int) -> list[str]:
@@ -115,15 +115,15 @@ class Drawing:
 
     def stack(self) -> None:
         """Put the bands below each other."""
-        y = float(MARGIN)
+        y = float(_MARGIN)
         for band in self.bands:
             band.top = y
             # A wire that leaves the first column bends to its track in this band, as one does that ends in the last.
             passing = [one for one in self.tracks if self.ranks[one] < band.after - 1 and self.last[one] > band.first]
             used = sorted({self.tracks[one] for one in passing}, reverse=True)
-            heights = {track: y + place * TRACK for place, track in enumerate(used)}
+            heights = {track: y + place * _TRACK for place, track in enumerate(used)}
             band.tracks = {one: heights[self.tracks[one]] for one in passing}
-            y += len(used) * TRACK + (3 if used else 0)
+            y += len(used) * _TRACK + (3 if used else 0)
             members = defaultdict(list)
             for one, rank in self.ranks.items():
                 if band.first <= rank < band.after:
@@ -131,12 +131,12 @@ class Drawing:
             for lane in sorted(members):
                 half = max(room.height for room in members[lane]) / 2
                 band.lanes[lane], band.labels[lane] = y + half, y + 2 * half
-                y += 2 * half + max(room.label for room in members[lane]) + LANE_GAP
-            y -= LANE_GAP
+                y += 2 * half + max(room.label for room in members[lane]) + _LANE_GAP
+            y -= _LANE_GAP
             crossing = len(self.gaps[band.after - 1])
             band.bottom = y
-            y += BAND_GAP + APART * max(0, crossing - 1)
-        self.height = self.bands[-1].bottom + MARGIN
+            y += _BAND_GAP + _APART * max(0, crossing - 1)
+        self.height = self.bands[-1].bottom + _MARGIN
 
     def laid_out(self) -> Layout:
         """The places and the wires."""
@@ -171,12 +171,12 @@ class Drawing:
             heights = [one[1] for one in arrivals] + ([track] if track is not None else [])
             turns = [(entry, min(heights)), (entry, max(heights))] if len(heights) > 1 else []
             # A part that two lines share is drawn once, or it would look thicker.
-            start = [*trunk, (entry, nearest(trunk[-1][1], heights))]
+            start = [*trunk, (entry, _nearest(trunk[-1][1], heights))]
             if turns:
-                lines += [tidy(start), tidy(turns)]
+                lines += [_tidy(start), _tidy(turns)]
                 lines += [((entry, one[1]), one) for one in arrivals]
             else:
-                lines += [tidy([*start, *arrivals])]
+                lines += [_tidy([*start, *arrivals])]
             if track is not None:
                 here = (entry, track)
         return Wire(source, tuple(lines), tuple(ends))
@@ -186,13 +186,13 @@ class Drawing:
         place, count = self.gaps[gap].index(source), len(self.gaps[gap])
         band, following = self.band_of[gap], self.band_of[gap + 1]
         if band is following:
-            step = min(APART, (self.pitch - PITCH + GAP) / count)
+            step = min(_APART, (self.pitch - _PITCH + _GAP) / count)
             at = self.x(gap, band) + self.pitch / 2 + step * (place - (count - 1) / 2)
             return [here, (at, here[1])], at
         edge = self.margin + self.pitch * (band.after - band.first)
         # The topmost wire turns last on the right and first on the left, so that none crosses another.
-        out, back = edge + APART * (count - 1 - place), self.margin - APART * place
-        below = band.bottom + BAND_GAP / 2 + APART * (count - 1 - place)
+        out, back = edge + _APART * (count - 1 - place), self.margin - _APART * place
+        below = band.bottom + _BAND_GAP / 2 + _APART * (count - 1 - place)
         return [here, (out, here[1]), (out, below), (back, below)], back
 
     def arrival(self, source: str, target: str) -> Point:
@@ -208,7 +208,7 @@ class Drawing:
         above = heights[source] <= y
         side = [one for one, height in heights.items() if (height <= y) == above and one not in same[:1]]
         side.sort(key=lambda one: -heights[one] if above else heights[one])
-        step = min(APART, (self.rooms[target].height / 2 - 2) / len(side))
+        step = min(_APART, (self.rooms[target].height / 2 - 2) / len(side))
         return left, y + (side.index(source) + 1) * (-step if above else step)
 
     def height_of(self, source: str, target: str) -> float:
@@ -221,7 +221,7 @@ class Drawing:
         return band.tracks.get(source, band.top)
 
 
-def consumers_of(graph: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def _consumers_of(graph: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Which nodes take from each."""
     found: dict[str, list[str]] = {one: [] for one in graph}
     for one, inputs in graph.items():
@@ -230,7 +230,7 @@ def consumers_of(graph: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return found
 
 
-def ranks_of(graph: Mapping[str, Sequence[str]], consumers: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def _ranks_of(graph: Mapping[str, Sequence[str]], consumers: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """The column of each node: one after the last of its inputs; what takes nothing stands just before it is needed."""
     ranks: dict[str, int] = {}
     for one, inputs in graph.items():
@@ -241,7 +241,7 @@ def ranks_of(graph: Mapping[str, Sequence[str]], consumers: Mapping[str, Sequenc
     return ranks
 
 
-def lanes_of(graph: Mapping[str, Sequence[str]], ranks: Mapping[str, int]) -> dict[str, int]:
+def _lanes_of(graph: Mapping[str, Sequence[str]], ranks: Mapping[str, int]) -> dict[str, int]:
     """The lane of each node: that of its first input if it is free, else the nearest below that is."""
     lanes: dict[str, int] = {}
     for column in range(max(ranks.values()) + 1):
@@ -258,7 +258,7 @@ def lanes_of(graph: Mapping[str, Sequence[str]], ranks: Mapping[str, int]) -> di
     return lanes
 
 
-def tracks_of(passed: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+def _tracks_of(passed: Mapping[str, tuple[int, int]]) -> dict[str, int]:
     """The track of each wire that passes columns, by the first and the last of them: short wires nearest to the boxes."""
     tracks: dict[str, int] = {}
     spans: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -273,12 +273,12 @@ def tracks_of(passed: Mapping[str, tuple[int, int]]) -> dict[str, int]:
     return tracks
 
 
-def nearest(height: float, heights: Sequence[float]) -> float:
+def _nearest(height: float, heights: Sequence[float]) -> float:
     """The end of a vertical line where another comes to it from a height; that height itself if it lies between."""
     return min(max(height, min(heights)), max(heights))
 
 
-def tidy(points: Sequence[Point]) -> tuple[Point, ...]:
+def _tidy(points: Sequence[Point]) -> tuple[Point, ...]:
     """A line without points that repeat the one before, or lie between their neighbors."""
     found: list[Point] = []
     for point in points:

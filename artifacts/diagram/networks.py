@@ -16,7 +16,7 @@ from artifacts.diagram.drawing import NARROW, TOO_MANY, svg, svg_url
 from artifacts.diagram.vgg import is_shrunk_vgg, vgg16
 from tasks.schemas.architecture import Architecture
 
-AT_ONCE = 40  # layers, up to which a diagram is shown without being asked for
+_AT_ONCE = 40  # layers, up to which a diagram is shown without being asked for
 
 
 class DrawnNetwork(NamedTuple):
@@ -35,17 +35,17 @@ class DrawnNetwork(NamedTuple):
 
 def networks_of(architectures: Iterable[Architecture]) -> tuple[DrawnNetwork, ...]:
     """Every model, drawn, and VGG-16 at the end if one of them was shrunk from it."""
-    shown = with_original(architectures)
-    return tuple(network_of(one, f"network-{rank}") for rank, one in enumerate(shown, 1))
+    shown = _with_original(architectures)
+    return tuple(_network_of(one, f"network-{rank}") for rank, one in enumerate(shown, 1))
 
 
-def with_original(architectures: Iterable[Architecture]) -> list[Architecture]:
+def _with_original(architectures: Iterable[Architecture]) -> list[Architecture]:
     """The models of a report, and VGG-16 if one of them was shrunk from it."""
     described = list(architectures)
     return [*described, *([vgg16()] if any(map(is_shrunk_vgg, described)) else [])]
 
 
-def network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
+def _network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
     """One model, drawn."""
     original = architecture == vgg16()
     title = "VGG-16" if original else architecture.name
@@ -61,7 +61,7 @@ def network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
         narrow=Markup(svg(architecture, caption, f"{identity}-narrow", NARROW) if drawn else ""),  # noqa: S704
         url=svg_url(architecture, caption) if drawn else "",
         rows=list(layer_rows(architecture)),
-        at_once=count <= AT_ONCE,
+        at_once=count <= _AT_ONCE,
         shrunk=is_shrunk_vgg(architecture),
         original=original,
     )

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from tasks.schemas.architecture import Architecture, Node
 
-BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions of 3 x 3, and their filters
-HIDDEN, CLASSES = 4096, 1000
-SIDE = 224  # pixels of an image
+_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions of 3 x 3, and their filters
+_HIDDEN, _CLASSES = 4096, 1000
+_SIDE = 224  # pixels of an image
 
 # The post's convolutions by block, and its hidden layers: two blocks of VGG-16, thinner, and its two hidden layers.
-SHRUNK = (
+_SHRUNK = (
     *("Conv2D 8", "Conv2D 8", "MaxPooling2D"),
     *("Conv2D 16", "Conv2D 16", "Conv2D 16", "MaxPooling2D"),
     *("Dense 256", "Dense 256"),
@@ -22,17 +22,17 @@ SHRUNK = (
 
 def vgg16() -> Architecture:
     """VGG-16 for the 1,000 classes of ImageNet."""
-    nodes = tuple(chained(layers_of_vgg()))
+    nodes = tuple(_chained(_layers_of_vgg()))
     return Architecture(name="vgg16", parameters=sum(node.parameters for node in nodes), nodes=nodes)
 
 
-def layers_of_vgg() -> Iterator[Node]:
+def _layers_of_vgg() -> Iterator[Node]:
     """Its layers, not yet connected."""
-    side, channels = SIDE, 3
+    side, channels = _SIDE, 3
     yield Node(key="input_layer", name="input_layer", kind="InputLayer", shape=(side, side, channels))
-    for block, (count, filters) in enumerate(BLOCKS, 1):
+    for block, (count, filters) in enumerate(_BLOCKS, 1):
         for number in range(1, count + 1):
-            yield vgg_layer(
+            yield _vgg_layer(
                 f"block{block}_conv{number}",
                 "Conv2D",
                 shape=(side, side, filters),
@@ -42,24 +42,24 @@ def layers_of_vgg() -> Iterator[Node]:
             )
             channels = filters
         side //= 2
-        yield vgg_layer(f"block{block}_pool", "MaxPooling2D", shape=(side, side, channels), kernel=(2, 2))
+        yield _vgg_layer(f"block{block}_pool", "MaxPooling2D", shape=(side, side, channels), kernel=(2, 2))
     units = side * side * channels
-    yield vgg_layer("flatten", "Flatten", shape=(units,))
+    yield _vgg_layer("flatten", "Flatten", shape=(units,))
     for name, outputs, activation in (
-        ("fc1", HIDDEN, "relu"),
-        ("fc2", HIDDEN, "relu"),
-        ("predictions", CLASSES, "softmax"),
+        ("fc1", _HIDDEN, "relu"),
+        ("fc2", _HIDDEN, "relu"),
+        ("predictions", _CLASSES, "softmax"),
     ):
-        yield vgg_layer(name, "Dense", shape=(outputs,), parameters=(units + 1) * outputs, activation=activation)
+        yield _vgg_layer(name, "Dense", shape=(outputs,), parameters=(units + 1) * outputs, activation=activation)
         units = outputs
 
 
-def vgg_layer(name: str, kind: str, **facts: object) -> Node:
+def _vgg_layer(name: str, kind: str, **facts: object) -> Node:
     """One layer."""
     return Node.model_validate({"key": name, "name": name, "kind": kind, **facts})
 
 
-def chained(nodes: Iterator[Node]) -> Iterator[Node]:
+def _chained(nodes: Iterator[Node]) -> Iterator[Node]:
     """Nodes of which each takes from the one before."""
     before: tuple[str, ...] = ()
     for node in nodes:
@@ -74,4 +74,4 @@ def is_shrunk_vgg(architecture: Architecture) -> bool:
         for node in architecture.nodes
         if node.kind in {"Conv2D", "Dense", "MaxPooling2D"} or node.inner
     ] or [""]
-    return tuple(found) == SHRUNK and last.startswith("Dense")
+    return tuple(found) == _SHRUNK and last.startswith("Dense")

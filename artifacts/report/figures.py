@@ -21,12 +21,12 @@ from artifacts.common.plotting import MARKERS, WIDTH, color, panels
 from tasks.schemas.analysis import Analysis, ModelAnalysis
 from tasks.schemas.robustness import Robustness
 
-MAPS = 12  # labels that fit side by side
-LABELS = 30  # labels whose errors are drawn, those with the most
-COUNTED = 20  # classes, up to which a confusion matrix has room for its counts
+_MAPS = 12  # labels that fit side by side
+_LABELS = 30  # labels whose errors are drawn, those with the most
+_COUNTED = 20  # classes, up to which a confusion matrix has room for its counts
 
 
-def names_of(analysis: Analysis) -> list[str]:
+def _names_of(analysis: Analysis) -> list[str]:
     """The models' names, as short as a legend needs them."""
     return [plotting.shorten_label(model.name) for model in analysis.models]
 
@@ -34,7 +34,7 @@ def names_of(analysis: Analysis) -> list[str]:
 def training_curves(analysis: Analysis) -> Figure:
     """Loss and error rate by epoch, training and (where held out) validation, with the test figure at the end."""
     figure, (loss, error) = panels(2, 3.2, across=2)
-    named, epochs = names_of(analysis), max(1, *(model.epochs for model in analysis.models))
+    named, epochs = _names_of(analysis), max(1, *(model.epochs for model in analysis.models))
     apart = min(0.12, 0.6 / len(analysis.models))  # of an epoch, between the squares
     for rank, model in enumerate(analysis.models):
         learned = [line.epoch for line in model.history]
@@ -73,7 +73,7 @@ def training_curves(analysis: Analysis) -> Figure:
 def errors_by_label(analysis: Analysis) -> Figure:
     """Error rate by label with 95 % intervals, the models side by side."""
     figure, (axis,) = panels(1, 3.2, across=1)
-    lines, named = analysis.labels[:LABELS], names_of(analysis)
+    lines, named = analysis.labels[:_LABELS], _names_of(analysis)
     width = 0.8 / len(named)
     for rank, model in enumerate(named):
         known = [place for place, line in enumerate(lines) if line.errors[rank].known]
@@ -89,7 +89,7 @@ def errors_by_label(analysis: Analysis) -> Figure:
             )
     classes = plotting.font_safe_labels(analysis.subject.classes)
     plotting.name_columns(axis, [classes[line.label] for line in lines])
-    which = f" ({LABELS} of {len(classes)} labels)" if len(classes) > LABELS else ""
+    which = f" ({_LABELS} of {len(classes)} labels)" if len(classes) > _LABELS else ""
     axis.set(xlabel="label", ylabel="share wrong", title=f"error rate by label, with 95 % interval and count{which}")
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.legend(frameon=False)
@@ -99,16 +99,16 @@ def errors_by_label(analysis: Analysis) -> Figure:
 def confusion_matrices(analysis: Analysis) -> Figure:
     """The confusion matrices, off the diagonal coloured by count."""
     classes = plotting.font_safe_labels(analysis.subject.classes)
-    many = len(classes) > COUNTED
+    many = len(classes) > _COUNTED
     figure, axes = panels(
         len(analysis.models), 8.6 if many else 4.4, across=1 if many else min(2, len(analysis.models))
     )
-    most = max(2, max(int(off_diagonal(model).max()) for model in analysis.models))
+    most = max(2, max(int(_off_diagonal(model).max()) for model in analysis.models))
     for axis, model in zip(axes, analysis.models, strict=False):
-        counts = off_diagonal(model)
+        counts = _off_diagonal(model)
         axis.imshow(np.ma.masked_equal(counts, 0), cmap="YlOrRd", norm=LogNorm(0.4, most))
         if not many:
-            write_counts(axis, np.array(model.confusion), most)
+            _write_counts(axis, np.array(model.confusion), most)
         axis.set_title(f"{plotting.shorten_label(model.name)}: {model.errors:,} errors")
         axis.set(xlabel="predicted", ylabel="label")
         plotting.name_columns(axis, classes)
@@ -117,14 +117,14 @@ def confusion_matrices(analysis: Analysis) -> Figure:
     return figure
 
 
-def off_diagonal(model: ModelAnalysis) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
+def _off_diagonal(model: ModelAnalysis) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
     """A confusion matrix without the right answers."""
     counts = np.array(model.confusion, np.int64)
     np.fill_diagonal(counts, 0)
     return counts
 
 
-def write_counts(axis: Axes, counts: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]", most: int) -> None:
+def _write_counts(axis: Axes, counts: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]", most: int) -> None:
     """Write every count that is not 0 into its cell, the right answers in grey."""
     for (label, predicted), count in np.ndenumerate(counts):
         if count:
@@ -168,7 +168,7 @@ def reliability(analysis: Analysis) -> Figure:
 
 def focus(analysis: Analysis) -> Figure:
     """Where each model looks for each label: a map a label, a row a model, each brightest at its own greatest fall."""
-    classes = plotting.font_safe_labels(analysis.subject.classes)[:MAPS]
+    classes = plotting.font_safe_labels(analysis.subject.classes)[:_MAPS]
     size = 9 if max(map(len, classes)) <= plotting.SHORT else 6
     figure = Figure(figsize=(WIDTH, 1.25 * len(analysis.models) + 0.3), layout="constrained")
     axes = figure.subplots(len(analysis.models), len(classes), squeeze=False)
@@ -216,7 +216,7 @@ def slice_rates(analysis: Analysis) -> Figure:
     marks = [
         Line2D([], [], marker=MARKERS[rank % len(MARKERS)], color=color(rank)) for rank, _ in enumerate(analysis.models)
     ]
-    axes[0].legend(marks, names_of(analysis), fontsize=7, frameon=False)
+    axes[0].legend(marks, _names_of(analysis), fontsize=7, frameon=False)
     return figure
 
 

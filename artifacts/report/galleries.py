@@ -19,7 +19,7 @@ from tasks.schemas.findings import LabelIssues, Picture
 from tasks.schemas.results import ClassifiedPicture
 from tasks.schemas.study import Hard
 
-FIRST, FIRST_SUSPECTS = 12, 24  # images that a gallery shows before it is opened
+_FIRST, _FIRST_SUSPECTS = 12, 24  # images that a gallery shows before it is opened
 
 
 class Galleries(Protocol):
@@ -63,14 +63,14 @@ class InMarkdown:
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
         """Show test images with every model's answer; `total` counts those that are not shown as well."""
-        cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.most, FIRST)]]
+        cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.most, _FIRST)]]
         return counted_table(cells, len(indices), total, self.place)
 
     def suspect_gallery(self, found: LabelIssues) -> Markup:
         """Images whose label may be wrong."""
         known = self.analysis.by_index if found.split == "test" else self.analysis.trained_by_index
         cells = []
-        for suspect in found.shown[: min(self.most, FIRST_SUSPECTS)]:
+        for suspect in found.shown[: min(self.most, _FIRST_SUSPECTS)]:
             image, caption = self.cell(known[suspect.index], found.split)
             cells.append((image, "<br>".join((caption, *text.suspected(suspect).split("; ")))))
         return counted_table(cells, len(found.shown), found.by_either, self.place)
@@ -94,7 +94,7 @@ class InMarkdown:
                     )
                 ),
             )
-            for one in shown[: min(self.most, FIRST)]
+            for one in shown[: min(self.most, _FIRST)]
         ]
         return counted_table(cells, len(shown), total, self.place)
 
@@ -154,25 +154,25 @@ class InHtml:
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
         """Show test images with every model's answer, each linked to its details; `total` counts those not shown as well."""
-        return self.of_analysis("gallery", [self.known.by_index[index] for index in indices], FIRST, total)
+        return self.of_analysis("gallery", [self.known.by_index[index] for index in indices], _FIRST, total)
 
     def suspect_gallery(self, found: LabelIssues) -> Markup:
         """Images whose label may be wrong."""
         pictures = self.known.by_index if found.split == "test" else self.known.trained_by_index
         pairs = [(pictures[suspect.index], text.suspected(suspect)) for suspect in found.shown]
-        return self.of_analysis("suspects", pairs, found.split, FIRST_SUSPECTS, found.by_either)
+        return self.of_analysis("suspects", pairs, found.split, _FIRST_SUSPECTS, found.by_either)
 
     def changed_gallery(
         self, shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
         """Show images that two runs answered differently; `total` counts those that are not shown as well."""
-        return self.drawn("changed", shown, FIRST, total, tuple(classes), shape=shape)
+        return self.drawn("changed", shown, _FIRST, total, tuple(classes), shape=shape)
 
     def stubborn_gallery(
         self, pairs: Sequence[tuple[Hard, Sequence[str]]], total: int, classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
         """Show images that most trainings of a study misclassify, with the counts; `total` counts those not shown as well."""
-        return self.drawn("stubborn", pairs, FIRST_SUSPECTS, total, tuple(classes), shape=shape)
+        return self.drawn("stubborn", pairs, _FIRST_SUSPECTS, total, tuple(classes), shape=shape)
 
     def own_gallery(self, shown: Sequence[ClassifiedPicture], shape: Sequence[int]) -> Markup:
         """A person's own pictures, as the network was shown them."""
@@ -181,7 +181,7 @@ class InHtml:
 
     def errors_gallery(self) -> Markup:
         """Every chosen error, with what explains it and what a reader may filter by."""
-        wrong = {picture.index: wrong_answers(picture) for picture in self.known.pictures}
+        wrong = {picture.index: _wrong_answers(picture) for picture in self.known.pictures}
         return self.of_analysis("errors", self.known, wrong)
 
 
@@ -195,7 +195,7 @@ def counted_table(cells: Sequence[tuple[str, str]], held: int, total: int, place
     return picture_table(cells) + count
 
 
-def wrong_answers(picture: Picture) -> str:
+def _wrong_answers(picture: Picture) -> str:
     """Which model, by its place, took an image for what: as JSON."""
     pairs = [
         (str(rank), str(answer.predicted))

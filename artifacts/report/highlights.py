@@ -9,23 +9,23 @@ from artifacts.common.formatting import p_value, percent
 from artifacts.report.text import compared_with, standing_slices
 from tasks.schemas.analysis import Analysis
 
-LONELY = 0.05  # a model that goes by a place where fewer other images have ink goes by something else than shapes
-ENOUGH = 10  # images: fewer are no pattern
-MOST_DOUBTED = 10  # pairs of labels of a split, of the most images; the galleries' part has them all
+_LONELY = 0.05  # a model that goes by a place where fewer other images have ink goes by something else than shapes
+_ENOUGH = 10  # images: fewer are no pattern
+_MOST_DOUBTED = 10  # pairs of labels of a split, of the most images; the galleries' part has them all
 
 
 def standouts(analysis: Analysis) -> list[str]:
     """All of them: labels and slices that a model errs on, odd places that it goes by, and labels that it doubts."""
     return [
-        *standing_labels(analysis),
+        *_standing_labels(analysis),
         *standing_slices(analysis),
-        *odd_places(analysis),
-        *mending_places(analysis),
-        *suspicious_labels(analysis),
+        *_odd_places(analysis),
+        *_mending_places(analysis),
+        *_suspicious_labels(analysis),
     ]
 
 
-def standing_labels(analysis: Analysis) -> Iterator[str]:
+def _standing_labels(analysis: Analysis) -> Iterator[str]:
     """Labels that a model errs on more often than on the others, beyond chance."""
     for line in analysis.labels:
         for rank, model in enumerate(analysis.models):
@@ -34,11 +34,11 @@ def standing_labels(analysis: Analysis) -> Iterator[str]:
                 yield f"{model.name}: label {label}, {compared_with(line.errors[rank], line.elsewhere[rank])}, corrected p {p}"
 
 
-def odd_places(analysis: Analysis) -> Iterator[str]:
+def _odd_places(analysis: Analysis) -> Iterator[str]:
     """Labels that a model knows by a place where hardly any other image has ink."""
     for model in analysis.models:
         for focus in model.focus:
-            if focus.ink_elsewhere < LONELY < focus.ink_here and focus.peak > LONELY:
+            if focus.ink_elsewhere < _LONELY < focus.ink_here and focus.peak > _LONELY:
                 yield (
                     f"{model.name} goes by row {focus.row}, column {focus.column} for label "
                     f"{analysis.subject.classes[focus.label]}: ink lies there in {percent(focus.ink_here, 0)} of its images "
@@ -47,10 +47,10 @@ def odd_places(analysis: Analysis) -> Iterator[str]:
                 )
 
 
-def mending_places(analysis: Analysis) -> Iterator[str]:
+def _mending_places(analysis: Analysis) -> Iterator[str]:
     """Places at the border whose erasing mends errors on one label more than on others, beyond chance, such as dirt."""
     for one in analysis.mendings:
-        if one.stands_out and one.place != "middle" and one.here.count >= ENOUGH:
+        if one.stands_out and one.place != "middle" and one.here.count >= _ENOUGH:
             yield (
                 f"{one.model}: erasing a patch at the {one.place} mends {one.here.count} of the {one.here.total} errors on "
                 f"label {analysis.subject.classes[one.label]} that any patch mends, on other labels {one.elsewhere.count} of "
@@ -58,12 +58,12 @@ def mending_places(analysis: Analysis) -> Iterator[str]:
             )
 
 
-def suspicious_labels(analysis: Analysis) -> Iterator[str]:
+def _suspicious_labels(analysis: Analysis) -> Iterator[str]:
     """Labels that all models hold to be another in many images."""
     classes = analysis.subject.classes
     for found in analysis.suspects:
-        for line in found.patterns[:MOST_DOUBTED]:
-            if line.count >= ENOUGH:
+        for line in found.patterns[:_MOST_DOUBTED]:
+            if line.count >= _ENOUGH:
                 yield (
                     f"{line.count} {found.split} images are labelled {classes[line.label]}, and all models are sure that they "
                     f"are {classes[line.said]}: suspects of a wrong label"

@@ -22,7 +22,7 @@ from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import ClassifiedPicture
 
 MOST = 24  # images that a gallery in Markdown shows
-MOST_SHOWN = 1000  # own pictures on one page: half a megabyte
+_MOST_SHOWN = 1000  # own pictures on one page: half a megabyte
 
 
 class Parts(NamedTuple):
@@ -134,5 +134,5 @@ def changes_page(changes: Changes, title: str) -> str:
 
 def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
     """A person's own pictures as the network was shown them, with what each model says, as one HTML page."""
-    most = f"The first {MOST_SHOWN:,} of {len(shown):,}.\n\n" if len(shown) > MOST_SHOWN else ""
-    return page(f"# {markdown_name(title)}\n\n{most}{InHtml().own_gallery(shown[:MOST_SHOWN], shape)}", title)
+    most = f"The first {_MOST_SHOWN:,} of {len(shown):,}.\n\n" if len(shown) > _MOST_SHOWN else ""
+    return page(f"# {markdown_name(title)}\n\n{most}{InHtml().own_gallery(shown[:_MOST_SHOWN], shape)}", title)

@@ -12,7 +12,7 @@ from tasks.schemas.analysis import Analysis, Changes, Decision, Provenance, Step
 from tasks.schemas.findings import Comparison, LabelIssues, Share
 from tasks.schemas.robustness import AccuracyGap, Robustness
 
-MOST_ROWS = 200  # of a table in Prefect's database
+_MOST_ROWS = 200  # of a table in Prefect's database
 
 
 def results(analysis: Analysis) -> list[Row]:
@@ -37,7 +37,7 @@ def pairs(analysis: Analysis) -> list[Row]:
     """One row for each pair of models: how they differ, and whether that is beyond chance."""
     return [
         {
-            **differing(pair),
+            **_differing(pair),
             "right where the other is wrong": f"{pair.second} {pair.only_second:,}, {pair.first} {pair.only_first:,}",
             "p": p_value(pair.p),
             "real": significant(pair.p),
@@ -46,7 +46,7 @@ def pairs(analysis: Analysis) -> list[Row]:
     ]
 
 
-def differing(pair: Comparison | AccuracyGap) -> Row:
+def _differing(pair: Comparison | AccuracyGap) -> Row:
     """By how much two models differ."""
     return {
         "models": f"{pair.second} minus {pair.first}",
@@ -75,7 +75,7 @@ def errors_by_label(analysis: Analysis) -> list[Row]:
     return [
         row(
             {"label": analysis.subject.classes[line.label], "images": line.errors[0].total},
-            *((model.name, counted(errors, "")) for model, errors in zip(analysis.models, line.errors, strict=True)),
+            *((model.name, _counted(errors, "")) for model, errors in zip(analysis.models, line.errors, strict=True)),
             *((pair, {": p": p_value(p)}) for pair, p in zip(between, line.p if few else (), strict=True)),
             *((pair, {": real": significant(p)}) for pair, p in zip(between, line.p if few else (), strict=True)),
         )
@@ -83,7 +83,7 @@ def errors_by_label(analysis: Analysis) -> list[Row]:
     ]
 
 
-def counted(errors: Share, headed: str) -> Row:
+def _counted(errors: Share, headed: str) -> Row:
     """The cells of an error rate, with its count under `headed`."""
     return {headed: errors.count, " rate": rate(errors), " 95 %": interval(errors)}
 
@@ -109,7 +109,7 @@ def slices(analysis: Analysis) -> list[Row]:
                 (
                     model.name,
                     {
-                        **counted(part.errors[rank], " wrong"),
+                        **_counted(part.errors[rank], " wrong"),
                         " p": p_value(part.p[rank]),
                         " stands out": "yes" if part.stands_out(rank) else "no",
                     },
@@ -159,7 +159,7 @@ def robustness(found: Robustness) -> list[Row]:
 
 def gaps(found: Robustness) -> list[Row]:
     """One row for each pair of models: how their means over all corrupted images differ."""
-    return [differing(gap) for gap in found.gaps]
+    return [_differing(gap) for gap in found.gaps]
 
 
 def corruptions(found: Robustness) -> list[Row]:
@@ -231,9 +231,9 @@ def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
         ("patterns", "Errors by (predicted, label), the commonest first", patterns(analysis)),
         ("slices", "Errors by what can be measured on an image; p-values corrected by Holm", slices(analysis)),
     )
-    return [(key, f"{says}{first_of(rows)}", rows[:MOST_ROWS]) for key, says, rows in whole]
+    return [(key, f"{says}{_first_of(rows)}", rows[:_MOST_ROWS]) for key, says, rows in whole]
 
 
-def first_of(rows: Sequence[Row]) -> str:
+def _first_of(rows: Sequence[Row]) -> str:
     """What a table's description says of rows that it leaves out."""
-    return f" (the first {MOST_ROWS} of {len(rows):,})" if len(rows) > MOST_ROWS else ""
+    return f" (the first {_MOST_ROWS} of {len(rows):,})" if len(rows) > _MOST_ROWS else ""

@@ -44,10 +44,10 @@ def headline(analysis: Analysis) -> str:
         )
     best = max(analysis.models, key=lambda model: model.accuracy.value).name
     said = " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
-    return of_one_seed(said, "two" if len(analysis.models) == 2 else f"{len(analysis.models)}")
+    return _of_one_seed(said, "two" if len(analysis.models) == 2 else f"{len(analysis.models)}")
 
 
-def of_one_seed(said: str, models: str) -> str:
+def _of_one_seed(said: str, models: str) -> str:
     """Verdicts on models that were trained once each, with what they can't say, and what can."""
     said = said.replace("The difference", "the difference", said.startswith("The difference"))
     return (
@@ -91,7 +91,7 @@ def change_summary(changes: Changes) -> str:
     if all(not model.comparison.only_first and not model.comparison.only_second for model in changes.models):
         return f"All answers are as right or wrong as in {changes.before}."
     said = " ".join(verdict(model.comparison) for model in changes.models)
-    return of_one_seed(said, "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}")
+    return _of_one_seed(said, "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}")
 
 
 REST = "the predictions for all images are among the files under \u201cWhere it came from\u201d"
@@ -177,7 +177,7 @@ def suspected(suspect: LabelIssue) -> str:
     return f"suspected by {' and '.join(who)}; cleanlab's label quality {quality}"
 
 
-def cleanlab_summary(found: LabelIssues) -> str:
+def _cleanlab_summary(found: LabelIssues) -> str:
     """How many labels cleanlab suspects."""
     if found.by_cleanlab is None:
         return f"cleanlab suspects {UNDEFINED}, since it compares labels, and all images have the same"

@@ -12,7 +12,7 @@ from artifacts.common.plotting import MARKERS, WIDTH, color, panels, shorten_lab
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Study
 
-INTERVALS = (("other seeds", "over_seeds"), ("other images", "over_images"), ("both", "over_both"))
+_INTERVALS = (("other seeds", "over_seeds"), ("other images", "over_images"), ("both", "over_both"))
 
 
 def accuracy_by_seed(study: Study) -> Figure:
@@ -23,8 +23,8 @@ def accuracy_by_seed(study: Study) -> Figure:
         values = 1 - np.array(arm.errors) / study.images
         height = rank + 0.22 * ((np.arange(len(values)) % 5) / 4 - 0.5)  # equal values side by side
         axis.plot(values, height, MARKERS[rank % len(MARKERS)], color=color(rank), alpha=0.5, markersize=5)
-        bar(axis, arm.accuracy, rank + 0.3, rank)
-    finish(axis, [shorten_label(arm.name) for arm in study.arms])
+        _bar(axis, arm.accuracy, rank + 0.3, rank)
+    _finish(axis, [shorten_label(arm.name) for arm in study.arms])
     axis.set(xlabel="accuracy", title="accuracy by seed; below each, the mean with its 95 % interval for other seeds")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.2f} %"))
     return figure
@@ -44,17 +44,17 @@ def differences(study: Study) -> Figure:
         )  # fmt: skip
     for row, pair in enumerate(study.pairs):
         axis.plot(pair.by_seed, np.full(len(pair.by_seed), row - 0.25), "o", color="#333333", alpha=0.4, markersize=5)
-        for rank, (name, field) in enumerate(INTERVALS):
+        for rank, (name, field) in enumerate(_INTERVALS):
             label = f"mean, {name}" if not row else None
-            bar(axis, getattr(pair, field), row + 0.15 * rank, rank, label)
-    finish(axis, [f"{shorten_label(pair.second)}\nminus {shorten_label(pair.first)}" for pair in study.pairs])
+            _bar(axis, getattr(pair, field), row + 0.15 * rank, rank, label)
+    _finish(axis, [f"{shorten_label(pair.second)}\nminus {shorten_label(pair.first)}" for pair in study.pairs])
     axis.set(xlabel="points of accuracy", title="difference by seed, and its mean with 95 % intervals")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+z.2f}"))
     figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
     return figure
 
 
-def bar(axis: Any, found: Estimate, height: float, rank: int, label: str | None = None) -> None:
+def _bar(axis: Any, found: Estimate, height: float, rank: int, label: str | None = None) -> None:
     """A mean with its interval, lying."""
     spread = [[found.value - found.low], [found.high - found.value]]
     axis.errorbar(
@@ -68,7 +68,7 @@ def bar(axis: Any, found: Estimate, height: float, rank: int, label: str | None 
     )
 
 
-def finish(axis: Any, names: list[str]) -> None:
+def _finish(axis: Any, names: list[str]) -> None:
     """Rows from the top down, by their names."""
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.4, -0.6)

@@ -17,7 +17,7 @@ from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import Omission
 from tasks.schemas.study import Hard, Study
 
-SHOWN_IN_UI = 12  # images: the artifact stays small enough for Prefect's database
+_SHOWN_IN_UI = 12  # images: the artifact stays small enough for Prefect's database
 
 
 class StudyRendering:
@@ -33,7 +33,7 @@ class StudyRendering:
     ) -> None:
         self.study, self.provenance, self.figures, self.omitted, self.place = study, provenance, figures, omitted, place
 
-    def markdown(self, most: int = SHOWN_IN_UI) -> str:
+    def markdown(self, most: int = _SHOWN_IN_UI) -> str:
         """The report as Markdown, with up to `most` images."""
         study, shown = self.study, self.study.hard[:most]
         return self.rendered(

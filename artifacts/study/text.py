@@ -5,7 +5,7 @@ from statistics import NormalDist
 from artifacts.common.formatting import FEW, p_value, percent
 from tasks.schemas.study import ENOUGH_SEEDS, Claim, ModelPair, Study, StudyModel
 
-Z = NormalDist().inv_cdf(0.975)  # standard deviations either way that hold 95 %
+_Z = NormalDist().inv_cdf(0.975)  # standard deviations either way that hold 95 %
 
 
 def points(share: float) -> str:
@@ -13,7 +13,7 @@ def points(share: float) -> str:
     return f"{100 * share:.2f} points"
 
 
-def count_images(number: int, noun: str) -> str:
+def _count_images(number: int, noun: str) -> str:
     """A number with its noun."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -22,7 +22,7 @@ def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
     """Whether two arms differ beyond the chance of seeds and images together."""
     found = pair.over_both
     says = (
-        f"{found.points} over {count_images(seeds, 'seed')} and {images:,} images, which covers the chance of "
+        f"{found.points} over {_count_images(seeds, 'seed')} and {images:,} images, which covers the chance of "
         f"either; p {p_value(pair.p, sign=True)}"
     )
     if not pair.real:
@@ -32,7 +32,7 @@ def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
     return f"{pair.second} is worse than {pair.first}: {says}."
 
 
-def noise_summary(pair: ModelPair) -> str:
+def _noise_summary(pair: ModelPair) -> str:
     """What one comparison is worth, the two sources of chance apart."""
     return (
         f"A comparison of one training each is off by {points(pair.noise.both)} (standard deviation): with other seeds alone "
@@ -40,9 +40,9 @@ def noise_summary(pair: ModelPair) -> str:
     )
 
 
-def claimed(claim: Claim, pair: ModelPair, seeds: int) -> str:
+def _claimed(claim: Claim, pair: ModelPair, seeds: int) -> str:
     """Whether a difference that somebody saw with one training of each is within the error of such a comparison."""
-    limit = Z * pair.noise.both
+    limit = _Z * pair.noise.both
     where = "within" if abs(claim.difference) < limit else "beyond"
     who = claim.said_by[0].upper() + claim.said_by[1:]
     says = (
@@ -51,9 +51,7 @@ def claimed(claim: Claim, pair: ModelPair, seeds: int) -> str:
     )
     if pair.needed is None:
         return says
-    return (
-        f"{says} {count_images(pair.needed, 'seed')} of each would show such a difference on these images (power 80 %)."
-    )
+    return f"{says} {_count_images(pair.needed, 'seed')} of each would show such a difference on these images (power 80 %)."
 
 
 def too_few(seeds: int) -> str | None:
@@ -78,11 +76,12 @@ def headlines(study: Study) -> list[str]:
     ]
     if not study.pairs:
         lines = [
-            f"{arm.name} is right about {mean_accuracy(arm)} over {count_images(seeds, 'seed')}." for arm in study.arms
+            f"{arm.name} is right about {_mean_accuracy(arm)} over {_count_images(seeds, 'seed')}."
+            for arm in study.arms
         ]
-    claim = claim_pair(study)
+    claim = _claim_pair(study)
     if claim and study.claim and seeds >= ENOUGH_SEEDS:
-        lines += [noise_summary(claim), claimed(study.claim, claim, seeds)]
+        lines += [_noise_summary(claim), _claimed(study.claim, claim, seeds)]
     return lines
 
 
@@ -92,14 +91,14 @@ def said_first(study: Study) -> list[str]:
     return [*headlines(study), *([warning] if warning else [])]
 
 
-def claim_pair(study: Study) -> ModelPair | None:
+def _claim_pair(study: Study) -> ModelPair | None:
     """The pair that the claim is about."""
     return next(
         (p for p in study.pairs if study.claim and (p.first, p.second) == (study.claim.first, study.claim.second)), None
     )
 
 
-def mean_accuracy(arm: StudyModel) -> str:
+def _mean_accuracy(arm: StudyModel) -> str:
     """The mean accuracy of an arm with its interval."""
     found = arm.accuracy
     return f"{percent(found.value)} (95 % interval {100 * found.low:.2f} to {100 * found.high:.2f})"

@@ -14,10 +14,10 @@ from rich.text import Text
 from artifacts.screen import Screen
 from flows.processes.log_filters import RUNS
 
-WORKER_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # of the console lines of worker processes
+_WORKER_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # of the console lines of worker processes
 
 
-def no_failures(record: logging.LogRecord) -> bool:
+def _no_failures(record: logging.LogRecord) -> bool:
     """A filter that drops how a run failed: the command says that as its last line."""
     if record.name == "EventsWorker":
         return False  # it counts what it still has to send
@@ -31,7 +31,7 @@ class ConsoleLines(logging.Handler):
     def __init__(self, console: Screen) -> None:
         super().__init__(logging.WARNING)
         self.console = console
-        self.addFilter(no_failures)
+        self.addFilter(_no_failures)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
@@ -46,13 +46,13 @@ def quiet_console(console: Screen | None) -> Iterator[None]:
     standard = list(root.handlers)
     if console:
         root.handlers = [ConsoleLines(console)]
-        os.environ[WORKER_LEVEL] = "CRITICAL"
+        os.environ[_WORKER_LEVEL] = "CRITICAL"
     for handler in standard:
-        handler.addFilter(no_failures)
+        handler.addFilter(_no_failures)
     try:
         yield
     finally:
-        os.environ.pop(WORKER_LEVEL, None)
+        os.environ.pop(_WORKER_LEVEL, None)
         root.handlers = standard
         for handler in standard:
-            handler.removeFilter(no_failures)
+            handler.removeFilter(_no_failures)

@@ -33,7 +33,7 @@ def list_(as_json: bool) -> None:
     if as_json:
         echo_json([one.model_dump(mode="json") for one in found])
     else:
-        show_rows([describe_dataset(one) for one in found])
+        show_rows([_describe_dataset(one) for one in found])
 
 
 @dataset.command()
@@ -63,25 +63,25 @@ def pin(file: Path, as_json: bool) -> None:
     with temporary_folder("mnist-pin-") as scratch, show_downloads() as shown:
         text, pins = pinned(text, str(file), path.parent, scratch, shown.report, shown.tell)
     if pins:
-        rewrite(path, written_as(content, text))
+        rewrite(path, _written_as(content, text))
     if as_json:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
         echo_json({"file": str(path), "pins": found})
     elif pins:
-        show_rows([describe_pins(one) for one in pins])
+        show_rows([_describe_pins(one) for one in pins])
         echo(f"written into {path}")
     else:
         echo(f"all archives of {path} were pinned before, and are what it says")
 
 
-def written_as(before: bytes, text: str) -> bytes:
+def _written_as(before: bytes, text: str) -> bytes:
     """A text as the file before was written: with its byte order mark, and with its ends of lines."""
     if before.count(b"\r\n") * 2 > before.count(b"\n"):
         text = re.sub(r"(?<!\r)\n", "\r\n", text)
     return (codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b"") + text.encode()
 
 
-def describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
+def _describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
     """A data set as a row of a table."""
     return {
         "name": one.name,
@@ -94,7 +94,7 @@ def describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
     }
 
 
-def describe_pins(one: "Pin") -> dict[str, str | int | float]:
+def _describe_pins(one: "Pin") -> dict[str, str | int | float]:
     """What was found out of an archive, as a row of a table."""
     return {
         "archive": one.place,

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from artifacts.screen import Screen
 from flows.processes.console import echo
 
-LINE_SECONDS = 5.0
+_LINE_SECONDS = 5.0
 
 
 class Fetching(Protocol):
@@ -42,7 +42,7 @@ class ProgressBars:
 
     def tell(self, line: str, level: int) -> None:
         """Print a line above the bars."""
-        self.progress.console.print(prefixed(line, level))
+        self.progress.console.print(_prefixed(line, level))
 
 
 class Lines:
@@ -54,16 +54,16 @@ class Lines:
     def report(self, name: str, have: int, total: int | None) -> None:
         """Print how far a file is, if it is time to."""
         now = time.monotonic()
-        if have == total or now - self.printed.get(name, -LINE_SECONDS) >= LINE_SECONDS:
+        if have == total or now - self.printed.get(name, -_LINE_SECONDS) >= _LINE_SECONDS:
             self.printed[name] = now
             self.tell(f"{name}: {have:,} {f'of {total:,} ' if total else ''}bytes", logging.INFO)
 
     def tell(self, line: str, level: int) -> None:
         """Print a line."""
-        echo(prefixed(line, level), err=True)
+        echo(_prefixed(line, level), err=True)
 
 
-def prefixed(line: str, level: int) -> str:
+def _prefixed(line: str, level: int) -> str:
     """A line as the command says it."""
     return f"mnist: warning: {line}" if level >= logging.WARNING else f"mnist: {line}"
 

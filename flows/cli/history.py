@@ -63,7 +63,7 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
     from tasks.storage.page_records import write_page
 
     with at_root(root) as place:
-        one, other, pairs = select_model(place, before, now)
+        one, other, pairs = _select_model(place, before, now)
         changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
         page = changes_page(changes, f"{one.run} against {other.run}")
         of = (one.run, other.run)
@@ -81,7 +81,7 @@ def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str
         raise GateError("; ".join(f"{check.name}: no, {check.found}" for check in failed))
 
 
-def select_model(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[PredictionsPair]]":
+def _select_model(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[PredictionsPair]]":
     """Two runs, and the pairs of their predictions to compare.
 
     Raises:
@@ -135,13 +135,14 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
     from tasks.history.champions import lift_rollback, roll_back
 
     with at_root(root) as place:
-        which = line or only_line(place)
+        which = line or _only_line(place)
         if lifting:
             found = lift_rollback(place, which)
             said = f"may become the champion again: {', '.join(one.title for one in found)}"
         else:
             found = [roll_back(place, which)]
-            said = f"the champion is {champion_title(found[0])} again; the one before stays down until `rollback --lift {which}`"
+            title = _champion_title(found[0])
+            said = f"the champion is {title} again; the one before stays down until `rollback --lift {which}`"
     if as_json:
         entries = [one.model_dump(mode="json") for one in found]
         echo_json(entries if lifting else entries[0])
@@ -149,7 +150,7 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
         echo(said)
 
 
-def only_line(root: "Root") -> str:
+def _only_line(root: "Root") -> str:
     """The one line of champions under the root.
 
     Raises:
@@ -163,6 +164,6 @@ def only_line(root: "Root") -> str:
     return found[0]
 
 
-def champion_title(one: "Champion") -> str:
+def _champion_title(one: "Champion") -> str:
     """A champion in words."""
     return f"{one.title}, {one.predictions.accuracy:.2%}"

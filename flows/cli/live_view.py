@@ -30,11 +30,11 @@ from rich.text import Text
 
 from artifacts.screen import Screen
 
-POLL_SECONDS = 0.5
-LINES = 200  # the most that Prefect's API gives at once
-MARKS = {"Cached": ("=", "cyan"), "Completed": ("✓", "green"), "Failed": ("✗", "red"), "Crashed": ("✗", "red")}
-ASCII = {"✓": "+", "✗": "x"}  # where the terminal has no more
-BAR, WIDE = 24, 80  # characters of a bar, and of a terminal that has room for it
+_POLL_SECONDS = 0.5
+_LINES = 200  # the most that Prefect's API gives at once
+_MARKS = {"Cached": ("=", "cyan"), "Completed": ("✓", "green"), "Failed": ("✗", "red"), "Crashed": ("✗", "red")}
+_ASCII = {"✓": "+", "✗": "x"}  # where the terminal has no more
+_BAR, _WIDE = 24, 80  # characters of a bar, and of a terminal that has room for it
 
 
 class RunView:
@@ -50,14 +50,14 @@ class RunView:
 
     def watch(self) -> None:
         """Poll until told to stop; what the server does not answer now is asked again."""
-        while not self.stopped.wait(POLL_SECONDS):
+        while not self.stopped.wait(_POLL_SECONDS):
             with suppress(PrefectException, httpx.HTTPError, RuntimeError):
                 self.poll()
 
     def poll(self) -> None:
         """Ask the API once."""
         self.runs = self.client.read_task_runs(
-            flow_run_filter=self.which, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=LINES
+            flow_run_filter=self.which, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=_LINES
         )
         kind = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
         found = self.client.read_artifacts(
@@ -65,7 +65,7 @@ class RunView:
             task_run_filter=TaskRunFilter(),
             artifact_filter=kind,
             sort=ArtifactSort.ID_DESC,
-            limit=LINES,
+            limit=_LINES,
             offset=0,
         )
         self.progress = {
@@ -85,10 +85,10 @@ class RunView:
 
     def mark(self, state: str) -> RenderableType:
         """A sign for a state; of a task that runs, one that turns."""
-        if state not in MARKS:
+        if state not in _MARKS:
             return self.spinner
-        sign, style = MARKS[state]
-        return Text(sign if self.screen.draws_unicode else ASCII.get(sign, sign), style)
+        sign, style = _MARKS[state]
+        return Text(sign if self.screen.draws_unicode else _ASCII.get(sign, sign), style)
 
     def detail(self, run: TaskRun, state: str) -> RenderableType:
         """What to say of one task run: its progress while it trains, else its state."""
@@ -97,10 +97,10 @@ class RunView:
             message = run.state.message if run.state and state == "Cached" else None
             return Text(f"{state.lower()}, {message}" if message else state.lower(), "dim")
         said = text.partition(": ")[2]
-        if self.screen.width < WIDE:
+        if self.screen.width < _WIDE:
             return Text(said)
         row = Table.grid(padding=(0, 1))
-        row.add_row(ProgressBar(total=100, completed=share, width=BAR), said)
+        row.add_row(ProgressBar(total=100, completed=share, width=_BAR), said)
         return row
 
 

@@ -88,10 +88,10 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     else:
         show_pruning(what, history, removed=not dry_run)
     if history.left:
-        say(left_in_history(history), logging.WARNING)
+        say(_left_in_history(history), logging.WARNING)
 
 
-def left_in_history(history: "Cleared") -> str:
+def _left_in_history(history: "Cleared") -> str:
     """What to say of flow runs that are left in Prefect's history."""
     which = "flow run stays" if history.left == 1 else "flow runs stay"
     return f"{history.left} {which} in Prefect's history until a later `mnist prune`: {history.why}"

@@ -21,7 +21,7 @@ from tasks.safety.plain_text import printable
 if TYPE_CHECKING:
     from tasks.schemas.results import ClassifiedPicture
 
-FEW = 3  # names of files that were passed over
+_FEW = 3  # names of files that were passed over
 
 
 @click.command()
@@ -50,7 +50,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     with at_root(root) as place:
         passed_over: list[Path] = []
         run, paths = find_run(place, name), pictures_in(images, passed_over.append)
-        with progress(len(paths)) as advance:
+        with _progress(len(paths)) as advance:
             found = list(answers(paths, run, place, advance))
         answered = [one for one in found if isinstance(one, ClassifiedPicture)]
         unreadable = [one for one in found if isinstance(one, UnreadablePicture)]
@@ -62,11 +62,11 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         left = {"unreadable": left_out, "passed_over": len(passed_over)}
         echo_json({"run": run.run, "pictures": pictures, **left, "page": str(page)})
     elif as_csv:
-        write_csv(answered, run.train.classes)
+        _write_csv(answered, run.train.classes)
     else:
         show_guesses(answered, str(page))
     if passed_over:
-        echo(f"passed over, since not called like pictures: {skipped_names(passed_over)}", err=True)
+        echo(f"passed over, since not called like pictures: {_skipped_names(passed_over)}", err=True)
     for one in unreadable:
         echo(f"left out: {one.path}: {one.why}", err=True)
     if not paths:
@@ -75,7 +75,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         raise UnreadableError(f"{len(unreadable)} of {len(paths)} pictures left out, as the lines above say")
 
 
-def write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) -> None:
+def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) -> None:
     """One line a picture and model on standard output."""
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["path", "model", "label", *map(printable, classes), "doubts"])
@@ -85,14 +85,14 @@ def write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) -
             out.writerow([printable(one.path), model, printable(guess.label), *probabilities, "; ".join(one.doubts)])
 
 
-def skipped_names(paths: Sequence[Path]) -> str:
+def _skipped_names(paths: Sequence[Path]) -> str:
     """How many files and folders were not looked at, with the first names."""
-    names = ", ".join(printable(path.name) for path in paths[:FEW])
-    return f"{len(paths):,} ({names}{', ...' if len(paths) > FEW else ''})"
+    names = ", ".join(printable(path.name) for path in paths[:_FEW])
+    return f"{len(paths):,} ({names}{', ...' if len(paths) > _FEW else ''})"
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[int], object]]:
+def _progress(total: int) -> Iterator[Callable[[int], object]]:
     """A bar on a terminal; elsewhere nothing."""
     from rich.progress import Progress
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 # Prefect's log lines hold texts of users, which are no markup; and what is no markup needs no colors.
-PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
+_PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +42,7 @@ def cli() -> None:
     from tasks.safety.redaction import redact_all_output
 
     redact_all_output()  # before any library logs
-    os.environ |= PLAIN_LOGS
+    os.environ |= _PLAIN_LOGS
 
 
 @cli.command()
@@ -69,7 +69,7 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
     from artifacts.screen import Screen
 
     console = Screen(err=True)
-    result, look_at, failed = run_flow("mnist", parameters, console if console.is_terminal else None)
+    result, look_at, failed = _run_flow("mnist", parameters, console if console.is_terminal else None)
     if as_json:
         echo_json(result.model_dump(mode="json"))
     else:
@@ -98,7 +98,7 @@ def study(as_json: bool, explain: bool, **parameters: Any) -> None:
     from artifacts.screen import Screen
 
     console = Screen(err=True)
-    result, look_at, _ = run_flow("study", parameters, console if console.is_terminal else None)
+    result, look_at, _ = _run_flow("study", parameters, console if console.is_terminal else None)
     if as_json:
         echo_json(result.model_dump(mode="json"))
     else:
@@ -107,7 +107,7 @@ def study(as_json: bool, explain: bool, **parameters: Any) -> None:
         show_study(result, look_at, explain=explain)
 
 
-def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":
+def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":
     """Run a flow on the configured server or on one of its own; with a `console`, show it live there.
 
     A flow has its module's name. Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
@@ -115,7 +115,7 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") ->
     from flows.processes.startup import exclude_imports_from_gc
     from flows.server.local_server import server, start_server
 
-    refuse_bytes(parameters)
+    _refuse_bytes(parameters)
     refuse_foreign_root(parameters["root"])
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # standard output is for the result; libraries print, too
@@ -156,7 +156,7 @@ def run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") ->
     return result, api.look_at(flow_run.id), failed
 
 
-def refuse_bytes(parameters: dict[str, Any]) -> None:
+def _refuse_bytes(parameters: dict[str, Any]) -> None:
     """Refuse a path that is no text: Prefect keeps the parameters of a run as JSON.
 
     Raises:

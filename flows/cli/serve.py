@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from flows.server.credential import Credential
     from tasks.storage.backend import Root
 
-POOL = "mnist"
-STOP_SECONDS = 10.5  # for the worker to end its runs, and for the server to hear of it: all ends within 15 s
-SECONDS = 13.0  # from the first signal on, before what has not ended is killed
-POOL_SECONDS = 120.0
-ANSWER_SECONDS = 5.0  # a server that has just come up on a busy machine may take longer, and is asked again
-WORKER = ("flows.cli.app", "worker", "--pool", POOL, "--limit", "1")  # one run takes all cores
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how they are reached from here
+_POOL = "mnist"
+_STOP_SECONDS = 10.5  # for the worker to end its runs, and for the server to hear of it: all ends within 15 s
+_SECONDS = 13.0  # from the first signal on, before what has not ended is killed
+_POOL_SECONDS = 120.0
+_ANSWER_SECONDS = 5.0  # a server that has just come up on a busy machine may take longer, and is asked again
+_WORKER = ("flows.cli.app", "worker", "--pool", _POOL, "--limit", "1")  # one run takes all cores
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how they are reached from here
 
 
 class Served(NamedTuple):
@@ -75,10 +75,10 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
 
     host = canonical(host)
     allowed_addresses(host, port, allowed)  # which refuses a wrong name
-    place = validate_address(root, worker=worker)
-    listener = listening(host, port)
+    place = _validate_address(root, worker=worker)
+    listener = _listening(host, port)
     make_database()
-    address = f"http://{in_url(WILDCARDS.get(host, host))}:{port}"
+    address = f"http://{in_url(_WILDCARDS.get(host, host))}:{port}"
     credential = server_credential()
     served = Served(address, place, credential, write_profiles(f"{address}/api", credential))
     if in_url(host) not in LOOPBACK and not host.startswith("127."):
@@ -90,40 +90,40 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     named = [part for name in allowed for part in ("--allowed-host", name)]
     where = ("--host", host, "--port", str(port), "--fd", str(listener.fileno()))
     server = ("flows.server.serving", *where, "--log-level", "warning", *named)
-    env = worker_environment(served)
-    stop.ENDING.seconds, stop.ENDING.line = SECONDS, "stopped"
-    with listener, start_tied_process(server, env, listener.fileno()) as serving:
-        await_api(address, serving)
+    env = _worker_environment(served)
+    stop.ENDING.seconds, stop.ENDING.line = _SECONDS, "stopped"
+    with listener, _start_tied_process(server, env, listener.fileno()) as serving:
+        _await_api(address, serving)
         if worker:
-            keep_worker_running(serving, served, env, as_json=as_json)
+            _keep_worker_running(serving, served, env, as_json=as_json)
         else:
-            echo(process_output(served, as_json=as_json, worker=False))
-            await_end(serving)
+            echo(_process_output(served, as_json=as_json, worker=False))
+            _await_end(serving)
 
 
-def validate_address(root: str | None, *, worker: bool) -> "Root":
+def _validate_address(root: str | None, *, worker: bool) -> "Root":
     """The root, which only a worker writes to."""
     from tasks.storage.roots import validate_root
 
     return validate_root(resolve_root(root)) if worker else resolve_root(root)
 
 
-def keep_worker_running(
+def _keep_worker_running(
     serving: subprocess.Popen[bytes], served: Served, env: Mapping[str, str], *, as_json: bool
 ) -> None:
     """Make the deployments, and have a worker as long as the server runs: where one is killed, another starts."""
-    with start_tied_process(WORKER, env) as working:
+    with _start_tied_process(_WORKER, env) as working:
         await_pool(served, working)
-        deploy(env)
-        echo(process_output(served, as_json=as_json, worker=True))
-        await_end(serving, working)
+        _deploy(env)
+        echo(_process_output(served, as_json=as_json, worker=True))
+        _await_end(serving, working)
     while True:
         echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
-        with start_tied_process(WORKER, env) as working:
-            await_end(serving, working)
+        with _start_tied_process(_WORKER, env) as working:
+            _await_end(serving, working)
 
 
-def worker_environment(served: Served) -> dict[str, str]:
+def _worker_environment(served: Served) -> dict[str, str]:
     """What the processes need to know: one server, its credential, and one root."""
     from flows.server.credential import client_settings
 
@@ -138,7 +138,7 @@ def worker_environment(served: Served) -> dict[str, str]:
     }
 
 
-def listening(host: str, port: int) -> socket.socket:
+def _listening(host: str, port: int) -> socket.socket:
     """Bind the server's address before anything is started, so that no other account can take it, and the secret, meanwhile.
 
     Raises:
@@ -154,7 +154,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def start_tied_process(
+def _start_tied_process(
     command: tuple[str, ...], env: Mapping[str, str], *fds: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python module as a command that ends with this process; told to end with the block."""
@@ -171,10 +171,10 @@ def start_tied_process(
     try:
         yield child
     finally:
-        ended(child, STOP_SECONDS)
+        ended(child, _STOP_SECONDS)
 
 
-def await_api(address: str, server: subprocess.Popen[bytes]) -> None:
+def _await_api(address: str, server: subprocess.Popen[bytes]) -> None:
     """Wait for the server.
 
     Raises:
@@ -197,17 +197,17 @@ def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
     from flows.server.credential import authorization
 
     headers = authorization(served.credential.value)
-    limit = time.monotonic() + POOL_SECONDS
-    url = f"{served.address}/api/work_pools/{POOL}"
+    limit = time.monotonic() + _POOL_SECONDS
+    url = f"{served.address}/api/work_pools/{_POOL}"
     while worker.poll() is None and time.monotonic() < limit:
         with suppress(httpx.TimeoutException):
-            if httpx.get(url, headers=headers, timeout=ANSWER_SECONDS).is_success:
+            if httpx.get(url, headers=headers, timeout=_ANSWER_SECONDS).is_success:
                 return
         time.sleep(0.3)
     raise ServerError("the worker did not start; its messages are above")
 
 
-def deploy(env: Mapping[str, str]) -> None:
+def _deploy(env: Mapping[str, str]) -> None:
     """Make the deployments of `deployments/prefect.yaml`.
 
     Prefect imports the flows with its own folder first, where another module could have the name of one of the project's.
@@ -233,7 +233,7 @@ def deploy(env: Mapping[str, str]) -> None:
         raise ServerError(f"the deployments were refused: {' '.join(done.stderr.split()) or done.stdout}")
 
 
-def process_output(served: Served, *, as_json: bool, worker: bool) -> str:
+def _process_output(served: Served, *, as_json: bool, worker: bool) -> str:
     """What the command prints once all is there."""
     if as_json:
         return json_line(describe_served(served, worker=worker))
@@ -248,7 +248,7 @@ def describe_served(served: Served, *, worker: bool) -> dict[str, str | list[str
     return {
         "ui": served.address,
         "api": f"{served.address}/api",
-        "work_pool": POOL if worker else None,
+        "work_pool": _POOL if worker else None,
         "root": str(served.root),
         "auth": str(served.credential.file) if served.credential.file else None,
         "profiles": str(served.profiles),
@@ -275,7 +275,7 @@ def next_steps(served: Served, *, worker: bool) -> str:
     return "\n".join(lines if worker else [*lines[:2], "Ctrl-C ends the server."])
 
 
-def await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] | None = None) -> None:
+def _await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] | None = None) -> None:
     """Wait until the worker is killed.
 
     Raises:

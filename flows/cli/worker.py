@@ -6,11 +6,11 @@ import click
 from flows.processes.console import echo
 from tasks.errors import ServerError
 
-POOL = "mnist"
+_POOL = "mnist"
 
 
 @click.command()
-@click.option("--pool", default=POOL, show_default=True, metavar="NAME", help="Work pool; made where there is none.")
+@click.option("--pool", default=_POOL, show_default=True, metavar="NAME", help="Work pool; made where there is none.")
 @click.option("--work-queue", "queues", multiple=True, metavar="NAME", help="Take this queue's runs only. Repeatable.")
 @click.option(
     "--limit", type=click.IntRange(1), default=1, show_default=True, metavar="N",
@@ -41,9 +41,9 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     queues = options.pop("queues")
     made = MnistWorker(pool, runners=allowed, work_queues=list(queues), **options)  # type: ignore[call-overload]
     with suppress(asyncio.CancelledError):  # it was told to stop, and has
-        asyncio.run(until_told(made, with_healthcheck=with_healthcheck, say=print_message))
+        asyncio.run(until_told(made, with_healthcheck=with_healthcheck, say=_print_message))
 
 
-def print_message(line: object, **_style: object) -> None:
+def _print_message(line: object, **_style: object) -> None:
     """Print a line on standard error."""
     echo(f"mnist: {line}", err=True)

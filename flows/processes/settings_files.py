@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
     from tasks.errors import SettingsError
 
-PREFECT = "prefect"
-PROJECTS = "pyproject.toml"
-HERE = (".env", "prefect.toml", PROJECTS)
-HOME = "PREFECT_HOME"
+_PREFECT = "prefect"
+_PROJECTS = "pyproject.toml"
+HERE = (".env", "prefect.toml", _PROJECTS)
+_HOME = "PREFECT_HOME"
 IN_HOME = ("profiles.toml", "logging.yml")
 NAMED = ("PREFECT_PROFILES_PATH", "PREFECT_LOGGING_CONFIG_PATH", "PREFECT_LOGGING_SETTINGS_PATH")
 
 # What reads all settings, by its module.
-READERS = {
+_READERS = {
     "prefect.settings.models.root": ("Settings", "__init__"),
     "prefect.settings.profiles": ("load_profiles",),
     "prefect.logging.configuration": ("setup_logging",),
 }
-QUOTING = {"value_error", "assertion_error"}  # messages of Prefect's own checks, which may hold the value
+_QUOTING = {"value_error", "assertion_error"}  # messages of Prefect's own checks, which may hold the value
 
 WATCHED: set[str] = set()  # files that are checked at each opening, as the libraries spell them
 
@@ -50,11 +50,11 @@ class Importing:
         Raises:
             SettingsError: another account can have written one of them.
         """
-        if name == PREFECT:
+        if name == _PREFECT:
             refuse_foreign_settings()
-        if name not in READERS or not (spec := PathFinder.find_spec(name, path)) or not spec.loader:
+        if name not in _READERS or not (spec := PathFinder.find_spec(name, path)) or not spec.loader:
             return None
-        spec.loader.exec_module = with_refusals(spec.loader.exec_module, *READERS[name])  # type: ignore[method-assign, assignment]
+        spec.loader.exec_module = _with_refusals(spec.loader.exec_module, *_READERS[name])  # type: ignore[method-assign, assignment]
         return spec
 
 
@@ -75,14 +75,14 @@ def refuse_foreign_settings() -> None:
     paths = [*settings_files()]
     for path in paths:
         if os.path.lexists(path):
-            refuse(path)
+            _refuse(path)
     shared = {str(path) for path in paths if is_open(path.parent)}
     if shared and not WATCHED:  # the hook costs some 0.2 us an event: 50 ms, if TensorFlow is imported
-        sys.addaudithook(check_opened_file)
+        sys.addaudithook(_check_opened_file)
     WATCHED.update(shared)
 
 
-def check_opened_file(event: str, arguments: tuple[Any, ...]) -> None:
+def _check_opened_file(event: str, arguments: tuple[Any, ...]) -> None:
     """Check a file once more when it is opened to be read: it is there, since the libraries look before.
 
     Raises:
@@ -93,7 +93,7 @@ def check_opened_file(event: str, arguments: tuple[Any, ...]) -> None:
 
         name, _, flags = arguments
         if not flags & os.O_CREAT:
-            refuse(Path(name))
+            _refuse(Path(name))
 
 
 def settings_files() -> "Iterator[Path]":
@@ -101,20 +101,20 @@ def settings_files() -> "Iterator[Path]":
     from pathlib import Path
 
     yield from map(Path, HERE)
-    home = prefect_home()
+    home = _prefect_home()
     yield home
-    for folder in dict.fromkeys((home, Path(os.environ.get(HOME) or home))):  # Prefect also takes a `~` literally
+    for folder in dict.fromkeys((home, Path(os.environ.get(_HOME) or home))):  # Prefect also takes a `~` literally
         yield from (folder / name for name in IN_HOME)
     for name in NAMED:
         if value := os.environ.get(name):
-            yield Path(value.replace(f"${HOME}", str(home)))
+            yield Path(value.replace(f"${_HOME}", str(home)))
 
 
-def prefect_home() -> "Path":
+def _prefect_home() -> "Path":
     """The folder of Prefect's profiles, history and results, as the environment has it."""
     from pathlib import Path
 
-    return Path(os.path.expanduser(os.environ.get(HOME) or "~/.prefect"))  # noqa: PTH111  # which raises without a home
+    return Path(os.path.expanduser(os.environ.get(_HOME) or "~/.prefect"))  # noqa: PTH111  # which raises without a home
 
 
 def writable_home() -> None:
@@ -125,18 +125,18 @@ def writable_home() -> None:
     """
     from tasks.errors import SettingsError
 
-    home, remedy = prefect_home(), f"set {HOME} to a folder that can be written"
+    home, remedy = _prefect_home(), f"set {_HOME} to a folder that can be written"
     if str(home).startswith("~"):
         raise SettingsError(f"this account has no home directory, where Prefect keeps its history: {remedy}")
     try:
-        home.mkdir(mode=0o700, parents=bool(os.environ.get(HOME)), exist_ok=True)
+        home.mkdir(mode=0o700, parents=bool(os.environ.get(_HOME)), exist_ok=True)
     except OSError as error:
         raise SettingsError(f"can't make Prefect's home {home}: {error.strerror or error}; {remedy}") from error
     if not os.access(home, os.W_OK | os.X_OK):
         raise SettingsError(f"can't write to Prefect's home {home}; {remedy}")
 
 
-def refuse(path: "Path") -> None:
+def _refuse(path: "Path") -> None:
     """Refuse a file or a folder of settings that another account can have written or can replace.
 
     Raises:
@@ -145,29 +145,29 @@ def refuse(path: "Path") -> None:
     from tasks.errors import SettingsError
     from tasks.filesystem.trusted_files import trust_fault
 
-    if is_projects(path):
+    if _is_projects(path):
         return
     given, real = path.absolute(), path.resolve()
     # Nothing above matters: who puts another folder in the place of this one owns the files in it.
-    beside = () if path == prefect_home() else (given.parent, real.parent)
+    beside = () if path == _prefect_home() else (given.parent, real.parent)
     for one in dict.fromkeys((given, real, *beside)):
         if fault := trust_fault(one):
             of = "it" if one == given else given
-            elsewhere = "call this in another folder" if path.name == str(path) else f"set another {HOME} or path"
+            elsewhere = "call this in another folder" if path.name == str(path) else f"set another {_HOME} or path"
             raise SettingsError(
                 f"{one} {fault}, and settings would be read from {of}, which can name code: "
                 f"remove it, change its owner or mode, or {elsewhere}"
             )
 
 
-def is_projects(path: "Path") -> bool:
+def _is_projects(path: "Path") -> bool:
     """Whether a file is the project's own `pyproject.toml`: who can write there can write this code."""
     from pathlib import Path
 
-    return path.name == PROJECTS and path.parent.samefile(Path(__file__).parents[2])
+    return path.name == _PROJECTS and path.parent.samefile(Path(__file__).parents[2])
 
 
-def with_refusals(execute: "Callable[[ModuleType], None]", *names: str) -> "Callable[[ModuleType], None]":
+def _with_refusals(execute: "Callable[[ModuleType], None]", *names: str) -> "Callable[[ModuleType], None]":
     """Execute a module so that one of its functions, or a class's, raises a SettingsError for settings that it can't use."""
 
     def executed(module: "ModuleType") -> None:
@@ -175,12 +175,12 @@ def with_refusals(execute: "Callable[[ModuleType], None]", *names: str) -> "Call
         owner: Any = module
         for name in names[:-1]:
             owner = getattr(owner, name)
-        setattr(owner, names[-1], refusing(getattr(owner, names[-1])))
+        setattr(owner, names[-1], _refusing(getattr(owner, names[-1])))
 
     return executed
 
 
-def refusing(read: "Callable[..., Any]") -> "Callable[..., Any]":
+def _refusing(read: "Callable[..., Any]") -> "Callable[..., Any]":
     """Return a function that reads settings as another does, and names what can't be used."""
     from functools import wraps
 
@@ -193,13 +193,13 @@ def refusing(read: "Callable[..., Any]") -> "Callable[..., Any]":
         except (MnistError, ImportError, OSError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever a parser or a check raises
-            line = what_is_wrong(error)
-        raise refusal(line)  # not while the other is handled: its text holds the value
+            line = _what_is_wrong(error)
+        raise _refusal(line)  # not while the other is handled: its text holds the value
 
     return called
 
 
-def refusal(line: str) -> "SettingsError":
+def _refusal(line: str) -> "SettingsError":
     """What is said of settings that Prefect can't use; of other errors, it prints the text while it is imported."""
     from pydantic_settings.exceptions import SettingsError as PrefectsError
 
@@ -214,7 +214,7 @@ def refusal(line: str) -> "SettingsError":
     )
 
 
-def what_is_wrong(error: Exception) -> str:
+def _what_is_wrong(error: Exception) -> str:
     """Say what is wrong with settings; of messages, only those that hold no value."""
     from pydantic import ValidationError
 
@@ -227,4 +227,4 @@ def what_is_wrong(error: Exception) -> str:
     prefixes = {one.__name__: one.model_config.get("env_prefix") for one in PrefectBaseSettings.__subclasses__()}
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
     name = ".".join(str(one) for one in first["loc"]).upper() or "its settings together"
-    return f"{prefixes.get(error.title) or ''}{name}: {'not valid' if first['type'] in QUOTING else first['msg']}"
+    return f"{prefixes.get(error.title) or ''}{name}: {'not valid' if first['type'] in _QUOTING else first['msg']}"

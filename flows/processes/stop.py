@@ -25,13 +25,13 @@ from tasks.safety.stopping import STOPPING
 if TYPE_CHECKING:
     import psutil
 
-SECONDS = 3.0  # for the main thread to undo and report; with what follows, the command ends within 5 s
-REPORT_SECONDS = 0.8  # for a last report, where the main thread has not come to it
-KILL_SECONDS = 0.5
-POLL_SECONDS = 0.1
-BOUNCE_SECONDS = 0.1  # `timeout` sends its signal to the process, and once more to its group
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-LINE = "interrupted; the same command goes on from where it was"
+_SECONDS = 3.0  # for the main thread to undo and report; with what follows, the command ends within 5 s
+_REPORT_SECONDS = 0.8  # for a last report, where the main thread has not come to it
+_KILL_SECONDS = 0.5
+_POLL_SECONDS = 0.1
+_BOUNCE_SECONDS = 0.1  # `timeout` sends its signal to the process, and once more to its group
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_LINE = "interrupted; the same command goes on from where it was"
 
 
 class Ending:
@@ -41,8 +41,8 @@ class Ending:
         self.signal: int | None = None  # the first that came
         self.raised = False
         self.code: int | None = None  # of a command that has done its work
-        self.seconds = SECONDS
-        self.line = LINE
+        self.seconds = _SECONDS
+        self.line = _LINE
         self.at_once = False
         self.reports: list[Callable[[], object]] = []
         self.descendants: set[psutil.Process] = set()
@@ -55,11 +55,11 @@ ENDING = Ending()
 def listen() -> None:
     """Handle signals from now on, in the main thread; what the parent has had ignored, as nohup does, stays ignored."""
     watch(end)
-    for one in SIGNALS:
+    for one in _SIGNALS:
         if signal.getsignal(one) is not signal.SIG_IGN:
-            signal.signal(one, tell_main_thread)
-    sys.unraisablehook = quiet_when_stopping(sys.unraisablehook)
-    atexit.register(leave)  # the first to be registered is the last to be called
+            signal.signal(one, _tell_main_thread)
+    sys.unraisablehook = _quiet_when_stopping(sys.unraisablehook)
+    atexit.register(_leave)  # the first to be registered is the last to be called
 
 
 def watch(ended: Callable[[], object]) -> None:
@@ -69,10 +69,10 @@ def watch(ended: Callable[[], object]) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=wait_for_signals, args=(reader, ended), daemon=True, name="stop").start()
+    threading.Thread(target=_wait_for_signals, args=(reader, ended), daemon=True, name="stop").start()
 
 
-def tell_main_thread(number: int, _frame: FrameType | None) -> None:
+def _tell_main_thread(number: int, _frame: FrameType | None) -> None:
     """Raise the first signal in the main thread, unless there is nothing to undo.
 
     Raises:
@@ -86,24 +86,24 @@ def tell_main_thread(number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def wait_for_signals(reader: int, ended: Callable[[], object]) -> None:
+def _wait_for_signals(reader: int, ended: Callable[[], object]) -> None:
     """Wait for a signal, then for the end of its time or a second signal."""
-    while not (told := [one for one in os.read(reader, 64) if one in SIGNALS]):
+    while not (told := [one for one in os.read(reader, 64) if one in _SIGNALS]):
         pass
     ENDING.signal = ENDING.signal or told[0]
     began, again = time.monotonic(), False
     while not again and not ENDING.at_once and time.monotonic() < began + ENDING.seconds:
-        look_for_descendants()
-        if select.select([reader], [], [], POLL_SECONDS)[0]:
-            more = any(one in SIGNALS for one in os.read(reader, 64))
-            again = more and time.monotonic() > began + BOUNCE_SECONDS
+        _look_for_descendants()
+        if select.select([reader], [], [], _POLL_SECONDS)[0]:
+            more = any(one in _SIGNALS for one in os.read(reader, 64))
+            again = more and time.monotonic() > began + _BOUNCE_SECONDS
         STOPPING.set()  # by now, the handler has had the time to do so
     if not again and ENDING.code is None:
-        report_signal()
+        _report_signal()
     ended()
 
 
-def look_for_descendants() -> None:
+def _look_for_descendants() -> None:
     """Note all processes that this one has started, and those that they have: who loses its parent would not be found later."""
     with suppress(Exception):  # an end is no place for errors
         import psutil
@@ -111,12 +111,12 @@ def look_for_descendants() -> None:
         ENDING.descendants.update(psutil.Process().children(recursive=True))
 
 
-def report_signal() -> None:
+def _report_signal() -> None:
     """Say what there is to be said at the end, to a server that may not answer."""
     saying = [threading.Thread(target=one, daemon=True) for one in ENDING.reports]
     for one in saying:
         one.start()
-    limit = time.monotonic() + REPORT_SECONDS
+    limit = time.monotonic() + _REPORT_SECONDS
     for one in saying:
         one.join(max(0.0, limit - time.monotonic()))
 
@@ -124,35 +124,35 @@ def report_signal() -> None:
 def end() -> NoReturn:
     """End all descendants and this process, which says why in one line; whichever thread calls this first does it."""
     with ENDING.once:
-        end_descendants()
+        _end_descendants()
         code = ENDING.code
         if code is None:
             code = 128 + (ENDING.signal or signal.SIGINT)  # as a shell has it
             if ENDING.line:
-                say(ENDING.line)
+                _say(ENDING.line)
         os._exit(code)
 
 
-def end_descendants() -> None:
+def _end_descendants() -> None:
     """Kill all that this process has started, and wait until it is gone."""
     with suppress(Exception):
         import psutil
 
         for _ in range(3):  # a thread may have started another process in the meantime
-            look_for_descendants()
-            killed = [one for one in alive(ENDING.descendants) if not is_tracker(one)]
+            _look_for_descendants()
+            killed = [one for one in _alive(ENDING.descendants) if not _is_tracker(one)]
             for one in killed:
                 with suppress(psutil.Error):
                     one.kill()
-            psutil.wait_procs(killed, KILL_SECONDS)
+            psutil.wait_procs(killed, _KILL_SECONDS)
             if not killed:
                 break
-        let_tracker_go()
+        _let_tracker_go()
 
 
-def let_tracker_go() -> None:
+def _let_tracker_go() -> None:
     """Remove the semaphores of `multiprocessing`, and let the process go that otherwise does so, and warns of it."""
-    trackers = [one for one in alive(ENDING.descendants) if is_tracker(one)]
+    trackers = [one for one in _alive(ENDING.descendants) if _is_tracker(one)]
     if trackers and "multiprocessing.resource_tracker" in sys.modules:
         from multiprocessing import resource_tracker, util
 
@@ -160,12 +160,12 @@ def let_tracker_go() -> None:
 
         removing = threading.Thread(target=util._run_finalizers, args=(0,), daemon=True)  # type: ignore[attr-defined]  # noqa: SLF001
         removing.start()
-        removing.join(KILL_SECONDS)
+        removing.join(_KILL_SECONDS)
         os.close(cast("int", resource_tracker.getfd()))
-        psutil.wait_procs(trackers, KILL_SECONDS)
+        psutil.wait_procs(trackers, _KILL_SECONDS)
 
 
-def is_tracker(process: "psutil.Process") -> bool:
+def _is_tracker(process: "psutil.Process") -> bool:
     """Whether a process is the one that removes semaphores, and ends once no other uses them."""
     import psutil
 
@@ -174,7 +174,7 @@ def is_tracker(process: "psutil.Process") -> bool:
     return False  # it has just ended
 
 
-def alive(processes: "set[psutil.Process]") -> "Iterator[psutil.Process]":
+def _alive(processes: "set[psutil.Process]") -> "Iterator[psutil.Process]":
     """Those of some processes that have not ended."""
     import psutil
 
@@ -184,7 +184,7 @@ def alive(processes: "set[psutil.Process]") -> "Iterator[psutil.Process]":
                 yield one
 
 
-def say(line: str) -> None:
+def _say(line: str) -> None:
     """Write a line on standard error, past Python's streams, whose locks may be held; not if nobody reads there."""
     with suppress(OSError, ValueError):
         shown = "\r\x1b[?25h" if os.isatty(2) else ""  # a live view hides the cursor
@@ -197,7 +197,7 @@ def restore_signals(code: int) -> None:
     ENDING.code = code
 
 
-def leave() -> None:
+def _leave() -> None:
     """End without taking apart all modules, during which Python has no handlers any more."""
     if ENDING.code is not None:
         with suppress(OSError, ValueError):
@@ -206,7 +206,7 @@ def leave() -> None:
         os._exit(ENDING.code)
 
 
-def quiet_when_stopping(hook: Callable[[Any], object]) -> Callable[[Any], None]:
+def _quiet_when_stopping(hook: Callable[[Any], object]) -> Callable[[Any], None]:
     """A hook for errors that nobody catches, which says nothing of those that an interruption has led to."""
 
     def called(raised: Any) -> None:
@@ -225,7 +225,7 @@ def nothing_to_undo() -> Iterator[None]:
     finally:
         ENDING.at_once = False
     if ENDING.signal:  # it came at the last moment, and the thread has not yet seen it
-        tell_main_thread(ENDING.signal, None)
+        _tell_main_thread(ENDING.signal, None)
 
 
 @contextmanager

@@ -20,10 +20,10 @@ from tasks.safety.stopping import STOPPING
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
 
-STDIN, STDOUT, STDERR = 0, 1, 2
-NOBODY_READS = 128 + 13  # as a shell shows it for what SIGPIPE has ended
+_STDIN, STDOUT, STDERR = 0, 1, 2
+_NOBODY_READS = 128 + 13  # as a shell shows it for what SIGPIPE has ended
 # Reading from a closed input finds its end. Writing to a closed output fails, as before: a result must not vanish.
-INSTEAD = {STDIN: os.O_RDONLY, STDOUT: os.O_RDONLY, STDERR: os.O_WRONLY}
+_INSTEAD = {_STDIN: os.O_RDONLY, STDOUT: os.O_RDONLY, STDERR: os.O_WRONLY}
 
 
 class Output(io.FileIO):
@@ -40,7 +40,7 @@ class Output(io.FileIO):
             return super().write(content) or 0
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # for what is still in the buffers
-            raise SystemExit(NOBODY_READS) from None
+            raise SystemExit(_NOBODY_READS) from None
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
             raise OutputError(f"can't write the result to standard output: {error.strerror}") from error
@@ -72,13 +72,13 @@ class Text(io.TextIOWrapper):
 
 def replace_closed_streams() -> None:
     """Open what is closed, and replace Python's streams by those that know what an error of theirs means."""
-    for number, mode in INSTEAD.items():
+    for number, mode in _INSTEAD.items():
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, mode)  # takes the lowest number that is free, which is this one
     if sys.stdin is None:
-        sys.stdin = open(STDIN, encoding="utf-8", closefd=False)
+        sys.stdin = open(_STDIN, encoding="utf-8", closefd=False)
     if sys.stdout is sys.__stdout__:
         sys.stdout = text(Output(STDOUT, "w", closefd=False), sys.stdout)
     if sys.stderr is sys.__stderr__:

@@ -15,8 +15,8 @@ from prefect.states import Cancelled, Crashed
 
 from flows.processes import stop
 
-POLL_SECONDS = 1.0
-SECONDS = (
+_POLL_SECONDS = 1.0
+_SECONDS = (
     6.0  # that a run of a worker has to report its end: `mnist serve` ends within 15 s, and its worker within 10 s
 )
 
@@ -26,19 +26,19 @@ def exit_with_parent() -> None:
     context = FlowRunContext.get()
     if context and context.flow_run and context.flow_run.deployment_id:
         identity = context.flow_run.id
-        stop.ENDING.seconds, stop.ENDING.line = SECONDS, "a run was told to stop, and its steps did not stop in time"
+        stop.ENDING.seconds, stop.ENDING.line = _SECONDS, "a run was told to stop, and its steps did not stop in time"
         stop.ENDING.reports.append(lambda: report_crash(identity))
         if threading.current_thread() is threading.main_thread():
             stop.watch(stop.end)  # Prefect raises SIGTERM in the main thread
-        threading.Thread(target=watch_worker, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_watch_worker, args=(os.getppid(),), daemon=True).start()
 
 
-def watch_worker(parent: int) -> None:
+def _watch_worker(parent: int) -> None:
     """Wait until another process has taken the parent's place, then end as if told to: Prefect marks the run as crashed."""
     while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(2 * SECONDS)
+    time.sleep(2 * _SECONDS)
     stop.end()
 
 

@@ -42,7 +42,7 @@ class Workers(ABC):
             task.tags = set()  # to ask for a place takes two seconds, and nobody else can take one
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
         # As long as nothing was sent, whatever this step waits for is found as soon as it is looked for.
-        if not self.submitted and is_cached(task, parameters):
+        if not self.submitted and _is_cached(task, parameters):
             return submit(task, *args, **kwargs)
         # Futures are resolved before they reach the worker, where Prefect would look for the graph's edges.
         edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
@@ -59,7 +59,7 @@ class Workers(ABC):
         """See to it that nothing more is computed, and that nothing waits for results that will never come."""
 
 
-def is_cached(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
+def _is_cached(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
     """Whether a step would find its record; not if what it waits for has failed, which `wait_for_all` tells."""
     try:
         return not isinstance(task.lookup(resolve_inputs_sync(parameters)), CacheMiss)
@@ -125,11 +125,11 @@ def wait_for_all(structure: Structure) -> Structure:
         try:
             future.result()
         except PrefectException as error:
-            raise next(root_causes(futures), error) from None
-    return cast("Structure", visit_collection(structure, visit_fn=result_of, return_data=True))
+            raise next(_root_causes(futures), error) from None
+    return cast("Structure", visit_collection(structure, visit_fn=_result_of, return_data=True))
 
 
-def result_of(value: Any) -> Any:
+def _result_of(value: Any) -> Any:
     """The result of a future that is done; any other value itself."""
     return value.result() if isinstance(value, PrefectFuture) else value
 
@@ -144,7 +144,7 @@ def wait_for_optional(part: str, futures: Mapping[str, Any], omissions: list[Omi
     return found
 
 
-def root_causes(futures: Sequence[PrefectFuture[Any]]) -> Iterator[Exception]:
+def _root_causes(futures: Sequence[PrefectFuture[Any]]) -> Iterator[Exception]:
     """The errors of those futures that have failed by themselves, in order."""
     for future in futures:
         try:

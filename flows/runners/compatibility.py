@@ -20,9 +20,9 @@ from tasks.storage.content_files import write_text
 from tasks.storage.locks import FOLDER as LOCKS
 from tasks.storage.locks import signed_name
 
-ANSWER_SECONDS = 10
+_ANSWER_SECONDS = 10
 # What is sent to workers.
-STEPS = (
+_STEPS = (
     "tasks.steps.train",
     "tasks.steps.ensemble",
     "tasks.steps.describe_network",
@@ -45,7 +45,7 @@ class EnvironmentFingerprint(NamedTuple):
     @classmethod
     def here(cls) -> "EnvironmentFingerprint":
         """What this process has."""
-        code = {name: digest for step in STEPS for name, digest in code_digests(step).items()}
+        code = {name: digest for step in _STEPS for name, digest in code_digests(step).items()}
         python = ".".join(platform.python_version_tuple()[:2])
         return cls(code, {"python": python, **versions(LIBRARIES)}, number_settings(LIBRARIES))
 
@@ -53,14 +53,14 @@ class EnvironmentFingerprint(NamedTuple):
 def incompatibilities(common: EnvironmentFingerprint, mark: Root, api: str, threads: int) -> Iterator[str]:
     """What is wrong with this process as a worker, and what to do about it."""
     here = EnvironmentFingerprint.here()
-    if code := differing_names(common.code, here.code):
+    if code := _differing_names(common.code, here.code):
         yield f"has other code ({', '.join(code)}): install the same version there, and start it again"
     if stale := [name for name in here.code if is_stale(name)]:
         yield f"runs code that has changed since it was started ({', '.join(stale)}): start it again"
-    if libraries := differing_names(common.libraries, here.libraries):
+    if libraries := _differing_names(common.libraries, here.libraries):
         said = ", ".join(f"{name} {here.libraries.get(name)}, not {common.libraries.get(name)}" for name in libraries)
         yield f"has other libraries ({said}): install those of requirements.lock there, and start it again"
-    if other := differing_names(common.surroundings, here.surroundings):
+    if other := _differing_names(common.surroundings, here.surroundings):
         said = ", ".join(f"{name}={here.surroundings.get(name, '')}" for name in other)
         wanted = ", ".join(f"{name}={common.surroundings.get(name, '')}" for name in other)
         yield f"computes with {said}, not with {wanted}: start it again with the latter"
@@ -73,12 +73,12 @@ def incompatibilities(common: EnvironmentFingerprint, mark: Root, api: str, thre
     except io_errors() as error:
         yield f"can't reach the root {root}: {error}"
     try:
-        httpx.get(f"{api}/health", timeout=ANSWER_SECONDS).raise_for_status()
+        httpx.get(f"{api}/health", timeout=_ANSWER_SECONDS).raise_for_status()
     except httpx.HTTPError as error:
         yield f"can't reach the Prefect server at {api} ({error}): set PREFECT_API_URL to one that it can"
 
 
-def differing_names(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+def _differing_names(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """The names of what is not the same in both."""
     return sorted(name for name in {**one, **other} if one.get(name) != other.get(name))
 

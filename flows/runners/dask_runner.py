@@ -22,8 +22,8 @@ from tasks.errors import InputError, MnistError, WorkerError
 from tasks.safety.environment import apply_number_settings
 from tasks.storage.backend import Root
 
-CONNECT_SECONDS = 10
-JOIN_SECONDS = 30  # in which a first worker must be there
+_CONNECT_SECONDS = 10
+_JOIN_SECONDS = 30  # in which a first worker must be there
 
 
 class CompatibilityCheck(WorkerPlugin):  # type: ignore[misc]  # no types are published
@@ -65,9 +65,9 @@ def dask_workers(address: str, root: Root) -> Iterator[Workers]:
         WorkerError: there is none, a worker does not fit, or too many were lost.
     """
     if address.startswith("tls://"):
-        check_certificate()
+        _check_certificate()
     api = api_url()
-    runner = DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECT_SECONDS})
+    runner = DaskTaskRunner(address=address, client_kwargs={"timeout": _CONNECT_SECONDS})
     with runner, probe_file(root) as mark:
         client = connect_to_dask(runner, address)
         fit = CompatibilityCheck(EnvironmentFingerprint.here(), mark, api)
@@ -87,7 +87,7 @@ def dask_workers(address: str, root: Root) -> Iterator[Workers]:
             client.unregister_worker_plugin(fit.name)
 
 
-def check_certificate() -> None:
+def _check_certificate() -> None:
     """Look whether Dask is configured with a certificate for this process.
 
     Raises:
@@ -116,7 +116,7 @@ def connect_to_dask(runner: DaskTaskRunner, address: str) -> distributed.Client:
             f"no Dask scheduler answers at {address}: start it, or give another --runner{hint}"
         ) from error
     try:
-        client.wait_for_workers(1, timeout=JOIN_SECONDS)
+        client.wait_for_workers(1, timeout=_JOIN_SECONDS)
     except TimeoutError as error:
         raise WorkerError(f"the Dask cluster at {address} has no worker: start one, with --nthreads 1") from error
     return client

@@ -12,8 +12,8 @@ from tasks.config.recipe import ModelSpec, unique_trainings
 from tasks.errors import InputError
 from tasks.storage.backend import Root
 
-CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")
-LIBRARY = {"dask": "dask", "tls": "dask", "ray": "ray"}  # tls is Dask's own name for its encrypted protocol
+_CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")
+_LIBRARY = {"dask": "dask", "tls": "dask", "ray": "ray"}  # tls is Dask's own name for its encrypted protocol
 
 
 def validate_runner(value: object) -> str:
@@ -22,7 +22,7 @@ def validate_runner(value: object) -> str:
     Raises:
         InputError: it is none.
     """
-    if value == PROCESS or (isinstance(value, str) and CLUSTER.fullmatch(value)):
+    if value == PROCESS or (isinstance(value, str) and _CLUSTER.fullmatch(value)):
         return str(value)
     raise InputError(f"runner must be {PROCESS}, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT, not {value!r}")
 
@@ -49,13 +49,13 @@ def open_workers(runner: str, learners: Iterable[ModelSpec], root: Root, *, ahea
         InputError: the library for it is missing.
         WorkerError: they can't be had, or one of them died.
     """
-    found = CLUSTER.fullmatch(runner)
+    found = _CLUSTER.fullmatch(runner)
     if not found:
         with worker_processes(len(unique_trainings(learners)), ahead=ahead) as processes:
             yield processes
         return
     try:
-        if LIBRARY[found["kind"]] == "dask":
+        if _LIBRARY[found["kind"]] == "dask":
             from flows.runners.dask_runner import dask_workers  # noqa: PLC0415  # where there is a cluster
 
             cluster = dask_workers(runner if found["kind"] == "tls" else found["address"], root)
@@ -64,7 +64,7 @@ def open_workers(runner: str, learners: Iterable[ModelSpec], root: Root, *, ahea
 
             cluster = ray_workers(runner, root)
     except ImportError as error:
-        kind = LIBRARY[found["kind"]]
+        kind = _LIBRARY[found["kind"]]
         raise InputError(
             f"--runner {found['kind']} needs {error.name}: pip install 'mnist-error-analysis[{kind}]'"
         ) from error

@@ -27,7 +27,7 @@ from flows.server.local_server import LOCAL, api_settings
 from tasks.errors import WorkerError
 from tasks.training.keras_runtime import import_keras
 
-LOST_SECONDS = 0.3  # a future that is not done this long after its process ended will never be
+_LOST_SECONDS = 0.3  # a future that is not done this long after its process ended will never be
 
 
 class Runner(ProcessPoolTaskRunner):
@@ -36,13 +36,13 @@ class Runner(ProcessPoolTaskRunner):
     def start_ahead(self) -> None:
         """Start all processes."""
         assert self._executor  # noqa: S101  # the runner was entered
-        with block_sigint():
+        with _block_sigint():
             for _ in range(self._max_workers):
                 self._executor.submit(int)  # a process is started for each, as long as none of them is ready
 
     def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:  # type: ignore[override]
         """Submit a task, for which a process may be started."""
-        with block_sigint():
+        with _block_sigint():
             return super().submit(*args, **kwargs)
 
     def _stop_message_forwarding(self) -> None:
@@ -59,7 +59,7 @@ class Runner(ProcessPoolTaskRunner):
 
 
 @contextmanager
-def block_sigint() -> Iterator[None]:
+def _block_sigint() -> Iterator[None]:
     """Start processes that a terminal's Ctrl-C does not reach, not even before they have come to ignore it; it is the flow's.
 
     They inherit what this thread blocks. Another thread of this process takes the signal meanwhile.
@@ -90,17 +90,17 @@ class ProcessWorkers(Workers):
 
         Prefect's runner loses sight of a future whose process is ended while another waits for it, and then waits itself.
         """
-        logging.getLogger("concurrent.futures").addFilter(in_time)
+        logging.getLogger("concurrent.futures").addFilter(_in_time)
         for child in multiprocessing.active_children():
             child.terminate()
         for future in self.submitted:
             chained = cast("Any", future).wrapped_future.wrapped_future
-            if not wait([chained], LOST_SECONDS).done:
+            if not wait([chained], _LOST_SECONDS).done:
                 with suppress(InvalidStateError):
                     chained.set_exception(WorkerError("it was ended before its result was there"))
 
 
-def in_time(record: logging.LogRecord) -> bool:
+def _in_time(record: logging.LogRecord) -> bool:
     """A filter that drops the traceback of a result that came after its future was given up."""
     return not (record.exc_info and isinstance(record.exc_info[1], InvalidStateError))
 
@@ -115,7 +115,7 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
         WorkerError: one of them died.
     """
     count, threads = allocate_cores(trainings, cpu_count())
-    runner = Runner(max_workers=count, initializer=init_worker, initargs=(threads,))
+    runner = Runner(max_workers=count, initializer=_init_worker, initargs=(threads,))
     url = api_url()
     with api_settings(url), runner:
         workers = ProcessWorkers(runner, alone=url in LOCAL)
@@ -137,18 +137,18 @@ def allocate_cores(trainings: int, cores: int) -> tuple[int, int]:
     return processes, max(1, cores // processes)
 
 
-def init_worker(threads: int) -> None:
+def _init_worker(threads: int) -> None:
     """Make a fresh worker process ready, and import TensorFlow."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
     os.dup2(STDERR, STDOUT)  # what functions of the user's print is no part of the flow's result
-    threading.Thread(target=exit_when_parent_exits, daemon=True).start()
+    threading.Thread(target=_exit_when_parent_exits, daemon=True).start()
     outlive_readers()
     configure_threads(threads)
     with exclude_imports_from_gc():
         import_keras()
 
 
-def exit_when_parent_exits() -> None:
+def _exit_when_parent_exits() -> None:
     """Wait for the parent process to end, however it does, and end with it."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -21,7 +21,7 @@ from tasks.errors import WorkerError, first_line
 from tasks.safety.environment import NUMBERS
 from tasks.storage.backend import Root
 
-CONNECT_SECONDS = 10
+_CONNECT_SECONDS = 10
 
 
 class Future(PrefectRayFuture[Any]):  # type: ignore[misc]  # no types are published
@@ -57,7 +57,7 @@ def ray_workers(address: str, root: Root) -> Iterator[Workers]:
         WorkerError: there is none, a node does not fit, or too many workers were lost.
     """
     api = api_url()
-    with connect_to_ray(address) as runner, probe_file(root) as mark:
+    with _connect_to_ray(address) as runner, probe_file(root) as mark:
         workers = RayWorkers(runner, alone=api in LOCAL)
         with terminate_on_error(
             workers,
@@ -66,12 +66,12 @@ def ray_workers(address: str, root: Root) -> Iterator[Workers]:
         ):
             here = EnvironmentFingerprint.here()
             for node in (node for node in ray.nodes() if node["Alive"]):
-                require_compatible(node, here, mark, api)
+                _require_compatible(node, here, mark, api)
             yield workers
 
 
 @contextmanager
-def connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
+def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
     """Prefect's runner, connected to a cluster: in each of its processes TensorFlow has one thread, for one training at a time.
 
     Raises:
@@ -84,7 +84,7 @@ def connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
     with ExitStack() as stack:
         try:
             # Ray itself would try for half a minute.
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+            socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
             stack.enter_context(runner)
         except (OSError, RayError) as error:
             raise WorkerError(f"no Ray cluster answers at {address}: start it, or give another --runner") from error
@@ -92,7 +92,7 @@ def connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
     ray.shutdown()
 
 
-def require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, mark: Root, api: str) -> None:
+def _require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, mark: Root, api: str) -> None:
     """Ask a process of a node whether it fits.
 
     Raises:
@@ -101,7 +101,7 @@ def require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, mar
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     name = f"the Ray node {node['NodeManagerAddress']}"
     try:
-        faults = ray.get(ask.options(scheduling_strategy=there).remote(common, mark, api))
+        faults = ray.get(_ask.options(scheduling_strategy=there).remote(common, mark, api))
     except RayError as error:
         raise WorkerError(f"{name} can't be asked whether it fits: {first_line(error)}") from error
     if faults:
@@ -109,6 +109,6 @@ def require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, mar
 
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-def ask(common: EnvironmentFingerprint, mark: Root, api: str) -> list[str]:
+def _ask(common: EnvironmentFingerprint, mark: Root, api: str) -> list[str]:
     """What is wrong with the process that this runs in."""
     return list(incompatibilities(common, mark, api, 1))

@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 from tasks.errors import ServerError
 from tasks.filesystem.exclusive_name import claim_name
 
-USER = "mnist"
-FOLDER = "mnist-serve"
-SECRET = "secret"  # noqa: S105  # the name of a file
-PROFILES = "profiles"
-PROFILE, URL, AUTH, HEADERS, KEY, CERTIFICATE = (
+_USER = "mnist"
+_FOLDER = "mnist-serve"
+_SECRET = "secret"  # noqa: S105  # the name of a file
+_PROFILES = "profiles"
+_PROFILE, _URL, _AUTH, _HEADERS, _KEY, _CERTIFICATE = (
     "PREFECT_PROFILE",
     "PREFECT_API_URL",
     "PREFECT_API_AUTH_STRING",
@@ -32,9 +32,9 @@ PROFILE, URL, AUTH, HEADERS, KEY, CERTIFICATE = (
     "PREFECT_API_KEY",
     "PREFECT_API_SSL_CERT_FILE",
 )
-BYTES = 32
-MADE = re.compile(rf"{USER}:[\w-]{{43}}", re.ASCII)  # what `new_credential` makes
-OTHERS = 0o077  # with an access control list, the group's bits are the most that it grants to anyone: acl(5)
+_BYTES = 32
+_MADE = re.compile(rf"{_USER}:[\w-]{{43}}", re.ASCII)  # what `new_credential` makes
+_OTHERS = 0o077  # with an access control list, the group's bits are the most that it grants to anyone: acl(5)
 
 
 class Credential(NamedTuple):
@@ -46,7 +46,7 @@ class Credential(NamedTuple):
 
 def new_credential() -> str:
     """Make a credential of 256 random bits."""
-    return f"{USER}:{secrets.token_urlsafe(BYTES)}"
+    return f"{_USER}:{secrets.token_urlsafe(_BYTES)}"
 
 
 def authorization(credential: str | None) -> dict[str, str]:
@@ -60,10 +60,10 @@ def client_settings(credential: str) -> dict[str, str]:
     Headers are merged with those of the user's profile, where an `Authorization` would take the credential's place.
     """
     return {
-        AUTH: credential,
-        KEY: "",
-        CERTIFICATE: "",  # one that can't be read would end a client of http, too
-        HEADERS: json.dumps(authorization(credential)),
+        _AUTH: credential,
+        _KEY: "",
+        _CERTIFICATE: "",  # one that can't be read would end a client of http, too
+        _HEADERS: json.dumps(authorization(credential)),
     }
 
 
@@ -78,12 +78,12 @@ def server_credential() -> Credential:
     own = get_current_settings().server.api.auth_string
     if own and own.get_secret_value():
         return Credential(own.get_secret_value(), None)
-    with private_folder() as folder:
-        file = folder / SECRET
+    with _private_folder() as folder:
+        file = folder / _SECRET
         with suppress(FileExistsError):
             if not file.is_symlink() and not file.exists():
-                write_new(file, new_credential())
-        return Credential(read_secret(file), file)
+                _write_new(file, new_credential())
+        return Credential(_read_secret(file), file)
 
 
 def write_profiles(api: str, credential: Credential) -> Path:
@@ -96,28 +96,28 @@ def write_profiles(api: str, credential: Credential) -> Path:
     """
     import tomlkit
 
-    settings = {URL: api} | ({AUTH: credential.value} if credential.file else {})
-    name = f"{PROFILES}-{re.sub('[^0-9A-Za-z.]+', '-', urlsplit(api).netloc).strip('-')}.toml"
-    with private_folder() as folder:
+    settings = {_URL: api} | ({_AUTH: credential.value} if credential.file else {})
+    name = f"{_PROFILES}-{re.sub('[^0-9A-Za-z.]+', '-', urlsplit(api).netloc).strip('-')}.toml"
+    with _private_folder() as folder:
         new, file = folder / f"{name}.{os.getpid()}", folder / name
         new.unlink(missing_ok=True)
-        write_new(new, tomlkit.dumps({"active": FOLDER, "profiles": {FOLDER: settings}}))
+        _write_new(new, tomlkit.dumps({"active": _FOLDER, "profiles": {_FOLDER: settings}}))
         new.replace(file)
         return file
 
 
 def in_the_way(environ: Mapping[str, str], api: str, credential: Credential) -> list[str]:
     """List the variables of an environment that win over the profile of a server, and name another server or credential."""
-    right = {PROFILE: FOLDER, URL: api, AUTH: credential.value}
+    right = {_PROFILE: _FOLDER, _URL: api, _AUTH: credential.value}
     found = [name for name, value in right.items() if environ.get(name, value) != value]
-    given = authorization_of(environ)
-    return found if given in {None, *authorization(credential.value).values()} else [*found, HEADERS]
+    given = _authorization_of(environ)
+    return found if given in {None, *authorization(credential.value).values()} else [*found, _HEADERS]
 
 
-def authorization_of(environ: Mapping[str, str]) -> str | None:
+def _authorization_of(environ: Mapping[str, str]) -> str | None:
     """Return the header that an environment adds to the requests of Prefect's clients in the place of any credential."""
     try:
-        headers = json.loads(environ.get(HEADERS, "{}"))
+        headers = json.loads(environ.get(_HEADERS, "{}"))
     except ValueError:
         return None  # which Prefect refuses
     found = headers.items() if isinstance(headers, dict) else ()
@@ -130,15 +130,15 @@ def setting_in_use(environ: Mapping[str, str]) -> tuple[str, bool] | None:
 
     settings = get_current_settings()
     if any(name.lower() == "authorization" for name in settings.client.custom_headers):
-        return HEADERS, authorization_of(environ) is not None
-    for name, value in ((AUTH, settings.api.auth_string), (KEY, settings.api.key)):
+        return _HEADERS, _authorization_of(environ) is not None
+    for name, value in ((_AUTH, settings.api.auth_string), (_KEY, settings.api.key)):
         if value and value.get_secret_value():
             return name, name in environ
     return None
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
+def _private_folder() -> Iterator[Path]:
     """Make the folder that others can't enter, or see that it is one, and name what goes wrong in it.
 
     Raises:
@@ -146,14 +146,14 @@ def private_folder() -> Iterator[Path]:
     """
     from prefect.settings import PREFECT_HOME
 
-    folder = Path(PREFECT_HOME.value()) / FOLDER
+    folder = Path(PREFECT_HOME.value()) / _FOLDER
     try:
         folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if folder.parent.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
-            raise unsafe(folder.parent, "anyone can write to it", f"chmod o-w {folder.parent}")
+            raise _unsafe(folder.parent, "anyone can write to it", f"chmod o-w {folder.parent}")
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        check_private(folder, os.lstat(folder), stat.S_ISDIR, "folder")
+        _check_private(folder, os.lstat(folder), stat.S_ISDIR, "folder")
         yield folder
     except OSError as error:
         if isinstance(error, ServerError):
@@ -164,7 +164,7 @@ def private_folder() -> Iterator[Path]:
         ) from error
 
 
-def write_new(file: Path, text: str) -> None:
+def _write_new(file: Path, text: str) -> None:
     """Write a file that was not there, whole, readable by this account alone from its first byte on.
 
     Raises:
@@ -179,36 +179,36 @@ def write_new(file: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def read_secret(file: Path) -> str:
+def _read_secret(file: Path) -> str:
     """Read the secret.
 
     Raises:
         ServerError: Others can read it, it is no plain file of this account, or was altered.
     """
-    check_private(file, os.lstat(file), stat.S_ISREG, "file")
+    _check_private(file, os.lstat(file), stat.S_ISREG, "file")
     with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as stream:  # noqa: PTH123
-        check_private(file, os.fstat(stream.fileno()), stat.S_ISREG, "file")
+        _check_private(file, os.fstat(stream.fileno()), stat.S_ISREG, "file")
         text = stream.read(1000).strip()
-    if not MADE.fullmatch(text):
-        raise unsafe(file, "it does not hold what was written there", f"rm {file}")
+    if not _MADE.fullmatch(text):
+        raise _unsafe(file, "it does not hold what was written there", f"rm {file}")
     return text
 
 
-def check_private(path: Path, found: os.stat_result, is_kind: Callable[[int], bool], kind: str) -> None:
+def _check_private(path: Path, found: os.stat_result, is_kind: Callable[[int], bool], kind: str) -> None:
     """Refuse what others can read or replace.
 
     Raises:
         ServerError: It is a link or of another kind, belongs to another account, or is open to others.
     """
     if not is_kind(found.st_mode):
-        raise unsafe(path, f"it is no plain {kind}", f"rm {path}")
+        raise _unsafe(path, f"it is no plain {kind}", f"rm {path}")
     if found.st_uid != os.geteuid():
-        raise unsafe(path, "it belongs to another account", "set another PREFECT_HOME")
-    if found.st_mode & OTHERS:
+        raise _unsafe(path, "it belongs to another account", "set another PREFECT_HOME")
+    if found.st_mode & _OTHERS:
         remedy = f"rm {path}, which makes a new one" if kind == "file" else f"rm -r {path}"
-        raise unsafe(path, "other accounts can use it", remedy)
+        raise _unsafe(path, "other accounts can use it", remedy)
 
 
-def unsafe(path: Path, fault: str, remedy: str) -> ServerError:
+def _unsafe(path: Path, fault: str, remedy: str) -> ServerError:
     """Say why a secret is not taken, and what to do."""
     return ServerError(f"the server's secret is not safe in {path}: {fault}; {remedy}")

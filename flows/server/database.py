@@ -25,11 +25,11 @@ from flows.processes.console import exit_with_one_line
 from tasks.filesystem.exclusive_name import claim_name
 
 IN_FILE = "sqlite+aiosqlite:///"
-BUSY_SECONDS = 10.0  # to wait for servers that write to the same database
+_BUSY_SECONDS = 10.0  # to wait for servers that write to the same database
 
 # The events of a flow run's states, of its task runs and of its artifacts. Others that only name the flow run, such as those of
 # an automation, stay.
-EVENTS = """
+_EVENTS = """
 CREATE TEMPORARY TABLE their_events AS
 SELECT DISTINCT events.id FROM gone
 JOIN event_resources ON event_resources.resource_id = 'prefect.flow-run.' || gone.id
@@ -40,7 +40,7 @@ OR (
     AND (events.resource_id GLOB 'prefect.task-run.*' OR events.resource_id GLOB 'prefect.artifact*')
 )
 """
-REMOVALS = (
+_REMOVALS = (
     "DELETE FROM log WHERE flow_run_id IN (SELECT id FROM gone)",
     "DELETE FROM event_resources WHERE event_id IN (SELECT id FROM their_events)",
     "DELETE FROM events WHERE id IN (SELECT id FROM their_events)",
@@ -118,13 +118,13 @@ def remove_remains(path: Path, flow_runs: Iterable[UUID]) -> None:
     Raises:
         sqlite3.Error: The database can't be read or written.
     """
-    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as database:
+    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as database:
         database.execute("CREATE TEMPORARY TABLE gone (id PRIMARY KEY)")
         database.execute("BEGIN IMMEDIATE")
         database.executemany("INSERT INTO gone VALUES (?)", [(str(one),) for one in flow_runs])
         database.execute("DELETE FROM gone WHERE id IN (SELECT id FROM flow_run)")
-        database.execute(EVENTS)
-        for statement in REMOVALS:
+        database.execute(_EVENTS)
+        for statement in _REMOVALS:
             database.execute(statement)
         database.execute("COMMIT")
         # Where a server reads or writes all the while, or the disk is full, later runs use the free pages.
@@ -133,7 +133,7 @@ def remove_remains(path: Path, flow_runs: Iterable[UUID]) -> None:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def write_template() -> None:
+def _write_template() -> None:
     """Make the template for the installed Prefect, where it is missing.
 
     Raises:
@@ -160,4 +160,4 @@ def write_template() -> None:
 
 if __name__ == "__main__":
     with exit_with_one_line():
-        write_template()
+        _write_template()

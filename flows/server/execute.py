@@ -16,7 +16,7 @@ from flows.server.vetting import NAMES, flow_of
 from tasks.safety.redaction import redact_all_output
 
 
-def execute(name: str, flow_run_id: UUID) -> None:
+def _execute(name: str, flow_run_id: UUID) -> None:
     """Run a flow, and report how it ends to the API and to the worker."""
     from prefect._internal.control_listener import configure_from_env
     from prefect.engine import handle_engine_signals
@@ -43,7 +43,7 @@ def main(name: str, worker: str) -> None:
 
     redact_all_output()
     outlive_readers()
-    execute(name, UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
+    _execute(name, UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
 
 
 if __name__ == "__main__":

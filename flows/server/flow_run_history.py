@@ -27,7 +27,7 @@ from tasks.storage.backend import Root
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-BATCH = 50  # flow runs, or artifacts with all that they hold, asked for at once
+_BATCH = 50  # flow runs, or artifacts with all that they hold, asked for at once
 
 
 def flow_run_under_way(root: Root) -> FlowRun | None:
@@ -37,20 +37,20 @@ def flow_run_under_way(root: Root) -> FlowRun | None:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return None
-    return FlowRun(id=context.flow_run.id, flow=context.flow_run.flow_id, at=place_of_history(), root=str(root))
+    return FlowRun(id=context.flow_run.id, flow=context.flow_run.flow_id, at=_place_of_history(), root=str(root))
 
 
-def place_of_history() -> str:
+def _place_of_history() -> str:
     """Where this process's runs are remembered: the API of the user's server, else the database of the local ones."""
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
-    if url := users_server():
+    if url := _users_server():
         return redact(public_address(url))
     file = database_file()
     return redact(str(file.absolute()) if file else public_address(PREFECT_API_DATABASE_CONNECTION_URL.value() or ""))
 
 
-def users_server() -> str | None:
+def _users_server() -> str | None:
     """The API of the user's server; None if local servers are used."""
     from prefect.settings import PREFECT_API_URL
 
@@ -58,14 +58,14 @@ def users_server() -> str | None:
     return url if url and url not in LOCAL else None
 
 
-def local_file() -> Path | None:
+def _local_file() -> Path | None:
     """The database of local servers, where these are used and it is a file: it can be looked into without a server."""
-    return None if users_server() else database_file()
+    return None if _users_server() else database_file()
 
 
 def removable_flow_runs(noted: Collection[FlowRun]) -> Cleared:
     """How many flow runs would go: at a user's server, which is not asked, all that are recorded."""
-    file = local_file()
+    file = _local_file()
     if not noted or not file:
         return Cleared(flow_runs=len(noted))
     try:
@@ -84,26 +84,26 @@ def clear_history(root: Root) -> Cleared:
     if not noted:
         return Cleared(flow_runs=0)
     try:
-        done, count, why = remove_history(noted)
+        done, count, why = _remove_history(noted)
     except Exception as error:  # noqa: BLE001  # whatever a server or a database says: the files have gone, and the notes stay
         return Cleared(flow_runs=0, left=len(noted), why=reason(error))
     forget_flow_runs(root, done)
     return Cleared(flow_runs=count, left=len(noted) - len(done), why=why)
 
 
-def remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]:
+def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]:
     """The flow runs that the history has no more, how many have just gone, and why the others stay.
 
     Raises:
         ServerError: The server does not answer.
         sqlite3.Error: The database can't be read or written.
     """
-    file, place = local_file(), place_of_history()
+    file, place = _local_file(), _place_of_history()
     unfinished: set[UUID] = set()
     count = 0
     if file is None or {one.id for one in noted} & ids_in(file, "flow_run"):
-        with client_of_history() as client:
-            flows = flows_at(client)
+        with _client_of_history() as client:
+            flows = _flows_at(client)
             unfinished, count = remove_flow_runs(client, [one.id for one in noted if one.flow in flows])
     else:
         flows = ids_in(file, "flow")
@@ -117,7 +117,7 @@ def remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]:
 
 
 @contextmanager
-def client_of_history() -> Iterator["SyncPrefectClient"]:
+def _client_of_history() -> Iterator["SyncPrefectClient"]:
     """A client of the user's server, else of a temporary one.
 
     Raises:
@@ -126,7 +126,7 @@ def client_of_history() -> Iterator["SyncPrefectClient"]:
     from prefect.client.orchestration import get_client
 
     with (
-        nullcontext() if users_server() else local_server() as early,
+        nullcontext() if _users_server() else local_server() as early,
         server(early) as api,
     ):
         api.wait()
@@ -134,7 +134,7 @@ def client_of_history() -> Iterator["SyncPrefectClient"]:
             yield client
 
 
-def flows_at(client: "SyncPrefectClient") -> set[UUID]:
+def _flows_at(client: "SyncPrefectClient") -> set[UUID]:
     """The ids that the project's flows have in a history."""
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
@@ -149,25 +149,25 @@ def remove_flow_runs(client: "SyncPrefectClient", identities: Collection[UUID]) 
     unfinished: set[UUID] = set()
     count = 0
     asked = iter(identities)
-    while batch := list(islice(asked, BATCH)):
-        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=batch)), limit=BATCH):
+    while batch := list(islice(asked, _BATCH)):
+        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=batch)), limit=_BATCH):
             if run.state is None or not run.state.is_final():
                 unfinished.add(run.id)
                 continue
-            remove_artifacts(client, run.id)
+            _remove_artifacts(client, run.id)
             with suppress(ObjectNotFound):  # another process was first
                 client.delete_flow_run(run.id)
             count += 1
     return unfinished, count
 
 
-def remove_artifacts(client: "SyncPrefectClient", flow_run: UUID) -> None:
+def _remove_artifacts(client: "SyncPrefectClient", flow_run: UUID) -> None:
     """Remove the artifacts of a flow run."""
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
     from prefect.exceptions import ObjectNotFound
 
     theirs = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run]))
-    while found := client.read_artifacts(artifact_filter=theirs, limit=BATCH, offset=0):
+    while found := client.read_artifacts(artifact_filter=theirs, limit=_BATCH, offset=0):
         for artifact in found:
             with suppress(ObjectNotFound):
                 client.delete_artifact(artifact.id)

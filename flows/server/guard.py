@@ -30,14 +30,14 @@ from tasks.errors import InputError
 from tasks.safety.redaction import public_address
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # names to compare with
-NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:(?P<port>\d{1,5}))?")
-INTERNET = (socket.AF_INET, socket.AF_INET6)
-HEALTH = ("/health", "/ready")
-SUBPROTOCOL = "prefect"  # after which Prefect's clients send the credential as their first message
-POLICY_VIOLATION = 1008
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # names to compare with
+_NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:(?P<port>\d{1,5}))?")
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+_HEALTH = ("/health", "/ready")
+_SUBPROTOCOL = "prefect"  # after which Prefect's clients send the credential as their first message
+_POLICY_VIOLATION = 1008
 HANDSHAKE_SECONDS = 10.0  # for a client to send the credential; Prefect's does so at once
-HEADERS = {
+_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -69,12 +69,12 @@ def allowed_addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addr
     Raises:
         InputError: A name is not HOST or HOST:PORT.
     """
-    hosts = {f"{name}:{port}" for name in host_names(host)}
+    hosts = {f"{name}:{port}" for name in _host_names(host)}
     if port == 80:  # browsers leave it out
-        hosts |= host_names(host)
+        hosts |= _host_names(host)
     origins = {f"http://{one}" for one in hosts}
     for text in allowed:
-        found = NAMED.fullmatch(text.lower())
+        found = _NAMED.fullmatch(text.lower())
         if not found:
             raise InputError(
                 f"--allowed-host takes HOST or HOST:PORT, such as mnist.example.org, not {public_address(text)!r}"
@@ -111,14 +111,14 @@ def canonical(host: str) -> str:
     return str(mapped or address)
 
 
-def host_names(host: str) -> set[str]:
+def _host_names(host: str) -> set[str]:
     """List the names under which a bound address is reached: one of all interfaces under each of theirs."""
     name = in_url(host.lower())
     if name in LOOPBACK:
         return set(LOOPBACK)
-    if host not in WILDCARDS:
+    if host not in _WILDCARDS:
         return {name}
-    found = {one.address for each in psutil.net_if_addrs().values() for one in each if one.family in INTERNET}
+    found = {one.address for each in psutil.net_if_addrs().values() for one in each if one.family in _INTERNET}
     return {*LOOPBACK, socket.gethostname().lower(), *(in_url(one) for one in found if "%" not in one)}
 
 
@@ -141,7 +141,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        answer = with_headers(send)
+        answer = _with_headers(send)
         refusal = next(self.refusals(scope), None)
         if refusal:
             response = JSONResponse({"exception_message": refusal.text}, refusal.status)
@@ -161,10 +161,10 @@ class Guard:
             yield Refusal(400, "the Host header is no address of this server: --allowed-host HOST would make it one")
         if not self.is_own_page(scope, headers):
             yield Refusal(403, "a page of another origin may not use this server")
-        if has_body(headers) and not is_json(headers):
+        if _has_body(headers) and not _is_json(headers):
             yield Refusal(415, "a body needs one header Content-Type: application/json")
         if scope["type"] == "websocket":
-            if not self.is_known(headers) and SUBPROTOCOL not in scope["subprotocols"]:
+            if not self.is_known(headers) and _SUBPROTOCOL not in scope["subprotocols"]:
                 yield Refusal(401, "Unauthorized")
         elif not self.is_known(headers) and not self.is_open(scope):
             yield Refusal(401, "Unauthorized")
@@ -185,7 +185,7 @@ class Guard:
             return self.ui
         route, child = self.route(scope)
         of_api = isinstance(route, Mount) and route.name == "api"
-        return scope["method"] == "GET" and of_api and scope["path"].removeprefix(child["root_path"]) in HEALTH
+        return scope["method"] == "GET" and of_api and scope["path"].removeprefix(child["root_path"]) in _HEALTH
 
     def is_of_ui(self, scope: Scope) -> bool:
         """Say whether a request reads a file of the UI."""
@@ -228,8 +228,8 @@ class Handshake:
             self.known = self.is_credential(message.get("text"))
             if self.known or message["type"] != "websocket.receive":
                 return message
-        await self._send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "Unauthorized"})
-        return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
+        await self._send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": "Unauthorized"})
+        return {"type": "websocket.disconnect", "code": _POLICY_VIOLATION}
 
     async def send(self, message: Message) -> None:
         """Send a message, if the client may have it."""
@@ -246,24 +246,24 @@ class Handshake:
         return isinstance(token, str) and hmac.compare_digest(token.encode(errors="surrogatepass"), self.credential)
 
 
-def has_body(headers: Headers) -> bool:
+def _has_body(headers: Headers) -> bool:
     """Say whether a request announces a body."""
     return "transfer-encoding" in headers or any(one != "0" for one in headers.getlist("content-length"))
 
 
-def is_json(headers: Headers) -> bool:
+def _is_json(headers: Headers) -> bool:
     """Say whether a body is declared as JSON, which no form and no request without a preflight can do."""
     given = headers.getlist("content-type")
     return len(given) == 1 and given[0].partition(";")[0].strip().lower() == "application/json"
 
 
-def with_headers(send: Send) -> Send:
+def _with_headers(send: Send) -> Send:
     """Send answers that no other page may frame, guess the type of, or learn addresses from."""
 
     async def sent(message: Message) -> None:
         if message["type"] in {"http.response.start", "websocket.http.response.start"}:
             headers = MutableHeaders(raw=list(message.get("headers", [])))
-            for name, value in HEADERS.items():
+            for name, value in _HEADERS.items():
                 headers[name] = value
             message = {**message, "headers": headers.raw}
         await send(message)

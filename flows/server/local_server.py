@@ -33,18 +33,18 @@ from tasks.safety.stopping import STOPPING
 if TYPE_CHECKING:
     import httpx
 
-START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
-STOP_SECONDS = 15.0
-DRAIN_SECONDS = 10.0
-HURRY_SECONDS = 1.0  # for either, once this process has been told to stop
-CHECK_SECONDS = 10.0
-PASSING = {408, 429, 500, 502, 503, 504}  # what Prefect's client tries again, or a later request may not get
-RESTARTS = 3  # a server that dies more often will not serve
+_START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
+_STOP_SECONDS = 15.0
+_DRAIN_SECONDS = 10.0
+_HURRY_SECONDS = 1.0  # for either, once this process has been told to stop
+_CHECK_SECONDS = 10.0
+_PASSING = {408, 429, 500, 502, 503, 504}  # what Prefect's client tries again, or a later request may not get
+_RESTARTS = 3  # a server that dies more often will not serve
 
-AUTH = "PREFECT_SERVER_API_AUTH_STRING"
+_AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 
 # As Prefect's own temporary server has it; and what can't be reached without internet is not tried.
-CHILD_ENV = {
+_CHILD_ENV = {
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT__SERVER_FINAL": "1",
     "PREFECT_UI_ENABLED": "0",
@@ -58,7 +58,7 @@ CHILD_ENV = {
 # Servers of runs at once share one SQLite database: with ten of them on two cores, one was seen to be locked out for more than
 # the minute that Prefect's 5 retries last.
 # The user's timeout is for the user's server.
-RETRY_SETTINGS = {
+_RETRY_SETTINGS = {
     "PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "7"),
     "PREFECT_API_REQUEST_TIMEOUT": "60",
     "PREFECT_API_ENABLE_HTTP2": "0",
@@ -109,7 +109,7 @@ def server(early: Api | None) -> Iterator[Api]:
     if early and not configured:
         # Nobody listens to the heartbeat of a run whose server goes with it, and to stop it takes up to a second.
         quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-        with api_settings(early.url, RETRY_SETTINGS | client_settings(early.credential)), temporary_settings(quiet):
+        with api_settings(early.url, _RETRY_SETTINGS | client_settings(early.credential)), temporary_settings(quiet):
             yield early
         return
     if early:  # it is a profile of Prefect's that names another
@@ -136,7 +136,7 @@ def check_server(url: str) -> None:
     if fault := fault_on_the_way_to(url):
         raise ServerError(f"can't reach the Prefect server at PREFECT_API_URL={public_address(url)}: {fault}")
     answers: list[httpx.Response] = []
-    asking: dict[str, Any] = {"timeout": CHECK_SECONDS, "event_hooks": {"response": [answers.append]}}
+    asking: dict[str, Any] = {"timeout": _CHECK_SECONDS, "event_hooks": {"response": [answers.append]}}
     try:
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
@@ -144,15 +144,15 @@ def check_server(url: str) -> None:
         ):
             client.read_flows(limit=1)
     except httpx.HTTPStatusError as error:
-        if error.response.status_code not in PASSING:
-            raise ServerError(refusal_of(url, answers, f"HTTP {error.response.status_code}")) from error
+        if error.response.status_code not in _PASSING:
+            raise ServerError(_refusal_of(url, answers, f"HTTP {error.response.status_code}")) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         remedy = "set PREFECT_API_SSL_CERT_FILE to its CA" if "CERTIFICATE_VERIFY" in str(error) else "start it"
         raise ServerError(
             f"no Prefect server answers at PREFECT_API_URL={public_address(url)} ({error}); {remedy}, or unset the variable"
         ) from error
     except (ValueError, TypeError) as error:  # no JSON, or another than Prefect's
-        raise ServerError(refusal_of(url, answers, "other content than Prefect's")) from error
+        raise ServerError(_refusal_of(url, answers, "other content than Prefect's")) from error
     except OSError as error:
         file = PREFECT_API_SSL_CERT_FILE.value()
         raise ServerError(
@@ -160,12 +160,12 @@ def check_server(url: str) -> None:
         ) from error
 
 
-def refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str:
+def _refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str:
     """Say why the last of a server's answers is none that a run could use, and what to do."""
     last, place = answers[-1], public_address(url)
     redirect = next((one for one in answers if one.has_redirect_location), None)
     if last.status_code in {401, 403}:
-        return f"the Prefect server at {place} {credential_refused()}"
+        return f"the Prefect server at {place} {_credential_refused()}"
     if (
         last.status_code == 400
         and last.headers.get("Content-Type") == "application/json"
@@ -178,7 +178,7 @@ def refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str:
     return f"there is no Prefect server at {place}, which answers with {what}: PREFECT_API_URL mostly ends in /api"
 
 
-def credential_refused() -> str:
+def _credential_refused() -> str:
     """Say which setting has the credential that was refused: one may hide another."""
     found = setting_in_use(os.environ)
     if found is None:
@@ -206,20 +206,20 @@ def local_server() -> Iterator[Api]:
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as said:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         credential = new_credential()
-        children = [spawn_server(listener, said, credential)]
+        children = [_spawn_server(listener, said, credential)]
         keeper = threading.Thread(
-            target=restart_on_exit, args=(children, listener, said, credential, over), daemon=True
+            target=_restart_on_exit, args=(children, listener, said, credential, over), daemon=True
         )
 
         def wait() -> None:
             if not wait_until_healthy(url, children[0]):
-                raise ServerError(f"the local Prefect server did not come up: {last_line(said)}")
+                raise ServerError(f"the local Prefect server did not come up: {_last_line(said)}")
             keeper.start()
 
         def end() -> None:
             LOCAL.discard(url)
             over.set()
-            stop_server(children[-1], in_time(STOP_SECONDS))
+            stop_server(children[-1], _in_time(_STOP_SECONDS))
             if keeper.is_alive():
                 keeper.join()
                 stop_server(children[-1])  # where one has just taken another's place
@@ -231,7 +231,7 @@ def local_server() -> Iterator[Api]:
             end()
 
 
-def spawn_server(listener: socket.socket, said: IO[bytes], credential: str) -> subprocess.Popen[bytes]:
+def _spawn_server(listener: socket.socket, said: IO[bytes], credential: str) -> subprocess.Popen[bytes]:
     """A process that serves at a socket those who have the credential."""
     return subprocess.Popen(  # noqa: S603  # this module
         [sys.executable, "-P", "-m", "flows.server.local_server", str(listener.fileno())],
@@ -239,14 +239,14 @@ def spawn_server(listener: socket.socket, said: IO[bytes], credential: str) -> s
         stdout=subprocess.DEVNULL,
         stderr=said,
         env=for_own_server(os.environ)
-        | CHILD_ENV
-        | {AUTH: credential},  # which other accounts can't read, as they can arguments
+        | _CHILD_ENV
+        | {_AUTH: credential},  # which other accounts can't read, as they can arguments
         pass_fds=[listener.fileno()],
         start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
     )
 
 
-def restart_on_exit(
+def _restart_on_exit(
     children: list[subprocess.Popen[bytes]],
     listener: socket.socket,
     said: IO[bytes],
@@ -255,12 +255,12 @@ def restart_on_exit(
 ) -> None:
     """Start another child when one dies, until all is over, or too many have died."""
     while children[-1].wait() is not None and not over.is_set() and not STOPPING.is_set():
-        if len(children) > RESTARTS:
+        if len(children) > _RESTARTS:
             return
         logging.getLogger("flows.server.local_server").warning(
             "the local Prefect server has died, and is started again"
         )
-        children.append(spawn_server(listener, said, credential))
+        children.append(_spawn_server(listener, said, credential))
 
 
 def describe_connection_error(error: BaseException | None) -> str | None:
@@ -278,7 +278,7 @@ def wait_until_healthy(url: str, child: subprocess.Popen[bytes]) -> bool:
     """Wait for a server's API to answer; False if its process ends before, or it takes too long."""
     import httpx
 
-    limit = time.monotonic() + START_SECONDS
+    limit = time.monotonic() + _START_SECONDS
     while child.poll() is None and time.monotonic() < limit:
         try:
             if httpx.get(f"{url}/health", timeout=5).is_success:
@@ -289,7 +289,7 @@ def wait_until_healthy(url: str, child: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def last_line(said: IO[bytes]) -> str:
+def _last_line(said: IO[bytes]) -> str:
     """The last error that a process has named, or where to look for it."""
     said.seek(0)
     lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
@@ -297,7 +297,7 @@ def last_line(said: IO[bytes]) -> str:
     return named[-1] if named else "see what `mnist serve --no-worker` says"
 
 
-def stop_server(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
+def stop_server(child: subprocess.Popen[bytes], seconds: float = _STOP_SECONDS) -> None:
     """Ask a child that ends with its standard input to end, and see to it that it does."""
     assert child.stdin  # noqa: S101  # it was asked for
     child.stdin.close()
@@ -334,15 +334,15 @@ def drain() -> None:
     from prefect.logging.handlers import APILogWorker
 
     for service in (APILogWorker, EventsWorker):
-        service.drain_all(timeout=in_time(DRAIN_SECONDS), at_exit=False)
+        service.drain_all(timeout=_in_time(_DRAIN_SECONDS), at_exit=False)
 
 
-def in_time(seconds: float) -> float:
+def _in_time(seconds: float) -> float:
     """As long as this may take, or what is left of the time once the process has been told to stop."""
-    return HURRY_SECONDS if STOPPING.is_set() else seconds
+    return _HURRY_SECONDS if STOPPING.is_set() else seconds
 
 
-def run_server(fileno: int) -> None:
+def _run_server(fileno: int) -> None:
     """Be the server: serve at an open socket until standard input ends."""
     listener = socket.socket(fileno=fileno)
     host, port = listener.getsockname()
@@ -354,7 +354,7 @@ def run_server(fileno: int) -> None:
         from flows.server.database import database_file, make_database, may_have_automations
         from flows.server.guard import Guard, allowed_addresses
 
-        own, credential = allowed_addresses(host, port), os.environ[AUTH]
+        own, credential = allowed_addresses(host, port), os.environ[_AUTH]
         # Whatever the user's profile says of another server.
         changed: dict[Any, Any] = {
             settings.PREFECT_SERVER_API_AUTH_STRING: credential,
@@ -383,4 +383,4 @@ def run_server(fileno: int) -> None:
 
 
 if __name__ == "__main__":
-    run_server(int(sys.argv[1]))
+    _run_server(int(sys.argv[1]))

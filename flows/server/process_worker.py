@@ -36,8 +36,8 @@ from tasks.errors import first_line
 from tasks.filesystem.trusted_files import UNATTENDED
 from tasks.safety.redaction import redact
 
-END_SECONDS = 10.0  # for runs to tell the server that they end, where their worker is told to
-UNSET: tuple[Any, ...] = (None, "", {}, [])  # as forms send what was left empty
+_END_SECONDS = 10.0  # for runs to tell the server that they end, where their worker is told to
+_UNSET: tuple[Any, ...] = (None, "", {}, [])  # as forms send what was left empty
 
 
 class Configuration(ProcessJobConfiguration):
@@ -63,7 +63,7 @@ class Configuration(ProcessJobConfiguration):
 
     def differences(self) -> dict[str, Any]:
         """All settings that are not Prefect's defaults."""
-        unknown = {name: value for name, value in (self.model_extra or {}).items() if value not in UNSET}
+        unknown = {name: value for name, value in (self.model_extra or {}).items() if value not in _UNSET}
         fields = type(self).model_fields.items()
         known = {name: (getattr(self, name), field.get_default(call_default_factory=True)) for name, field in fields}
         changed = {name: value for name, (value, default) in known.items() if value != default} | unknown
@@ -91,8 +91,8 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it wou
         for run in runs:
             with suppress(psutil.NoSuchProcess):
                 run.terminate()
-        with anyio.move_on_after(END_SECONDS):
-            while any(is_alive(run) for run in runs):  # to wait for them would take their exit codes from asyncio
+        with anyio.move_on_after(_END_SECONDS):
+            while any(_is_alive(run) for run in runs):  # to wait for them would take their exit codes from asyncio
                 await anyio.sleep(0.1)
 
     async def run(
@@ -120,7 +120,7 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it wou
                 env_overrides_settings=True,
             )
             executor = context.create_executor(flow_run, starter, resolve_flow=resolve, propose_submitting=False)
-            result = await executed(executor, status)
+            result = await _executed(executor, status)
         if result is None or result.status_code is None:
             raise RuntimeError("the process of the flow run has not started")
         return ProcessWorkerResult(status_code=result.status_code, identifier=str(result.handle.pid))
@@ -130,7 +130,7 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it wou
         deployment, asked = configuration._deployment, configuration._asked  # noqa: SLF001
         found = [*objections(deployment, asked, flow_run.parameters, self.folder, self.runners)]
         for variables in (deployment.job_variables if deployment else {}, flow_run.job_variables or {}):
-            given = {name: value for name, value in variables.items() if value not in UNSET}
+            given = {name: value for name, value in variables.items() if value not in _UNSET}
             found += [reason for reason in wrong_configuration(given) if reason not in found]
         return found
 
@@ -159,7 +159,7 @@ def command_of(name: str) -> list[str]:
     return [sys.executable, "-P", "-m", "flows.server.execute", name, str(os.getpid())]
 
 
-async def executed(executor: FlowRunExecutor, status: TaskStatus[Any]) -> FlowRunExecutionResult | None:
+async def _executed(executor: FlowRunExecutor, status: TaskStatus[Any]) -> FlowRunExecutionResult | None:
     """Run the process to its end, and say its PID once it has started."""
     results: list[FlowRunExecutionResult | None] = []
 
@@ -172,7 +172,7 @@ async def executed(executor: FlowRunExecutor, status: TaskStatus[Any]) -> FlowRu
     return results[0]
 
 
-def is_alive(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     """Whether a process still runs."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 NAMES = ("mnist", "study")  # of the flows; a flow has its module's name
 ENTRY_POINTS = {f"flows.{name}.{name}": name for name in NAMES}
-HARMLESS = {"labels", "name", "stream_output"}  # job variables that say nothing about what runs
+_HARMLESS = {"labels", "name", "stream_output"}  # job variables that say nothing about what runs
 HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
-HEARTBEAT_SECONDS = range(30, 3601)  # Prefect refuses fewer; with more, nobody learns of a run that fell silent
+_HEARTBEAT_SECONDS = range(30, 3601)  # Prefect refuses fewer; with more, nobody learns of a run that fell silent
 WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 PROCESS = "process"
 RUNNERS = "MNIST_RUNNERS"  # the clusters that a run may use, in the environment of a worker and of its runs
@@ -85,14 +85,14 @@ def wrong_configuration(asked: Mapping[str, Any]) -> Iterator[str]:
                 yield f"its env is {shorten_value(value)}"
                 continue
             yield from (_wrong_variable(*one) for one in variables.items() if not _is_heartbeat(*one))
-        elif name not in HARMLESS:
+        elif name not in _HARMLESS:
             yield f"it sets {shorten_value(name)} to {shorten_value(value)}"
 
 
 def _is_heartbeat(name: str, value: object) -> bool:
     """Whether a variable is the heartbeat's, with a value that makes sense."""
     text = str(value)
-    return name == HEARTBEAT and text.isascii() and text.isdigit() and int(text[:9]) in HEARTBEAT_SECONDS
+    return name == HEARTBEAT and text.isascii() and text.isdigit() and int(text[:9]) in _HEARTBEAT_SECONDS
 
 
 def _wrong_variable(name: str, value: object) -> str:

@@ -70,7 +70,7 @@ def build_analysis(
         subject=subject,
         samples=tuple(samples),
         models=tuple(
-            model_analysis(subject.dataset, *of, found_patterns.most_confident(of[2], may_show))
+            _model_analysis(subject.dataset, *of, found_patterns.most_confident(of[2], may_show))
             for of in zip(models, predictions, given, explained, strict=True)
         ),
         comparisons=found_patterns.compare_all_models(names, given),
@@ -84,19 +84,19 @@ def build_analysis(
         suspects=suspected,
         misclassified=int(np.any([p.wrong for p in given], axis=0).sum()),
         pictures=shown,
-        trained=image_cards({*neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
+        trained=image_cards({*_neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),
         altered=altered,
         robustness=robustness,
     )
 
 
-def neighbours_in(explained: Iterable[Explanations]) -> set[int]:
+def _neighbours_in(explained: Iterable[Explanations]) -> set[int]:
     """The training images that any explanation names."""
     return {near.index for found in explained for one in found.by_index.values() for near in one.neighbours}
 
 
-def model_analysis(
+def _model_analysis(
     dataset: str,
     model: ModelRecord,
     record: PredictionsRecord,

@@ -11,9 +11,9 @@ from tasks.analysis.statistics import CONFIDENCE, mean_estimate, share_estimate
 from tasks.data.predictions_parquet import LARGEST_LOSS, Predictions
 from tasks.schemas.findings import Bin, Calibration, Estimate
 
-BINS = 15  # of equal width, as in Guo et al. 2017
-RESAMPLES = 999
-RESAMPLES_AT_ONCE = 50  # 10,000 images in 15 bins: some 10 MB at once
+_BINS = 15  # of equal width, as in Guo et al. 2017
+_RESAMPLES = 999
+_RESAMPLES_AT_ONCE = 50  # 10,000 images in 15 bins: some 10 MB at once
 
 
 def calibration(predictions: Predictions) -> Calibration:
@@ -36,9 +36,9 @@ def brier_scores(predictions: Predictions) -> NDArray[np.float64]:
     return np.asarray(np.square(distances).sum(axis=1))
 
 
-def bin_of(predictions: Predictions) -> NDArray[np.int64]:
+def _bin_of(predictions: Predictions) -> NDArray[np.int64]:
     """The bin that each answer's probability falls into, (N,): bin b holds (b / BINS, (b + 1) / BINS]."""
-    return np.clip(np.ceil(predictions.confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    return np.clip(np.ceil(predictions.confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
 
 
 def expected_calibration_error(predictions: Predictions) -> Estimate:
@@ -52,10 +52,10 @@ def expected_calibration_error(predictions: Predictions) -> Estimate:
     def error(gaps: NDArray[np.float64], places: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
         gaps, places = np.moveaxis(gaps, axis, -1), np.moveaxis(places, axis, -1)  # (..., N): resamples of N images
         resample = np.arange(gaps[..., 0].size).reshape(gaps.shape[:-1])[..., None]
-        sums = np.bincount((BINS * resample + places).ravel(), gaps.ravel(), BINS * resample.size)
-        return np.asarray(np.abs(sums.reshape(*gaps.shape[:-1], BINS)).sum(axis=-1) / gaps.shape[-1])
+        sums = np.bincount((_BINS * resample + places).ravel(), gaps.ravel(), _BINS * resample.size)
+        return np.asarray(np.abs(sums.reshape(*gaps.shape[:-1], _BINS)).sum(axis=-1) / gaps.shape[-1])
 
-    places = bin_of(predictions)
+    places = _bin_of(predictions)
     value = float(error(gaps, places))
     if len(gaps) < 2:
         return Estimate(value=value, low=0.0, high=1.0)
@@ -64,8 +64,8 @@ def expected_calibration_error(predictions: Predictions) -> Estimate:
         error,
         paired=True,
         vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=RESAMPLES_AT_ONCE,
+        n_resamples=_RESAMPLES,
+        batch=_RESAMPLES_AT_ONCE,
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(0),  # the same report from the same predictions
@@ -75,11 +75,11 @@ def expected_calibration_error(predictions: Predictions) -> Estimate:
 
 def bins(predictions: Predictions) -> list[Bin]:
     """The reliability diagram's bins that hold an answer."""
-    places, confidence, right = bin_of(predictions), predictions.confidence, ~predictions.wrong
+    places, confidence, right = _bin_of(predictions), predictions.confidence, ~predictions.wrong
     return [
         Bin(
-            low=place / BINS,
-            high=(place + 1) / BINS,
+            low=place / _BINS,
+            high=(place + 1) / _BINS,
             confidence=float(confidence[places == place].mean()),
             right=share_estimate(int(right[places == place].sum()), int((places == place).sum())),
         )

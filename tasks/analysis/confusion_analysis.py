@@ -22,7 +22,7 @@ def confusion_matrix(predictions: Predictions) -> NDArray[np.int64]:
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def most_confident_first(
+def _most_confident_first(
     which: NDArray[np.bool_], sure: NDArray[np.floating], may_show: NDArray[np.bool_]
 ) -> tuple[int, ...]:
     """The images of `which` that a gallery may show: those of the highest `sure` first."""
@@ -32,7 +32,7 @@ def most_confident_first(
 
 def most_confident(predictions: Predictions, may_show: NDArray[np.bool_]) -> tuple[int, ...]:
     """The surest wrong answers of a model."""
-    return most_confident_first(predictions.wrong, predictions.confidence, may_show)
+    return _most_confident_first(predictions.wrong, predictions.confidence, may_show)
 
 
 def find_patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> tuple[Pattern, ...]:
@@ -40,12 +40,12 @@ def find_patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> 
     counts = [Counter(zip(p.predicted[p.wrong].tolist(), p.labels[p.wrong].tolist(), strict=True)) for p in given]
     total: Counter[tuple[int, int]] = sum(counts, Counter())
     return tuple(
-        pattern_of(given, predicted, label, tuple(count[predicted, label] for count in counts), may_show)
+        _pattern_of(given, predicted, label, tuple(count[predicted, label] for count in counts), may_show)
         for predicted, label in sorted(total, key=lambda pattern: (-total[pattern], pattern))
     )
 
 
-def pattern_of(
+def _pattern_of(
     given: Sequence[Predictions], predicted: int, label: int, counts: tuple[int, ...], may_show: NDArray[np.bool_]
 ) -> Pattern:
     """One pattern, with the images of one label that any model took for `predicted`."""
@@ -57,7 +57,7 @@ def pattern_of(
         label=label,
         counts=counts,
         images=int(taken_so.sum()),
-        shown=most_confident_first(taken_so, np.where(hits, sure, 0).max(axis=0), may_show),
+        shown=_most_confident_first(taken_so, np.where(hits, sure, 0).max(axis=0), may_show),
     )
 
 
@@ -68,7 +68,7 @@ def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelError
     """
     inside = [[errors_where(p, p.labels == label) for p in given] for label in range(classes)]
     outside = [[errors_where(p, p.labels != label) for p in given] for label in range(classes)]
-    paired = iter(holm([p for label in range(classes) for p in label_tests(given, label)]))
+    paired = iter(holm([p for label in range(classes) for p in _label_tests(given, label)]))
     against = iter(
         holm([fisher_p(*pair) for row in zip(inside, outside, strict=True) for pair in zip(*row, strict=True)])
     )
@@ -90,7 +90,7 @@ def errors_where(predictions: Predictions, which: NDArray[np.bool_]) -> Share:
     return share_estimate(int(predictions.wrong[which].sum()), int(which.sum()))
 
 
-def label_tests(given: Sequence[Predictions], label: int) -> list[float]:
+def _label_tests(given: Sequence[Predictions], label: int) -> list[float]:
     """McNemar's p-value of every pair of models over the images of one label."""
     of_label = given[0].labels == label
     return [
@@ -124,7 +124,7 @@ def disagreement_groups(
         DisagreementGroup(
             name=name,
             count=int(which.sum()),
-            shown=most_confident_first(which & (one.wrong | other.wrong), sure, may_show),
+            shown=_most_confident_first(which & (one.wrong | other.wrong), sure, may_show),
         )
         for name, which in found.items()
     )

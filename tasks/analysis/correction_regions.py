@@ -18,17 +18,19 @@ def correction_regions(
 ) -> tuple[CorrectionRegion, ...]:
     """Every label and part of the image in which a patch mends an error, of all models; the p-values corrected together."""
     found = [
-        one for rank, name in enumerate(names) for one in uncorrected_regions(name, list(places(rank, pictures, shape)))
+        one
+        for rank, name in enumerate(names)
+        for one in _uncorrected_regions(name, list(_places(rank, pictures, shape)))
     ]
-    return tuple(starmap(correcting_patches, zip(found, holm([one.p for one in found]), strict=True)))
+    return tuple(starmap(_correcting_patches, zip(found, holm([one.p for one in found]), strict=True)))
 
 
-def correcting_patches(one: CorrectionRegion, p: float) -> CorrectionRegion:
+def _correcting_patches(one: CorrectionRegion, p: float) -> CorrectionRegion:
     """The same with its p-value corrected."""
     return one.model_copy(update={"p": p})
 
 
-def places(rank: int, pictures: Sequence[Picture], shape: Sequence[int]) -> Iterator[Place]:
+def _places(rank: int, pictures: Sequence[Picture], shape: Sequence[int]) -> Iterator[Place]:
     """The label and the place of every patch of one model."""
     for picture in pictures:
         explanation = picture.answers[rank].explanation
@@ -36,7 +38,7 @@ def places(rank: int, pictures: Sequence[Picture], shape: Sequence[int]) -> Iter
             yield picture.label, place_of(explanation.patch, shape)
 
 
-def uncorrected_regions(model: str, found: Sequence[Place]) -> Iterator[CorrectionRegion]:
+def _uncorrected_regions(model: str, found: Sequence[Place]) -> Iterator[CorrectionRegion]:
     """One model's, their p-values not yet corrected."""
     for label, place in sorted(set(found)):
         of_label = [where for which, where in found if which == label]

@@ -16,7 +16,7 @@ from tasks.analysis.image_cards import MOST
 from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.findings import LabelIssue, LabelIssuePattern, LabelIssues
 
-SURE = 0.9  # of each model's probability, to count as sure
+_SURE = 0.9  # of each model's probability, to count as sure
 
 
 def label_issues_of(
@@ -28,9 +28,9 @@ def label_issues_of(
     70: 1373), as its `find_label_issues` does it by default. Up to `most` are shown; with `may_show`, only
     those images.
     """
-    named = agreed(given)
+    named = _agreed(given)
     labels, probabilities = given[0].labels.astype(np.int64), np.mean([p.probabilities for p in given], axis=0)
-    issues = cleanlab_issues(labels, probabilities)
+    issues = _cleanlab_issues(labels, probabilities)
     found, quality = issues or (np.zeros(len(labels), bool), np.zeros(len(labels)))
     sure = np.min([p.confidence for p in given], axis=0)
     ordered = np.flatnonzero(named | found)
@@ -63,7 +63,7 @@ def label_issues_of(
     )
 
 
-def cleanlab_issues(
+def _cleanlab_issues(
     labels: NDArray[np.int64], probabilities: NDArray[np.floating]
 ) -> tuple[NDArray[np.bool_], NDArray[np.floating]] | None:
     """Which images cleanlab names, (N,), and its score of each label, (N,); None where all labels are the same."""
@@ -74,9 +74,9 @@ def cleanlab_issues(
     return found, get_label_quality_scores(labels, probabilities)
 
 
-def agreed(given: Sequence[Predictions]) -> NDArray[np.bool_]:
+def _agreed(given: Sequence[Predictions]) -> NDArray[np.bool_]:
     """Which images all models are sure about, agree about, and find labelled otherwise: (N,)."""
     first = given[0]
     same = np.all([p.predicted == first.predicted for p in given], axis=0)
-    sure = np.all([p.confidence >= SURE for p in given], axis=0)
+    sure = np.all([p.confidence >= _SURE for p in given], axis=0)
     return np.asarray(first.wrong & same & sure)

@@ -10,9 +10,9 @@ from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
 
 NEAREST = 5
-MEBIBYTES = 128  # of distances at once
+_MEBIBYTES = 128  # of distances at once
 
-LARGEST = 1e15  # of a feature: the squared distances of larger ones are beyond float32
+_LARGEST = 1e15  # of a feature: the squared distances of larger ones are beyond float32
 
 Features = NDArray[np.float32]  # (n, units)
 
@@ -25,7 +25,7 @@ class Nearest:
     """
 
     def __init__(self, asked: Features) -> None:
-        self.asked = asked.clip(-LARGEST, LARGEST)
+        self.asked = asked.clip(-_LARGEST, _LARGEST)
         self.seen = 0
         self.distances = np.empty((len(asked), 0))
         self.places = np.empty((len(asked), 0), np.intp)
@@ -34,9 +34,9 @@ class Nearest:
         """Take further images into account."""
         if len(features) and len(self.asked):
             here = NearestNeighbors(n_neighbors=min(NEAREST, len(features)), algorithm="brute").fit(
-                features.clip(-LARGEST, LARGEST)
+                features.clip(-_LARGEST, _LARGEST)
             )
-            with config_context(working_memory=MEBIBYTES):
+            with config_context(working_memory=_MEBIBYTES):
                 distances, places = here.kneighbors(self.asked)
             distances, places = np.hstack([self.distances, distances]), np.hstack([self.places, places + self.seen])
             order = distances.argsort(axis=1, kind="stable")[:, :NEAREST]

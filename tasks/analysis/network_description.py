@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Tensor = tuple[str, int, int]  # the layer that made it, at which call, and which of its outputs it is
 
 # Attributes of layers that a reader wants to know, and what they are called. Kernel, stride and activation stand elsewhere.
-SETTINGS = {
+_SETTINGS = {
     "rate": "rate",
     "groups": "groups",
     "dilation_rate": "dilation",
@@ -23,31 +23,31 @@ SETTINGS = {
     "cropping": "cropping",
     "momentum": "momentum",
 }
-DEFAULTS: dict[str, object] = {"groups": 1}
+_DEFAULTS: dict[str, object] = {"groups": 1}
 
 
 def architecture_of(model: "keras.Model", name: str | None = None) -> Architecture:
     """Describe a model; one whose graph Keras can't tell, such as a subclass, is described as a single layer."""
     try:
-        nodes = tuple(nodes_of(model))
+        nodes = tuple(_nodes_of(model))
     except Exception:  # noqa: BLE001  # whatever Keras raises where there is no graph, or a layer that it can't write down
-        nodes = (opaque(model),)
+        nodes = (_opaque(model),)
     return Architecture(name=name or model.name, parameters=model.count_params(), nodes=nodes)
 
 
-def opaque(model: "keras.Model") -> Node:
+def _opaque(model: "keras.Model") -> Node:
     """A model as one layer."""
     shape = getattr(model, "output_shape", None)
     return Node(
         key=model.name,
         name=model.name,
         kind=type(model).__name__,
-        shape=without_batch(shape) if isinstance(shape, tuple) else (),
+        shape=_without_batch(shape) if isinstance(shape, tuple) else (),
         parameters=model.count_params(),
     )
 
 
-def nodes_of(model: "keras.Model") -> Iterator[Node]:
+def _nodes_of(model: "keras.Model") -> Iterator[Node]:
     """The calls that a model consists of, each after those that it takes from."""
     import keras
 
@@ -56,33 +56,34 @@ def nodes_of(model: "keras.Model") -> Iterator[Node]:
         graph = keras.Model(model.inputs, model.outputs)  # a Sequential does not say what its layers take from
     operations = {operation.name: operation for operation in graph.operations}
     # Not `Layer.output`, which fails where a layer is called more than once. What Keras saves names each call's inputs.
-    calls = calls_of(graph.get_config()["layers"])
-    shapes = dict(shapes_in(calls.values()))
+    calls = _calls_of(graph.get_config()["layers"])
+    shapes = dict(_shapes_in(calls.values()))
     outputs = graph.get_config()["output_layers"]
-    shapes |= zip(tensors_in(outputs), (one.shape for one in graph.outputs), strict=True)
+    shapes |= zip(_tensors_in(outputs), (one.shape for one in graph.outputs), strict=True)
     taken = {
-        call: tuple(dict.fromkeys(key_of_call(*one[:2]) for one in tensors_in(given))) for call, given in calls.items()
+        call: tuple(dict.fromkeys(_key_of_call(*one[:2]) for one in _tensors_in(given)))
+        for call, given in calls.items()
     }
-    order = TopologicalSorter({key_of_call(*call): inputs for call, inputs in taken.items()}).static_order()
+    order = TopologicalSorter({_key_of_call(*call): inputs for call, inputs in taken.items()}).static_order()
     places = {key: place for place, key in enumerate(order)}
     # Keras lists the calls of one layer together, though the second may stand behind other layers.
-    for call in calls_in_order(taken, places):
-        yield node_of(operations[call[0]], call, taken[call], shapes.get((*call, 0)))
+    for call in _calls_in_order(taken, places):
+        yield _node_of(operations[call[0]], call, taken[call], shapes.get((*call, 0)))
 
 
-def calls_in_order(
+def _calls_in_order(
     taken: Mapping[tuple[str, int], tuple[str, ...]], places: Mapping[str, int]
 ) -> list[tuple[str, int]]:
     """The calls in Keras's own order if each stands behind its inputs, else in one that does."""
     seen: set[str] = set()
     for call, inputs in taken.items():
         if not seen.issuperset(inputs):
-            return sorted(taken, key=lambda one: places[key_of_call(*one)])
-        seen.add(key_of_call(*call))
+            return sorted(taken, key=lambda one: places[_key_of_call(*one)])
+        seen.add(_key_of_call(*call))
     return list(taken)
 
 
-def calls_of(layers: list[dict[str, Any]]) -> dict[tuple[str, int], Any]:
+def _calls_of(layers: list[dict[str, Any]]) -> dict[tuple[str, int], Any]:
     """What each call takes, by the layer's name and the number of the call."""
     return {
         (layer["name"], number): given
@@ -91,80 +92,80 @@ def calls_of(layers: list[dict[str, Any]]) -> dict[tuple[str, int], Any]:
     }
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+def _tensors_in(value: Any) -> Iterator[Tensor]:
     """Every tensor that a saved structure names, in order."""
-    for history, _ in histories(value):
+    for history, _ in _histories(value):
         yield history
 
 
-def shapes_in(values: Any) -> Iterator[tuple[Tensor, Shape]]:
+def _shapes_in(values: Any) -> Iterator[tuple[Tensor, Shape]]:
     """Every tensor that a saved structure names, with its shape."""
-    for history, shape in histories(list(values)):
+    for history, shape in _histories(list(values)):
         if shape is not None:
             yield history, shape
 
 
-def histories(value: Any) -> Iterator[tuple[Tensor, Shape | None]]:
+def _histories(value: Any) -> Iterator[tuple[Tensor, Shape | None]]:
     """Every tensor of a saved structure: where it came from, and its shape if that is said."""
     if isinstance(value, Mapping):
         if value.get("class_name") == "__keras_tensor__":
             config = value["config"]
-            yield tensor_of(config["keras_history"]), tuple(config["shape"])
+            yield _tensor_of(config["keras_history"]), tuple(config["shape"])
         else:
-            yield from histories(list(value.values()))
-    elif is_history(value):
-        yield tensor_of(value), None
+            yield from _histories(list(value.values()))
+    elif _is_history(value):
+        yield _tensor_of(value), None
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from histories(item)
+            yield from _histories(item)
 
 
-def is_history(value: Any) -> bool:
+def _is_history(value: Any) -> bool:
     """Whether a value names a tensor as a model's outputs do: ["dense", 0, 0]."""
     return isinstance(value, list | tuple) and [type(one) for one in value] == [str, int, int]
 
 
-def tensor_of(history: Any) -> Tensor:
+def _tensor_of(history: Any) -> Tensor:
     """A tensor's name, of the right types."""
     layer, call, output = history
     return str(layer), int(call), int(output)
 
 
-def key_of_call(layer: str, number: int) -> str:
+def _key_of_call(layer: str, number: int) -> str:
     """How a call is called: by its layer, and from the second on by its number."""
     return layer if number == 0 else f"{layer} (call {number + 1})"
 
 
-def node_of(layer: Any, call: tuple[str, int], inputs: tuple[str, ...], shape: Shape | None) -> Node:
+def _node_of(layer: Any, call: tuple[str, int], inputs: tuple[str, ...], shape: Shape | None) -> Node:
     """One call of a layer; `shape` is with the batch, None where nobody takes its output."""
     import keras
 
     given = shape if shape is not None else getattr(layer, "batch_shape", None) or ()
     inner = architecture_of(layer) if isinstance(layer, keras.Model) and call[1] == 0 else None
-    kernel = sides(layer, "kernel_size") or sides(layer, "pool_size")
-    stride = sides(layer, "strides")
+    kernel = _sides(layer, "kernel_size") or _sides(layer, "pool_size")
+    stride = _sides(layer, "strides")
     return Node(
-        key=key_of_call(*call),
+        key=_key_of_call(*call),
         name=layer.name,
         kind=type(layer).__name__,
         inputs=inputs,
-        shape=without_batch(given),
+        shape=_without_batch(given),
         parameters=layer.count_params() if call[1] == 0 and isinstance(layer, keras.layers.Layer) else 0,
         kernel=kernel,
-        stride=() if set(stride) <= {1} or stride == sides(layer, "pool_size") else stride,
-        activation=activation_of(layer),
-        settings=tuple(settings_of(layer)),
+        stride=() if set(stride) <= {1} or stride == _sides(layer, "pool_size") else stride,
+        activation=_activation_of(layer),
+        settings=tuple(_settings_of(layer)),
         channels_first=getattr(layer, "data_format", None) == "channels_first",
         inner=inner,
     )
 
 
-def without_batch(shape: Any) -> Shape:
+def _without_batch(shape: Any) -> Shape:
     """A shape without its first number."""
     return tuple(None if side is None else int(side) for side in tuple(shape)[1:])
 
 
-def sides(layer: Any, attribute: str) -> tuple[int, ...]:
+def _sides(layer: Any, attribute: str) -> tuple[int, ...]:
     """An attribute of a layer that holds a whole number for each side."""
     value = getattr(layer, attribute, None)
     if isinstance(value, int):
@@ -172,17 +173,17 @@ def sides(layer: Any, attribute: str) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, list | tuple) and all(isinstance(one, int) for one in value) else ()
 
 
-def activation_of(layer: Any) -> str:
+def _activation_of(layer: Any) -> str:
     """The name of a layer's activation, empty where it has none."""
     name = getattr(getattr(layer, "activation", None), "__name__", "")
     return "" if name == "linear" else name
 
 
-def settings_of(layer: Any) -> Iterator[str]:
+def _settings_of(layer: Any) -> Iterator[str]:
     """What else a reader wants to know of a layer, in words."""
-    for attribute, title in SETTINGS.items():
+    for attribute, title in _SETTINGS.items():
         value = getattr(layer, attribute, None)
-        usual = DEFAULTS.get(attribute)
+        usual = _DEFAULTS.get(attribute)
         numbers = isinstance(value, int | float) and not isinstance(value, bool)
         if numbers and value != usual:
             yield f"{title} {value:g}"

@@ -53,9 +53,9 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
         images=len(new),
         only_before=pairs[0][0].count - len(old),
         only_now=pairs[0][1].count - len(new),
-        settings=tuple(settings_between(before, now)),
+        settings=tuple(_settings_between(before, now)),
         models=tuple(
-            model_changes(
+            _model_changes(
                 pair,
                 read_required_predictions(pair[0], work).take(old),
                 read_required_predictions(pair[1], work).take(new),
@@ -123,7 +123,7 @@ def common_images(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp
     return old, new
 
 
-def model_changes(
+def _model_changes(
     pair: PredictionsPair,
     one: Predictions,
     other: Predictions,
@@ -160,15 +160,15 @@ def model_changes(
     )
 
 
-def settings_between(before: RunRecord, now: RunRecord) -> Iterator[Setting]:
+def _settings_between(before: RunRecord, now: RunRecord) -> Iterator[Setting]:
     """What differs in how two runs were made."""
-    one, other = dict(flatten_settings(run_settings(before))), dict(flatten_settings(run_settings(now)))
+    one, other = dict(_flatten_settings(_run_settings(before))), dict(_flatten_settings(_run_settings(now)))
     for name in dict.fromkeys([*one, *other]):
         if one.get(name) != other.get(name):
             yield Setting(name=name, before=one.get(name, "-"), now=other.get(name, "-"))
 
 
-def run_settings(run: RunRecord) -> dict[str, Any]:
+def _run_settings(run: RunRecord) -> dict[str, Any]:
     """All that shapes a run's models, by name."""
     recipe = run.recipe.model_dump(mode="json", exclude={"description", "gates"})
     networks = {network.pop("name"): network["layers"] for network in recipe.pop("models")}
@@ -183,11 +183,11 @@ def run_settings(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def flatten_settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def _flatten_settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """The leaves of nested values, each with its path in words."""
     inner = value if isinstance(value, Mapping) else dict(enumerate(value, 1)) if isinstance(value, list) else None
     if inner is None:
         yield name, str(value)
     else:
         for key, item in inner.items():
-            yield from flatten_settings(item, f"{name} {key}".strip())
+            yield from _flatten_settings(item, f"{name} {key}".strip())

@@ -25,7 +25,7 @@ def compare_confusions(
 ) -> tuple[Confusion, ...]:
     """Each of the commonest confusions for each pair of arms."""
     found = [
-        compare_confusion(pair, answers, labels, label, predicted)
+        _compare_confusion(pair, answers, labels, label, predicted)
         for pair in combinations(answers, 2)
         for label, predicted in commonest(list(answers.values()), labels, classes)
     ]
@@ -43,7 +43,7 @@ def commonest(answers: Sequence[AnswersBySeed], labels: NDArray[np.integer], cla
     return [divmod(int(at), classes) for at in order if counts[at] > 1]
 
 
-def compare_confusion(
+def _compare_confusion(
     pair: tuple[str, str], answers: Mapping[str, AnswersBySeed], labels: NDArray[np.integer], label: int, predicted: int
 ) -> Confusion:
     """One confusion by two arms, in errors a training."""

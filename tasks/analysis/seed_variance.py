@@ -23,9 +23,9 @@ from tasks.analysis.statistics import CONFIDENCE
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import ComparisonNoise
 
-POWER = 0.8
-TAIL = (1 - CONFIDENCE) / 2
-MOST_SEEDS = 100_000  # more than anyone will train
+_POWER = 0.8
+_TAIL = (1 - CONFIDENCE) / 2
+_MOST_SEEDS = 100_000  # more than anyone will train
 
 Right = NDArray[np.bool_]  # (seeds, images)
 Floats = NDArray[np.floating]
@@ -43,7 +43,7 @@ class TwoWayComparison(NamedTuple):
 
 def mean_over_seeds(values: Floats) -> Estimate:
     """The mean of (S,) values with Student's interval; two are the least."""
-    return interval_around(float(values.mean()), float(values.std(ddof=1)) / sqrt(len(values)), len(values) - 1)
+    return _interval_around(float(values.mean()), float(values.std(ddof=1)) / sqrt(len(values)), len(values) - 1)
 
 
 def mean_share(values: Floats) -> Estimate:
@@ -56,13 +56,13 @@ def seed_deviation(values: Floats) -> Estimate:
     """The standard deviation of (S,) values, with the interval from the chi-squared distribution."""
     freedom = len(values) - 1
     found = float(values.std(ddof=1))
-    low, high = (found * sqrt(freedom / float(stats.chi2.ppf(tail, freedom))) for tail in (1 - TAIL, TAIL))
+    low, high = (found * sqrt(freedom / float(stats.chi2.ppf(tail, freedom))) for tail in (1 - _TAIL, _TAIL))
     return Estimate(value=found, low=low, high=high)
 
 
-def interval_around(value: float, error: float, freedom: float) -> Estimate:
+def _interval_around(value: float, error: float, freedom: float) -> Estimate:
     """A value with Student's interval, from its standard error."""
-    half = float(stats.t.ppf(1 - TAIL, freedom)) * error
+    half = float(stats.t.ppf(1 - _TAIL, freedom)) * error
     return Estimate(value=value, low=value - half, high=value + half)
 
 
@@ -98,7 +98,7 @@ def two_way_comparison(first: Right, second: Right) -> TwoWayComparison:
         (sqrt(of_image / (seeds * images)), images - 1),
         (sqrt(over_both), freedom),
     )
-    over_seeds, over_images, together = (interval_around(mean, *test) for test in tests)
+    over_seeds, over_images, together = (_interval_around(mean, *test) for test in tests)
     of_one = float(differences.var(axis=1, ddof=1).mean()) / images  # what the choice of images does to one comparison
     return TwoWayComparison(
         over_seeds=over_seeds,
@@ -126,9 +126,9 @@ def seeds_needed(difference: float, noise: ComparisonNoise) -> int | None:
     if not noise.seeds:
         return 2
     effect = abs(difference) / noise.seeds
-    counts = range(2, MOST_SEEDS)
+    counts = range(2, _MOST_SEEDS)
     # Not `solve_power`, whose root finder gives up on small effects.
-    at = bisect_left(counts, POWER, key=lambda count: TTestPower().power(effect, count, 1 - CONFIDENCE))
+    at = bisect_left(counts, _POWER, key=lambda count: TTestPower().power(effect, count, 1 - CONFIDENCE))
     return counts[at] if at < len(counts) else None
 
 

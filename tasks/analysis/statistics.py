@@ -16,7 +16,7 @@ from tasks.data.predictions_parquet import LARGEST_LOSS, Predictions
 from tasks.schemas.findings import Comparison, Estimate, Share
 
 CONFIDENCE = 0.95
-Z = float(norm.ppf((1 + CONFIDENCE) / 2))
+_Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def share_estimate(count: int, total: int) -> Share:
@@ -35,7 +35,7 @@ def mean_estimate(values: NDArray[np.floating], least: float, most: float) -> Es
     value = float(values.mean())
     if len(values) < 2:
         return Estimate(value=value, low=least, high=most)
-    half = Z * float(values.std(ddof=1)) / sqrt(len(values))
+    half = _Z * float(values.std(ddof=1)) / sqrt(len(values))
     return Estimate(value=value, low=value - half, high=value + half)
 
 
@@ -54,7 +54,7 @@ def paired_difference(both: int, only_first: int, only_second: int, neither: int
     if not total:
         return Estimate(value=0.0, low=-1.0, high=1.0)
     first, second = share_estimate(both + only_first, total), share_estimate(both + only_second, total)
-    return difference_of(first, second, paired_correlation(both, only_first, only_second, neither))
+    return difference_of(first, second, _paired_correlation(both, only_first, only_second, neither))
 
 
 def difference_of(first: Share, second: Share, phi: float = 0.0) -> Estimate:
@@ -64,12 +64,12 @@ def difference_of(first: Share, second: Share, phi: float = 0.0) -> Estimate:
     too wide for two models that err on the same images.
     """
     difference = second.value - first.value
-    below = spread(second.value - second.low, first.high - first.value, phi)
-    above = spread(second.high - second.value, first.value - first.low, phi)
+    below = _spread(second.value - second.low, first.high - first.value, phi)
+    above = _spread(second.high - second.value, first.value - first.low, phi)
     return Estimate(value=difference, low=difference - below, high=difference + above)
 
 
-def paired_correlation(both: int, only_first: int, only_second: int, neither: int) -> float:
+def _paired_correlation(both: int, only_first: int, only_second: int, neither: int) -> float:
     """The correlation of two paired shares, corrected for continuity where it is positive (Newcombe 1998)."""
     margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
     product = both * neither - only_first * only_second
@@ -77,7 +77,7 @@ def paired_correlation(both: int, only_first: int, only_second: int, neither: in
     return corrected / sqrt(margins) if margins else 0.0
 
 
-def spread(one: float, other: float, phi: float) -> float:
+def _spread(one: float, other: float, phi: float) -> float:
     """Two half-widths, squared and added, less what their correlation shares."""
     return sqrt(max(one**2 - 2 * phi * one * other + other**2, 0.0))
 

@@ -18,8 +18,8 @@ from tasks.config.toml_loader import BUILTIN, read_toml, validate
 from tasks.errors import DatasetError, InputError
 from tasks.safety.address import Address
 
-SCHEMES = ("http", "https", "file")
-MOST_NAME = 150  # bytes of an archive's name
+_SCHEMES = ("http", "https", "file")
+_MOST_NAME = 150  # bytes of an archive's name
 SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # as the tables of a data set's file are called
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -29,7 +29,7 @@ ClassName = Annotated[str, StringConstraints(pattern=r"\S", max_length=200)]
 Size = Annotated[int, Field(gt=0, le=4096)]  # pixels of a side
 
 
-def file_name(name: str) -> str:
+def _file_name(name: str) -> str:
     """Refuse what can't be the name of a file, on every system and under every mirror, with a hash and a suffix behind it.
 
     Raises:
@@ -40,8 +40,8 @@ def file_name(name: str) -> str:
             "an archive's name, which is the end of the first of its `urls` if it has no `name`, consists of letters, "
             'digits, _, - and .: give the archive one of its own, such as name = "images.gz"'
         )
-    if len(name.encode()) > MOST_NAME:
-        raise ValueError(f"a file's name has at most {MOST_NAME} bytes here")
+    if len(name.encode()) > _MOST_NAME:
+        raise ValueError(f"a file's name has at most {_MOST_NAME} bytes here")
     return name
 
 
@@ -52,7 +52,7 @@ class Archive(Frozen):
     or local paths.
     """
 
-    name: Annotated[str, AfterValidator(file_name)]
+    name: Annotated[str, AfterValidator(_file_name)]
     member: str | None = Field(default=None, min_length=1)
     urls: tuple[Address, ...] = Field(default=(), exclude=True)  # where it is had from does not shape a result
     bytes: int = Field(gt=0)
@@ -176,16 +176,16 @@ def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str]
         InputError: a mirror that is neither an http, https or file URL nor a folder.
     """
     dataset = validate(values, Dataset, f"the data set {called}", DatasetError)
-    given = tuple(mirror_urls(mirrors, Path.cwd()))
-    own = (*mirror_urls(dataset.mirrors, folder), *offline_mirrors(dataset.name, folder))
-    refuse_two_of_one_name(dataset, called)
+    given = tuple(_mirror_urls(mirrors, Path.cwd()))
+    own = (*_mirror_urls(dataset.mirrors, folder), *_offline_mirrors(dataset.name, folder))
+    _refuse_two_of_one_name(dataset, called)
     return dataset.model_copy(update={
         "mirrors": (*given, *own),
-        **{split: resolve_urls(getattr(dataset, split), given, folder) for split in SPLITS},
+        **{split: _resolve_urls(getattr(dataset, split), given, folder) for split in SPLITS},
     })  # fmt: skip
 
 
-def resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> SplitSpec:
+def _resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> SplitSpec:
     """A split whose archives' own addresses are full ones.
 
     Raises:
@@ -193,12 +193,12 @@ def resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> Spli
     """
     archives: dict[str, Archive] = {kind: getattr(split, kind) for kind in KINDS}
     return split.model_copy(update={
-        kind: archive.model_copy(update={"urls": tuple(url_list(archive, mirrors, folder))})
+        kind: archive.model_copy(update={"urls": tuple(_url_list(archive, mirrors, folder))})
         for kind, archive in archives.items()
     })  # fmt: skip
 
 
-def refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
+def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
     """Two archives of one name are the same file.
 
     Raises:
@@ -213,7 +213,7 @@ def refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
             )
 
 
-def url_list(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
+def _url_list(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
     """The addresses of an archive that has some of its own; mirrors that a user gives come before them.
 
     Raises:
@@ -225,21 +225,21 @@ def url_list(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator
         try:
             yield (
                 url
-                if urlsplit(url).scheme in SCHEMES
+                if urlsplit(url).scheme in _SCHEMES
                 else Address((folder / Path(url.reveal()).expanduser()).resolve(strict=True).as_uri())
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f"the archive {str(url)!r} is neither an http, https or file URL nor a file") from error
 
 
-def offline_mirrors(name: str, folder: Path) -> Iterator[Address]:
+def _offline_mirrors(name: str, folder: Path) -> Iterator[Address]:
     """The mirror that comes with the project, for a built-in data set: in the repository, or in the installed package."""
     if folder == BUILTIN / "datasets":
         places = (BUILTIN.parents[2] / "data" / "mirror" / name, BUILTIN / "mirror" / name)
         yield from (Address(place.as_uri()) for place in places if place.is_dir())
 
 
-def mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
+def _mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
     """Mirrors as URLs; a plain path counts from `folder`.
 
     Raises:
@@ -248,19 +248,19 @@ def mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
     for given in mirrors:
         mirror = Address(given)
         try:
-            yield mirror_url(mirror, folder)
+            yield _mirror_url(mirror, folder)
         except (OSError, RuntimeError, ValueError) as error:  # no URL, no folder, no home of that user
             raise InputError(f"mirror {str(mirror)!r} is neither an http, https or file URL nor a folder") from error
 
 
-def mirror_url(mirror: Address, folder: Path) -> Address:
+def _mirror_url(mirror: Address, folder: Path) -> Address:
     """One mirror as a URL.
 
     Raises:
         ValueError: it is none.
         OSError: it is no folder.
     """
-    if urlsplit(mirror).scheme in SCHEMES:
+    if urlsplit(mirror).scheme in _SCHEMES:
         return mirror
     path = (folder / Path(mirror.reveal()).expanduser()).resolve(strict=True)
     if not path.is_dir():

@@ -76,7 +76,7 @@ def import_function(function: str, file: Path | None, code: str | None) -> Calla
     if code_of(function, found) != code:
         raise RecipeError(f"the function {function}: {found} is another than when the run began; run again")
     try:
-        module = module_of(found) if place.endswith(".py") else importlib.import_module(place)
+        module = _module_of(found) if place.endswith(".py") else importlib.import_module(place)
         made = getattr(module, called)
     except (Exception, SystemExit) as error:  # a script without a main guard calls sys.exit
         raise RecipeError(f"the function {function} can't be imported: {reason(error)}") from error
@@ -94,7 +94,7 @@ def reason(error: BaseException) -> str:
     return first_line(error)
 
 
-def module_of(path: Path) -> ModuleType:
+def _module_of(path: Path) -> ModuleType:
     """A module from its file."""
     spec = importlib.util.spec_from_file_location(f"network_{path.stem}", path)
     assert spec  # noqa: S101  # it ends in .py

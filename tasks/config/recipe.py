@@ -238,7 +238,7 @@ def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:
         RecipeError: it is unknown, unreadable, half-specified, or a change is out of range.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    return validate(with_base(name_or_path) | given, Recipe, f"the recipe {name_or_path}", RecipeError)
+    return validate(_with_base(name_or_path) | given, Recipe, f"the recipe {name_or_path}", RecipeError)
 
 
 def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tuple[Recipe, ...]:
@@ -256,7 +256,7 @@ def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tupl
     return recipes
 
 
-def with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The values of a recipe; where it names a `base`, those of that recipe in the place of what it does not say itself.
 
     Raises:
@@ -270,4 +270,4 @@ def with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]
         return values
     if not isinstance(base, str) or path in above:
         raise RecipeError(f"the recipe {path}: base: give the name of another recipe, or the path of its .toml file")
-    return with_base(str(path.parent / base) if base.endswith(".toml") else base, (*above, path)) | values
+    return _with_base(str(path.parent / base) if base.endswith(".toml") else base, (*above, path)) | values

@@ -16,7 +16,7 @@ from tasks.errors import InputError
 from tasks.filesystem.regular_files import MOST_TEXT, expand_user, read_regular
 from tasks.safety.redaction import redact
 
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # which of UTF-32 begins as the first
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # which of UTF-32 begins as the first
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -32,7 +32,7 @@ def read_toml(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[
     Raises:
         refusal: it is unknown, or unreadable.
     """
-    path = toml_path(name_or_path, what, refusal)
+    path = _toml_path(name_or_path, what, refusal)
     try:
         return tomllib.loads(text_of(read_regular(path, MOST_TEXT))), path
     except OSError as error:
@@ -49,7 +49,7 @@ def text_of(content: bytes) -> str:
     Raises:
         ValueError: it is not UTF-8.
     """
-    if content.startswith(UTF_16) or b"\0" in content[:4]:  # the mark may be missing
+    if content.startswith(_UTF_16) or b"\0" in content[:4]:  # the mark may be missing
         raise ValueError("it is UTF-16 or UTF-32; save it as UTF-8")
     try:
         return content.removeprefix(codecs.BOM_UTF8).decode()
@@ -58,7 +58,7 @@ def text_of(content: bytes) -> str:
         raise ValueError(f"it is not UTF-8 (line {line}); save it as UTF-8") from error
 
 
-def toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
+def _toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
     """Where a file stands: `*.toml` is a path, anything else the name of a built-in one.
 
     Raises:

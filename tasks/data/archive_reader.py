@@ -24,9 +24,9 @@ from tasks.data.split_parquet import Labels, label_type, rows_of
 from tasks.errors import ArchiveError, ContentError, DecodeError
 
 BYTE = np.dtype(np.uint8)
-GZIP = 16 + zlib.MAX_WBITS  # as zlib is told to expect a gzip file
-MAGIC = b"\x1f\x8b"
-BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # whose stub calls it an instance
+_GZIP = 16 + zlib.MAX_WBITS  # as zlib is told to expect a gzip file
+_MAGIC = b"\x1f\x8b"
+_BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # whose stub calls it an instance
 
 Images = NDArray[np.uint8]
 
@@ -48,11 +48,11 @@ def image_label_blocks(
     start = 0
     for pixels, numbers in zip(images, labels, strict=True):
         upright = np.ascontiguousarray(pixels.swapaxes(1, 2) if dataset.transposed else pixels)
-        yield upright.reshape(-1, *dataset.image_shape), validate_labels(numbers, dataset, expected, start)
+        yield upright.reshape(-1, *dataset.image_shape), _validate_labels(numbers, dataset, expected, start)
         start += len(numbers)
 
 
-def validate_labels(numbers: NDArray[Any], dataset: Dataset, expected: Expected, start: int) -> Labels:
+def _validate_labels(numbers: NDArray[Any], dataset: Dataset, expected: Expected, start: int) -> Labels:
     """Labels as they are counted here, from 0 on; `start` is the index of the first.
 
     Raises:
@@ -77,23 +77,23 @@ def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: in
         ContentError: its header is another than expected.
     """
     try:
-        with open_archive(path, archive.member) as packed, decompress(packed) as stream:
+        with _open_archive(path, archive.member) as packed, _decompress(packed) as stream:
             header = read_header(stream)
-            check_header(header, expected)
+            _check_header(header, expected)
             yield from read_blocks(stream, header, rows)
     except DecodeError as error:
         raise type(error)(f"{archive.called}: {error}") from error
-    except BROKEN as error:
+    except _BROKEN as error:
         fault = (
             "bytes follow the end of its gzip data; pack it again"
-            if goes_on(path, archive.member)
+            if _goes_on(path, archive.member)
             else f"not a whole gzip file: {error}"
         )
         raise ArchiveError(f"{archive.called}: {fault}") from error
 
 
 @contextmanager
-def open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
+def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
     """An archive, or a member of it if it is a zip file.
 
     Raises:
@@ -109,7 +109,7 @@ def open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
                 raise ArchiveError(f"the zip file holds no {member}")
             with files.open(member) as stream:
                 yield stream
-    except (DecodeError, *BROKEN):
+    except (DecodeError, *_BROKEN):
         raise
     except (
         zipfile.BadZipFile,
@@ -122,7 +122,7 @@ def open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def decompress(packed: IO[bytes]) -> Iterator[BinaryIO]:
+def _decompress(packed: IO[bytes]) -> Iterator[BinaryIO]:
     """The bytes of a gzip file, or of a file that is none: an IDX file begins with two zeros."""
     plain = packed.read(2) == bytes(2)
     packed.seek(0)
@@ -133,36 +133,36 @@ def decompress(packed: IO[bytes]) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", stream)
 
 
-def goes_on(path: Path, member: str | None) -> bool:
+def _goes_on(path: Path, member: str | None) -> bool:
     """Whether a broken gzip file is a whole one with other bytes behind it."""
     try:
-        with open_archive(path, member) as packed:
-            return bool(behind(packed))
-    except (ArchiveError, OSError, zlib.error, *BROKEN):
+        with _open_archive(path, member) as packed:
+            return bool(_behind(packed))
+    except (ArchiveError, OSError, zlib.error, *_BROKEN):
         return False
 
 
-def behind(packed: IO[bytes]) -> bytes:
+def _behind(packed: IO[bytes]) -> bytes:
     """The first bytes behind all parts of a gzip file, of which it may have several; none, if the last of them is not whole.
 
     Raises:
         zlib.error: a part is broken.
     """
-    rest = MAGIC  # which the first part begins with
-    packed.seek(len(MAGIC))
-    while rest.startswith(MAGIC):
-        data = zlib.decompressobj(wbits=GZIP)
+    rest = _MAGIC  # which the first part begins with
+    packed.seek(len(_MAGIC))
+    while rest.startswith(_MAGIC):
+        data = zlib.decompressobj(wbits=_GZIP)
         while not data.eof:
             chunk = rest or packed.read(CHUNK)
             if not chunk:
                 return b""
             data.decompress(chunk, CHUNK)
             rest = data.unconsumed_tail
-        rest = data.unused_data + packed.read(len(MAGIC))
+        rest = data.unused_data + packed.read(len(_MAGIC))
     return rest
 
 
-def check_header(found: Header, expected: Header) -> None:
+def _check_header(found: Header, expected: Header) -> None:
     """Compare two headers. Labels may be any whole numbers: more than 256 classes need more than bytes.
 
     Raises:

@@ -11,9 +11,9 @@ from collections import deque
 from tasks.safety.redaction import redact
 from tasks.safety.stopping import pause
 
-ALLOWANCE_SECONDS = 30.0  # for all that is not the archive itself
-RATE = 16 * 1024  # bytes a second: at less, MNIST takes 12 minutes
-SLOW_SECONDS = 30.0  # below that rate: longer than any single stall may last
+_ALLOWANCE_SECONDS = 30.0  # for all that is not the archive itself
+_RATE = 16 * 1024  # bytes a second: at less, MNIST takes 12 minutes
+_SLOW_SECONDS = 30.0  # below that rate: longer than any single stall may last
 
 
 class MirrorError(Exception):  # a fault of the mirror, not of the run
@@ -37,7 +37,7 @@ class AttemptLimit:
     def expect(self, size: int) -> None:
         """Allow the time for so many bytes."""
         self.size = size
-        self.seconds = ALLOWANCE_SECONDS + size / RATE
+        self.seconds = _ALLOWANCE_SECONDS + size / _RATE
 
     def answered(self) -> None:
         """Measure the rate from the first answer on: a slow start has its own time, and is no slow download."""
@@ -69,9 +69,9 @@ class AttemptLimit:
             what = f"{self.size:,} bytes" if self.size else "an answer"
             raise MirrorError(f"it took more than the {self.seconds:.0f} s that {what} may take")
         self.samples.append((now, self.received))
-        while self.samples[1][0] <= now - SLOW_SECONDS:
+        while self.samples[1][0] <= now - _SLOW_SECONDS:
             self.samples.popleft()
         then, received = self.samples[0]
         size = self.received - received
-        if now - then >= SLOW_SECONDS and size < RATE * (now - then):
+        if now - then >= _SLOW_SECONDS and size < _RATE * (now - then):
             raise MirrorError(f"it sent only {size:,} bytes in {now - then:.0f} s")

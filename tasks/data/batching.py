@@ -49,10 +49,10 @@ class BatchStream:
                 at, missing = at + len(some), missing - len(some)
                 parts.append((images[some], labels[some]))
                 if not missing:
-                    yield join_blocks(parts)
+                    yield _join_blocks(parts)
                     parts, missing = [], self.batch
         if parts:
-            yield join_blocks(parts)
+            yield _join_blocks(parts)
 
     def windows(self, epoch: int) -> Iterator[tuple[Block, Places]]:
         """What is in memory at once, and in which order to take of it what is not held out."""
@@ -87,7 +87,7 @@ class BatchStream:
         return slice(int(self.ends[group - 1]) if group else 0, int(self.ends[group]))
 
 
-def join_blocks(blocks: list[Block]) -> Block:
+def _join_blocks(blocks: list[Block]) -> Block:
     """Blocks as one."""
     if len(blocks) == 1:
         return blocks[0]

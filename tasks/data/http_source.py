@@ -29,8 +29,8 @@ from tasks.safety.redaction import redact_all_output
 from tasks.safety.stopping import raise_if_stopping
 from tasks.storage.content_files import CHUNK, storage_errors
 
-WATCH_SECONDS = 0.1
-CANCEL_SECONDS = 1.0  # for a request to close its connection, which it does at once
+_WATCH_SECONDS = 0.1
+_CANCEL_SECONDS = 1.0  # for a request to close its connection, which it does at once
 
 Report = Callable[[int, int | None], None]  # how many bytes of the file are there, of how many, if that is known
 
@@ -76,7 +76,7 @@ class Target:
             return
         if total is not None and total > self.most:
             raise MirrorError(f"it announces {total:,} bytes, more than the {self.most:,} that the archive can have")
-        if total is not None and total - self.size > (room := room_at(self.path)):
+        if total is not None and total - self.size > (room := _room_at(self.path)):
             raise MirrorError(f"it announces {total:,} bytes, and {self.path.parent} has room for {room:,}")
         self.patience.expect(self.most if total is None else total)
 
@@ -86,7 +86,7 @@ class Target:
         Raises:
             StorageError: there is no room for so many bytes.
         """
-        room, needed = room_at(self.path), size - self.size
+        room, needed = _room_at(self.path), size - self.size
         if needed > room:
             with storage_errors(self.path):
                 raise OSError(
@@ -94,7 +94,7 @@ class Target:
                 )
 
 
-def room_at(path: Path) -> int:
+def _room_at(path: Path) -> int:
     """The bytes that are free where a file lies."""
     with storage_errors(path):
         return shutil.disk_usage(path.parent).free
@@ -119,34 +119,34 @@ def append_chunks(
     if address.lacks_secrets:
         raise MirrorError("its user info or query values were left out; give the whole address again")
     if urlsplit(address).scheme == "file":
-        copy(address, target)
+        _copy(address, target)
         return ""
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(watch_transfer(fetch_from_mirror(address, target), target.patience))
+        return runner.run(_watch_transfer(_fetch_from_mirror(address, target), target.patience))
 
 
-def copy(address: Address, target: Target) -> None:
+def _copy(address: Address, target: Target) -> None:
     """Copy a local file, if it is a regular one: a FIFO or a device might never end, or never begin.
 
     Raises:
         MirrorFault: it is none, or can't be read.
     """
-    with file_faults():
+    with _file_faults():
         path = Path(url2pathname(urlsplit(address.reveal()).path))
-        refuse_irregular(path.stat())  # before it is opened, which to some devices means something
+        _refuse_irregular(path.stat())  # before it is opened, which to some devices means something
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(descriptor, "rb") as source:  # noqa: PTH123  # a descriptor
         found = os.fstat(descriptor)
-        refuse_irregular(found)
+        _refuse_irregular(found)
         target.announce(found.st_size)
         with target.opened(0) as stream:
-            while chunk := chunk_of(source):
+            while chunk := _chunk_of(source):
                 raise_if_stopping()
                 if target.full(stream, chunk):
                     return
 
 
-def refuse_irregular(found: os.stat_result) -> None:
+def _refuse_irregular(found: os.stat_result) -> None:
     """Refuse what is no regular file.
 
     Raises:
@@ -158,14 +158,14 @@ def refuse_irregular(found: os.stat_result) -> None:
         raise MirrorError(f"it is {kind}, not a file")
 
 
-def chunk_of(source: BinaryIO) -> bytes:
+def _chunk_of(source: BinaryIO) -> bytes:
     """The next bytes of a file."""
-    with file_faults():
+    with _file_faults():
         return source.read(CHUNK)
 
 
 @contextmanager
-def file_faults() -> Iterator[None]:
+def _file_faults() -> Iterator[None]:
     """Turn what the system says of a file into a reason of a few words."""
     try:
         yield
@@ -217,7 +217,7 @@ class Loop(asyncio.SelectorEventLoop):
         return await found
 
 
-async def watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit) -> str:
+async def _watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit) -> str:
     """What `work` returns, unless patience ends before, or the process is told to stop.
 
     Raises:
@@ -226,13 +226,13 @@ async def watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit)
     """
     task = asyncio.ensure_future(work)
     try:
-        while not (await asyncio.wait({task}, timeout=WATCH_SECONDS))[0]:
+        while not (await asyncio.wait({task}, timeout=_WATCH_SECONDS))[0]:
             raise_if_stopping()
             patience.check()
         return task.result()
     finally:
         if task.cancel():
-            await asyncio.wait({task}, timeout=CANCEL_SECONDS)
+            await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
             if task.done() and not task.cancelled():
                 task.exception()  # what it says of being ended is of no interest
         loop = asyncio.get_running_loop()
@@ -240,7 +240,7 @@ async def watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit)
             await loop.hang_up()
 
 
-async def fetch_from_mirror(address: Address, target: Target) -> str:
+async def _fetch_from_mirror(address: Address, target: Target) -> str:
     """Fetch what is missing of the target; say how it was packed on the way, if it was."""
     async with http_faults(), open_response(address, target.size) as response:
         start = target.size if starts_at(response, target.size) else 0

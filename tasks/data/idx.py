@@ -34,13 +34,13 @@ def read_header(stream: BinaryIO) -> Header:
     Raises:
         IdxFormatError: the first two bytes are not zero, the type byte is unknown, or the stream ends early.
     """
-    zero, code, rank = struct.unpack(">HBB", read_exactly(stream, 4))
+    zero, code, rank = struct.unpack(">HBB", _read_exactly(stream, 4))
     if zero:
         raise IdxFormatError(f"an IDX file starts with two zero bytes, this one with {zero:#06x}")
     if code not in DTYPES:
         known = ", ".join(f"{known:#04x}" for known in DTYPES)
         raise IdxFormatError(f"unknown element type {code:#04x}; IDX has {known}")
-    shape: tuple[int, ...] = struct.unpack(f">{rank}I", read_exactly(stream, 4 * rank))
+    shape: tuple[int, ...] = struct.unpack(f">{rank}I", _read_exactly(stream, 4 * rank))
     return Header(np.dtype(DTYPES[code]), shape)
 
 
@@ -56,7 +56,7 @@ def read_blocks(stream: BinaryIO, header: Header, items: int) -> Iterator[NDArra
     count = header.shape[0] if header.shape else 1
     for start in range(0, count if item else 0, items):
         n = min(items, count - start)
-        flat = np.frombuffer(read_exactly(stream, n * item), header.dtype).astype(
+        flat = np.frombuffer(_read_exactly(stream, n * item), header.dtype).astype(
             header.dtype.newbyteorder("="), copy=False
         )
         yield flat.reshape((n, *header.shape[1:]) if header.shape else ())
@@ -64,7 +64,7 @@ def read_blocks(stream: BinaryIO, header: Header, items: int) -> Iterator[NDArra
         raise IdxFormatError(f"more bytes than its header promises: {describe_header(header)}")
 
 
-def read_exactly(stream: BinaryIO, size: int) -> bytes:
+def _read_exactly(stream: BinaryIO, size: int) -> bytes:
     """Read `size` bytes; memory is taken as they come, not as they are promised.
 
     Raises:

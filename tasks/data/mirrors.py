@@ -11,8 +11,8 @@ from tasks.engine.run_log import log
 from tasks.errors import DownloadError
 from tasks.safety.address import Address
 
-AGAIN = 3  # times that a download which broke off is taken up at one mirror, as long as each brings it further
-LONGEST_WAIT = 10.0  # seconds that a mirror may ask for, once; another mirror, or the next run, is sooner than more
+_AGAIN = 3  # times that a download which broke off is taken up at one mirror, as long as each brings it further
+_LONGEST_WAIT = 10.0  # seconds that a mirror may ask for, once; another mirror, or the next run, is sooner than more
 Tell = Callable[[str, int], None]  # a line, and its level
 
 
@@ -73,11 +73,11 @@ def is_complete(
             return append_chunks(url, path, most, patience, report)
         except MirrorError as fault:
             goes += 1
-            if fault.wait is not None and fault.wait <= LONGEST_WAIT and not waited:
+            if fault.wait is not None and fault.wait <= _LONGEST_WAIT and not waited:
                 tell(f"{name}: {url} asks to wait {fault.wait:.0f} s", logging.INFO)
                 patience.pause(fault.wait)
                 waited = True
-            elif not fault.passing or goes > AGAIN or not have < size_of(path) < most:
+            elif not fault.passing or goes > _AGAIN or not have < size_of(path) < most:
                 raise
 
 

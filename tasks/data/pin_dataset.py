@@ -24,16 +24,16 @@ from tasks.filesystem.hashing import sha256_of
 from tasks.safety.address import Address
 from tasks.safety.stopping import raise_if_stopping
 
-PLACEHOLDER = {"bytes": 1, "sha256": "0" * 64}
-UNKNOWN = PLACEHOLDER["sha256"]
+_PLACEHOLDER = {"bytes": 1, "sha256": "0" * 64}
+_UNKNOWN = _PLACEHOLDER["sha256"]
 
 # The most that an archive can have beside what the data set's file says of it: gzip adds a thousandth to what it can't
 # compress, and a zip file may hold other members (EMNIST's: five times what one data set of it needs).
-GZIP_SHARE, GZIP_BYTES = 64, 64 << 10
-ZIP_TIMES, ZIP_BYTES = 16, 1 << 30
-LABEL_BYTES = 4  # of the largest whole numbers that IDX has
+_GZIP_SHARE, _GZIP_BYTES = 64, 64 << 10
+_ZIP_TIMES, _ZIP_BYTES = 16, 1 << 30
+_LABEL_BYTES = 4  # of the largest whole numbers that IDX has
 
-MAGIC = (b"\x1f\x8b", b"PK", bytes(2))  # gzip, zip, IDX
+_MAGIC = (b"\x1f\x8b", b"PK", bytes(2))  # gzip, zip, IDX
 
 Report = Callable[[str, int, int | None], None]  # an archive's name, how many bytes of it are there, and of how many
 
@@ -59,30 +59,30 @@ def pin_archives(
         DecodeError: the archives don't hold what the file says.
         Interrupted: the process has been told to stop.
     """
-    document = parsed(text, called)
+    document = _parsed(text, called)
     lacking = list(unpinned(document.unwrap()))
     sized = set()
     for place in lacking:
-        table = table_at(document, place)
+        table = _table_at(document, place)
         if "bytes" in table:
             sized.add(place)
-        table.update({key: value for key, value in PLACEHOLDER.items() if key not in table})
+        table.update({key: value for key, value in _PLACEHOLDER.items() if key not in table})
     sketch = dataset_of(document.unwrap(), called, folder)
     known = {sketch.parts()[place].name for place in sketch.parts() if place not in lacking or place in sized}
     had = {
-        archive.name: fetched(Wanted(archive, sketch, called, archive.name in known), scratch, report, tell)
+        archive.name: _fetched(Wanted(archive, sketch, called, archive.name in known), scratch, report, tell)
         for archive in sketch.archives()
     }
     pins = []
     for place in lacking:
         archive, mirror = had[sketch.parts()[place].name]
-        table_at(document, place).update({"bytes": archive.bytes, "sha256": archive.sha256})
+        _table_at(document, place).update({"bytes": archive.bytes, "sha256": archive.sha256})
         pins.append(Pin(place, archive, mirror))
     pinned = dataset_of(document.unwrap(), called, folder)
     for place, archive in pinned.parts().items():
         if archive.whole != had[archive.name][0]:
             raise DatasetError(f"the data set {called}: {place}: {archive.name} is not what its size and SHA-256 say")
-    check_archive(pinned, scratch)
+    _check_archive(pinned, scratch)
     return tomlkit.dumps(document), pins
 
 
@@ -92,10 +92,10 @@ def lacks_pins(text: str, called: str) -> bool:
     Raises:
         DatasetError: it is no TOML.
     """
-    return any(unpinned(parsed(text, called).unwrap()))
+    return any(unpinned(_parsed(text, called).unwrap()))
 
 
-def parsed(text: str, called: str) -> tomlkit.TOMLDocument:
+def _parsed(text: str, called: str) -> tomlkit.TOMLDocument:
     """A file's text as a document that keeps its comments.
 
     Raises:
@@ -107,7 +107,7 @@ def parsed(text: str, called: str) -> tomlkit.TOMLDocument:
         raise DatasetError(f"the data set {called} is not TOML: {error}") from error
 
 
-def table_at(document: tomlkit.TOMLDocument, place: str) -> Any:
+def _table_at(document: tomlkit.TOMLDocument, place: str) -> Any:
     """The table of one archive."""
     split, kind = place.split(".")
     return document[split][kind]
@@ -137,13 +137,13 @@ class Wanted(NamedTuple):
         if self.sized:
             return self.archive.bytes
         found = list(self.parts())
-        raw = sum(math.prod(header.shape) * (1 if len(header.shape) > 1 else LABEL_BYTES) for _, _, header in found)
+        raw = sum(math.prod(header.shape) * (1 if len(header.shape) > 1 else _LABEL_BYTES) for _, _, header in found)
         if any(part.member for _, part, _ in found):
-            return raw * ZIP_TIMES + ZIP_BYTES
-        return raw + raw // GZIP_SHARE + GZIP_BYTES
+            return raw * _ZIP_TIMES + _ZIP_BYTES
+        return raw + raw // _GZIP_SHARE + _GZIP_BYTES
 
 
-def fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[Archive, str]:
+def _fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[Archive, str]:
     """An archive from the first mirror that serves it: with its size and hash, and that mirror.
 
     Raises:
@@ -160,7 +160,7 @@ def fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[A
         patience = AttemptLimit(wanted.most if wanted.sized else 0)
         is_complete(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
         try:
-            refuse_other(wanted, path)
+            _refuse_other(wanted, path)
         except (DatasetError, DecodeError) as error:
             refused.append(type(error)(f"{error}, from {url}"))
             raise MirrorError(f"it served something else: {error}") from None
@@ -174,7 +174,7 @@ def fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[A
     return archive.model_copy(update={"bytes": path.stat().st_size, "sha256": sha256_of(path)}), mirror
 
 
-def refuse_other(wanted: Wanted, path: Path) -> None:
+def _refuse_other(wanted: Wanted, path: Path) -> None:
     """Refuse what a mirror has served in the place of an archive.
 
     Raises:
@@ -187,11 +187,11 @@ def refuse_other(wanted: Wanted, path: Path) -> None:
         raise MirrorError(f"it served more than the {wanted.most:,} bytes that the archive can have")
     with path.open("rb") as stream:
         first = stream.read(2)
-    if first not in MAGIC:
+    if first not in _MAGIC:
         what = "a web page" if looks_like_a_page(path) else "neither gzip, zip nor IDX"
         raise MirrorError(f"it served no archive: {size:,} bytes that are {what}")
     for place, part, header in wanted.parts():
-        pinned = part.sha256 != UNKNOWN
+        pinned = part.sha256 != _UNKNOWN
         if (pinned and sha256_of(path) != part.sha256) or (wanted.sized and size != part.bytes):
             said = f"{place}: {part.name} is not what its size and SHA-256 say"
             raise DatasetError(f"the data set {wanted.called}: {said}")
@@ -199,7 +199,7 @@ def refuse_other(wanted: Wanted, path: Path) -> None:
             raise_if_stopping()
 
 
-def check_archive(dataset: Dataset, folder: Path) -> None:
+def _check_archive(dataset: Dataset, folder: Path) -> None:
     """See whether the archives hold what the data set says.
 
     Raises:

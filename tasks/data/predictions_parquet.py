@@ -20,9 +20,9 @@ from tasks.data.split_parquet import Hashes, Labels, SplitIndex, fixed_size, has
 from tasks.storage.content_files import storage_errors
 
 META_KEY = b"mnist.predictions"
-ARRAYS = ("labels", "predicted", "probabilities", "sha256")
-SMALLEST = 1e-7  # Keras's own epsilon: a probability of 0 for the label would make the loss infinite
-LARGEST_LOSS = -math.log(SMALLEST)
+_ARRAYS = ("labels", "predicted", "probabilities", "sha256")
+_SMALLEST = 1e-7  # Keras's own epsilon: a probability of 0 for the label would make the loss infinite
+LARGEST_LOSS = -math.log(_SMALLEST)
 
 
 class PredictionsMeta(Frozen):
@@ -70,7 +70,7 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
     def losses(self) -> NDArray[np.float64]:
         """The cross-entropy of each image in nats, over clipped probabilities as Keras has it: (N,) float64."""
         of_label = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
-        return np.asarray(-np.log(of_label.clip(SMALLEST, 1 - SMALLEST)))
+        return np.asarray(-np.log(of_label.clip(_SMALLEST, 1 - _SMALLEST)))
 
     @property
     def loss(self) -> float:
@@ -136,20 +136,20 @@ def read_predictions(path: Path, places: NDArray[np.intp] | None = None) -> Pred
     """
     with read_errors(path), pq.ParquetFile(path) as parquet:
         if places is None:
-            return predictions_from_table(parquet.read())
+            return _predictions_from_table(parquet.read())
         found, start = [], 0
         for number in range(parquet.num_row_groups):
             table = parquet.read_row_group(number)
             first, last = np.searchsorted(places, (start, start + table.num_rows))
-            found.append(predictions_from_table(table).take(places[first:last] - start))
+            found.append(_predictions_from_table(table).take(places[first:last] - start))
             start += table.num_rows
     return Predictions(
         meta=found[0].meta,
-        **{name: np.concatenate([getattr(one, name) for one in found]) for name in ARRAYS},
+        **{name: np.concatenate([getattr(one, name) for one in found]) for name in _ARRAYS},
     )
 
 
-def predictions_from_table(table: pa.Table) -> Predictions:
+def _predictions_from_table(table: pa.Table) -> Predictions:
     """Predictions from their columns."""
     flat = table["probability"].combine_chunks().flatten().to_numpy()
     return Predictions(

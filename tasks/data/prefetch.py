@@ -6,13 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-THREADS = 2  # enough to keep a reader busy, on any disk; who reads has work for the cores, too
+_THREADS = 2  # enough to keep a reader busy, on any disk; who reads has work for the cores, too
 
 Given = TypeVar("Given")
 Item = TypeVar("Item")
 
 
-def in_input_order(make: Callable[[Given], Item], of: Iterable[Given], threads: int = THREADS) -> Iterator[Item]:
+def in_input_order(make: Callable[[Given], Item], of: Iterable[Given], threads: int = _THREADS) -> Iterator[Item]:
     """`make` of each, in order; as many as there are threads are made meanwhile, and no more are in memory."""
     waiting = iter(of)
     with ThreadPoolExecutor(threads) as pool:

@@ -23,10 +23,10 @@ from tasks.engine.workspace import Scratch
 from tasks.errors import StorageError, first_line
 from tasks.storage.content_files import storage_errors
 
-ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
-GROUP_BYTES = 16 << 20  # of the pixels of a row group, at most
-PART_BYTES = 512 << 20  # of the pixels of a file, at most: MNIST is one file, six million images are nine
-META_KEY = b"mnist.split"
+_ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
+_GROUP_BYTES = 16 << 20  # of the pixels of a row group, at most
+_PART_BYTES = 512 << 20  # of the pixels of a file, at most: MNIST is one file, six million images are nine
+_META_KEY = b"mnist.split"
 
 ARRAYS = ("labels", "sha256", "indices", "images")  # of a Split
 HASH = np.dtype("V32")  # not S32, which takes a final zero for the end
@@ -71,7 +71,7 @@ def label_type(classes: int) -> "np.dtype[np.uint8] | np.dtype[np.uint16]":
     return np.dtype(np.uint8) if classes <= 256 else np.dtype(np.uint16)
 
 
-def schema_of(meta: SplitMeta) -> pa.Schema:
+def _schema_of(meta: SplitMeta) -> pa.Schema:
     """The Parquet schema of a split."""
     return pa.schema(
         [
@@ -80,20 +80,20 @@ def schema_of(meta: SplitMeta) -> pa.Schema:
             pa.field("label", pa.from_numpy_dtype(label_type(len(meta.classes))), nullable=False),
             pa.field("sha256", pa.binary(32), nullable=False),
         ],
-        metadata={META_KEY: meta.model_dump_json()},
+        metadata={_META_KEY: meta.model_dump_json()},
     )
 
 
 def rows_of(shape: tuple[int, ...]) -> int:
     """How many images of a shape make a row group."""
-    return max(1, min(ROWS, GROUP_BYTES // math.prod(shape)))
+    return max(1, min(_ROWS, _GROUP_BYTES // math.prod(shape)))
 
 
 class SplitWriter:
     """Writes a split into a folder, or to temporary files: each block as one row group, into as many files as it takes."""
 
     def __init__(self, folder: Path | Scratch, meta: SplitMeta) -> None:
-        self.folder, self.meta, self.schema = folder, meta, schema_of(meta)
+        self.folder, self.meta, self.schema = folder, meta, _schema_of(meta)
         self.size = math.prod(meta.shape)
         self.paths: list[Path] = []
         self.written = self.in_part = 0
@@ -135,7 +135,7 @@ class SplitWriter:
             StorageError: the file can't be written.
         """
         count = len(labels)
-        if self.in_part and (self.in_part + count) * self.size > PART_BYTES:
+        if self.in_part and (self.in_part + count) * self.size > _PART_BYTES:
             self.end()
             self.begin()
         pixels = np.ascontiguousarray(images).reshape(count, self.size)
@@ -190,7 +190,7 @@ def read_index(paths: Sequence[Path]) -> SplitIndex:
     with read_errors(paths[0]):
         tables = [pq.read_table(path, columns=["index", "label", "sha256"]) for path in paths]
     return SplitIndex(
-        meta=meta_of(tables[0].schema),
+        meta=_meta_of(tables[0].schema),
         labels=np.concatenate([table["label"].to_numpy() for table in tables]),
         sha256=np.concatenate([hashes_of(table["sha256"]) for table in tables]),
         indices=np.concatenate([table["index"].to_numpy() for table in tables]),
@@ -248,10 +248,10 @@ def read_groups(paths: Sequence[Path], numbers: Sequence[int] | None = None) -> 
         StorageError: it has gone, or was altered since it was verified.
     """
     groups = groups_of(paths)
-    return in_input_order(read_group, groups if numbers is None else [groups[number] for number in numbers])
+    return in_input_order(_read_group, groups if numbers is None else [groups[number] for number in numbers])
 
 
-def read_group(group: RowGroup) -> Split:
+def _read_group(group: RowGroup) -> Split:
     """Read one row group.
 
     Raises:
@@ -259,10 +259,10 @@ def read_group(group: RowGroup) -> Split:
     """
     with read_errors(group.path), pq.ParquetFile(group.path) as parquet:
         table = parquet.read_row_group(group.number)
-    meta = meta_of(table.schema)
+    meta = _meta_of(table.schema)
     return Split(
         meta=meta,
-        images=bytes_of(table["image"]).reshape(-1, *meta.shape),
+        images=_bytes_of(table["image"]).reshape(-1, *meta.shape),
         labels=table["label"].to_numpy(),
         sha256=hashes_of(table["sha256"]),
         indices=table["index"].to_numpy(),
@@ -282,17 +282,17 @@ def read_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path} can't be read any more: {first_line(error)}; run again to make it anew") from error
 
 
-def meta_of(schema: pa.Schema) -> SplitMeta:
+def _meta_of(schema: pa.Schema) -> SplitMeta:
     """What a split's file says of itself."""
-    return SplitMeta.model_validate_json(schema.metadata[META_KEY])
+    return SplitMeta.model_validate_json(schema.metadata[_META_KEY])
 
 
 def hashes_of(column: pa.ChunkedArray) -> Hashes:
     """A column of hashes."""
-    return bytes_of(column).view(HASH)
+    return _bytes_of(column).view(HASH)
 
 
-def bytes_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+def _bytes_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
     """The values of a column of fixed size, one after the other."""
     values = column.combine_chunks()
     size = values.type.byte_width

@@ -23,8 +23,8 @@ from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksu
 from tasks.storage.content_files import atomic_write, verify_file
 from tasks.storage.folders import Folder, key_name
 
-MOST_DIFFERENCES = 3  # differences that a Miss names
-LATEST = 50  # records of the same step that are looked at for one to compare with
+_MOST_DIFFERENCES = 3  # differences that a Miss names
+_LATEST = 50  # records of the same step that are looked at for one to compare with
 
 Kept = TypeVar("Kept", bound=Record)
 
@@ -52,7 +52,7 @@ def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: t
     """
     parts: dict[str, Any] = {
         "step": function.__name__,
-        "inputs": {name: identity(value) for name, value in with_fields(inputs)},
+        "inputs": {name: identity(value) for name, value in _with_fields(inputs)},
         "code": code_digests(function.__module__),
         "libraries": versions(libraries),
     }
@@ -61,7 +61,7 @@ def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: t
     return Key(parts, key_name(parts))
 
 
-def with_fields(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _with_fields(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The inputs of a step; each field of a dataclass is an input of its own."""
     for name, value in inputs.items():
         if is_dataclass(value):
@@ -129,19 +129,19 @@ def explain_miss(key: Key, step: str, root: Root) -> str:
     `step` is what a run of the step is called.
     """
     candidates = [
-        (-at.timestamp(), list(key_differences(parts, key.parts))) for at, parts in earlier_keys(key, step, root)
+        (-at.timestamp(), list(_key_differences(parts, key.parts))) for at, parts in _earlier_keys(key, step, root)
     ]
     if not candidates:
         return "for the first time"
     _, found = min(candidates, key=lambda candidate: (len(candidate[1]), candidate[0]))
-    return "; ".join(found[:MOST_DIFFERENCES]) + (
-        f"; and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
+    return "; ".join(found[:_MOST_DIFFERENCES]) + (
+        f"; and {len(found) - _MOST_DIFFERENCES} more" if len(found) > _MOST_DIFFERENCES else ""
     )
 
 
-def earlier_keys(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[str, Any]]]:
+def _earlier_keys(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[str, Any]]]:
     """When the last records of the same step were made, and their keys."""
-    for path in newest(root / Folder.RECORDS, f"{key.parts['step']}-*.json", LATEST):
+    for path in newest(root / Folder.RECORDS, f"{key.parts['step']}-*.json", _LATEST):
         try:
             envelope = load_with_checksum(read_whole(path))
             origin = envelope["record"]["origin"]
@@ -151,11 +151,11 @@ def earlier_keys(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, di
             continue
 
 
-def key_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _key_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """The parts of a key that differ, in words."""
     kinds = (("inputs", "input"), ("code", "code"), ("libraries", "library"), ("surroundings", "variable"))
     for kind, one in kinds:
-        old, new = flatten_key(before.get(kind, {})), flatten_key(now.get(kind, {}))
+        old, new = _flatten_key(before.get(kind, {})), _flatten_key(now.get(kind, {}))
         changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
         files = [name for name in changed if isinstance(new.get(name, old.get(name)), PurePosixPath)]
         if files:
@@ -167,7 +167,7 @@ def key_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
             yield from (f"{one} {name}: {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in others)
 
 
-def flatten_key(value: Any, name: str = "") -> dict[str, Any]:
+def _flatten_key(value: Any, name: str = "") -> dict[str, Any]:
     """A tree as its leaves by their dotted names; a file counts by its path, which holds its hash."""
     if isinstance(value, Mapping) and {"path", "sha256"} <= value.keys():
         return {name: PurePosixPath(value["path"])}
@@ -179,5 +179,5 @@ def flatten_key(value: Any, name: str = "") -> dict[str, Any]:
         return {name: value}
     leaves: dict[str, Any] = {}
     for key, item in items:
-        leaves |= flatten_key(item, ".".join(part for part in (name, str(key)) if part))
+        leaves |= _flatten_key(item, ".".join(part for part in (name, str(key)) if part))
     return leaves

@@ -80,15 +80,15 @@ class CachedTask(Task[Params, Kept]):
         work: Workspace = given.arguments["work"]
         key, found = self.keyed_lookup(given.arguments)
         if not isinstance(found, CacheMiss):
-            return as_cached_state(found)
+            return _as_cached_state(found)
         with shared_lock(work.root, log), key_lock(work.root, key.name, f"run {work.run}", log):
             found = find_record(key, self.record_type, work.root)  # another run may have made it in the meantime
             if not isinstance(found, CacheMiss):
-                return as_cached_state(found)
+                return _as_cached_state(found)
             name = self.run_name.format(**given.arguments)
-            why = found.fault or reason_for_computing(key, name, work.root)
+            why = found.fault or _reason_for_computing(key, name, work.root)
             given.arguments["work"] = work = work.model_copy(update={"key": key.name})
-            return compute_and_store(lambda: self.compute(*given.args, **given.kwargs), name, why, key, work)
+            return _compute_and_store(lambda: self.compute(*given.args, **given.kwargs), name, why, key, work)
 
     def ever_kept(self, root: Root) -> bool:
         """Whether the task has ever kept a record under a root."""
@@ -113,21 +113,21 @@ def step(
     return decorate
 
 
-def reason_for_computing(key: Key, name: str, root: Root) -> str:
+def _reason_for_computing(key: Key, name: str, root: Root) -> str:
     """Why a step has no record; what earlier records hold, perhaps another version's, can't stop it."""
     with optional(f"why {name} is computed", []):
         return explain_miss(key, name, root)
     return "no earlier record can be compared"
 
 
-def as_cached_state(record: Kept) -> Kept:
+def _as_cached_state(record: Kept) -> Kept:
     """The record; inside a task run, as a state that shows as Cached and says which run made it."""
     if TaskRunContext.get() is None or record.origin is None:
         return record
     return cast("Kept", Completed(name="Cached", message=f"made by run {record.origin.run}", data=record))
 
 
-def compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Workspace) -> Kept:
+def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Workspace) -> Kept:
     """Compute a record, say where it came from, and keep it, unless an optional part of it is missing.
 
     Raises:
@@ -144,7 +144,7 @@ def compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Key
         where = getattr(error, "filename", None) or work.root
         raise StorageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
     except Exception as error:
-        if said := failure_of_tensorflow(error):
+        if said := _failure_of_tensorflow(error):
             raise WorkerError(f"{name}: {said}") from error
         raise
     seconds = round(perf_counter() - began, 3)
@@ -167,7 +167,7 @@ def compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Key
     return record
 
 
-def failure_of_tensorflow(error: Exception) -> str:
+def _failure_of_tensorflow(error: Exception) -> str:
     """Say in one line what memory or an operation lacks, and what to change; empty for any other error."""
     errors = getattr(sys.modules.get("tensorflow"), "errors", None)
     if isinstance(error, MemoryError) or (errors and isinstance(error, errors.ResourceExhaustedError)):

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROJECT = Path(__file__).parents[2]
-FIRST_PARTY = ("artifacts", "flows", "tasks")
+_FIRST_PARTY = ("artifacts", "flows", "tasks")
 
 # How steps are run, kept and kept apart, and how they fail: none of it shapes what they make.
-PLUMBING = frozenset({
+_PLUMBING = frozenset({
     "tasks.safety.address",
     "tasks.engine.cache",
     "tasks.filesystem.exclusive_name",
@@ -47,7 +47,7 @@ PLUMBING = frozenset({
 
 # Before 3.11.8 and 3.12.2, threads that build syntax trees at once get "AST constructor recursion depth mismatch"
 # (python/cpython#106905).
-PARSING = threading.Lock()
+_PARSING = threading.Lock()
 
 
 def code_digest(module: str) -> str:
@@ -57,8 +57,8 @@ def code_digest(module: str) -> str:
 
 def code_digests(module: str) -> dict[str, str]:
     """The digest of `module` and of each module that it imports of this project, by name."""
-    with PARSING:
-        return {name: read_module(name).digest for name in sorted(transitive_imports(module))}
+    with _PARSING:
+        return {name: _read_module(name).digest for name in sorted(transitive_imports(module))}
 
 
 class Module(NamedTuple):
@@ -69,7 +69,7 @@ class Module(NamedTuple):
 
 
 @functools.cache
-def read_module(name: str) -> Module:
+def _read_module(name: str) -> Module:
     """Parse a module, once: many steps depend on it."""
     tree = ast.parse(source_of(name))
     imports = frozenset(first_party_imports(tree))
@@ -83,9 +83,9 @@ def transitive_imports(module: str) -> frozenset[str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found | PLUMBING:
+        if name not in found | _PLUMBING:
             found.add(name)
-            waiting.extend(read_module(name).imports)
+            waiting.extend(_read_module(name).imports)
     return frozenset(found)
 
 
@@ -107,28 +107,30 @@ def first_party_imports(tree: ast.Module) -> Iterator[str]:
     """The first-party modules that a source imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if is_first_party(alias.name))
-        elif isinstance(node, ast.ImportFrom) and node.module and is_first_party(node.module):
+            yield from (alias.name for alias in node.names if _is_first_party(alias.name))
+        elif isinstance(node, ast.ImportFrom) and node.module and _is_first_party(node.module):
             yield node.module
             # `from tasks import idx` names a module, `from tasks.data.idx import read` does not.
             names = (f"{node.module}.{alias.name}" for alias in node.names)
             yield from (name for name in names if module_path(name))
 
 
-def is_first_party(module: str) -> bool:
+def _is_first_party(module: str) -> bool:
     """Whether a module belongs to this project."""
-    return module.split(".", maxsplit=1)[0] in FIRST_PARTY
+    return module.split(".", maxsplit=1)[0] in _FIRST_PARTY
 
 
 def normalized_source(tree: ast.Module) -> str:
     """A source without its comments, docstrings and layout; the docstrings are taken out of the tree."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and has_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
+            node
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
 
 
-def has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether the first statement of a body is a bare string."""
     first = node.body[0] if node.body else None
     return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)

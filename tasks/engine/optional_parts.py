@@ -16,7 +16,7 @@ from tasks.safety.redaction import redact
 from tasks.safety.stopping import STOPPING
 from tasks.schemas.records import Omission
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -28,12 +28,12 @@ def optional(
     An error that follows an order to stop passes through, unless the run is `over` already.
     """
     try:
-        LOGGER.debug("optional: %s", part)
+        _LOGGER.debug("optional: %s", part)
         yield
     except Exception as error:
-        if is_cancellation(error) or (STOPPING.is_set() and not over):
+        if _is_cancellation(error) or (STOPPING.is_set() and not over):
             raise
-        LOGGER.debug("%s failed", part, exc_info=True)
+        _LOGGER.debug("%s failed", part, exc_info=True)
         omit(part, reason(error), omitted, say=say)
 
 
@@ -51,7 +51,7 @@ def reason(error: Exception) -> str:
     return redact(f"{type(error).__name__}: {line}")
 
 
-def is_cancellation(error: Exception) -> bool:
+def _is_cancellation(error: Exception) -> bool:
     """Return whether Prefect says by an error that somebody has canceled the run."""
     prefect = sys.modules.get("prefect.exceptions")
     return prefect is not None and isinstance(error, prefect.CancelledRun)

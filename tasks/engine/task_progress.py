@@ -12,7 +12,7 @@ from prefect.context import TaskRunContext
 
 from tasks.engine.optional_parts import optional
 
-REFRESH_SECONDS = 1.0
+_REFRESH_SECONDS = 1.0
 
 
 class ProgressBar:
@@ -28,7 +28,7 @@ class ProgressBar:
 
     def due(self) -> bool:
         """Whether it is time to refresh the artifact."""
-        return self.artifact is not None and time.perf_counter() - self.reported >= REFRESH_SECONDS
+        return self.artifact is not None and time.perf_counter() - self.reported >= _REFRESH_SECONDS
 
     def refresh(self, done: float, text: str) -> None:
         """Update the artifact: `done` is between 0 and 1."""

@@ -29,7 +29,7 @@ from tasks.storage.locks import shared_lock, try_exclusive_lock
 from tasks.storage.root_marker import Mark, find_mark, is_real_folder, mark_root, signed_paths
 
 STATE = "state.json"  # how far a training has come
-EPOCH = re.compile(r"epoch-\d{5}-([0-9a-f]{12})\.weights\.h5")
+_EPOCH = re.compile(r"epoch-\d{5}-([0-9a-f]{12})\.weights\.h5")
 
 
 class Scratch:
@@ -101,16 +101,16 @@ def open_workspace(root: Root, run: str) -> Iterator[Workspace]:
     """
     with storage_errors(root):
         mark_root(local_cache_dir(root))
-    remove_stale_files(root)
+    _remove_stale_files(root)
     try:
         with shared_lock(root, log):
             yield Workspace(root=root, run=run)
     finally:
         with optional("removing temporary files", [], over=True):
-            remove_stale_files(root)
+            _remove_stale_files(root)
 
 
-def remove_stale_files(root: Root) -> None:
+def _remove_stale_files(root: Root) -> None:
     """Remove what nobody will finish, unless someone is at work: then it is theirs, or the last of them sweeps.
 
     What a training or a download has left for its next try stays. In a store nothing is half-done: only its shadow is swept.
@@ -124,7 +124,7 @@ def remove_stale_files(root: Root) -> None:
 
 
 def remove_all_stale_files(root: Root) -> None:
-    """As `remove_stale_files`, for who has the root alone."""
+    """As `_remove_stale_files`, for who has the root alone."""
     for path in list(stale_files(root)):
         discard(path)
 
@@ -145,15 +145,15 @@ def stale_files(root: Root) -> Iterator[Path]:
     if mark is None:
         return
     for folder in (Folder.SCRATCH, Folder.LOCKS):
-        yield from filter(is_file, signed_paths(shadow, folder, mark))
-    for name in folders_of(shadow):
-        yield from (path for path in signed_paths(shadow, name, mark) if path.name.endswith(PART) and is_file(path))
+        yield from filter(_is_file, signed_paths(shadow, folder, mark))
+    for name in _folders_of(shadow):
+        yield from (path for path in signed_paths(shadow, name, mark) if path.name.endswith(PART) and _is_file(path))
     for path in signed_paths(shadow, Folder.UNFINISHED, mark):
         if (root / Folder.RECORDS / f"{path.stem}.json").exists():
             yield from unfinished_in(shadow, path.name, mark)
 
 
-def folders_of(shadow: Path) -> Iterator[str]:
+def _folders_of(shadow: Path) -> Iterator[str]:
     """Every folder in which files are written, by its path under the root."""
     for folder in Folder:
         yield str(folder)
@@ -166,20 +166,20 @@ def unfinished_in(shadow: Path, name: str, mark: Mark) -> Iterator[Path]:
     folder = f"{Folder.UNFINISHED}/{name}"
     if mark.has_signed(name) and is_real_folder(shadow, folder):
         found = sorted((shadow / folder).iterdir())
-        yield from (path for path in found if is_file(path) and (mark.has_signed(path.name) or is_state(path)))
+        yield from (path for path in found if _is_file(path) and (mark.has_signed(path.name) or is_state(path)))
         yield shadow / folder
 
 
 def is_state(path: Path) -> bool:
     """Whether a file holds how far a training has come: it is sealed, or named by its content."""
-    epoch = EPOCH.fullmatch(path.name)
+    epoch = _EPOCH.fullmatch(path.name)
     try:
         return sha256_of(path).startswith(epoch[1]) if epoch else path.name == STATE and bool(read_checked_body(path))
     except (OSError, ChecksumError):
         return False
 
 
-def is_file(path: Path) -> bool:
+def _is_file(path: Path) -> bool:
     """Whether there is a regular file, and no link."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)

@@ -23,10 +23,10 @@ def claim_name(written: Path, path: Path, lock: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        rename_alone(written, path, lock)
+        _rename_alone(written, path, lock)
 
 
-def rename_alone(written: Path, path: Path, lock: Path) -> None:
+def _rename_alone(written: Path, path: Path, lock: Path) -> None:
     """Rename a file to a name that must be free, one process at a time.
 
     Raises:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tasks.errors import InputError
 
-MIB = 1 << 20
-MOST_TEXT = 4 * MIB  # of a file that a person writes: a data set with a thousand classes has 0.1 MiB
+_MIB = 1 << 20
+MOST_TEXT = 4 * _MIB  # of a file that a person writes: a data set with a thousand classes has 0.1 MiB
 
-KINDS = {
+_KINDS = {
     stat.S_IFDIR: "it is a folder",
     stat.S_IFIFO: "it is a pipe (FIFO)",
     stat.S_IFCHR: "it is a device",
@@ -45,18 +45,18 @@ def open_regular(path: Path) -> io.BufferedReader:
     Raises:
         OSError: it is none, or can't be opened.
     """
-    check_regular(path, follow_links(path))
+    _check_regular(path, _follow_links(path))
     # Without waiting for a writer, should a FIFO have taken the file's place.
     stream = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
     try:
-        check_regular(path, os.fstat(stream.fileno()))
+        _check_regular(path, os.fstat(stream.fileno()))
     except OSError:
         stream.close()
         raise
     return stream
 
 
-def follow_links(path: Path) -> os.stat_result:
+def _follow_links(path: Path) -> os.stat_result:
     """What the system says of a file, or of the one that a link leads to.
 
     Raises:
@@ -74,14 +74,14 @@ def follow_links(path: Path) -> os.stat_result:
         raise
 
 
-def check_regular(path: Path, found: os.stat_result) -> None:
+def _check_regular(path: Path, found: os.stat_result) -> None:
     """Refuse what is no regular file.
 
     Raises:
         OSError: it is none.
     """
     if not stat.S_ISREG(found.st_mode):
-        what = KINDS.get(stat.S_IFMT(found.st_mode), "it is of an unknown kind")
+        what = _KINDS.get(stat.S_IFMT(found.st_mode), "it is of an unknown kind")
         raise OSError(errno.EINVAL, f"{what}, not a regular file", str(path))
 
 
@@ -95,13 +95,13 @@ def read_regular(path: Path, most: int) -> bytes:
         size = os.fstat(stream.fileno()).st_size
         content = b"" if size > most else stream.read(size + 1)
         # Files below /proc claim to be empty, and some of them never end. Memory is taken as their bytes come.
-        while size <= len(content) <= most and (chunk := stream.read(min(MIB, most + 1 - len(content)))):
+        while size <= len(content) <= most and (chunk := stream.read(min(_MIB, most + 1 - len(content)))):
             content += chunk
         if size > most or len(content) > most:
-            raise OSError(errno.EFBIG, f"it has more than {limit(most)}", str(path))
+            raise OSError(errno.EFBIG, f"it has more than {_limit(most)}", str(path))
     return content
 
 
-def limit(most: int) -> str:
+def _limit(most: int) -> str:
     """A number of bytes as a person says it."""
-    return f"{most // MIB:,} MiB" if most >= MIB else f"{most:,} bytes"
+    return f"{most // _MIB:,} MiB" if most >= _MIB else f"{most:,} bytes"

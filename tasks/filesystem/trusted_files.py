@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks.errors import RecipeError
 
 UNATTENDED = "MNIST_UNATTENDED"  # set in the environment of a worker's runs
-ROOT = 0
+_ROOT = 0
 
 
 def refuse_foreign(path: Path) -> None:
@@ -40,11 +40,11 @@ def trust_fault(path: Path) -> str | None:
         found = path.lstat()
     except OSError as error:
         return f"can't be looked at: {error.strerror or error}"
-    if not is_trusted(found.st_uid):
+    if not _is_trusted(found.st_uid):
         return f"belongs to the user {found.st_uid}"
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return None  # a link has no mode of its own; in a sticky folder such as /tmp, nobody replaces what is another's
-    if others_write(path, found):
+    if _others_write(path, found):
         return f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
     return None
 
@@ -57,22 +57,22 @@ def is_open(folder: Path) -> bool:
         return is_open(folder.parent)
     except OSError:
         return False  # nothing is read from it
-    return not is_trusted(found.st_uid) or others_write(folder, found)
+    return not _is_trusted(found.st_uid) or _others_write(folder, found)
 
 
-def is_trusted(user: int) -> bool:
+def _is_trusted(user: int) -> bool:
     """Whether a user is root, this one, or the owner of this code."""
-    return user in {ROOT, os.geteuid(), code_owner()}
+    return user in {_ROOT, os.geteuid(), _code_owner()}
 
 
-def code_owner() -> int:
+def _code_owner() -> int:
     """The account that this code belongs to, which needs no other way to run its own, as where a container mounts a clone."""
     return Path(__file__).stat().st_uid
 
 
-def others_write(path: Path, found: os.stat_result) -> bool:
+def _others_write(path: Path, found: os.stat_result) -> bool:
     """Whether a file's mode, or its access control list, lets others write it."""
-    by_group = found.st_mode & stat.S_IWGRP and (not is_private(found.st_gid) or has_acl(path))
+    by_group = found.st_mode & stat.S_IWGRP and (not is_private(found.st_gid) or _has_acl(path))
     return bool(found.st_mode & stat.S_IWOTH or by_group)
 
 
@@ -87,10 +87,10 @@ def is_private(group: int) -> bool:
         found, name = grp.getgrgid(group), pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container has users without names
         return True
-    return (group == ROOT or found.gr_name == name) and set(found.gr_mem) <= {name}
+    return (group == _ROOT or found.gr_name == name) and set(found.gr_mem) <= {name}
 
 
-def has_acl(path: Path) -> bool:
+def _has_acl(path: Path) -> bool:
     """Whether a file has an access control list: then the group's bits of its mode are the most that it grants to anyone."""
     try:
         os.getxattr(path, "system.posix_acl_access")

@@ -14,7 +14,7 @@ from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed,
 from tasks.storage.folders import Folder
 
 FOLDER = Folder.CHAMPIONS
-LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # as `line_of` names it
+_LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # as `line_of` names it
 ENTRY = "[0-9]" * 6 + ".json"  # other files are not ours
 
 
@@ -44,14 +44,14 @@ def entry_of(champions: Sequence[Champion], number: int) -> Champion:
     return found
 
 
-def may_be_entry(path: Root) -> bool:
+def _may_be_entry(path: Root) -> bool:
     """Whether a file may be an entry, be it broken: others may have folders among ours, with numbered files."""
-    return bool(LINE.fullmatch(path.parent.name)) or may_be_checksummed(path)
+    return bool(_LINE.fullmatch(path.parent.name)) or may_be_checksummed(path)
 
 
 def champion_lines(root: Root) -> list[str]:
     """All lines under the root."""
-    return sorted({path.parent.name for path in matching(root, f"{FOLDER}/*/{ENTRY}") if may_be_entry(path)})
+    return sorted({path.parent.name for path in matching(root, f"{FOLDER}/*/{ENTRY}") if _may_be_entry(path)})
 
 
 def append_entry(entry: Champion, line: str, root: Root) -> Champion:
@@ -78,7 +78,7 @@ def roll_back(root: Root, line: str) -> Champion:
     below = champions[-1].below if champions else None
     if below is None:
         raise RunError(f"there is no champion of {line} to go back to")
-    return append_as("rolled back", entry_of(champions, below), champions, line, root)
+    return _append_as("rolled back", entry_of(champions, below), champions, line, root)
 
 
 def lift_rollback(root: Root, line: str) -> list[Champion]:
@@ -92,11 +92,11 @@ def lift_rollback(root: Root, line: str) -> list[Champion]:
     down = held_down(champions)
     if not down:
         raise RunError(f"no model of {line} stays down after a rollback")
-    append_as("lifted", champions[-1], champions, line, root)
+    _append_as("lifted", champions[-1], champions, line, root)
     return down
 
 
-def append_as(action: str, entry: Champion, champions: Sequence[Champion], line: str, root: Root) -> Champion:
+def _append_as(action: str, entry: Champion, champions: Sequence[Champion], line: str, root: Root) -> Champion:
     """Write an entry once more, as the next one of a line.
 
     Raises:

@@ -29,7 +29,7 @@ class Note(Frozen):
         return f"{Folder.HISTORY}/{digest[:16]}.json"
 
 
-def notes(root: Root) -> dict[str, Note]:
+def _notes(root: Root) -> dict[str, Note]:
     """The notes that are sound and bear the name that their content gives, by that name."""
     found = {}
     for path in matching(root, f"{Folder.HISTORY}/*.json"):
@@ -44,7 +44,7 @@ def notes(root: Root) -> dict[str, Note]:
 
 def pending_flow_runs(root: Root) -> set[FlowRun]:
     """The flow runs that are to be removed."""
-    return {one for note in notes(root).values() for one in note.flow_runs}
+    return {one for note in _notes(root).values() for one in note.flow_runs}
 
 
 def add_pending_flow_runs(root: Root, flow_runs: Iterable[FlowRun]) -> None:
@@ -53,7 +53,7 @@ def add_pending_flow_runs(root: Root, flow_runs: Iterable[FlowRun]) -> None:
     Raises:
         StorageError: it can't be written.
     """
-    replace_notes(root, notes(root), flow_runs)
+    _replace_notes(root, _notes(root), flow_runs)
 
 
 def forget_flow_runs(root: Root, done: set[FlowRun]) -> None:
@@ -62,11 +62,11 @@ def forget_flow_runs(root: Root, done: set[FlowRun]) -> None:
     Raises:
         StorageError: it can't be written.
     """
-    found = notes(root)
-    replace_notes(root, found, {one for note in found.values() for one in note.flow_runs} - done)
+    found = _notes(root)
+    _replace_notes(root, found, {one for note in found.values() for one in note.flow_runs} - done)
 
 
-def replace_notes(root: Root, old: Iterable[str], flow_runs: Iterable[FlowRun]) -> None:
+def _replace_notes(root: Root, old: Iterable[str], flow_runs: Iterable[FlowRun]) -> None:
     """Write the new note, then remove the old ones."""
     new = Note(flow_runs=tuple(sorted(set(flow_runs), key=lambda one: one.id)))
     with storage_errors(root):

@@ -40,10 +40,10 @@ def provenance_of(data: PreparedData, steps: Sequence[Record], work: Workspace) 
         root=str(work.root),
         archives=tuple(data.archives.values()),
         splits=(*data.splits.values(), *data.samples.values()),
-        steps=step_lines(steps, work),
+        steps=_step_lines(steps, work),
         files=tuple(
             FileLine(role=entry.role, path=entry.file.path, sha256=entry.file.sha256)
-            for entry in manifest_of(steps)
+            for entry in _manifest_of(steps)
             if entry.kind != "download"
         ),
         libraries=versions(LIBRARIES),
@@ -53,7 +53,7 @@ def provenance_of(data: PreparedData, steps: Sequence[Record], work: Workspace) 
     )
 
 
-def step_lines(steps: Iterable[Record], work: Workspace) -> tuple[StepLine, ...]:
+def _step_lines(steps: Iterable[Record], work: Workspace) -> tuple[StepLine, ...]:
     """The steps of a run: which were found, and why the others were computed."""
     origins = [step.origin for step in steps if step.origin]
     return tuple(StepLine(name=origin.step, origin=origin, cached=origin.run != work.run) for origin in origins)
@@ -64,7 +64,7 @@ def omissions_of(steps: Iterable[Record]) -> list[Omission]:
     return [omission for step in steps if isinstance(step, PartialRecord) for omission in step.omitted]
 
 
-def manifest_of(steps: Iterable[Record]) -> tuple[ManifestEntry, ...]:
+def _manifest_of(steps: Iterable[Record]) -> tuple[ManifestEntry, ...]:
     """Every file that steps have made or found, in their order."""
     return tuple(
         ManifestEntry(role=step.origin.step, kind=step.origin.kind, file=file)
@@ -74,12 +74,12 @@ def manifest_of(steps: Iterable[Record]) -> tuple[ManifestEntry, ...]:
     )
 
 
-def published_files(report: ReportRecord) -> tuple[ManifestEntry, ...]:
+def _published_files(report: ReportRecord) -> tuple[ManifestEntry, ...]:
     """The files of a report, which no cached step makes."""
     return tuple(ManifestEntry(role="report", kind="report", file=file) for file in report.files())
 
 
-def finished_work(dataset: Dataset, data: PreparedData, work: Workspace, flow_run: FlowRun | None) -> dict[str, Any]:
+def _finished_work(dataset: Dataset, data: PreparedData, work: Workspace, flow_run: FlowRun | None) -> dict[str, Any]:
     """What the record of a run and that of a study have in common."""
     return {
         "run": work.run,
@@ -98,7 +98,7 @@ def run_record(
 ) -> RunRecord:
     """What later runs will compare themselves with."""
     return RunRecord(
-        **finished_work(dataset, records.data, work, flow_run),
+        **_finished_work(dataset, records.data, work, flow_run),
         recipe=recipe,
         models=tuple(records.evidence.models.values()),
         predictions=tuple(records.evidence.predictions.values()),
@@ -108,7 +108,7 @@ def run_record(
 
 def with_manifest(run: RunRecord, steps: Iterable[Record], report: ReportRecord) -> RunRecord:
     """The record of a finished run: with what it left out, and every file that it made or used, from archives to report."""
-    manifest = (*manifest_of(steps), *published_files(report))
+    manifest = (*_manifest_of(steps), *_published_files(report))
     return run.model_copy(update={"manifest": manifest, "omitted": report.omitted})
 
 
@@ -123,15 +123,15 @@ def study_run(
 ) -> StudyRun:
     """The record of a finished study."""
     return StudyRun(
-        **finished_work(dataset, data, work, flow_run),
-        manifest=(*manifest_of(steps), *published_files(report)),
+        **_finished_work(dataset, data, work, flow_run),
+        manifest=(*_manifest_of(steps), *_published_files(report)),
         omitted=report.omitted,
         trials=tuple(trials),
         verdict=report.verdict,
     )
 
 
-def finished_result(steps: Iterable[Record], report: ReportRecord, work: Workspace) -> dict[str, Any]:
+def _finished_result(steps: Iterable[Record], report: ReportRecord, work: Workspace) -> dict[str, Any]:
     """What the result of a run and that of a study have in common."""
     return {
         "run": work.run,
@@ -139,7 +139,7 @@ def finished_result(steps: Iterable[Record], report: ReportRecord, work: Workspa
         "seconds": round((datetime.now(UTC) - work.began).total_seconds(), 2),
         "verdict": report.verdict,
         "report": {"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
-        "steps": step_lines(steps, work),
+        "steps": _step_lines(steps, work),
         "omitted": report.omitted,
     }
 
@@ -149,7 +149,7 @@ def study_result(
 ) -> StudyResult:
     """What a study leaves, for the terminal and for `--json`."""
     return StudyResult(
-        **finished_result(steps, report, work),
+        **_finished_result(steps, report, work),
         dataset=dataset.name,
         seeds=study.seeds,
         arms=study.arms,
@@ -171,9 +171,9 @@ def run_result(
     was compared with.
     """
     return RunResult(
-        **finished_result(records.steps, report, work),
+        **_finished_result(records.steps, report, work),
         dataset=run.dataset,
-        models={model.name: model_result(model, run.of(model.name)) for model in run.models},
+        models={model.name: _model_result(model, run.of(model.name)) for model in run.models},
         comparisons=records.analysis.comparisons,
         decision=decision,
         promoted=champion is not None,
@@ -181,7 +181,7 @@ def run_result(
     )
 
 
-def model_result(model: ModelRecord, predictions: PredictionsRecord) -> ModelResult:
+def _model_result(model: ModelRecord, predictions: PredictionsRecord) -> ModelResult:
     """One model of a run."""
     return ModelResult(
         accuracy=predictions.accuracy,

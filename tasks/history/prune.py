@@ -31,7 +31,7 @@ from tasks.storage.page_records import PageRecord, all_page_records, record_page
 from tasks.storage.root_marker import find_mark, is_real_folder, signed_paths
 
 FOLDERS = tuple(str(folder) for folder in BY_CONTENT)
-SMALL = 1 << 20  # bytes
+_SMALL = 1 << 20  # bytes
 
 
 class Doomed(NamedTuple):
@@ -59,27 +59,27 @@ def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     (runs, lost), (studies, lost_too) = read_runs(root, RunRecord), read_runs(root, StudyRun)
     if unreadable := [*lost, *lost_too]:
         raise StorageError(f"can't tell which files are needed: {unreadable[0]}; move that run's folder away first")
-    champions = [one for line in champion_lines(root) for one in reachable(champion_history(root, line))]
+    champions = [one for line in champion_lines(root) for one in _reachable(champion_history(root, line))]
     champion_runs = {one.run for one in champions}
     kept: list[CompletedRun] = [
         run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs
     ]
     kept += studies[-keep:]
     # Behind a link, nothing can go.
-    kept += [run for run in (*runs, *studies) if run not in kept and not is_folder(root, f"{Folder.RUNS}/{run.run}")]
+    kept += [run for run in (*runs, *studies) if run not in kept and not _is_folder(root, f"{Folder.RUNS}/{run.run}")]
     needed = {entry.file.path for run in kept for entry in run.manifest}
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
     gone = [run for run in (*runs, *studies) if run.run not in names]
-    doomed = doomed_of(root, gone, names, needed)
+    doomed = _doomed_of(root, gone, names, needed)
     # A flow run that Prefect has tried again is of several runs; and a note may be older than what it names.
     flow_runs = pending_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
-    stays = {run.flow_run.id for run in (*kept, *copied(root, gone)) if run.flow_run}
+    stays = {run.flow_run.id for run in (*kept, *_copied(root, gone)) if run.flow_run}
     alone = alone or nobody_at_work(local_cache_dir(root))
-    left = tuple(dict.fromkeys((*unfinished(root, kept), *(root_names(root, stale_files(root)) if alone else ()))))
+    left = tuple(dict.fromkeys((*_unfinished(root, kept), *(_root_names(root, stale_files(root)) if alone else ()))))
     places = (*doomed.folders, *(name for name in left if is_real_folder(local_cache_dir(root), name)))
     going = {*(file.path for file in doomed.files), *left}
-    folders = tuple(name for name in places if is_emptied(root, name, going))
+    folders = tuple(name for name in places if _is_emptied(root, name, going))
     left = tuple(name for name in left if name not in places or name in folders)
     return Pruning(
         kept=tuple(sorted(names)),
@@ -93,7 +93,7 @@ def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     )
 
 
-def copied(root: Root, runs: Sequence[CompletedRun]) -> Iterator[CompletedRun]:
+def _copied(root: Root, runs: Sequence[CompletedRun]) -> Iterator[CompletedRun]:
     """The runs whose records are copies, and the originals are still there, with the flow runs that these name."""
     for run in runs:
         if run.flow_run and isinstance(root, Path):
@@ -103,7 +103,7 @@ def copied(root: Root, runs: Sequence[CompletedRun]) -> Iterator[CompletedRun]:
                     yield run
 
 
-def reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
+def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
     """The champion of a line, and those below it that a rollback can go back to.
 
     Raises:
@@ -116,11 +116,11 @@ def reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
         number = entry.below
 
 
-def doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> Doomed:
+def _doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> Doomed:
     """The files that are proven to be ours and that nobody needs."""
-    made, steps = list(all_page_records(root)), list(step_records(root))
+    made, steps = list(all_page_records(root)), list(_step_records(root))
     old = [one for one in made if not set(one[1].of) <= kept or not one[1].of]
-    own = [own_record(root, run) for run in gone]
+    own = [_own_record(root, run) for run in gone]
     forgotten = [step.file for step in steps if not {file.path for file in step.names} <= needed]
     pages = [file for _, one in old for file in one.files]
     named = [
@@ -128,14 +128,14 @@ def doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: 
         *(entry.file for run in gone for entry in run.manifest),
         *(file for step in steps for file in step.names),
     ]
-    files = [file for file in dict.fromkeys(named) if may_go(file.path, kept, needed)]
-    found = [file for file in (*own, *forgotten, *files, *(entry for entry, _ in old)) if is_removable(root, file)]
-    runs = {run.run for run in gone} | {PurePosixPath(file.path).parent.name for file in pages if in_a_run(file.path)}
+    files = [file for file in dict.fromkeys(named) if _may_go(file.path, kept, needed)]
+    found = [file for file in (*own, *forgotten, *files, *(entry for entry, _ in old)) if _is_removable(root, file)]
+    runs = {run.run for run in gone} | {PurePosixPath(file.path).parent.name for file in pages if _in_a_run(file.path)}
     folders = [f"{Folder.RUNS}/{run}" for run in sorted(runs - kept)]
-    return Doomed(tuple(found), tuple(folder for folder in folders if is_folder(root, folder)))
+    return Doomed(tuple(found), tuple(folder for folder in folders if _is_folder(root, folder)))
 
 
-def step_records(root: Root) -> Iterator[StepRecordFile]:
+def _step_records(root: Root) -> Iterator[StepRecordFile]:
     """The kept records of steps that are sound, and bear the names that their keys give."""
     for path in matching(root, f"{Folder.RECORDS}/*.json"):
         try:
@@ -144,60 +144,60 @@ def step_records(root: Root) -> Iterator[StepRecordFile]:
         except (OSError, ChecksumError):
             continue
         if is_own_key(path.stem, envelope):
-            yield StepRecordFile(recorded_files(name_under(root, path), raw), tuple(files_in(envelope)))
+            yield StepRecordFile(_recorded_files(name_under(root, path), raw), tuple(_files_in(envelope)))
 
 
-def recorded_files(name: str, raw: bytes) -> FileRecord:
+def _recorded_files(name: str, raw: bytes) -> FileRecord:
     """The record of a file of these bytes."""
     return FileRecord(path=name, bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
 
 
-def own_record(root: Root, run: CompletedRun) -> FileRecord:
+def _own_record(root: Root, run: CompletedRun) -> FileRecord:
     """The file that makes a run a finished one."""
     name = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
-    return recorded_files(name, read_whole(root / name))
+    return _recorded_files(name, read_whole(root / name))
 
 
-def files_in(value: Any) -> Iterator[FileRecord]:
+def _files_in(value: Any) -> Iterator[FileRecord]:
     """Every file record in a tree."""
     if isinstance(value, dict):
         if value.keys() == {"path", "bytes", "sha256"}:
             yield FileRecord.model_validate(value)
         for item in value.values():
-            yield from files_in(item)
+            yield from _files_in(item)
     elif isinstance(value, list):
         for item in value:
-            yield from files_in(item)
+            yield from _files_in(item)
 
 
-def may_go(name: str, kept: set[str], needed: set[str]) -> bool:
+def _may_go(name: str, kept: set[str], needed: set[str]) -> bool:
     """Whether a file that a record names lies where we make files, and nobody needs it."""
     folder, *inside = PurePosixPath(name).parts
     if name in needed or ".." in inside or not inside:
         return False
-    if in_a_run(name):
+    if _in_a_run(name):
         return inside[0] not in kept
     return len(inside) == 1 and (folder in FOLDERS or folder == Folder.COMPARISONS)
 
 
-def in_a_run(name: str) -> bool:
+def _in_a_run(name: str) -> bool:
     """Whether a file lies in the folder of a run."""
     folder, *inside = PurePosixPath(name).parts
     return folder == Folder.RUNS and len(inside) == 2
 
 
-def is_folder(root: Root, name: str) -> bool:
+def _is_folder(root: Root, name: str) -> bool:
     """Whether there is such a folder, and no link; in a store, nothing is in the way of its going."""
     return not isinstance(root, Path) or is_real_folder(root, name)
 
 
-def is_emptied(root: Root, name: str, going: set[str]) -> bool:
+def _is_emptied(root: Root, name: str, going: set[str]) -> bool:
     """Whether nothing is in a folder but what goes."""
     path = (root if isinstance(root, Path) else local_cache_dir(root)) / name
     return not path.exists() or all(f"{name}/{inside.name}" in going for inside in path.iterdir())
 
 
-def is_removable(root: Root, file: FileRecord) -> bool:
+def _is_removable(root: Root, file: FileRecord) -> bool:
     """Whether a file is there and is what its record says: no link, of this size, and of these bytes.
 
     In a store, what is large is told by its name and its size: else all that goes would have to be fetched first.
@@ -206,24 +206,24 @@ def is_removable(root: Root, file: FileRecord) -> bool:
     try:
         if not isinstance(path, Path):
             return version_of(path)[0] == file.bytes and (
-                file.bytes > SMALL or hashlib.sha256(read_whole(path)).hexdigest() == file.sha256
+                file.bytes > _SMALL or hashlib.sha256(read_whole(path)).hexdigest() == file.sha256
             )
-        real = is_folder(root, PurePosixPath(file.path).parent.as_posix()) and stat.S_ISREG(path.lstat().st_mode)
+        real = _is_folder(root, PurePosixPath(file.path).parent.as_posix()) and stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
     return real and verify_file(root, file) is None
 
 
-def unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
+def _unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
     """What a killed step has left for its next try, if that is older than every kept run."""
     oldest, shadow = min((run.began.timestamp() for run in kept), default=0.0), local_cache_dir(root)
     mark = find_mark(shadow)
     for path in signed_paths(shadow, Folder.UNFINISHED, mark) if mark else ():
         if mark and path.lstat().st_mtime < oldest:
-            yield from root_names(root, unfinished_in(shadow, path.name, mark))
+            yield from _root_names(root, unfinished_in(shadow, path.name, mark))
 
 
-def root_names(root: Root, paths: Iterator[Path]) -> Iterator[str]:
+def _root_names(root: Root, paths: Iterator[Path]) -> Iterator[str]:
     """Paths relative to the root, or to its shadow."""
     return (path.relative_to(local_cache_dir(root)).as_posix() for path in paths)
 
@@ -242,7 +242,7 @@ def apply_pruning(root: Root, what: Pruning) -> None:
         if what.doomed:
             record_page(root, plan)
         for file in what.doomed:
-            if is_removable(root, file):
+            if _is_removable(root, file):
                 remove(root, file.path)
         for name in what.paths[len(what.doomed) :]:
             discard(local_cache_dir(root) / name)

@@ -29,15 +29,15 @@ def verify_run(root: Root, run: CompletedRun) -> Iterator[VerifiedFile]:
     for entry in run.manifest:
         fault = verify_file(root, entry.file, again=True)
         if fault is None and entry.file.path.startswith(f"{Folder.PREDICTIONS}/"):
-            fault = foreign_predictions(root, entry, models)
+            fault = _foreign_predictions(root, entry, models)
         if fault is None and entry.kind == "decode":
-            fault = foreign_split(run, entry, archives)
+            fault = _foreign_split(run, entry, archives)
         yield VerifiedFile(role=entry.role, path=entry.file.path, fault=fault)
-    for role, path in sealed_files(root, run):
-        yield VerifiedFile(role=role, path=name_under(root, path), fault=checksum_fault(path))
+    for role, path in _sealed_files(root, run):
+        yield VerifiedFile(role=role, path=name_under(root, path), fault=_checksum_fault(path))
 
 
-def foreign_predictions(root: Root, entry: ManifestEntry, models: set[str]) -> str | None:
+def _foreign_predictions(root: Root, entry: ManifestEntry, models: set[str]) -> str | None:
     """What is wrong with predictions that are not of one of the run's models."""
     try:
         meta = PredictionsMeta.model_validate_json(
@@ -48,13 +48,13 @@ def foreign_predictions(root: Root, entry: ManifestEntry, models: set[str]) -> s
     return None if meta.model_sha256 in models else f"{root / entry.file.path} is of a model that is not the run's"
 
 
-def foreign_split(run: CompletedRun, entry: ManifestEntry, archives: set[str]) -> str | None:
+def _foreign_split(run: CompletedRun, entry: ManifestEntry, archives: set[str]) -> str | None:
     """What is wrong with a split that was not made from the run's archives."""
     sources = {hash_ for split in (run.train, run.test) if entry.file in split.parts for hash_ in split.archives}
     return None if sources and sources <= archives else f"{entry.file.path} is from archives that are not the run's"
 
 
-def sealed_files(root: Root, run: CompletedRun) -> Iterator[tuple[str, Root]]:
+def _sealed_files(root: Root, run: CompletedRun) -> Iterator[tuple[str, Root]]:
     """The run's record, the champions, and the kept records of steps."""
     yield "run", record_path(root, run.run)
     yield from (("champion", path) for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}"))
@@ -65,7 +65,7 @@ def sealed_files(root: Root, run: CompletedRun) -> Iterator[tuple[str, Root]]:
             yield "record", path
 
 
-def checksum_fault(path: Root) -> str | None:
+def _checksum_fault(path: Root) -> str | None:
     """What is wrong with a sealed file."""
     try:
         read_checked_body(path)

@@ -18,7 +18,7 @@ from tasks.images.encoding import INK
 Images = NDArray[np.uint8]
 Draws = NDArray[np.float64]
 
-SMOOTH = (
+_SMOOTH = (
     7  # of the longer side: the width of the Gaussian that makes noise elastic; 4 pixels for MNIST, as Simard has it
 )
 
@@ -26,17 +26,17 @@ SMOOTH = (
 def augment(images: Images, labels: NDArray[np.integer], plan: Augmentation, draws: np.random.Generator) -> Images:
     """Images altered as planned, by what is drawn."""
     if plan.bars:
-        images = add_bars(images, labels, plan.bars, draws)
+        images = _add_bars(images, labels, plan.bars, draws)
     if plan.specks:
-        images = add_specks(images, plan.specks, draws)
-    return move(images, plan, draws) if plan.moves else images
+        images = _add_specks(images, plan.specks, draws)
+    return _move(images, plan, draws) if plan.moves else images
 
 
-def add_bars(images: Images, labels: NDArray[np.integer], bars: BarSettings, draws: np.random.Generator) -> Images:
+def _add_bars(images: Images, labels: NDArray[np.integer], bars: BarSettings, draws: np.random.Generator) -> Images:
     """Images, some of one label with a bar across the middle of their stem."""
-    inked_at_all = np.asarray(to_gray(images) >= INK).any(axis=(1, 2))
+    inked_at_all = np.asarray(_to_gray(images) >= INK).any(axis=(1, 2))
     chosen = np.flatnonzero((labels == bars.label) & (draws.random(len(labels)) < bars.share) & inked_at_all)
-    ink = np.asarray(to_gray(images[chosen]) >= INK)
+    ink = np.asarray(_to_gray(images[chosen]) >= INK)
     inked = np.asarray(ink.any(axis=2))
     n, rows = len(chosen), images.shape[1]
     top, bottom = inked.argmax(axis=1), rows - inked[:, ::-1].argmax(axis=1)
@@ -52,7 +52,7 @@ def add_bars(images: Images, labels: NDArray[np.integer], bars: BarSettings, dra
     return whole
 
 
-def add_specks(images: Images, specks: SpeckSettings, draws: np.random.Generator) -> Images:
+def _add_specks(images: Images, specks: SpeckSettings, draws: np.random.Generator) -> Images:
     """Images, some with specks."""
     counts = draws.integers(1, specks.most + 1, len(images)) * (draws.random(len(images)) < specks.share)
     side = min(images.shape[1:3])
@@ -80,9 +80,9 @@ def change_stroke_width(
     return np.maximum(images, np.rint(covered).astype(np.uint8).reshape(*covered.shape, *[1] * (images.ndim - 3)))
 
 
-def move(images: Images, plan: Augmentation, draws: np.random.Generator) -> Images:
+def _move(images: Images, plan: Augmentation, draws: np.random.Generator) -> Images:
     """Images shifted, turned, sheared, scaled and distorted."""
-    return resample(images, sources(images.shape, plan, draws))
+    return resample(images, _sources(images.shape, plan, draws))
 
 
 def resample(images: Images, places: NDArray[np.float32]) -> Images:
@@ -101,7 +101,7 @@ def resample(images: Images, places: NDArray[np.float32]) -> Images:
     return np.asarray(np.rint(np.stack(found, axis=-1)).astype(np.uint8).reshape(images.shape))
 
 
-def sources(shape: tuple[int, ...], plan: Augmentation, draws: np.random.Generator) -> NDArray[np.float32]:
+def _sources(shape: tuple[int, ...], plan: Augmentation, draws: np.random.Generator) -> NDArray[np.float32]:
     """Where each pixel of each image comes from: rows and columns, (2, n, rows, columns)."""
     n, rows, columns = shape[:3]
 
@@ -118,7 +118,7 @@ def sources(shape: tuple[int, ...], plan: Augmentation, draws: np.random.Generat
     )
     if plan.elastic:
         noise = draws.standard_normal(places.shape, np.float32)
-        width = max(rows, columns) / SMOOTH
+        width = max(rows, columns) / _SMOOTH
         places += plan.elastic * (smoothing(rows, width) @ noise @ smoothing(columns, width).T)
     return places
 
@@ -144,6 +144,6 @@ def smoothing(size: int, width: float) -> NDArray[np.float32]:
     return np.asarray(weights / np.sqrt((weights**2).sum(axis=1, keepdims=True)), np.float32)
 
 
-def to_gray(images: Images) -> Images:
+def _to_gray(images: Images) -> Images:
     """Images in grey, (n, rows, columns): colours by their brightest."""
     return images if images.ndim == 3 else images.max(axis=3)

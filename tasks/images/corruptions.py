@@ -22,20 +22,20 @@ IMAGES = (
 Corrupt = Callable[[Images, int, np.random.Generator], Images]
 
 
-def to_unit(images: Images) -> float:
+def _to_unit(images: Images) -> float:
     """A 28th of the shorter side, in pixels."""
     return float(min(images.shape[1:3])) / 28
 
 
-def shift(images: Images, severity: int, draws: np.random.Generator) -> Images:
+def _shift(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """Shifted by 1.5 pixels a severity, in any direction."""
     n, size = len(images), (images.shape[1], images.shape[2])
-    way, far = draws.uniform(0, 2 * np.pi, n), 1.5 * severity * to_unit(images)
+    way, far = draws.uniform(0, 2 * np.pi, n), 1.5 * severity * _to_unit(images)
     one, none = np.ones(n), np.zeros(n)
     return resample(images, affine(size, (one, none, far * np.sin(way)), (none, one, far * np.cos(way))))
 
 
-def rotation(images: Images, severity: int, draws: np.random.Generator) -> Images:
+def _rotation(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """Turned by 12 degrees a severity, to either side."""
     n, size = len(images), (images.shape[1], images.shape[2])
     turn = np.radians(12 * severity) * draws.choice([-1, 1], n)
@@ -43,31 +43,31 @@ def rotation(images: Images, severity: int, draws: np.random.Generator) -> Image
     return resample(images, affine(size, (np.cos(turn), np.sin(turn), none), (-np.sin(turn), np.cos(turn), none)))
 
 
-def blur(images: Images, severity: int, draws: np.random.Generator) -> Images:  # noqa: ARG001  # as all are called
+def _blur(images: Images, severity: int, draws: np.random.Generator) -> Images:  # noqa: ARG001  # as all are called
     """Blurred by a Gaussian of half a pixel a severity."""
     from scipy import ndimage
 
-    width = 0.5 * severity * to_unit(images)
+    width = 0.5 * severity * _to_unit(images)
     return np.asarray(ndimage.gaussian_filter(images, (0, width, width, *[0] * (images.ndim - 3))))
 
 
-def noise(images: Images, severity: int, draws: np.random.Generator) -> Images:
+def _noise(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """With Gaussian noise of a standard deviation of 12 % of white a severity."""
     noisy = images + 0.12 * 255 * severity * draws.standard_normal(images.shape, np.float32)
     return np.asarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
 
 
-def stripe(images: Images, severity: int, draws: np.random.Generator) -> Images:
+def _stripe(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """With a white line through the middle half of the image, in any direction, 0.8 pixels wide a severity."""
     n, (rows, columns) = len(images), images.shape[1:3]
     row, column = draws.uniform(rows / 4, rows * 3 / 4, n), draws.uniform(columns / 4, columns * 3 / 4, n)
-    everywhere, width = np.full(n, rows + columns, float), np.full(n, 0.8 * severity * to_unit(images))
+    everywhere, width = np.full(n, rows + columns, float), np.full(n, 0.8 * severity * _to_unit(images))
     return change_stroke_width(images, row, column, draws.uniform(0, np.pi, n), everywhere, width, np.full(n, 255.0))
 
 
-def occlusion(images: Images, severity: int, draws: np.random.Generator) -> Images:
+def _occlusion(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """With a black square of 2 + 2 pixels a severity in the middle half of the image."""
-    edge, (rows, columns) = round((2 + 2 * severity) * to_unit(images)), images.shape[1:3]
+    edge, (rows, columns) = round((2 + 2 * severity) * _to_unit(images)), images.shape[1:3]
     top = np.rint(draws.uniform(rows / 4, rows * 3 / 4, len(images)) - edge / 2)[:, None, None]
     left = np.rint(draws.uniform(columns / 4, columns * 3 / 4, len(images)) - edge / 2)[:, None, None]
     y, x = np.indices((rows, columns))
@@ -75,32 +75,32 @@ def occlusion(images: Images, severity: int, draws: np.random.Generator) -> Imag
     return np.where(covered.reshape(*covered.shape, *[1] * (images.ndim - 3)), np.uint8(0), images)
 
 
-def dirt(images: Images, severity: int, draws: np.random.Generator) -> Images:
+def _dirt(images: Images, severity: int, draws: np.random.Generator) -> Images:
     """With two specks a severity, anywhere, of 1 to 3 pixels."""
     n, (rows, columns) = len(images), images.shape[1:3]
     for _ in range(2 * severity):
         row, column = draws.uniform(0, rows - 1, n), draws.uniform(0, columns - 1, n)
-        length, width = draws.uniform(0, 2, n) * to_unit(images), draws.uniform(1, 3, n) * to_unit(images)
+        length, width = draws.uniform(0, 2, n) * _to_unit(images), draws.uniform(1, 3, n) * _to_unit(images)
         turn, ink = draws.uniform(0, np.pi, n), draws.uniform(100, 255, n)
         images = change_stroke_width(images, row, column, turn, length, width, ink)
     return images
 
 
-def inversion(images: Images, severity: int, draws: np.random.Generator) -> Images:  # noqa: ARG001  # as all are called
+def _inversion(images: Images, severity: int, draws: np.random.Generator) -> Images:  # noqa: ARG001  # as all are called
     """On the way to the negative, by a fifth a severity: at half of it nothing can be seen, at 5 it is the negative."""
     share = severity / 5
     return np.rint(images * (1 - share) + (255.0 - images) * share).astype(np.uint8)
 
 
 CORRUPTIONS: dict[str, Corrupt] = {
-    "shift": shift,
-    "rotation": rotation,
-    "blur": blur,
-    "noise": noise,
-    "stripe": stripe,
-    "occlusion": occlusion,
-    "dirt": dirt,
-    "inversion": inversion,
+    "shift": _shift,
+    "rotation": _rotation,
+    "blur": _blur,
+    "noise": _noise,
+    "stripe": _stripe,
+    "occlusion": _occlusion,
+    "dirt": _dirt,
+    "inversion": _inversion,
 }
 
 

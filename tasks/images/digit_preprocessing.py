@@ -31,11 +31,13 @@ from tasks.images.strokes import (
     unframed,
 )
 
-BOX = 20 / 28  # the longer side of the character, of the shorter side of the image
-EVEN = 0.9  # of the picture's edge: where less of it is background, there is more in the picture than paper
-UNEVEN = "what stands out may be paper, a desk, a shadow or lines: no strokes of a character were found apart from them"
-ODD = "what stands out hardly has the shape of strokes: it may be a part of a shadow, of a sheet or of lines"
-SEVERAL = "it shows more than one character"
+_BOX = 20 / 28  # the longer side of the character, of the shorter side of the image
+_EVEN = 0.9  # of the picture's edge: where less of it is background, there is more in the picture than paper
+_UNEVEN = (
+    "what stands out may be paper, a desk, a shadow or lines: no strokes of a character were found apart from them"
+)
+_ODD = "what stands out hardly has the shape of strokes: it may be a part of a shadow, of a sheet or of lines"
+_SEVERAL = "it shows more than one character"
 
 
 class Character(NamedTuple):
@@ -61,17 +63,17 @@ def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
         PictureError: it is no picture, too large, or empty.
     """
     if shape[2:]:
-        return Character(read_picture(content, "RGB", lambda image: fit_into_box(image, shape)))
+        return Character(read_picture(content, "RGB", lambda image: _fit_into_box(image, shape)))
     levels = read_picture(content, "L", gray)
-    found, doubts = find_character(levels)
+    found, doubts = _find_character(levels)
     if scattered(found.mask):
-        doubts = (ODD,)
+        doubts = (_ODD,)
     elif side_by_side(found.mask):
-        doubts = (*doubts, SEVERAL)
-    return Character(center_by_mass(crop_to_ink(found.ink, found.mask), shape), doubts)
+        doubts = (*doubts, _SEVERAL)
+    return Character(_center_by_mass(_crop_to_ink(found.ink, found.mask), shape), doubts)
 
 
-def find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
+def _find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
     """The strokes of the one character in a picture, and why they may be none.
 
     Two readings: what stands out from all of the background, as long as that is even; or from the paper around each pixel.
@@ -79,17 +81,17 @@ def find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
     Raises:
         PictureError: nothing stands out.
     """
-    ink, even = ink_of(levels)
-    plain = Strokes(ink, foreground(ink))
-    if even >= EVEN and not touches_edge(plain.mask) and relative_width(plain.mask) < THICK:
+    ink, even = _ink_of(levels)
+    plain = Strokes(ink, _foreground(ink))
+    if even >= _EVEN and not touches_edge(plain.mask) and relative_width(plain.mask) < THICK:
         return plain, ()
     local = strokes(levels)
     if local is None:
-        return plain, (UNEVEN,)
-    return local, () if stroke_like(local.mask) else (ODD,)
+        return plain, (_UNEVEN,)
+    return local, () if stroke_like(local.mask) else (_ODD,)
 
 
-def fit_into_box(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _fit_into_box(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Crop the middle of a color picture to the proportions of the image, as large as possible."""
     if image.has_transparency_data:
         image = lay_on_background(image)
@@ -97,7 +99,7 @@ def fit_into_box(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8
     return np.asarray(ImageOps.fit(image.convert("RGB"), (columns, rows), Image.Resampling.BOX), np.uint8)
 
 
-def ink_of(levels: Gray) -> tuple[Gray, float]:
+def _ink_of(levels: Gray) -> tuple[Gray, float]:
     """How far each pixel is from the background, whatever its polarity; and how much of the picture's edge is background.
 
     The background is a plane through the picture's edge, since paper is seldom lit evenly. What of the edge is no background,
@@ -114,7 +116,7 @@ def ink_of(levels: Gray) -> tuple[Gray, float]:
     return np.asarray(ink.reshape(levels.shape)), float(np.mean(ink[edge] <= CONTRAST))
 
 
-def foreground(ink: Gray) -> Mask:
+def _foreground(ink: Gray) -> Mask:
     """Which pixels are the character, without specks of dirt and without a frame.
 
     Raises:
@@ -129,7 +131,7 @@ def foreground(ink: Gray) -> Mask:
     return np.isin(pieces, unframed(pieces, [int(number) for number in kept]))
 
 
-def crop_to_ink(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
+def _crop_to_ink(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
     """The character in its bounding box, bright on black; its soft edges stay."""
     full = np.percentile(ink[mask], 90)
     soft = np.where(ndimage.binary_dilation(mask, EIGHT), np.clip(ink / full, 0, 1), 0)
@@ -137,9 +139,9 @@ def crop_to_ink(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
     return Image.fromarray((255 * soft[rows, columns]).astype(np.uint8))
 
 
-def center_by_mass(character: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _center_by_mass(character: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """A character scaled into the box, its center of mass in the center: `shape` uint8."""
-    scale = BOX * min(shape) / max(character.size)
+    scale = _BOX * min(shape) / max(character.size)
     size = max(1, round(character.width * scale)), max(1, round(character.height * scale))
     small = np.asarray(character.resize(size, Image.Resampling.BICUBIC), np.float64)
     small *= 255 / max(small.max(), 1)

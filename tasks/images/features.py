@@ -24,14 +24,14 @@ def features_of(blocks: Iterable[NDArray[np.uint8]]) -> pd.DataFrame:
 
 def features(images: NDArray[np.uint8]) -> pd.DataFrame:
     """Measure every image: its strokes in grey, its light in colour, (N, rows, columns, 3)."""
-    measure = light if images.ndim == 4 else strokes
+    measure = _light if images.ndim == 4 else _strokes
     parts = np.array_split(
         images, max(1, -(-images.nbytes // BYTES_AT_ONCE))
     )  # what is computed takes tens of bytes a pixel
     return pd.concat([measure(part) for part in parts], ignore_index=True)
 
 
-def light(images: NDArray[np.uint8]) -> pd.DataFrame:
+def _light(images: NDArray[np.uint8]) -> pd.DataFrame:
     """Brightness, its standard deviation within the image, and the mean saturation, each in % of the most."""
     grey = images.mean(axis=3)
     most, least = images.max(axis=3).astype(np.float64), images.min(axis=3).astype(np.float64)
@@ -44,34 +44,34 @@ def light(images: NDArray[np.uint8]) -> pd.DataFrame:
     )
 
 
-def strokes(images: NDArray[np.uint8]) -> pd.DataFrame:
+def _strokes(images: NDArray[np.uint8]) -> pd.DataFrame:
     """Ink, the strokes' width and slant, and what of the image they take; an image without ink has 0 in all columns."""
     ink = images >= INK
-    height, width = extents(ink)
+    height, width = _extents(ink)
     return pd.DataFrame(
         {
             "ink": images.mean(axis=(1, 2)) / 255 * 100,
-            "stroke width": stroke_width(ink),
-            "slant": slant(images),
+            "stroke width": _stroke_width(ink),
+            "slant": _slant(images),
             "height": height,
             "width": width,
-            "components": components(ink),
+            "components": _components(ink),
         }
     )
 
 
-def extents(ink: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _extents(ink: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Height and width of the box around the ink, in pixels: (N,) each."""
-    return extent(np.any(ink, axis=2)), extent(np.any(ink, axis=1))
+    return _extent(np.any(ink, axis=2)), _extent(np.any(ink, axis=1))
 
 
-def extent(lines: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _extent(lines: NDArray[np.bool_]) -> NDArray[np.int64]:
     """From the first to the last line with ink, of (N, lines)."""
     first, last = lines.argmax(axis=1), lines.shape[1] - lines[:, ::-1].argmax(axis=1)
     return np.where(lines.any(axis=1), last - first, 0)
 
 
-def stroke_width(ink: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _stroke_width(ink: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The mean stroke width in pixels, (N,).
 
     In a long stroke of width w, the mean distance of a point from the edge is w / 4; distances between centres of pixels
@@ -88,7 +88,7 @@ def stroke_width(ink: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.where(area > 0, 4 * sums / np.maximum(area, 1) - 2, 0.0)
 
 
-def slant(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _slant(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The slant to the right in degrees, (N,): the shear that the second moments of the ink show, as in Morpho-MNIST."""
     weights = images.astype(np.float64)
     mass = np.maximum(weights.sum(axis=(1, 2)), 1)
@@ -99,7 +99,7 @@ def slant(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(np.degrees(np.arctan2(-mixed, np.maximum(vertical, 1e-9))))
 
 
-def components(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _components(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How many separate pieces of ink there are, (N,): pixels that touch at a corner hang together."""
     within = np.zeros((3, 3, 3), bool)
     within[1] = True  # neighbours in the same image, none in the next

@@ -13,12 +13,12 @@ from PIL import Image
 from tasks.errors import PictureError
 
 DAMAGED = "its pixels are damaged or cut off: save or copy it again"
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-PNG_END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4)
-EXIF = b"Exif\0\0"
-ADOBE = 0xEE  # the one application segment that says how pixels are stored: RGB, YCbCr or inverted CMYK
-FRAMES = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD})  # frames, tables and scans
-ORIENTATION = 0x0112
+_PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_PNG_END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4)
+_EXIF = b"Exif\0\0"
+_ADOBE = 0xEE  # the one application segment that says how pixels are stored: RGB, YCbCr or inverted CMYK
+_FRAMES = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD})  # frames, tables and scans
+_ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,23 +32,23 @@ TURNS = {
 
 def strip_metadata(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     """The parts of a picture's file that hold pixels, and its Exif block; of other formats, the whole file and nothing."""
-    if content.startswith(PNG):
-        return strip_png(content)
+    if content.startswith(_PNG):
+        return _strip_png(content)
     if content.startswith(JPEG):
-        return strip_jpeg(content)
+        return _strip_jpeg(content)
     return [content], b""
 
 
-def strip_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
+def _strip_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     """A PNG's critical chunks and its transparency, with its end if that is missing. An animation keeps its first image only.
 
     Raises:
         PictureError: a critical chunk is not what its checksum says.
     """
-    kept: list[memoryview | bytes] = [PNG]
+    kept: list[memoryview | bytes] = [_PNG]
     exif = b""
     view = memoryview(content)
-    for kind, start, end in chunks(content):
+    for kind, start, end in _chunks(content):
         if kind == b"IEND":
             break
         data, checksum = view[start + 8 : end - 4], view[end - 4 : end]
@@ -62,19 +62,19 @@ def strip_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
                 kept += [view[start : end - 4], right]
             elif kind != b"tRNS":
                 raise PictureError(DAMAGED)
-    return [*kept, PNG_END], exif
+    return [*kept, _PNG_END], exif
 
 
-def chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     """The kind of each chunk of a PNG, where it starts and where it should end."""
-    start = len(PNG)
+    start = len(_PNG)
     while start + 8 <= len(content):
         end = start + 12 + int.from_bytes(content[start : start + 4])
         yield content[start + 4 : start + 8], start, end
         start = end
 
 
-def strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
+def _strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     """A JPEG's tables, frames and scans. What lies between them and is none of these is passed over, as libjpeg does."""
     kept: list[memoryview | bytes] = [content[:2]]
     exif = b""
@@ -86,9 +86,9 @@ def strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
         if marker == 0xDA:  # a scan: all the rest is entropy-coded
             kept.append(view[start:])
             break
-        if marker in FRAMES or marker == ADOBE:
+        if marker in _FRAMES or marker == _ADOBE:
             kept.append(view[start:end])
-        elif marker == 0xE1 and view[start + 4 : start + 10] == EXIF:
+        elif marker == 0xE1 and view[start + 4 : start + 10] == _EXIF:
             exif = bytes(view[start + 4 : end])
         elif not 0xE0 <= marker <= 0xFE:  # neither an application's segment nor a comment
             end = start + 1
@@ -103,7 +103,7 @@ def turn_upright(image: Image.Image, exif: bytes) -> Image.Image:
         found = Image.Exif() if exif else image.getexif()
         if exif:
             found.load(exif)
-        turn = TURNS.get(found.get(ORIENTATION, 1))
+        turn = TURNS.get(found.get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001  # Pillow raises whatever it meets in such a block
         turn = None
     return image if turn is None else image.transpose(turn)

@@ -18,10 +18,10 @@ Progressed = Callable[[int], None]
 
 Labels = NDArray[np.integer]
 
-NO_INK = np.zeros(1, np.uint8)
-BYTES_AT_ONCE = 6 << 20  # of variants of images that are predicted in one call: 8,000 of MNIST's
-FINE = 48  # pixels of a side, up to which every pixel is tried
-PARTS = 16  # of the shorter side of larger images
+_NO_INK = np.zeros(1, np.uint8)
+_BYTES_AT_ONCE = 6 << 20  # of variants of images that are predicted in one call: 8,000 of MNIST's
+_FINE = 48  # pixels of a side, up to which every pixel is tried
+_PARTS = 16  # of the shorter side of larger images
 
 
 def heat_window(shape: Sequence[int]) -> int:
@@ -29,23 +29,23 @@ def heat_window(shape: Sequence[int]) -> int:
     return max(3, max(shape) // 6 // 2 * 2 + 1)
 
 
-def to_unit_interval(shape: Sequence[int]) -> int:
+def _to_unit_interval(shape: Sequence[int]) -> int:
     """The smallest square that is tried, in pixels: one; of large images more, or there would be tens of thousands."""
-    return 1 if min(shape) <= FINE else min(shape) // PARTS
+    return 1 if min(shape) <= _FINE else min(shape) // _PARTS
 
 
 def edges(shape: Sequence[int]) -> Iterator[int]:
     """The edges of the squares to try, in pixels: from the unit to half of the image, in steps that grow with them."""
-    edge = to_unit_interval(shape)
+    edge = _to_unit_interval(shape)
     while edge <= min(shape) // 2:
         yield edge
-        edge += max(to_unit_interval(shape), edge // 4)
+        edge += max(_to_unit_interval(shape), edge // 4)
 
 
 @lru_cache(1)  # the masks of large images take some 10 MB
 def square_patches(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int, int], ...], NDArray[np.bool_]]:
     """Every square of this edge, a quarter of it apart: the top left corners, and masks (n, rows, columns)."""
-    stride = max(to_unit_interval((rows, columns)), edge // 4)
+    stride = max(_to_unit_interval((rows, columns)), edge // 4)
     corners = tuple(
         (row, column) for row in range(0, rows - edge + 1, stride) for column in range(0, columns - edge + 1, stride)
     )
@@ -61,7 +61,7 @@ def centers(size: int, edge: int) -> NDArray[np.intp]:
 
 
 @cache
-def windows(rows: int, columns: int, edge: int) -> NDArray[np.bool_]:
+def _windows(rows: int, columns: int, edge: int) -> NDArray[np.bool_]:
     """The window of this edge around each centre, cut at the border: masks (n, rows, columns)."""
     near_row, near_column = (
         np.abs(np.subtract.outer(centers(size, edge), np.arange(size))) <= edge // 2 for size in (rows, columns)
@@ -77,33 +77,33 @@ def between(size: int, edge: int) -> NDArray[np.float64]:
 
 def blank_of(images: Images) -> NDArray[np.uint8]:
     """What stands where something is erased: no ink, or in colour the mean of all images, as is usual for photographs."""
-    return NO_INK if images.ndim == 3 else np.rint(images.mean(axis=(0, 1, 2))).astype(np.uint8)
+    return _NO_INK if images.ndim == 3 else np.rint(images.mean(axis=(0, 1, 2))).astype(np.uint8)
 
 
-def erase(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> Images:
+def _erase(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> Images:
     """An image with each mask's pixels blank: as many images as masks."""
     return np.where(masks[..., None], blank, image.reshape(*masks.shape[1:], -1)).reshape(-1, *image.shape)
 
 
-def with_ink(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> NDArray[np.intp]:
+def _with_ink(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Which masks cover anything: erasing where there is nothing changes nothing."""
     inked = np.any(image.reshape(*masks.shape[1:], -1) != blank, axis=-1)
     return np.flatnonzero(masks.reshape(len(masks), -1) @ inked.ravel())
 
 
-def predicted_each(stacks: Iterable[Images], predict: Predict) -> Iterator[NDArray[np.float32]]:
+def _predicted_each(stacks: Iterable[Images], predict: Predict) -> Iterator[NDArray[np.float32]]:
     """The predictions for each stack, (n, classes); many stacks share a call."""
     group: list[Images] = []
     for stack in stacks:
         group.append(stack)
-        if sum(one.nbytes for one in group) >= BYTES_AT_ONCE:
-            yield from predicted_together(group, predict)
+        if sum(one.nbytes for one in group) >= _BYTES_AT_ONCE:
+            yield from _predicted_together(group, predict)
             group = []
     if group:
-        yield from predicted_together(group, predict)
+        yield from _predicted_together(group, predict)
 
 
-def predicted_together(stacks: Sequence[Images], predict: Predict) -> list[NDArray[np.float32]]:
+def _predicted_together(stacks: Sequence[Images], predict: Predict) -> list[NDArray[np.float32]]:
     """One call for several stacks."""
     ends = np.cumsum([len(stack) for stack in stacks])
     whole = np.concatenate(stacks)
@@ -116,7 +116,7 @@ def smallest_correcting_patches(
     predict: Predict,
     progressed: Progressed = lambda _: None,
     *,
-    blank: NDArray[np.uint8] = NO_INK,
+    blank: NDArray[np.uint8] = _NO_INK,
 ) -> list[Patch | None]:
     """For each image the smallest square whose erasing makes the label the answer, None where no tried square does.
 
@@ -126,9 +126,9 @@ def smallest_correcting_patches(
     for tried, edge in enumerate(edges(images.shape[1:3]), start=1):
         corners, masks = square_patches(*images.shape[1:3], edge)
         still = [place for place, patch in enumerate(found) if patch is None]
-        kept = {place: with_ink(images[place], masks, blank) for place in still}
-        stacks = (erase(images[place], masks[kept[place]], blank) for place in still)
-        for place, answers in zip(still, predicted_each(stacks, predict), strict=True):
+        kept = {place: _with_ink(images[place], masks, blank) for place in still}
+        stacks = (_erase(images[place], masks[kept[place]], blank) for place in still)
+        for place, answers in zip(still, _predicted_each(stacks, predict), strict=True):
             label = labels[place]
             mended = np.flatnonzero(answers.argmax(axis=1) == label)
             if len(mended):
@@ -140,7 +140,7 @@ def smallest_correcting_patches(
 
 
 def occlusion_maps(
-    images: Images, labels: Labels, predict: Predict, *, blank: NDArray[np.uint8] = NO_INK
+    images: Images, labels: Labels, predict: Predict, *, blank: NDArray[np.uint8] = _NO_INK
 ) -> NDArray[np.float32]:
     """The label's probability with the window around each pixel erased: (n, rows, columns) float32.
 
@@ -148,12 +148,12 @@ def occlusion_maps(
     """
     rows, columns = images.shape[1:3]
     edge = heat_window((rows, columns))
-    masks = windows(rows, columns, edge)
-    kept = [with_ink(image, masks, blank) for image in images]
+    masks = _windows(rows, columns, edge)
+    kept = [_with_ink(image, masks, blank) for image in images]
     before = predict(images)[np.arange(len(images)), labels] if len(images) else np.zeros(0, np.float32)
     heat = np.repeat(before[:, None], len(masks), axis=1)
-    stacks = (erase(image, masks[which], blank) for image, which in zip(images, kept, strict=True))
-    for place, answers in enumerate(predicted_each(stacks, predict)):
+    stacks = (_erase(image, masks[which], blank) for image, which in zip(images, kept, strict=True))
+    for place, answers in enumerate(_predicted_each(stacks, predict)):
         if len(answers):
             heat[place, kept[place]] = answers[:, labels[place]]
     down, across = between(rows, edge), between(columns, edge)

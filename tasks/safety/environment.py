@@ -19,7 +19,7 @@ from typing import Any
 
 # pathlib is slow to import
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-PACKAGES = frozenset({"artifacts", "deployments", "flows", "tasks"})
+_PACKAGES = frozenset({"artifacts", "deployments", "flows", "tasks"})
 
 # The user's value wins. It may change what a step makes that uses the library: so it is a part of the keys of such steps, and
 # recorded with what they make.
@@ -31,7 +31,7 @@ NUMBERS = {
     "OPENBLAS_CORETYPE": "numpy",  # named where the library mistakes a virtual machine's processor
 }
 # How fast, on how many cores, in how much memory, and with how many messages: no result depends on it.
-HARMLESS = frozenset(
+_HARMLESS = frozenset(
     {
         "TF_CPP_MIN_LOG_LEVEL",
         "TF_FORCE_GPU_ALLOW_GROWTH",
@@ -41,7 +41,7 @@ HARMLESS = frozenset(
     }
 )
 # Cleared, unless named above: each library reads dozens of these, and a list of those that matter would never be whole.
-CLEARED_PREFIXES = (
+_CLEARED_PREFIXES = (
     "KERAS_",  # another back end, limits of epochs and steps
     "TF_",  # TF_XLA_FLAGS, TF_DETERMINISTIC_OPS, TF_USE_LEGACY_KERAS, rewriting graphs to 16 bits
     "TF2_",
@@ -65,7 +65,7 @@ CLEARED_PREFIXES = (
     "PREFECT_TASKS_",
     "PREFECT_TESTING_",
 )
-CLEARED = frozenset(
+_CLEARED = frozenset(
     {
         "NVIDIA_TF32_OVERRIDE",
         "MPLBACKEND",  # figures are drawn without a screen
@@ -86,28 +86,28 @@ CLEARED = frozenset(
         "PYTHONWARNINGS",
     }
 )
-CURRENT_FOLDER = frozenset({"", "."})  # as libraries write it into Python's path
-KERAS_HOME = "KERAS_HOME"
-SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "config", "builtin", "keras")  # noqa: PTH118
+_CURRENT_FOLDER = frozenset({"", "."})  # as libraries write it into Python's path
+_KERAS_HOME = "KERAS_HOME"
+_SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "config", "builtin", "keras")  # noqa: PTH118
 KERAS_CACHE = "MNIST_KERAS_CACHE"  # where Keras keeps downloads: what KERAS_HOME said
 PINNED = {
-    KERAS_HOME: SETTINGS_OF_KERAS,  # and not the `keras.json` of ~/.keras; nothing is written there either
+    _KERAS_HOME: _SETTINGS_OF_KERAS,  # and not the `keras.json` of ~/.keras; nothing is written there either
     "PYTHONSAFEPATH": "1",  # the current folder holds no module of ours, however a child process is started
 }
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-NO_PROXY = ("no_proxy", "NO_PROXY")  # the lower case wins where both are set
-PROXIES = tuple(name for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper()))
-PROXY = re.compile(r"(https?://)?([^/@\s]*@)?([^/@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\S*)?", re.IGNORECASE)
-CERTIFICATES, CERTIFICATE_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
-NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder of no certificates
-MOST_CERTIFICATES = 16 << 20  # bytes; bundles of all authorities have 200 KB
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_NO_PROXY = ("no_proxy", "NO_PROXY")  # the lower case wins where both are set
+_PROXIES = tuple(name for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper()))
+_PROXY = re.compile(r"(https?://)?([^/@\s]*@)?([^/@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\S*)?", re.IGNORECASE)
+_CERTIFICATES, _CERTIFICATE_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
+_NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder of no certificates
+_MOST_CERTIFICATES = 16 << 20  # bytes; bundles of all authorities have 200 KB
 SET_ASIDE = (
     "MNIST_SET_ASIDE"  # a line for each variable that can't be used, and why; what needs the variable is refused
 )
 
 # Child processes run in other folders.
-PATHS = frozenset(
+_PATHS = frozenset(
     {
         "PREFECT_API_SSL_CERT_FILE",
         "PREFECT_HOME",
@@ -118,15 +118,15 @@ PATHS = frozenset(
         "PREFECT_SERVER_MEMO_STORE_PATH",
         "AWS_CA_BUNDLE",
         "REQUESTS_CA_BUNDLE",
-        CERTIFICATES,
-        CERTIFICATE_FOLDER,
+        _CERTIFICATES,
+        _CERTIFICATE_FOLDER,
     }
 )
-DATABASES = frozenset({"PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"})
-RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?|[A-Za-z]:)([^?]+)(.*)", re.DOTALL)
+_DATABASES = frozenset({"PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"})
+_RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?|[A-Za-z]:)([^?]+)(.*)", re.DOTALL)
 
 # Of Prefect's settings, those that concern a server of our own, too: the rest is of the user's server.
-OWN_SERVER = frozenset({"PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"})
+_OWN_SERVER = frozenset({"PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"})
 
 
 def apply_environment() -> None:
@@ -136,17 +136,17 @@ def apply_environment() -> None:
         here = os.getcwd()  # noqa: PTH109
     except OSError:  # it was removed
         here = ""
-    adopt_settings(settled_values(os.environ, here))
-    named = paths_of(os.environ.get("PYTHONPATH", ""))
-    last = {*CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed, as Prefect removes itself what it has added
+    _adopt_settings(settled_values(os.environ, here))
+    named = _paths_of(os.environ.get("PYTHONPATH", ""))
+    last = {*_CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed, as Prefect removes itself what it has added
     sys.path[:] = sorted(sys.path, key=last.__contains__)
     if warned:
-        forget_warnings(warned.split(","))
+        _forget_warnings(warned.split(","))
     if OwnFinder not in sys.meta_path:
         sys.meta_path.insert(0, OwnFinder)
 
 
-def adopt_settings(after: Mapping[str, str]) -> None:
+def _adopt_settings(after: Mapping[str, str]) -> None:
     """Make an environment this process's."""
     for name in os.environ.keys() - after.keys():
         del os.environ[name]
@@ -155,75 +155,75 @@ def adopt_settings(after: Mapping[str, str]) -> None:
 
 def settled_values(given: Mapping[str, str], here: str) -> dict[str, str]:
     """Return the environment that counts, of one that was given in the folder `here`."""
-    after = {name: value for name, value in given.items() if counts(name, value)}
-    if given.get(KERAS_HOME, SETTINGS_OF_KERAS) != SETTINGS_OF_KERAS:
-        after[KERAS_CACHE] = given[KERAS_HOME]
+    after = {name: value for name, value in given.items() if _counts(name, value)}
+    if given.get(_KERAS_HOME, _SETTINGS_OF_KERAS) != _SETTINGS_OF_KERAS:
+        after[KERAS_CACHE] = given[_KERAS_HOME]
     after |= PINNED
-    for name in PATHS & after.keys():
-        after[name] = absolute(after[name], here)
-    for name in DATABASES & after.keys():
-        if found := RELATIVE_SQLITE.fullmatch(after[name]):
-            after[name] = f"{found[1]}{absolute(found[2], here)}{found[3]}"
+    for name in _PATHS & after.keys():
+        after[name] = _absolute(after[name], here)
+    for name in _DATABASES & after.keys():
+        if found := _RELATIVE_SQLITE.fullmatch(after[name]):
+            after[name] = f"{found[1]}{_absolute(found[2], here)}{found[3]}"
     if "PYTHONPATH" in after:  # an empty element is the current folder
-        after["PYTHONPATH"] = os.pathsep.join(absolute(path, here) for path in paths_of(after["PYTHONPATH"]))
-    after |= never_proxied(after)
-    return without_unusable(after)
+        after["PYTHONPATH"] = os.pathsep.join(_absolute(path, here) for path in _paths_of(after["PYTHONPATH"]))
+    after |= _never_proxied(after)
+    return _without_unusable(after)
 
 
-def counts(name: str, value: str) -> bool:
+def _counts(name: str, value: str) -> bool:
     """Whether a variable stays."""
     if name in NUMBERS:
         return bool(value)
-    return name in HARMLESS or not (name in CLEARED or name.startswith(CLEARED_PREFIXES))
+    return name in _HARMLESS or not (name in _CLEARED or name.startswith(_CLEARED_PREFIXES))
 
 
-def absolute(path: str, here: str) -> str:
+def _absolute(path: str, here: str) -> str:
     """Make a path absolute, unless it begins with a variable of Prefect's or the home of an unknown account."""
     path = os.path.expanduser(path)  # noqa: PTH111
     return path if not path or not here or path[0] in "~$" else os.path.join(here, path)  # noqa: PTH118
 
 
-def paths_of(value: str) -> list[str]:
+def _paths_of(value: str) -> list[str]:
     """The paths that PYTHONPATH names."""
     return [path for path in value.split(os.pathsep) if path]
 
 
-def never_proxied(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _never_proxied(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Both spellings of NO_PROXY, with this machine's own addresses after what the user has there."""
-    own = next((given[name] for name in NO_PROXY if given.get(name)), "")
-    for name in NO_PROXY:
+    own = next((given[name] for name in _NO_PROXY if given.get(name)), "")
+    for name in _NO_PROXY:
         hosts = [host.strip() for host in (given.get(name) or own).split(",") if host.strip()]
-        missing = [host for host in LOOPBACK if host not in hosts]
+        missing = [host for host in _LOOPBACK if host not in hosts]
         yield name, ",".join(hosts if "*" in hosts else [*hosts, *missing])
 
 
-def without_unusable(given: dict[str, str]) -> dict[str, str]:
+def _without_unusable(given: dict[str, str]) -> dict[str, str]:
     """Set aside what httpx would refuse at each start, even of a client that talks to this machine only.
 
     Of certificates none is trusted then: which ones others would, is not what the user has asked for.
     """
     after, lines = dict(given), [line for line in given.get(SET_ASIDE, "").splitlines() if line]
-    for name in PROXIES:
-        if given.get(name) and not PROXY.fullmatch(given[name]):  # the value may hold a password
+    for name in _PROXIES:
+        if given.get(name) and not _PROXY.fullmatch(given[name]):  # the value may hold a password
             lines.append(f"{name} names no proxy of the kind http://HOST:PORT")
             del after[name]
-    file, folder = given.get(CERTIFICATES), given.get(CERTIFICATE_FOLDER)
-    if file and (fault := fault_of_certificates(file)):
-        lines.append(f"{CERTIFICATES}={file}: {fault}")
-        del after[CERTIFICATES]
-        after[CERTIFICATE_FOLDER] = NOWHERE
-    elif not file and folder and folder != NOWHERE and not os.path.isdir(folder):  # noqa: PTH112
-        lines.append(f"{CERTIFICATE_FOLDER}={folder}: there is no such folder")
+    file, folder = given.get(_CERTIFICATES), given.get(_CERTIFICATE_FOLDER)
+    if file and (fault := _fault_of_certificates(file)):
+        lines.append(f"{_CERTIFICATES}={file}: {fault}")
+        del after[_CERTIFICATES]
+        after[_CERTIFICATE_FOLDER] = _NOWHERE
+    elif not file and folder and folder != _NOWHERE and not os.path.isdir(folder):  # noqa: PTH112
+        lines.append(f"{_CERTIFICATE_FOLDER}={folder}: there is no such folder")
     if lines:
         after[SET_ASIDE] = "\n".join(dict.fromkeys(lines))
     return after
 
 
-def fault_of_certificates(file: str) -> str:
+def _fault_of_certificates(file: str) -> str:
     """Why a file of certificates can't be used; empty if it can."""
     try:
         with open(file, "rb") as stream:  # noqa: PTH123
-            return "" if b"-----BEGIN " in stream.read(MOST_CERTIFICATES) else "it holds no certificate"
+            return "" if b"-----BEGIN " in stream.read(_MOST_CERTIFICATES) else "it holds no certificate"
     except OSError as error:
         return error.strerror or str(error)
 
@@ -234,7 +234,7 @@ def fault_on_the_way_to(url: str) -> str:
     from urllib.request import proxy_bypass  # noqa: PLC0415
 
     lines, parts = os.environ.get(SET_ASIDE, "").splitlines(), urlsplit(url)
-    names = {CERTIFICATES, CERTIFICATE_FOLDER} if parts.scheme == "https" else set()
+    names = {_CERTIFICATES, _CERTIFICATE_FOLDER} if parts.scheme == "https" else set()
     if lines and not proxy_bypass(parts.hostname or ""):
         names |= {f"{parts.scheme}_proxy", "all_proxy", f"{parts.scheme}_proxy".upper(), "ALL_PROXY"}
     faults = [line for line in lines if re.split("[ =]", line, maxsplit=1)[0] in names]
@@ -261,11 +261,11 @@ def for_own_server(given: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in given.items()
-        if not name.startswith("PREFECT_") or name in OWN_SERVER or "_DATABASE_" in name
+        if not name.startswith("PREFECT_") or name in _OWN_SERVER or "_DATABASE_" in name
     }
 
 
-def forget_warnings(given: Iterable[str]) -> None:
+def _forget_warnings(given: Iterable[str]) -> None:
     """Undo what PYTHONWARNINGS has set: with `error`, what a library calls deprecated would end a run."""
     import warnings  # noqa: PLC0415
 
@@ -281,10 +281,10 @@ class OwnFinder:
     @staticmethod
     def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
         """Find a package where this module lies, or Matplotlib, to be imported with its own settings."""
-        for entry in CURRENT_FOLDER & set(sys.path[:-1]):  # Prefect's migrations of its database put it first
+        for entry in _CURRENT_FOLDER & set(sys.path[:-1]):  # Prefect's migrations of its database put it first
             sys.path.append(entry)
             sys.path.remove(entry)  # the first
-        if name in PACKAGES and path is None:
+        if name in _PACKAGES and path is None:
             return PathFinder.find_spec(name, [PROJECT])
         if (
             name == "matplotlib"
@@ -294,19 +294,19 @@ class OwnFinder:
             and spec.loader
         ):
             folder = os.path.join(os.path.dirname(spec.origin), "mpl-data")  # noqa: PTH118, PTH120
-            spec.loader.exec_module = with_own_settings(spec.loader.exec_module, folder)  # type: ignore[method-assign, assignment]
+            spec.loader.exec_module = _with_own_settings(spec.loader.exec_module, folder)  # type: ignore[method-assign, assignment]
             return spec
         return None
 
 
-def with_own_settings(execute: Callable[[ModuleType], None], folder: str) -> Callable[[ModuleType], None]:
+def _with_own_settings(execute: Callable[[ModuleType], None], folder: str) -> Callable[[ModuleType], None]:
     """Execute Matplotlib's module so that it reads the settings that it brings, in a folder, and no `matplotlibrc` else."""
 
     def executed(module: ModuleType) -> None:
         import logging  # noqa: PLC0415
 
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it says where its cache is, if not in ~
-        with unseen("matplotlibrc"):
+        with _unseen("matplotlibrc"):
             before = os.environ.get("MATPLOTLIBRC")
             os.environ["MATPLOTLIBRC"] = folder
             try:
@@ -320,7 +320,7 @@ def with_own_settings(execute: Callable[[ModuleType], None], folder: str) -> Cal
 
 
 @contextmanager
-def unseen(name: str) -> Iterator[None]:
+def _unseen(name: str) -> Iterator[None]:
     """Let no file of the current folder be seen by a name: Matplotlib looks there before it asks the environment."""
     exists = os.path.exists
     os.path.exists = lambda path: path != name and exists(path)

@@ -23,15 +23,15 @@ from tasks.safety.plain_text import printable
 from tasks.safety.stopping import STOPPING
 
 MASK = "***"
-SHORTEST = 8  # characters of a secret that is looked for by itself: "run" or "admin" stand in many texts
+_SHORTEST = 8  # characters of a secret that is looked for by itself: "run" or "admin" stand in many texts
 
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:)?(/*)")
-DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/+[^\s'\"<>`|]+")
-PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:(\d*|PORT))?")  # our own messages say HOST:PORT
-CLOSING = ".,:;)]}…"  # what may follow an address in a sentence
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:)?(/*)")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/+[^\s'\"<>`|]+")
+_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:(\d*|PORT))?")  # our own messages say HOST:PORT
+_CLOSING = ".,:;)]}…"  # what may follow an address in a sentence
 
-SECRET_NAMES = re.compile(
+_SECRET_NAMES = re.compile(
     # The ends of words, and no name of a secret: not TOKENIZERS_PARALLELISM, not SECRET_NAME.
     r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY|PRIVATE_KEY|AUTH_STRING|CUSTOM_HEADERS|WEBHOOK)S?"
     r"(?![A-Z])(?!\w*_(NAME|TYPE|REGION)$)",
@@ -50,33 +50,33 @@ class Parts(NamedTuple):
     tail: str
 
 
-def parts_of(address: str) -> Parts | None:
+def _parts_of(address: str) -> Parts | None:
     """The parts of an address, malformed ones included: a password may hold what ends the authority; None for a path."""
-    match = SCHEME.match(address)
+    match = _SCHEME.match(address)
     scheme, slashes = (match[1] or "", match[2]) if match else ("", "")
     rest = address[len(scheme) + len(slashes) :]
     if not slashes or (not scheme and slashes != "//"):
-        bare = not DRIVE.match(address) and re.match(r"[^/]*:.*@", address, re.DOTALL)
-        return after_user("", address) if bare else None
-    authority, tail = cut_secrets(rest)
+        bare = not _DRIVE.match(address) and re.match(r"[^/]*:.*@", address, re.DOTALL)
+        return _after_user("", address) if bare else None
+    authority, tail = _cut_secrets(rest)
     path = re.split(r"[?#]", tail, maxsplit=1)[0]
-    odd = (slashes != "//" and scheme.lower() != "file:") or not PORT.fullmatch(authority.rpartition("@")[2])
+    odd = (slashes != "//" and scheme.lower() != "file:") or not _PORT.fullmatch(authority.rpartition("@")[2])
     if "@" in tail and odd and "@" not in authority:
-        return after_user(scheme + slashes, rest)
+        return _after_user(scheme + slashes, rest)
     if "@" in authority and "@" in path:  # a password that holds both, rather than a path that holds one
-        found = after_user("", authority + path)
+        found = _after_user("", authority + path)
         return Parts(scheme + slashes, found.user, found.authority, found.tail + tail[len(path) :])
     user, at, authority = authority.rpartition("@")
     return Parts(scheme + slashes, user if at else None, authority, tail)
 
 
-def after_user(scheme: str, rest: str) -> Parts:
+def _after_user(scheme: str, rest: str) -> Parts:
     """The parts where all before the last @ is user info."""
     user, _, rest = rest.rpartition("@")
-    return Parts(scheme, user, *cut_secrets(rest))
+    return Parts(scheme, user, *_cut_secrets(rest))
 
 
-def cut_secrets(rest: str) -> tuple[str, str]:
+def _cut_secrets(rest: str) -> tuple[str, str]:
     """What follows a scheme, cut where its authority ends."""
     end = re.search(r"[/?#]", rest)
     return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
@@ -84,32 +84,32 @@ def cut_secrets(rest: str) -> tuple[str, str]:
 
 def public_address(address: str) -> str:
     """An address as it may be shown: without user info, the values of its query, and its fragment. A path stays as it is."""
-    parts = parts_of(address)
+    parts = _parts_of(address)
     if parts is None:
         return address
     user = "" if parts.user is None else f"{MASK}@"
-    host = parts.authority if PORT.fullmatch(parts.authority) else f"{parts.authority.partition(':')[0]}:{MASK}"
-    return f"{parts.scheme}{user}{host}{with_masked_values(parts.tail)}"
+    host = parts.authority if _PORT.fullmatch(parts.authority) else f"{parts.authority.partition(':')[0]}:{MASK}"
+    return f"{parts.scheme}{user}{host}{_with_masked_values(parts.tail)}"
 
 
-def with_masked_values(tail: str) -> str:
+def _with_masked_values(tail: str) -> str:
     """Path, query and fragment of an address: the values of parameters are masked."""
     tail, hash_, fragment = tail.partition("#")
     path, mark, query = tail.partition("?")
     path = re.sub(r"(;[^/;=]*)=[^/;]*", rf"\1={MASK}", path)
-    values = "&".join(masked_parameter(one) for one in query.split("&")) if query else ""
+    values = "&".join(_masked_parameter(one) for one in query.split("&")) if query else ""
     return f"{path}{mark}{values}{hash_}{MASK if fragment else ''}"
 
 
-def masked_parameter(parameter: str) -> str:
+def _masked_parameter(parameter: str) -> str:
     """A parameter of a query: its name alone."""
     name, equals, _ = parameter.partition("=")
     return f"{name}={MASK}" if equals else MASK
 
 
-def secrets_in(address: str) -> Iterator[str]:
+def _secrets_in(address: str) -> Iterator[str]:
     """The parts of an address that `public_address` masks, as they stand, and as HTTP sends them."""
-    parts = parts_of(address)
+    parts = _parts_of(address)
     if parts is None:
         return
     if parts.user is not None:
@@ -123,31 +123,31 @@ def secrets_in(address: str) -> Iterator[str]:
 
 def add_secret(*values: str) -> None:
     """Mask these values in whatever is printed or logged from now on; those that are too short stay."""
-    _known.update(form for value in values for form in forms(value))
+    _known.update(form for value in values for form in _forms(value))
 
 
-def forms(value: str) -> Iterator[str]:
+def _forms(value: str) -> Iterator[str]:
     """A secret as it may stand in a text: as it is, and encoded for addresses or HTML."""
     for one in {value, unquote(value), quote(value, safe=""), quote(value), escape(value)}:
-        if len(one) >= SHORTEST and MASK not in one and not one.isspace():
+        if len(one) >= _SHORTEST and MASK not in one and not one.isspace():
             yield one
 
 
 def add_address_secrets(address: str) -> None:
     """Mask the secrets of an address."""
-    add_secret(*secrets_in(address))
+    add_secret(*_secrets_in(address))
 
 
 def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
     """The values in an environment that are secrets: by the variable's name, or inside of an address."""
     for name, value in environ.items():
         if "://" in value:
-            yield from secrets_in(value)
-        if SECRET_NAMES.search(name) and not (value.startswith("/") and Path(value).exists()):
-            yield from pieces_of(value)
+            yield from _secrets_in(value)
+        if _SECRET_NAMES.search(name) and not (value.startswith("/") and Path(value).exists()):
+            yield from _pieces_of(value)
 
 
-def pieces_of(value: str) -> Iterator[str]:
+def _pieces_of(value: str) -> Iterator[str]:
     """A secret, and the parts of it that are secret by themselves: a password after its user, values of headers, a path."""
     yield value
     if "://" in value:  # a webhook's secret is its path
@@ -158,31 +158,31 @@ def pieces_of(value: str) -> Iterator[str]:
         found = json.loads(value)
     except ValueError:
         return
-    for header in leaves_of(found):
+    for header in _leaves_of(found):
         yield from (header, *header.split())
 
 
-def leaves_of(found: Any) -> Iterator[str]:
+def _leaves_of(found: Any) -> Iterator[str]:
     """The values of a JSON document, however deep."""
     if isinstance(found, dict | list):
         for one in found.values() if isinstance(found, dict) else found:
-            yield from leaves_of(one)
+            yield from _leaves_of(one)
     else:
         yield str(found)
 
 
 def redact(text: str) -> str:
     """A text in which every address is public, and every known secret masked."""
-    text = URL.sub(lambda match: public_in_a_sentence(match[0]), text)
-    known = _known.union(*(forms(value) for value in environment_secrets(os.environ)))
+    text = _URL.sub(lambda match: _public_in_a_sentence(match[0]), text)
+    known = _known.union(*(_forms(value) for value in environment_secrets(os.environ)))
     for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, MASK)
     return text
 
 
-def public_in_a_sentence(found: str) -> str:
+def _public_in_a_sentence(found: str) -> str:
     """The public form of an address that may have punctuation behind it."""
-    address = found.rstrip(CLOSING)
+    address = found.rstrip(_CLOSING)
     if not re.search(r"[@?;=]", address):  # the section of a page, as in a link to documentation, is no secret
         return found
     return public_address(address) + found[len(address) :]
@@ -196,7 +196,7 @@ def redact_all_output() -> None:
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = show_redacted
     if threading.excepthook is threading.__excepthook__:
-        threading.excepthook = show_of_thread
+        threading.excepthook = _show_of_thread
 
 
 class Redacting:
@@ -220,23 +220,23 @@ class Redacting:
     def clean(record: logging.LogRecord) -> None:
         """Redact a record in place."""
         message = record.getMessage()
-        if logged(message) != message:
+        if _logged(message) != message:
             if isinstance(record.args, tuple):  # some formatters want the arguments one by one
-                record.args = tuple(logged(str(one)) if logged(str(one)) != str(one) else one for one in record.args)
-            if logged(record.getMessage()) != record.getMessage():
-                record.msg, record.args = logged(record.getMessage()), ()
+                record.args = tuple(_logged(str(one)) if _logged(str(one)) != str(one) else one for one in record.args)
+            if _logged(record.getMessage()) != record.getMessage():
+                record.msg, record.args = _logged(record.getMessage()), ()
         if record.exc_info and record.exc_info[0]:
             text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-            if logged(text) != text:
-                record.exc_text = logged(text)
+            if _logged(text) != text:
+                record.exc_text = _logged(text)
 
 
-def logged(text: str) -> str:
+def _logged(text: str) -> str:
     """A text as it may be logged, in as many lines as it has."""
     return printable(redact(text), keep="\n\t")
 
 
-def show_of_thread(raised: threading.ExceptHookArgs) -> None:
+def _show_of_thread(raised: threading.ExceptHookArgs) -> None:
     """Print the traceback of a thread, unless an interruption has led to its error."""
     if not STOPPING.is_set():
         show_redacted(raised.exc_type, raised.exc_value, raised.exc_traceback)

@@ -13,7 +13,7 @@ class Published(Frozen):
     errors: int
 
 
-RESULTS = (
+_RESULTS = (
     Published(model="plain", epochs=3, seconds_per_epoch=28, accuracy=0.9717, errors=283),
     Published(model="plain", epochs=10, seconds_per_epoch=28, accuracy=0.9867, errors=133),
     Published(model="batch_norm", epochs=3, seconds_per_epoch=45, accuracy=0.9845, errors=155),
@@ -23,7 +23,7 @@ RESULTS = (
 
 def published_for(dataset: str, model: str) -> tuple[Published, ...]:
     """What the post published for a model, which it trained on MNIST alone."""
-    return tuple(result for result in RESULTS if dataset == "mnist" and result.model == model)
+    return tuple(result for result in _RESULTS if dataset == "mnist" and result.model == model)
 
 
 def difference_published(dataset: str) -> float | None:

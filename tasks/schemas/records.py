@@ -35,10 +35,10 @@ class Origin(Frozen):
     @classmethod
     def with_kind(cls, values: Any) -> Any:
         """Earlier versions kept no kind, but names of steps that begin with it."""
-        return with_kind(values, "step")
+        return _with_kind(values, "step")
 
 
-def with_kind(values: Any, name: str) -> Any:
+def _with_kind(values: Any, name: str) -> Any:
     """The values of a record of a step, with the kind of the step as the first word of its `name` where there is none."""
     if isinstance(values, Mapping) and "kind" not in values and isinstance(values.get(name), str):
         return {**values, "kind": values[name].partition(" ")[0]}
@@ -64,7 +64,7 @@ class ManifestEntry(Frozen):
     @classmethod
     def with_kind(cls, values: Any) -> Any:
         """Earlier versions kept no kind, but roles that begin with it."""
-        return with_kind(values, "role")
+        return _with_kind(values, "role")
 
 
 class Omission(Frozen):

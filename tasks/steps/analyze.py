@@ -28,7 +28,7 @@ from tasks.steps.select_examples import Selection
 from tasks.storage.content_files import require_valid, write_content_addressed
 from tasks.storage.folders import Folder
 
-ALTERED = 20  # images: as many as stand side by side on a page
+_ALTERED = 20  # images: as many as stand side by side on a page
 
 
 @step("analyze", libraries=("cleanlab", "numpy", "pandas", "pyarrow", "scipy", "statsmodels"))
@@ -53,10 +53,10 @@ def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
         models=tuple(evidence.models.values()),
         predictions=tuple(evidence.predictions.values()),
         chosen=Selection.model_validate_json(require_valid(work.root, evidence.selection.file).read_bytes()).indices,
-        explained=[explanations_of(name, evidence, work) for name in evidence.models],
-        samples=samples_of(evidence),
-        altered=augmentation_preview(recipe.augmentation, learned) if recipe.augmentation else None,
-        robustness=robustness_evidence(evidence.robustness.values(), tested, work) if evidence.robustness else None,
+        explained=[_explanations_of(name, evidence, work) for name in evidence.models],
+        samples=_samples_of(evidence),
+        altered=_augmentation_preview(recipe.augmentation, learned) if recipe.augmentation else None,
+        robustness=_robustness_evidence(evidence.robustness.values(), tested, work) if evidence.robustness else None,
     )
     return AnalysisRecord(
         file=write_content_addressed(
@@ -67,14 +67,14 @@ def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
     )
 
 
-def samples_of(evidence: RunEvidence) -> Iterator[Sample]:
+def _samples_of(evidence: RunEvidence) -> Iterator[Sample]:
     """Those splits of which only a sample is analyzed."""
     for name, split in ((TRAIN, evidence.train), (TEST, evidence.test)):
         if split.drawn_from:
             yield Sample(split=name, count=split.count, drawn_from=split.drawn_from)
 
 
-def explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Explanations:
+def _explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Explanations:
     """What explains the wrong answers of a model; nothing where the run has left that out.
 
     Raises:
@@ -86,15 +86,15 @@ def explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Expla
     return Explanations.model_validate_json(require_valid(work.root, record.file).read_bytes())
 
 
-def augmentation_preview(plan: Augmentation, learned: EvaluatedSplit) -> AugmentationPreview:
+def _augmentation_preview(plan: Augmentation, learned: EvaluatedSplit) -> AugmentationPreview:
     """The first training images before and after."""
-    places = range(min(ALTERED, len(learned.marks.labels)))
+    places = range(min(_ALTERED, len(learned.marks.labels)))
     images = np.stack([learned.images_at(places)[place] for place in places])
     after = augment(images, learned.marks.labels[: len(places)], plan, np.random.default_rng(0))
     return AugmentationPreview(before=tuple(map(encode_pixels, images)), after=tuple(map(encode_pixels, after)))
 
 
-def robustness_evidence(stressed: Iterable[RobustnessRecord], tested: EvaluatedSplit, work: Workspace) -> Robustness:
+def _robustness_evidence(stressed: Iterable[RobustnessRecord], tested: EvaluatedSplit, work: Workspace) -> Robustness:
     """What the models make of corrupted images.
 
     Raises:

@@ -26,7 +26,7 @@ from tasks.training.ensemble_model import with_features
 from tasks.training.inference import batch_predictor, load_model
 from tasks.training.keras_runtime import hidden
 
-USUAL = 500  # right answers whose nearest neighbours say how far is far
+_USUAL = 500  # right answers whose nearest neighbours say how far is far
 
 
 @step("attribute {model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))
@@ -43,11 +43,11 @@ def attribute(
 
     learned = require_all_valid(work.root, train.parts)
     (given,) = load_evaluated_split(test, [predictions], work).given
-    wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:USUAL]
+    wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:_USUAL]
     network = with_features(load_model(require_valid(work.root, model.file)))
     predict, units = batch_predictor(network), network.output_shape[-1] - len(train.classes)
-    nearest = Nearest(predict(images_at(require_all_valid(work.root, test.parts), [*wrong, *right]))[:, :units])
-    kept = learned_from(model, train)
+    nearest = Nearest(predict(_images_at(require_all_valid(work.root, test.parts), [*wrong, *right]))[:, :units])
+    kept = _learned_from(model, train)
 
     def answers() -> Answers:
         for block in read_groups(learned):
@@ -61,20 +61,20 @@ def attribute(
     rare = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
     # Those of the right answers, which follow, are left out.
     rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
-    found = Attribution(model=model.name, by_index={index: attributed(marks.labels, *row) for index, *row in rows})
+    found = Attribution(model=model.name, by_index={index: _attributed(marks.labels, *row) for index, *row in rows})
     file = write_content_addressed(
         work.root, Folder.ATTRIBUTIONS, model.name, ".json", found.model_dump_json().encode()
     )
     return AttributionRecord(**dict(record), neighbours=file)
 
 
-def images_at(paths: Sequence[Path], places: Sequence[int]) -> NDArray[np.uint8]:
+def _images_at(paths: Sequence[Path], places: Sequence[int]) -> NDArray[np.uint8]:
     """The images at some places of a split, in this order."""
     found = read_images(paths, places)
     return np.stack([found[place] for place in places])
 
 
-def learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
+def _learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
     """Which images of the whole training split a model was trained on, or any member of it: (N,) bool."""
     total = train.drawn_from or train.count
     kept = np.zeros(total, bool)
@@ -83,7 +83,7 @@ def learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
     return kept
 
 
-def attributed(
+def _attributed(
     labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], rare: float | None
 ) -> NeighborSet:
     """The neighbours of an image: training images at these places of the split, and how far they are."""

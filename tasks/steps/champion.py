@@ -58,31 +58,31 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
     checks = [*bounds(best, gate), better_than_most_frequent(read_required_predictions(best, work))]
     omitted: list[Omission] = []
     if champions:
-        checks.append(compare_with_champion(champions[-1], best, gate, work, omitted))
+        checks.append(_compare_with_champion(champions[-1], best, gate, work, omitted))
     return Decision(
         challenger=best.model,
         champion=champions[-1].title if champions else None,
         margin=gate.margin,
         checks=tuple(checks),
-        withheld=why_held_down(run, champions),
+        withheld=_why_held_down(run, champions),
         omitted=tuple(omitted),
     )
 
 
-def why_held_down(run: RunRecord, champions: Sequence[Champion]) -> str:
+def _why_held_down(run: RunRecord, champions: Sequence[Champion]) -> str:
     """Why a rollback keeps the run's best model from becoming the champion again; empty if none does."""
-    best = best_model(run)
+    best = _best_model(run)
     if not any(one.model.file.sha256 == best.file.sha256 for one in held_down(champions)):
         return ""
     return f"it was rolled back, and stays down until `mnist champion rollback --lift {champion_line(run)}`"
 
 
-def best_model(run: RunRecord) -> ModelRecord:
+def _best_model(run: RunRecord) -> ModelRecord:
     """The model of a run's best predictions."""
     return next(model for model in run.models if model.name == run.best.model)
 
 
-def compare_with_champion(
+def _compare_with_champion(
     champion: Champion, best: PredictionsRecord, gate: Gate, work: Workspace, omitted: list[Omission]
 ) -> Check:
     """Whether a model can take the champion's place; the champion's own predictions need no test.
@@ -100,14 +100,14 @@ def compare_with_champion(
         difference = compare_paired(
             read_required_predictions(champion.predictions, work), given, ("champion", best.model)
         ).difference
-        return check_against("champion", difference, gate)
+        return _check_against("champion", difference, gate)
     one, other = (share_estimate(each.count - each.errors, each.count) for each in (champion.predictions, best))
-    return check_against("champion, by its accuracy alone,", difference_of(one, other), gate)
+    return _check_against("champion, by its accuracy alone,", difference_of(one, other), gate)
 
 
-def check_against(first: str, difference: Estimate, gate: Gate) -> Check:
+def _check_against(first: str, difference: Estimate, gate: Gate) -> Check:
     """Whether a gate lets a model follow another."""
-    return not_inferior(first, difference, gate.margin) if gate.margin else not_worse(first, difference)
+    return not_inferior(first, difference, gate.margin) if gate.margin else _not_worse(first, difference)
 
 
 def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
@@ -116,21 +116,21 @@ def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
         Check(
             name="above the floor",
             passed=best.accuracy > gate.floor or not gate.floor,
-            found=f"{percentage(best.accuracy)} against {percentage(gate.floor)}"
+            found=f"{_percentage(best.accuracy)} against {_percentage(gate.floor)}"
             if gate.floor
             else "the recipe names none",
         ),
         Check(
             name="not too good to be true",
             passed=best.accuracy < gate.ceiling or gate.ceiling == 1,
-            found=f"{percentage(best.accuracy)} against {percentage(gate.ceiling)}"
+            found=f"{_percentage(best.accuracy)} against {_percentage(gate.ceiling)}"
             if gate.ceiling < 1
             else "the recipe names no bound",
         ),
     ]
 
 
-def percentage(value: float) -> str:
+def _percentage(value: float) -> str:
     """A share as a percentage."""
     return f"{100 * value:.2f} %"
 
@@ -144,7 +144,7 @@ def not_inferior(first: str, difference: Estimate, margin: float) -> Check:
     )
 
 
-def not_worse(first: str, difference: Estimate) -> Check:
+def _not_worse(first: str, difference: Estimate) -> Check:
     """Whether the second of two is not shown to be worse than the `first`."""
     return Check(
         name=f"not worse than {first} beyond chance",
@@ -174,7 +174,7 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
             action="promoted",
             dataset=run.dataset,
             run=run.run,
-            model=best_model(run),
+            model=_best_model(run),
             predictions=best,
             below=champions[-1].number if champions else None,
         )

@@ -23,7 +23,7 @@ from tasks.schemas.records import ArchiveRecord
 from tasks.storage.content_files import move_into_store, storage_errors
 from tasks.storage.folders import Folder
 
-RETRY_SECONDS = (1.0, 4.0)  # before the download is tried again, once no mirror has served it
+_RETRY_SECONDS = (1.0, 4.0)  # before the download is tried again, once no mirror has served it
 
 
 def worth_retrying(_task: object, _run: object, state: Any) -> bool:
@@ -35,7 +35,7 @@ def worth_retrying(_task: object, _run: object, state: Any) -> bool:
 @step(
     "download {archive.name}",
     unkeyed=("mirrors",),
-    retries=len(RETRY_SECONDS),  # without a delay of Prefect's, which would sleep through the order to stop
+    retries=len(_RETRY_SECONDS),  # without a delay of Prefect's, which would sleep through the order to stop
     retry_condition_fn=worth_retrying,
 )
 def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> ArchiveRecord:
@@ -45,11 +45,11 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
         NoMirrorError: no mirror served the pinned bytes.
         StorageError: the archive can't be written.
     """
-    wait_before_retry()
+    _wait_before_retry()
     with storage_errors(work.unfinished):
         work.unfinished.mkdir(parents=True, exist_ok=True)
     path = work.partial(archive.name)
-    mirror, faults = first_to_serve(archive, mirrors, lambda url: fetch(url, archive, path))
+    mirror, faults = first_to_serve(archive, mirrors, lambda url: _fetch(url, archive, path))
     stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
     file = move_into_store(work.root, Folder.ARCHIVES, stem, suffix, path)
     log(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
@@ -57,7 +57,7 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
     return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
 
 
-def wait_before_retry() -> None:
+def _wait_before_retry() -> None:
     """In a retry of the task, give the network a moment.
 
     Raises:
@@ -66,10 +66,10 @@ def wait_before_retry() -> None:
     context = TaskRunContext.get()
     tries = context.task_run.run_count if context else 1
     if tries > 1:
-        pause(RETRY_SECONDS[min(tries - 2, len(RETRY_SECONDS) - 1)])
+        pause(_RETRY_SECONDS[min(tries - 2, len(_RETRY_SECONDS) - 1)])
 
 
-def fetch(url: Address, archive: Archive, path: Path) -> None:
+def _fetch(url: Address, archive: Archive, path: Path) -> None:
     """Bring `path` to the archive's bytes, going on from what it holds.
 
     Raises:
@@ -83,18 +83,18 @@ def fetch(url: Address, archive: Archive, path: Path) -> None:
         if size_of(path) < archive.bytes:
             raise
         packed = ""  # it broke off after the last byte: the hash decides
-    fault = fault_in(path, archive, packed)
+    fault = _fault_in(path, archive, packed)
     if fault and begun:
         path.unlink()
         log(f"{archive.name}: what an earlier try has left does not fit; from the beginning")
-        fetch(url, archive, path)
+        _fetch(url, archive, path)
     elif fault:
         if size_of(path) >= archive.bytes:
             path.unlink()
         raise fault
 
 
-def fault_in(path: Path, archive: Archive, packed: str) -> MirrorError | None:
+def _fault_in(path: Path, archive: Archive, packed: str) -> MirrorError | None:
     """What is wrong with the bytes that a mirror has served."""
     size = size_of(path)
     how = f", packed on the way as {packed}" if packed else ""

@@ -34,7 +34,7 @@ from tasks.storage.content_files import require_all_valid, require_valid, write_
 from tasks.storage.folders import Folder
 from tasks.training.inference import batch_predictor, load_model
 
-FOCUS_IMAGES = (
+_FOCUS_IMAGES = (
     120  # right answers whose maps are averaged, over all labels together; of more labels, the first have one each
 )
 
@@ -75,12 +75,12 @@ def explain(
         patches = smallest_correcting_patches(images, labels, predict, progressed, blank=blank)
         heats = occlusion_maps(images, labels, predict, blank=blank)
         by_index = {
-            index: Explanation(patch=patch, heat=pack_shares(heat), **dict(near[index]))
+            index: Explanation(patch=patch, heat=_pack_shares(heat), **dict(near[index]))
             for index, patch, heat in zip(wrong.tolist(), patches, heats, strict=True)
         }
     bar.refresh(0.9, f"{model.name}: where it looks")
     with optional(f"focus of {model.name}", omitted):
-        focus = tuple(focus_maps(asked, given, predict, blank))
+        focus = tuple(_focus_maps(asked, given, predict, blank))
     found = Explanations(model=model.name, window=heat_window(asked.meta.shape[:2]), by_index=by_index, focus=focus)
     bar.refresh(1.0, f"{model.name}: {len(by_index)} wrong answers explained")
     file = write_content_addressed(
@@ -89,26 +89,26 @@ def explain(
     return ExplanationsRecord(model=model.name, file=file, count=len(by_index), omitted=tuple(omitted))
 
 
-def pack_shares(shares: NDArray[np.floating]) -> str:
+def _pack_shares(shares: NDArray[np.floating]) -> str:
     """Values between 0 and 1 as bytes in base64."""
     return base64.b64encode(np.rint(shares.clip(0, 1) * 255).astype(np.uint8).tobytes()).decode()
 
 
-def focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[SaliencyMap]:
+def _focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[SaliencyMap]:
     """Where a model looks for each label, from its first right answers."""
     classes = len(split.meta.classes)
-    each = max(1, FOCUS_IMAGES // classes)
-    right = (np.flatnonzero(~given.wrong & (given.labels == label)) for label in range(min(classes, FOCUS_IMAGES)))
+    each = max(1, _FOCUS_IMAGES // classes)
+    right = (np.flatnonzero(~given.wrong & (given.labels == label)) for label in range(min(classes, _FOCUS_IMAGES)))
     chosen = np.concatenate([places[:each] for places in right])
     labels = given.labels[chosen]
     heats = occlusion_maps(split.images[chosen], labels, predict, blank=blank)
     falls = (given.probabilities[chosen, labels][:, None, None] - heats).clip(0)
     for label in np.unique(labels).tolist():
         of_label = falls[labels == label]
-        yield focus_of(label, len(of_label), of_label.mean(axis=0), split, blank)
+        yield _focus_of(label, len(of_label), of_label.mean(axis=0), split, blank)
 
 
-def focus_of(
+def _focus_of(
     label: int, count: int, falls: NDArray[np.floating], split: Split, blank: NDArray[np.uint8]
 ) -> SaliencyMap:
     """The focus on one label, from the mean falls of its probability, (rows, columns)."""
@@ -126,5 +126,5 @@ def focus_of(
         column=column,
         ink_here=float(inked[of_label].mean()),
         ink_elsewhere=float(inked[~of_label].mean()) if not of_label.all() else 0.0,
-        heat=pack_shares(falls / peak if peak else falls),
+        heat=_pack_shares(falls / peak if peak else falls),
     )

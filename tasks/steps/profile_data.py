@@ -15,8 +15,8 @@ from tasks.engine.workspace import Workspace
 from tasks.schemas.records import DuplicateSet, Profile, SplitRecord
 from tasks.storage.content_files import require_all_valid
 
-EXAMPLES = 12  # sets of duplicates that are named in the record
-PLACES = 12  # of each
+_EXAMPLES = 12  # sets of duplicates that are named in the record
+_PLACES = 12  # of each
 
 Numbers = NDArray[np.intp]
 
@@ -35,27 +35,27 @@ def profile_of(splits: Sequence[SplitIndex]) -> Profile:
     """Count labels and duplicates in splits; it takes some 100 bytes an image."""
     labels, hashes = (np.concatenate([getattr(split, what) for split in splits]) for what in ("labels", "sha256"))
     of_split = np.repeat(np.arange(len(splits)), [len(split.labels) for split in splits])
-    order, kinds = alike(hashes)
+    order, kinds = _alike(hashes)
     repeated = np.bincount(kinds)[kinds] > 1
     order, kinds = order[repeated], kinds[repeated]
     within = (kinds[of_split[order] == number] for number in range(len(splits)))
     return Profile(
-        counts={split.meta.name: counts_of(split) for split in splits},
+        counts={split.meta.name: _counts_of(split) for split in splits},
         duplicates_within={
             split.meta.name: len(of) - len(np.unique(of)) for split, of in zip(splits, within, strict=True)
         },
-        duplicates_between=places_of_duplicates(kinds, of_split[order]),
-        label_conflicts=places_of_duplicates(kinds, labels[order]),
-        examples=tuple(duplicate_examples(splits, order, kinds)),
+        duplicates_between=_places_of_duplicates(kinds, of_split[order]),
+        label_conflicts=_places_of_duplicates(kinds, labels[order]),
+        examples=tuple(_duplicate_examples(splits, order, kinds)),
     )
 
 
-def counts_of(split: SplitIndex) -> tuple[int, ...]:
+def _counts_of(split: SplitIndex) -> tuple[int, ...]:
     """How many images of each label there are."""
     return tuple(np.bincount(split.labels, minlength=len(split.meta.classes)).tolist())
 
 
-def alike(hashes: Hashes) -> tuple[Numbers, Numbers]:
+def _alike(hashes: Hashes) -> tuple[Numbers, Numbers]:
     """An order in which images of the same bytes stand together, and the number of each one's kind in it."""
     words = hashes.view(np.uint64).reshape(-1, 4)
     order = np.lexsort(words.T)
@@ -63,24 +63,24 @@ def alike(hashes: Hashes) -> tuple[Numbers, Numbers]:
     return order, np.concatenate([[0], np.cumsum(differs)]).astype(np.intp)
 
 
-def combined(kinds: Numbers, values: NDArray[np.integer]) -> Numbers:
+def _combined(kinds: Numbers, values: NDArray[np.integer]) -> Numbers:
     """Every pair of a kind and a value that occurs, once, as one number."""
     return np.unique(kinds * (int(values.max(initial=0)) + 1) + values)
 
 
-def places_of_duplicates(kinds: Numbers, values: NDArray[np.integer]) -> int:
+def _places_of_duplicates(kinds: Numbers, values: NDArray[np.integer]) -> int:
     """How many kinds have more than one value."""
-    return int((np.bincount(combined(kinds, values) // (int(values.max(initial=0)) + 1)) > 1).sum())
+    return int((np.bincount(_combined(kinds, values) // (int(values.max(initial=0)) + 1)) > 1).sum())
 
 
-def duplicate_examples(splits: Sequence[SplitIndex], order: Numbers, kinds: Numbers) -> Iterator[DuplicateSet]:
+def _duplicate_examples(splits: Sequence[SplitIndex], order: Numbers, kinds: Numbers) -> Iterator[DuplicateSet]:
     """The first few sets of duplicates, by where the first of each stands."""
     starts = np.cumsum([0, *(len(split.labels) for split in splits)])
     firsts = order[np.flatnonzero(np.diff(kinds, prepend=-1))]
-    for first in np.sort(firsts)[:EXAMPLES].tolist():
+    for first in np.sort(firsts)[:_EXAMPLES].tolist():
         (at,) = np.flatnonzero(order == first)
         places = []
-        for place in order[kinds == kinds[at]][:PLACES].tolist():
+        for place in order[kinds == kinds[at]][:_PLACES].tolist():
             number = int(np.searchsorted(starts, place, side="right")) - 1
             split, index = splits[number], place - int(starts[number])
             places.append((split.meta.name, int(split.indices[index]), int(split.labels[index])))

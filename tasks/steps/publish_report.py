@@ -31,7 +31,7 @@ from tasks.storage.content_files import require_valid
 from tasks.storage.folders import Folder
 from tasks.storage.page_records import free_name, write_page
 
-LARGEST = 512 * 1024  # bytes of one artifact: it lies in Prefect's database, and travels whole to the browser
+_LARGEST = 512 * 1024  # bytes of one artifact: it lies in Prefect's database, and travels whole to the browser
 
 Pages = dict[str, tuple[str, str]]  # description and Markdown by key
 
@@ -60,7 +60,7 @@ def report(
     left_out = [*omitted]
     networks: tuple[DrawnNetwork, ...] = ()
     with optional("diagrams of the networks", left_out):
-        networks = networks_drawn(described, work)
+        networks = _networks_drawn(described, work)
     whole = Report(
         provenance=provenance, decision=decision, changes=changed, analysis=document, omitted=tuple(left_out)
     )
@@ -70,7 +70,7 @@ def report(
     for line in (*words.accuracies(document), words.headline(document), words.gate_summary(decision)):
         log(line)
     with ThreadPoolExecutor(1) as aside:  # the server's answers are waited for while the page is drawn
-        publishing = aside.submit(copy_context().run, publish_artifacts, rendering)
+        publishing = aside.submit(copy_context().run, _publish_artifacts, rendering)
         page = rendering.html(title)
         unpublished = publishing.result()
     if unpublished:
@@ -88,7 +88,7 @@ def report(
     )
 
 
-def networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) -> tuple[DrawnNetwork, ...]:
+def _networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) -> tuple[DrawnNetwork, ...]:
     """The diagrams of all networks.
 
     Raises:
@@ -99,12 +99,12 @@ def networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) -> 
     )
 
 
-def publish_artifacts(rendering: Rendering) -> list[Omission]:
+def _publish_artifacts(rendering: Rendering) -> list[Omission]:
     """Make the report's parts artifacts of the task run, if there is one; return those that could not be published."""
     omitted: list[Omission] = []
     if TaskRunContext.get() is None:
         return omitted
-    for key, (description, text) in pages_that_fit(rendering, omitted).items():
+    for key, (description, text) in _pages_that_fit(rendering, omitted).items():
         with optional(f"artifact {key}", omitted):
             create_markdown_artifact(text, key, description)
     for key, description, rows in tables.all_tables(rendering.report.analysis):
@@ -113,20 +113,20 @@ def publish_artifacts(rendering: Rendering) -> list[Omission]:
     return omitted
 
 
-def pages_that_fit(rendering: Rendering, omitted: list[Omission]) -> Pages:
+def _pages_that_fit(rendering: Rendering, omitted: list[Omission]) -> Pages:
     """Every page with as many images as keep it small enough; one that is too large without any is left out."""
     found: Pages = {}
-    for most in attempts():
-        pages = pages_of(rendering, most)
-        found |= {key: page for key, page in pages.items() if key not in found and len(page[1].encode()) <= LARGEST}
+    for most in _attempts():
+        pages = _pages_of(rendering, most)
+        found |= {key: page for key, page in pages.items() if key not in found and len(page[1].encode()) <= _LARGEST}
         if len(found) == len(pages):
             break
     for key in pages.keys() - found.keys():
-        omit(f"artifact {key}", f"it is larger than {LARGEST:,} bytes; see report.html", omitted)
+        omit(f"artifact {key}", f"it is larger than {_LARGEST:,} bytes; see report.html", omitted)
     return found
 
 
-def attempts() -> Iterator[int]:
+def _attempts() -> Iterator[int]:
     """How many images a gallery may show: the most first, then half of that, ..."""
     most = MOST
     while most:
@@ -134,7 +134,7 @@ def attempts() -> Iterator[int]:
         most //= 2
 
 
-def pages_of(rendering: Rendering, most: int) -> Pages:
+def _pages_of(rendering: Rendering, most: int) -> Pages:
     """The pages for Prefect's UI; a gallery shows up to `most` images."""
     parts = rendering.markdown(most)
     models = {

@@ -18,18 +18,18 @@ from tasks.schemas.records import SplitRecord
 from tasks.storage.content_files import move_into_store, require_all_valid
 from tasks.storage.folders import Folder
 
-MOST, LEAST = 250_000, 10_000  # images: more than most sets have, and enough for intervals of a tenth of a point
-MOST_BYTES = 256 << 20  # of pixels: of larger images, fewer are drawn
+_MOST, _LEAST = 250_000, 10_000  # images: more than most sets have, and enough for intervals of a tenth of a point
+_MOST_BYTES = 256 << 20  # of pixels: of larger images, fewer are drawn
 
 
 def needs_sample(split: SplitRecord) -> bool:
     """Whether a split is too large."""
-    return split.count > sample_size(split)
+    return split.count > _sample_size(split)
 
 
-def sample_size(split: SplitRecord) -> int:
+def _sample_size(split: SplitRecord) -> int:
     """How many of a split's images are looked at."""
-    return max(LEAST, min(MOST, MOST_BYTES // math.prod(split.shape)))
+    return max(_LEAST, min(_MOST, _MOST_BYTES // math.prod(split.shape)))
 
 
 @step("sample {split.name}", libraries=("numpy", "pyarrow"))
@@ -41,10 +41,10 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
     """
     name = f"{split.name}-sample"
     chosen = np.zeros(split.count, bool)
-    chosen[np.random.default_rng(0).choice(split.count, sample_size(split), replace=False)] = True
+    chosen[np.random.default_rng(0).choice(split.count, _sample_size(split), replace=False)] = True
     count = int(chosen.sum())
     paths = require_all_valid(work.root, split.parts)
-    drawn = join_splits((take_chosen(block, chosen) for block in read_groups(paths)), count)
+    drawn = join_splits((_take_chosen(block, chosen) for block in read_groups(paths)), count)
     with work.scratch() as scratch:
         with SplitWriter(scratch, drawn.meta.model_copy(update={"name": name})) as writer:
             for start in range(0, count, rows_of(split.shape)):
@@ -64,7 +64,7 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
     )
 
 
-def take_chosen(block: Split, chosen: NDArray[np.bool_]) -> Split:
+def _take_chosen(block: Split, chosen: NDArray[np.bool_]) -> Split:
     """The images of a block that are chosen of the whole split."""
     which = chosen[block.indices]
     return block.model_copy(update={name: getattr(block, name)[which] for name in ARRAYS})

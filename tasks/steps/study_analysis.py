@@ -30,7 +30,7 @@ from tasks.storage.folders import Folder
 if TYPE_CHECKING:
     from tasks.analysis.seed_variance import TwoWayComparison
 
-MOST_SEEDS = 1000
+_MOST_SEEDS = 1000
 
 
 def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
@@ -39,8 +39,8 @@ def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
     Raises:
         InputError: there are too few seeds for a spread, or more than there are.
     """
-    if type(seeds) is not int or not 2 <= seeds <= MOST_SEEDS:  # a bool is an int, too
-        raise InputError(f"seeds must be a number from 2 to {MOST_SEEDS:,}, not {seeds!r}: one alone has no spread")
+    if type(seeds) is not int or not 2 <= seeds <= _MOST_SEEDS:  # a bool is an int, too
+        raise InputError(f"seeds must be a number from 2 to {_MOST_SEEDS:,}, not {seeds!r}: one alone has no spread")
     trials = (
         SeedRun(arm=learner.name if len(plans) == 1 else f"{learner.name} ({plan.name})", **dict(learner))
         for number in range(seeds)
@@ -100,17 +100,17 @@ def build_study(
         images=len(tested.marks.labels),
         drawn_from=drawn_from,
         seeds=tuple(trials[title].training.seed for title in titles[names[0]]),
-        arms=tuple(study_model(name, [models[title] for title in titles[name]], right[name]) for name in names),
-        pairs=model_pairs_of(names, right, claim),
+        arms=tuple(_study_model(name, [models[title] for title in titles[name]], right[name]) for name in names),
+        pairs=_model_pairs_of(names, right, claim),
         confusions=compare_confusions(answers, tested.marks.labels, len(dataset.classes)),
         claim=claim,
         always_wrong=int((wrong.sum(axis=0) == len(trials)).sum()),
         wrong_twice=int((wrong.sum(axis=0) > 1).sum()),
-        hard=hardest_images(tested, wrong, most_shown(dataset.image_shape)),
+        hard=_hardest_images(tested, wrong, most_shown(dataset.image_shape)),
     )
 
 
-def study_model(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> StudyModel:
+def _study_model(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> StudyModel:
     """One arm, from its models and (S, N) right answers."""
     from tasks.analysis.seed_variance import mean_share, seed_deviation, wrong_by
 
@@ -127,7 +127,7 @@ def study_model(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool
     )
 
 
-def model_pairs_of(
+def _model_pairs_of(
     names: Sequence[str], right: dict[str, NDArray[np.bool_]], claim: Claim | None
 ) -> tuple[ModelPair, ...]:
     """Every two arms, with p-values corrected for their number."""
@@ -138,12 +138,12 @@ def model_pairs_of(
     found = [two_way_comparison(right[first], right[second]) for first, second in pairs]
     corrected = holm([one.p for one in found])
     return tuple(
-        model_pair(first, second, right, one, p, claim)
+        _model_pair(first, second, right, one, p, claim)
         for (first, second), one, p in zip(pairs, found, corrected, strict=True)
     )
 
 
-def model_pair(
+def _model_pair(
     first: str,
     second: str,
     right: dict[str, NDArray[np.bool_]],
@@ -182,7 +182,7 @@ def claim_of(dataset: str, names: Sequence[str], trials: Iterable[SeedRun]) -> C
     return Claim(first=both["plain"], second=both["batch_norm"], difference=published, said_by="the post")
 
 
-def hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], most: int) -> tuple[Hard, ...]:
+def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], most: int) -> tuple[Hard, ...]:
     """Up to `most` images that more than one training gets wrong, the hardest first, with the answers of the first training.
 
     `wrong` counts the trainings that are wrong by arm and image.
@@ -192,12 +192,12 @@ def hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], most: int
     chosen = [int(at) for at in order if total[at] > 1]
     shown = {picture.index: picture for picture in image_cards(chosen, tested._replace(given=tested.given[:1]))}
     return tuple(
-        Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=commonest_wrong(tested.given, at))
+        Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=_commonest_wrong(tested.given, at))
         for at in chosen
     )
 
 
-def commonest_wrong(given: Sequence[Predictions], at: int) -> int:
+def _commonest_wrong(given: Sequence[Predictions], at: int) -> int:
     """What an image is taken for most often where it is taken wrongly."""
     answers = [int(one.predicted[at]) for one in given if one.predicted[at] != one.labels[at]]
     return max(sorted(set(answers)), key=answers.count)

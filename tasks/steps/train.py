@@ -28,14 +28,14 @@ from tasks.training.training_progress import Figures, Progress
 if TYPE_CHECKING:
     import keras
 
-AUGMENTS = 0x6A5D39EA  # tells what augmentation draws from what the feed draws with the same seed
-TRAIN_SECONDS = 24 * 3600.0  # the longest recipe takes an hour; after a day, the next night's run has begun
+_AUGMENTS = 0x6A5D39EA  # tells what augmentation draws from what the feed draws with the same seed
+_TRAIN_SECONDS = 24 * 3600.0  # the longest recipe takes an hour; after a day, the next night's run has begun
 
 
 @step(
     "train {training.network.name}",
     libraries=("keras", "numpy", "pyarrow", "scipy", "tensorflow"),
-    timeout_seconds=TRAIN_SECONDS,
+    timeout_seconds=_TRAIN_SECONDS,
     tags=["train"],  # by which a server can limit how many train at once
 )
 def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecord:
@@ -67,7 +67,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         # Not `fit`: it takes a fifth longer for small batches, and its data sets hang for seconds when they go.
         for images, labels in batches(feed, training, epoch):
             progress.learned(len(labels), learn((images, labels)))
-        with stopped_if_diverged(training, epoch):
+        with _stopped_if_diverged(training, epoch):
             progress.end(check_validation(model, ask, feed))
             refuse_infinite(model)
         save_checkpoint(model, progress.history, work)
@@ -90,7 +90,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
 
 
 @contextmanager
-def stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
+def _stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
     """Say of which training a number is not finite, and what to change.
 
     Raises:
@@ -124,7 +124,7 @@ def refuse_infinite(model: "keras.Model") -> None:
 def batches(feed: BatchStream, training: Training, epoch: int) -> Iterator[Block]:
     """The batches of one epoch, augmented as the training says: by the seed and the epoch alone."""
     plan = training.augmentation
-    draws = np.random.default_rng((training.seed, epoch, AUGMENTS))
+    draws = np.random.default_rng((training.seed, epoch, _AUGMENTS))
     for images, labels in feed.epoch(epoch):
         yield (augment(images, labels, plan, draws) if plan else images), labels
 

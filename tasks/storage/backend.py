@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 else:
     Root = Any  # so that who has a folder needs none of its libraries
 
-SCHEME = "://"
-MOST_RECORD = 256 << 20  # bytes of a record, which has some thousands; what has more is none
-TAG = ".tag"  # beside a copy: the version in the store that it is of
-TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
+_SCHEME = "://"
+_MOST_RECORD = 256 << 20  # bytes of a record, which has some thousands; what has more is none
+_TAG = ".tag"  # beside a copy: the version in the store that it is of
+_TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
 
 
 def open_root(place: str) -> Root:
@@ -46,7 +46,7 @@ def open_root(place: str) -> Root:
         InputError: its name is no text, it is an address of another kind than s3://, the library for it is missing, or its `~`
             is nobody's.
     """
-    if SCHEME not in place:
+    if _SCHEME not in place:
         root = expand_user(place, "root").absolute()
         if in_text(root) != str(root):
             raise InputError(f"can't use the root {root}: its name is not UTF-8, which records need; rename it")
@@ -55,15 +55,15 @@ def open_root(place: str) -> Root:
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
     if public_address(place) != place:
         raise InputError(
-            f"can't use the root {public_address(place)}: an address of a bucket holds no credentials; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            f"can't use the root {public_address(place)}: an address of a bucket holds no credentials; "
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
     try:
         import s3fs  # type: ignore[import-untyped]  # noqa: F401, PLC0415
         from upath import UPath  # noqa: PLC0415
     except ImportError as error:
         raise InputError(f"a root in S3 needs {error.name}: pip install 'mnist-error-analysis[s3]'") from error
-    return UPath(place.rstrip("/"), use_listings_cache=False, config_kwargs=TIMEOUTS)
+    return UPath(place.rstrip("/"), use_listings_cache=False, config_kwargs=_TIMEOUTS)
 
 
 def local_cache_dir(root: Root) -> Path:
@@ -82,10 +82,10 @@ def local_cache_dir(root: Root) -> Path:
 
 def io_errors() -> tuple[type[Exception], ...]:
     """What a file system or a store says against reading and writing."""
-    return (OSError, *store_errors())
+    return (OSError, *_store_errors())
 
 
-def store_errors() -> tuple[type[Exception], ...]:
+def _store_errors() -> tuple[type[Exception], ...]:
     """What only a store says; nothing, as long as its library is not imported."""
     library: Any = sys.modules.get("botocore.exceptions")
     return (library.BotoCoreError, library.ClientError) if library else ()
@@ -97,7 +97,7 @@ def unreachable(error: BaseException) -> str | None:
         "Invalid endpoint"
     ):  # botocore's, which repeats the address
         return "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is no address such as https://HOST"
-    if isinstance(error, store_errors()):
+    if isinstance(error, _store_errors()):
         return f"the object store: {error}; check the network, AWS_ENDPOINT_URL and the credentials"
     return None
 
@@ -126,12 +126,12 @@ def put(written: Path, root: "UPath", name: str) -> None:
     path.fs.put_file(str(written), path.path)
     copy.parent.mkdir(parents=True, exist_ok=True)
     written.replace(copy)
-    tag_of(copy).write_text(version_of(path)[1])
+    _tag_of(copy).write_text(version_of(path)[1])
 
 
-def tag_of(copy: Path) -> Path:
+def _tag_of(copy: Path) -> Path:
     """Where it stands which version a copy is of."""
-    return copy.with_name(f".{copy.name}{TAG}")
+    return copy.with_name(f".{copy.name}{_TAG}")
 
 
 def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | None:
@@ -144,15 +144,15 @@ def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | Non
         size, version = version_of(path)
         if size != file.bytes:
             return f"{path} has {size:,} bytes, not {file.bytes:,}"
-        if not again and is_copy(copy, version, file):
+        if not again and _is_copy(copy, version, file):
             return None
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with download_to_cache(root, copy.name) as fetched:
+        with _download_to_cache(root, copy.name) as fetched:
             path.fs.get_file(path.path, str(fetched))
             if sha256_of(fetched) != file.sha256:
                 return f"{path} was altered: its SHA-256 is not {file.sha256[:12]}…"
             fetched.replace(copy)
-        tag_of(copy).write_text(version)
+        _tag_of(copy).write_text(version)
     except FileNotFoundError:
         return f"{path}: No such file or directory"
     except io_errors() as error:
@@ -161,7 +161,7 @@ def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | Non
 
 
 @contextmanager
-def download_to_cache(root: "UPath", name: str) -> Iterator[Path]:
+def _download_to_cache(root: "UPath", name: str) -> Iterator[Path]:
     """A temporary file of the shadow, for what is being fetched."""
     shadow = local_cache_dir(root)
     folder = shadow / Folder.SCRATCH
@@ -173,10 +173,10 @@ def download_to_cache(root: "UPath", name: str) -> Iterator[Path]:
         fetched.unlink(missing_ok=True)
 
 
-def is_copy(copy: Path, version: str, file: FileRecord) -> bool:
+def _is_copy(copy: Path, version: str, file: FileRecord) -> bool:
     """Whether a copy is of a version, and sound."""
     try:
-        return tag_of(copy).read_text() == version and sha256_of(copy) == file.sha256
+        return _tag_of(copy).read_text() == version and sha256_of(copy) == file.sha256
     except OSError:
         return False
 
@@ -187,7 +187,7 @@ def read_whole(path: Root) -> bytes:
     Raises:
         OSError: it can't be read.
     """
-    return read_regular(path, MOST_RECORD) if isinstance(path, Path) else bytes(path.fs.cat_file(path.path))
+    return read_regular(path, _MOST_RECORD) if isinstance(path, Path) else bytes(path.fs.cat_file(path.path))
 
 
 def matching(root: Root, pattern: str) -> list[Root]:
@@ -229,9 +229,9 @@ def remove(root: Root, name: str) -> None:
         return
     path.fs.rm_file(path.path)
     copy = local_cache_dir(root) / name
-    if tag_of(copy).is_file() and copy.is_file() and not copy.is_symlink():  # what has no tag was not copied by us
+    if _tag_of(copy).is_file() and copy.is_file() and not copy.is_symlink():  # what has no tag was not copied by us
         copy.unlink()
-        tag_of(copy).unlink()
+        _tag_of(copy).unlink()
 
 
 def checked_store(root: "UPath") -> "UPath":

@@ -16,10 +16,10 @@ from tasks.errors import ChecksumError
 from tasks.storage.backend import Root, read_whole
 from tasks.storage.content_files import atomic_write
 
-HEAD = b'{"sha256": "'
-BODY = b'",\n"content": '
-TAIL = b"}\n"
-DIGEST = 64  # hex digits
+_HEAD = b'{"sha256": "'
+_BODY = b'",\n"content": '
+_TAIL = b"}\n"
+_DIGEST = 64  # hex digits
 
 Value = TypeVar("Value", bound=Frozen)
 
@@ -31,7 +31,7 @@ def dump_with_checksum(content: Any) -> bytes:
 
 def add_checksum(body: bytes) -> bytes:
     """As `dump_with_checksum`, for content that is JSON already."""
-    return HEAD + hashlib.sha256(body).hexdigest().encode() + BODY + body + TAIL
+    return _HEAD + hashlib.sha256(body).hexdigest().encode() + _BODY + body + _TAIL
 
 
 def load_with_checksum(raw: bytes) -> Any:
@@ -52,9 +52,9 @@ def checked_body(raw: bytes) -> bytes:
     Raises:
         SealError: a byte is missing, added or changed.
     """
-    start = len(HEAD) + DIGEST + len(BODY)
-    digest, body = raw[len(HEAD) : len(HEAD) + DIGEST], raw[start : -len(TAIL)]
-    if raw != HEAD + digest + BODY + body + TAIL or digest != hashlib.sha256(body).hexdigest().encode():
+    start = len(_HEAD) + _DIGEST + len(_BODY)
+    digest, body = raw[len(_HEAD) : len(_HEAD) + _DIGEST], raw[start : -len(_TAIL)]
+    if raw != _HEAD + digest + _BODY + body + _TAIL or digest != hashlib.sha256(body).hexdigest().encode():
         raise ChecksumError("it was altered, or another version of this program wrote it")
     return body
 
@@ -62,7 +62,7 @@ def checked_body(raw: bytes) -> bytes:
 def may_be_checksummed(path: Root) -> bool:
     """Whether a file begins as a sealed one does, be it altered or not, or can't be read."""
     try:
-        return read_whole(path).startswith(HEAD)
+        return read_whole(path).startswith(_HEAD)
     except OSError:
         return not isinstance(path, Path) or path.is_file()
 

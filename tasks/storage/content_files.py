@@ -42,46 +42,46 @@ def atomic_write(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
         return
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(path)
+        temporary = _temporary_beside(path)
         stream = temporary.open("x+b")
     try:
         with storage_errors(path), stream:
-            inherit(path, temporary)
+            _inherit(path, temporary)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         with storage_errors(path, new=new):
             if new:
-                claim_name(temporary, path, partial_of(path, f".{path.name}"))
+                claim_name(temporary, path, _partial_of(path, f".{path.name}"))
             else:
-                replace(temporary, path)
+                _replace(temporary, path)
             sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def temporary_beside(path: Path) -> Path:
+def _temporary_beside(path: Path) -> Path:
     """A temporary name in the folder of a file; under a root, one that the root has signed, so that a sweep finds it."""
-    return partial_of(path, f".{path.name}.{secrets.token_hex(4)}")
+    return _partial_of(path, f".{path.name}.{secrets.token_hex(4)}")
 
 
-def partial_of(path: Path, stem: str) -> Path:
+def _partial_of(path: Path, stem: str) -> Path:
     """A name beside a file, signed as that of a temporary one."""
     mark = mark_above(path)
     return path.with_name(mark.signed(stem, PART) if mark else f"{stem}{PART}")
 
 
-def replace(written: Path, path: Path) -> None:
+def _replace(written: Path, path: Path) -> None:
     """Rename a file that is written, in place of another, whose mode it takes over; never in place of a link.
 
     Raises:
         OSError: the system refuses, or a symbolic link is there.
     """
-    inherit(path, written)
+    _inherit(path, written)
     written.replace(path)
 
 
-def inherit(path: Path, written: Path) -> None:
+def _inherit(path: Path, written: Path) -> None:
     """Give a file the mode of the one that it will replace, if there is one.
 
     Raises:
@@ -135,13 +135,13 @@ def os_error_reason(error: Exception) -> str:
 def write_content_addressed(root: Root, folder: str, stem: str, suffix: str, content: bytes | memoryview) -> FileRecord:
     """Write `content` under a name that holds its hash, so that no file is ever overwritten by another content."""
     digest = hashlib.sha256(content).hexdigest()
-    name = content_path(digest, folder, stem, suffix)
+    name = _content_path(digest, folder, stem, suffix)
     with atomic_write(root / name) as stream:
         stream.write(content)
     return FileRecord(path=name, bytes=len(content), sha256=digest)
 
 
-def content_path(digest: str, folder: str, stem: str, suffix: str) -> str:
+def _content_path(digest: str, folder: str, stem: str, suffix: str) -> str:
     """The path of a content under the root."""
     return (PurePosixPath(folder) / f"{stem}-{digest[:12]}{suffix}").as_posix()
 
@@ -157,7 +157,7 @@ def write_text(root: Root, name: str, text: str) -> FileRecord:
 def move_into_store(root: Root, folder: str, stem: str, suffix: str, written: Path) -> FileRecord:
     """Rename a file that already lies complete under the root, or in its shadow, to its content's name."""
     digest = sha256_of(written)
-    name = content_path(digest, folder, stem, suffix)
+    name = _content_path(digest, folder, stem, suffix)
     size = written.stat().st_size
     with storage_errors(root / name):
         if not isinstance(root, Path):
@@ -167,7 +167,7 @@ def move_into_store(root: Root, folder: str, stem: str, suffix: str, written: Pa
         path.parent.mkdir(parents=True, exist_ok=True)
         with written.open("rb") as stream:
             os.fsync(stream.fileno())
-        replace(written, path)
+        _replace(written, path)
         sync_folder(path.parent)
     return FileRecord(path=name, bytes=size, sha256=digest)
 

@@ -23,10 +23,10 @@ from tasks.storage.folders import Folder
 from tasks.storage.root_marker import find_mark
 from tasks.storage.waiting import Say, WaitNotice
 
-FOLDER, ROOT = Folder.LOCKS, "root.lock"
-AT_WORK = "at-work"  # in a store: the leases of those who share the root
-POLL_SECONDS = 0.1
-MOST_HOLDERS = 200  # characters of what a lock's file holds
+FOLDER, _ROOT = Folder.LOCKS, "root.lock"
+_AT_WORK = "at-work"  # in a store: the leases of those who share the root
+_POLL_SECONDS = 0.1
+_MOST_HOLDERS = 200  # characters of what a lock's file holds
 
 
 @contextmanager
@@ -36,13 +36,13 @@ def shared_lock(root: Root, say: Say) -> Iterator[None]:
     Raises:
         StorageError: the root can't be locked.
     """
-    with locked(local_cache_dir(root) / FOLDER / ROOT, LockFlags.SHARED, "", say):
+    with _locked(local_cache_dir(root) / FOLDER / _ROOT, LockFlags.SHARED, "", say):
         if isinstance(root, Path):
             yield
             return
         from tasks.storage.s3_leases import shared_lease  # noqa: PLC0415  # where there is a store
 
-        with shared_lease(root / FOLDER / AT_WORK, root / FOLDER / ROOT, this_process(), say):
+        with shared_lease(root / FOLDER / _AT_WORK, root / FOLDER / _ROOT, _this_process(), say):
             yield
 
 
@@ -53,13 +53,13 @@ def exclusive_lock(root: Root, who: str, say: Say) -> Iterator[None]:
     Raises:
         StorageError: the root can't be locked.
     """
-    with locked(local_cache_dir(root) / FOLDER / ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"):
+    with _locked(local_cache_dir(root) / FOLDER / _ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"):
         if isinstance(root, Path):
             yield
             return
         from tasks.storage.s3_leases import exclusive_when_idle  # noqa: PLC0415
 
-        with exclusive_when_idle(root / FOLDER / AT_WORK, root / FOLDER / ROOT, f"{who} at {this_process()}", say):
+        with exclusive_when_idle(root / FOLDER / _AT_WORK, root / FOLDER / _ROOT, f"{who} at {_this_process()}", say):
             yield
 
 
@@ -73,10 +73,10 @@ def key_lock(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
     if not isinstance(root, Path):
         from tasks.storage.s3_leases import exclusive_lease  # noqa: PLC0415
 
-        with exclusive_lease(root / FOLDER / f"{key}.lock", f"{who} at {this_process()}", say):
+        with exclusive_lease(root / FOLDER / f"{key}.lock", f"{who} at {_this_process()}", say):
             yield
         return
-    with locked(root / FOLDER / signed_name(root, key), LockFlags.EXCLUSIVE, who, say):
+    with _locked(root / FOLDER / signed_name(root, key), LockFlags.EXCLUSIVE, who, say):
         yield
 
 
@@ -93,43 +93,43 @@ def try_exclusive_lock(root: Path) -> Iterator[bool]:
     Raises:
         StorageError: the root can't be locked.
     """
-    with open_lock(root / FOLDER / ROOT) as stream:
-        yield try_lock(stream, LockFlags.EXCLUSIVE)
+    with _open_lock(root / FOLDER / _ROOT) as stream:
+        yield _try_lock(stream, LockFlags.EXCLUSIVE)
 
 
 def nobody_at_work(root: Path) -> bool:
     """Whether nobody is at work under `root` at this moment. Nothing is written; in doubt, somebody is."""
-    path = root / FOLDER / ROOT
+    path = root / FOLDER / _ROOT
     if not path.is_file():
         return not path.exists()
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            return try_lock(stream, LockFlags.EXCLUSIVE)
+            return _try_lock(stream, LockFlags.EXCLUSIVE)
     except OSError:
         return False
 
 
 @contextmanager
-def locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") -> Iterator[None]:
+def _locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") -> Iterator[None]:
     """Hold the lock on a file; wait for it, and say for whom.
 
     Raises:
         Interrupted: the process was told to stop meanwhile.
         StorageError: the file system has no locks, or the file can't be made.
     """
-    with open_lock(path) as stream:
+    with _open_lock(path) as stream:
         told = WaitNotice(say)
-        while not try_lock(stream, kind):
-            told.of(lambda: f"waiting for {others or lock_holder(stream)}: {path} is locked")
-            pause(POLL_SECONDS)
+        while not _try_lock(stream, kind):
+            told.of(lambda: f"waiting for {others or _lock_holder(stream)}: {path} is locked")
+            pause(_POLL_SECONDS)
         if kind == LockFlags.EXCLUSIVE:
             with storage_errors(path):
-                lock_name(stream, path, who)
+                _lock_name(stream, path, who)
         yield
 
 
 @contextmanager
-def open_lock(path: Path) -> Iterator[IO[str]]:
+def _open_lock(path: Path) -> Iterator[IO[str]]:
     """A lock's file; closing it gives the lock back."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def open_lock(path: Path) -> Iterator[IO[str]]:
         yield stream
 
 
-def try_lock(stream: IO[str], kind: LockFlags) -> bool:
+def _try_lock(stream: IO[str], kind: LockFlags) -> bool:
     """Take a lock if it is free.
 
     Raises:
@@ -153,25 +153,25 @@ def try_lock(stream: IO[str], kind: LockFlags) -> bool:
     return True
 
 
-def this_process() -> str:
+def _this_process() -> str:
     """This process, for those who wait on other machines."""
     return f"{socket.gethostname()}, process {os.getpid()}"
 
 
-def lock_name(stream: IO[str], path: Path, who: str) -> None:
+def _lock_name(stream: IO[str], path: Path, who: str) -> None:
     """Write into a lock's file who has it, for those who wait.
 
     The root's lock has a name that others may have given before: what it holds, or leads to, stays.
     """
     stream.seek(0)
-    if path.name != ROOT or (not path.is_symlink() and not stream.read(1)):
+    if path.name != _ROOT or (not path.is_symlink() and not stream.read(1)):
         stream.seek(0)
         stream.truncate()
         stream.write(who)
         stream.flush()
 
 
-def lock_holder(stream: IO[str]) -> str:
+def _lock_holder(stream: IO[str]) -> str:
     """Who has a lock, as far as it is known."""
     stream.seek(0)
-    return stream.read(MOST_HOLDERS) or "another run"
+    return stream.read(_MOST_HOLDERS) or "another run"

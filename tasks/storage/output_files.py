@@ -33,12 +33,12 @@ def rewritten(path: Path) -> Iterator[BinaryIO]:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
     try:
         with contextlib.suppress(FileNotFoundError):
-            must_be_writable(target)
+            _must_be_writable(target)
         with contextlib.ExitStack() as stack:
             stream = stack.enter_context(temporary.open("x+b"))
             stack.callback(temporary.unlink, missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
-                hand_down(target, stream)
+                _hand_down(target, stream)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -47,7 +47,7 @@ def rewritten(path: Path) -> Iterator[BinaryIO]:
     except StorageError:
         raise
     except OSError as error:
-        raise unchanged(path, error) from error
+        raise _unchanged(path, error) from error
 
 
 def check_rewritable(path: Path) -> None:
@@ -58,14 +58,14 @@ def check_rewritable(path: Path) -> None:
     """
     target = path.resolve()
     try:
-        must_be_writable(target)
+        _must_be_writable(target)
         if not os.access(target.parent, os.W_OK):
             raise PermissionError(errno.EACCES, f"its folder {target.parent} is read-only", str(path))
     except OSError as error:
-        raise unchanged(path, error) from error
+        raise _unchanged(path, error) from error
 
 
-def unchanged(path: Path, error: OSError) -> StorageError:
+def _unchanged(path: Path, error: OSError) -> StorageError:
     """What is said of a file that the user has named and that can't be written."""
     return StorageError(f"can't write {path}: {os_error_reason(error)}; nothing was changed")
 
@@ -80,7 +80,7 @@ def rewrite(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def must_be_writable(path: Path) -> None:
+def _must_be_writable(path: Path) -> None:
     """Refuse what is no file, and what can only be read: to root, the system would allow it.
 
     Raises:
@@ -93,7 +93,7 @@ def must_be_writable(path: Path) -> None:
         raise PermissionError(errno.EACCES, "it is read-only", str(path))
 
 
-def hand_down(path: Path, stream: BinaryIO) -> None:
+def _hand_down(path: Path, stream: BinaryIO) -> None:
     """Give a file that is about to take another's place its owner, group and mode, as far as this account may.
 
     Of another account's file that the group may write, the group stays. Where it can't, those who had its rights are among all
@@ -131,7 +131,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     )
     if handled:
-        signal.signal(signal.SIGTERM, terminated)
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         with tempfile.TemporaryDirectory(prefix=prefix) as folder:
             try:
@@ -148,6 +148,6 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def terminated(number: int, _frame: object) -> None:
+def _terminated(number: int, _frame: object) -> None:
     """End as a shell reports the signal, with all that is to be done on the way out."""
     sys.exit(128 + number)

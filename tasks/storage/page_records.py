@@ -74,17 +74,17 @@ def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRec
 
 def free_name(root: Root, name: str, of: tuple[str, ...]) -> str:
     """The name that a page of some runs gets."""
-    return next(one for one in names_like(name) if is_free(root, one, of))
+    return next(one for one in _names_like(name) if _is_free(root, one, of))
 
 
-def names_like(name: str) -> Iterator[str]:
+def _names_like(name: str) -> Iterator[str]:
     """A name, and then `name-2`, `name-3` and so on, with its suffix."""
     path = PurePosixPath(name)
     yield name
     yield from (path.with_name(f"{path.stem}-{number}{path.suffix}").as_posix() for number in count(2))
 
 
-def is_free(root: Root, name: str, of: tuple[str, ...]) -> bool:
+def _is_free(root: Root, name: str, of: tuple[str, ...]) -> bool:
     """Whether nothing has a name, or only a page that was made for the same runs, and was neither changed nor locked since."""
     path = root / name
     if isinstance(path, Path):

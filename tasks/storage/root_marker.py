@@ -20,10 +20,10 @@ from portalocker import LockFlags
 from tasks.errors import StorageError
 from tasks.storage.folders import MARK
 
-FORMAT = 1
-ABOUT = "mnist keeps its files in this folder, and removes only what it has made here; see `mnist prune --help`"
-NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
-SIGNATURE = re.compile(r"\.([0-9a-f]{16})(?=\.|$)")
+_FORMAT = 1
+_ABOUT = "mnist keeps its files in this folder, and removes only what it has made here; see `mnist prune --help`"
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
+_SIGNATURE = re.compile(r"\.([0-9a-f]{16})(?=\.|$)")
 
 
 class Mark(NamedTuple):
@@ -43,14 +43,14 @@ class Mark(NamedTuple):
         """Whether a name bears the signature of this root."""
         return any(
             hmac.compare_digest(found[1], self.signature(name[: found.start()], name[found.end() :]))
-            for found in SIGNATURE.finditer(name)
+            for found in _SIGNATURE.finditer(name)
         )
 
 
 def new_mark() -> bytes:
     """The content of a mark with a token of its own."""
     token = secrets.token_hex(16)
-    return json.dumps({"format": FORMAT, "token": token, "about": ABOUT}, indent=1).encode() + b"\n"
+    return json.dumps({"format": _FORMAT, "token": token, "about": _ABOUT}, indent=1).encode() + b"\n"
 
 
 def read_mark(content: bytes, place: object) -> Mark:
@@ -61,7 +61,7 @@ def read_mark(content: bytes, place: object) -> Mark:
     """
     try:
         found = json.loads(content)
-        if found["format"] == FORMAT and re.fullmatch("[0-9a-f]{32}", found["token"]):
+        if found["format"] == _FORMAT and re.fullmatch("[0-9a-f]{32}", found["token"]):
             return Mark(found["token"])
     except (ValueError, KeyError, TypeError):
         pass
@@ -96,7 +96,7 @@ def mark_root(folder: Path) -> Mark:
     if mark := find_mark(folder):
         return mark
     folder.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(folder / MARK, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666), "r+b") as stream:
+    with os.fdopen(os.open(folder / MARK, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666), "r+b") as stream:
         try:
             portalocker.lock(stream, LockFlags.EXCLUSIVE)  # so that of several processes one writes it
         except portalocker.LockException as error:

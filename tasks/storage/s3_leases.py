@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60.0  # after which what has not changed is of nobody
 RENEW_SECONDS = 15.0
-POLL_SECONDS = 0.5
-NAME = re.compile(r"[0-9a-f]{32}")  # of a lease among others
+_POLL_SECONDS = 0.5
+_NAME = re.compile(r"[0-9a-f]{32}")  # of a lease among others
 
 
 class Lease:
@@ -47,13 +47,13 @@ class Lease:
     def take(self, instead_of: str | None = None) -> bool:
         """Take it, if nobody has it, or only the version given; whether that went well."""
         condition: dict[str, Any] = {"IfMatch": instead_of} if instead_of else {"mode": "create"}
-        with check_reachable(self.path):
+        with _check_reachable(self.path):
             try:
                 self.write(condition)
             except FileNotFoundError:  # what it should follow has gone
                 return False
             except OSError as error:
-                if is_refused(error):
+                if _is_refused(error):
                     return False
                 raise
         self.thread.start()
@@ -99,7 +99,7 @@ class Watch:
             self.version, self.since = version, time.monotonic()
         if not version or time.monotonic() - self.since <= LEASE_SECONDS:
             return None
-        if not is_lease(path):
+        if not _is_lease(path):
             raise StorageError(f"{path} is no lock, but an object of somebody's: move it away")
         return version
 
@@ -112,10 +112,10 @@ def exclusive_lease(path: "UPath", who: str, say: Say) -> Iterator[None]:
         StorageError: the store can't be reached.
     """
     lease, watch, told = Lease(path, who), Watch(), WaitNotice(say)
-    with check_reachable(path):
+    with _check_reachable(path):
         while not lease.take() and not ((dead := watch.dead(path)) and lease.take(dead)):
-            told.of(lambda: f"waiting for {lease_holder(path)}: {path} is held")
-            pause(POLL_SECONDS)
+            told.of(lambda: f"waiting for {_lease_holder(path)}: {path} is held")
+            pause(_POLL_SECONDS)
     try:
         yield
     finally:
@@ -133,7 +133,7 @@ def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterato
     while True:
         lease = Lease(folder / uuid.uuid4().hex, who)
         lease.take()  # first this, then the look at the other: whoever wants to be alone does it the other way round
-        with check_reachable(alone):
+        with _check_reachable(alone):
             if not alone.exists():
                 break
             lease.give_back()
@@ -141,8 +141,8 @@ def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterato
                 taken_over = Lease(alone, who)
                 if taken_over.take(dead):
                     taken_over.give_back()
-        told.of(lambda: f"waiting for {lease_holder(alone)}: {alone} is held")
-        pause(POLL_SECONDS)
+        told.of(lambda: f"waiting for {_lease_holder(alone)}: {alone} is held")
+        pause(_POLL_SECONDS)
     try:
         yield
     finally:
@@ -166,14 +166,14 @@ def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> 
                 yield
                 return
         told.of(lambda: f"waiting for the runs under way: {folder} holds their leases")
-        pause(POLL_SECONDS)
+        pause(_POLL_SECONDS)
 
 
 def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
     """Whether anybody has a lease in a folder; those of the dead are removed."""
-    with check_reachable(folder):
+    with _check_reachable(folder):
         try:
-            found = [path for path in folder.glob("*") if NAME.fullmatch(path.name)]
+            found = [path for path in folder.glob("*") if _NAME.fullmatch(path.name)]
         except FileNotFoundError:  # the last was given back, and the folder with it, between two of the store's answers
             return False
         for path in found:
@@ -182,7 +182,7 @@ def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
         return bool(found)
 
 
-def is_lease(path: "UPath") -> bool:
+def _is_lease(path: "UPath") -> bool:
     """Whether an object holds what a lease does."""
     try:
         return bool(json.loads(read_whole(path)).keys() == {"who", "mark", "renewals"})
@@ -190,14 +190,14 @@ def is_lease(path: "UPath") -> bool:
         return False
 
 
-def lease_holder(path: "UPath") -> str:
+def _lease_holder(path: "UPath") -> str:
     """Who has a lease, as far as it is known."""
     with suppress(ValueError, KeyError, TypeError, *io_errors()):
         return str(json.loads(read_whole(path))["who"])
     return "another run"
 
 
-def is_refused(error: OSError) -> bool:
+def _is_refused(error: OSError) -> bool:
     """Whether a condition did not hold, or another request was under way, rather than that something is wrong."""
     cause: Any = error.__cause__
     code = getattr(cause, "response", {}).get("Error", {}).get("Code")
@@ -205,7 +205,7 @@ def is_refused(error: OSError) -> bool:
 
 
 @contextmanager
-def check_reachable(path: "UPath") -> Iterator[None]:
+def _check_reachable(path: "UPath") -> Iterator[None]:
     """Turn what a store says into one line.
 
     Raises:

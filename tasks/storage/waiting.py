@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-PATIENCE_SECONDS = 1.0  # before a line says what is waited for
+_PATIENCE_SECONDS = 1.0  # before a line says what is waited for
 Say = Callable[[str, int], None]  # a line, and its level of logging
 
 
@@ -16,6 +16,6 @@ class WaitNotice:
 
     def of(self, line: Callable[[], str]) -> None:
         """Say it, if it is time; only then is the line made."""
-        if not self.said and time.monotonic() - self.began > PATIENCE_SECONDS:
+        if not self.said and time.monotonic() - self.began > _PATIENCE_SECONDS:
             self.say(line(), logging.WARNING)
             self.said = True

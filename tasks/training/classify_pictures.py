@@ -22,17 +22,17 @@ from tasks.storage.backend import Root
 from tasks.storage.content_files import require_valid
 from tasks.training.inference import BATCH, batch_predictor, load_model
 
-MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed
-SUFFIXES = frozenset({
+_MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed
+_SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
     ".pbm", ".pgm", ".ppm", ".pnm",
 })  # fmt: skip
 # Pictures that are not read. They are named, since whoever has put them into the folder expects an answer.
-UNREAD = frozenset({
+_UNREAD = frozenset({
     ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".svg", ".psd", ".xcf", ".tga", ".pcx",
     ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
 })  # fmt: skip
-HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # folders of macOS, Synology and Windows
+_HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # folders of macOS, Synology and Windows
 
 
 def pictures_in(
@@ -45,22 +45,22 @@ def pictures_in(
     """
     found: list[Path | UnreadablePicture] = []
     for path in paths:
-        found.extend(inside(path, passed_over) if path.is_dir() else [path])
+        found.extend(_inside(path, passed_over) if path.is_dir() else [path])
     return found
 
 
-def inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Path | UnreadablePicture]:
+def _inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Path | UnreadablePicture]:
     """The pictures in a folder and those below it, in order."""
     faults: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=faults.append):
         for name in sorted(folders):
-            if name.startswith(".") or name in HOUSEKEEPING:
+            if name.startswith(".") or name in _HOUSEKEEPING:
                 folders.remove(name)
                 passed_over(Path(parent, name))
         folders.sort()
         for name in sorted(names):
             path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES | UNREAD:
+            if not name.startswith(".") and path.suffix.lower() in _SUFFIXES | _UNREAD:
                 yield path
             else:
                 passed_over(path)
@@ -90,7 +90,7 @@ def classify_pictures(
             if isinstance(one, UnreadablePicture):
                 yield one
             elif isinstance(path, Path):
-                guesses = {name: classify(next(rows), run.train.classes) for name, rows in said.items()}
+                guesses = {name: _classify(next(rows), run.train.classes) for name, rows in said.items()}
                 yield ClassifiedPicture(
                     path=in_text(path), pixels=encode_pixels(one.image), guesses=guesses, doubts=one.doubts
                 )
@@ -100,17 +100,17 @@ def classify_pictures(
 def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | UnreadablePicture:
     """A picture as the network is shown it, or why it can't be."""
     try:
-        return read_character(read_regular(path, MOST_BYTES), shape)
+        return read_character(read_regular(path, _MOST_BYTES), shape)
     except PictureError as error:
         why = str(error)
-        if why == NO_PICTURE and path.suffix.lower() in UNREAD:
+        if why == NO_PICTURE and path.suffix.lower() in _UNREAD:
             why = f"pictures of the kind {path.suffix} are not read: export it as PNG or JPEG"
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
     return UnreadablePicture(path=in_text(path), why=why)
 
 
-def classify(probabilities: np.ndarray, classes: Sequence[str]) -> ClassPrediction:
+def _classify(probabilities: np.ndarray, classes: Sequence[str]) -> ClassPrediction:
     """One model's answer."""
     best = int(probabilities.argmax())
     return ClassPrediction(

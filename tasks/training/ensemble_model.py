@@ -16,12 +16,12 @@ def average_models(networks: Sequence["keras.Model"], ensemble: Ensemble) -> "ke
 
     shape = networks[0].input_shape[1:]
     images = keras.Input(shape, dtype="uint8")
-    views = [images, *shift_images(images, shape, ensemble.shift)]
+    views = [images, *_shift_images(images, shape, ensemble.shift)]
     answers = [network(view) for network in networks for view in views]
     return keras.Model(images, keras.layers.Average()(answers), name=ensemble.name)
 
 
-def shift_images(images: Any, shape: tuple[int, ...], by: int) -> Iterator[Any]:
+def _shift_images(images: Any, shape: tuple[int, ...], by: int) -> Iterator[Any]:
     """Images shifted up, down, left and right by so many pixels, if any; what comes in is blank."""
     from keras import layers
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BATCH = 512  # within a tenth of the fastest on all processors that were tried; and it divides a row group
 # All that Keras writes into a model's file; it would also unpack what else is there.
-PARTS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
+_PARTS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 
 
 def batch_predictor(
@@ -63,7 +63,7 @@ def load_model(path: Path) -> "keras.Model":
 
     try:
         with zipfile.ZipFile(path) as parts:
-            strange = set(parts.namelist()) - PARTS
+            strange = set(parts.namelist()) - _PARTS
         if strange:
             raise StorageError(f"can't load the model {path}: it holds {', '.join(sorted(strange))}")
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # What Keras imports where it finds it, for functions that no step uses: a third of its own import's time.
-NOT_FOR_KERAS = ("matplotlib", "pandas", "sklearn")
+_NOT_FOR_KERAS = ("matplotlib", "pandas", "sklearn")
 
 
 def without_hdf5_echo() -> None:
@@ -48,17 +48,17 @@ def import_keras() -> None:
         return
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as sink, hidden(NOT_FOR_KERAS):
+    with tempfile.TemporaryFile() as sink, hidden(_NOT_FOR_KERAS):
         os.dup2(sink.fileno(), 2)
         try:
             importlib.import_module("keras")
-            keep_downloads_with_the_user()
+            _keep_downloads_with_the_user()
         finally:
             os.dup2(kept, 2)
             os.close(kept)
 
 
-def keep_downloads_with_the_user() -> None:
+def _keep_downloads_with_the_user() -> None:
     """Let `keras.utils.get_file`, which a user's function may call, keep files where Keras would without our settings."""
     config = importlib.import_module("keras.src.backend.config")
     config._KERAS_DIR = os.environ.get(KERAS_CACHE) or os.path.expanduser("~/.keras")  # type: ignore[attr-defined]  # noqa: PTH111, SLF001

@@ -26,10 +26,10 @@ def require_fitting_layers(recipe: Recipe, shape: Sequence[int], classes: int) -
         )
     for network in recipe.models:
         if network.layers:
-            require_fitting_network(network, (shape[0], shape[1]))
+            _require_fitting_network(network, (shape[0], shape[1]))
 
 
-def require_fitting_network(network: Network, size: tuple[int, int]) -> None:
+def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
     """Check one network.
 
     Raises:
@@ -38,7 +38,7 @@ def require_fitting_network(network: Network, size: tuple[int, int]) -> None:
     maps: Maps = size
     try:
         for number, layer in enumerate(network.layers, start=1):
-            maps = output_maps(layer, maps, f"layer {number}, {layer.layer}")
+            maps = _output_maps(layer, maps, f"layer {number}, {layer.layer}")
         if maps:
             raise RecipeError("its last layer gives maps, not a vector: add a layer flatten")
     except RecipeError as error:
@@ -46,7 +46,7 @@ def require_fitting_network(network: Network, size: tuple[int, int]) -> None:
         raise RecipeError(f"{said}: {error}") from error
 
 
-def output_maps(layer: Layer, maps: Maps, called: str) -> Maps:
+def _output_maps(layer: Layer, maps: Maps, called: str) -> Maps:
     """What a layer gives of what it gets.
 
     Raises:

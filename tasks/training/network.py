@@ -50,9 +50,9 @@ def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Mode
     ]
     try:
         if network.function:
-            return made_by_function(network, before, classes)
+            return _made_by_function(network, before, classes)
         # In this order: each layer draws its own seed as it is made.
-        return keras.Sequential([*before, *layers(network), softmax(classes)], name=network.name)
+        return keras.Sequential([*before, *_layers(network), _softmax(classes)], name=network.name)
     except RecipeError:  # which is a ValueError, too
         raise
     except ValueError as error:
@@ -62,14 +62,14 @@ def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Mode
         ) from error
 
 
-def softmax(classes: int) -> "keras.layers.Layer":
+def _softmax(classes: int) -> "keras.layers.Layer":
     """The last layer: the probability of each class."""
     import keras
 
     return keras.layers.Dense(classes, activation="softmax")
 
 
-def made_by_function(network: Network, before: list[Any], classes: int) -> "keras.Model":
+def _made_by_function(network: Network, before: list[Any], classes: int) -> "keras.Model":
     """A network whose middle is made by a function of the user's.
 
     Raises:
@@ -85,7 +85,7 @@ def made_by_function(network: Network, before: list[Any], classes: int) -> "kera
         scaled = layer(scaled)
     try:
         made = function(scaled, **network.arguments)
-        model = keras.Model(inputs, softmax(classes)(made), name=network.name)
+        model = keras.Model(inputs, _softmax(classes)(made), name=network.name)
     except (Exception, SystemExit) as error:  # whatever a user's function does; an exit would end the worker process
         raise RecipeError(f"model {network.name!r}: {network.function} fails: {reason(error)}") from error
     if len(made.shape) != 2:
@@ -101,12 +101,12 @@ def made_by_function(network: Network, before: list[Any], classes: int) -> "kera
     return model
 
 
-def layers(network: Network) -> Iterator["keras.layers.Layer"]:
+def _layers(network: Network) -> Iterator["keras.layers.Layer"]:
     """The layers of a network, in order."""
-    return (layer_of(spec) for spec in network.layers)
+    return (_layer_of(spec) for spec in network.layers)
 
 
-def layer_of(spec: Layer) -> "keras.layers.Layer":
+def _layer_of(spec: Layer) -> "keras.layers.Layer":
     """One layer."""
     import keras.layers as made
 

@@ -25,11 +25,11 @@ Answer = Callable[[Request, bytes], None]
 
 # What the tests wait for, in place of half a minute: who stalls is found out before who is slow, as ever.
 IMPATIENT: tuple[tuple[ModuleType, str, float], ...] = (
-    (http_errors, "CONNECT_SECONDS", 1.0),
-    (http_errors, "STALL_SECONDS", 0.6),
-    (attempt_limits, "SLOW_SECONDS", 4.0),
-    (attempt_limits, "ALLOWANCE_SECONDS", 10.0),
-    (attempt_limits, "RATE", 4096),
+    (http_errors, "_CONNECT_SECONDS", 1.0),
+    (http_errors, "_STALL_SECONDS", 0.6),
+    (attempt_limits, "_SLOW_SECONDS", 4.0),
+    (attempt_limits, "_ALLOWANCE_SECONDS", 10.0),
+    (attempt_limits, "_RATE", 4096),
 )
 
 

@@ -177,7 +177,7 @@ def test_without_a_scheduler_or_a_worker_it_is_said(
     done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "ray://127.0.0.1:9")
     assert done.returncode == 2
     assert "no Ray cluster answers at ray://127.0.0.1:9" in done.stderr.splitlines()[-1]
-    monkeypatch.setattr(dask_runner, "JOIN_SECONDS", 1)
+    monkeypatch.setattr(dask_runner, "_JOIN_SECONDS", 1)
     with DaskTaskRunner(address=dask.address) as runner, pytest.raises(WorkerError, match="has no worker: start one"):
         connect_to_dask(runner, dask.address)
 

@@ -25,10 +25,10 @@ RECIPE = 'base = "post"\nname = "quick"\nepochs = 2\nbatch = 32\nvalidation = 0.
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many images a row group, a file and a sample that 600 are a large set."""
-    monkeypatch.setattr(split_parquet, "ROWS", 64)
-    monkeypatch.setattr(split_parquet, "PART_BYTES", 200 * SIZE)
-    monkeypatch.setattr(sample, "LEAST", 10)
-    monkeypatch.setattr(sample, "MOST", 100)
+    monkeypatch.setattr(split_parquet, "_ROWS", 64)
+    monkeypatch.setattr(split_parquet, "_PART_BYTES", 200 * SIZE)
+    monkeypatch.setattr(sample, "_LEAST", 10)
+    monkeypatch.setattr(sample, "_MOST", 100)
 
 
 @pytest.mark.usefixtures("_small")

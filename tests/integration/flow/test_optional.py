@@ -41,15 +41,15 @@ KINDS = {
     "comparison with the champion, MODEL of RUN, image by image": (champion, "compared", ""),
     "promotion to champion": (flow, "promote", ""),
     "explanations of MODEL": (explain_errors, "smallest_patches", "explain"),
-    "focus of MODEL": (explain_errors, "focus_maps", "explain"),
+    "focus of MODEL": (explain_errors, "_focus_maps", "explain"),
     "robustness of MODEL": (robustness, "keep", "stress"),
     "layers of MODEL": (network_description, "architecture_of", "describe"),
-    "diagrams of the networks": (publish_report, "networks_drawn", ""),
+    "diagrams of the networks": (publish_report, "_networks_drawn", ""),
     "figures": (draw_figures, "keep", "draw"),
     "figure": (plotting, "figure_url", "draw"),
     "artifact": (publish_report, "create_table_artifact", ""),
     "progress": (task_progress, "create_progress_artifact", "explain"),
-    "removing temporary files": (workspace, "remove_stale_files", ""),
+    "removing temporary files": (workspace, "_remove_stale_files", ""),
     "why": (cached_task, "difference", "draw"),
 }
 STEPS = ("describe", "draw", "explain", "stress")
@@ -119,7 +119,7 @@ def run(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Run:
         for path in root.glob("champions/*/00000[2-9].json"):  # so that the champion is always another run's
             path.unlink()
         heard = Heard()
-        monkeypatch.setattr(optional_parts, "LOGGER", heard)
+        monkeypatch.setattr(optional_parts, "_LOGGER", heard)
         options: dict[str, Any] = {"epochs": 1, "robustness": True, "gate": False}
         return flow.mnist(dataset=toml, root=str(root), seed=seed, **options), heard.parts
 

@@ -326,7 +326,7 @@ class Late(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_server_that_is_too_busy_to_answer_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(serve, "_ANSWER_SECONDS", 0.2)
     with (
         http.server.ThreadingHTTPServer(("127.0.0.1", 0), Late) as server,
         subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker,

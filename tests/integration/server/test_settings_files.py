@@ -53,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in NAMED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(settings_files, "WATCHED", {"not again in this process"})
+    monkeypatch.setattr(settings_files, "_WATCHED", {"not again in this process"})
     folder = tmp_path / "here"
     folder.mkdir()
     folder.chmod(0o1777)
@@ -65,8 +65,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """All files are another account's."""
     monkeypatch.setattr(os, "geteuid", lambda: OTHER)
-    monkeypatch.setattr(trusted_files, "code_owner", lambda: OTHER)
-    monkeypatch.setattr(trusted_files, "ROOT", OTHER)
+    monkeypatch.setattr(trusted_files, "_code_owner", lambda: OTHER)
+    monkeypatch.setattr(trusted_files, "_ROOT", OTHER)
 
 
 def written(path: Path, mode: int = 0o644) -> Path:
@@ -104,7 +104,7 @@ def test_the_projects_own_file_is_as_trusted_as_its_code(here: Path, monkeypatch
 @pytest.mark.usefixtures("as_another")
 def test_who_owns_the_code_is_trusted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(here / ".env")
-    monkeypatch.setattr(trusted_files, "code_owner", lambda: file.stat().st_uid)
+    monkeypatch.setattr(trusted_files, "_code_owner", lambda: file.stat().st_uid)
     refuse_foreign_settings()
 
 

@@ -129,7 +129,7 @@ def test_a_download_that_is_taken_up_again_needs_no_more_room_than_was_announced
     files: data.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     largest = max(path.stat().st_size for path in files.folder.iterdir())
-    monkeypatch.setattr(http_source, "room_at", lambda _: largest)
+    monkeypatch.setattr(http_source, "_room_at", lambda _: largest)
     with mirrors.Server(mirrors.in_pieces, files.folder) as server:
         _, served, _ = pinned_from(files, tmp_path / "scratch", server)
         server.shutdown()

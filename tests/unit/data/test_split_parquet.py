@@ -36,7 +36,7 @@ def test_every_split_comes_back_bit_for_bit_from_as_many_files_as_it_takes(
     labels = (np.arange(len(images)) % 5).astype(np.uint8)
     some = sorted({0, len(images) // 2, len(images) - 1})
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(splits, "PART_BYTES", part_bytes)
+        patch.setattr(splits, "_PART_BYTES", part_bytes)
         paths = written(folder, images, labels, rows)
         found, marks, shown = read_split(paths), read_index(paths), read_images(paths, some)
     if images.nbytes > part_bytes and len(images) > rows:

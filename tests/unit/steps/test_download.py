@@ -207,7 +207,7 @@ def test_stalls_that_are_taken_up_again_count_together(
         request.wfile.flush()
         time.sleep(2)
 
-    monkeypatch.setattr(attempt_limits, "SLOW_SECONDS", 1.5)
+    monkeypatch.setattr(attempt_limits, "_SLOW_SECONDS", 1.5)
     stalling = serve(a_byte_at_a_time)
     with pytest.raises(NoMirrorError, match="it sent only"):
         download.fn(archive, (stalling.url,), work)
@@ -221,9 +221,9 @@ def test_a_mirror_that_only_starts_slowly_is_not_left(
         time.sleep(1.6)
         mirrors.slow_but_steady(1.5)(request, content)
 
-    monkeypatch.setattr(http_errors, "STALL_SECONDS", 5.0)
-    monkeypatch.setattr(attempt_limits, "SLOW_SECONDS", 2.0)
-    monkeypatch.setattr(attempt_limits, "RATE", archive.bytes / 4)  # the body comes more than twice as fast
+    monkeypatch.setattr(http_errors, "_STALL_SECONDS", 5.0)
+    monkeypatch.setattr(attempt_limits, "_SLOW_SECONDS", 2.0)
+    monkeypatch.setattr(attempt_limits, "_RATE", archive.bytes / 4)  # the body comes more than twice as fast
     late = serve(starts_late)
     assert download.fn(archive, (late.url,), work).mirror == late.url
 
@@ -231,8 +231,8 @@ def test_a_mirror_that_only_starts_slowly_is_not_left(
 def test_an_attempt_has_an_allowance(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt_limits, "ALLOWANCE_SECONDS", 0.5)
-    monkeypatch.setattr(attempt_limits, "RATE", archive.bytes)  # one second more for all of it
+    monkeypatch.setattr(attempt_limits, "_ALLOWANCE_SECONDS", 0.5)
+    monkeypatch.setattr(attempt_limits, "_RATE", archive.bytes)  # one second more for all of it
     slow = serve(mirrors.slow_but_steady(3.0))
     with pytest.raises(NoMirrorError, match=r"it took more than the 2 s that 5\d,\d+ bytes may take"):
         download.fn(archive, (slow.url,), work)
@@ -277,12 +277,12 @@ def test_a_wait_for_the_network_ends_when_the_process_is_to_stop(
     archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch, stopping: Callable[[float], None], name: str
 ) -> None:
     for module, constant in (
-        (http_errors, "CONNECT_SECONDS"),
-        (http_errors, "STALL_SECONDS"),
-        (attempt_limits, "SLOW_SECONDS"),
+        (http_errors, "_CONNECT_SECONDS"),
+        (http_errors, "_STALL_SECONDS"),
+        (attempt_limits, "_SLOW_SECONDS"),
     ):
         monkeypatch.setattr(module, constant, 60)
-    monkeypatch.setattr(attempt_limits, "ALLOWANCE_SECONDS", 60)
+    monkeypatch.setattr(attempt_limits, "_ALLOWANCE_SECONDS", 60)
     with contextlib.ExitStack() as stack:
         url = WAITING[name](stack)
         stopping(0.3)
@@ -307,9 +307,9 @@ def test_a_mirror_does_not_hold_a_process_that_is_to_stop(
     monkeypatch: pytest.MonkeyPatch,
     answer: Answer,
 ) -> None:
-    monkeypatch.setattr(http_errors, "STALL_SECONDS", 60)
-    monkeypatch.setattr(attempt_limits, "SLOW_SECONDS", 60)
-    monkeypatch.setattr(attempt_limits, "ALLOWANCE_SECONDS", 60)
+    monkeypatch.setattr(http_errors, "_STALL_SECONDS", 60)
+    monkeypatch.setattr(attempt_limits, "_SLOW_SECONDS", 60)
+    monkeypatch.setattr(attempt_limits, "_ALLOWANCE_SECONDS", 60)
     began = time.monotonic()
     stopping(2.0)
     with pytest.raises(Interrupted):
@@ -329,7 +329,7 @@ def test_whoever_is_to_stop_does_not_try_again(archive: Archive, stopping: Calla
 def test_a_full_disk_is_found_before_the_download(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_source, "room_at", lambda _: archive.bytes - 1)
+    monkeypatch.setattr(http_source, "_room_at", lambda _: archive.bytes - 1)
     with pytest.raises(StorageError, match=r"No space left on device: .* bytes are to come"):
         download.fn(archive, (serve(whole).url,), work)
 

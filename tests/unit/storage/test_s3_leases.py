@@ -44,8 +44,8 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def root(bucket: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UPath:
     monkeypatch.setattr(s3_leases, "LEASE_SECONDS", 2.0)
     monkeypatch.setattr(s3_leases, "RENEW_SECONDS", 0.5)
-    monkeypatch.setattr(s3_leases, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(s3_leases, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "_PATIENCE_SECONDS", 0.2)
     return open_root(f"s3://{BUCKET}/{tmp_path.name}")
 
 
