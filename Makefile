@@ -22,6 +22,7 @@ check: setup  ## lint, format, types, imports, and whether the lock agrees with 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.tools.layout
+	$(BIN)/python -m tests.tools.names
 	$(BIN)/python -m tests.tools.lock
 
 audit: setup  ## which locked versions have known vulnerabilities, as far as the index answers

@@ -9,7 +9,7 @@ Row = Mapping[str, str | int | float]
 NO_WIDTH = "\u200b"
 # After the bracket of a link, a tag or an entity, and before the mark of a list, a heading or a quotation.
 _MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")
-NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
+COLUMN_NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
 
 
 def row(fixed: Row, *named: tuple[str, Row]) -> Row:
@@ -18,7 +18,7 @@ def row(fixed: Row, *named: tuple[str, Row]) -> Row:
     A model may be named like a column: such a name is told apart by a word, since names hold no space.
     """
     further = {f"{name}{suffix}": value for name, cells in named for suffix, value in cells.items()}
-    taken = {*fixed, *NAMES}
+    taken = {*fixed, *COLUMN_NAMES}
     return {**fixed, **{f"model {column}" if column in taken else column: value for column, value in further.items()}}
 
 

@@ -56,7 +56,8 @@ def table(rows: Sequence[common_rows.Row]) -> Markup:
         return Markup("None.")
     columns = list(rows[0])
     rule = [
-        "---:" if _NUMBER.fullmatch(str(rows[0][one])) and one not in common_rows.NAMES else "---" for one in columns
+        "---:" if _NUMBER.fullmatch(str(rows[0][one])) and one not in common_rows.COLUMN_NAMES else "---"
+        for one in columns
     ]
     head = [markdown_name(column) for column in columns]
     body = [[markdown_name(row[column]) for column in columns] for row in rows]

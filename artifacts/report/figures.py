@@ -70,7 +70,7 @@ def training_curves(analysis: Analysis) -> Figure:
     return figure
 
 
-def errors_by_label(analysis: Analysis) -> Figure:
+def draw_errors_by_label(analysis: Analysis) -> Figure:
     """Error rate by label with 95 % intervals, the models side by side."""
     figure, (axis,) = panels(1, 3.2, across=1)
     lines, named = analysis.labels[:_LABELS], _names_of(analysis)
@@ -220,7 +220,7 @@ def slice_rates(analysis: Analysis) -> Figure:
     return figure
 
 
-def robustness(found: Robustness) -> Figure:
+def draw_robustness(found: Robustness) -> Figure:
     """Accuracy by severity with 95 % intervals, a panel for each corruption."""
     kinds = list(found.examples)
     figure, axes = panels(len(kinds), 2.0, across=4)
@@ -258,7 +258,7 @@ def robustness(found: Robustness) -> Figure:
 
 FIGURES: dict[str, Callable[[Analysis], Figure]] = {
     "training_curves": training_curves,
-    "errors_by_label": errors_by_label,
+    "errors_by_label": draw_errors_by_label,
     "confusion_matrices": confusion_matrices,
     "reliability": reliability,
     "focus": focus,
@@ -270,5 +270,5 @@ def figures_of(analysis: Analysis) -> dict[str, Callable[[], Figure]]:
     """What draws each figure of an analysis, by the figure's name."""
     figures: dict[str, Callable[[], Figure]] = {name: partial(draw, analysis) for name, draw in FIGURES.items()}
     if found := analysis.robustness:
-        figures["robustness"] = partial(robustness, found)
+        figures["robustness"] = partial(draw_robustness, found)
     return figures

@@ -21,11 +21,11 @@ from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import ClassifiedPicture
 
-MOST = 24  # images that a gallery in Markdown shows
+MOST_IMAGES = 24  # images that a gallery in Markdown shows
 _MOST_SHOWN = 1000  # own pictures on one page: half a megabyte
 
 
-class Parts(NamedTuple):
+class MarkdownParts(NamedTuple):
     """The report's parts as Markdown: what came out, a page a model, the galleries, and where everything came from."""
 
     overview: str
@@ -55,11 +55,11 @@ class Rendering:
         self.report, self.figures, self.networks, self.place = report, figures, networks, place
         self.parts = cache(self.parts_of)
 
-    def markdown(self, most: int = MOST) -> Parts:
+    def markdown(self, most: int = MOST_IMAGES) -> MarkdownParts:
         """Every part as Markdown; a gallery shows up to `most` images."""
         return self.parts(most)
 
-    def parts_of(self, most: int) -> Parts:
+    def parts_of(self, most: int) -> MarkdownParts:
         """As `markdown`, drawn anew."""
         drawn = InMarkdown(self.report.analysis, most, self.place)
         pages = {
@@ -77,7 +77,7 @@ class Rendering:
             self.rendered(f"{part}.md.j2", drawn, networks=(), place=self.place)
             for part in ("overview", "galleries", "origins")
         )
-        return Parts(overview, pages, galleries, origins)
+        return MarkdownParts(overview, pages, galleries, origins)
 
     def html(self, title: str) -> str:
         """The whole report as one HTML page."""

@@ -75,7 +75,7 @@ def _finish(axis: Any, names: list[str]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def wrong_by(study: Study) -> Figure:
+def draw_wrong_by(study: Study) -> Figure:
     """How many images exactly so many of the seeds get wrong, an arm a colour; those that none gets wrong are left out."""
     figure, (axis,) = panels(1, 3.0, across=1)
     seeds, width = len(study.seeds), 0.8 / len(study.arms)
@@ -92,6 +92,8 @@ def wrong_by(study: Study) -> Figure:
 
 
 def study_figures(study: Study) -> dict[str, Callable[[], Figure]]:
-    """What draws each figure of a study, by the figure's name."""
-    drawing = [accuracy_by_seed, wrong_by, *([differences] if study.pairs else [])]
-    return {draw.__name__: partial(draw, study) for draw in drawing}
+    """The function that draws each figure of a study, by the name of the figure."""
+    drawing = {"accuracy_by_seed": accuracy_by_seed, "wrong_by": draw_wrong_by}
+    if study.pairs:
+        drawing["differences"] = differences
+    return {name: partial(draw, study) for name, draw in drawing.items()}

@@ -26,7 +26,7 @@ def arms(study: Study) -> list[Row]:
     ]
 
 
-def pairs(study: Study) -> list[Row]:
+def pair_rows(study: Study) -> list[Row]:
     """One row a pair: its mean difference in points, with the interval that holds the one chance, the other, and both."""
     return [
         {
@@ -100,7 +100,7 @@ def study_tables(study: Study) -> Sequence[tuple[str, str, list[Row]]]:
     """Every table with its artifact's key and description."""
     found = (
         ("study-models", f"All models on {study.title}'s test images over {len(study.seeds)} seeds", arms(study)),
-        ("study-pairs", "Differences, paired by seed and image; p-values corrected by Holm", pairs(study)),
+        ("study-pairs", "Differences, paired by seed and image; p-values corrected by Holm", pair_rows(study)),
         ("study-seeds", "Errors by seed", by_seed(study)),
     )
     return [one for one in found if one[2]]

@@ -38,7 +38,7 @@ def runs(root: str | None, as_json: bool) -> None:
         show_runs(found, studies)
 
 
-@click.command()
+@click.command("compare")
 @click.argument("before", metavar="RUN[:MODEL]")
 @click.argument("now", metavar="RUN[:MODEL]")
 @click.option("--fail-if-worse", is_flag=True, help="Exit with 1 unless NOW is shown not to be worse by the margin.")
@@ -48,7 +48,7 @@ def runs(root: str | None, as_json: bool) -> None:
 )  # fmt: skip
 @ROOT
 @JSON
-def compare(before: str, now: str, fail_if_worse: bool, margin: float, root: str | None, as_json: bool) -> None:
+def compare_command(before: str, now: str, fail_if_worse: bool, margin: float, root: str | None, as_json: bool) -> None:
     """Compare two runs over the same test images: what broke, what was fixed, and whether it matters.
 
     A run goes by its name, by the beginning or the end of it, or by `last`. Models of one name are compared; with

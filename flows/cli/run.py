@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.cli.dataset import dataset
-from flows.cli.history import champion, compare, runs
+from flows.cli.history import champion, compare_command, runs
 from flows.cli.maintenance import prune, verify
 from flows.cli.options import DATASET, EPOCHS, EXPLAIN, JSON, MIRRORS, ROOT, RUNNER, seed_or_date
 from flows.cli.predict import predict
@@ -80,7 +80,7 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
         raise failed
 
 
-@cli.command()
+@cli.command("study")
 @click.option("--seeds", type=int, default=10, show_default=True, metavar="N", help="How many seeds, from 2.")
 @DATASET
 @click.option(
@@ -93,7 +93,7 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
 @RUNNER
 @EXPLAIN
 @JSON
-def study(as_json: bool, explain: bool, **parameters: Any) -> None:
+def study_command(as_json: bool, explain: bool, **parameters: Any) -> None:
     """Train the models with many seeds, and say which differences are beyond chance."""
     from artifacts.screen import Screen
 
@@ -168,7 +168,7 @@ def _refuse_bytes(parameters: dict[str, Any]) -> None:
                 raise InputError(f"can't use the {name} {value}: its name is not UTF-8, which Prefect needs; rename it")
 
 
-for command in (compare, predict, champion, dataset, runs, verify, prune, serve, worker):
+for command in (compare_command, predict, champion, dataset, runs, verify, prune, serve, worker):
     cli.add_command(command)
 
 

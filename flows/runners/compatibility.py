@@ -17,7 +17,7 @@ from tasks.history.provenance import LIBRARIES
 from tasks.safety.environment import number_settings
 from tasks.storage.backend import Root, io_errors
 from tasks.storage.content_files import write_text
-from tasks.storage.locks import FOLDER as LOCKS
+from tasks.storage.locks import LOCKS_FOLDER as LOCKS
 from tasks.storage.locks import signed_name
 
 _ANSWER_SECONDS = 10

@@ -12,7 +12,7 @@ from typing import cast
 from uuid import UUID
 
 from flows.processes.console import exit_with_one_line
-from flows.server.vetting import NAMES, flow_of
+from flows.server.vetting import FLOW_NAMES, flow_of
 from tasks.safety.redaction import redact_all_output
 
 
@@ -35,8 +35,8 @@ def main(name: str, worker: str) -> None:
     """Run a flow unless its name is none of the project's, or its worker has gone meanwhile."""
     import prefect.flow_engine  # noqa: F401  # it takes a second, in which the worker may go
 
-    if name not in NAMES:
-        sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(NAMES)}")
+    if name not in FLOW_NAMES:
+        sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(FLOW_NAMES)}")
     if os.getppid() != int(worker):
         sys.exit("mnist: the worker that started this run has ended")
     from flows.processes.log_filters import outlive_readers

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from flows.server.database import database_file, ids_in, remove_remains
 from flows.server.local_server import LOCAL, local_server, server
-from flows.server.vetting import NAMES
+from flows.server.vetting import FLOW_NAMES
 from tasks.engine.optional_parts import reason
 from tasks.history.flow_runs import forget_flow_runs, pending_flow_runs
 from tasks.safety.redaction import public_address, redact
@@ -138,7 +138,7 @@ def _flows_at(client: "SyncPrefectClient") -> set[UUID]:
     """The ids that the project's flows have in a history."""
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
-    return {flow.id for flow in client.read_flows(flow_filter=FlowFilter(name=FlowFilterName(any_=list(NAMES))))}
+    return {flow.id for flow in client.read_flows(flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOW_NAMES))))}
 
 
 def remove_flow_runs(client: "SyncPrefectClient", identities: Collection[UUID]) -> tuple[set[UUID], int]:

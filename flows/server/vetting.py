@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.responses import DeploymentResponse
 
-NAMES = ("mnist", "study")  # of the flows; a flow has its module's name
-ENTRY_POINTS = {f"flows.{name}.{name}": name for name in NAMES}
+FLOW_NAMES = ("mnist", "study")  # of the flows; a flow has its module's name
+ENTRY_POINTS = {f"flows.{name}.{name}": name for name in FLOW_NAMES}
 _HARMLESS = {"labels", "name", "stream_output"}  # job variables that say nothing about what runs
 HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 _HEARTBEAT_SECONDS = range(30, 3601)  # Prefect refuses fewer; with more, nobody learns of a run that fell silent

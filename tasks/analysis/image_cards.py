@@ -11,13 +11,13 @@ from tasks.data.predictions_parquet import Predictions
 from tasks.images.encoding import encode_pixels
 from tasks.schemas.findings import Answer, Explanation, Explanations, Picture
 
-MOST, _LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core
+MOST_CARDS, _LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core
 _MOST_BYTES = 256 << 10  # of their pixels: of larger images, fewer are shown
 
 
 def most_shown(shape: Sequence[int]) -> int:
     """How many images of a shape a report holds of one kind, so that its size stays bounded."""
-    return max(_LEAST, min(MOST, _MOST_BYTES // prod(shape)))
+    return max(_LEAST, min(MOST_CARDS, _MOST_BYTES // prod(shape)))
 
 
 def image_cards(

@@ -12,7 +12,7 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
-from tasks.analysis.image_cards import MOST
+from tasks.analysis.image_cards import MOST_CARDS
 from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.findings import LabelIssue, LabelIssuePattern, LabelIssues
 
@@ -20,7 +20,7 @@ _SURE = 0.9  # of each model's probability, to count as sure
 
 
 def label_issues_of(
-    split: str, given: Sequence[Predictions], may_show: Container[int] | None = None, *, most: int = MOST
+    split: str, given: Sequence[Predictions], may_show: Container[int] | None = None, *, most: int = MOST_CARDS
 ) -> LabelIssues:
     """The images that all models are sure about, agree about, and have labelled otherwise, the surest first.
 

@@ -15,7 +15,7 @@ from tasks.analysis.statistics import holm
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Confusion
 
-MOST = 12  # chosen by how common they are over all arms, not by how they differ: else chance would be chosen
+MOST_CONFUSIONS = 12  # chosen by how common they are over all arms, not by how they differ: else chance would be chosen
 
 AnswersBySeed = NDArray[np.integer]  # (seeds, images)
 
@@ -39,7 +39,7 @@ def commonest(answers: Sequence[AnswersBySeed], labels: NDArray[np.integer], cla
     for given in np.concatenate(answers):
         counts += np.bincount(labels.astype(np.int64) * classes + given, minlength=classes * classes)
     counts[:: classes + 1] = 0  # what is right
-    order = np.argsort(-counts, kind="stable")[:MOST]
+    order = np.argsort(-counts, kind="stable")[:MOST_CONFUSIONS]
     return [divmod(int(at), classes) for at in order if counts[at] > 1]
 
 

@@ -57,7 +57,7 @@ def file_of(function: str, folder: Path) -> Path:
     try:
         spec = importlib.util.find_spec(place)
     except (Exception, SystemExit) as error:  # whatever the packages above it do when they are imported
-        raise RecipeError(f"the function {function}: can't import {place}: {reason(error)}") from error
+        raise RecipeError(f"the function {function}: can't import {place}: {fault_in_function(error)}") from error
     if spec is None or not spec.has_location or spec.origin is None:
         raise RecipeError(
             f"the function {function}: there is no module {place}; give a path that ends in .py, or install it"
@@ -79,13 +79,13 @@ def import_function(function: str, file: Path | None, code: str | None) -> Calla
         module = _module_of(found) if place.endswith(".py") else importlib.import_module(place)
         made = getattr(module, called)
     except (Exception, SystemExit) as error:  # a script without a main guard calls sys.exit
-        raise RecipeError(f"the function {function} can't be imported: {reason(error)}") from error
+        raise RecipeError(f"the function {function} can't be imported: {fault_in_function(error)}") from error
     if not callable(made):
         raise RecipeError(f"the function {function} is none: it is a {type(made).__name__}")
     return made  # type: ignore[no-any-return]
 
 
-def reason(error: BaseException) -> str:
+def fault_in_function(error: BaseException) -> str:
     """Say in one line why code of the user's failed."""
     if isinstance(error, SystemExit):
         return (

@@ -23,7 +23,7 @@ BUILTIN = Path(__file__).parent / "builtin"
 # What `read_toml` takes: a form can refuse anything else before a run.
 NameOrFile = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|.+\.toml)$")]
 
-Value = TypeVar("Value", bound=Frozen)
+TomlModel = TypeVar("TomlModel", bound=Frozen)
 
 
 def read_toml(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[str, Any], Path]:
@@ -73,7 +73,7 @@ def _toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
     return folder / f"{name_or_path}.toml"
 
 
-def validate(values: object, model: type[Value], what: str, refusal: type[InputError]) -> Value:
+def validate(values: object, model: type[TomlModel], what: str, refusal: type[InputError]) -> TomlModel:
     """Fill `model` with `values`, or say in one line what is wrong with the first that does not fit.
 
     Raises:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tasks.config.dataset import Archive, Dataset
 from tasks.config.dataset import SplitSpec as Expected
-from tasks.data.idx import CHUNK, Header, describe_header, read_blocks, read_header
+from tasks.data.idx import IDX_CHUNK_BYTES, Header, describe_header, read_blocks, read_header
 from tasks.data.prefetch import prefetch
 from tasks.data.split_parquet import Labels, label_type, rows_of
 from tasks.errors import ArchiveError, ContentError, DecodeError
@@ -28,12 +28,12 @@ _GZIP = 16 + zlib.MAX_WBITS  # as zlib is told to expect a gzip file
 _MAGIC = b"\x1f\x8b"
 _BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # whose stub calls it an instance
 
-Images = NDArray[np.uint8]
+ImageBlock = NDArray[np.uint8]
 
 
 def image_label_blocks(
     image_path: Path, label_path: Path, dataset: Dataset, expected: Expected
-) -> Iterator[tuple[Images, Labels]]:
+) -> Iterator[tuple[ImageBlock, Labels]]:
     """Blocks of images, (n, *image_shape) uint8, with their labels from 0 on, (n,).
 
     Raises:
@@ -153,10 +153,10 @@ def _behind(packed: IO[bytes]) -> bytes:
     while rest.startswith(_MAGIC):
         data = zlib.decompressobj(wbits=_GZIP)
         while not data.eof:
-            chunk = rest or packed.read(CHUNK)
+            chunk = rest or packed.read(IDX_CHUNK_BYTES)
             if not chunk:
                 return b""
-            data.decompress(chunk, CHUNK)
+            data.decompress(chunk, IDX_CHUNK_BYTES)
             rest = data.unconsumed_tail
         rest = data.unused_data + packed.read(len(_MAGIC))
     return rest

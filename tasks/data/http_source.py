@@ -27,18 +27,20 @@ from tasks.data.http_errors import http_faults, open_response, starts_at
 from tasks.safety.address import Address
 from tasks.safety.redaction import redact_all_output
 from tasks.safety.stopping import raise_if_stopping
-from tasks.storage.content_files import CHUNK, storage_errors
+from tasks.storage.content_files import CHUNK_BYTES, storage_errors
 
 _WATCH_SECONDS = 0.1
 _CANCEL_SECONDS = 1.0  # for a request to close its connection, which it does at once
 
-Report = Callable[[int, int | None], None]  # how many bytes of the file are there, of how many, if that is known
+TransferReport = Callable[
+    [int, int | None], None
+]  # how many bytes of the file are there, of how many, if that is known
 
 
 class Target:
     """The file that a download goes into, up to one byte more than `most`."""
 
-    def __init__(self, path: Path, most: int, patience: AttemptLimit, report: Report | None = None) -> None:
+    def __init__(self, path: Path, most: int, patience: AttemptLimit, report: TransferReport | None = None) -> None:
         self.path, self.most, self.patience = path, most, patience
         self.report = report or (lambda _have, _total: None)
         self.size = path.stat().st_size if path.exists() else 0
@@ -101,7 +103,7 @@ def _room_at(path: Path) -> int:
 
 
 def append_chunks(
-    url: str, path: Path, most: int, patience: AttemptLimit | None = None, report: Report | None = None
+    url: str, path: Path, most: int, patience: AttemptLimit | None = None, report: TransferReport | None = None
 ) -> str:
     """Add to `path` what is missing of it, up to one byte more than `most`; say how it was packed on the way, if it was.
 
@@ -161,7 +163,7 @@ def _refuse_irregular(found: os.stat_result) -> None:
 def _chunk_of(source: BinaryIO) -> bytes:
     """The next bytes of a file."""
     with _file_faults():
-        return source.read(CHUNK)
+        return source.read(CHUNK_BYTES)
 
 
 @contextmanager

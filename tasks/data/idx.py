@@ -18,7 +18,7 @@ from tasks.errors import IdxFormatError
 # The third byte of the magic number names the element type.
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
-CHUNK = 1 << 20  # 1 MiB: large enough that unpacking, not the calls, takes the time
+IDX_CHUNK_BYTES = 1 << 20  # 1 MiB: large enough that unpacking, not the calls, takes the time
 
 
 class Header(NamedTuple):
@@ -72,7 +72,7 @@ def _read_exactly(stream: BinaryIO, size: int) -> bytes:
     """
     data = bytearray()
     while len(data) < size:
-        chunk = stream.read(min(CHUNK, size - len(data)))
+        chunk = stream.read(min(IDX_CHUNK_BYTES, size - len(data)))
         if not chunk:
             raise IdxFormatError(f"it ends {size - len(data):,} bytes early")
         data += chunk

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.config.dataset import Archive
 from tasks.data.attempt_limits import AttemptLimit, MirrorError
-from tasks.data.http_source import Report, append_chunks
+from tasks.data.http_source import TransferReport, append_chunks
 from tasks.engine.run_log import log
 from tasks.errors import DownloadError
 from tasks.safety.address import Address
@@ -54,7 +54,7 @@ def is_complete(
     path: Path,
     most: int,
     patience: AttemptLimit,
-    report: Report | None = None,
+    report: TransferReport | None = None,
     tell: Tell = log,
 ) -> str:
     """Fetch what is missing, in as many goes as it takes; say how it was packed on the way, if it was.

@@ -35,7 +35,7 @@ _LABEL_BYTES = 4  # of the largest whole numbers that IDX has
 
 _MAGIC = (b"\x1f\x8b", b"PK", bytes(2))  # gzip, zip, IDX
 
-Report = Callable[[str, int, int | None], None]  # an archive's name, how many bytes of it are there, and of how many
+PinReport = Callable[[str, int, int | None], None]  # an archive's name, how many bytes of it are there, and of how many
 
 
 class Pin(NamedTuple):
@@ -47,7 +47,7 @@ class Pin(NamedTuple):
 
 
 def pin_archives(
-    text: str, called: str, folder: Path, scratch: Path, report: Report = lambda *_: None, tell: Tell = log
+    text: str, called: str, folder: Path, scratch: Path, report: PinReport = lambda *_: None, tell: Tell = log
 ) -> tuple[str, list[Pin]]:
     """Fetch the unpinned archives of a data set into `scratch`, and fill in what the file lacks.
 
@@ -143,7 +143,7 @@ class Wanted(NamedTuple):
         return raw + raw // _GZIP_SHARE + _GZIP_BYTES
 
 
-def _fetched(wanted: Wanted, folder: Path, report: Report, tell: Tell) -> tuple[Archive, str]:
+def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tuple[Archive, str]:
     """An archive from the first mirror that serves it: with its size and hash, and that mirror.
 
     Raises:

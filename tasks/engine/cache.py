@@ -96,7 +96,7 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def find_record(key: Key, record_type: type[Kept], root: Root) -> Kept | CacheMiss:
+def look_up_record(key: Key, record_type: type[Kept], root: Root) -> Kept | CacheMiss:
     """The kept record of a key, if it is sound."""
     try:
         envelope = load_with_checksum(read_whole(key.path(root)))

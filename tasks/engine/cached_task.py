@@ -14,19 +14,19 @@ import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, cast
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
-from tasks.engine.cache import CacheMiss, Key, explain_miss, find_record, keep_record, key_of
+from tasks.engine.cache import CacheMiss, Kept, Key, explain_miss, keep_record, key_of, look_up_record
 from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.errors import MnistError, StorageError, WorkerError, first_line
-from tasks.schemas.records import Origin, PartialRecord, Record
+from tasks.schemas.records import Origin, PartialRecord
 from tasks.storage.backend import Root, io_errors
 from tasks.storage.folders import Folder
 from tasks.storage.locks import key_lock, shared_lock
@@ -35,7 +35,6 @@ from tasks.storage.locks import key_lock, shared_lock
 STEP_SECONDS = 4 * 3600.0
 
 Params = ParamSpec("Params")
-Kept = TypeVar("Kept", bound=Record)
 
 
 class CachedTask(Task[Params, Kept]):
@@ -73,7 +72,7 @@ class CachedTask(Task[Params, Kept]):
         """The key of these arguments, and its record, if it is kept."""
         inputs = {name: value for name, value in arguments.items() if name not in {"work", *self.unkeyed}}
         key = key_of(self.compute, inputs, self.libraries)
-        return key, find_record(key, self.record_type, arguments["work"].root)
+        return key, look_up_record(key, self.record_type, arguments["work"].root)
 
     def found_or_made(self, given: inspect.BoundArguments) -> Kept:
         """The record of these arguments. Two runs that need it at once make it once."""
@@ -82,7 +81,7 @@ class CachedTask(Task[Params, Kept]):
         if not isinstance(found, CacheMiss):
             return _as_cached_state(found)
         with shared_lock(work.root, log), key_lock(work.root, key.name, f"run {work.run}", log):
-            found = find_record(key, self.record_type, work.root)  # another run may have made it in the meantime
+            found = look_up_record(key, self.record_type, work.root)  # another run may have made it in the meantime
             if not isinstance(found, CacheMiss):
                 return _as_cached_state(found)
             name = self.run_name.format(**given.arguments)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-PROJECT = Path(__file__).parents[2]
+CODE_ROOT = Path(__file__).parents[2]
 _FIRST_PARTY = ("artifacts", "flows", "tasks")
 
 # How steps are run, kept and kept apart, and how they fail: none of it shapes what they make.
@@ -99,7 +99,7 @@ def source_of(module: str) -> str:
 
 def module_path(module: str) -> Path | None:
     """The source file of a first-party module, found without importing anything; None if there is no such module."""
-    place = PROJECT.joinpath(*module.split("."))
+    place = CODE_ROOT.joinpath(*module.split("."))
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 

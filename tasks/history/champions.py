@@ -13,7 +13,7 @@ from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
 from tasks.storage.folders import Folder
 
-FOLDER = Folder.CHAMPIONS
+CHAMPIONS_FOLDER = Folder.CHAMPIONS
 _LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # as `line_of` names it
 ENTRY = "[0-9]" * 6 + ".json"  # other files are not ours
 
@@ -25,7 +25,7 @@ def champion_history(root: Root, line: str) -> list[Champion]:
         StorageError: an entry can't be read.
     """
     try:
-        return [read_checksummed(path, Champion) for path in matching(root, f"{FOLDER}/{line}/{ENTRY}")]
+        return [read_checksummed(path, Champion) for path in matching(root, f"{CHAMPIONS_FOLDER}/{line}/{ENTRY}")]
     except OSError as error:
         raise StorageError(f"can't read the champions: {error}; put the file back, or move its folder away") from error
 
@@ -51,7 +51,7 @@ def _may_be_entry(path: Root) -> bool:
 
 def champion_lines(root: Root) -> list[str]:
     """All lines under the root."""
-    return sorted({path.parent.name for path in matching(root, f"{FOLDER}/*/{ENTRY}") if _may_be_entry(path)})
+    return sorted({path.parent.name for path in matching(root, f"{CHAMPIONS_FOLDER}/*/{ENTRY}") if _may_be_entry(path)})
 
 
 def append_entry(entry: Champion, line: str, root: Root) -> Champion:
@@ -61,7 +61,7 @@ def append_entry(entry: Champion, line: str, root: Root) -> Champion:
         FileExistsError: another process was first.
         StorageError: it can't be written.
     """
-    write_checksummed(root / FOLDER / line / f"{entry.number:06}.json", entry, new=True)
+    write_checksummed(root / CHAMPIONS_FOLDER / line / f"{entry.number:06}.json", entry, new=True)
     return entry
 
 

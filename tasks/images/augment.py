@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.config.augmentation import Augmentation, BarSettings, SpeckSettings
-from tasks.images.encoding import INK
+from tasks.images.encoding import INK, Images
 
-Images = NDArray[np.uint8]
 Draws = NDArray[np.float64]
 
 _SMOOTH = (

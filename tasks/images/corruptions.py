@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.images.augment import Images, affine, change_stroke_width, resample
-from tasks.images.encoding import encode_pixels
+from tasks.images.augment import affine, change_stroke_width, resample
+from tasks.images.encoding import Images, encode_pixels
 
 SEVERITIES = (1, 2, 3, 4, 5)
 IMAGES = (

@@ -10,13 +10,12 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.images.encoding import Images
 from tasks.schemas.findings import Patch
 
-Images = NDArray[np.uint8]  # (n, rows, columns), or in colour (n, rows, columns, 3)
 Predict = Callable[[Images], NDArray[np.float32]]  # -> (n, classes) probabilities
 Progressed = Callable[[int], None]
-
-Labels = NDArray[np.integer]
+_Labels = NDArray[np.integer]
 
 _NO_INK = np.zeros(1, np.uint8)
 _BYTES_AT_ONCE = 6 << 20  # of variants of images that are predicted in one call: 8,000 of MNIST's
@@ -112,7 +111,7 @@ def _predicted_together(stacks: Sequence[Images], predict: Predict) -> list[NDAr
 
 def smallest_correcting_patches(
     images: Images,
-    labels: Labels,
+    labels: _Labels,
     predict: Predict,
     progressed: Progressed = lambda _: None,
     *,
@@ -140,7 +139,7 @@ def smallest_correcting_patches(
 
 
 def occlusion_maps(
-    images: Images, labels: Labels, predict: Predict, *, blank: NDArray[np.uint8] = _NO_INK
+    images: Images, labels: _Labels, predict: Predict, *, blank: NDArray[np.uint8] = _NO_INK
 ) -> NDArray[np.float32]:
     """The label's probability with the window around each pixel erased: (n, rows, columns) float32.
 

@@ -41,7 +41,7 @@ _SECRET_NAMES = re.compile(
 _known: set[str] = set()
 
 
-class Parts(NamedTuple):
+class UrlParts(NamedTuple):
     """An address: everything before the user info, the user info if it has any, and what comes after it."""
 
     scheme: str
@@ -50,7 +50,7 @@ class Parts(NamedTuple):
     tail: str
 
 
-def _parts_of(address: str) -> Parts | None:
+def _parts_of(address: str) -> UrlParts | None:
     """The parts of an address, malformed ones included: a password may hold what ends the authority; None for a path."""
     match = _SCHEME.match(address)
     scheme, slashes = (match[1] or "", match[2]) if match else ("", "")
@@ -65,15 +65,15 @@ def _parts_of(address: str) -> Parts | None:
         return _after_user(scheme + slashes, rest)
     if "@" in authority and "@" in path:  # a password that holds both, rather than a path that holds one
         found = _after_user("", authority + path)
-        return Parts(scheme + slashes, found.user, found.authority, found.tail + tail[len(path) :])
+        return UrlParts(scheme + slashes, found.user, found.authority, found.tail + tail[len(path) :])
     user, at, authority = authority.rpartition("@")
-    return Parts(scheme + slashes, user if at else None, authority, tail)
+    return UrlParts(scheme + slashes, user if at else None, authority, tail)
 
 
-def _after_user(scheme: str, rest: str) -> Parts:
+def _after_user(scheme: str, rest: str) -> UrlParts:
     """The parts where all before the last @ is user info."""
     user, _, rest = rest.rpartition("@")
-    return Parts(scheme, user, *_cut_secrets(rest))
+    return UrlParts(scheme, user, *_cut_secrets(rest))
 
 
 def _cut_secrets(rest: str) -> tuple[str, str]:

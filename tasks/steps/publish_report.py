@@ -19,7 +19,7 @@ from artifacts.common import rows as common_rows
 from artifacts.diagram.networks import DrawnNetwork, networks_of
 from artifacts.report import tables
 from artifacts.report import text as words
-from artifacts.report.renderer import MOST, Rendering
+from artifacts.report.renderer import MOST_IMAGES, Rendering
 from tasks.engine.cached_task import STEP_SECONDS
 from tasks.engine.optional_parts import omit, optional
 from tasks.engine.run_log import log
@@ -128,7 +128,7 @@ def _pages_that_fit(rendering: Rendering, omitted: list[Omission]) -> Pages:
 
 def _attempts() -> Iterator[int]:
     """How many images a gallery may show: the most first, then half of that, ..."""
-    most = MOST
+    most = MOST_IMAGES
     while most:
         yield most
         most //= 2

@@ -21,7 +21,7 @@ _BODY = b'",\n"content": '
 _TAIL = b"}\n"
 _DIGEST = 64  # hex digits
 
-Value = TypeVar("Value", bound=Frozen)
+ChecksummedModel = TypeVar("ChecksummedModel", bound=Frozen)
 
 
 def dump_with_checksum(content: Any) -> bytes:
@@ -67,7 +67,7 @@ def may_be_checksummed(path: Root) -> bool:
         return not isinstance(path, Path) or path.is_file()
 
 
-def read_checksummed(path: Root, model: type[Value]) -> Value:
+def read_checksummed(path: Root, model: type[ChecksummedModel]) -> ChecksummedModel:
     """The value that a file holds.
 
     Raises:

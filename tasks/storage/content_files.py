@@ -21,7 +21,7 @@ from tasks.schemas.records import FileRecord
 from tasks.storage.backend import Root, buffered_upload, fault_in_store, io_errors, local_cache_dir, put
 from tasks.storage.root_marker import mark_above
 
-CHUNK = 1 << 20  # 1 MiB: large enough that hashing, not the calls, takes the time
+CHUNK_BYTES = 1 << 20  # 1 MiB: large enough that hashing, not the calls, takes the time
 PART = ".part"  # how the temporary names end
 
 

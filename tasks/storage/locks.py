@@ -23,7 +23,7 @@ from tasks.storage.folders import Folder
 from tasks.storage.root_marker import find_mark
 from tasks.storage.waiting import Say, WaitNotice
 
-FOLDER, _ROOT = Folder.LOCKS, "root.lock"
+LOCKS_FOLDER, _ROOT = Folder.LOCKS, "root.lock"
 _AT_WORK = "at-work"  # in a store: the leases of those who share the root
 _POLL_SECONDS = 0.1
 _MOST_HOLDERS = 200  # characters of what a lock's file holds
@@ -36,13 +36,13 @@ def shared_lock(root: Root, say: Say) -> Iterator[None]:
     Raises:
         StorageError: the root can't be locked.
     """
-    with _locked(local_cache_dir(root) / FOLDER / _ROOT, LockFlags.SHARED, "", say):
+    with _locked(local_cache_dir(root) / LOCKS_FOLDER / _ROOT, LockFlags.SHARED, "", say):
         if isinstance(root, Path):
             yield
             return
         from tasks.storage.s3_leases import shared_lease  # noqa: PLC0415  # where there is a store
 
-        with shared_lease(root / FOLDER / _AT_WORK, root / FOLDER / _ROOT, _this_process(), say):
+        with shared_lease(root / LOCKS_FOLDER / _AT_WORK, root / LOCKS_FOLDER / _ROOT, _this_process(), say):
             yield
 
 
@@ -53,13 +53,17 @@ def exclusive_lock(root: Root, who: str, say: Say) -> Iterator[None]:
     Raises:
         StorageError: the root can't be locked.
     """
-    with _locked(local_cache_dir(root) / FOLDER / _ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"):
+    with _locked(
+        local_cache_dir(root) / LOCKS_FOLDER / _ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"
+    ):
         if isinstance(root, Path):
             yield
             return
         from tasks.storage.s3_leases import exclusive_when_idle  # noqa: PLC0415
 
-        with exclusive_when_idle(root / FOLDER / _AT_WORK, root / FOLDER / _ROOT, f"{who} at {_this_process()}", say):
+        with exclusive_when_idle(
+            root / LOCKS_FOLDER / _AT_WORK, root / LOCKS_FOLDER / _ROOT, f"{who} at {_this_process()}", say
+        ):
             yield
 
 
@@ -73,10 +77,10 @@ def key_lock(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
     if not isinstance(root, Path):
         from tasks.storage.s3_leases import exclusive_lease  # noqa: PLC0415
 
-        with exclusive_lease(root / FOLDER / f"{key}.lock", f"{who} at {_this_process()}", say):
+        with exclusive_lease(root / LOCKS_FOLDER / f"{key}.lock", f"{who} at {_this_process()}", say):
             yield
         return
-    with _locked(root / FOLDER / signed_name(root, key), LockFlags.EXCLUSIVE, who, say):
+    with _locked(root / LOCKS_FOLDER / signed_name(root, key), LockFlags.EXCLUSIVE, who, say):
         yield
 
 
@@ -93,13 +97,13 @@ def try_exclusive_lock(root: Path) -> Iterator[bool]:
     Raises:
         StorageError: the root can't be locked.
     """
-    with _open_lock(root / FOLDER / _ROOT) as stream:
+    with _open_lock(root / LOCKS_FOLDER / _ROOT) as stream:
         yield _try_lock(stream, LockFlags.EXCLUSIVE)
 
 
 def nobody_at_work(root: Path) -> bool:
     """Whether nobody is at work under `root` at this moment. Nothing is written; in doubt, somebody is."""
-    path = root / FOLDER / _ROOT
+    path = root / LOCKS_FOLDER / _ROOT
     if not path.is_file():
         return not path.exists()
     try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.config.network_function import import_function, reason
+from tasks.config.network_function import fault_in_function, import_function
 from tasks.config.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Training
 from tasks.data.split_parquet import Labels, label_type
 from tasks.engine.workspace import Workspace
@@ -87,7 +87,7 @@ def _made_by_function(network: Network, before: list[Any], classes: int) -> "ker
         made = function(scaled, **network.arguments)
         model = keras.Model(inputs, _softmax(classes)(made), name=network.name)
     except (Exception, SystemExit) as error:  # whatever a user's function does; an exit would end the worker process
-        raise RecipeError(f"model {network.name!r}: {network.function} fails: {reason(error)}") from error
+        raise RecipeError(f"model {network.name!r}: {network.function} fails: {fault_in_function(error)}") from error
     if len(made.shape) != 2:
         raise RecipeError(
             f"model {network.name!r}: {network.function} returns {made.shape}, not (N, units): flatten it"

@@ -22,9 +22,9 @@ from tasks.config.recipe import load_recipe
 from tasks.config.toml_loader import BUILTIN
 from tasks.data.archive_reader import read_archive_blocks
 from tasks.data.idx import DTYPES, Header, read_blocks, read_header
-from tasks.engine.cache import CacheMiss, Key, find_record
+from tasks.engine.cache import CacheMiss, Key, look_up_record
 from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
-from tasks.history.champions import FOLDER, champion_history
+from tasks.history.champions import CHAMPIONS_FOLDER, champion_history
 from tasks.history.run_store import read_run
 from tasks.images.decoding import FORMATS
 from tasks.images.digit_preprocessing import to_mnist_form
@@ -112,7 +112,7 @@ def read_record(content: bytes, folder: Path) -> None:
     path = key.path(folder)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    assert isinstance(find_record(key, SplitRecord, folder), CacheMiss)
+    assert isinstance(look_up_record(key, SplitRecord, folder), CacheMiss)
 
 
 def read_run_record(content: bytes, folder: Path) -> None:
@@ -124,7 +124,7 @@ def read_run_record(content: bytes, folder: Path) -> None:
 
 def read_champion(content: bytes, folder: Path) -> None:
     """As the gate does."""
-    path = folder / FOLDER / "line" / "000001.json"
+    path = folder / CHAMPIONS_FOLDER / "line" / "000001.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     champion_history(folder, "line")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
+ENTRY_POINT = "main"  # of each module that is also a command
 PACKAGES = ("flows", "tasks", "artifacts")
 
 
@@ -31,7 +32,7 @@ def defined_twice(project: Path) -> dict[str, list[str]]:
         for path in sorted((project / package).rglob("*.py")):
             for name in public_names(ast.parse(path.read_text(encoding="utf-8"))):
                 modules[name].add(path.relative_to(project).as_posix())
-    return {name: sorted(where) for name, where in sorted(modules.items()) if len(where) > 1}
+    return {name: sorted(where) for name, where in sorted(modules.items()) if len(where) > 1 and name != ENTRY_POINT}
 
 
 def main() -> None:

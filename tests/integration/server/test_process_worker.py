@@ -17,7 +17,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
 from flows.runners.factory import require_allowed_runner
 from flows.server.process_worker import Configuration, MnistWorker, command_of
-from flows.server.vetting import ENTRY_POINTS, HEARTBEAT, NAMES, RUNNERS, WORKING_DIRECTORY, flow_of, objections
+from flows.server.vetting import ENTRY_POINTS, FLOW_NAMES, HEARTBEAT, RUNNERS, WORKING_DIRECTORY, flow_of, objections
 from tasks.errors import InputError
 
 PROJECT = Path(__file__).parents[3]
@@ -46,7 +46,7 @@ def test_what_the_projects_deployments_ask_for_is_run(tmp_path: Path) -> None:
 def test_every_entry_point_of_the_deployments_is_a_flow_that_the_worker_runs() -> None:
     file = yaml.safe_load((PROJECT / "deployments" / "prefect.yaml").read_text())
     assert {one["entrypoint"] for one in file["deployments"]} == set(ENTRY_POINTS)
-    assert {flow_of(name).name for name in NAMES} == set(NAMES)
+    assert {flow_of(name).name for name in FLOW_NAMES} == set(FLOW_NAMES)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,10 @@ def test_no_figure_is_a_negative_nothing(study: Study) -> None:
     found = study.model_copy(update={"pairs": pairs, "confusions": confusions})
     assert confusions
     cells = [
-        str(cell) for rows in (tables.pairs(found), tables.confusions(found)) for row in rows for cell in row.values()
+        str(cell)
+        for rows in (tables.pair_rows(found), tables.confusions(found))
+        for row in rows
+        for cell in row.values()
     ]
     assert [cell for cell in cells if re.search(r"-0\.0+\b", cell)] == []
     assert nothing.points == "+0.00 points (95 % interval +0.00 to +0.00)"

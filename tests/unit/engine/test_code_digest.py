@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.code_digest import PROJECT, first_party_imports, normalized_source, source_of, transitive_imports
+from tasks.engine.code_digest import CODE_ROOT, first_party_imports, normalized_source, source_of, transitive_imports
 
 STEPS = {
-    ".".join(path.relative_to(PROJECT).with_suffix("").parts): ast.parse(path.read_text())
-    for path in sorted((PROJECT / "tasks").rglob("*.py"))
+    ".".join(path.relative_to(CODE_ROOT).with_suffix("").parts): ast.parse(path.read_text())
+    for path in sorted((CODE_ROOT / "tasks").rglob("*.py"))
     if "@step(" in path.read_text()
 }
 # Libraries that shape what a step writes, by the name of their import.
@@ -91,7 +91,7 @@ def test_every_library_that_is_imported_is_declared() -> None:
     declared = {
         re.split(r"[;<>\[]", requirement)[0].strip() for requirement in metadata.requires("mnist-error-analysis") or ()
     }
-    sources = [path for folder in ("flows", "tasks", "artifacts") for path in (PROJECT / folder).rglob("*.py")]
+    sources = [path for folder in ("flows", "tasks", "artifacts") for path in (CODE_ROOT / folder).rglob("*.py")]
     used = {library for path in sources for library in libraries(Path(path).read_text())}
     packages = metadata.packages_distributions()
     third_party = {

@@ -17,7 +17,7 @@ from tasks.config.recipe import Dropout, Flatten, MaxPool, Network, OneCycle, Tr
 from tasks.data.batching import BatchStream, held_out_indices
 from tasks.data.predictions_parquet import read_predictions
 from tasks.data.split_parquet import read_split
-from tasks.engine.cache import CacheMiss, Key, find_record
+from tasks.engine.cache import CacheMiss, Key, look_up_record
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, RecipeError, StorageError
 from tasks.schemas.records import ModelRecord, SplitRecord
@@ -453,10 +453,10 @@ def test_a_record_with_numbers_that_are_not_finite_is_none(splits: dict[str, Spl
     (path,) = (work.root / "records").glob("train-*")
     envelope = load_with_checksum(path.read_bytes())
     key = Key(envelope["key"], path.stem)
-    assert find_record(key, ModelRecord, work.root) == record
+    assert look_up_record(key, ModelRecord, work.root) == record
     envelope["record"]["history"][0]["loss"] = float("nan")
     path.write_bytes(dump_with_checksum(envelope))
-    assert isinstance(find_record(key, ModelRecord, work.root), CacheMiss)
+    assert isinstance(look_up_record(key, ModelRecord, work.root), CacheMiss)
 
 
 def test_a_batch_may_be_larger_than_the_split(splits: dict[str, SplitRecord], work: Workspace) -> None:
