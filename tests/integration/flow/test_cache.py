@@ -90,7 +90,7 @@ def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
     assert all(computed[step] == "input training.seed: 1 -> 5" for step in TRAINED)
     assert all(computed[step] == "other files: model" for step in EVALUATED)
     assert all(computed[step] == "other files: model, predictions" for step in ATTRIBUTED)
-    assert computed["analyse"].startswith("other files: models, trained, predictions")
+    assert computed["analyse"].startswith("other files: models, predictions, attributions")
 
 
 def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
