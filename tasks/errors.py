@@ -16,8 +16,8 @@ MnistError                     whatever this project refuses, in one line that s
 │   ├── IdxFormatError         not a whole IDX file
 │   └── ContentError           a sound IDX file, but not the data set's: type, rank, shape, count or label
 ├── StorageError (OSError)     a file under the root that can't be written or read, or is not what its record says
-│   └── SealError              a document whose bytes are not those that were sealed
-├── ChainError (RuntimeError)  a run of which a file is gone or altered: exit code 1, found by `mnist verify`
+│   └── ChecksumError          a document whose bytes are not those that were sealed
+├── VerificationError (RuntimeError) a run of which a file is gone or altered: exit code 1, found by `mnist verify`
 ├── WorkerError (RuntimeError) a process that trained or evaluated has died
 ├── ServerError (RuntimeError) no Prefect server answers
 ├── OutputError (OSError)      standard output that can't be written: the result has not reached who asked for it

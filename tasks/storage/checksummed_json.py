@@ -38,7 +38,7 @@ def load_with_checksum(raw: bytes) -> Any:
     """What was sealed.
 
     Raises:
-        SealError: a byte is missing, added or changed.
+        ChecksumError: a byte is missing, added or changed.
     """
     try:
         return json.loads(checked_body(raw))
@@ -50,7 +50,7 @@ def checked_body(raw: bytes) -> bytes:
     """The bytes of the content.
 
     Raises:
-        SealError: a byte is missing, added or changed.
+        ChecksumError: a byte is missing, added or changed.
     """
     start = len(_HEAD) + _DIGEST + len(_BODY)
     digest, body = raw[len(_HEAD) : len(_HEAD) + _DIGEST], raw[start : -len(_TAIL)]
@@ -71,7 +71,7 @@ def read_checksummed(path: Root, model: type[ChecksummedModel]) -> ChecksummedMo
     """The value that a file holds.
 
     Raises:
-        SealError: the file can't be read, was altered, or holds another value than expected.
+        ChecksumError: the file can't be read, was altered, or holds another value than expected.
     """
     try:
         return model.model_validate_json(read_checked_body(path))
@@ -83,7 +83,7 @@ def read_checked_body(path: Root) -> bytes:
     """The bytes of the content of a sealed file.
 
     Raises:
-        SealError: the file can't be read, or was altered; the message names it.
+        ChecksumError: the file can't be read, or was altered; the message names it.
     """
     try:
         return checked_body(read_whole(path))

@@ -23,14 +23,14 @@ from tasks.config.toml_loader import BUILTIN
 from tasks.data.archive_reader import read_archive_blocks
 from tasks.data.idx import DTYPES, Header, read_blocks, read_header
 from tasks.engine.cache import CacheMiss, Key, look_up_record
-from tasks.errors import DecodeError, InputError, MnistError, PictureError, StorageError
+from tasks.errors import ChecksumError, DecodeError, InputError, MnistError, PictureError, StorageError
 from tasks.history.champions import CHAMPIONS_FOLDER, champion_history
 from tasks.history.run_store import read_run
 from tasks.images.decoding import FORMATS
 from tasks.images.digit_preprocessing import to_mnist_form
 from tasks.schemas.records import Origin, PredictionsRecord, SplitRecord
 from tasks.schemas.runs import RunRecord
-from tasks.storage.checksummed_json import SealError, add_checksum
+from tasks.storage.checksummed_json import add_checksum
 from tests.support.samples import FILE
 from tests.support.written import write_idx
 
@@ -119,7 +119,7 @@ def read_run_record(content: bytes, folder: Path) -> None:
     """As whoever looks back does."""
     path = folder / "run.json"
     path.write_bytes(content)
-    assert isinstance(read_run(path), RunRecord | SealError)
+    assert isinstance(read_run(path), RunRecord | ChecksumError)
 
 
 def read_champion(content: bytes, folder: Path) -> None:

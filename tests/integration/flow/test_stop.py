@@ -109,8 +109,8 @@ def test_a_locked_root_does_not_hold_a_prune(env: dict[str, str], tmp_path: Path
 
 STUCK = """
 import os, signal, subprocess, sys, threading
-from flows import stop
-stop.SECONDS = stop.ENDING.seconds = 1.0
+from flows.processes import stop
+stop._SECONDS = stop.ENDING.seconds = 1.0
 stop.listen()
 ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 subprocess.Popen([sys.executable, "-c", ignoring], start_new_session=True)
@@ -193,7 +193,7 @@ def test_prefects_engine_still_has_what_is_replaced_in_it() -> None:
 
 
 def test_the_first_numbers_are_taken_before_any_socket(tmp_path: Path) -> None:
-    code = "from flows import streams; streams.settle(); import socket; print(socket.socket().fileno() > 2)"
+    code = "from flows.processes import streams; streams.replace_closed_streams(); import socket; print(socket.socket().fileno() > 2)"
     command = ["bash", "-c", '"$0" -c "$1" <&- 2>&-', sys.executable, code]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=30, check=False, cwd=Path(__file__).parents[3]

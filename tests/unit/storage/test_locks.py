@@ -14,8 +14,8 @@ from tasks.storage.locks import exclusive_lock, key_lock, shared_lock, try_exclu
 HOLD = """
 import sys, time
 from pathlib import Path
-from tasks.storage.locks import holding
-with holding(Path(sys.argv[1]), "key", "run early", print):
+from tasks.storage.locks import key_lock
+with key_lock(Path(sys.argv[1]), "key", "run early", print):
     print("held", flush=True)
     time.sleep(60)
 """

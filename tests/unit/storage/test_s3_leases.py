@@ -108,20 +108,20 @@ def test_a_holder_that_lives_is_waited_for_however_long_it_takes(root: UPath) ->
 
 HOLDER = """
 import sys, time
-from tasks import leases, locks
-from tasks.storage.backend import read_whole, root_at
-leases.RENEW_SECONDS = 0.5
-with leases.{how}:
+from tasks.storage import locks, s3_leases
+from tasks.storage.backend import open_root, read_whole
+s3_leases.RENEW_SECONDS = 0.5
+with s3_leases.{how}:
     print("in", flush=True)
     time.sleep(600)
 """
 
 
 @pytest.mark.parametrize(
-    "how", ["held(root / 'lock', 'it', print)", "joined(root / 'here', root / 'lock', 'it', print)"]
+    "how", ["exclusive_lease(root / 'lock', 'it', print)", "shared_lease(root / 'here', root / 'lock', 'it', print)"]
 )
 def test_the_lease_of_a_process_that_is_killed_is_taken_over(root: UPath, how: str) -> None:
-    code = HOLDER.format(how=how).replace("root /", f"root_at('{root}') /")
+    code = HOLDER.format(how=how).replace("root /", f"open_root('{root}') /")
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "in\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 SAID = """
 import sys
-from tasks.training.keras_runtime import NOT_FOR_KERAS, import_keras
+from tasks.training.keras_runtime import _NOT_FOR_KERAS, import_keras
 import_keras()
-print(*sorted({name.split(".")[0] for name in sys.modules} & {"keras", "tensorflow", *NOT_FOR_KERAS}))
+print(*sorted({name.split(".")[0] for name in sys.modules} & {"keras", "tensorflow", *_NOT_FOR_KERAS}))
 import matplotlib.pyplot, pandas, sklearn.neighbors
 """
 
