@@ -193,7 +193,10 @@ def test_prefects_engine_still_has_what_is_replaced_in_it() -> None:
 
 
 def test_the_first_numbers_are_taken_before_any_socket(tmp_path: Path) -> None:
-    code = "from flows.processes import streams; streams.replace_closed_streams(); import socket; print(socket.socket().fileno() > 2)"
+    code = (
+        "from flows.processes import streams; streams.replace_closed_streams()\n"
+        "import socket; print(socket.socket().fileno() > 2)"
+    )
     command = ["bash", "-c", '"$0" -c "$1" <&- 2>&-', sys.executable, code]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=30, check=False, cwd=Path(__file__).parents[3]

@@ -187,7 +187,7 @@ def test_layers_that_do_not_fit_the_images_are_refused() -> None:
     from tasks.training.network import build
 
     pool = MaxPool(layer="max_pool", size=20)
-    with pytest.raises(RecipeError, match=r"the layers of model 'deep' don't fit images of \(28, 28\)"):
+    with pytest.raises(RecipeError, match=r"the layers of model 'deep' don't fit images of 28 x 28 pixels"):
         build(Network(name="deep", layers=(pool, pool, Flatten(layer="flatten"))), (28, 28), 10)
 
 
