@@ -16,33 +16,33 @@ CODE_ROOT = Path(__file__).parents[2]
 _FIRST_PARTY = ("artifacts", "flows", "tasks")
 
 # How steps are run, kept and kept apart, and how they fail: none of it shapes what they make.
-_PLUMBING = frozenset({
-    "tasks.safety.address",
-    "tasks.engine.cache",
-    "tasks.filesystem.exclusive_name",
-    "tasks.engine.code_digest",
-    "tasks.errors",
-    "tasks.storage.folders",
-    "tasks.storage.s3_leases",
-    "tasks.storage.locks",
-    "tasks.engine.run_log",
-    "tasks.storage.page_records",
-    "tasks.storage.root_marker",
-    "tasks.engine.optional_parts",
-    "tasks.storage.output_files",
+PLUMBING = frozenset({
     "tasks.data.attempt_limits",
-    "tasks.safety.plain_text",
-    "tasks.training.keras_runtime",
-    "tasks.safety.redaction",
-    "tasks.filesystem.regular_files",
-    "tasks.storage.roots",
-    "tasks.storage.checksummed_json",
+    "tasks.engine.cache",
     "tasks.engine.cached_task",
+    "tasks.engine.code_digest",
+    "tasks.engine.optional_parts",
+    "tasks.engine.run_log",
+    "tasks.engine.workspace",
+    "tasks.errors",
+    "tasks.filesystem.exclusive_name",
+    "tasks.filesystem.regular_files",
+    "tasks.filesystem.trusted_files",
+    "tasks.safety.address",
+    "tasks.safety.environment",
+    "tasks.safety.plain_text",
+    "tasks.safety.redaction",
     "tasks.safety.stopping",
     "tasks.storage.backend",
-    "tasks.safety.environment",
-    "tasks.filesystem.trusted_files",
-    "tasks.engine.workspace",
+    "tasks.storage.checksummed_json",
+    "tasks.storage.folders",
+    "tasks.storage.locks",
+    "tasks.storage.output_files",
+    "tasks.storage.page_records",
+    "tasks.storage.root_marker",
+    "tasks.storage.roots",
+    "tasks.storage.s3_leases",
+    "tasks.storage.waiting",
 })  # fmt: skip
 
 # Before 3.11.8 and 3.12.2, threads that build syntax trees at once get "AST constructor recursion depth mismatch"
@@ -83,7 +83,7 @@ def transitive_imports(module: str) -> frozenset[str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found | _PLUMBING:
+        if name not in found | PLUMBING:
             found.add(name)
             waiting.extend(_read_module(name).imports)
     return frozenset(found)
@@ -110,7 +110,7 @@ def first_party_imports(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names if _is_first_party(alias.name))
         elif isinstance(node, ast.ImportFrom) and node.module and _is_first_party(node.module):
             yield node.module
-            # `from tasks import idx` names a module, `from tasks.data.idx import read` does not.
+            # `from tasks.data import idx` names a module, `from tasks.data.idx import read_header` does not.
             names = (f"{node.module}.{alias.name}" for alias in node.names)
             yield from (name for name in names if module_path(name))
 

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.code_digest import CODE_ROOT, first_party_imports, normalized_source, source_of, transitive_imports
+from tasks.engine.code_digest import (
+    CODE_ROOT,
+    PLUMBING,
+    first_party_imports,
+    module_path,
+    normalized_source,
+    source_of,
+    transitive_imports,
+)
 
 STEPS = {
     ".".join(path.relative_to(CODE_ROOT).with_suffix("").parts): ast.parse(path.read_text())
@@ -50,6 +58,12 @@ def test_a_training_depends_on_the_network_and_not_on_the_report() -> None:
         "tasks.schemas.records",
     } <= found
     assert not {name for name in found if name.startswith(("artifacts", "flows")) or "report" in name}
+
+
+def test_what_seeds_a_training_counts_and_what_only_runs_it_does_not() -> None:
+    assert "tasks.training.keras_runtime" in transitive_imports("tasks.steps.train")  # it holds `seed_everything`
+    assert [name for name in PLUMBING if not module_path(name)] == []
+    assert not transitive_imports("tasks.steps.train") & PLUMBING
 
 
 def test_all_steps_are_found() -> None:
