@@ -38,12 +38,13 @@ class Trap:
         self.folder, self.canary = folder, folder / "canary"
         self.command = f"touch {self.canary}"
         code = f"import pathlib; pathlib.Path({str(self.canary)!r}).touch()\ndef evil(): pass\n"
-        (folder / "flows").mkdir()
+        (folder / "flows" / "server").mkdir(parents=True)
         for name in (
             "evil.py",
             "sitecustomize.py",
             "flows/__init__.py",
             "flows/mnist.py",
+            "flows/server/__init__.py",
             "flows/server/execute.py",
             "prefect.py",
         ):

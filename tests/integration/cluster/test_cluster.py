@@ -141,7 +141,7 @@ def test_a_worker_with_other_code_is_found_out_before_it_trains(dask: Cluster, t
     copy = tmp_path / "copy"
     for folder in ("flows", "tasks", "artifacts"):
         shutil.copytree(PROJECT / folder, copy / folder)
-    network = copy / "tasks" / "network.py"
+    network = copy / "tasks" / "training" / "network.py"
     network.write_text(network.read_text() + "\n\nOTHER = 1\n")
     dask.add(project=copy)
     root = tmp_path / "root"

@@ -168,12 +168,13 @@ def test_a_sound_run_leaves_nothing_out_and_each_kind_of_part_is_known(run: Run)
     assert "left out" not in page_of(result)
     assert {kind(part) for part in parts} == {*KINDS, "comparison with RUN of MODEL"}
     found = {word for path in (PROJECT / "tasks", PROJECT / "flows") for word in words(path)}
+    assert found > ELSEWHERE
     assert found - ELSEWHERE <= {part.split()[0] for part in parts}
 
 
 def words(folder: Path) -> Iterator[str]:
     """The first word of each part that a module names."""
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "optional":
                 first = node.args[0]

@@ -123,8 +123,14 @@ def test_a_flow_run_takes_only_the_clusters_of_its_environment(monkeypatch: pyte
 
 
 def test_a_package_in_the_working_folder_does_not_stand_in_for_the_projects(tmp_path: Path) -> None:
-    (tmp_path / "flows").mkdir()
-    for name in ("flows/__init__.py", "flows/server/execute.py", "prefect.py", "sitecustomize.py"):
+    (tmp_path / "flows" / "server").mkdir(parents=True)
+    for name in (
+        "flows/__init__.py",
+        "flows/server/__init__.py",
+        "flows/server/execute.py",
+        "prefect.py",
+        "sitecustomize.py",
+    ):
         (tmp_path / name).write_text("print('evil')\n")
     # Its worker is not this process's parent, so that it ends before it asks for a run.
     done = subprocess.run([*command_of("mnist")[:-1], "1"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -145,7 +151,7 @@ def test_a_worker_without_a_server_says_what_it_needs(tmp_path: Path) -> None:
         ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "no Prefect server answers"),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "flows.cli.worker"],
+            [sys.executable, "-m", "flows.cli.app", "worker"],
             env=env | {"PREFECT_HOME": str(tmp_path)} | more, cwd=PROJECT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 2

@@ -35,7 +35,6 @@ SETTINGS = {
 COMMANDS = {
     "run": ("-m", "flows.cli.app", "run", "--root", "root"),
     "study": ("-m", "flows.cli.app", "study", "--root", "root"),
-    "predict": ("-m", "flows.cli.app", "predict", "picture.png"),
     "worker": ("-m", "flows.cli.app", "worker"),
     "serve": ("-m", "flows.cli.app", "serve", "--port", str(free_port())),
     "a run of a worker": ("-m", "flows.server.execute", "mnist", "1"),

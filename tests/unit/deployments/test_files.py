@@ -91,7 +91,7 @@ def test_every_server_is_behind_the_guard() -> None:
     project = FOLDER.parent
     for file in (
         *FOLDER.rglob("*"),
-        *(project / "flows").glob("*.py"),
+        *(project / "flows").rglob("*.py"),
         project / "README.md",
         project / "docs" / "production.md",
     ):

@@ -108,7 +108,7 @@ def test_a_holder_that_lives_is_waited_for_however_long_it_takes(root: UPath) ->
 
 HOLDER = """
 import sys, time
-from tasks.storage import locks, s3_leases
+from tasks.storage import s3_leases
 from tasks.storage.backend import open_root, read_whole
 s3_leases.RENEW_SECONDS = 0.5
 with s3_leases.{how}:
