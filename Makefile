@@ -7,14 +7,24 @@ BIN := .venv/bin
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$python" && break; done)
 
-.PHONY: run test setup check lock audit reliability bench
+.PHONY: help run test test-fast setup format check lock audit reliability bench
 run: setup  ## the main job: both models on all of MNIST, and the report
 	@$(BIN)/mnist run $(ARGS)
 
 test: setup  ## all tests, three files at a time, since most of them wait for servers
 	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-setup: .venv/.setup
+test-fast: setup  ## the unit tests: no server, no cluster, no bucket
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile tests/unit $(ARGS)
+
+setup: .venv/.setup  ## create .venv from requirements.lock
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sort | awk -F '\t' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+format: setup  ## sort imports and format the code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
 check: setup  ## lint, format, types, imports, and whether the lock agrees with pyproject.toml
 	$(BIN)/ruff check .
