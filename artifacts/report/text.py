@@ -177,7 +177,7 @@ def suspected(suspect: LabelIssue) -> str:
     return f"suspected by {' and '.join(who)}; cleanlab's label quality {quality}"
 
 
-def _cleanlab_summary(found: LabelIssues) -> str:
+def cleanlab_summary(found: LabelIssues) -> str:
     """How many labels cleanlab suspects."""
     if found.by_cleanlab is None:
         return f"cleanlab suspects {UNDEFINED}, since it compares labels, and all images have the same"
