@@ -18,7 +18,7 @@ from tasks.storage.folders import Folder
 def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord:
     """Compare the models that have the same name in both runs.
 
-    A model whose earlier or later predictions are missing is omitted.
+    A model is omitted if the earlier run does not have it, or if its predictions for one of the runs are missing.
 
     Raises:
         RunError: If the runs have no common image, or no model that can be compared.

@@ -28,7 +28,7 @@ _RETRY_SECONDS = (1.0, 4.0)  # before each retry of the download, after all mirr
 def worth_retrying(_task: object, _run: object, state: Any) -> bool:
     """Return whether a retry may succeed.
 
-    A mirror that serves wrong bytes will serve them again, so that only transient errors are retried.
+    A mirror that serves wrong bytes will serve them again, so only transient errors are retried.
     """
     error = state.result(raise_on_failure=False)
     return isinstance(error, NoMirrorError) and error.passing and not STOPPING.is_set()
@@ -99,7 +99,7 @@ def _fetch(url: Address, archive: Archive, path: Path) -> None:
 
 
 def _fault_in(path: Path, archive: Archive, packed: str) -> MirrorError | None:
-    """Return the error in the bytes that a mirror has served, or None if they are the pinned bytes."""
+    """Return the fault in the bytes that a mirror has served, or None if they are the pinned bytes."""
     size = size_of(path)
     how = f", packed on the way as {packed}" if packed else ""
     if looks_like_a_page(path):

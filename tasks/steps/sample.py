@@ -24,7 +24,7 @@ _MOST_BYTES = 256 << 20  # bytes of pixels: a sample of larger images holds fewe
 
 
 def needs_sample(split: SplitRecord) -> bool:
-    """Return whether a split is larger than the largest sample of it."""
+    """Return whether a split is too large to analyze whole."""
     return split.count > _sample_size(split)
 
 

@@ -34,7 +34,9 @@ _MOST_SEEDS = 1000
 
 
 def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
-    """Return every model of every recipe for each of `seeds` consecutive seeds, starting with the recipe's own seed.
+    """Return `seeds` runs of every model of every recipe, each with different seeds.
+
+    The first run uses the recipe's own seed, and the others use the seeds that follow it.
 
     Returns:
         The seed runs by title, ordered by seed.

@@ -99,7 +99,7 @@ def seed_everything(seed: int) -> None:
 def seed_epoch(model: "keras.Model", seed: int, epoch: int) -> None:
     """Set the random state of a model's layers, such as dropout, from the seed and the epoch alone.
 
-    A saved model does not contain this state, and a resumed training could not restore it otherwise.
+    Keras does not save this state, so a resumed training could not restore it otherwise.
     """
     states = [one for one in model.variables if one.path.endswith("seed_generator_state")]
     for number, state in enumerate(states):

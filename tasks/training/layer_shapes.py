@@ -51,7 +51,7 @@ def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
 
 
 def _output_maps(layer: Layer, maps: Maps, called: str) -> Maps:
-    """Return the size of a layer's output maps for input maps of a given size; None stands for a vector.
+    """Return the size of a layer's output maps for input maps of a given size; None means a vector.
 
     Raises:
         RecipeError: If the layer does not accept the input.
