@@ -1,7 +1,7 @@
-"""Floor: the least that a model must show on any data set: that it is better than one that always answers the same.
+"""Check that a model is better than a classifier that always predicts the most frequent label.
 
-In: a model's predictions for the test images. Out: a Check. The two are paired by image, and compared by the exact sign test,
-one-sided at 5 % (Conover 1999, "Practical nonparametric statistics", section 3.4).
+The two are paired by image and compared by the exact sign test, one-sided at 5 % (Conover 1999, "Practical
+nonparametric statistics", section 3.4).
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ _NAME = "better than the most frequent class, beyond chance"
 
 
 def better_than_most_frequent(predictions: Predictions) -> Check:
-    """Whether a model beats always answering the most frequent label, beyond chance."""
-    from scipy.stats import binomtest  # noqa: PLC0415  # it takes a second to import, and few processes judge
+    """Check whether a model is significantly better than always predicting the most frequent test label."""
+    from scipy.stats import binomtest  # noqa: PLC0415  # scipy takes a second to import, and few processes need it
 
     counts = np.bincount(predictions.labels)
     if counts.max() == len(predictions.labels):

@@ -1,6 +1,6 @@
-"""Document: the analysis document, put together from what each kind of finding has to say. Pure.
+"""Build the analysis document from splits, predictions and explanations in memory.
 
-In: splits, predictions and explanations in memory. Out: an Analysis.
+The functions are pure; each kind of finding has a module of its own.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ from tasks.schemas.robustness import AccuracyGap, CorruptionAccuracy, Corruption
 
 
 def describe_subject(dataset: Dataset, recipe: Recipe) -> Subject:
-    """What is analysed, in the document's words."""
+    """Return the names and the descriptions of the analyzed data set and recipe."""
     return Subject(
         dataset=dataset.name,
         title=dataset.title,
@@ -57,9 +57,21 @@ def build_analysis(
     altered: AugmentationPreview | None = None,
     robustness: Robustness | None = None,
 ) -> Analysis:
-    """The whole document, from what is in memory.
+    """Return the whole analysis document, from values in memory.
 
-    `measured` holds the features of the test images, `chosen` those that may be shown, `predictions` the records of all.
+    Args:
+        subject: Description of the data set and the recipe.
+        data: Profile of the data.
+        trained: The training split and the predictions of all models for it.
+        tested: The test split and the predictions of all models for it.
+        measured: Features of the test images.
+        models: Records of all models.
+        predictions: Records of all models' predictions for the test split.
+        chosen: Indices of the test images that the report may show.
+        explained: Explanations of all models' wrong answers.
+        samples: Sizes of the splits that are analyzed as a sample only.
+        altered: Training images before and after augmentation, if there is any.
+        robustness: Results on corrupted images, if they were requested.
     """
     names, given = tuple(model.name for model in models), tested.given
     may_show = np.isin(np.arange(len(tested.marks.labels)), chosen)
@@ -92,7 +104,7 @@ def build_analysis(
 
 
 def _neighbours_in(explained: Iterable[Explanations]) -> set[int]:
-    """The training images that any explanation names."""
+    """Return the indices of the training images that any explanation names."""
     return {near.index for found in explained for one in found.by_index.values() for near in one.neighbours}
 
 
@@ -104,7 +116,10 @@ def _model_analysis(
     explained: Explanations,
     confident: tuple[int, ...],
 ) -> ModelAnalysis:
-    """One model's figures; its accuracy is that over all test images, though `predictions` may be a sample's."""
+    """Return the results of one model.
+
+    The accuracy is over all test images, even if `predictions` are for a sample of them.
+    """
     return ModelAnalysis(
         name=model.name,
         parameters=model.parameters,
@@ -128,7 +143,12 @@ def _model_analysis(
 
 
 def build_robustness(found: Sequence[CorruptionCounts], examples: Mapping[str, tuple[str, ...]]) -> Robustness:
-    """What the models' counts say."""
+    """Return the accuracy of each model on corrupted images, and the differences between the models.
+
+    Args:
+        found: Counts of right answers of each model.
+        examples: Encoded example images by kind of corruption.
+    """
     forms = sum(len(counts) for counts in found[0].right.values())
     shares = {one.model: np.array(one.by_image) / forms for one in found}
     return Robustness(

@@ -1,7 +1,4 @@
-"""Calibration: how far a model's probabilities can be believed.
-
-In: predictions. Out: log-loss, Brier score, expected calibration error, and the bins of a reliability diagram with counts.
-"""
+"""Measure the calibration of a model: log-loss, Brier score, expected calibration error and reliability diagram."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +10,11 @@ from tasks.schemas.findings import Bin, Calibration, Estimate
 
 _BINS = 15  # of equal width, as in Guo et al. 2017
 _RESAMPLES = 999
-_RESAMPLES_AT_ONCE = 50  # 10,000 images in 15 bins: some 10 MB at once
+_RESAMPLES_AT_ONCE = 50  # about 10 MB of memory for 10,000 images in 15 bins
 
 
 def calibration(predictions: Predictions) -> Calibration:
-    """All figures of one model."""
+    """Return all calibration metrics of one model."""
     return Calibration(
         log_loss=mean_estimate(predictions.losses, 0.0, LARGEST_LOSS),
         brier=mean_estimate(brier_scores(predictions), 0.0, 2.0),
@@ -27,7 +24,9 @@ def calibration(predictions: Predictions) -> Calibration:
 
 
 def brier_scores(predictions: Predictions) -> NDArray[np.float64]:
-    """The Brier score of each image, (N,): the squared distance between the probabilities and the label, from 0 to 2.
+    """Return the Brier score of each image, (N,).
+
+    The score is the squared distance between the probabilities and the one-hot label, from 0 to 2.
 
     Source: Brier 1950, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78: 1.
     """
@@ -37,15 +36,20 @@ def brier_scores(predictions: Predictions) -> NDArray[np.float64]:
 
 
 def _bin_of(predictions: Predictions) -> NDArray[np.int64]:
-    """The bin that each answer's probability falls into, (N,): bin b holds (b / BINS, (b + 1) / BINS]."""
+    """Return the bin of each image's confidence, (N,).
+
+    Bin b holds the interval (b / _BINS, (b + 1) / _BINS].
+    """
     return np.clip(np.ceil(predictions.confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
 
 
 def expected_calibration_error(predictions: Predictions) -> Estimate:
-    """The mean distance between probability and share of right answers over the bins, with a bootstrap interval.
+    """Return the expected calibration error with its confidence interval.
 
-    Source: Guo et al. 2017, "On calibration of modern neural networks", ICML, eq. 3. The interval is the percentile
-    bootstrap's over images.
+    The error is the absolute difference between confidence and accuracy in each bin, averaged over the bins with the
+    number of images as weight. The interval is a percentile bootstrap interval over images.
+
+    Source: Guo et al. 2017, "On calibration of modern neural networks", ICML, eq. 3.
     """
     gaps = ~predictions.wrong - predictions.confidence
 
@@ -68,13 +72,13 @@ def expected_calibration_error(predictions: Predictions) -> Estimate:
         batch=_RESAMPLES_AT_ONCE,
         confidence_level=CONFIDENCE,
         method="percentile",
-        rng=np.random.default_rng(0),  # the same report from the same predictions
+        rng=np.random.default_rng(0),  # a fixed seed: the same predictions give the same report
     )
     return Estimate(value=value, low=float(found.confidence_interval.low), high=float(found.confidence_interval.high))
 
 
 def bins(predictions: Predictions) -> list[Bin]:
-    """The reliability diagram's bins that hold an answer."""
+    """Return the bins of the reliability diagram that hold at least one image."""
     places, confidence, right = _bin_of(predictions), predictions.confidence, ~predictions.wrong
     return [
         Bin(

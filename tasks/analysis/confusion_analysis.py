@@ -1,6 +1,6 @@
-"""Patterns: what was taken for what, by which model, and where models disagree.
+"""Count which labels are confused with which, by model, and where models disagree.
 
-In: the predictions of one model or of all, over the same images in the same order. Out: counts, and the images to show.
+All predictions are for the same images in the same order.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from tasks.schemas.findings import Comparison, DisagreementGroup, LabelErrors, P
 
 
 def confusion_matrix(predictions: Predictions) -> NDArray[np.int64]:
-    """The confusion matrix, (K, K): rows are labels, columns predictions."""
+    """Return the confusion matrix, (K, K), with one row per label and one column per predicted label."""
     classes = predictions.probabilities.shape[1]
     cells = predictions.labels.astype(np.int64) * classes + predictions.predicted
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
@@ -25,18 +25,27 @@ def confusion_matrix(predictions: Predictions) -> NDArray[np.int64]:
 def _most_confident_first(
     which: NDArray[np.bool_], sure: NDArray[np.floating], may_show: NDArray[np.bool_]
 ) -> tuple[int, ...]:
-    """The images of `which` that a gallery may show: those of the highest `sure` first."""
+    """Return the indices of the images of `which` that the report may show, sorted by descending confidence.
+
+    Args:
+        which: (N,) bool mask of the images.
+        sure: (N,) confidence by which the images are sorted.
+        may_show: (N,) bool mask of the images that the report may show.
+    """
     indices = np.flatnonzero(which & may_show)
     return tuple(indices[np.argsort(-sure[indices], kind="stable")].tolist())
 
 
 def most_confident(predictions: Predictions, may_show: NDArray[np.bool_]) -> tuple[int, ...]:
-    """The surest wrong answers of a model."""
+    """Return the indices of a model's errors that the report may show, the most confident first."""
     return _most_confident_first(predictions.wrong, predictions.confidence, may_show)
 
 
 def find_patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> tuple[Pattern, ...]:
-    """Every (predicted, label) pattern, the commonest over all models first, with the images that any model took so."""
+    """Return every (predicted, label) pattern of errors, the most frequent over all models first.
+
+    Each pattern names the images that any model misclassified in this way and that the report may show.
+    """
     counts = [Counter(zip(p.predicted[p.wrong].tolist(), p.labels[p.wrong].tolist(), strict=True)) for p in given]
     total: Counter[tuple[int, int]] = sum(counts, Counter())
     return tuple(
@@ -48,7 +57,10 @@ def find_patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> 
 def _pattern_of(
     given: Sequence[Predictions], predicted: int, label: int, counts: tuple[int, ...], may_show: NDArray[np.bool_]
 ) -> Pattern:
-    """One pattern, with the images of one label that any model took for `predicted`."""
+    """Return one pattern, with the images of `label` that any model classified as `predicted`.
+
+    `counts` holds the number of these errors of each model.
+    """
     hits = np.array([(p.predicted == predicted) & (p.labels == label) for p in given])  # (models, N)
     sure = np.array([p.probabilities[:, predicted] for p in given])  # (models, N)
     taken_so = np.any(hits, axis=0)
@@ -62,9 +74,10 @@ def _pattern_of(
 
 
 def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelErrors, ...]:
-    """The errors by label, the label with the most errors of all models first, and what is real of the differences.
+    """Return the errors by label, with tests between the models, and tests of each label against all others.
 
-    Labels without errors come last, those without images behind them.
+    The label with the most errors of all models comes first. Labels without errors come last, after them labels without
+    images.
     """
     inside = [[errors_where(p, p.labels == label) for p in given] for label in range(classes)]
     outside = [[errors_where(p, p.labels != label) for p in given] for label in range(classes)]
@@ -86,12 +99,12 @@ def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelError
 
 
 def errors_where(predictions: Predictions, which: NDArray[np.bool_]) -> Share:
-    """The share of wrong answers among some images."""
+    """Return the share of misclassified images among the images of the mask `which`, (N,)."""
     return share_estimate(int(predictions.wrong[which].sum()), int(which.sum()))
 
 
 def _label_tests(given: Sequence[Predictions], label: int) -> list[float]:
-    """McNemar's p-value of every pair of models over the images of one label."""
+    """Return McNemar's p-value of every pair of models over the images of one label."""
     of_label = given[0].labels == label
     return [
         mcnemar_p(int((other.wrong & ~one.wrong & of_label).sum()), int((one.wrong & ~other.wrong & of_label).sum()))
@@ -100,7 +113,7 @@ def _label_tests(given: Sequence[Predictions], label: int) -> list[float]:
 
 
 def compare_all_models(names: Sequence[str], given: Sequence[Predictions]) -> tuple[Comparison, ...]:
-    """Every pair of models; their p-values are corrected for all pairs together."""
+    """Return the comparison of every pair of models, with p-values corrected for the number of pairs."""
     pairs = combinations(zip(names, given, strict=True), 2)
     found = [compare_predictions(first, one, second, other) for (first, one), (second, other) in pairs]
     corrected = holm([one.p for one in found])
@@ -110,7 +123,7 @@ def compare_all_models(names: Sequence[str], given: Sequence[Predictions]) -> tu
 def disagreement_groups(
     names: tuple[str, str], one: Predictions, other: Predictions, may_show: NDArray[np.bool_]
 ) -> tuple[DisagreementGroup, ...]:
-    """How two models disagree, or err together."""
+    """Group the images by the outcome of two models, such as both right or only one wrong."""
     same = one.predicted == other.predicted
     sure = np.maximum(np.where(one.wrong, one.confidence, 0), np.where(other.wrong, other.confidence, 0))
     found = {

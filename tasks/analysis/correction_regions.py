@@ -1,7 +1,6 @@
-"""Mending: in which part of the image the patches lie that mend a model's errors on a label, held against all other labels.
+"""Find the regions of the image where erasing a patch corrects errors on one label more often than on others.
 
-In: the pictures with what explains them. Out: Mendings, tested: where the model is led astray by something that only one label
-has, such as dirt, its patches gather in one part.
+Such a concentration suggests that the model relies on something that only images of this label have, such as dirt.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,13 +9,16 @@ from itertools import starmap
 from tasks.analysis.statistics import fisher_p, holm, share_estimate
 from tasks.schemas.findings import CorrectionRegion, Patch, Picture
 
-Place = tuple[int, str]  # the label of an image, and where its patch lies
+Place = tuple[int, str]  # the label of an image and the region of its patch
 
 
 def correction_regions(
     names: Sequence[str], pictures: Sequence[Picture], shape: Sequence[int]
 ) -> tuple[CorrectionRegion, ...]:
-    """Every label and part of the image in which a patch mends an error, of all models; the p-values corrected together."""
+    """Return every label and region in which a patch corrects an error of a model.
+
+    The p-values are corrected for all regions of all models together.
+    """
     found = [
         one
         for rank, name in enumerate(names)
@@ -26,12 +28,12 @@ def correction_regions(
 
 
 def _correcting_patches(one: CorrectionRegion, p: float) -> CorrectionRegion:
-    """The same with its p-value corrected."""
+    """Return the region with its corrected p-value."""
     return one.model_copy(update={"p": p})
 
 
 def _places(rank: int, pictures: Sequence[Picture], shape: Sequence[int]) -> Iterator[Place]:
-    """The label and the place of every patch of one model."""
+    """Yield the label and the region of every patch that corrects an error of the model at position `rank`."""
     for picture in pictures:
         explanation = picture.answers[rank].explanation
         if explanation and explanation.patch:
@@ -39,7 +41,7 @@ def _places(rank: int, pictures: Sequence[Picture], shape: Sequence[int]) -> Ite
 
 
 def _uncorrected_regions(model: str, found: Sequence[Place]) -> Iterator[CorrectionRegion]:
-    """One model's, their p-values not yet corrected."""
+    """Yield the regions of one model, with uncorrected p-values."""
     for label, place in sorted(set(found)):
         of_label = [where for which, where in found if which == label]
         of_others = [where for which, where in found if which != label]
@@ -50,7 +52,10 @@ def _uncorrected_regions(model: str, found: Sequence[Place]) -> Iterator[Correct
 
 
 def place_of(patch: Patch, shape: Sequence[int]) -> str:
-    """Where the middle of a patch lies, in thirds of the image."""
+    """Return the region of the center of a patch.
+
+    The image has three rows and three columns of equal size; the names are such as "top left", "bottom" and "middle".
+    """
     rows, columns = shape[:2]
     vertical = ("top", "", "bottom")[min(2, int(3 * (patch.row + patch.edge / 2) / rows))]
     horizontal = ("left", "", "right")[min(2, int(3 * (patch.column + patch.edge / 2) / columns))]

@@ -1,7 +1,4 @@
-"""Gallery: the images that the report shows, with all that is known of each.
-
-In: splits with their predictions, explanations, and which images to show. Out: Pictures, which hold their pixels.
-"""
+"""Collect the images that the report shows, each with its pixels and with every model's prediction and explanation."""
 
 from collections.abc import Iterable, Sequence
 from math import prod
@@ -11,19 +8,25 @@ from tasks.data.predictions_parquet import Predictions
 from tasks.images.encoding import encode_pixels
 from tasks.schemas.findings import Answer, Explanation, Explanations, Picture
 
-MOST_CARDS, _LEAST = 300, 24  # images: with their explanations some 3 MB of report, and half a minute of one core
-_MOST_BYTES = 256 << 10  # of their pixels: of larger images, fewer are shown
+MOST_CARDS, _LEAST = 300, 24  # images: with explanations, 300 take about 3 MB of the report and 30 s of one core
+_MOST_BYTES = 256 << 10  # of pixels: a report shows fewer of larger images
 
 
 def most_shown(shape: Sequence[int]) -> int:
-    """How many images of a shape a report holds of one kind, so that its size stays bounded."""
+    """Return the maximum number of images of one kind that a report shows; it bounds the report's size."""
     return max(_LEAST, min(MOST_CARDS, _MOST_BYTES // prod(shape)))
 
 
 def image_cards(
     indices: Iterable[int], judged: EvaluatedSplit, explained: Sequence[Explanations] = ()
 ) -> tuple[Picture, ...]:
-    """One picture an image, in ascending order, with every model's answer and what explains the wrong ones."""
+    """Return one picture per distinct index, in ascending order.
+
+    Args:
+        indices: Indices of the images in the split.
+        judged: The split and the predictions of all models for it.
+        explained: Explanations of the models' wrong answers, in the order of the predictions; empty if there are none.
+    """
     marks, given, images_at = judged
     known = [found.by_index for found in explained] or [{} for _ in given]
     chosen = sorted(set(indices))
@@ -42,7 +45,7 @@ def image_cards(
 
 
 def model_answer(predictions: Predictions, index: int, explanation: Explanation | None = None) -> Answer:
-    """What one model says of one image."""
+    """Return one model's prediction for one image."""
     probabilities, predicted = predictions.probabilities[index], int(predictions.predicted[index])
     return Answer(
         predicted=predicted,

@@ -1,6 +1,7 @@
-"""Suspects: images whose label may be wrong. Never called errors: only a person who looks can say so.
+"""Find images whose label may be wrong.
 
-In: the predictions of all models for one split. Out: its Suspects: those that all models name, beside those of cleanlab.
+The two sources are images for which all models confidently agree on another label, and cleanlab. The findings are
+called label issues rather than errors, because only a person who looks at an image can confirm that its label is wrong.
 """
 
 import warnings
@@ -16,17 +17,23 @@ from tasks.analysis.image_cards import MOST_CARDS
 from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.findings import LabelIssue, LabelIssuePattern, LabelIssues
 
-_SURE = 0.9  # of each model's probability, to count as sure
+_SURE = 0.9  # minimum probability of each model's prediction
 
 
 def label_issues_of(
     split: str, given: Sequence[Predictions], may_show: Container[int] | None = None, *, most: int = MOST_CARDS
 ) -> LabelIssues:
-    """The images that all models are sure about, agree about, and have labelled otherwise, the surest first.
+    """Return the label issues of a split.
 
-    Beside them what cleanlab finds from the mean of the same probabilities: confident learning (Northcutt et al. 2021, JAIR
-    70: 1373), as its `find_label_issues` does it by default. Up to `most` are shown; with `may_show`, only
-    those images.
+    The models name an image if all of them confidently predict the same label and it differs from the image's label.
+    cleanlab names images by confident learning on the mean of the models' probabilities, with the default settings of
+    its `find_label_issues` (Northcutt et al. 2021, JAIR 70: 1373). The images that the models name are shown first.
+
+    Args:
+        split: Name of the split.
+        given: Predictions of all models for the split.
+        may_show: Indices of the images that may be shown; all if None.
+        most: Maximum number of images to show.
     """
     named = _agreed(given)
     labels, probabilities = given[0].labels.astype(np.int64), np.mean([p.probabilities for p in given], axis=0)
@@ -34,7 +41,7 @@ def label_issues_of(
     found, quality = issues or (np.zeros(len(labels), bool), np.zeros(len(labels)))
     sure = np.min([p.confidence for p in given], axis=0)
     ordered = np.flatnonzero(named | found)
-    # First those that the models name, the surest before; then those of cleanlab alone, the worst before.
+    # The images that the models name, then those that only cleanlab names: each by confidence, then by lowest quality.
     ordered = ordered[np.lexsort((quality[ordered], -sure[ordered], ~named[ordered]))]
     shown = [index for index in ordered.tolist() if may_show is None or index in may_show][:most]
     patterns = Counter(zip(labels[named].tolist(), given[0].predicted[named].tolist(), strict=True))
@@ -66,16 +73,19 @@ def label_issues_of(
 def _cleanlab_issues(
     labels: NDArray[np.int64], probabilities: NDArray[np.floating]
 ) -> tuple[NDArray[np.bool_], NDArray[np.floating]] | None:
-    """Which images cleanlab names, (N,), and its score of each label, (N,); None where all labels are the same."""
+    """Return which images cleanlab names, (N,), and its quality score of each label, (N,).
+
+    The result is None if all labels are the same.
+    """
     if len(np.unique(labels)) < 2:
         return None
-    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # that it leaves alone classes of few images
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # that it skips classes with few images
         found = find_label_issues(labels, probabilities, n_jobs=1)
     return found, get_label_quality_scores(labels, probabilities)
 
 
 def _agreed(given: Sequence[Predictions]) -> NDArray[np.bool_]:
-    """Which images all models are sure about, agree about, and find labelled otherwise: (N,)."""
+    """Return the images for which all models confidently predict the same label and this label is wrong, (N,) bool."""
     first = given[0]
     same = np.all([p.predicted == first.predicted for p in given], axis=0)
     sure = np.all([p.confidence >= _SURE for p in given], axis=0)

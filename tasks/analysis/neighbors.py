@@ -1,7 +1,6 @@
-"""Neighbours: what a model learned from that looks to it most like an image.
+"""Find the training images that are nearest to given images in a model's feature space.
 
-In: the features of training images, block by block, and of others. Out: the nearest training images of each, and how rare it is
-to be so far.
+Training features arrive block by block. The distance of the nearest one also tells how unusual an image is.
 """
 
 import numpy as np
@@ -10,18 +9,18 @@ from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
 
 NEAREST = 5
-_MEBIBYTES = 128  # of distances at once
+_MEBIBYTES = 128  # of working memory for the distances of one block
 
-_LARGEST = 1e15  # of a feature: the squared distances of larger ones are beyond float32
+_LARGEST = 1e15  # limit of a feature's absolute value, so that squared distances fit into float32
 
 Features = NDArray[np.float32]  # (n, units)
 
 
 class Nearest:
-    """The nearest neighbours of some images among all that were seen.
+    """The nearest neighbors of some images among all images that were seen.
 
-    `distances` (Euclidean, in ascending order) and `places` (in the order of seeing) have NEAREST columns, once so many were
-    seen.
+    `distances` (Euclidean, in ascending order) and `places` (positions in the order of seeing) have NEAREST columns, or
+    as many columns as images were seen if those are fewer.
     """
 
     def __init__(self, asked: Features) -> None:
@@ -31,7 +30,7 @@ class Nearest:
         self.places = np.empty((len(asked), 0), np.intp)
 
     def see(self, features: Features) -> None:
-        """Take further images into account."""
+        """Update the neighbors with a block of further images, (n, units)."""
         if len(features) and len(self.asked):
             here = NearestNeighbors(n_neighbors=min(NEAREST, len(features)), algorithm="brute").fit(
                 features.clip(-_LARGEST, _LARGEST)
@@ -45,7 +44,10 @@ class Nearest:
 
 
 def nearest_distance_percentile(distances: NDArray[np.float64], usual: NDArray[np.float64]) -> list[float | None]:
-    """The share of `usual` nearest distances below each of `distances`; None where there are none."""
+    """Return the fraction of the `usual` nearest distances that is below each of `distances`.
+
+    The fractions are None if there are no usual distances.
+    """
     if not len(usual):
         return [None] * len(distances)
     return [float(rank) / len(usual) for rank in np.searchsorted(np.sort(usual), distances)]

@@ -1,5 +1,5 @@
-"""Which layers a model has, and how they are connected."""
-# ruff: noqa: PLC0415  # Keras is imported by the worker that describes, and not by the flow
+"""Describe the layers of a Keras model and their connections."""
+# ruff: noqa: PLC0415  # the worker process imports Keras; the flow process does not
 
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
@@ -10,9 +10,9 @@ from tasks.schemas.architecture import Architecture, Node, Shape
 if TYPE_CHECKING:
     import keras
 
-Tensor = tuple[str, int, int]  # the layer that made it, at which call, and which of its outputs it is
+Tensor = tuple[str, int, int]  # name of the layer, number of the call, number of the output
 
-# Attributes of layers that a reader wants to know, and what they are called. Kernel, stride and activation stand elsewhere.
+# Attributes of layers to describe, with their titles. Kernel, stride and activation have fields of their own in Node.
 _SETTINGS = {
     "rate": "rate",
     "groups": "groups",
@@ -27,16 +27,19 @@ _DEFAULTS: dict[str, object] = {"groups": 1}
 
 
 def architecture_of(model: "keras.Model", name: str | None = None) -> Architecture:
-    """Describe a model; one whose graph Keras can't tell, such as a subclass, is described as a single layer."""
+    """Return the description of a model.
+
+    A model whose graph Keras can't give, such as a subclassed model, is described as a single layer.
+    """
     try:
         nodes = tuple(_nodes_of(model))
-    except Exception:  # noqa: BLE001  # whatever Keras raises where there is no graph, or a layer that it can't write down
+    except Exception:  # noqa: BLE001  # Keras raises various errors for a missing graph or a layer that it can't serialize
         nodes = (_opaque(model),)
     return Architecture(name=name or model.name, parameters=model.count_params(), nodes=nodes)
 
 
 def _opaque(model: "keras.Model") -> Node:
-    """A model as one layer."""
+    """Return a node that describes the whole model as one layer."""
     shape = getattr(model, "output_shape", None)
     return Node(
         key=model.name,
@@ -48,14 +51,14 @@ def _opaque(model: "keras.Model") -> Node:
 
 
 def _nodes_of(model: "keras.Model") -> Iterator[Node]:
-    """The calls that a model consists of, each after those that it takes from."""
+    """Yield the layer calls of a model, each after the calls that it takes its inputs from."""
     import keras
 
     graph = model
     if isinstance(model, keras.Sequential):
-        graph = keras.Model(model.inputs, model.outputs)  # a Sequential does not say what its layers take from
+        graph = keras.Model(model.inputs, model.outputs)  # a Sequential does not give the inputs of its layers
     operations = {operation.name: operation for operation in graph.operations}
-    # Not `Layer.output`, which fails where a layer is called more than once. What Keras saves names each call's inputs.
+    # Not `Layer.output`, which fails for a layer with several calls. The saved configuration names each call's inputs.
     calls = _calls_of(graph.get_config()["layers"])
     shapes = dict(_shapes_in(calls.values()))
     outputs = graph.get_config()["output_layers"]
@@ -66,7 +69,7 @@ def _nodes_of(model: "keras.Model") -> Iterator[Node]:
     }
     order = TopologicalSorter({_key_of_call(*call): inputs for call, inputs in taken.items()}).static_order()
     places = {key: place for place, key in enumerate(order)}
-    # Keras lists the calls of one layer together, though the second may stand behind other layers.
+    # Keras lists the calls of one layer together, but the second call may come after other layers.
     for call in _calls_in_order(taken, places):
         yield _node_of(operations[call[0]], call, taken[call], shapes.get((*call, 0)))
 
@@ -74,7 +77,10 @@ def _nodes_of(model: "keras.Model") -> Iterator[Node]:
 def _calls_in_order(
     taken: Mapping[tuple[str, int], tuple[str, ...]], places: Mapping[str, int]
 ) -> list[tuple[str, int]]:
-    """The calls in Keras's own order if each stands behind its inputs, else in one that does."""
+    """Return the calls in an order in which each follows its inputs.
+
+    This is Keras's own order if possible, else the order of `places`.
+    """
     seen: set[str] = set()
     for call, inputs in taken.items():
         if not seen.issuperset(inputs):
@@ -84,29 +90,29 @@ def _calls_in_order(
 
 
 def _calls_of(layers: list[dict[str, Any]]) -> dict[tuple[str, int], Any]:
-    """What each call takes, by the layer's name and the number of the call."""
+    """Return the inputs of each call, by the layer's name and the number of the call."""
     return {
         (layer["name"], number): given
         for layer in layers
-        for number, given in enumerate(layer["inbound_nodes"] or [()])  # an input takes nothing
+        for number, given in enumerate(layer["inbound_nodes"] or [()])  # an input layer has no inputs
     }
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor that a saved structure names, in order."""
+    """Yield every tensor that a saved structure names, in order."""
     for history, _ in _histories(value):
         yield history
 
 
 def _shapes_in(values: Any) -> Iterator[tuple[Tensor, Shape]]:
-    """Every tensor that a saved structure names, with its shape."""
+    """Yield every tensor whose shape is given in saved structures, with the shape."""
     for history, shape in _histories(list(values)):
         if shape is not None:
             yield history, shape
 
 
 def _histories(value: Any) -> Iterator[tuple[Tensor, Shape | None]]:
-    """Every tensor of a saved structure: where it came from, and its shape if that is said."""
+    """Yield every tensor that a saved structure names, with its shape if the structure gives it, else None."""
     if isinstance(value, Mapping):
         if value.get("class_name") == "__keras_tensor__":
             config = value["config"]
@@ -121,23 +127,26 @@ def _histories(value: Any) -> Iterator[tuple[Tensor, Shape | None]]:
 
 
 def _is_history(value: Any) -> bool:
-    """Whether a value names a tensor as a model's outputs do: ["dense", 0, 0]."""
+    """Return whether a value names a tensor in the form of a model's outputs: ["dense", 0, 0]."""
     return isinstance(value, list | tuple) and [type(one) for one in value] == [str, int, int]
 
 
 def _tensor_of(history: Any) -> Tensor:
-    """A tensor's name, of the right types."""
+    """Return the name of a tensor, with its parts converted to the right types."""
     layer, call, output = history
     return str(layer), int(call), int(output)
 
 
 def _key_of_call(layer: str, number: int) -> str:
-    """How a call is called: by its layer, and from the second on by its number."""
+    """Return the key of a call: the name of its layer, followed by the number from the second call on."""
     return layer if number == 0 else f"{layer} (call {number + 1})"
 
 
 def _node_of(layer: Any, call: tuple[str, int], inputs: tuple[str, ...], shape: Shape | None) -> Node:
-    """One call of a layer; `shape` is with the batch, None where nobody takes its output."""
+    """Return the node of one call of a layer.
+
+    `shape` includes the batch; it is None if nothing uses the output.
+    """
     import keras
 
     given = shape if shape is not None else getattr(layer, "batch_shape", None) or ()
@@ -161,12 +170,12 @@ def _node_of(layer: Any, call: tuple[str, int], inputs: tuple[str, ...], shape: 
 
 
 def _without_batch(shape: Any) -> Shape:
-    """A shape without its first number."""
+    """Return a shape without its first dimension, the batch."""
     return tuple(None if side is None else int(side) for side in tuple(shape)[1:])
 
 
 def _sides(layer: Any, attribute: str) -> tuple[int, ...]:
-    """An attribute of a layer that holds a whole number for each side."""
+    """Return an attribute of a layer with one integer per side; empty if it is absent or not of integers."""
     value = getattr(layer, attribute, None)
     if isinstance(value, int):
         return (value,)
@@ -174,13 +183,13 @@ def _sides(layer: Any, attribute: str) -> tuple[int, ...]:
 
 
 def _activation_of(layer: Any) -> str:
-    """The name of a layer's activation, empty where it has none."""
+    """Return the name of a layer's activation; empty if it has none or a linear one."""
     name = getattr(getattr(layer, "activation", None), "__name__", "")
     return "" if name == "linear" else name
 
 
 def _settings_of(layer: Any) -> Iterator[str]:
-    """What else a reader wants to know of a layer, in words."""
+    """Yield the other settings of a layer, in words."""
     for attribute, title in _SETTINGS.items():
         value = getattr(layer, attribute, None)
         usual = _DEFAULTS.get(attribute)

@@ -1,5 +1,5 @@
-"""Two runs over the same test images, found by their content: what broke, and what was fixed."""
-# ruff: noqa: PLC0415  # the statistics' libraries take seconds to import
+"""Compare two runs over the test images that they share, matched by content: new errors and fixed errors."""
+# ruff: noqa: PLC0415  # the statistics libraries take seconds to import
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,10 +25,10 @@ PredictionsPair = tuple[PredictionsRecord, PredictionsRecord]
 
 
 def model_pairs(before: RunRecord, now: RunRecord) -> list[PredictionsPair]:
-    """The models of one name.
+    """Return the predictions of the models that have the same name in both runs.
 
     Raises:
-        RunError: there is none.
+        RunError: If there is no such model.
     """
     shared = [model.name for model in now.models if model.name in {other.name for other in before.models}]
     if not shared:
@@ -37,11 +37,11 @@ def model_pairs(before: RunRecord, now: RunRecord) -> list[PredictionsPair]:
 
 
 def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[PredictionsPair], work: Workspace) -> Changes:
-    """What differs between two runs, for some pairs of their models.
+    """Return the changes between two runs, for some pairs of their models.
 
     Raises:
-        RunError: the runs have no image in common.
-        StorageError: a file is gone or altered.
+        RunError: If the runs have no common image.
+        StorageError: If a file is missing or altered.
     """
     paths = require_all_valid(work.root, now.test.parts)
     old, new = common_images(*(read_required_predictions(one, work) for one in pairs[0]))
@@ -69,29 +69,29 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
 
 
 def require_predictions(record: PredictionsRecord, work: Workspace) -> None:
-    """See that the predictions of an earlier run are there: no other run can make them again.
+    """Check that the predictions of an earlier run exist and are unaltered, since no other run can compute them again.
 
     Raises:
-        StorageError: the file is gone or altered.
+        StorageError: If the file is missing or altered.
     """
     if fault := verify_file(work.root, record.file):
         raise StorageError(fault)
 
 
 def read_required_predictions(record: PredictionsRecord, work: Workspace) -> Predictions:
-    """The predictions that a record vouches for.
+    """Read the predictions that a record names.
 
     Raises:
-        StorageError: the file is gone or altered.
+        StorageError: If the file is missing or altered.
     """
     return read_predictions(require_valid(work.root, record.file))
 
 
 def compare_paired(one: Predictions, other: Predictions, names: tuple[str, str]) -> Comparison:
-    """The paired comparison over the images that both judged.
+    """Return the paired comparison over the images that both models have predicted.
 
     Raises:
-        RunError: there is none.
+        RunError: If there is no such image.
     """
     from tasks.analysis.statistics import compare_predictions as compare_paired
 
@@ -100,10 +100,15 @@ def compare_paired(one: Predictions, other: Predictions, names: tuple[str, str])
 
 
 def common_images(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where the same images with the same labels stand in both; of equal images, the first goes with the first.
+    """Return the positions in both predictions of the images that have the same content and the same label.
+
+    Duplicates are matched in order of position.
+
+    Returns:
+        Two (n,) arrays: positions in `one` and the matching positions in `other`.
 
     Raises:
-        RunError: there is none.
+        RunError: If there is no such image.
     """
     if np.array_equal(one.sha256, other.sha256) and np.array_equal(one.labels, other.labels):
         return np.arange(len(one.labels)), np.arange(len(one.labels))
@@ -131,9 +136,15 @@ def _model_changes(
     paths: Sequence[Path],
     most: int,
 ) -> ModelChanges:
-    """What one model does differently from another over the same images, which stand at `places` in the split at `paths`.
+    """Return the changes between two models over the same images.
 
-    Of the images that only one got right, up to `most` are shown.
+    Args:
+        pair: Records of the predictions of both models.
+        one: Predictions of the first model, (n,).
+        other: Predictions of the second model for the same images, (n,).
+        places: (n,) indices of these images in the split of the second run.
+        paths: Files of that split.
+        most: Maximum number of images to show of the new errors, and of the fixed errors.
     """
     names = tuple(record.model for record in pair)
     broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong
@@ -161,7 +172,7 @@ def _model_changes(
 
 
 def _settings_between(before: RunRecord, now: RunRecord) -> Iterator[Setting]:
-    """What differs in how two runs were made."""
+    """Yield the settings that differ between two runs."""
     one, other = dict(_flatten_settings(_run_settings(before))), dict(_flatten_settings(_run_settings(now)))
     for name in dict.fromkeys([*one, *other]):
         if one.get(name) != other.get(name):
@@ -169,7 +180,7 @@ def _settings_between(before: RunRecord, now: RunRecord) -> Iterator[Setting]:
 
 
 def _run_settings(run: RunRecord) -> dict[str, Any]:
-    """All that shapes a run's models, by name."""
+    """Return all settings that affect a run's models, by name."""
     recipe = run.recipe.model_dump(mode="json", exclude={"description", "gates"})
     networks = {network.pop("name"): network["layers"] for network in recipe.pop("models")}
     return {
@@ -184,7 +195,7 @@ def _run_settings(run: RunRecord) -> dict[str, Any]:
 
 
 def _flatten_settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of nested values, each with its path in words."""
+    """Yield the leaves of nested values, each with its path as a name of several words."""
     inner = value if isinstance(value, Mapping) else dict(enumerate(value, 1)) if isinstance(value, list) else None
     if inner is None:
         yield name, str(value)

@@ -1,7 +1,7 @@
-"""Confusions: whether one model takes one label for another less often than a second model does, over many seeds. Pure.
+"""Compare how often the arms of a study make the same confusion, that is, predict one label for images of another.
 
-In: what every training of every arm predicted, and the labels. Out: for each pair of arms the commonest confusions, with how
-often either makes them, the difference, its interval over seeds and images, and a p-value corrected for all that are looked at.
+For each pair of arms and each of the most frequent confusions, the result holds both frequencies, their difference with
+its confidence interval over seeds and images, and a p-value corrected for all tests. The functions are pure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from tasks.analysis.statistics import holm
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Confusion
 
-MOST_CONFUSIONS = 12  # chosen by how common they are over all arms, not by how they differ: else chance would be chosen
+MOST_CONFUSIONS = 12  # selected by frequency over all arms: selection by difference would favor chance
 
 AnswersBySeed = NDArray[np.integer]  # (seeds, images)
 
@@ -23,7 +23,7 @@ AnswersBySeed = NDArray[np.integer]  # (seeds, images)
 def compare_confusions(
     answers: Mapping[str, AnswersBySeed], labels: NDArray[np.integer], classes: int
 ) -> tuple[Confusion, ...]:
-    """Each of the commonest confusions for each pair of arms."""
+    """Return the comparison of each of the most frequent confusions for each pair of arms."""
     found = [
         _compare_confusion(pair, answers, labels, label, predicted)
         for pair in combinations(answers, 2)
@@ -34,11 +34,14 @@ def compare_confusions(
 
 
 def commonest(answers: Sequence[AnswersBySeed], labels: NDArray[np.integer], classes: int) -> list[tuple[int, int]]:
-    """The commonest confusions over all trainings, as (label, predicted), those that happen more than once."""
+    """Return the most frequent confusions over all trainings, as (label, predicted).
+
+    Only confusions that occur more than once are included, at most MOST_CONFUSIONS.
+    """
     counts = np.zeros(classes * classes, np.int64)
     for given in np.concatenate(answers):
         counts += np.bincount(labels.astype(np.int64) * classes + given, minlength=classes * classes)
-    counts[:: classes + 1] = 0  # what is right
+    counts[:: classes + 1] = 0  # right answers
     order = np.argsort(-counts, kind="stable")[:MOST_CONFUSIONS]
     return [divmod(int(at), classes) for at in order if counts[at] > 1]
 
@@ -46,7 +49,7 @@ def commonest(answers: Sequence[AnswersBySeed], labels: NDArray[np.integer], cla
 def _compare_confusion(
     pair: tuple[str, str], answers: Mapping[str, AnswersBySeed], labels: NDArray[np.integer], label: int, predicted: int
 ) -> Confusion:
-    """One confusion by two arms, in errors a training."""
+    """Return the comparison of one confusion between two arms, in errors per training."""
     first, second = (answers[name][:, labels == label] != predicted for name in pair)
     images = first.shape[1]
     found = two_way_comparison(first, second)

@@ -1,13 +1,15 @@
-"""Spread: what chance does to a comparison, the chance of the seed and the chance of the test images apart. Pure.
+"""Estimate the variance of model comparisons from seed to seed and from one set of test images to another.
 
-In: which images each training got right, by seed. Out: means, differences and deviations with 95 % intervals.
+The functions are pure. They take which images each training classifies correctly, by seed, and return means,
+differences and standard deviations with 95 % confidence intervals.
 
-A difference by seed and image is a crossed design without replication: D(s, i) = m + seed(s) + image(i) + rest(s, i). Its
-variance components come from the two-way analysis of variance (Searle, Casella and McCulloch 1992, "Variance components",
-ch. 4), the degrees of freedom of their sum from Satterthwaite 1946, Biometrics Bulletin 2: 110. No component is below 0, so
-that the standard error for both sources is at least that for each. With fewer than seven seeds, Student's factor falls faster
-with Satterthwaite's degrees of freedom than the error rises, and the interval for both would be narrower than that for the
-seeds alone: the widest of the three is taken, and the greatest of their p-values.
+A difference by seed and image is a crossed design without replication: D(s, i) = m + seed(s) + image(i) + rest(s, i).
+The variance components come from the two-way analysis of variance (Searle, Casella and McCulloch 1992, "Variance
+components", ch. 4), and the degrees of freedom of their sum from Satterthwaite 1946, Biometrics Bulletin 2: 110. No
+component is less than 0, so that the standard error for both sources is at least the standard error for each. With
+fewer than seven seeds, the quantile of Student's t falls faster with Satterthwaite's degrees of freedom than the
+standard error rises, and the interval for both sources would be narrower than the interval for the seeds alone.
+Therefore the widest of the three intervals and the greatest of their p-values are used.
 """
 
 from bisect import bisect_left
@@ -25,14 +27,17 @@ from tasks.schemas.study import ComparisonNoise
 
 _POWER = 0.8
 _TAIL = (1 - CONFIDENCE) / 2
-_MOST_SEEDS = 100_000  # more than anyone will train
+_MOST_SEEDS = 100_000  # upper limit of the search for the number of seeds
 
 Right = NDArray[np.bool_]  # (seeds, images)
 Floats = NDArray[np.floating]
 
 
 class TwoWayComparison(NamedTuple):
-    """The mean difference with its three intervals, the noise of one comparison, and the p-value of no difference."""
+    """The mean difference with three intervals, the noise of one comparison, and the p-value of no difference.
+
+    The intervals are for other seeds, for other images, and for both.
+    """
 
     over_seeds: Estimate
     over_images: Estimate
@@ -42,18 +47,18 @@ class TwoWayComparison(NamedTuple):
 
 
 def mean_over_seeds(values: Floats) -> Estimate:
-    """The mean of (S,) values with Student's interval; two are the least."""
+    """Return the mean of (S,) values, S >= 2, with its interval from Student's t distribution."""
     return _interval_around(float(values.mean()), float(values.std(ddof=1)) / sqrt(len(values)), len(values) - 1)
 
 
 def mean_share(values: Floats) -> Estimate:
-    """The mean of (S,) shares, as `mean_over_seeds` has it: no interval goes below 0 or above 1."""
+    """Return the mean of (S,) shares, as `mean_over_seeds` does, with the interval limited to between 0 and 1."""
     found = mean_over_seeds(values)
     return Estimate(value=found.value, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def seed_deviation(values: Floats) -> Estimate:
-    """The standard deviation of (S,) values, with the interval from the chi-squared distribution."""
+    """Return the standard deviation of (S,) values with its interval from the chi-squared distribution."""
     freedom = len(values) - 1
     found = float(values.std(ddof=1))
     low, high = (found * sqrt(freedom / float(stats.chi2.ppf(tail, freedom))) for tail in (1 - _TAIL, _TAIL))
@@ -61,15 +66,16 @@ def seed_deviation(values: Floats) -> Estimate:
 
 
 def _interval_around(value: float, error: float, freedom: float) -> Estimate:
-    """A value with Student's interval, from its standard error."""
+    """Return a value with Student's t interval, from its standard error and degrees of freedom."""
     half = float(stats.t.ppf(1 - _TAIL, freedom)) * error
     return Estimate(value=value, low=value - half, high=value + half)
 
 
 def two_way_comparison(first: Right, second: Right) -> TwoWayComparison:
-    """The second's accuracy minus the first's, over the same seeds and images: (S, N) each, with two seeds or more.
+    """Return the second model's accuracy minus the first's, over the same seeds and images.
 
-    Of a single image, nothing follows for others: the intervals over images are all that a difference can be, and `p` is 1.
+    Both arrays are (S, N), with S >= 2. A single image allows no conclusion about other images: the intervals over
+    images then span all possible differences, and `p` is 1.
     """
     differences = second.astype(np.float64) - first
     seeds, images = differences.shape
@@ -79,7 +85,7 @@ def two_way_comparison(first: Right, second: Right) -> TwoWayComparison:
         unknown = Estimate(value=mean, low=-1.0, high=1.0)
         noise = ComparisonNoise(
             seeds=float(by_seed.std(ddof=1)), images=1.0, both=1.0
-        )  # no difference deviates by more
+        )  # the maximum: differences lie between -1 and 1
         return TwoWayComparison(
             over_seeds=mean_over_seeds(by_seed), over_images=unknown, over_both=unknown, noise=noise, p=1.0
         )
@@ -90,7 +96,7 @@ def two_way_comparison(first: Right, second: Right) -> TwoWayComparison:
         "rest": (float(np.square(rest).sum()) / ((seeds - 1) * (images - 1)), (seeds - 1) * (images - 1)),
     }
     (of_seed, _), (of_image, _), (of_rest, _) = squares.values()
-    # A variance component can't be below 0, though its estimate can; the same holds for the noise of one comparison.
+    # A variance component can't be less than 0, but its estimate can. The same applies to the noise below.
     over_both = max(of_seed + of_image - of_rest, of_seed, of_image) / (seeds * images)
     freedom = satterthwaite(over_both * seeds * images, list(squares.values()))
     tests = (  # standard errors of the mean with their degrees of freedom
@@ -99,7 +105,7 @@ def two_way_comparison(first: Right, second: Right) -> TwoWayComparison:
         (sqrt(over_both), freedom),
     )
     over_seeds, over_images, together = (_interval_around(mean, *test) for test in tests)
-    of_one = float(differences.var(axis=1, ddof=1).mean()) / images  # what the choice of images does to one comparison
+    of_one = float(differences.var(axis=1, ddof=1).mean()) / images  # variance of one comparison over test images
     return TwoWayComparison(
         over_seeds=over_seeds,
         over_images=over_images,
@@ -114,13 +120,21 @@ def two_way_comparison(first: Right, second: Right) -> TwoWayComparison:
 
 
 def satterthwaite(total: float, squares: list[tuple[float, int]]) -> float:
-    """The degrees of freedom of a sum of mean squares, each with its own."""
+    """Return Satterthwaite's degrees of freedom of a sum of mean squares.
+
+    Args:
+        total: The sum.
+        squares: Each mean square with its degrees of freedom.
+    """
     spread = sum(square**2 / freedom for square, freedom in squares)
     return max(1.0, total**2 / spread) if spread else 1.0
 
 
 def seeds_needed(difference: float, noise: ComparisonNoise) -> int | None:
-    """How many seeds of each arm a paired t-test needs to see a difference with 80 % power; None if no number will do."""
+    """Return the number of seeds per arm with which a paired t-test detects a difference with a power of 80 %.
+
+    The result is None if no number up to the maximum is sufficient.
+    """
     if not difference:
         return None
     if not noise.seeds:
@@ -133,6 +147,6 @@ def seeds_needed(difference: float, noise: ComparisonNoise) -> int | None:
 
 
 def wrong_by(right: Right) -> tuple[int, ...]:
-    """How many images exactly 0, 1, 2, ... of the seeds got wrong."""
+    """Return the number of images that exactly 0, 1, 2, ... of the seeds misclassify."""
     seeds, _ = right.shape
     return tuple(np.bincount((~right).sum(axis=0), minlength=seeds + 1).tolist())

@@ -1,6 +1,6 @@
-"""Slices: images that are alike in something that can be measured on them, and whether a model fails on them more often.
+"""Compare a model's errors on slices of the images, that is, on images with similar values of a measured feature.
 
-In: the features of all images, and the predictions of all models. Out: slices with errors, intervals and corrected tests.
+Each slice has its error shares, their confidence intervals, and corrected p-values against all other images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from tasks.analysis.statistics import fisher_p, holm
 from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.findings import Slice
 
-_PARTS = 5  # of equal numbers of images, as far as equal values allow
-_FEW = 5  # up to as many different values, each is a slice of its own
-_MOST_COMPONENTS = 4  # as many pieces or more are one slice
+_PARTS = 5  # slices with equal numbers of images, as far as ties allow
+_FEW = 5  # up to this number of distinct values, each value is a slice
+_MOST_COMPONENTS = 4  # images with this number of components or more form one slice
 
 
 def compare_slices(measured: pd.DataFrame, given: Sequence[Predictions]) -> tuple[Slice, ...]:
-    """Every slice of every feature; their p-values are corrected for all tests of all models together."""
+    """Return every slice of every feature, with p-values corrected for all tests of all models together."""
     found = [
         _raw_slice(*part, given) for feature in measured.columns for part in _slice_masks(feature, measured[feature])
     ]
@@ -29,7 +29,11 @@ def compare_slices(measured: pd.DataFrame, given: Sequence[Predictions]) -> tupl
 
 
 def _slice_masks(feature: str, values: "pd.Series[float]") -> Iterator[tuple[str, NDArray[np.bool_], float, float]]:
-    """Cut the images by one feature: the feature, which images (N,), and the least and greatest value among them."""
+    """Split the images by one feature.
+
+    Yields:
+        The feature, the (N,) bool mask of a slice, and the minimum and maximum of the feature in the slice.
+    """
     codes = _codes_of(values.clip(upper=_MOST_COMPONENTS) if feature == "components" else values)
     for code in sorted(codes.unique()):
         inside = (codes == code).to_numpy()
@@ -37,16 +41,16 @@ def _slice_masks(feature: str, values: "pd.Series[float]") -> Iterator[tuple[str
 
 
 def _codes_of(values: "pd.Series[float]") -> "pd.Series[float]":
-    """The number of the part that each value belongs to."""
+    """Return the number of the slice that each value belongs to."""
     if values.nunique() <= _FEW:
         return values
     codes: pd.Series[float] = pd.qcut(values, _PARTS, labels=False, duplicates="drop")
-    # Where nearly all values are the same, as the height of MNIST's digits: what is below that value, it, and what is above.
+    # If nearly all values are equal, such as the height of MNIST's digits: below, at and above the most frequent value.
     return codes if codes.nunique() > 1 else (values - values.mode()[0]).clip(-1, 1)
 
 
 def _raw_slice(feature: str, inside: NDArray[np.bool_], low: float, high: float, given: Sequence[Predictions]) -> Slice:
-    """One slice, its p-values not yet corrected."""
+    """Return one slice, with uncorrected p-values."""
     errors, elsewhere = ([errors_where(p, which) for p in given] for which in (inside, ~inside))
     return Slice(
         feature=feature,

@@ -1,6 +1,6 @@
-"""Statistics: what a count proves. Pure functions, from scipy and statsmodels where they have them.
+"""Estimate shares, means and differences with 95 % confidence intervals, and test differences.
 
-In: counts, or arrays of one entry an image. Out: shares, estimates and comparisons with 95 % intervals, and p-values.
+All functions are pure; scipy and statsmodels do the work where they have the method.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,10 @@ _Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def share_estimate(count: int, total: int) -> Share:
-    """A share with its Wilson score interval (Wilson 1927, "Probable inference", JASA 22: 209), as scipy computes it."""
+    """Return a share with its Wilson score interval, as scipy computes it.
+
+    Source: Wilson 1927, "Probable inference", JASA 22: 209.
+    """
     if not total:
         return Share(count=0, total=0, low=0.0, high=1.0)
     interval = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
@@ -28,9 +31,9 @@ def share_estimate(count: int, total: int) -> Share:
 
 
 def mean_estimate(values: NDArray[np.floating], least: float, most: float) -> Estimate:
-    """The mean of (N,) values with its interval from the normal approximation.
+    """Return the mean of (N,) values with its confidence interval from the normal approximation.
 
-    A single value says nothing of their spread: its interval is all that they can be, from `least` to `most`.
+    A single value gives no variance: its interval is the whole possible range, from `least` to `most`.
     """
     value = float(values.mean())
     if len(values) < 2:
@@ -40,15 +43,18 @@ def mean_estimate(values: NDArray[np.floating], least: float, most: float) -> Es
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
-    """The two-sided p-value of McNemar's exact test (McNemar 1947, Psychometrika 12: 153), as statsmodels computes it."""
+    """Return the two-sided p-value of McNemar's exact test, as statsmodels computes it.
+
+    Source: McNemar 1947, Psychometrika 12: 153.
+    """
     return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
 
 
 def paired_difference(both: int, only_first: int, only_second: int, neither: int) -> Estimate:
-    """The difference of two paired shares, second minus first, with Newcombe's interval.
+    """Return the difference of two paired shares, second minus first, with Newcombe's interval.
 
-    Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions based on paired
-    data", Statistics in Medicine 17: 2635, method 10. statsmodels 0.15 does not have it.
+    Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions based on
+    paired data", Statistics in Medicine 17: 2635, method 10. statsmodels 0.15 does not have it.
     """
     total = both + only_first + only_second + neither
     if not total:
@@ -58,10 +64,10 @@ def paired_difference(both: int, only_first: int, only_second: int, neither: int
 
 
 def difference_of(first: Share, second: Share, phi: float = 0.0) -> Estimate:
-    """The difference of two shares, second minus first, with Newcombe's interval for the correlation `phi`.
+    """Return the difference of two shares, second minus first, with Newcombe's interval for the correlation `phi`.
 
-    Without a correlation it is that for independent shares (Newcombe 1998, Statistics in Medicine 17: 873, method 10), which is
-    too wide for two models that err on the same images.
+    With a correlation of 0, the interval is the one for independent shares (Newcombe 1998, Statistics in Medicine 17:
+    873, method 10). That interval is too wide for two models that misclassify the same images.
     """
     difference = second.value - first.value
     below = _spread(second.value - second.low, first.high - first.value, phi)
@@ -70,7 +76,10 @@ def difference_of(first: Share, second: Share, phi: float = 0.0) -> Estimate:
 
 
 def _paired_correlation(both: int, only_first: int, only_second: int, neither: int) -> float:
-    """The correlation of two paired shares, corrected for continuity where it is positive (Newcombe 1998)."""
+    """Return the correlation of two paired shares.
+
+    A positive correlation is corrected for continuity (Newcombe 1998).
+    """
     margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
     product = both * neither - only_first * only_second
     corrected = product if product <= 0 else max(product - (both + only_first + only_second + neither) / 2, 0)
@@ -78,12 +87,15 @@ def _paired_correlation(both: int, only_first: int, only_second: int, neither: i
 
 
 def _spread(one: float, other: float, phi: float) -> float:
-    """Two half-widths, squared and added, less what their correlation shares."""
+    """Return the half-width of a difference, from the half-widths of its two shares and their correlation."""
     return sqrt(max(one**2 - 2 * phi * one * other + other**2, 0.0))
 
 
 def compare_predictions(first: str, one: Predictions, second: str, other: Predictions) -> Comparison:
-    """Compare two models, by their names, over the same images in the same order."""
+    """Compare the predictions `one` and `other` of two models for the same images in the same order.
+
+    `first` and `second` are the names of the models.
+    """
     counts = {
         "both_right": int((~one.wrong & ~other.wrong).sum()),
         "only_first": int((~one.wrong & other.wrong).sum()),
@@ -102,11 +114,17 @@ def compare_predictions(first: str, one: Predictions, second: str, other: Predic
 
 
 def fisher_p(inside: Share, outside: Share) -> float:
-    """The two-sided p-value of Fisher's exact test (Fisher 1935) that two shares are the same."""
+    """Return the two-sided p-value of Fisher's exact test for the hypothesis that two shares are equal.
+
+    Source: Fisher 1935.
+    """
     table = [[inside.count, inside.total - inside.count], [outside.count, outside.total - outside.count]]
     return float(fisher_exact(table).pvalue)
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm 1979, Scandinavian Journal of Statistics 6: 65), as statsmodels does."""
+    """Return the p-values, corrected for their number by Holm's method, as statsmodels computes it.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6: 65.
+    """
     return [float(value) for value in multipletests(values, method="holm")[1]] if values else []

@@ -1,1 +1,1 @@
-"""The steps of the flow, a module each."""
+"""Steps of the flow, one module per step."""

@@ -1,9 +1,9 @@
-"""Analyse: what went wrong, counted, tested and shown.
+"""Analyze the predictions of a run: count, test and illustrate the errors.
 
-In: the evidence of a run: the records of the data, the models, their predictions and what explains them. Out: an
-AnalysisRecord, whose file is the analysis document. Refuses: predictions that are not of these splits.
+The step takes the evidence of a run (the records of the data, the models, their predictions and their explanations) and
+writes the analysis document. It rejects predictions for other splits.
 """
-# ruff: noqa: PLC0415  # the statistics' libraries take seconds to import, and a run that finds its analysis needs none
+# ruff: noqa: PLC0415  # the statistics libraries take seconds to import, and a cached analysis needs none of them
 
 from collections.abc import Iterable, Iterator
 
@@ -28,15 +28,17 @@ from tasks.steps.select_examples import Selection
 from tasks.storage.content_files import require_valid, write_content_addressed
 from tasks.storage.folders import Folder
 
-_ALTERED = 20  # images: as many as stand side by side on a page
+_ALTERED = 20  # images: as many as fit side by side on a page
 
 
 @step("analyze", libraries=("cleanlab", "numpy", "pandas", "pyarrow", "scipy", "statsmodels"))
 def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Workspace) -> AnalysisRecord:
-    """Analyze the predictions of all models; a model whose explanations are missing is analyzed without.
+    """Analyze the predictions of all models.
+
+    A model without explanations is analyzed without them.
 
     Raises:
-        StorageError: a file is gone or altered, or holds predictions for other images.
+        StorageError: If a file is missing or altered, or holds predictions for other images.
     """
     import pandas as pd
 
@@ -68,17 +70,17 @@ def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
 
 
 def _samples_of(evidence: RunEvidence) -> Iterator[Sample]:
-    """Those splits of which only a sample is analyzed."""
+    """Yield the size of each split that is analyzed as a sample only."""
     for name, split in ((TRAIN, evidence.train), (TEST, evidence.test)):
         if split.drawn_from:
             yield Sample(split=name, count=split.count, drawn_from=split.drawn_from)
 
 
 def _explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Explanations:
-    """What explains the wrong answers of a model; nothing where the run has left that out.
+    """Return the explanations of a model's wrong answers; they are empty if the run omitted them.
 
     Raises:
-        StorageError: the file is gone or altered.
+        StorageError: If the file is missing or altered.
     """
     record = evidence.explanations.get(model)
     if record is None:
@@ -87,7 +89,7 @@ def _explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Expl
 
 
 def _augmentation_preview(plan: Augmentation, learned: EvaluatedSplit) -> AugmentationPreview:
-    """The first training images before and after."""
+    """Return the first training images before and after augmentation."""
     places = range(min(_ALTERED, len(learned.marks.labels)))
     images = np.stack([learned.images_at(places)[place] for place in places])
     after = augment(images, learned.marks.labels[: len(places)], plan, np.random.default_rng(0))
@@ -95,10 +97,10 @@ def _augmentation_preview(plan: Augmentation, learned: EvaluatedSplit) -> Augmen
 
 
 def _robustness_evidence(stressed: Iterable[RobustnessRecord], tested: EvaluatedSplit, work: Workspace) -> Robustness:
-    """What the models make of corrupted images.
+    """Return the accuracy of each model on corrupted images, with an example of each corruption.
 
     Raises:
-        StorageError: a file is gone or altered.
+        StorageError: If a file is missing or altered.
     """
     from tasks.analysis.builder import build_robustness
 

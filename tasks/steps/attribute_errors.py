@@ -1,10 +1,10 @@
-"""Attribute: from which training images a model's wrong answers may come.
+"""Find the training images that may have caused a model's wrong answers.
 
-In: the records of a model, of its predictions for the test images, and of both splits. Out: an AttributionRecord: what the
-model says of every training image, and which of those that it learned from look to it most like the images that it got wrong.
-Both come from one pass over the training images, since predicting is what takes the time. Runs in a worker process.
+The step predicts every training image. Among the images that the model was trained on, it finds the nearest neighbors,
+in the model's last features, of each misclassified test image. Both results come from one pass over the training
+images, because prediction dominates the run time. The step runs in a worker process.
 """
-# ruff: noqa: PLC0415  # TensorFlow is imported by the worker that attributes, and not by the flow
+# ruff: noqa: PLC0415  # the worker process imports TensorFlow; the flow process does not
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,19 +26,20 @@ from tasks.training.ensemble_model import with_features
 from tasks.training.inference import batch_predictor, load_model
 from tasks.training.keras_runtime import hidden
 
-_USUAL = 500  # right answers whose nearest neighbours say how far is far
+_USUAL = 500  # right answers that give the reference distribution of nearest distances
 
 
 @step("attribute {model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))
 def attribute(
     model: ModelRecord, predictions: PredictionsRecord, train: SplitRecord, test: SplitRecord, work: Workspace
 ) -> AttributionRecord:
-    """Predict every training image, and find the nearest neighbours of the model's wrong answers.
+    """Predict every training image and find the nearest neighbors of the model's wrong answers.
 
     Raises:
-        StorageError: a file is gone or altered, the model is refused, or what is found can't be written.
+        StorageError: If a file is missing or altered, the model is rejected, or the results can't be written.
+        DivergedError: If the model's output for an image is not finite.
     """
-    with hidden(("pandas",)):  # which scikit-learn imports where it finds it
+    with hidden(("pandas",)):  # scikit-learn imports pandas if it is installed
         from tasks.analysis.neighbors import Nearest, nearest_distance_percentile
 
     learned = require_all_valid(work.root, train.parts)
@@ -59,7 +60,7 @@ def attribute(
     marks = read_index(learned)
     places = np.flatnonzero(kept[marks.indices])[nearest.places]
     rare = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
-    # Those of the right answers, which follow, are left out.
+    # `wrong` ends the iteration: the rows after it belong to the right answers.
     rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
     found = Attribution(model=model.name, by_index={index: _attributed(marks.labels, *row) for index, *row in rows})
     file = write_content_addressed(
@@ -69,13 +70,17 @@ def attribute(
 
 
 def _images_at(paths: Sequence[Path], places: Sequence[int]) -> NDArray[np.uint8]:
-    """The images at some places of a split, in this order."""
+    """Return the images at some indices of a split, in the given order."""
     found = read_images(paths, places)
     return np.stack([found[place] for place in places])
 
 
 def _learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
-    """Which images of the whole training split a model was trained on, or any member of it: (N,) bool."""
+    """Return which images of the whole training split the model, or any member of an ensemble, was trained on.
+
+    Returns:
+        (N,) bool mask over the whole split, even if `train` is a sample of it.
+    """
     total = train.drawn_from or train.count
     kept = np.zeros(total, bool)
     for seed in model.seeds or (model.seed,):
@@ -86,7 +91,14 @@ def _learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
 def _attributed(
     labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], rare: float | None
 ) -> NeighborSet:
-    """The neighbours of an image: training images at these places of the split, and how far they are."""
+    """Return the neighbors of one image.
+
+    Args:
+        labels: (N,) labels of the training split.
+        places: (k,) indices of the neighbors in that split.
+        distances: (k,) distances of the neighbors.
+        rare: Share of right answers with a smaller nearest distance, from 0 to 1; None if it is unknown.
+    """
     near = zip(places.tolist(), labels[places].tolist(), distances.tolist(), strict=True)
     return NeighborSet(
         neighbours=tuple(Neighbor(index=place, label=label, distance=distance) for place, label, distance in near),

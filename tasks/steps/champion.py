@@ -1,7 +1,8 @@
-"""Champion: the best model so far on a set of test images, and the gate that a run's best model must pass to follow it.
+"""Judge whether a run's best model may become the champion, and promote it.
 
-In: the record of a run. Out: a Decision; and, where it is passed, one more entry in the champions' history.
-Entries are numbered files that are made and never changed: the last is the champion, and two runs can't overwrite each other.
+The champion is the best model so far on a set of test images. The gate is the list of checks that a challenger must
+pass. The champions' history consists of numbered files that are never changed; the last file names the champion, and
+two concurrent runs can't overwrite each other's entry.
 """
 
 import contextlib
@@ -27,12 +28,13 @@ from tasks.schemas.runs import Champion, RunRecord, champion_line, held_down
 
 @task(task_run_name="judge", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
 def judge(run: RunRecord, work: Workspace) -> Decision:
-    """Whether the run's best model may follow the champion.
+    """Decide whether the run's best model may become the champion.
 
-    Without a history that can be read, it may not. Without the champion's predictions, the champion's accuracy decides.
+    If the history can't be read, the model may not become the champion. If the champion's predictions are missing, only
+    its accuracy is compared.
 
     Raises:
-        StorageError: the predictions of the run's best model are gone or altered.
+        StorageError: If the predictions of the run's best model are missing or altered.
     """
     champions: list[Champion] | None = None
     omitted: list[Omission] = []
@@ -49,10 +51,10 @@ def judge(run: RunRecord, work: Workspace) -> Decision:
 
 
 def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> Decision:
-    """The decision against the last of `champions`, if there is any.
+    """Return the decision against the last of `champions`, if there is one.
 
     Raises:
-        StorageError: the predictions of the run's best model are gone or altered.
+        StorageError: If the predictions of the run's best model are missing or altered.
     """
     gate, best = run.recipe.gate(run.dataset), run.best
     checks = [*bounds(best, gate), better_than_most_frequent(read_required_predictions(best, work))]
@@ -70,7 +72,11 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
 
 
 def _why_held_down(run: RunRecord, champions: Sequence[Champion]) -> str:
-    """Why a rollback keeps the run's best model from becoming the champion again; empty if none does."""
+    """Return why a rollback prevents the run's best model from becoming the champion again.
+
+    Returns:
+        An empty string if no rollback prevents it.
+    """
     best = _best_model(run)
     if not any(one.model.file.sha256 == best.file.sha256 for one in held_down(champions)):
         return ""
@@ -78,19 +84,22 @@ def _why_held_down(run: RunRecord, champions: Sequence[Champion]) -> str:
 
 
 def _best_model(run: RunRecord) -> ModelRecord:
-    """The model of a run's best predictions."""
+    """Return the model that made the run's best predictions."""
     return next(model for model in run.models if model.name == run.best.model)
 
 
 def _compare_with_champion(
     champion: Champion, best: PredictionsRecord, gate: Gate, work: Workspace, omitted: list[Omission]
 ) -> Check:
-    """Whether a model can take the champion's place; the champion's own predictions need no test.
+    """Check whether a model may replace the champion.
+
+    If the model is the champion itself, the check passes without a test. If the champion's predictions can't be read,
+    the comparison uses the two accuracies alone and adds an entry to `omitted`.
 
     Raises:
-        StorageError: the model's predictions are gone or altered.
+        StorageError: If the model's predictions are missing or altered.
     """
-    from tasks.analysis.statistics import difference_of, share_estimate  # noqa: PLC0415  # its libraries take seconds to import
+    from tasks.analysis.statistics import difference_of, share_estimate  # noqa: PLC0415  # statistics libraries take seconds to import
 
     if champion.predictions.file == best.file:
         return Check(name="not inferior to the champion", passed=True, found="it is the champion itself")
@@ -106,12 +115,12 @@ def _compare_with_champion(
 
 
 def _check_against(first: str, difference: Estimate, gate: Gate) -> Check:
-    """Whether a gate lets a model follow another."""
+    """Check a difference in accuracy for non-inferiority if the gate has a margin, else for significant inferiority."""
     return not_inferior(first, difference, gate.margin) if gate.margin else _not_worse(first, difference)
 
 
 def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
-    """Whether the accuracy lies between floor and ceiling."""
+    """Check whether the accuracy lies between the gate's floor and ceiling."""
     return [
         Check(
             name="above the floor",
@@ -131,12 +140,15 @@ def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
 
 
 def _percentage(value: float) -> str:
-    """A share as a percentage."""
+    """Return a share as a percentage with two decimals."""
     return f"{100 * value:.2f} %"
 
 
 def not_inferior(first: str, difference: Estimate, margin: float) -> Check:
-    """Whether the second of two is shown to be no worse than the `first` by more than the margin."""
+    """Check that the second of two models is not inferior to the `first` by the margin or more.
+
+    The lower bound of the confidence interval of the difference must exceed `-margin`.
+    """
     return Check(
         name=f"not inferior to {first} by {100 * margin:g} points or more",
         passed=difference.low > -margin,
@@ -145,7 +157,10 @@ def not_inferior(first: str, difference: Estimate, margin: float) -> Check:
 
 
 def _not_worse(first: str, difference: Estimate) -> Check:
-    """Whether the second of two is not shown to be worse than the `first`."""
+    """Check that the second of two models is not shown to be worse than the `first`.
+
+    The upper bound of the confidence interval of the difference must not be negative.
+    """
     return Check(
         name=f"not worse than {first} beyond chance",
         passed=difference.high >= 0,
@@ -155,19 +170,23 @@ def _not_worse(first: str, difference: Estimate) -> Check:
 
 @task(task_run_name="promote", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
 def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
-    """Make the run's best model the champion if it passed, and is not the champion already; None if it did not become that.
+    """Make the run's best model the champion if the decision promotes it.
 
-    Where another run has made a champion in the meantime, the decision is taken again, against that one.
+    If the champion has changed since the decision, the decision is made again against the new champion.
+
+    Returns:
+        The champion's entry, which is not a new entry if the model already is the champion. None if the model does not
+        become the champion.
 
     Raises:
-        StorageError: the entry can't be written.
+        StorageError: If the entry can't be written.
     """
     if not decision.promotes:
         return None
     best, champions = run.best, champion_history(work.root, champion_line(run))
     while decision.promotes:
         if champions and champions[-1].predictions.file == best.file:
-            return champions[-1]  # it is the champion already
+            return champions[-1]  # the model already is the champion
         entry = Champion(
             number=champions[-1].number + 1 if champions else 1,
             at=datetime.now(UTC),

@@ -1,6 +1,6 @@
-"""Compare: two runs over the same test images, found by their content: what broke, what was fixed, and whether it matters.
+"""Compare two runs over the test images that they share: new errors, fixed errors, and their significance.
 
-In: the records of two runs. Out: a ChangesRecord, whose file is the Changes. Refuses: runs without an image in common.
+The images are matched by content. The step rejects runs without a common image.
 """
 
 from tasks.analysis.paired_comparison import PredictionsPair, changes_between, require_predictions
@@ -16,11 +16,13 @@ from tasks.storage.folders import Folder
 
 @step("compare", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
 def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord:
-    """Compare the models of one name of two runs; those whose predictions are not there are left out.
+    """Compare the models that have the same name in both runs.
+
+    A model is omitted if the earlier run does not have it, or if its predictions for one of the runs are missing.
 
     Raises:
-        RunError: the runs have no image in common, or no model that can be compared.
-        StorageError: a file is gone or altered.
+        RunError: If the runs have no common image, or no model that can be compared.
+        StorageError: If a file is missing or altered.
     """
     omitted: list[Omission] = []
     pairs: list[PredictionsPair] = []

@@ -1,7 +1,4 @@
-"""Decode: the two archives of a split into Parquet.
-
-In: the archives' records and what the data set expects of them. Out: a SplitRecord.
-"""
+"""Decode the two archives of a split into Parquet."""
 
 import hashlib
 
@@ -18,11 +15,18 @@ from tasks.storage.folders import Folder
 
 @step("decode {name}", libraries=("numpy", "pyarrow"))
 def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRecord, work: Workspace) -> SplitRecord:
-    """Decode one split; `name` is "train" or "test".
+    """Decode one split.
+
+    Args:
+        dataset: The data set, with the expected content of its archives.
+        name: "train" or "test".
+        images: Record of the archive of images.
+        labels: Record of the archive of labels.
+        work: Workspace of the run.
 
     Raises:
-        DecodeError: an archive does not hold what it should.
-        StorageError: an archive was altered, or the Parquet file can't be written.
+        DecodeError: If an archive does not have the expected content.
+        StorageError: If an archive is missing or altered, or the Parquet file can't be written.
     """
     expected: Expected = getattr(dataset, name)
     meta = SplitMeta(

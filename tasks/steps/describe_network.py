@@ -1,7 +1,7 @@
-"""Describe: which layers a saved model has, and how they are connected.
+"""Describe the layers of a saved model and their connections.
 
-In: the record of a model. Out: an ArchitectureRecord, read from the model's file. A step of its own, after the training, so
-that no training is repeated for it; it runs in a worker, which has imported Keras already.
+The description is a step of its own, after the training, so that a change to it does not repeat any training. It runs
+in a worker process, which has already imported Keras.
 """
 
 from tasks.analysis.network_description import architecture_of
@@ -16,10 +16,10 @@ from tasks.training.inference import load_model
 
 @step("describe {model.name}", libraries=("keras", "numpy", "tensorflow"))
 def describe(model: ModelRecord, work: Workspace) -> ArchitectureRecord:
-    """Describe a model by its own file.
+    """Describe the architecture of a model from its saved file.
 
     Raises:
-        StorageError: the model is gone or altered, or the description can't be written.
+        StorageError: If the model is missing or altered, or the description can't be written.
     """
     found = architecture_of(load_model(require_valid(work.root, model.file)), model.name)
     content = found.model_dump_json(exclude_defaults=True).encode()

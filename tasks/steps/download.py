@@ -1,8 +1,7 @@
-"""Download: one archive from the first mirror that serves the pinned bytes.
+"""Download one archive from the first mirror that serves the pinned bytes.
 
-In: an Archive and its mirrors in order. Out: an ArchiveRecord. Refuses: other bytes than the pinned ones.
-Each mirror that fails is named in a warning and in the record. What has come of an archive stays for the next try, in this
-run or in a later one, from this mirror or from another: the hash says in the end whether it was right.
+Each mirror that fails is named in a warning and in the record. A partial download stays for the next attempt, in this
+run or a later run, from this mirror or another mirror; the final check of the hash makes that safe.
 """
 
 from pathlib import Path
@@ -23,11 +22,14 @@ from tasks.schemas.records import ArchiveRecord
 from tasks.storage.content_files import move_into_store, storage_errors
 from tasks.storage.folders import Folder
 
-_RETRY_SECONDS = (1.0, 4.0)  # before the download is tried again, once no mirror has served it
+_RETRY_SECONDS = (1.0, 4.0)  # before each retry of the download, after all mirrors have failed
 
 
 def worth_retrying(_task: object, _run: object, state: Any) -> bool:
-    """Only what may pass is tried again: a mirror of wrong bytes will serve them again."""
+    """Return whether a retry may succeed.
+
+    A mirror that serves wrong bytes will serve them again, so only transient errors are retried.
+    """
     error = state.result(raise_on_failure=False)
     return isinstance(error, NoMirrorError) and error.passing and not STOPPING.is_set()
 
@@ -35,15 +37,16 @@ def worth_retrying(_task: object, _run: object, state: Any) -> bool:
 @step(
     "download {archive.name}",
     unkeyed=("mirrors",),
-    retries=len(_RETRY_SECONDS),  # without a delay of Prefect's, which would sleep through the order to stop
+    retries=len(_RETRY_SECONDS),  # no `retry_delay_seconds`: Prefect's sleep would ignore a request to stop
     retry_condition_fn=worth_retrying,
 )
 def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> ArchiveRecord:
-    """Fetch and verify one archive.
+    """Download and verify one archive.
 
     Raises:
-        NoMirrorError: no mirror served the pinned bytes.
-        StorageError: the archive can't be written.
+        NoMirrorError: If no mirror serves the pinned bytes.
+        StorageError: If the archive can't be written.
+        Interrupted: If the process is told to stop.
     """
     _wait_before_retry()
     with storage_errors(work.unfinished):
@@ -58,10 +61,10 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
 
 
 def _wait_before_retry() -> None:
-    """In a retry of the task, give the network a moment.
+    """Wait before a retry of the task, to give the network time to recover.
 
     Raises:
-        Interrupted: the process has been told to stop.
+        Interrupted: If the process is told to stop.
     """
     context = TaskRunContext.get()
     tries = context.task_run.run_count if context else 1
@@ -70,11 +73,12 @@ def _wait_before_retry() -> None:
 
 
 def _fetch(url: Address, archive: Archive, path: Path) -> None:
-    """Bring `path` to the archive's bytes, going on from what it holds.
+    """Download the archive to `path`, resuming a partial file.
 
     Raises:
-        MirrorFault: the mirror can't be had, or serves other bytes.
-        StorageError: `path` can't be written.
+        MirrorError: If the mirror can't be reached, or serves other bytes.
+        StorageError: If `path` can't be written.
+        Interrupted: If the process is told to stop.
     """
     begun = size_of(path)
     try:
@@ -82,7 +86,7 @@ def _fetch(url: Address, archive: Archive, path: Path) -> None:
     except MirrorError:
         if size_of(path) < archive.bytes:
             raise
-        packed = ""  # it broke off after the last byte: the hash decides
+        packed = ""  # the connection failed after the last byte: the hash decides
     fault = _fault_in(path, archive, packed)
     if fault and begun:
         path.unlink()
@@ -95,7 +99,7 @@ def _fetch(url: Address, archive: Archive, path: Path) -> None:
 
 
 def _fault_in(path: Path, archive: Archive, packed: str) -> MirrorError | None:
-    """What is wrong with the bytes that a mirror has served."""
+    """Return the fault in the bytes that a mirror has served, or None if they are the pinned bytes."""
     size = size_of(path)
     how = f", packed on the way as {packed}" if packed else ""
     if looks_like_a_page(path):

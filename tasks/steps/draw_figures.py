@@ -1,7 +1,7 @@
-"""Draw: the figures of an analysis.
+"""Draw the figures of an analysis.
 
-In: the record of an analysis. Out: a FiguresRecord, whose file holds each figure as a data URL by its name. A step of its own,
-since a report is made anew in every run, and its figures are not.
+The result is a JSON file that maps the name of each figure to a data URL. Drawing is a step of its own, because every
+run renders its report again but can reuse the figures.
 """
 
 import json
@@ -17,13 +17,13 @@ from tasks.storage.folders import Folder
 
 @step("draw", libraries=("matplotlib", "numpy", "pillow"))
 def draw(analysis: AnalysisRecord, work: Workspace) -> FiguresRecord:
-    """Draw all figures of an analysis; those that fail are left out.
+    """Draw all figures of an analysis; a figure that fails is omitted.
 
     Raises:
-        StorageError: the analysis is gone or altered, or the figures can't be written.
+        StorageError: If the analysis is missing or altered, or the figures can't be written.
     """
-    from artifacts.common.plotting import figure_url  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
-    from artifacts.report.figures import figures_of  # noqa: PLC0415  # matplotlib is slow to import, and of no use where they are found
+    from artifacts.common.plotting import figure_url  # noqa: PLC0415  # matplotlib is slow to import, and cached figures do not need it
+    from artifacts.report.figures import figures_of  # noqa: PLC0415  # matplotlib is slow to import, and cached figures do not need it
 
     document = Analysis.model_validate_json(require_valid(work.root, analysis.file).read_bytes())
     figures: dict[str, str] = {}

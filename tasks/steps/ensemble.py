@@ -1,11 +1,10 @@
-"""Combine: trained networks as one model, which answers by the mean of their probabilities.
+"""Combine trained networks into one model that averages their probabilities.
 
-In: an Ensemble, and the records of its members. Out: a ModelRecord, whose file is a `.keras` model that takes raw bytes, as any
-other. Averaging probabilities after Hansen and Salamon 1990, "Neural network ensembles", IEEE TPAMI 12 (10); shifted images as
-further witnesses after Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural
-networks", section 4.1.
+The result is a `.keras` model that takes raw bytes, as every other model does. Averaging of probabilities follows
+Hansen and Salamon 1990, "Neural network ensembles", IEEE TPAMI 12 (10). Averaging over shifted images follows
+Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural networks", section 4.1.
 """
-# Keras is imported by the worker that combines, and not by the flow
+# The worker process imports Keras; the flow process does not.
 
 from collections.abc import Sequence
 
@@ -22,16 +21,16 @@ from tasks.training.network import save_model
 
 @step("combine {ensemble.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
 def combine(ensemble: Ensemble, members: Sequence[ModelRecord], work: Workspace) -> ModelRecord:
-    """Make one model of all members and save it.
+    """Combine all members into one model and save it.
 
     Raises:
-        StorageError: a member is gone or altered, or the model can't be written.
+        StorageError: If a member is missing or altered, or the model can't be written.
     """
     import_keras()
     seed_everything(members[0].seed)
     networks = [load_model(require_valid(work.root, member.file)) for member in members]
     for number, network in enumerate(networks):
-        network.name = f"member_{number}"  # of one name, they could not stand in one model
+        network.name = f"member_{number}"  # Keras requires distinct names within one model
     model = average_models(networks, ensemble)
     first = members[0]
     return ModelRecord(

@@ -1,9 +1,8 @@
-"""Evaluate: what a saved model predicts for every image of a split.
+"""Predict every image of a split with a saved model.
 
-In: the records of the model and of the split. Out: a PredictionsRecord. Refuses: a model whose file is not the recorded
-one, or that Keras's safe mode won't load.
+The step rejects a model whose file differs from its record, or that Keras's safe mode does not load.
 """
-# TensorFlow is imported by the worker that evaluates, and not by the flow
+# The worker process imports TensorFlow; the flow process does not.
 
 from collections.abc import Iterable
 
@@ -25,11 +24,11 @@ Answers = Iterable[tuple[Split, NDArray[np.float32]]]  # blocks of a split, each
 
 @step("evaluate {model.name} on {split.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
 def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> PredictionsRecord:
-    """Load a model, predict every image of a split, and judge the predictions.
+    """Load a model, predict every image of a split, and count the errors.
 
     Raises:
-        StorageError: the model or the split is gone or altered, or the predictions can't be written.
-        DivergedError: what the model says of an image is not finite.
+        StorageError: If the model or the split is missing or altered, or the predictions can't be written.
+        DivergedError: If the model's output for an image is not finite.
     """
     paths = require_all_valid(work.root, split.parts)
     predict = batch_predictor(load_model(require_valid(work.root, model.file)))
@@ -37,10 +36,16 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
 
 
 def save_predictions(model: ModelRecord, split: SplitRecord, answers: Answers, work: Workspace) -> PredictionsRecord:
-    """Judge what a model says of a split, and keep it.
+    """Write a model's predictions for a split, and return their record with the accuracy and the mean loss.
+
+    Args:
+        model: Record of the model.
+        split: Record of the split.
+        answers: Blocks of the split, each with its probabilities, (n, classes).
+        work: Workspace of the run.
 
     Raises:
-        StorageError: the split is gone or altered, or the predictions can't be written.
+        StorageError: If the split is missing or altered, or the predictions can't be written.
     """
     meta = PredictionsMeta(model=model.name, model_sha256=model.file.sha256)
     errors, loss = 0, 0.0

@@ -1,7 +1,6 @@
-"""Explain: why a model was wrong about the chosen images, and where it looks for each label.
+"""Explain a model's wrong answers about the selected images, and find where the model looks for each label.
 
-In: the records of a model, of its predictions and their neighbours, of the chosen images, and of the test split. Out: an
-ExplanationsRecord. Runs in a worker process, since it predicts some hundred thousand altered images.
+The step runs in a worker process, because it predicts several hundred thousand occluded images.
 """
 
 import base64
@@ -34,9 +33,7 @@ from tasks.storage.content_files import require_all_valid, require_valid, write_
 from tasks.storage.folders import Folder
 from tasks.training.inference import batch_predictor, load_model
 
-_FOCUS_IMAGES = (
-    120  # right answers whose maps are averaged, over all labels together; of more labels, the first have one each
-)
+_FOCUS_IMAGES = 120  # right answers over all labels together; with more labels than this, only the first ones get a map
 
 
 @step("explain {model.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
@@ -48,10 +45,10 @@ def explain(
     test: SplitRecord,
     work: Workspace,
 ) -> ExplanationsRecord:
-    """Explain a model's wrong answers among the chosen images; what fails of it is left out.
+    """Explain a model's wrong answers among the selected images; a part that fails is omitted.
 
     Raises:
-        StorageError: a file is gone or altered, or the model is refused.
+        StorageError: If a file is missing or altered, or the model is rejected.
     """
     asked = read_split(require_all_valid(work.root, test.parts))
     near = Attribution.model_validate_json(require_valid(work.root, attribution.neighbours).read_bytes()).by_index
@@ -90,12 +87,12 @@ def explain(
 
 
 def _pack_shares(shares: NDArray[np.floating]) -> str:
-    """Values between 0 and 1 as bytes in base64."""
+    """Return values between 0 and 1, scaled to bytes from 0 to 255, in base64."""
     return base64.b64encode(np.rint(shares.clip(0, 1) * 255).astype(np.uint8).tobytes()).decode()
 
 
 def _focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[SaliencyMap]:
-    """Where a model looks for each label, from its first right answers."""
+    """Yield the saliency map of each label, averaged over the model's first right answers for that label."""
     classes = len(split.meta.classes)
     each = max(1, _FOCUS_IMAGES // classes)
     right = (np.flatnonzero(~given.wrong & (given.labels == label)) for label in range(min(classes, _FOCUS_IMAGES)))
@@ -111,7 +108,15 @@ def _focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArr
 def _focus_of(
     label: int, count: int, falls: NDArray[np.floating], split: Split, blank: NDArray[np.uint8]
 ) -> SaliencyMap:
-    """The focus on one label, from the mean falls of its probability, (rows, columns)."""
+    """Return the saliency map of one label.
+
+    Args:
+        label: The label.
+        count: Number of right answers in the mean.
+        falls: (rows, columns) mean decrease of the label's probability under occlusion.
+        split: The test split.
+        blank: Value of an erased pixel, one number per channel.
+    """
     peak = float(falls.max())
     row, column = (int(place) for place in np.unravel_index(int(falls.argmax()), falls.shape))
     half = heat_window(falls.shape) // 2

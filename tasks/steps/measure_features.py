@@ -1,7 +1,7 @@
-"""Measure: what can be measured on each image alone, without label or model.
+"""Measure features of each image that need neither label nor model.
 
-In: the record of a split. Out: a MeasuresRecord, whose file is Parquet: a row an image, a column a feature. A step of its own,
-since it hangs on the images alone: the next night's run finds it.
+The result is a Parquet file with one row per image and one column per feature. The step depends on the images alone, so
+that a later run on the same data finds its record in the cache.
 """
 
 from tasks.data.split_parquet import read_groups
@@ -17,9 +17,9 @@ def measure(split: SplitRecord, work: Workspace) -> MeasuresRecord:
     """Measure every image of a split.
 
     Raises:
-        StorageError: the split is gone or altered, or what is measured can't be written.
+        StorageError: If the split is missing or altered, or the measurements can't be written.
     """
-    from tasks.images.features import features_of  # noqa: PLC0415  # scipy is slow to import, and of no use where it is found
+    from tasks.images.features import features_of  # noqa: PLC0415  # scipy is slow to import, and a cached record does not need it
 
     found = features_of(block.images for block in read_groups(require_all_valid(work.root, split.parts)))
     return MeasuresRecord(

@@ -1,7 +1,7 @@
-"""Profile: what the data holds, before anything is learned from it.
+"""Profile the data before any training.
 
-In: the splits' records. Out: a Profile: counts by label, exact duplicates within and between the splits, and images that
-stand under more than one label.
+The profile counts the images of each label, exact duplicates within and between the splits, and images that occur with
+more than one label.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ from tasks.engine.workspace import Workspace
 from tasks.schemas.records import DuplicateSet, Profile, SplitRecord
 from tasks.storage.content_files import require_all_valid
 
-_EXAMPLES = 12  # sets of duplicates that are named in the record
-_PLACES = 12  # of each
+_EXAMPLES = 12  # sets of duplicates that the record lists
+_PLACES = 12  # images that the record lists of each set
 
 Numbers = NDArray[np.intp]
 
@@ -26,13 +26,13 @@ def profile(train: SplitRecord, test: SplitRecord, work: Workspace) -> Profile:
     """Profile both splits.
 
     Raises:
-        StorageError: a split's file is gone or altered.
+        StorageError: If a split's file is missing or altered.
     """
     return profile_of([read_index(require_all_valid(work.root, record.parts)) for record in (train, test)])
 
 
 def profile_of(splits: Sequence[SplitIndex]) -> Profile:
-    """Count labels and duplicates in splits; it takes some 100 bytes an image."""
+    """Return the label and duplicate counts of splits; this takes about 100 bytes of memory per image."""
     labels, hashes = (np.concatenate([getattr(split, what) for split in splits]) for what in ("labels", "sha256"))
     of_split = np.repeat(np.arange(len(splits)), [len(split.labels) for split in splits])
     order, kinds = _alike(hashes)
@@ -51,12 +51,17 @@ def profile_of(splits: Sequence[SplitIndex]) -> Profile:
 
 
 def _counts_of(split: SplitIndex) -> tuple[int, ...]:
-    """How many images of each label there are."""
+    """Return the number of images of each label."""
     return tuple(np.bincount(split.labels, minlength=len(split.meta.classes)).tolist())
 
 
 def _alike(hashes: Hashes) -> tuple[Numbers, Numbers]:
-    """An order in which images of the same bytes stand together, and the number of each one's kind in it."""
+    """Group images by the hash of their bytes.
+
+    Returns:
+        An order of all images in which images with the same hash are adjacent, (N,), and the number of the group of
+        each image in this order, (N,).
+    """
     words = hashes.view(np.uint64).reshape(-1, 4)
     order = np.lexsort(words.T)
     differs = np.any(words[order[1:]] != words[order[:-1]], axis=1)
@@ -64,17 +69,17 @@ def _alike(hashes: Hashes) -> tuple[Numbers, Numbers]:
 
 
 def _combined(kinds: Numbers, values: NDArray[np.integer]) -> Numbers:
-    """Every pair of a kind and a value that occurs, once, as one number."""
+    """Return each distinct pair of a group and a value, encoded as one number."""
     return np.unique(kinds * (int(values.max(initial=0)) + 1) + values)
 
 
 def _places_of_duplicates(kinds: Numbers, values: NDArray[np.integer]) -> int:
-    """How many kinds have more than one value."""
+    """Return the number of groups that have more than one value."""
     return int((np.bincount(_combined(kinds, values) // (int(values.max(initial=0)) + 1)) > 1).sum())
 
 
 def _duplicate_examples(splits: Sequence[SplitIndex], order: Numbers, kinds: Numbers) -> Iterator[DuplicateSet]:
-    """The first few sets of duplicates, by where the first of each stands."""
+    """Yield the first few sets of duplicates, ordered by the position of the first image of each set."""
     starts = np.cumsum([0, *(len(split.labels) for split in splits)])
     firsts = order[np.flatnonzero(np.diff(kinds, prepend=-1))]
     for first in np.sort(firsts)[:_EXAMPLES].tolist():

@@ -1,8 +1,7 @@
-"""Report: one analysis, published for people.
+"""Publish the report of one run as files and as Prefect artifacts.
 
-In: the records of the analysis, of its figures, of the models' layers and of what changed, the gate's decision, and where
-everything came from. Out: `report.html`, `report.md` and `report.json` in the run's folder, and Prefect artifacts of stable
-keys. Never cached: what a cached task would have published is not published.
+The files are `report.html`, `report.md` and `report.json` in the run's folder. The artifacts have stable keys, so that
+Prefect keeps their versions together. The step is never cached, because a cache hit would publish nothing.
 """
 
 import json
@@ -31,7 +30,7 @@ from tasks.storage.content_files import require_valid
 from tasks.storage.folders import Folder
 from tasks.storage.page_records import free_name, write_page
 
-_LARGEST = 512 * 1024  # bytes of one artifact: it lies in Prefect's database, and travels whole to the browser
+_LARGEST = 512 * 1024  # bytes per artifact: Prefect stores it in its database and sends it whole to the browser
 
 Pages = dict[str, tuple[str, str]]  # description and Markdown by key
 
@@ -47,12 +46,22 @@ def report(
     omitted: Sequence[Omission] = (),
     described: Sequence[ArchitectureRecord] = (),
 ) -> ReportRecord:
-    """Render, write and publish the report of one run, with the networks of the models that are `described`.
+    """Render, write and publish the report of one run.
 
-    It says what was `omitted` so far, and what could not be published.
+    The report lists the optional parts that the run omitted and the artifacts that could not be published.
+
+    Args:
+        analysis: Record of the analysis document.
+        figures: Record of its figures; None if they were omitted.
+        changes: Record of the comparison with an earlier run; None without a comparison.
+        decision: Decision of the gate.
+        provenance: Origin of all data, models and results.
+        work: Workspace of the run.
+        omitted: Optional parts that were omitted before this step.
+        described: Architectures of the models whose diagrams the report shows.
 
     Raises:
-        StorageError: the analysis, its figures or a model's description are gone or altered, or a file can't be written.
+        StorageError: If the analysis, its figures or its changes are missing or altered, or a file can't be written.
     """
     document = Analysis.model_validate_json(require_valid(work.root, analysis.file).read_bytes())
     changed = Changes.model_validate_json(require_valid(work.root, changes.file).read_bytes()) if changes else None
@@ -69,7 +78,7 @@ def report(
     rendering = Rendering(whole, drawn, networks, place)
     for line in (*words.accuracies(document), words.headline(document), words.gate_summary(decision)):
         log(line)
-    with ThreadPoolExecutor(1) as aside:  # the server's answers are waited for while the page is drawn
+    with ThreadPoolExecutor(1) as aside:  # render the page while the server responds
         publishing = aside.submit(copy_context().run, _publish_artifacts, rendering)
         page = rendering.html(title)
         unpublished = publishing.result()
@@ -89,10 +98,10 @@ def report(
 
 
 def _networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) -> tuple[DrawnNetwork, ...]:
-    """The diagrams of all networks.
+    """Return the diagrams of all described networks.
 
     Raises:
-        StorageError: a description is gone or altered.
+        StorageError: If a description is missing or altered.
     """
     return networks_of(
         Architecture.model_validate_json(require_valid(work.root, one.file).read_bytes()) for one in described
@@ -100,7 +109,11 @@ def _networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) ->
 
 
 def _publish_artifacts(rendering: Rendering) -> list[Omission]:
-    """Make the report's parts artifacts of the task run, if there is one; return those that could not be published."""
+    """Publish the parts of the report as artifacts of the task run, if there is one.
+
+    Returns:
+        The artifacts that could not be published.
+    """
     omitted: list[Omission] = []
     if TaskRunContext.get() is None:
         return omitted
@@ -114,7 +127,10 @@ def _publish_artifacts(rendering: Rendering) -> list[Omission]:
 
 
 def _pages_that_fit(rendering: Rendering, omitted: list[Omission]) -> Pages:
-    """Every page with as many images as keep it small enough; one that is too large without any is left out."""
+    """Return every page with the largest number of images per gallery that keeps the page within the size limit.
+
+    A page that is too large even with one image per gallery is added to `omitted`.
+    """
     found: Pages = {}
     for most in _attempts():
         pages = _pages_of(rendering, most)
@@ -127,7 +143,7 @@ def _pages_that_fit(rendering: Rendering, omitted: list[Omission]) -> Pages:
 
 
 def _attempts() -> Iterator[int]:
-    """How many images a gallery may show: the most first, then half of that, ..."""
+    """Yield the numbers of images per gallery to try: the maximum first, then half of it, and so on down to 1."""
     most = MOST_IMAGES
     while most:
         yield most
@@ -135,7 +151,7 @@ def _attempts() -> Iterator[int]:
 
 
 def _pages_of(rendering: Rendering, most: int) -> Pages:
-    """The pages for Prefect's UI; a gallery shows up to `most` images."""
+    """Return the pages for Prefect's UI, with at most `most` images per gallery."""
     parts = rendering.markdown(most)
     models = {
         f"model-{name.replace('_', '-')}": (f"{name}: its network, and its errors, explained", text)

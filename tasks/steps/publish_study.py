@@ -1,7 +1,7 @@
-"""Publish: a study, for people.
+"""Publish the report of a study as files and as Prefect artifacts.
 
-In: the record of a study, and where everything came from. Out: `report.html`, `report.md` and `report.json` in the run's
-folder, and Prefect artifacts of stable keys. Never cached: what a cached task would have published is not published.
+The files are `report.html`, `report.md` and `report.json` in the run's folder. The artifacts have stable keys, so that
+Prefect keeps their versions together. The step is never cached, because a cache hit would publish nothing.
 """
 
 from prefect import task
@@ -31,8 +31,10 @@ from tasks.storage.page_records import free_name, write_page
 def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) -> ReportRecord:
     """Render, write and publish the report of one study.
 
+    A figure or an artifact that fails is omitted, and the report says so.
+
     Raises:
-        StorageError: the study's document is gone or altered, or a file can't be written.
+        StorageError: If the study's document is missing or altered, or a file can't be written.
     """
     study = Study.model_validate_json(require_valid(work.root, record.file).read_bytes())
     omitted: list[Omission] = []

@@ -1,6 +1,6 @@
-"""Stress: how often a model is right about test images that are shifted, blurred, soiled, ...
+"""Measure a model's accuracy on corrupted test images, such as shifted or blurred images.
 
-In: the records of a model and of the test split. Out: a StressRecord. All models are asked about the same images.
+All models are evaluated on the same images.
 """
 
 import numpy as np
@@ -19,10 +19,10 @@ from tasks.training.inference import batch_predictor, load_model
 
 @step("stress {model.name}", libraries=("keras", "numpy", "pyarrow", "scipy", "tensorflow"))
 def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> RobustnessRecord:
-    """Ask a model about corrupted test images.
+    """Evaluate a model on corrupted test images, by kind and severity of the corruption.
 
     Raises:
-        StorageError: a file is gone or altered, or the model is refused.
+        StorageError: If a file is missing or altered, or the model is rejected.
     """
     paths = require_all_valid(work.root, test.parts)
     predict = batch_predictor(load_model(require_valid(work.root, model.file)), altered=True)

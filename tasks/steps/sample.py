@@ -1,7 +1,8 @@
-"""Sample: images of a split that is too large to be looked at whole, drawn at random.
+"""Draw a random sample of a split that is too large to analyze whole.
 
-In: the record of a split. Out: the record of a smaller one, whose images keep their index. What takes all images into memory,
-or looks at each for long, takes a sample; what can go through them one by one, such as training and prediction, takes all.
+The sample's record has the form of a split's record, and its images keep their index in the whole split. Steps that
+hold all images in memory, or that spend long on each image, take the sample; training and prediction take the whole
+split.
 """
 
 import hashlib
@@ -18,26 +19,28 @@ from tasks.schemas.records import SplitRecord
 from tasks.storage.content_files import move_into_store, require_all_valid
 from tasks.storage.folders import Folder
 
-_MOST, _LEAST = 250_000, 10_000  # images: more than most sets have, and enough for intervals of a tenth of a point
-_MOST_BYTES = 256 << 20  # of pixels: of larger images, fewer are drawn
+_MOST, _LEAST = 250_000, 10_000  # images: more than most data sets have, and enough for intervals of 0.1 points
+_MOST_BYTES = 256 << 20  # bytes of pixels: a sample of larger images holds fewer
 
 
 def needs_sample(split: SplitRecord) -> bool:
-    """Whether a split is too large."""
+    """Return whether a split is too large to analyze whole."""
     return split.count > _sample_size(split)
 
 
 def _sample_size(split: SplitRecord) -> int:
-    """How many of a split's images are looked at."""
+    """Return the maximum number of images of a split that are analyzed."""
     return max(_LEAST, min(_MOST, _MOST_BYTES // math.prod(split.shape)))
 
 
 @step("sample {split.name}", libraries=("numpy", "pyarrow"))
 def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
-    """Draw some of a split's images, all as likely.
+    """Draw a uniform random sample of a split and store it as Parquet.
+
+    The seed is fixed, so that the same split gives the same sample.
 
     Raises:
-        StorageError: the split is gone or altered, or the sample can't be written.
+        StorageError: If the split is missing or altered, or the sample can't be written.
     """
     name = f"{split.name}-sample"
     chosen = np.zeros(split.count, bool)
@@ -65,6 +68,11 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
 
 
 def _take_chosen(block: Split, chosen: NDArray[np.bool_]) -> Split:
-    """The images of a block that are chosen of the whole split."""
+    """Return the images of a block that are chosen.
+
+    Args:
+        block: Part of the split.
+        chosen: (N,) bool mask over the whole split.
+    """
     which = chosen[block.indices]
     return block.model_copy(update={name: getattr(block, name)[which] for name in ARRAYS})

@@ -1,8 +1,7 @@
-"""Select: which images the report shows and explains.
+"""Select the test images that the report shows and explains.
 
-In: the predictions of all models for one split, by model, and its record. Out: a SelectionRecord, whose file names images by
-their index.
-Every misclassified image is chosen as long as there are not too many; else the surest of each pattern, in turn.
+Every misclassified image is selected, up to a maximum. Beyond the maximum, the selection takes the most confident
+errors of each pattern (predicted label, label) in turn.
 """
 
 from collections import defaultdict
@@ -20,17 +19,17 @@ from tasks.storage.folders import Folder
 
 
 class Selection(Frozen):
-    """The indices of the chosen images, in ascending order."""
+    """The indices of the selected images, in ascending order."""
 
     indices: tuple[int, ...]
 
 
 @step("select", libraries=("numpy", "pyarrow"))
 def select(predictions: Mapping[str, PredictionsRecord], test: SplitRecord, work: Workspace) -> SelectionRecord:
-    """Choose the images to show from what any model got wrong.
+    """Select the images to show among those that any model misclassifies.
 
     Raises:
-        StorageError: a file is gone or altered, or holds predictions for other images.
+        StorageError: If a file is missing or altered, or holds predictions for other images.
     """
     given = load_evaluated_split(test, predictions.values(), work).given
     selection = Selection(indices=tuple(sorted(choose_examples(given, most_shown(test.shape)))))
@@ -41,7 +40,11 @@ def select(predictions: Mapping[str, PredictionsRecord], test: SplitRecord, work
 
 
 def choose_examples(given: Sequence[Predictions], most: int) -> list[int]:
-    """Up to `most` misclassified images: of each (predicted, label) pattern the surest, then the second surest, ..."""
+    """Return the indices of up to `most` misclassified images.
+
+    The most confident error of each (predicted, label) pattern comes first, then the second most confident of each, and
+    so on.
+    """
     surest: dict[int, tuple[float, tuple[int, int]]] = {}
     for predictions in given:
         indices = predictions.wrong.nonzero()[0]

@@ -1,9 +1,9 @@
-"""Survey: what many seeds say of two models or more.
+"""Compare models that were trained with many seeds.
 
-In: the records of all trainings, of their predictions for the test split, and of the split. Out: a StudyRecord, whose file is
-the Study. Refuses: predictions that are not of this split.
+The step takes the records of all trainings and of their predictions for the test split, and writes the study document.
+It rejects predictions for other images. In a study, an arm is one model of one recipe.
 """
-# ruff: noqa: PLC0415  # the statistics' libraries take seconds to import, and a run that finds its survey needs none
+# ruff: noqa: PLC0415  # the statistics libraries take seconds to import, and a cached study needs none of them
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,12 +34,17 @@ _MOST_SEEDS = 1000
 
 
 def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
-    """Every model of every recipe with so many seeds, the recipe's own and those that follow it; by title, seed by seed.
+    """Return `seeds` runs of every model of every recipe, each with different seeds.
+
+    The first run uses the recipe's own seed, and the others use the seeds that follow it.
+
+    Returns:
+        The seed runs by title, ordered by seed.
 
     Raises:
-        InputError: there are too few seeds for a spread, or more than there are.
+        InputError: If there are fewer than two seeds, which give no variance, or more than the maximum.
     """
-    if type(seeds) is not int or not 2 <= seeds <= _MOST_SEEDS:  # a bool is an int, too
+    if type(seeds) is not int or not 2 <= seeds <= _MOST_SEEDS:  # bool is a subclass of int
         raise InputError(f"seeds must be a number from 2 to {_MOST_SEEDS:,}, not {seeds!r}: one alone has no spread")
     trials = (
         SeedRun(arm=learner.name if len(plans) == 1 else f"{learner.name} ({plan.name})", **dict(learner))
@@ -59,10 +64,18 @@ def analyze_study(
     test: SplitRecord,
     work: Workspace,
 ) -> StudyRecord:
-    """Compare all arms over all seeds, from the models and the predictions of each trial by its title.
+    """Compare all arms over all seeds.
+
+    Args:
+        dataset: The data set.
+        trials: Seed runs by title.
+        models: Record of the model of each seed run, by title.
+        predictions: Record of the test predictions of each seed run, by title.
+        test: Record of the test split.
+        work: Workspace of the run.
 
     Raises:
-        StorageError: a file is gone or altered, or holds predictions for other images.
+        StorageError: If a file is missing or altered, or holds predictions for other images.
     """
     tested = load_evaluated_split(test, [predictions[title] for title in trials], work)
     study = build_study(dataset, trials, models, tested, drawn_from=test.drawn_from)
@@ -81,7 +94,15 @@ def build_study(
     tested: EvaluatedSplit,
     drawn_from: int | None = None,
 ) -> Study:
-    """The whole document, from what is in memory; `tested` holds the predictions in the order of the trials."""
+    """Return the study document, from values in memory.
+
+    Args:
+        dataset: The data set.
+        trials: Seed runs by title.
+        models: Record of the model of each seed run, by title.
+        tested: The test split, with the predictions in the order of `trials`.
+        drawn_from: Number of images of the whole test split if `tested` is a sample of it.
+    """
     from tasks.analysis.seed_confusions import compare_confusions
 
     given = dict(zip(trials, tested.given, strict=True))
@@ -111,7 +132,13 @@ def build_study(
 
 
 def _study_model(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> StudyModel:
-    """One arm, from its models and (S, N) right answers."""
+    """Return the results of one arm.
+
+    Args:
+        name: Name of the arm.
+        models: Records of its models, one per seed.
+        right: (S, N) bool, whether each seed classifies each image correctly.
+    """
     from tasks.analysis.seed_variance import mean_share, seed_deviation, wrong_by
 
     accuracies = right.mean(axis=1)
@@ -130,7 +157,7 @@ def _study_model(name: str, models: Sequence[ModelRecord], right: NDArray[np.boo
 def _model_pairs_of(
     names: Sequence[str], right: dict[str, NDArray[np.bool_]], claim: Claim | None
 ) -> tuple[ModelPair, ...]:
-    """Every two arms, with p-values corrected for their number."""
+    """Return the comparison of every pair of arms, with p-values corrected for the number of pairs."""
     from tasks.analysis.seed_variance import two_way_comparison
     from tasks.analysis.statistics import holm
 
@@ -151,7 +178,7 @@ def _model_pair(
     p: float,
     claim: Claim | None,
 ) -> ModelPair:
-    """Two arms."""
+    """Return the comparison of one pair of arms."""
     from tasks.analysis.seed_variance import seeds_needed
 
     return ModelPair(
@@ -168,7 +195,12 @@ def _model_pair(
 
 
 def claim_of(dataset: str, names: Sequence[str], trials: Iterable[SeedRun]) -> Claim | None:
-    """What the post saw between its two models, where a study has arms of both that are trained alike."""
+    """Return the difference that the 2018 post published between its two models.
+
+    Returns:
+        None if the post has no result for the data set, or if the study has no pair of these models that was trained
+        with the same settings.
+    """
     published = difference_published(dataset)
     if published is None or len(names) < 2:
         return None
@@ -183,9 +215,12 @@ def claim_of(dataset: str, names: Sequence[str], trials: Iterable[SeedRun]) -> C
 
 
 def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], most: int) -> tuple[Hard, ...]:
-    """Up to `most` images that more than one training gets wrong, the hardest first, with the answers of the first training.
+    """Return up to `most` images that more than one training misclassifies, the hardest first.
 
-    `wrong` counts the trainings that are wrong by arm and image.
+    Args:
+        tested: The test split, with the predictions of all trainings. The images show the answer of the first training.
+        wrong: (arms, N) number of trainings of each arm that misclassify each image.
+        most: Maximum number of images.
     """
     total = wrong.sum(axis=0)
     order = np.argsort(-total, kind="stable")[:most]
@@ -198,6 +233,6 @@ def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], most: in
 
 
 def _commonest_wrong(given: Sequence[Predictions], at: int) -> int:
-    """What an image is taken for most often where it is taken wrongly."""
+    """Return the most frequent wrong prediction for an image."""
     answers = [int(one.predicted[at]) for one in given if one.predicted[at] != one.labels[at]]
     return max(sorted(set(answers)), key=answers.count)

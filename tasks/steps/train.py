@@ -1,10 +1,10 @@
-"""Train: one network on the training split.
+"""Train one network on the training split.
 
-In: a Training, and the record of the training split. Out: a ModelRecord, whose file is a `.keras` model that takes raw bytes.
-Runs in a process of its own, since seeds and Keras's state are a process's. A training that was killed goes on from its last
-finished epoch, and ends where it would have ended undisturbed: the order of the images depends on the seed and the epoch alone.
+The result is a `.keras` model that takes raw bytes. The step runs in its own process, because seeds and Keras's state
+are global to a process. A training that was killed resumes after its last finished epoch and gives the same result as
+an uninterrupted training, because the order of the images depends only on the seed and the epoch.
 """
-# ruff: noqa: PLC0415  # TensorFlow is imported by the worker that trains, and not by the flow
+# ruff: noqa: PLC0415  # the worker process imports TensorFlow; the flow process does not
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,23 +28,23 @@ from tasks.training.training_progress import Figures, Progress
 if TYPE_CHECKING:
     import keras
 
-_AUGMENTS = 0x6A5D39EA  # tells what augmentation draws from what the feed draws with the same seed
-_TRAIN_SECONDS = 24 * 3600.0  # the longest recipe takes an hour; after a day, the next night's run has begun
+_AUGMENTS = 0x6A5D39EA  # separates augmentation's random numbers from those of the batch stream with the same seed
+_TRAIN_SECONDS = 24 * 3600.0  # the longest recipe takes an hour; after a day, the next nightly run has begun
 
 
 @step(
     "train {training.network.name}",
     libraries=("keras", "numpy", "pyarrow", "scipy", "tensorflow"),
     timeout_seconds=_TRAIN_SECONDS,
-    tags=["train"],  # by which a server can limit how many train at once
+    tags=["train"],  # a server can limit the number of concurrent trainings by this tag
 )
 def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecord:
     """Train one network and save it.
 
     Raises:
-        RecipeError: the network does not fit the images.
-        DivergedError: the loss or the weights are not finite after an epoch.
-        StorageError: the split is gone or altered, or the model can't be written.
+        RecipeError: If the network does not fit the images.
+        DivergedError: If the loss or the weights are not finite after an epoch.
+        StorageError: If the split is missing or altered, or the model can't be written.
     """
     import_keras()
     from tasks.training.checkpoint import load_checkpoint, save_checkpoint
@@ -64,14 +64,14 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         progress.begin(epoch)
         seed_epoch(model, training.seed, epoch)
         model.reset_metrics()
-        # Not `fit`: it takes a fifth longer for small batches, and its data sets hang for seconds when they go.
+        # Not `fit`: it takes 20 % longer for small batches, and the deletion of its data sets blocks for seconds.
         for images, labels in batches(feed, training, epoch):
             progress.learned(len(labels), learn((images, labels)))
         with _stopped_if_diverged(training, epoch):
             progress.end(check_validation(model, ask, feed))
             refuse_infinite(model)
         save_checkpoint(model, progress.history, work)
-    model.optimizer.finalize_variable_values(model.trainable_variables)  # averages, where they are asked for
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # set averaged weights, if there are any
     fit_seconds = round(sum(line.seconds for line in progress.history), 3)
     log(f"{training.network.name}: {model.count_params():,} parameters, trained in {fit_seconds:.1f} s")
     return ModelRecord(
@@ -91,10 +91,10 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
 
 @contextmanager
 def _stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
-    """Say of which training a number is not finite, and what to change.
+    """Add the training, the epoch and a remedy to the message of a DivergedError.
 
     Raises:
-        DivergedError: one is not.
+        DivergedError: If the block raises it.
     """
     network = training.network
     try:
@@ -111,10 +111,10 @@ def _stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
 
 
 def refuse_infinite(model: "keras.Model") -> None:
-    """Check every weight, trained or not.
+    """Check that every weight is finite, including the weights that are not trained.
 
     Raises:
-        DivergedError: one is not finite.
+        DivergedError: If a weight is not finite.
     """
     for weight in model.weights:
         if not np.isfinite(weight.numpy().astype(np.float64)).all():
@@ -122,7 +122,7 @@ def refuse_infinite(model: "keras.Model") -> None:
 
 
 def batches(feed: BatchStream, training: Training, epoch: int) -> Iterator[Block]:
-    """The batches of one epoch, augmented as the training says: by the seed and the epoch alone."""
+    """Yield the batches of one epoch, with augmentation that depends only on the training's seed and the epoch."""
     plan = training.augmentation
     draws = np.random.default_rng((training.seed, epoch, _AUGMENTS))
     for images, labels in feed.epoch(epoch):
@@ -130,7 +130,10 @@ def batches(feed: BatchStream, training: Training, epoch: int) -> Iterator[Block
 
 
 def check_validation(model: "keras.Model", ask: Step, feed: BatchStream) -> Figures | None:
-    """Loss and accuracy on what is held out, of the model as it would be saved now; None if nothing is."""
+    """Return the loss and the accuracy on the held-out images; None if no images are held out.
+
+    The model is evaluated as it would be saved now, with averaged weights if the training uses weight averaging.
+    """
     figures = None
     model.reset_metrics()
     with averaged_weights(model):

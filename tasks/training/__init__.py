@@ -1,1 +1,1 @@
-"""Networks: build, train, save and ask them."""
+"""Build, train, save and load Keras models, and predict with them."""

@@ -1,8 +1,8 @@
-"""Back-up: a training's state after each epoch, from which a killed one goes on.
+"""Save a training's state after each epoch, and restore it in a later run.
 
-In: a model that is being trained, and its history. Out: a weights file with the optimizer's state, named by its content, and a
-sealed file that names it, written in this order, so that the two always belong together. Keras's own BackupAndRestore writes
-weights and epoch one after the other in place: killed between the two, it would train an epoch twice.
+A checkpoint is a content-addressed weights file, which includes the optimizer's state, and a checksummed JSON file that
+names it. The weights file is written first, so that the two always match. Keras's own BackupAndRestore overwrites the
+weights and the epoch in two steps: a process that is killed between them would train an epoch twice.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ from tasks.storage.content_files import move_into_store, require_valid, storage_
 
 
 class State(Frozen):
-    """How far a training has come."""
+    """The weights file and the history of an unfinished training."""
 
     weights: FileRecord
     history: tuple[Epoch, ...]
 
 
 def save_checkpoint(model: keras.Model, history: Sequence[Epoch], work: Workspace) -> None:
-    """Keep the model's weights and its optimizer's state after an epoch, in place of those after the one before.
+    """Save the model's weights and the optimizer's state after an epoch, and remove those of earlier epochs.
 
     Raises:
-        StorageError: they can't be written.
+        StorageError: If they can't be written.
     """
     with work.scratch() as scratch:
         path = scratch / "epoch.weights.h5"
@@ -43,7 +43,13 @@ def save_checkpoint(model: keras.Model, history: Sequence[Epoch], work: Workspac
 
 
 def load_checkpoint(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:
-    """Set a fresh compiled model to the last state that was kept; the history until then, empty if there is none."""
+    """Restore the last checkpoint into a newly compiled model.
+
+    A checkpoint that is missing or altered is not restored, and the training starts from the first epoch.
+
+    Returns:
+        The history of the restored epochs; empty if there is no valid checkpoint.
+    """
     path = work.unfinished / STATE
     if not path.exists():
         return ()

@@ -1,7 +1,7 @@
-"""Predict: what the models of a run say of a person's own pictures.
+"""Classify a user's own pictures with the models of a run.
 
-In: paths of pictures and folders, and a run. Out: for each picture what the network was shown and every model's probabilities;
-or why it could not be read. In batches, so that memory stays flat in the number of pictures.
+The result for each picture is the image as the network gets it and every model's probabilities, or the reason why the
+picture can't be read. Pictures are processed in batches, so that memory does not grow with their number.
 """
 
 import os
@@ -22,12 +22,12 @@ from tasks.storage.backend import Root
 from tasks.storage.content_files import require_valid
 from tasks.training.inference import BATCH, batch_predictor, load_model
 
-_MOST_BYTES = 256 << 20  # of a picture's file: the most pixels that are taken, in 32 bits each and not compressed
+_MOST_BYTES = 256 << 20  # of a picture's file: the maximum number of pixels, uncompressed at 32 bits each
 _SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
     ".pbm", ".pgm", ".ppm", ".pnm",
 })  # fmt: skip
-# Pictures that are not read. They are named, since whoever has put them into the folder expects an answer.
+# Unsupported formats. Such files are reported rather than skipped, because the user expects a result for them.
 _UNREAD = frozenset({
     ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".svg", ".psd", ".xcf", ".tga", ".pcx",
     ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
@@ -38,10 +38,16 @@ _HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # folders of 
 def pictures_in(
     paths: Sequence[Path], passed_over: Callable[[Path], object] = lambda _: None
 ) -> list[Path | UnreadablePicture]:
-    """Every picture that is meant: files as they are, and what folders hold that is called like a picture.
+    """Return the picture files among `paths` and in the folders among them.
 
-    Links to folders are not followed inside a folder: they may lead in a circle. Folders that can't be read are named. What is
-    called otherwise, what is hidden, and what a system keeps for itself is `passed_over`.
+    A path that is not a folder is returned as it is. From a folder and its subfolders, only files with the suffix of a
+    picture format are returned. Links to folders inside a folder are not followed, because they may form a cycle. A
+    folder that can't be read is returned as an UnreadablePicture.
+
+    Args:
+        paths: Files and folders.
+        passed_over: Function that is called for each path inside a folder that is skipped: files with another suffix,
+            hidden files and folders, and folders that an operating system maintains.
     """
     found: list[Path | UnreadablePicture] = []
     for path in paths:
@@ -50,7 +56,7 @@ def pictures_in(
 
 
 def _inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Path | UnreadablePicture]:
-    """The pictures in a folder and those below it, in order."""
+    """Yield the pictures in a folder and its subfolders, in order, and then the folders that can't be read."""
     faults: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=faults.append):
         for name in sorted(folders):
@@ -71,10 +77,17 @@ def _inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Pat
 def classify_pictures(
     paths: Sequence[Path | UnreadablePicture], run: RunRecord, root: Root, progress: Callable[[int], object]
 ) -> Iterator[ClassifiedPicture | UnreadablePicture]:
-    """What the run's models say of each picture, in order; `progress` is told of how many more are done.
+    """Yield every model's prediction for each picture, in order.
+
+    Args:
+        paths: Pictures, and entries for unreadable folders, which are yielded unchanged.
+        run: Record of the run whose models are used.
+        root: Root of the run's files.
+        progress: Function that is called with the number of pictures of each finished batch.
 
     Raises:
-        StorageError: a model is gone or altered.
+        StorageError: If a model is missing or altered.
+        DivergedError: If a model's output for a picture is not finite.
     """
     models = {model.name: batch_predictor(load_model(require_valid(root, model.file))) for model in run.models}
     for start in range(0, len(paths), BATCH):
@@ -98,7 +111,7 @@ def classify_pictures(
 
 
 def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | UnreadablePicture:
-    """A picture as the network is shown it, or why it can't be."""
+    """Return a picture as the network gets it, or the reason why it can't be read."""
     try:
         return read_character(read_regular(path, _MOST_BYTES), shape)
     except PictureError as error:
@@ -111,7 +124,7 @@ def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | Unreadabl
 
 
 def _classify(probabilities: np.ndarray, classes: Sequence[str]) -> ClassPrediction:
-    """One model's answer."""
+    """Return one model's prediction."""
     best = int(probabilities.argmax())
     return ClassPrediction(
         label=classes[best],

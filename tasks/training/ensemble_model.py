@@ -1,5 +1,5 @@
-"""Trained networks as one model, which answers by the mean of their probabilities."""
-# ruff: noqa: PLC0415  # Keras is imported by the worker that combines, and not by the flow
+"""Combine trained networks into one model that averages their probabilities."""
+# ruff: noqa: PLC0415  # the worker process imports Keras; the flow process does not
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def average_models(networks: Sequence["keras.Model"], ensemble: Ensemble) -> "keras.Model":
-    """A model that asks every network about every view of an image: (N, ...) uint8 in, (N, classes) float32 out."""
+    """Return a model that averages the predictions of every network for every view of an image.
+
+    The views are the image and, if the ensemble has a shift, four shifted copies. The model maps (N, ...) uint8 images
+    to (N, classes) float32 probabilities.
+    """
     import keras
 
     shape = networks[0].input_shape[1:]
@@ -22,7 +26,10 @@ def average_models(networks: Sequence["keras.Model"], ensemble: Ensemble) -> "ke
 
 
 def _shift_images(images: Any, shape: tuple[int, ...], by: int) -> Iterator[Any]:
-    """Images shifted up, down, left and right by so many pixels, if any; what comes in is blank."""
+    """Yield the images shifted up, down, left and right by a number of pixels; nothing for 0 pixels.
+
+    The uncovered border is zero.
+    """
     from keras import layers
 
     if not by:
@@ -36,7 +43,10 @@ def _shift_images(images: Any, shape: tuple[int, ...], by: int) -> Iterator[Any]
 
 
 def last_features(network: "keras.Model") -> "keras.Model":
-    """What the last layer of a network sees, (N, units); of an ensemble, what those of all its members see."""
+    """Return a model that outputs the input of a network's last layer, (N, units).
+
+    For an ensemble, the features of all members are concatenated.
+    """
     import keras
 
     if not isinstance(network.layers[-1], keras.layers.Average):
@@ -47,7 +57,7 @@ def last_features(network: "keras.Model") -> "keras.Model":
 
 
 def with_features(network: "keras.Model") -> "keras.Model":
-    """A network that says what its last layer sees, and then what it says: (N, units + classes)."""
+    """Return a model that outputs a network's last features and its predictions, (N, units + classes)."""
     import keras
 
     both = [*last_features(network).outputs, *network.outputs]

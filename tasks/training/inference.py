@@ -1,5 +1,5 @@
-"""Load a saved model, and ask it."""
-# ruff: noqa: PLC0415  # TensorFlow is imported by the worker that evaluates, and not by the flow
+"""Load a saved model and predict with it."""
+# ruff: noqa: PLC0415  # the worker process imports TensorFlow; the flow process does not
 
 import zipfile
 from collections.abc import Callable
@@ -16,28 +16,33 @@ if TYPE_CHECKING:
     import keras
 
 
-BATCH = 512  # within a tenth of the fastest on all processors that were tried; and it divides a row group
-# All that Keras writes into a model's file; it would also unpack what else is there.
+BATCH = 512  # within 10 % of the fastest batch size on all tested processors; a row group is a multiple of it
+# All parts that Keras writes into a model's file. Keras would also unpack other parts.
 _PARTS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 
 
 def batch_predictor(
     network: "keras.Model", *, altered: bool = False
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """A network as a function from images, (n, ...) uint8, to its outputs, (n, units) float32.
+    """Return a function that maps images, (n, ...) uint8, to the network's outputs, (n, units) float32.
 
-    Every batch is filled up, with blank images: each further shape would be compiled anew. Where images were `altered`, such as
-    by erasing all ink, an output that is not finite counts as 0; of an image as it is, the function refuses the output.
+    The function pads the last batch with blank images, because TensorFlow would compile the network again for each new
+    shape.
+
+    Args:
+        network: The model.
+        altered: Whether the images are modified, for example by erasing all ink. If so, the function replaces outputs
+            that are not finite by 0; otherwise it raises an error.
 
     Raises:
-        DivergedError: by the function; an output is not finite.
+        DivergedError: By the returned function, if an output is not finite.
     """
 
     def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         batches = max(1, -(-len(images) // BATCH))
         full = np.zeros((batches * BATCH, *images.shape[1:]), np.uint8)
         full[: len(images)] = images
-        # Not `predict`, which sets up a data set and callbacks at every call.
+        # Not `predict`, which sets up a data set and callbacks at each call.
         found = [network.predict_on_batch(batch) for batch in np.split(full, batches)]
         outputs = np.concatenate(found, dtype=np.float32)[: len(images)]
         finite = np.isfinite(outputs)
@@ -53,10 +58,10 @@ def batch_predictor(
 
 
 def load_model(path: Path) -> "keras.Model":
-    """Load a `.keras` file in Keras's safe mode, which runs no code that the file brings.
+    """Load a `.keras` file in Keras's safe mode, which does not run code from the file.
 
     Raises:
-        StorageError: it is no such file, or is refused.
+        StorageError: If the file is not a `.keras` file, holds other parts, or is rejected by Keras.
     """
     import_keras()
     import keras
@@ -69,5 +74,5 @@ def load_model(path: Path) -> "keras.Model":
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except StorageError:
         raise
-    except Exception as error:  # whatever a file that is no model makes of Keras, h5py or zipfile
+    except Exception as error:  # Keras, h5py and zipfile raise various errors for a file that is not a model
         raise StorageError(f"can't load the model {path}: {first_line(error)}") from error

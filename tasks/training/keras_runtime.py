@@ -1,4 +1,4 @@
-"""Keras in a process: import it without noise, and seed everything that it draws from."""
+"""Configure Keras in a process: import it without log output, and seed all of its random generators."""
 # ruff: noqa: PLC0415
 
 import importlib
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     import keras
 
 
-# What Keras imports where it finds it, for functions that no step uses: a third of its own import's time.
+# Keras imports these packages if they are installed. No step needs them, and they take a third of its import time.
 _NOT_FOR_KERAS = ("matplotlib", "pandas", "sklearn")
 
 
 def without_hdf5_echo() -> None:
-    """From now on, drop what h5py says once more of a failed write when its objects go: the write itself has raised it.
+    """Install exception hooks that drop h5py's repeated messages about a failed write.
 
-    Each of them says it twice: as an error that nobody has caught, and as one that can't be raised.
+    When h5py's objects are deleted, each of them reports the failed write twice, as an uncaught error and as an
+    unraisable error. The write itself has already raised the error.
     """
     uncaught, unraisable = sys.excepthook, sys.unraisablehook
 
@@ -43,7 +44,10 @@ def without_hdf5_echo() -> None:
 
 
 def import_keras() -> None:
-    """Import Keras and TensorFlow while what is written to file descriptor 2 goes nowhere; what is raised is raised."""
+    """Import Keras and TensorFlow while output to file descriptor 2 is discarded.
+
+    Exceptions are raised as usual. The import does nothing if Keras is already imported.
+    """
     if "keras" in sys.modules:
         return
     sys.stderr.flush()
@@ -59,16 +63,19 @@ def import_keras() -> None:
 
 
 def _keep_downloads_with_the_user() -> None:
-    """Let `keras.utils.get_file`, which a user's function may call, keep files where Keras would without our settings."""
+    """Make `keras.utils.get_file` keep downloads in the folder that Keras uses without this project's settings.
+
+    A user's network function may call `get_file`.
+    """
     config = importlib.import_module("keras.src.backend.config")
     config._KERAS_DIR = os.environ.get(KERAS_CACHE) or os.path.expanduser("~/.keras")  # type: ignore[attr-defined]  # noqa: PTH111, SLF001
 
 
 @contextmanager
 def hidden(packages: Sequence[str]) -> Iterator[None]:
-    """Packages as if they were not installed, unless they are imported already."""
+    """Hide packages from imports, as if they were not installed, except packages that are already imported."""
     absent = [name for name in packages if name not in sys.modules]
-    sys.modules |= dict.fromkeys(absent)  # type: ignore[arg-type]  # None is how Python itself says it
+    sys.modules |= dict.fromkeys(absent)  # type: ignore[arg-type]  # None in sys.modules makes Python's import fail
     try:
         yield
     finally:
@@ -77,20 +84,23 @@ def hidden(packages: Sequence[str]) -> Iterator[None]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and TensorFlow, number the layers from the start, and leave no order of summation to chance."""
+    """Seed Python, numpy and TensorFlow, reset Keras's layer numbers, and enable deterministic operations."""
     import keras
     import tensorflow as tf
     from keras.src.random import seed_generator
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    # Keras draws the layers' seeds from Python's generator, from which other threads draw, too: Prefect's and Dask's.
-    seed_generator.python_random = random.Random(seed)  # noqa: S311  # nothing secret
+    # Keras draws the layers' seeds from Python's global generator, which threads of Prefect and Dask use, too.
+    seed_generator.python_random = random.Random(seed)  # noqa: S311  # not for cryptography
     tf.config.experimental.enable_op_determinism()
 
 
 def seed_epoch(model: "keras.Model", seed: int, epoch: int) -> None:
-    """Set what a model's layers draw from, such as for dropout, by the seed and the epoch alone: Keras does not save it."""
+    """Set the random state of a model's layers, such as dropout, from the seed and the epoch alone.
+
+    Keras does not save this state, so a resumed training could not restore it otherwise.
+    """
     states = [one for one in model.variables if one.path.endswith("seed_generator_state")]
     for number, state in enumerate(states):
         draws = np.random.default_rng((seed, epoch, number))
@@ -98,5 +108,5 @@ def seed_epoch(model: "keras.Model", seed: int, epoch: int) -> None:
 
 
 def threads() -> int:
-    """How many TensorFlow threads an operation may use in this process; 0 stands for all cores."""
+    """Return the number of TensorFlow threads per operation in this process; 0 means one per core."""
     return int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))

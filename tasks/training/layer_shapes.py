@@ -1,7 +1,6 @@
-"""Fitting: whether the layers of a network take images of a shape, found by arithmetic before anything is fetched or trained.
+"""Check by arithmetic that the layers of a network fit the images, before any download or training.
 
-In: a recipe and the shape of the images. Refuses: layers that don't fit each other or the images. What a function of the user's
-makes is known only to Keras, and checked where it is built.
+Networks that are made by a user's function are checked where they are built, because only Keras knows their shapes.
 """
 
 from collections.abc import Sequence
@@ -13,10 +12,15 @@ Maps = tuple[int, int] | None  # rows and columns; None for a vector
 
 
 def require_fitting_layers(recipe: Recipe, shape: Sequence[int], classes: int) -> None:
-    """Check every network of a recipe that is given by layers, and the label that its augmentation is for.
+    """Check every network of a recipe that is defined by layers, and the label of the recipe's augmentation.
+
+    Args:
+        recipe: The recipe.
+        shape: Shape of the images, (rows, columns[, channels]).
+        classes: Number of classes.
 
     Raises:
-        RecipeError: a network does not take images of (rows, columns[, channels]), or no class has the label.
+        RecipeError: If a network does not fit images of this shape, or no class has the label.
     """
     bars = recipe.augmentation.bars if recipe.augmentation else None
     if bars and bars.label >= classes:
@@ -33,7 +37,7 @@ def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
     """Check one network.
 
     Raises:
-        RecipeError: it does not take images of so many rows and columns.
+        RecipeError: If the network does not fit images of `size`, (rows, columns).
     """
     maps: Maps = size
     try:
@@ -47,10 +51,10 @@ def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
 
 
 def _output_maps(layer: Layer, maps: Maps, called: str) -> Maps:
-    """What a layer gives of what it gets.
+    """Return the size of a layer's output maps for input maps of a given size; None means a vector.
 
     Raises:
-        RecipeError: it can't take that.
+        RecipeError: If the layer does not accept the input.
     """
     match layer:
         case Conv(stride=stride) if maps:

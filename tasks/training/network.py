@@ -1,8 +1,7 @@
-"""Networks: what a recipe says of a network as a Keras model.
+"""Build, compile and save the Keras model of a network in a recipe.
 
-In: a Network, a flat list of layers or a function, the images' shape and the number of classes. Out: a compiled model from raw
-bytes to probabilities.
-Keras is imported where it is used: the flow's own process never needs it, and its import takes many seconds.
+A network is a flat list of layers or a function. The model maps raw bytes to probabilities. Functions import Keras
+where they need it, because the import takes many seconds and the flow process never needs it.
 """
 # ruff: noqa: PLC0415
 
@@ -30,30 +29,31 @@ from tasks.training.training_progress import Figures
 if TYPE_CHECKING:
     import keras
 
-Step = Callable[[tuple[NDArray[np.uint8], Labels]], Figures]  # a batch of images and labels, to how it went until now
+Step = Callable[[tuple[NDArray[np.uint8], Labels]], Figures]  # (images, labels) -> metrics of the epoch so far
 
 
 def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Model":
     """Build a network: (N, *shape) uint8 in, (N, classes) float32 probabilities out.
 
-    Scaling is a layer of the model, so that a saved model takes raw bytes and training and prediction can't drift apart.
+    Scaling is a layer of the model, so that a saved model takes raw bytes, and training and prediction can't scale
+    differently.
 
     Raises:
-        RecipeError: the layers don't fit each other or the images, or the function fails.
+        RecipeError: If the layers do not fit each other or the images, or the function fails.
     """
     import keras
 
     before = [
         keras.Input(shape, dtype="uint8"),
-        *([] if len(shape) == 3 else [keras.layers.Reshape((*shape, 1))]),  # in colour, or grey
+        *([] if len(shape) == 3 else [keras.layers.Reshape((*shape, 1))]),  # grayscale: add the channel axis
         keras.layers.Rescaling(1 / 255),
     ]
     try:
         if network.function:
             return _made_by_function(network, before, classes)
-        # In this order: each layer draws its own seed as it is made.
+        # The order matters: each layer draws its seed when it is created.
         return keras.Sequential([*before, *_layers(network), _softmax(classes)], name=network.name)
-    except RecipeError:  # which is a ValueError, too
+    except RecipeError:  # a subclass of ValueError
         raise
     except ValueError as error:
         size = " x ".join(map(str, shape[:2]))
@@ -63,21 +63,21 @@ def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Mode
 
 
 def _softmax(classes: int) -> "keras.layers.Layer":
-    """The last layer: the probability of each class."""
+    """Return the last layer, which outputs the probability of each class."""
     import keras
 
     return keras.layers.Dense(classes, activation="softmax")
 
 
 def _made_by_function(network: Network, before: list[Any], classes: int) -> "keras.Model":
-    """A network whose middle is made by a function of the user's.
+    """Return a network whose hidden layers are made by a user's function.
 
     Raises:
-        RecipeError: it fails, or returns what can't stand there.
+        RecipeError: If the function fails, or returns an output or a layer that is not supported.
     """
     import keras
 
-    assert network.function  # noqa: S101  # it was asked for
+    assert network.function  # noqa: S101  # the caller has checked it
     function = import_function(network.function, network.file, network.code)
     inputs, *scaling = before
     scaled = inputs
@@ -86,7 +86,7 @@ def _made_by_function(network: Network, before: list[Any], classes: int) -> "ker
     try:
         made = function(scaled, **network.arguments)
         model = keras.Model(inputs, _softmax(classes)(made), name=network.name)
-    except (Exception, SystemExit) as error:  # whatever a user's function does; an exit would end the worker process
+    except (Exception, SystemExit) as error:  # any error of a user's function; SystemExit would end the worker process
         raise RecipeError(f"model {network.name!r}: {network.function} fails: {fault_in_function(error)}") from error
     if len(made.shape) != 2:
         raise RecipeError(
@@ -102,12 +102,12 @@ def _made_by_function(network: Network, before: list[Any], classes: int) -> "ker
 
 
 def _layers(network: Network) -> Iterator["keras.layers.Layer"]:
-    """The layers of a network, in order."""
+    """Return the layers of a network, in order."""
     return (_layer_of(spec) for spec in network.layers)
 
 
 def _layer_of(spec: Layer) -> "keras.layers.Layer":
-    """One layer."""
+    """Return the Keras layer of a layer of the recipe."""
     import keras.layers as made
 
     match spec:
@@ -126,7 +126,7 @@ def _layer_of(spec: Layer) -> "keras.layers.Layer":
 
 
 def compile_for(training: Training, model: "keras.Model", steps: int) -> None:
-    """Make a model ready to be trained, with so many steps an epoch."""
+    """Compile a model for training; `steps` is the number of steps per epoch."""
     import keras
 
     model.compile(
@@ -138,14 +138,15 @@ def compile_for(training: Training, model: "keras.Model", steps: int) -> None:
         loss=cross_entropy(training.label_smoothing),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )
-    # Else the first step would make the optimizer's state: TensorFlow would trace it twice, and none could be restored.
+    # Otherwise the first step creates the optimizer's state: TensorFlow traces twice, and no state can be restored.
     model.optimizer.build(model.trainable_variables)
 
 
 def compile_network(step: "Callable[[Any], Any]", shape: tuple[int, ...], classes: int) -> Step:
-    """A model's `train_step` or `test_step` as a graph, for batches of any size.
+    """Return a model's `train_step` or `test_step` as a TensorFlow graph, for batches of any size.
 
-    Not `train_on_batch`: the smaller batch at an epoch's end would be compiled anew, and each batch starts its figures anew.
+    Not `train_on_batch`: it would compile again for the smaller batch at the end of an epoch, and it resets the metrics
+    at each batch.
     """
     import tensorflow as tf
 
@@ -155,26 +156,26 @@ def compile_network(step: "Callable[[Any], Any]", shape: tuple[int, ...], classe
 
 
 def learning_rate(training: Training, steps: int) -> "float | keras.optimizers.schedules.LearningRateSchedule":
-    """The learning rate, or how it runs over all steps."""
+    """Return the learning rate, or its schedule over all steps."""
     from keras.optimizers.schedules import CosineDecay
 
     if training.schedule is None:
         return training.learning_rate
-    warm_up = min(round(steps * training.schedule.warm_up), steps - 1)  # a step at least to come down again
+    warm_up = min(round(steps * training.schedule.warm_up), steps - 1)  # leave at least one step for the decay
     if not warm_up:
         return CosineDecay(training.learning_rate, steps)
     return CosineDecay(0.0, steps - warm_up, warmup_target=training.learning_rate, warmup_steps=warm_up)
 
 
 def cross_entropy(smoothing: float) -> "str | Callable[[Any, Any], Any]":
-    """The cross-entropy between labels, as numbers, and probabilities."""
+    """Return the cross-entropy loss between integer labels and probabilities, smoothed if `smoothing` is not 0."""
     import keras
 
     if not smoothing:
         return "sparse_categorical_crossentropy"
 
     def smoothed(labels: Any, probabilities: Any) -> Any:
-        """As Keras has it for labels as vectors; for numbers, it knows no smoothing."""
+        """Return the smoothed loss from one-hot labels, because Keras does not smooth integer labels."""
         vectors = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(labels, [-1]), "int32"), probabilities.shape[-1])
         return keras.losses.categorical_crossentropy(vectors, probabilities, label_smoothing=smoothing)
 
@@ -182,7 +183,10 @@ def cross_entropy(smoothing: float) -> "str | Callable[[Any, Any], Any]":
 
 
 def save(model: "keras.Model", path: Path) -> None:
-    """Save a model so that the same weights make the same file: without times, and without addresses in memory."""
+    """Save a model so that equal weights give equal bytes.
+
+    The time of saving is replaced by a constant, and object addresses are replaced by running numbers.
+    """
     model.save(path)
     with zipfile.ZipFile(path) as saved:
         parts = {name: saved.read(name) for name in saved.namelist()}
@@ -196,14 +200,14 @@ def save(model: "keras.Model", path: Path) -> None:
     )
     with zipfile.ZipFile(path, "w") as saved:
         for name in sorted(parts):
-            saved.writestr(zipfile.ZipInfo(name), parts[name])  # of 1980, as zip has it where nothing is said
+            saved.writestr(zipfile.ZipInfo(name), parts[name])  # ZipInfo's default time is 1980-01-01
 
 
 def save_model(model: "keras.Model", name: str, work: Workspace) -> FileRecord:
-    """Save a model among the models under the root.
+    """Save a model in the models folder under the root.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: If the model can't be written.
     """
     with work.scratch() as scratch:
         path = scratch / f"{name}.keras"
@@ -214,9 +218,11 @@ def save_model(model: "keras.Model", name: str, work: Workspace) -> FileRecord:
 
 @contextmanager
 def averaged_weights(model: "keras.Model") -> Iterator[None]:
-    """The averages in the place of the weights, if any are taken, and the weights back in their place.
+    """Replace the weights by their averages within the context, and restore them after it.
 
-    Not Keras's SwapEMAWeights, which swaps by adding and subtracting: what it puts back is rounded.
+    The weights stay as they are if the optimizer does not average them.
+
+    Not Keras's SwapEMAWeights: it swaps by addition and subtraction, which rounds the restored weights.
     """
     if not model.optimizer.use_ema:
         yield

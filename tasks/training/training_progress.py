@@ -1,7 +1,4 @@
-"""Progress: how far a training is.
-
-In: how an epoch goes, batch by batch. Out: a progress artifact, one log line an epoch, and the training's history.
-"""
+"""Report the progress of a training: a progress artifact, one log line per epoch, and the training's history."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,11 +10,14 @@ from tasks.engine.task_progress import ProgressBar
 from tasks.errors import DivergedError
 from tasks.schemas.records import Epoch
 
-Figures = Mapping[str, SupportsFloat]  # "loss" and "accuracy" over what an epoch has seen so far
+Figures = Mapping[str, SupportsFloat]  # "loss" and "accuracy" over the epoch's images so far
 
 
 class Progress:
-    """Reports a training as it runs, and collects its history; `done` is what an earlier run has done of it."""
+    """Progress of one training, with its history.
+
+    `done` is the history of the epochs that an earlier run has finished.
+    """
 
     def __init__(self, name: str, images: int, epochs: int, done: Sequence[Epoch] = ()) -> None:
         self.name, self.images, self.epochs = name, images, epochs
@@ -29,20 +29,23 @@ class Progress:
         self.began = self.epoch_began = time.perf_counter()
 
     def begin(self, epoch: int) -> None:
-        """Note which epoch it is, counted from 0."""
+        """Start an epoch, counted from 0."""
         self.epoch, self.seen, self.epoch_began = epoch, 0, time.perf_counter()
 
     def learned(self, count: int, figures: Figures) -> None:
-        """Take a batch into account, and the figures of the epoch with it, and refresh the artifact, if it is time to."""
+        """Record a batch of `count` images and the epoch's loss and accuracy so far.
+
+        The artifact is refreshed if enough time has passed.
+        """
         self.seen, self.figures = self.seen + count, figures
         if self.bar.due():
             self.bar.refresh(self.done, self.line())
 
     def end(self, validation: Figures | None) -> None:
-        """Add a line to the history and to the log.
+        """Add the finished epoch to the history and to the log.
 
         Raises:
-            DivergedError: a loss is not finite.
+            DivergedError: If a loss is not finite.
         """
         for what, figures in (("loss", self.figures), ("validation loss", validation)):
             if figures and not isfinite(float(figures["loss"])):
@@ -62,13 +65,13 @@ class Progress:
 
     @property
     def done(self) -> float:
-        """The share of all epochs."""
+        """The finished fraction of all epochs."""
         return (self.epoch + self.seen / self.images) / self.epochs
 
     def line(self) -> str:
-        """One line: epoch, loss, accuracy, images a second, time left."""
+        """Return one line with epoch, loss, accuracy, images per second and remaining time."""
         elapsed = time.perf_counter() - self.began
-        here = self.done - self.first / self.epochs  # what an earlier run has done took no time of this one
+        here = self.done - self.first / self.epochs  # epochs of an earlier run took no time in this run
         rate, left = here * self.epochs * self.images / elapsed, elapsed * (1 - self.done) / here
         return (
             f"{self.name}: epoch {self.epoch + 1}/{self.epochs}, loss {float(self.figures['loss']):.4f}, "
