@@ -25,8 +25,8 @@ _MOST_FOREIGN = 3  # entries of a rejected folder that the message names
 _SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # the message suggests the first name that is free
 _MIRROR, _VOLUME = "mirror", "lost+found"  # in data/ of a clone, and in a new volume
 # Files that a run creates before its first record, in earlier versions and in this version (a backup may omit the
-# hidden mark). The signatures of these names can no longer be verified, so the files are kept: cleanup removes only files
-# that the new mark has signed.
+# hidden mark). The signatures of these names can no longer be verified, so the files are kept: cleanup removes only
+# files that the new mark has signed.
 _SIGNED = r"\.[0-9a-f]{16}"
 _EARLY = re.compile(
     rf"{Folder.LOCKS}(/(root|{KEY.pattern}({_SIGNED})?)\.lock)?"
