@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Base model for values that travel between steps: frozen, without unknown fields, without NaN or infinity."""
+    """Base model of all values: frozen, and without unknown fields, NaN or infinity."""
 
     # Validation errors omit the input, because it may hold a secret.
     # NaN and infinity are rejected: JSON cannot represent them, and a record with them comes from a faulty step.

@@ -1,10 +1,10 @@
-"""Errors that a user can cause, as one tree.
+"""Errors that this project reports to the user, as one tree.
 
 MnistError                     base class; its message is one line that says what to do
 ├── InputError (ValueError)    an invalid option
 │   ├── RecipeError            an unknown, unreadable or incomplete recipe
 │   ├── DatasetError           an unknown, unreadable or incomplete dataset
-│   ├── RootError              a folder that is not a root, or that holds files of others
+│   ├── RootError              a folder that is not a root, or that holds unrelated files
 │   ├── RunError               an unknown run or champion, or runs that cannot be compared
 │   ├── SettingsError          a settings file that another account may have written, or an unusable Prefect home
 │   └── PictureError           an unreadable or empty image
@@ -37,7 +37,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class MnistError(Exception):
-    """Base class of all errors that a user can cause.
+    """Base class of the errors that this project reports to the user.
 
     The message is for the user and holds no secrets. `exit_code` is the exit code of the command.
     """
@@ -63,7 +63,7 @@ class DatasetError(InputError):
 
 
 class RootError(InputError):
-    """A folder that is not a root and cannot become a root, because it holds files of others."""
+    """A folder that is not a root and cannot become a root, because it holds unrelated files."""
 
 
 class RunError(InputError):

@@ -1,4 +1,4 @@
-"""Run the parts of a run that may fail without stopping it.
+"""Execute the parts of a run that may fail without stopping it.
 
 A failed part leaves an Omission: one line in the log, in the terminal, in the output of `--json`, in the report and
 in the run's record. The record of a step with an omission is not kept, so that the next run tries again.

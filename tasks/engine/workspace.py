@@ -1,8 +1,8 @@
 """Provide the workspace of a run: its root, its name, and its temporary files.
 
 Every step receives the Workspace, which is not part of the step's inputs: the same inputs give the same record under
-any root. The names of temporary files are signed by the root, and files without a signature are never removed
-(tasks/storage/root_marker.py).
+any root. The names of temporary files and their folders are signed by the root (tasks/storage/root_marker.py). Files
+that cannot be recognized as ours are never removed.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ class Workspace(Frozen):
     def unfinished(self) -> Path:
         """The folder of files from which the next attempt of the step resumes.
 
-        The folder stays until the step's record is kept.
+        The folder stays until the step completes.
 
         Raises:
             StorageError: If the root cannot be marked.
@@ -95,7 +95,7 @@ class Workspace(Frozen):
         return folder / mark_root(local_cache_dir(self.root)).signed(name, ".partial")
 
     def finish(self) -> None:
-        """Remove the folder of unfinished files after the step's record was kept."""
+        """Remove the folder of unfinished files after the step has completed."""
         shadow = local_cache_dir(self.root)
         if mark := find_mark(shadow):
             for path in unfinished_in(shadow, mark.signed(self.key), mark):

@@ -71,8 +71,8 @@ def _is_trusted(user: int) -> bool:
 def _code_owner() -> int:
     """Return the user ID of the account that owns this code.
 
-    The owner is trusted, because whoever owns the code can change what runs anyway. A container that mounts a clone
-    is such a case.
+    The owner is trusted, because the owner can change this code anyway. The owner differs from the user if, for
+    example, a container mounts a clone.
     """
     return Path(__file__).stat().st_uid
 

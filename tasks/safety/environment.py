@@ -91,7 +91,7 @@ _KERAS_HOME = "KERAS_HOME"
 _SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "config", "builtin", "keras")  # noqa: PTH118
 KERAS_CACHE = "MNIST_KERAS_CACHE"  # the folder for Keras downloads: the user's KERAS_HOME
 PINNED = {
-    _KERAS_HOME: _SETTINGS_OF_KERAS,  # instead of ~/.keras and its `keras.json`; nothing is written to either
+    _KERAS_HOME: _SETTINGS_OF_KERAS,  # instead of ~/.keras, whose `keras.json` is not read and where nothing is written
     "PYTHONSAFEPATH": "1",  # keeps the current folder, which holds none of our modules, off sys.path of child processes
 }
 

@@ -33,7 +33,7 @@ _PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:(\d*|PORT))?")  # our own messages 
 _CLOSING = ".,:;)]}…"  # punctuation that may follow an address in a sentence
 
 _SECRET_NAMES = re.compile(
-    # Match ends of words, and no variables that only name a secret: not TOKENIZERS_PARALLELISM, not SECRET_NAME.
+    # Match at ends of words, but not in variables that only name a secret: not TOKENIZERS_PARALLELISM, not SECRET_NAME.
     r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY|PRIVATE_KEY|AUTH_STRING|CUSTOM_HEADERS|WEBHOOK)S?"
     r"(?![A-Z])(?!\w*_(NAME|TYPE|REGION)$)",
     re.IGNORECASE,

@@ -241,7 +241,7 @@ def remove(root: Root, name: str) -> None:
         return
     path.fs.rm_file(path.path)
     copy = local_cache_dir(root) / name
-    if _tag_of(copy).is_file() and copy.is_file() and not copy.is_symlink():  # without a tag, it is no cached copy
+    if _tag_of(copy).is_file() and copy.is_file() and not copy.is_symlink():  # without a tag, not a cached copy
         copy.unlink()
         _tag_of(copy).unlink()
 

@@ -57,7 +57,7 @@ def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
 
 
 def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRecord:
-    """Write a page of some runs; if a file that is not ours has the name, use the next free name.
+    """Write a page of some runs; if an unrelated file has the name, use the next free name.
 
     Args:
         root: The root.

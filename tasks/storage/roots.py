@@ -43,7 +43,7 @@ def known_root(root: Root) -> Root:
 
     Raises:
         RootError: If the folder is not a root and not empty.
-        StorageError: If the folder cannot be read.
+        StorageError: If the folder cannot be read, or if its mark is invalid.
     """
     try:
         if _is_root(root) or _counts_as_empty(root):
@@ -60,7 +60,7 @@ def existing_root(root: Root) -> Root:
 
     Raises:
         RootError: If the folder is not a root, is empty, or is missing.
-        StorageError: If the folder cannot be read.
+        StorageError: If the folder cannot be read, or if its mark is invalid.
     """
     if not _is_root(known_root(root)):
         raise RootError(f"nothing was ever made under {root}: give the --root, or MNIST_ROOT, of the runs")
