@@ -1,6 +1,6 @@
-"""Steps of the flow, and all that they are made of."""
+"""Steps of the flow, and the modules that they are built from."""
 
 from tasks.safety import environment
 
-# Whichever module of this package a process imports first, before any library that reads settings.
+# Run on the first import of any module of this package, before any library reads its settings.
 environment.apply_environment()

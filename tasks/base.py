@@ -1,13 +1,13 @@
-"""The base of all values: frozen, strict, and without secrets in what is said of a misfit."""
+"""Base class of all values, and the names of the splits."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """A value that can't change once made, and refuses what it does not know."""
+    """Base model of all values: frozen, and without unknown fields, NaN or infinity."""
 
-    # What pydantic says of a value that does not fit leaves the value out: it may hold a secret.
-    # NaN and infinity are refused: JSON has no word for them, and a record that holds them is of a step that went wrong.
+    # Validation errors omit the input, because it may hold a secret.
+    # NaN and infinity are rejected: JSON cannot represent them, and a record with them comes from a faulty step.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 

@@ -1,27 +1,27 @@
-"""Every failure that a user can cause, by name.
+"""Errors that this project reports to the user, as one tree.
 
-MnistError                     whatever this project refuses, in one line that says what to do
-├── InputError (ValueError)    an option that can't be used
-│   ├── RecipeError            a recipe that is unknown, unreadable or half-specified
-│   ├── DatasetError           a data set that is unknown, unreadable or half-specified
-│   ├── RootError              a folder that is no root, or holds what is not ours
-│   ├── RunError               a run or a champion that is unknown, or can't be compared
-│   ├── SettingsError          a file of settings that another account can have written, or a home that can't be
-│   └── PictureError           a picture that can't be read, or is empty
-├── UnreadableError (ValueError) pictures that were left out: exit code 1, after the others have been shown
-├── DivergedError (ArithmeticError) a training or a model whose numbers are not finite
-├── DownloadError (OSError)    no mirror gave the archive whose size and hash are pinned
-├── DecodeError (ValueError)   an archive that does not hold what it should
-│   ├── ArchiveError           not a whole gzip file
-│   ├── IdxFormatError         not a whole IDX file
-│   └── ContentError           a sound IDX file, but not the data set's: type, rank, shape, count or label
-├── StorageError (OSError)     a file under the root that can't be written or read, or is not what its record says
-│   └── ChecksumError          a document whose bytes are not those that were sealed
-├── VerificationError (RuntimeError) a run of which a file is gone or altered: exit code 1, found by `mnist verify`
-├── WorkerError (RuntimeError) a process that trained or evaluated has died
+MnistError                     base class; its message is one line that says what to do
+├── InputError (ValueError)    an invalid option
+│   ├── RecipeError            an unknown, unreadable or incomplete recipe
+│   ├── DatasetError           an unknown, unreadable or incomplete dataset
+│   ├── RootError              a folder that is not a root, or that holds unrelated files
+│   ├── RunError               an unknown run or champion, or runs that cannot be compared
+│   ├── SettingsError          a settings file that another account may have written, or an unusable Prefect home
+│   └── PictureError           an unreadable or empty image
+├── UnreadableError (ValueError) images that were skipped: exit code 1, after the other images have been shown
+├── DivergedError (ArithmeticError) a training or a model with values that are not finite
+├── DownloadError (OSError)    no mirror served the archive with the pinned size and hash
+├── DecodeError (ValueError)   an archive with unexpected content
+│   ├── ArchiveError           an incomplete or corrupt gzip file
+│   ├── IdxFormatError         an incomplete or malformed IDX file
+│   └── ContentError           a valid IDX file that does not match the dataset: type, rank, shape, count or label
+├── StorageError (OSError)     a file under the root that cannot be written or read, or that differs from its record
+│   └── ChecksumError          a document that does not match its checksum
+├── VerificationError (RuntimeError) a run with a missing or altered file: exit code 1, raised by `mnist verify`
+├── WorkerError (RuntimeError) a process that died while it trained or evaluated
 ├── ServerError (RuntimeError) no Prefect server answers
-├── OutputError (OSError)      standard output that can't be written: the result has not reached who asked for it
-└── GateError (RuntimeError)   a model that does not pass: exit code 1, after the evidence has been published
+├── OutputError (OSError)      standard output that cannot be written: the result did not reach its reader
+└── GateError (RuntimeError)   a model that fails its gate: exit code 1, after the evidence has been published
 """
 
 from collections.abc import Iterator
@@ -30,99 +30,102 @@ from tasks.safety.plain_text import printable
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what has led to it, one after the other."""
+    """Yield an error, then the chain of errors that led to it."""
     while error:
         yield error
         error = error.__cause__ or error.__context__
 
 
 class MnistError(Exception):
-    """What this project refuses. Its text is one line for the user, without secrets; `exit_code` is the command's."""
+    """Base class of the errors that this project reports to the user.
+
+    The message is for the user and holds no secrets. `exit_code` is the exit code of the command.
+    """
 
     exit_code = 2
 
     def __init__(self, *args: object) -> None:
-        from tasks.safety.redaction import redact  # noqa: PLC0415  # a command that does not fail has no use for it
+        from tasks.safety.redaction import redact  # noqa: PLC0415  # needed only when a command fails
 
         super().__init__(*(printable(redact(one), keep="\n") if isinstance(one, str) else one for one in args))
 
 
 class InputError(MnistError, ValueError):
-    """An option that can't be used."""
+    """An invalid option."""
 
 
 class RecipeError(InputError):
-    """A recipe that is unknown, unreadable or half-specified."""
+    """An unknown, unreadable or incomplete recipe."""
 
 
 class DatasetError(InputError):
-    """A data set that is unknown, unreadable or half-specified."""
+    """An unknown, unreadable or incomplete dataset."""
 
 
 class RootError(InputError):
-    """A folder that is no root, or can't become one, since it holds what is not ours."""
+    """A folder that is not a root and cannot become a root, because it holds unrelated files."""
 
 
 class RunError(InputError):
-    """A run or a champion that is unknown, or can't be compared."""
+    """An unknown run or champion, or runs that cannot be compared."""
 
 
 class SettingsError(InputError):
-    """A file of settings that another account can have written, or a home of Prefect's that can't be."""
+    """A settings file that another account may have written, or an unusable Prefect home."""
 
 
 class PictureError(InputError):
-    """A picture that can't be read, or is empty."""
+    """An unreadable or empty image."""
 
 
 class UnreadableError(MnistError, ValueError):
-    """Pictures that were left out."""
+    """Images that were skipped."""
 
     exit_code = 1
 
 
 class DivergedError(MnistError, ArithmeticError):
-    """A training or a model whose numbers are not finite."""
+    """A training or a model with values that are not finite."""
 
 
 class DownloadError(MnistError, OSError):
-    """No mirror gave the archive whose size and hash are pinned."""
+    """No mirror served the archive with the pinned size and hash."""
 
 
 class DecodeError(MnistError, ValueError):
-    """An archive that does not hold what it should."""
+    """An archive with unexpected content."""
 
 
 class ArchiveError(DecodeError):
-    """Not a whole gzip file."""
+    """An incomplete or corrupt gzip file."""
 
 
 class IdxFormatError(DecodeError):
-    """Not a whole IDX file."""
+    """An incomplete or malformed IDX file."""
 
 
 class ContentError(DecodeError):
-    """A sound IDX file, but not the data set's: type, rank, shape, count or label."""
+    """A valid IDX file that does not match the dataset: type, rank, shape, count or label."""
 
 
 class StorageError(MnistError, OSError):
-    """A file under the root that can't be written or read, or is not what its record says."""
+    """A file under the root that cannot be written or read, or that differs from its record."""
 
 
 class ChecksumError(StorageError):
-    """A document whose bytes are not those that were sealed; `path` says where it lies, if that is known."""
+    """A document that does not match its checksum; `path` is its location, if known."""
 
     path = ""
 
 
 class VerificationError(MnistError, RuntimeError):
-    """A run of which a file is gone or altered."""
+    """A run with a missing or altered file."""
 
     exit_code = 1
 
 
 class WorkerError(MnistError, RuntimeError):
-    """A process that trained or evaluated has died."""
+    """A process that died while it trained or evaluated."""
 
 
 class ServerError(MnistError, RuntimeError):
@@ -130,11 +133,11 @@ class ServerError(MnistError, RuntimeError):
 
 
 class OutputError(MnistError, OSError):
-    """Standard output that can't be written."""
+    """Standard output that cannot be written."""
 
 
 class GateError(MnistError, RuntimeError):
-    """A model that does not pass. `result` is what the run leaves all the same."""
+    """A model that fails its gate; `result` is what the run produced nevertheless."""
 
     exit_code = 1
 
@@ -144,5 +147,5 @@ class GateError(MnistError, RuntimeError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a library says."""
+    """Return the first line of an error's message, or the name of its type if the message is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)

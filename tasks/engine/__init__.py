@@ -1,1 +1,1 @@
-"""How steps run: cached, logged, in a workspace, with parts that may fail."""
+"""Run steps with a cache, a log, a workspace and optional parts."""

@@ -1,7 +1,8 @@
-"""Cache: the record of the same inputs, code and library versions, if it is there and sound; else why not.
+"""Cache the records of steps by their inputs, code and library versions.
 
-In: a step's function and its inputs. Out: the kept record; or a Miss, and what differs from the most similar record of the
-same step. A record is a sealed file; it counts only while every file that it names is there and unaltered.
+A lookup returns the stored record, or a CacheMiss. `explain_miss` reports how the key differs from the most similar
+earlier key of the same step. A record is a file with a checksum. It is valid only while every file that it names
+exists unaltered.
 """
 
 import functools
@@ -23,32 +24,39 @@ from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksu
 from tasks.storage.content_files import atomic_write, verify_file
 from tasks.storage.folders import Folder, key_name
 
-_MOST_DIFFERENCES = 3  # differences that a Miss names
-_LATEST = 50  # records of the same step that are looked at for one to compare with
+_MOST_DIFFERENCES = 3  # differences that an explanation lists
+_LATEST = 50  # recent records of the same step to compare with
 
 Kept = TypeVar("Kept", bound=Record)
 
 
 class CacheMiss(NamedTuple):
-    """What is wrong with a key's record, in words; empty if there is none, and `explain_miss` says why."""
+    """The reason why a key's record is invalid; empty if there is no record (see `explain_miss`)."""
 
     fault: str = ""
 
 
 class Key(NamedTuple):
-    """All that a result depends on, in JSON's types, and the name of its file."""
+    """All values that a result depends on, in JSON types, and the name of the record's file."""
 
     parts: dict[str, Any]
     name: str
 
     def path(self, root: Root) -> Root:
-        """Where the record is kept."""
+        """Return the path of the record under a root."""
         return root / Folder.RECORDS / f"{self.name}.json"
 
 
 def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: tuple[str, ...]) -> Key:
-    """The key of a step: its inputs, the code that it depends on by module, the versions of libraries, and what the environment
-    says of how these compute.
+    """Return the cache key of a step.
+
+    The key holds the inputs, the digests of all modules that the step depends on, the versions of the libraries, and
+    the environment variables that may change their results.
+
+    Args:
+        function: The function of the step.
+        inputs: The values of its keyed arguments, by name.
+        libraries: The distributions whose versions may change the result.
     """
     parts: dict[str, Any] = {
         "step": function.__name__,
@@ -56,13 +64,13 @@ def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: t
         "code": code_digests(function.__module__),
         "libraries": versions(libraries),
     }
-    if variables := number_settings(libraries):  # else as before there were any
+    if variables := number_settings(libraries):  # omitted if empty, so that keys of earlier versions stay valid
         parts["surroundings"] = variables
     return Key(parts, key_name(parts))
 
 
 def _with_fields(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The inputs of a step; each field of a dataclass is an input of its own."""
+    """Yield the inputs of a step by name; each field of a dataclass is an input of its own."""
     for name, value in inputs.items():
         if is_dataclass(value):
             yield from ((field.name, getattr(value, field.name)) for field in fields(value))
@@ -71,7 +79,10 @@ def _with_fields(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def identity(value: Any) -> Any:
-    """What of a value counts: a record's files stand for the record, since they are named by their content."""
+    """Return the part of a value that identifies it in a key.
+
+    A record is identified by its files if it has any, because these are named by their content.
+    """
     if isinstance(value, Record):
         files = [file.model_dump() for file in value.files()]
         return files or value.model_dump(mode="json", exclude={"origin", "omitted"})
@@ -86,7 +97,13 @@ def identity(value: Any) -> Any:
 
 @functools.cache
 def versions(libraries: tuple[str, ...]) -> dict[str, str]:
-    """The installed version of each distribution; `tensorflow` also goes by the name of its CPU wheel."""
+    """Return the installed version of each distribution.
+
+    If a distribution is missing, its CPU wheel is looked up: `tensorflow-cpu` for `tensorflow`.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: If neither is installed.
+    """
     found = {}
     for library in libraries:
         try:
@@ -97,7 +114,7 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
 
 
 def look_up_record(key: Key, record_type: type[Kept], root: Root) -> Kept | CacheMiss:
-    """The kept record of a key, if it is sound."""
+    """Return the stored record of a key if it is valid, else a CacheMiss with the reason."""
     try:
         envelope = load_with_checksum(read_whole(key.path(root)))
         record = record_type.model_validate(envelope["record"])
@@ -114,19 +131,22 @@ def look_up_record(key: Key, record_type: type[Kept], root: Root) -> Kept | Cach
 
 
 def keep_record(key: Key, record: Record, root: Root) -> None:
-    """Keep a record.
+    """Write a record with its key to the cache.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: If the record cannot be written.
     """
     with atomic_write(key.path(root)) as stream:
         stream.write(dump_with_checksum({"key": key.parts, "record": record.model_dump(mode="json")}))
 
 
 def explain_miss(key: Key, step: str, root: Root) -> str:
-    """What differs from the most similar of the last records of the same step; of equally similar ones, from the latest.
+    """Return the differences from the most similar recent key of the same step; of equally similar keys, the latest.
 
-    `step` is what a run of the step is called.
+    Args:
+        key: The key without a record.
+        step: The name of the step's run, as the origin of a record holds it.
+        root: The root.
     """
     candidates = [
         (-at.timestamp(), list(_key_differences(parts, key.parts))) for at, parts in _earlier_keys(key, step, root)
@@ -140,7 +160,7 @@ def explain_miss(key: Key, step: str, root: Root) -> str:
 
 
 def _earlier_keys(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[str, Any]]]:
-    """When the last records of the same step were made, and their keys."""
+    """Yield the time and the key of each recent record of the same step."""
     for path in newest(root / Folder.RECORDS, f"{key.parts['step']}-*.json", _LATEST):
         try:
             envelope = load_with_checksum(read_whole(path))
@@ -152,7 +172,7 @@ def _earlier_keys(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, d
 
 
 def _key_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """The parts of a key that differ, in words."""
+    """Yield a description of each difference between two keys."""
     kinds = (("inputs", "input"), ("code", "code"), ("libraries", "library"), ("surroundings", "variable"))
     for kind, one in kinds:
         old, new = _flatten_key(before.get(kind, {})), _flatten_key(now.get(kind, {}))
@@ -168,7 +188,7 @@ def _key_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
 
 
 def _flatten_key(value: Any, name: str = "") -> dict[str, Any]:
-    """A tree as its leaves by their dotted names; a file counts by its path, which holds its hash."""
+    """Return the leaves of a tree by their dotted names; a file is represented by its path, which contains its hash."""
     if isinstance(value, Mapping) and {"path", "sha256"} <= value.keys():
         return {name: PurePosixPath(value["path"])}
     if isinstance(value, Mapping):

@@ -1,10 +1,10 @@
-"""Steps: Prefect tasks whose records are kept, so that nothing is computed twice.
+"""Prefect tasks that keep their records, so that no result is computed twice.
 
-In: a function from records and settings to a record. Out: a Prefect task that looks for the record of the same inputs,
-code and library versions first. Two runs that need the same record at once make it once: the second waits.
+A cached task first looks up the record of the same inputs, code and library versions. If two runs need the same
+record at the same time, one computes it and the other waits.
 
-Prefect's own cache is left aside: its hits are not checked against the files, its key sees only the task's own text, and
-its results need a storage block on the server.
+Prefect's own cache is not used: its hits are not verified against the files, its key covers only the source of the
+task itself, and its results need a storage block on the server.
 """
 
 import functools
@@ -31,17 +31,17 @@ from tasks.storage.backend import Root, io_errors
 from tasks.storage.folders import Folder
 from tasks.storage.locks import key_lock, shared_lock
 
-# A step that takes longer hangs: on six million images none but a training takes an hour.
+# A step that takes longer hangs: with six million images, no step but training takes an hour.
 STEP_SECONDS = 4 * 3600.0
 
 Params = ParamSpec("Params")
 
 
 class CachedTask(Task[Params, Kept]):
-    """A Prefect task that keeps its record, and looks for the record of the same inputs before it computes anything.
+    """A Prefect task that looks up the record of its inputs before it computes, and keeps the new record.
 
-    It takes its Workspace as the argument `work`. Prefect itself tries it once, unless `options` say otherwise: from the same
-    inputs it would compute the same again.
+    The task receives its Workspace as the argument `work`. By default, Prefect does not retry it, because the same
+    inputs would give the same result; `options` can change that.
     """
 
     def __init__(
@@ -59,29 +59,35 @@ class CachedTask(Task[Params, Kept]):
         super().__init__(cached, **once | options)
 
     def with_options(self, **options: Any) -> "CachedTask[Params, Kept]":
-        """The same task with other options of Prefect's, which would return a task that keeps nothing."""
+        """Return a copy of the task with other Prefect options.
+
+        Prefect's own method would return a task that does not keep its record.
+        """
         task = CachedTask(self.compute, self.libraries, self.unkeyed, **self.options | options)
         task.run_name = self.run_name
         return task
 
     def lookup(self, arguments: Mapping[str, Any]) -> Kept | CacheMiss:
-        """The record of these arguments, if it is kept."""
+        """Return the stored record for these arguments, or a CacheMiss."""
         return self.keyed_lookup(arguments)[1]
 
     def keyed_lookup(self, arguments: Mapping[str, Any]) -> tuple[Key, Kept | CacheMiss]:
-        """The key of these arguments, and its record, if it is kept."""
+        """Return the key of these arguments, and the stored record or a CacheMiss."""
         inputs = {name: value for name, value in arguments.items() if name not in {"work", *self.unkeyed}}
         key = key_of(self.compute, inputs, self.libraries)
         return key, look_up_record(key, self.record_type, arguments["work"].root)
 
     def found_or_made(self, given: inspect.BoundArguments) -> Kept:
-        """The record of these arguments. Two runs that need it at once make it once."""
+        """Return the record for these arguments; compute it if it is not stored.
+
+        If two runs need the record at the same time, only one computes it.
+        """
         work: Workspace = given.arguments["work"]
         key, found = self.keyed_lookup(given.arguments)
         if not isinstance(found, CacheMiss):
             return _as_cached_state(found)
         with shared_lock(work.root, log), key_lock(work.root, key.name, f"run {work.run}", log):
-            found = look_up_record(key, self.record_type, work.root)  # another run may have made it in the meantime
+            found = look_up_record(key, self.record_type, work.root)  # another run may have made it meanwhile
             if not isinstance(found, CacheMiss):
                 return _as_cached_state(found)
             name = self.run_name.format(**given.arguments)
@@ -90,20 +96,20 @@ class CachedTask(Task[Params, Kept]):
             return _compute_and_store(lambda: self.compute(*given.args, **given.kwargs), name, why, key, work)
 
     def ever_kept(self, root: Root) -> bool:
-        """Whether the task has ever kept a record under a root."""
+        """Return whether the task has ever kept a record under a root."""
         return any((root / Folder.RECORDS).glob(f"{self.compute.__name__}-*.json"))
 
 
 def step(
     name: str, *, libraries: tuple[str, ...] = (), unkeyed: tuple[str, ...] = (), **options: Any
 ) -> Callable[[Callable[Params, Kept]], CachedTask[Params, Kept]]:
-    """Make a function a cached Prefect task.
+    """Return a decorator that turns a function into a cached Prefect task.
 
     Args:
-        name: how a run of it is called, with arguments in braces.
-        libraries: the distributions whose versions shape the result.
-        unkeyed: arguments that don't, such as the mirrors of an archive whose hash is given.
-        options: Prefect's own.
+        name: The name of the task's runs, with arguments in braces.
+        libraries: The distributions whose versions may change the result.
+        unkeyed: Arguments that do not change the result, such as the mirrors of an archive with a pinned hash.
+        options: Options of the Prefect task.
     """
 
     def decorate(compute: Callable[Params, Kept]) -> CachedTask[Params, Kept]:
@@ -113,25 +119,31 @@ def step(
 
 
 def _reason_for_computing(key: Key, name: str, root: Root) -> str:
-    """Why a step has no record; what earlier records hold, perhaps another version's, can't stop it."""
+    """Return the reason why a step has no record.
+
+    Earlier records that cannot be compared, perhaps of another version, do not stop the step.
+    """
     with optional(f"why {name} is computed", []):
         return explain_miss(key, name, root)
     return "no earlier record can be compared"
 
 
 def _as_cached_state(record: Kept) -> Kept:
-    """The record; inside a task run, as a state that shows as Cached and says which run made it."""
+    """Return the record; inside a task run, return it as a state with the name Cached.
+
+    The message of the state names the run that made the record.
+    """
     if TaskRunContext.get() is None or record.origin is None:
         return record
     return cast("Kept", Completed(name="Cached", message=f"made by run {record.origin.run}", data=record))
 
 
 def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Workspace) -> Kept:
-    """Compute a record, say where it came from, and keep it, unless an optional part of it is missing.
+    """Compute a record, add its origin, and keep it unless an optional part of it is missing.
 
     Raises:
-        StorageError: the system refused to read or write a file.
-        WorkerError: memory is short, or TensorFlow refused an operation.
+        StorageError: If a file cannot be read or written.
+        WorkerError: If memory is short, or if TensorFlow rejects an operation.
     """
     log(f"{name}: computed, {why}")
     began = perf_counter()
@@ -167,7 +179,10 @@ def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Ke
 
 
 def _failure_of_tensorflow(error: Exception) -> str:
-    """Say in one line what memory or an operation lacks, and what to change; empty for any other error."""
+    """Return one line that names the failed operation or the lack of memory, and what to change.
+
+    The line is empty for any other error.
+    """
     errors = getattr(sys.modules.get("tensorflow"), "errors", None)
     if isinstance(error, MemoryError) or (errors and isinstance(error, errors.ResourceExhaustedError)):
         return f"not enough memory: {first_line(error)}; make the layers or the batch of the recipe smaller"

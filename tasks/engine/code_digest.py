@@ -1,7 +1,7 @@
-"""Digests of the code that a step depends on.
+"""Compute digests of the code that a step depends on.
 
-In: a module's name. Out: a SHA-256 of that module, and of every module of this project that it imports, directly or not.
-Comments, docstrings and layout don't count: what is hashed is the syntax tree.
+The digests cover a module and all modules of this project that it imports, directly or indirectly. Comments,
+docstrings and layout do not count, because the syntax tree is hashed.
 """
 
 import ast
@@ -15,7 +15,7 @@ from typing import NamedTuple
 CODE_ROOT = Path(__file__).parents[2]
 _FIRST_PARTY = ("artifacts", "flows", "tasks")
 
-# How steps are run, kept and kept apart, and how they fail: none of it shapes what they make.
+# Modules that run, store and lock steps, and report their errors: none of them changes the result of a step.
 PLUMBING = frozenset({
     "tasks.data.attempt_limits",
     "tasks.engine.cache",
@@ -45,32 +45,32 @@ PLUMBING = frozenset({
     "tasks.storage.waiting",
 })  # fmt: skip
 
-# Before 3.11.8 and 3.12.2, threads that build syntax trees at once get "AST constructor recursion depth mismatch"
+# Before Python 3.11.8 and 3.12.2, threads that parse at the same time get "AST constructor recursion depth mismatch"
 # (python/cpython#106905).
 _PARSING = threading.Lock()
 
 
 def code_digest(module: str) -> str:
-    """One digest of `module` and of what it imports of this project."""
+    """Return a single SHA-256 in hex of `module` and the modules of this project that it imports."""
     return hashlib.sha256(repr(sorted(code_digests(module).items())).encode()).hexdigest()
 
 
 def code_digests(module: str) -> dict[str, str]:
-    """The digest of `module` and of each module that it imports of this project, by name."""
+    """Return the digest of `module` and of each module of this project that it imports, by module name."""
     with _PARSING:
         return {name: _read_module(name).digest for name in sorted(transitive_imports(module))}
 
 
 class Module(NamedTuple):
-    """What its source says of a module: the digest of its meaning, in hex, and the first-party modules that it imports."""
+    """The digest of a module's normalized source in hex, and the first-party modules that it imports."""
 
-    digest: str  # 64 bits, enough to tell its versions apart
+    digest: str  # 64 bits, enough to distinguish the versions of a module
     imports: frozenset[str]
 
 
 @functools.cache
 def _read_module(name: str) -> Module:
-    """Parse a module, once: many steps depend on it."""
+    """Parse a module, only once because many steps depend on it."""
     tree = ast.parse(source_of(name))
     imports = frozenset(first_party_imports(tree))
     return Module(hashlib.sha256(normalized_source(tree).encode()).hexdigest()[:16], imports)
@@ -78,7 +78,7 @@ def _read_module(name: str) -> Module:
 
 @functools.cache
 def transitive_imports(module: str) -> frozenset[str]:
-    """`module` and every first-party module reached from it by imports, except the plumbing."""
+    """Return `module` and every first-party module that it imports, directly or indirectly, except the plumbing."""
     found: set[str] = set()
     waiting = [module]
     while waiting:
@@ -90,7 +90,11 @@ def transitive_imports(module: str) -> frozenset[str]:
 
 
 def source_of(module: str) -> str:
-    """The text of a module's source file."""
+    """Return the source code of a module.
+
+    Raises:
+        ModuleNotFoundError: If the module has no source file in this project.
+    """
     path = module_path(module)
     if path is None:
         raise ModuleNotFoundError(f"no source for module {module}", name=module)
@@ -98,13 +102,13 @@ def source_of(module: str) -> str:
 
 
 def module_path(module: str) -> Path | None:
-    """The source file of a first-party module, found without importing anything; None if there is no such module."""
+    """Return the source file of a first-party module without importing it, or None if there is no such module."""
     place = CODE_ROOT.joinpath(*module.split("."))
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 def first_party_imports(tree: ast.Module) -> Iterator[str]:
-    """The first-party modules that a source imports."""
+    """Yield the first-party modules that a source imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if _is_first_party(alias.name))
@@ -116,12 +120,15 @@ def first_party_imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _is_first_party(module: str) -> bool:
-    """Whether a module belongs to this project."""
+    """Return whether a module belongs to this project."""
     return module.split(".", maxsplit=1)[0] in _FIRST_PARTY
 
 
 def normalized_source(tree: ast.Module) -> str:
-    """A source without its comments, docstrings and layout; the docstrings are taken out of the tree."""
+    """Return the source of a syntax tree without comments, docstrings and layout.
+
+    The docstrings are removed from `tree` in place.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(
             node
@@ -131,6 +138,6 @@ def normalized_source(tree: ast.Module) -> str:
 
 
 def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether the first statement of a body is a bare string."""
+    """Return whether the first statement of a body is a string literal."""
     first = node.body[0] if node.body else None
     return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)

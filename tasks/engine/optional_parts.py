@@ -1,8 +1,8 @@
-"""Optional: the parts of a run that may fail without stopping it.
+"""Execute the parts of a run that may fail without stopping it.
 
-In: the name of a part, and a block that makes it. Out: an Omission where the block failed, which becomes one line in the log,
-in the terminal, in `--json`, in the report and in the run's record. A step that left a part out is not kept: the next run tries
-again. Interruptions pass through.
+A failed part leaves an Omission: one line in the log, in the terminal, in the output of `--json`, in the report and
+in the run's record. The record of a step with an omission is not kept, so that the next run tries again.
+Interruptions pass through.
 """
 
 import logging
@@ -23,9 +23,15 @@ _LOGGER = logging.getLogger(__name__)
 def optional(
     part: str, omitted: list[Omission], *, say: Callable[[str, int], None] = say_in_run, over: bool = False
 ) -> Iterator[None]:
-    """Carry out a block that may fail; add an Omission to `omitted` if it does.
+    """Run a block that may fail; if it fails, add an Omission to `omitted`.
 
-    An error that follows an order to stop passes through, unless the run is `over` already.
+    Cancellations pass through. So do errors after an order to stop, unless the run is `over`.
+
+    Args:
+        part: The name of the part.
+        omitted: The list to add to.
+        say: Called with the line to log and its logging level.
+        over: Whether the run has already ended.
     """
     try:
         _LOGGER.debug("optional: %s", part)
@@ -38,13 +44,13 @@ def optional(
 
 
 def omit(part: str, why: str, omitted: list[Omission], *, say: Callable[[str, int], None] = say_in_run) -> None:
-    """Note that a part is left out, and why, and say so in the log."""
+    """Add an Omission with its reason to `omitted`, and log it as a warning."""
     omitted.append(Omission(part=part, why=why))
     say(omitted[-1].line, logging.WARNING)
 
 
 def reason(error: Exception) -> str:
-    """Return one line without secrets that says what went wrong; for an error that is not ours, with its type."""
+    """Return one line without secrets that states the error, with the type of the error if it is not ours."""
     line = first_line(error)
     if isinstance(error, MnistError) or line == type(error).__name__:
         return line
@@ -52,6 +58,6 @@ def reason(error: Exception) -> str:
 
 
 def _is_cancellation(error: Exception) -> bool:
-    """Return whether Prefect says by an error that somebody has canceled the run."""
+    """Return whether the error is Prefect's sign that the run was canceled."""
     prefect = sys.modules.get("prefect.exceptions")
     return prefect is not None and isinstance(error, prefect.CancelledRun)

@@ -1,4 +1,4 @@
-"""Log: a line for the person who looks at a run in Prefect's UI. Outside of a run: nothing."""
+"""Log lines that appear with a run in the Prefect UI."""
 
 import logging
 import sys
@@ -7,9 +7,9 @@ from tasks.safety.plain_text import printable
 
 
 def log(line: str, level: int = logging.INFO) -> None:
-    """Log a line in the log of the task run, or of the flow run, if there is one."""
+    """Log a line to the current task run or flow run; do nothing outside a run."""
     if "prefect.context" not in sys.modules:
-        return  # no run goes on; and commands such as `mnist runs` need not import Prefect to find that out
+        return  # no run is active, and commands such as `mnist runs` need not import Prefect to find out
     from prefect import get_run_logger  # noqa: PLC0415
     from prefect.context import FlowRunContext, TaskRunContext  # noqa: PLC0415
 

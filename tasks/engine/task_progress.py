@@ -1,6 +1,6 @@
-"""Bar: how far a long step is, as a progress artifact of its task run, for Prefect's UI and the terminal.
+"""Report the progress of a long step as a progress artifact of its task run, for the Prefect UI and the terminal.
 
-In: shares of the work and lines of text. Out: an artifact, refreshed about once a second. Outside of a task run: nothing.
+The artifact is refreshed about once per second. Outside a task run, nothing is reported.
 """
 
 import time
@@ -16,7 +16,7 @@ _REFRESH_SECONDS = 1.0
 
 
 class ProgressBar:
-    """One progress artifact; `key` names it among the artifacts of the flow. After an error, the step goes on without."""
+    """One progress artifact with the given key; after an error, the step continues without it."""
 
     def __init__(self, key: str, text: str) -> None:
         self.artifact: UUID | None = None
@@ -27,11 +27,16 @@ class ProgressBar:
                 self.artifact = cast("UUID", create_progress_artifact(0.0, key.replace("_", "-"), text))
 
     def due(self) -> bool:
-        """Whether it is time to refresh the artifact."""
+        """Return whether it is time to refresh the artifact."""
         return self.artifact is not None and time.perf_counter() - self.reported >= _REFRESH_SECONDS
 
     def refresh(self, done: float, text: str) -> None:
-        """Update the artifact: `done` is between 0 and 1."""
+        """Update the artifact.
+
+        Args:
+            done: The share of the work that is done, from 0 to 1.
+            text: The description to show.
+        """
         if self.artifact:
             artifact, self.artifact = self.artifact, None
             self.reported = time.perf_counter()

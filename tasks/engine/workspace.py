@@ -1,7 +1,8 @@
-"""Where a run works: the root that holds its files, and the name of the run.
+"""Provide the workspace of a run: its root, its name, and its temporary files.
 
-A Workspace is handed to every step and is no part of a step's inputs: the same inputs give the same record under any root. What
-is made for a while bears the root's signature in its name, and what has none is never removed (tasks/storage/root_marker.py).
+Every step receives the Workspace, which is not part of the step's inputs: the same inputs give the same record under
+any root. The names of temporary files and their folders are signed by the root (tasks/storage/root_marker.py). Files
+that cannot be recognized as ours are never removed.
 """
 
 import contextlib
@@ -28,19 +29,19 @@ from tasks.storage.folders import Folder
 from tasks.storage.locks import shared_lock, try_exclusive_lock
 from tasks.storage.root_marker import Mark, find_mark, is_real_folder, mark_root, signed_paths
 
-STATE = "state.json"  # how far a training has come
+STATE = "state.json"  # the progress of a training
 _EPOCH = re.compile(r"epoch-\d{5}-([0-9a-f]{12})\.weights\.h5")
 
 
 class Scratch:
-    """Names for temporary files: `scratch / name` is a path that ends with the name's suffix, the same each time."""
+    """Signed paths for temporary files: `scratch / name` has the suffix of the name, and is the same on each use."""
 
     def __init__(self, folder: Path, mark: Mark, run: str) -> None:
         self.folder, self.mark, self.run = folder, mark, run
         self.paths: dict[str, Path] = {}
 
     def __truediv__(self, name: str) -> Path:
-        """The path of a file."""
+        """Return the path of the temporary file `name`."""
         if name not in self.paths:
             stem, dot, suffix = name.partition(".")
             signed = self.mark.signed(f"{self.run}-{stem}-{secrets.token_hex(4)}", dot + suffix)
@@ -49,7 +50,7 @@ class Scratch:
 
 
 class Workspace(Frozen):
-    """The absolute root, the name of the run, when it began, and the key of the step under way."""
+    """The absolute root, the name of the run, its start time, and the key of the current step."""
 
     root: Annotated[
         Root, BeforeValidator(lambda root: open_root(root) if isinstance(root, str) else root), PlainSerializer(str)
@@ -60,7 +61,10 @@ class Workspace(Frozen):
 
     @contextmanager
     def scratch(self) -> Iterator[Scratch]:
-        """Files of the root's file system, or of its shadow's, for what is not yet whole; gone at the end."""
+        """Yield paths for incomplete files in the file system of the root or of its cache folder.
+
+        The files are removed at the end.
+        """
         shadow = local_cache_dir(self.root)
         folder = shadow / Folder.SCRATCH
         with storage_errors(folder):
@@ -74,18 +78,24 @@ class Workspace(Frozen):
 
     @property
     def unfinished(self) -> Path:
-        """A folder for what the step's next try goes on from; it stays until the step's record is kept."""
+        """The folder of files from which the next attempt of the step resumes.
+
+        The folder stays until the step completes.
+
+        Raises:
+            StorageError: If the root cannot be marked.
+        """
         shadow = local_cache_dir(self.root)
         with storage_errors(shadow):
             return shadow / Folder.UNFINISHED / mark_root(shadow).signed(self.key)
 
     def partial(self, name: str) -> Path:
-        """A file in that folder that grows until it is whole."""
+        """Return the path of an incomplete file in that folder, which grows until it is complete."""
         folder = self.unfinished
         return folder / mark_root(local_cache_dir(self.root)).signed(name, ".partial")
 
     def finish(self) -> None:
-        """Remove that folder, once the step's record is kept."""
+        """Remove the folder of unfinished files after the step has completed."""
         shadow = local_cache_dir(self.root)
         if mark := find_mark(shadow):
             for path in unfinished_in(shadow, mark.signed(self.key), mark):
@@ -94,10 +104,12 @@ class Workspace(Frozen):
 
 @contextmanager
 def open_workspace(root: Root, run: str) -> Iterator[Workspace]:
-    """Work under a root, along with other runs; what dead ones have left half-done is removed before and after.
+    """Yield a workspace under a root that other runs may use at the same time.
+
+    The stale files of dead runs are removed before and after.
 
     Raises:
-        StorageError: the root can't be locked.
+        StorageError: If the root cannot be locked.
     """
     with storage_errors(root):
         mark_root(local_cache_dir(root))
@@ -111,12 +123,13 @@ def open_workspace(root: Root, run: str) -> Iterator[Workspace]:
 
 
 def _remove_stale_files(root: Root) -> None:
-    """Remove what nobody will finish, unless someone is at work: then it is theirs, or the last of them sweeps.
+    """Remove stale files, unless another process uses the root.
 
-    What a training or a download has left for its next try stays. In a store nothing is half-done: only its shadow is swept.
+    In that case the files may be in use; the last process to finish removes them. Files from which a training or a
+    download can resume are kept. For a store, only the cache folder holds temporary files.
 
     Raises:
-        StorageError: the root can't be locked.
+        StorageError: If the root cannot be locked.
     """
     with try_exclusive_lock(local_cache_dir(root)) as nobody_else:
         if nobody_else:
@@ -124,13 +137,13 @@ def _remove_stale_files(root: Root) -> None:
 
 
 def remove_all_stale_files(root: Root) -> None:
-    """As `_remove_stale_files`, for who has the root alone."""
+    """Remove stale files; the caller holds the exclusive lock on the root."""
     for path in list(stale_files(root)):
         discard(path)
 
 
 def discard(path: Path) -> None:
-    """Remove a file, or a folder if nothing is in it, as far as the system lets."""
+    """Remove a file or an empty folder, and ignore errors."""
     with contextlib.suppress(OSError):
         if stat.S_ISDIR(path.lstat().st_mode):
             path.rmdir()
@@ -139,7 +152,10 @@ def discard(path: Path) -> None:
 
 
 def stale_files(root: Root) -> Iterator[Path]:
-    """What dead runs have left under the root, or in its shadow, that nobody goes on from: files, then their folders."""
+    """Yield the files of dead runs, under the root or in its cache folder, that no run will resume.
+
+    Files come before the folders that hold them.
+    """
     shadow = local_cache_dir(root)
     mark = find_mark(shadow)
     if mark is None:
@@ -154,7 +170,7 @@ def stale_files(root: Root) -> Iterator[Path]:
 
 
 def _folders_of(shadow: Path) -> Iterator[str]:
-    """Every folder in which files are written, by its path under the root."""
+    """Yield every folder in which files are written, as a path under the root."""
     for folder in Folder:
         yield str(folder)
         if folder in {Folder.RUNS, Folder.CHAMPIONS, Folder.UNFINISHED} and is_real_folder(shadow, folder):
@@ -162,7 +178,7 @@ def _folders_of(shadow: Path) -> Iterator[str]:
 
 
 def unfinished_in(shadow: Path, name: str, mark: Mark) -> Iterator[Path]:
-    """What of a step's unfinished files is ours, then their folder."""
+    """Yield our files in a folder of unfinished files, then the folder."""
     folder = f"{Folder.UNFINISHED}/{name}"
     if mark.has_signed(name) and is_real_folder(shadow, folder):
         found = sorted((shadow / folder).iterdir())
@@ -171,7 +187,7 @@ def unfinished_in(shadow: Path, name: str, mark: Mark) -> Iterator[Path]:
 
 
 def is_state(path: Path) -> bool:
-    """Whether a file holds how far a training has come: it is sealed, or named by its content."""
+    """Return whether a file holds the state of a training: it has a valid checksum, or its name contains its hash."""
     epoch = _EPOCH.fullmatch(path.name)
     try:
         return sha256_of(path).startswith(epoch[1]) if epoch else path.name == STATE and bool(read_checked_body(path))
@@ -180,7 +196,7 @@ def is_state(path: Path) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is a regular file, and no link."""
+    """Return whether a path is a regular file and not a link."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:

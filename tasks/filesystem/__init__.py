@@ -1,1 +1,1 @@
-"""Files of the operating system: open, trust, hash and name them."""
+"""Operating-system files: open, trust, hash and name them."""

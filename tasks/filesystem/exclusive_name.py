@@ -1,7 +1,8 @@
-"""Claim: give a finished file a name that only one of several processes gets.
+"""Give a finished file a name that only one of several processes can get.
 
-A hard link does so in one call. exFAT, SMB and some FUSE file systems have no hard links: there, the file is renamed under a
-lock, which the system takes away from a process that dies. Either way the name is free, or leads to a whole file.
+A hard link claims the name in a single call. exFAT, SMB and some FUSE file systems have no hard links. There, the
+file is renamed under a lock, which the system releases when its process dies. Either way, the name is free or refers
+to a complete file.
 """
 
 import errno
@@ -10,13 +11,18 @@ from pathlib import Path
 
 
 def claim_name(written: Path, path: Path, lock: Path) -> None:
-    """Give `written` the name `path` if that is free; `lock` is a file to lock where there are no hard links.
+    """Give the file `written` the name `path` if that name is free.
 
-    The temporary name may stay, for the caller to remove.
+    The temporary name may remain; the caller removes it.
+
+    Args:
+        written: A complete file in the same file system.
+        path: The name to claim.
+        lock: A file to lock where hard links are not available.
 
     Raises:
-        FileExistsError: The name is taken.
-        OSError: The system refuses.
+        FileExistsError: If the name is taken.
+        OSError: If the operating system rejects the operation.
     """
     try:
         os.link(written, path)
@@ -27,13 +33,13 @@ def claim_name(written: Path, path: Path, lock: Path) -> None:
 
 
 def _rename_alone(written: Path, path: Path, lock: Path) -> None:
-    """Rename a file to a name that must be free, one process at a time.
+    """Rename a file to a name that must be free, while holding a lock.
 
     Raises:
-        FileExistsError: The name is taken.
-        OSError: The system refuses.
+        FileExistsError: If the name is taken.
+        OSError: If the operating system rejects the operation.
     """
-    import portalocker  # noqa: PLC0415  # of use only here
+    import portalocker  # noqa: PLC0415  # needed only on file systems without hard links
 
     with lock.open("ab") as stream:
         portalocker.lock(stream, portalocker.LockFlags.EXCLUSIVE)

@@ -1,4 +1,4 @@
-"""Digest: what a file's content is known by."""
+"""Hash the content of files."""
 
 import hashlib
 from pathlib import Path
@@ -7,10 +7,10 @@ from tasks.filesystem.regular_files import open_regular
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex.
+    """Return the SHA-256 of a file's content as 64 hex digits.
 
     Raises:
-        OSError: it is no regular file, or can't be read.
+        OSError: If the path is not a regular file, or if it cannot be read.
     """
     with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Regular files: what a user names, or what lies under a root, is opened only if it is a file that ends.
+"""Open files only if they are regular files, and read them only up to a size limit.
 
-In: a path. Out: a stream, or the bytes. Refuses, as an OSError whose `strerror` says why: a FIFO, a device, a socket, a folder,
-a link to nothing, and more bytes than a limit, whatever size the system claims. And `~` of an unknown user.
+FIFOs, devices, sockets, folders and broken links are rejected, and so is content past the limit, whatever size the
+system reports. The `strerror` of the OSError states the reason.
 """
 
 import errno
@@ -13,7 +13,7 @@ from pathlib import Path
 from tasks.errors import InputError
 
 _MIB = 1 << 20
-MOST_TEXT = 4 * _MIB  # of a file that a person writes: a data set with a thousand classes has 0.1 MiB
+MOST_TEXT = 4 * _MIB  # bytes of a file that a user writes; a dataset file with a thousand classes has 0.1 MiB
 
 _KINDS = {
     stat.S_IFDIR: "it is a folder",
@@ -25,10 +25,15 @@ _KINDS = {
 
 
 def expand_user(given: str | Path, what: str, refusal: type[InputError] = InputError) -> Path:
-    """Replace a leading `~` or `~user` of a path that a user has named.
+    """Replace a leading `~` or `~user` of a path that the user named.
+
+    Args:
+        given: The path.
+        what: What the path is for, as the message calls it.
+        refusal: The class of the error to raise.
 
     Raises:
-        refusal: no home directory is known for it.
+        InputError: If no home directory is known for `~` or `~user`; of the class `refusal`.
     """
     try:
         return Path(given).expanduser()
@@ -40,13 +45,13 @@ def expand_user(given: str | Path, what: str, refusal: type[InputError] = InputE
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading; links are followed.
+    """Open a regular file for reading and follow links.
 
     Raises:
-        OSError: it is none, or can't be opened.
+        OSError: If the path is not a regular file, or if it cannot be opened.
     """
     _check_regular(path, _follow_links(path))
-    # Without waiting for a writer, should a FIFO have taken the file's place.
+    # O_NONBLOCK: if a FIFO has replaced the file since the check, opening it must not wait for a writer.
     stream = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
     try:
         _check_regular(path, os.fstat(stream.fileno()))
@@ -57,10 +62,10 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def _follow_links(path: Path) -> os.stat_result:
-    """What the system says of a file, or of the one that a link leads to.
+    """Return the status of a file, or of the target of a link.
 
     Raises:
-        OSError: it leads nowhere, or in a circle.
+        OSError: If the file is missing, or if the link is broken or circular.
     """
     try:
         return path.stat()
@@ -75,10 +80,10 @@ def _follow_links(path: Path) -> os.stat_result:
 
 
 def _check_regular(path: Path, found: os.stat_result) -> None:
-    """Refuse what is no regular file.
+    """Reject everything but regular files.
 
     Raises:
-        OSError: it is none.
+        OSError: If the status `found` is not that of a regular file.
     """
     if not stat.S_ISREG(found.st_mode):
         what = _KINDS.get(stat.S_IFMT(found.st_mode), "it is of an unknown kind")
@@ -86,15 +91,15 @@ def _check_regular(path: Path, found: os.stat_result) -> None:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """The bytes of a regular file, up to a limit.
+    """Return the content of a regular file of at most `most` bytes.
 
     Raises:
-        OSError: it is no regular file, can't be read, or has more bytes.
+        OSError: If the path is not a regular file, cannot be read, or has more bytes.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         content = b"" if size > most else stream.read(size + 1)
-        # Files below /proc claim to be empty, and some of them never end. Memory is taken as their bytes come.
+        # Files below /proc report a size of zero, and some never end. Read in chunks: memory grows with the content.
         while size <= len(content) <= most and (chunk := stream.read(min(_MIB, most + 1 - len(content)))):
             content += chunk
         if size > most or len(content) > most:
@@ -103,5 +108,5 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def _limit(most: int) -> str:
-    """A number of bytes as a person says it."""
+    """Format a number of bytes for a message."""
     return f"{most // _MIB:,} MiB" if most >= _MIB else f"{most:,} bytes"

@@ -1,7 +1,7 @@
-"""Trusted: whether anybody but this user, root and who owns this code can have written a file.
+"""Decide whether only this user, root and the owner of this code can have written a file.
 
-A worker's runs are asked for from elsewhere, and their recipes are paths on its machine. A recipe that names a function is
-code. Where somebody else can write it, or the folder that it stands in, that somebody could run code as the worker's user.
+Runs of a worker are requested from elsewhere, and their recipes are paths on the worker's machine. A recipe that
+names a function is code. If others can write that file or its folder, they can run code as the worker's user.
 """
 
 import errno
@@ -18,10 +18,13 @@ _ROOT = 0
 
 
 def refuse_foreign(path: Path) -> None:
-    """Refuse, in a worker's run, a file that others can have written; who names a file on the command line has chosen it.
+    """Reject, in a run of a worker, a file that other users can write.
+
+    Runs that a user starts on the command line are not restricted, because that user chose the file.
 
     Raises:
-        RecipeError: the file, a link on the way to it, or a folder above is another user's, or open to others.
+        RecipeError: If the file, a link on the way to it, or a parent folder belongs to another user or is writable
+            by others.
     """
     if not os.environ.get(UNATTENDED):
         return
@@ -35,7 +38,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def trust_fault(path: Path) -> str | None:
-    """Say why a file, link or folder can be another's work, if it can."""
+    """Return the reason why another user can have written a file, link or folder, or None if nobody else can."""
     try:
         found = path.lstat()
     except OSError as error:
@@ -43,55 +46,63 @@ def trust_fault(path: Path) -> str | None:
     if not _is_trusted(found.st_uid):
         return f"belongs to the user {found.st_uid}"
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
-        return None  # a link has no mode of its own; in a sticky folder such as /tmp, nobody replaces what is another's
+        return None  # links have no mode; in a sticky folder such as /tmp, users cannot replace others' files
     if _others_write(path, found):
         return f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
     return None
 
 
 def is_open(folder: Path) -> bool:
-    """Whether others can add files to a folder, sticky or not, or make it where there is none."""
+    """Return whether other users can add files to a folder, sticky or not, or can create a missing folder."""
     try:
         found = folder.stat()
     except FileNotFoundError:
         return is_open(folder.parent)
     except OSError:
-        return False  # nothing is read from it
+        return False  # nothing can be read from such a folder
     return not _is_trusted(found.st_uid) or _others_write(folder, found)
 
 
 def _is_trusted(user: int) -> bool:
-    """Whether a user is root, this one, or the owner of this code."""
+    """Return whether a user ID is that of root, of this user, or of the owner of this code."""
     return user in {_ROOT, os.geteuid(), _code_owner()}
 
 
 def _code_owner() -> int:
-    """The account that this code belongs to, which needs no other way to run its own, as where a container mounts a clone."""
+    """Return the user ID of the account that owns this code.
+
+    The owner is trusted, because the owner can change this code anyway. The owner differs from the user if, for
+    example, a container mounts a clone.
+    """
     return Path(__file__).stat().st_uid
 
 
 def _others_write(path: Path, found: os.stat_result) -> bool:
-    """Whether a file's mode, or its access control list, lets others write it."""
+    """Return whether a file's mode or its access control list lets other users write it."""
     by_group = found.st_mode & stat.S_IWGRP and (not is_private(found.st_gid) or _has_acl(path))
     return bool(found.st_mode & stat.S_IWOTH or by_group)
 
 
 def is_private(group: int) -> bool:
-    """Whether a group is this user's own, as Linux distributions make one for each user, or root's, and nobody else is in it.
+    """Return whether a group is this user's own (or root's) group without other members.
 
-    It has the user's name: those who have a group as their first, such as `users`, are not listed as its members.
+    Linux distributions create such a group, with the user's name, for each user. The name matters: users whose
+    primary group is a shared group such as `users` are not listed as its members.
     """
     if group != os.getegid():
         return False
     try:
         found, name = grp.getgrgid(group), pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container has users without names
+    except KeyError:  # users of a container may have no names
         return True
     return (group == _ROOT or found.gr_name == name) and set(found.gr_mem) <= {name}
 
 
 def _has_acl(path: Path) -> bool:
-    """Whether a file has an access control list: then the group's bits of its mode are the most that it grants to anyone."""
+    """Return whether a file has an access control list.
+
+    If it has one, the group bits of the mode are the upper limit of what the list grants.
+    """
     try:
         os.getxattr(path, "system.posix_acl_access")
     except OSError as error:

@@ -1,1 +1,1 @@
-"""What every process depends on: its environment, texts without secrets, and the order to stop."""
+"""Basics of every process: its environment, text without secrets, and the order to stop."""

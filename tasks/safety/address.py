@@ -1,8 +1,8 @@
-"""Address: a URL that shows no secret, however it is printed.
+"""Addresses that print only their public form.
 
-In: a URL, or a path. Out: a string that is its public form, without user info and query values; `reveal` gives the whole, and
-is called only where the request is made. What Prefect is to keep gets the public form, too (`hide`): the process remembers
-what it stands for.
+The public form of a URL masks its user info, the values of its query, and its fragment. `Address.reveal` returns the
+complete URL and is called only where the request is made. Flow-run parameters that Prefect stores also get the public
+form (`hide`); this process remembers the address behind each public form.
 """
 
 from collections.abc import Mapping
@@ -12,19 +12,20 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tasks.safety.redaction import MASK, add_address_secrets, public_address
 
-_hidden: dict[str, str] = {}  # what `hide` has given out, and what each stands for
+_hidden: dict[str, str] = {}  # public form that `hide` returned -> complete address
 
 
 class Address(str):
-    """An address as a string: whatever formats, compares, serializes or pickles it sees the public form.
+    """An address whose string value is its public form.
 
-    Only `reveal` gives the whole. Two addresses that differ in their secrets alone differ.
+    Formatting, serialization and pickling see only the public form; `reveal` returns the complete address. Two
+    addresses that differ only in their secrets are not equal.
     """
 
     _whole: str
 
     def __new__(cls, text: str) -> Self:
-        """Take a URL or a path; what `hide` has given out stands for what it hid."""
+        """Create an address from a URL or a path; resolve a public form that `hide` returned."""
         if isinstance(text, cls):
             return text
         whole = _hidden.get(str(text), str(text))
@@ -34,24 +35,24 @@ class Address(str):
         return self
 
     def reveal(self) -> str:
-        """The whole address, with its secrets: for a request, and nothing else."""
+        """Return the complete address, including its secrets, for use in a request only."""
         return self._whole
 
     @property
     def lacks_secrets(self) -> bool:
-        """Whether it is the public form of an address whose secrets this process never knew."""
+        """Whether this is the public form of an address whose secrets this process does not know."""
         return self._whole == str(self) and (f"{MASK}@" in self._whole or f"={MASK}" in self._whole)
 
     def child(self, name: str) -> "Address":
-        """The address of a file in the folder that this is the address of; a query stays."""
+        """Return the address of the file `name` in the folder at this address; keep the query, drop the fragment."""
         try:
             parts = urlsplit(self._whole)
-        except ValueError:  # no URL: whoever asks for it will say so
+        except ValueError:  # not a valid URL; the request will report the error
             return Address(f"{self._whole.rstrip('/')}/{name}")
         return Address(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}", fragment="")))
 
     def __eq__(self, other: object) -> bool:
-        """Whether both are the same, secrets included; a plain string is compared with the public form."""
+        """Compare two addresses including their secrets; compare a plain string with the public form."""
         return self._whole == other._whole if isinstance(other, Address) else str.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
@@ -70,13 +71,13 @@ class Address(str):
         return self
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """Leave the secrets behind where it is pickled: they stay in the process that was given them."""
+        """Pickle only the public form: secrets stay in the process that received them."""
         return str, (str(self),)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> Any:
-        """Be a string to pydantic, which prints and writes the public form."""
-        from pydantic_core import PydanticCustomError, core_schema  # noqa: PLC0415  # `--help` needs none of it
+        """Validate and serialize as a string, so that pydantic writes the public form."""
+        from pydantic_core import PydanticCustomError, core_schema  # noqa: PLC0415  # keeps `--help` fast
 
         def taken(value: object) -> Address:
             if not isinstance(value, str):
@@ -89,27 +90,36 @@ class Address(str):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _core: object, _handler: object) -> dict[str, str]:
-        """Be a string in JSON schemas."""
+        """Describe the type as a string in JSON schemas."""
         return {"type": "string", "format": "uri"}
 
 
 def hide(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a run as others may keep them: addresses in their public form.
+    """Return the parameters of a flow run with every address in its public form.
 
-    This process knows what the mirrors among them stand for; of all others, the run refuses what had to be masked.
+    This process can resolve the public forms back to the complete addresses. In any other process, the run rejects
+    addresses whose secrets were masked.
     """
     return {name: _hidden_in(value, paths=name != "mirrors") for name, value in parameters.items()}
 
 
 def _hidden_in(value: Any, *, paths: bool) -> Any:
-    """A parameter in its public form; where it may be a path, only what is clearly a URL is changed."""
+    """Return a parameter with its addresses in their public form.
+
+    Args:
+        value: The parameter; lists and tuples are processed item by item.
+        paths: Whether strings may be paths; then only strings that contain `://` are changed.
+    """
     if isinstance(value, str):
         return value if paths and "://" not in value else _stand_in(value)
     return [_hidden_in(item, paths=paths) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _stand_in(whole: str) -> str:
-    """The public form of an address; numbered, where another of the same form was hidden before."""
+    """Return the public form of an address and remember the complete address behind it.
+
+    If another address with the same public form was hidden before, the mask gets a number.
+    """
     shown = public_address(whole)
     if shown == whole or whole in _hidden:
         return whole

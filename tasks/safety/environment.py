@@ -1,11 +1,11 @@
-"""Surroundings: which environment variables and files of settings count, in every process of this project.
+"""Decide which environment variables and settings files apply in every process of this project.
 
-Libraries take values from the environment and from files that they look for unasked, when they are imported or first used. Some
-of these values change what a network learns, and the cache would keep it. So this package decides when it is imported, and so
-before any library is, in each process: the flow's, its workers', its server's. What is decided is written to the environment,
-where child processes and libraries find it.
+Libraries read values from the environment and from settings files when they are imported or first used. Some of these
+values change what a network learns, and the cache would store the changed result. Therefore `tasks` applies these
+decisions when it is imported, before any library is, in each process: the flow's, its workers' and its server's. The
+decisions are written to the environment, where libraries and child processes find them.
 
-Imported with the package, before anything else: little of the standard library.
+This module is imported before anything else, so it uses only a small part of the standard library.
 """
 
 import os
@@ -21,16 +21,16 @@ from typing import Any
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 _PACKAGES = frozenset({"artifacts", "deployments", "flows", "tasks"})
 
-# The user's value wins. It may change what a step makes that uses the library: so it is a part of the keys of such steps, and
-# recorded with what they make.
+# The user's value wins. It may change the results of steps that use the library, so it is part of the cache keys of
+# these steps, and it is recorded with their results.
 NUMBERS = {
-    "TF_ENABLE_ONEDNN_OPTS": "tensorflow",  # other kernels, which round differently
-    "ONEDNN_MAX_CPU_ISA": "tensorflow",  # so do those of other instruction sets
+    "TF_ENABLE_ONEDNN_OPTS": "tensorflow",  # selects other kernels, which round differently
+    "ONEDNN_MAX_CPU_ISA": "tensorflow",  # kernels of other instruction sets round differently, too
     "NPY_DISABLE_CPU_FEATURES": "numpy",
     "NPY_ENABLE_CPU_FEATURES": "numpy",
-    "OPENBLAS_CORETYPE": "numpy",  # named where the library mistakes a virtual machine's processor
+    "OPENBLAS_CORETYPE": "numpy",  # set where the library misdetects the processor of a virtual machine
 }
-# How fast, on how many cores, in how much memory, and with how many messages: no result depends on it.
+# Speed, cores, memory and messages: no result depends on these variables.
 _HARMLESS = frozenset(
     {
         "TF_CPP_MIN_LOG_LEVEL",
@@ -40,24 +40,24 @@ _HARMLESS = frozenset(
         "TF_NUM_INTRAOP_THREADS",
     }
 )
-# Cleared, unless named above: each library reads dozens of these, and a list of those that matter would never be whole.
+# Cleared, unless named above: each library reads dozens of variables, and a list of relevant ones would be incomplete.
 _CLEARED_PREFIXES = (
-    "KERAS_",  # another back end, limits of epochs and steps
-    "TF_",  # TF_XLA_FLAGS, TF_DETERMINISTIC_OPS, TF_USE_LEGACY_KERAS, rewriting graphs to 16 bits
+    "KERAS_",  # another backend, limits on epochs and steps
+    "TF_",  # TF_XLA_FLAGS, TF_DETERMINISTIC_OPS, TF_USE_LEGACY_KERAS, graph rewriting to 16 bits
     "TF2_",
     "XLA_",
     "AUTOGRAPH_",
     "ONEDNN_",  # ONEDNN_DEFAULT_FPMATH_MODE; ONEDNN_VERBOSE writes to standard output
-    "DNNL_",  # oneDNN's earlier name
+    "DNNL_",  # the former name of oneDNN
     "NPY_",
     "NUMPY_",
     "SCIPY_",  # SCIPY_ARRAY_API
     "SKLEARN_",  # SKLEARN_ASSUME_FINITE
     "PANDAS_",
-    "ARROW_PRE_",  # formats of earlier versions
-    "OTEL_",  # propagators and contexts of OpenTelemetry that others have installed, without which Prefect can't be imported
-    "WEBSOCKETS_",  # sizes, of which one that is no number ends the import
-    # Of Prefect's, in both spellings: each step says itself how often it is tried, and keeps its result.
+    "ARROW_PRE_",  # file formats of earlier versions
+    "OTEL_",  # name propagators and contexts by entry point; Prefect can't be imported if they are not installed
+    "WEBSOCKETS_",  # sizes; a value that is not a number makes the import fail
+    # Prefect settings, in both spellings: each step sets its own retries and stores its own result.
     "PREFECT_FLOW_DEFAULT_",
     "PREFECT_FLOWS_DEFAULT_",
     "PREFECT_RESULTS_",
@@ -68,14 +68,14 @@ _CLEARED_PREFIXES = (
 _CLEARED = frozenset(
     {
         "NVIDIA_TF32_OVERRIDE",
-        "MPLBACKEND",  # figures are drawn without a screen
-        "PREFECT_CLIENT_ENABLE_METRICS",  # at a port that only one process can have
+        "MPLBACKEND",  # figures are drawn without a display
+        "PREFECT_CLIENT_ENABLE_METRICS",  # the metrics server uses a port that only one process can bind
         "PREFECT_CLIENT_METRICS_ENABLED",
         "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK",
         "PREFECT_TEST_MODE",
-        "SSLKEYLOGFILE",  # secrets of connections; where it can't be written, httpx makes no client
-        "SOURCE_DATE_EPOCH",  # numpy's f2py, which SciPy imports, fails where it is no number
-        # What would have child processes warn, trace, wait for a person, or drop assertions.
+        "SSLKEYLOGFILE",  # logs secrets of connections; if the file can't be written, httpx can't create a client
+        "SOURCE_DATE_EPOCH",  # NumPy's f2py, which SciPy imports, fails if the value is not a number
+        # Would make child processes warn, trace, wait for input, or skip assertions.
         "PYTHONDEBUG",
         "PYTHONDEVMODE",
         "PYTHONINSPECT",
@@ -86,27 +86,27 @@ _CLEARED = frozenset(
         "PYTHONWARNINGS",
     }
 )
-_CURRENT_FOLDER = frozenset({"", "."})  # as libraries write it into Python's path
+_CURRENT_FOLDER = frozenset({"", "."})  # as libraries add it to sys.path
 _KERAS_HOME = "KERAS_HOME"
 _SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "config", "builtin", "keras")  # noqa: PTH118
-KERAS_CACHE = "MNIST_KERAS_CACHE"  # where Keras keeps downloads: what KERAS_HOME said
+KERAS_CACHE = "MNIST_KERAS_CACHE"  # the folder for Keras downloads: the user's KERAS_HOME
 PINNED = {
-    _KERAS_HOME: _SETTINGS_OF_KERAS,  # and not the `keras.json` of ~/.keras; nothing is written there either
-    "PYTHONSAFEPATH": "1",  # the current folder holds no module of ours, however a child process is started
+    _KERAS_HOME: _SETTINGS_OF_KERAS,  # instead of ~/.keras, whose `keras.json` is not read and where nothing is written
+    "PYTHONSAFEPATH": "1",  # keeps the current folder, which holds none of our modules, off sys.path of child processes
 }
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_NO_PROXY = ("no_proxy", "NO_PROXY")  # the lower case wins where both are set
+_NO_PROXY = ("no_proxy", "NO_PROXY")  # the lower case wins if both are set
 _PROXIES = tuple(name for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper()))
 _PROXY = re.compile(r"(https?://)?([^/@\s]*@)?([^/@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\S*)?", re.IGNORECASE)
 _CERTIFICATES, _CERTIFICATE_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
-_NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder of no certificates
-_MOST_CERTIFICATES = 16 << 20  # bytes; bundles of all authorities have 200 KB
+_NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder without certificates
+_MOST_CERTIFICATES = 16 << 20  # bytes; a bundle of all authorities has about 200 KB
 SET_ASIDE = (
-    "MNIST_SET_ASIDE"  # a line for each variable that can't be used, and why; what needs the variable is refused
+    "MNIST_SET_ASIDE"  # one line for each unusable variable, with the reason; requests that need the variable fail
 )
 
-# Child processes run in other folders.
+# Relative paths are made absolute, because child processes run in other folders.
 _PATHS = frozenset(
     {
         "PREFECT_API_SSL_CERT_FILE",
@@ -125,20 +125,20 @@ _PATHS = frozenset(
 _DATABASES = frozenset({"PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"})
 _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?|[A-Za-z]:)([^?]+)(.*)", re.DOTALL)
 
-# Of Prefect's settings, those that concern a server of our own, too: the rest is of the user's server.
+# The Prefect settings that also apply to our own server; all others are for the user's server.
 _OWN_SERVER = frozenset({"PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"})
 
 
 def apply_environment() -> None:
-    """Decide for this process and its children; to decide twice changes nothing."""
+    """Apply the decisions to this process and its children; repeated calls change nothing."""
     warned = os.environ.get("PYTHONWARNINGS")
     try:
         here = os.getcwd()  # noqa: PTH109
-    except OSError:  # it was removed
+    except OSError:  # the folder was removed
         here = ""
     _adopt_settings(settled_values(os.environ, here))
     named = _paths_of(os.environ.get("PYTHONPATH", ""))
-    last = {*_CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed, as Prefect removes itself what it has added
+    last = {*_CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed: Prefect removes the entries that it has added
     sys.path[:] = sorted(sys.path, key=last.__contains__)
     if warned:
         _forget_warnings(warned.split(","))
@@ -147,14 +147,19 @@ def apply_environment() -> None:
 
 
 def _adopt_settings(after: Mapping[str, str]) -> None:
-    """Make an environment this process's."""
+    """Make the environment of this process equal to `after`."""
     for name in os.environ.keys() - after.keys():
         del os.environ[name]
     os.environ.update({name: value for name, value in after.items() if os.environ.get(name) != value})
 
 
 def settled_values(given: Mapping[str, str], here: str) -> dict[str, str]:
-    """Return the environment that counts, of one that was given in the folder `here`."""
+    """Return the environment that applies, given an environment and the current folder.
+
+    Args:
+        given: The environment variables as the process received them.
+        here: The current folder, which relative paths refer to; empty if the folder was removed.
+    """
     after = {name: value for name, value in given.items() if _counts(name, value)}
     if given.get(_KERAS_HOME, _SETTINGS_OF_KERAS) != _SETTINGS_OF_KERAS:
         after[KERAS_CACHE] = given[_KERAS_HOME]
@@ -164,32 +169,32 @@ def settled_values(given: Mapping[str, str], here: str) -> dict[str, str]:
     for name in _DATABASES & after.keys():
         if found := _RELATIVE_SQLITE.fullmatch(after[name]):
             after[name] = f"{found[1]}{_absolute(found[2], here)}{found[3]}"
-    if "PYTHONPATH" in after:  # an empty element is the current folder
+    if "PYTHONPATH" in after:  # an empty element means the current folder
         after["PYTHONPATH"] = os.pathsep.join(_absolute(path, here) for path in _paths_of(after["PYTHONPATH"]))
     after |= _never_proxied(after)
     return _without_unusable(after)
 
 
 def _counts(name: str, value: str) -> bool:
-    """Whether a variable stays."""
+    """Return whether a variable stays in the environment."""
     if name in NUMBERS:
         return bool(value)
     return name in _HARMLESS or not (name in _CLEARED or name.startswith(_CLEARED_PREFIXES))
 
 
 def _absolute(path: str, here: str) -> str:
-    """Make a path absolute, unless it begins with a variable of Prefect's or the home of an unknown account."""
+    """Make a path absolute, unless it starts with a Prefect variable or the home of an unknown account."""
     path = os.path.expanduser(path)  # noqa: PTH111
     return path if not path or not here or path[0] in "~$" else os.path.join(here, path)  # noqa: PTH118
 
 
 def _paths_of(value: str) -> list[str]:
-    """The paths that PYTHONPATH names."""
+    """Return the paths in the value of PYTHONPATH."""
     return [path for path in value.split(os.pathsep) if path]
 
 
 def _never_proxied(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Both spellings of NO_PROXY, with this machine's own addresses after what the user has there."""
+    """Yield both spellings of NO_PROXY, with the loopback addresses after the user's hosts."""
     own = next((given[name] for name in _NO_PROXY if given.get(name)), "")
     for name in _NO_PROXY:
         hosts = [host.strip() for host in (given.get(name) or own).split(",") if host.strip()]
@@ -198,9 +203,10 @@ def _never_proxied(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _without_unusable(given: dict[str, str]) -> dict[str, str]:
-    """Set aside what httpx would refuse at each start, even of a client that talks to this machine only.
+    """Remove the proxies and certificates that would stop httpx from creating any client, even for local connections.
 
-    Of certificates none is trusted then: which ones others would, is not what the user has asked for.
+    The reasons are added to the variable MNIST_SET_ASIDE. If the certificate file is unusable, no certificate is
+    trusted: the default certificates are not what the user asked for. A missing certificate folder is only reported.
     """
     after, lines = dict(given), [line for line in given.get(SET_ASIDE, "").splitlines() if line]
     for name in _PROXIES:
@@ -220,7 +226,7 @@ def _without_unusable(given: dict[str, str]) -> dict[str, str]:
 
 
 def _fault_of_certificates(file: str) -> str:
-    """Why a file of certificates can't be used; empty if it can."""
+    """Return the reason why a certificate file is unusable, or an empty string if it is usable."""
     try:
         with open(file, "rb") as stream:  # noqa: PTH123
             return "" if b"-----BEGIN " in stream.read(_MOST_CERTIFICATES) else "it holds no certificate"
@@ -229,7 +235,10 @@ def _fault_of_certificates(file: str) -> str:
 
 
 def fault_on_the_way_to(url: str) -> str:
-    """Say which variable keeps this process from a URL, as it names a proxy or certificates that can't be used; else empty."""
+    """Return the reason why an unusable proxy or certificate setting prevents requests to a URL.
+
+    The text names the variable. It is empty if no variable that applies to the URL was removed.
+    """
     from urllib.parse import urlsplit  # noqa: PLC0415
     from urllib.request import proxy_bypass  # noqa: PLC0415
 
@@ -242,13 +251,19 @@ def fault_on_the_way_to(url: str) -> str:
 
 
 def number_settings(libraries: Iterable[str]) -> dict[str, str]:
-    """The variables of this process that may change what a step makes which uses some libraries."""
+    """Return the variables of this process that may change the results of steps that use the given libraries."""
     used = set(libraries)
     return {name: os.environ[name] for name, library in NUMBERS.items() if library in used and os.environ.get(name)}
 
 
 def apply_number_settings(wanted: Mapping[str, str]) -> None:
-    """Let this process compute as the one does whose variables these are, as far as the libraries are not imported yet."""
+    """Set the variables that may change results as in another process.
+
+    Libraries that are already imported keep their settings.
+
+    Args:
+        wanted: The variables of the other process, as `number_settings` returns them.
+    """
     for name, library in NUMBERS.items():
         if library not in sys.modules:
             os.environ.pop(name, None)
@@ -257,7 +272,10 @@ def apply_number_settings(wanted: Mapping[str, str]) -> None:
 
 
 def for_own_server(given: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a server of our own: of the settings of Prefect's, its home, profile and database count."""
+    """Return the environment for a Prefect server that this project starts.
+
+    Of the Prefect settings, only the home, the profile and the database are kept.
+    """
     return {
         name: value
         for name, value in given.items()
@@ -266,24 +284,27 @@ def for_own_server(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _forget_warnings(given: Iterable[str]) -> None:
-    """Undo what PYTHONWARNINGS has set: with `error`, what a library calls deprecated would end a run."""
+    """Undo the effect of PYTHONWARNINGS.
+
+    With the value `error`, a deprecation warning in a library would end a run.
+    """
     import warnings  # noqa: PLC0415
 
-    sys.warnoptions[:] = [one for one in sys.warnoptions if one not in set(given)]  # child processes would get them
+    sys.warnoptions[:] = [one for one in sys.warnoptions if one not in set(given)]  # child processes would inherit them
     warnings.resetwarnings()
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
 
 
 class OwnFinder:
-    """A finder of this project's packages, which no other path's stand in for, and of Matplotlib."""
+    """Import finder that loads this project's packages only from this project, and Matplotlib with its own settings."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
-        """Find a package where this module lies, or Matplotlib, to be imported with its own settings."""
-        for entry in _CURRENT_FOLDER & set(sys.path[:-1]):  # Prefect's migrations of its database put it first
+        """Find a package of this project in the project folder, or Matplotlib with its default settings."""
+        for entry in _CURRENT_FOLDER & set(sys.path[:-1]):  # Prefect's database migrations put it first
             sys.path.append(entry)
-            sys.path.remove(entry)  # the first
+            sys.path.remove(entry)  # removes the first occurrence
         if name in _PACKAGES and path is None:
             return PathFinder.find_spec(name, [PROJECT])
         if (
@@ -300,12 +321,12 @@ class OwnFinder:
 
 
 def _with_own_settings(execute: Callable[[ModuleType], None], folder: str) -> Callable[[ModuleType], None]:
-    """Execute Matplotlib's module so that it reads the settings that it brings, in a folder, and no `matplotlibrc` else."""
+    """Return a function that executes Matplotlib with the settings in `folder` and ignores any other `matplotlibrc`."""
 
     def executed(module: ModuleType) -> None:
         import logging  # noqa: PLC0415
 
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it says where its cache is, if not in ~
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs where its cache is, if not in ~
         with _unseen("matplotlibrc"):
             before = os.environ.get("MATPLOTLIBRC")
             os.environ["MATPLOTLIBRC"] = folder
@@ -321,7 +342,10 @@ def _with_own_settings(execute: Callable[[ModuleType], None], folder: str) -> Ca
 
 @contextmanager
 def _unseen(name: str) -> Iterator[None]:
-    """Let no file of the current folder be seen by a name: Matplotlib looks there before it asks the environment."""
+    """Hide the file `name` of the current folder from `os.path.exists`.
+
+    Matplotlib looks in the current folder before it reads the environment.
+    """
     exists = os.path.exists
     os.path.exists = lambda path: path != name and exists(path)
     try:

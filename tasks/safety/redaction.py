@@ -1,7 +1,8 @@
-"""Redaction: texts without the secrets of their addresses, and without the secrets that this process knows.
+"""Remove secrets from text.
 
-In: any text. Out: the same text, where user info, query values and known secrets are `***`. The known ones come from addresses
-(tasks/safety/address.py) and from the environment. This is the last line of defense: what is an address has its own type.
+User info and query values of addresses, and the secrets that this process knows, are replaced by `***`. The known
+secrets come from addresses (tasks/safety/address.py) and from the environment. This module is the last line of
+defense: addresses have their own type.
 """
 
 import base64
@@ -23,16 +24,16 @@ from tasks.safety.plain_text import printable
 from tasks.safety.stopping import STOPPING
 
 MASK = "***"
-_SHORTEST = 8  # characters of a secret that is looked for by itself: "run" or "admin" stand in many texts
+_SHORTEST = 8  # characters; shorter values such as "run" or "admin" occur in many texts
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:)?(/*)")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/+[^\s'\"<>`|]+")
-_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:(\d*|PORT))?")  # our own messages say HOST:PORT
-_CLOSING = ".,:;)]}…"  # what may follow an address in a sentence
+_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:(\d*|PORT))?")  # our own messages contain HOST:PORT
+_CLOSING = ".,:;)]}…"  # punctuation that may follow an address in a sentence
 
 _SECRET_NAMES = re.compile(
-    # The ends of words, and no name of a secret: not TOKENIZERS_PARALLELISM, not SECRET_NAME.
+    # Match at ends of words, but not in variables that only name a secret: not TOKENIZERS_PARALLELISM, not SECRET_NAME.
     r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY|PRIVATE_KEY|AUTH_STRING|CUSTOM_HEADERS|WEBHOOK)S?"
     r"(?![A-Z])(?!\w*_(NAME|TYPE|REGION)$)",
     re.IGNORECASE,
@@ -42,7 +43,7 @@ _known: set[str] = set()
 
 
 class UrlParts(NamedTuple):
-    """An address: everything before the user info, the user info if it has any, and what comes after it."""
+    """The parts of an address: its scheme with slashes, the user info if any, the host and port, and the rest."""
 
     scheme: str
     user: str | None
@@ -51,7 +52,10 @@ class UrlParts(NamedTuple):
 
 
 def _parts_of(address: str) -> UrlParts | None:
-    """The parts of an address, malformed ones included: a password may hold what ends the authority; None for a path."""
+    """Split an address, even a malformed one, into its parts; return None for a path.
+
+    A password may contain characters that end the authority.
+    """
     match = _SCHEME.match(address)
     scheme, slashes = (match[1] or "", match[2]) if match else ("", "")
     rest = address[len(scheme) + len(slashes) :]
@@ -63,7 +67,7 @@ def _parts_of(address: str) -> UrlParts | None:
     odd = (slashes != "//" and scheme.lower() != "file:") or not _PORT.fullmatch(authority.rpartition("@")[2])
     if "@" in tail and odd and "@" not in authority:
         return _after_user(scheme + slashes, rest)
-    if "@" in authority and "@" in path:  # a password that holds both, rather than a path that holds one
+    if "@" in authority and "@" in path:  # more likely a password with @ and / than a path with @
         found = _after_user("", authority + path)
         return UrlParts(scheme + slashes, found.user, found.authority, found.tail + tail[len(path) :])
     user, at, authority = authority.rpartition("@")
@@ -71,19 +75,22 @@ def _parts_of(address: str) -> UrlParts | None:
 
 
 def _after_user(scheme: str, rest: str) -> UrlParts:
-    """The parts where all before the last @ is user info."""
+    """Split an address in which everything before the last @ is user info."""
     user, _, rest = rest.rpartition("@")
     return UrlParts(scheme, user, *_cut_secrets(rest))
 
 
 def _cut_secrets(rest: str) -> tuple[str, str]:
-    """What follows a scheme, cut where its authority ends."""
+    """Split the text after a scheme at the end of its authority."""
     end = re.search(r"[/?#]", rest)
     return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
 
 
 def public_address(address: str) -> str:
-    """An address as it may be shown: without user info, the values of its query, and its fragment. A path stays as it is."""
+    """Return the public form of an address: without user info, query values and fragment.
+
+    A path is returned unchanged.
+    """
     parts = _parts_of(address)
     if parts is None:
         return address
@@ -93,7 +100,7 @@ def public_address(address: str) -> str:
 
 
 def _with_masked_values(tail: str) -> str:
-    """Path, query and fragment of an address: the values of parameters are masked."""
+    """Mask the values of parameters and the fragment in the path, query and fragment of an address."""
     tail, hash_, fragment = tail.partition("#")
     path, mark, query = tail.partition("?")
     path = re.sub(r"(;[^/;=]*)=[^/;]*", rf"\1={MASK}", path)
@@ -102,13 +109,13 @@ def _with_masked_values(tail: str) -> str:
 
 
 def _masked_parameter(parameter: str) -> str:
-    """A parameter of a query: its name alone."""
+    """Mask the value of a query parameter, or the whole parameter if it has no name."""
     name, equals, _ = parameter.partition("=")
     return f"{name}={MASK}" if equals else MASK
 
 
 def _secrets_in(address: str) -> Iterator[str]:
-    """The parts of an address that `public_address` masks, as they stand, and as HTTP sends them."""
+    """Yield the parts of an address that `public_address` masks, as written and as HTTP sends them."""
     parts = _parts_of(address)
     if parts is None:
         return
@@ -122,24 +129,24 @@ def _secrets_in(address: str) -> Iterator[str]:
 
 
 def add_secret(*values: str) -> None:
-    """Mask these values in whatever is printed or logged from now on; those that are too short stay."""
+    """Mask these values in all later output of this process; values that are too short are not masked."""
     _known.update(form for value in values for form in _forms(value))
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A secret as it may stand in a text: as it is, and encoded for addresses or HTML."""
+    """Yield the forms in which a secret may appear in a text: as is, or encoded for URLs or HTML."""
     for one in {value, unquote(value), quote(value, safe=""), quote(value), escape(value)}:
         if len(one) >= _SHORTEST and MASK not in one and not one.isspace():
             yield one
 
 
 def add_address_secrets(address: str) -> None:
-    """Mask the secrets of an address."""
+    """Mask the secrets of an address in all later output of this process."""
     add_secret(*_secrets_in(address))
 
 
 def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
-    """The values in an environment that are secrets: by the variable's name, or inside of an address."""
+    """Yield the secrets in an environment, found by the names of variables or inside addresses."""
     for name, value in environ.items():
         if "://" in value:
             yield from _secrets_in(value)
@@ -148,9 +155,12 @@ def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _pieces_of(value: str) -> Iterator[str]:
-    """A secret, and the parts of it that are secret by themselves: a password after its user, values of headers, a path."""
+    """Yield a secret and those of its parts that are secret on their own.
+
+    The parts are the password after a user name, the values of headers in JSON, and the path of a URL.
+    """
     yield value
-    if "://" in value:  # a webhook's secret is its path
+    if "://" in value:  # the secret of a webhook is its path
         yield value.partition("://")[2].partition("/")[2]
         return
     yield value.partition(":")[2]
@@ -163,7 +173,7 @@ def _pieces_of(value: str) -> Iterator[str]:
 
 
 def _leaves_of(found: Any) -> Iterator[str]:
-    """The values of a JSON document, however deep."""
+    """Yield the scalar values of a JSON document at any depth, as strings."""
     if isinstance(found, dict | list):
         for one in found.values() if isinstance(found, dict) else found:
             yield from _leaves_of(one)
@@ -172,7 +182,7 @@ def _leaves_of(found: Any) -> Iterator[str]:
 
 
 def redact(text: str) -> str:
-    """A text in which every address is public, and every known secret masked."""
+    """Return a text with every address in its public form and every known secret masked."""
     text = _URL.sub(lambda match: _public_in_a_sentence(match[0]), text)
     known = _known.union(*(_forms(value) for value in environment_secrets(os.environ)))
     for value in sorted(known, key=len, reverse=True):
@@ -181,15 +191,15 @@ def redact(text: str) -> str:
 
 
 def _public_in_a_sentence(found: str) -> str:
-    """The public form of an address that may have punctuation behind it."""
+    """Return the public form of an address that may be followed by punctuation."""
     address = found.rstrip(_CLOSING)
-    if not re.search(r"[@?;=]", address):  # the section of a page, as in a link to documentation, is no secret
+    if not re.search(r"[@?;=]", address):  # a fragment alone, as in a link to documentation, is not secret
         return found
     return public_address(address) + found[len(address) :]
 
 
 def redact_all_output() -> None:
-    """Redact, in this process, every log record and the traceback of every error that nobody catches."""
+    """Redact every log record and the traceback of every uncaught error in this process."""
     if getattr(logging.getLogRecordFactory(), "redacts", False):
         return
     logging.setLogRecordFactory(Redacting(logging.getLogRecordFactory()))
@@ -200,7 +210,7 @@ def redact_all_output() -> None:
 
 
 class Redacting:
-    """Makes log records whose message, arguments and traceback are redacted, and hold no control characters."""
+    """Factory of log records whose message, arguments and traceback are redacted and free of control characters."""
 
     redacts = True
 
@@ -208,11 +218,11 @@ class Redacting:
         self.factory = factory
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
-        """Make a record."""
+        """Create a log record and redact it."""
         record: logging.LogRecord = self.factory(*args, **kwargs)
         try:
             self.clean(record)
-        except Exception:  # noqa: BLE001  # a message that does not fit its arguments: logging says so itself
+        except Exception:  # noqa: BLE001  # the message does not match its arguments; logging reports that
             return record
         return record
 
@@ -221,7 +231,7 @@ class Redacting:
         """Redact a record in place."""
         message = record.getMessage()
         if _logged(message) != message:
-            if isinstance(record.args, tuple):  # some formatters want the arguments one by one
+            if isinstance(record.args, tuple):  # some formatters need the separate arguments
                 record.args = tuple(_logged(str(one)) if _logged(str(one)) != str(one) else one for one in record.args)
             if _logged(record.getMessage()) != record.getMessage():
                 record.msg, record.args = _logged(record.getMessage()), ()
@@ -232,17 +242,17 @@ class Redacting:
 
 
 def _logged(text: str) -> str:
-    """A text as it may be logged, in as many lines as it has."""
+    """Return a text redacted and escaped for a log, with its line breaks."""
     return printable(redact(text), keep="\n\t")
 
 
 def _show_of_thread(raised: threading.ExceptHookArgs) -> None:
-    """Print the traceback of a thread, unless an interruption has led to its error."""
+    """Print the redacted traceback of a thread, unless the process was told to stop."""
     if not STOPPING.is_set():
         show_redacted(raised.exc_type, raised.exc_value, raised.exc_traceback)
 
 
 def show_redacted(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
-    """Print a traceback on standard error, redacted."""
+    """Print a redacted traceback on standard error."""
     if sys.stderr:
         sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))

@@ -1,7 +1,7 @@
-"""Stopping: whether this process has been told to stop.
+"""Stop this process promptly when it is told to.
 
-In: `STOPPING`, which the handler of SIGINT and SIGTERM sets. Out: `Interrupted`, where something waits or loops.
-A wait of any length belongs into `pause`, so that it ends at once when the process is told to stop.
+The handlers of SIGINT and SIGTERM set `STOPPING`; code that waits or loops then raises `Interrupted`. Every wait uses
+`pause`, so that it ends as soon as the process is told to stop.
 """
 
 import threading
@@ -9,29 +9,29 @@ import threading
 STOPPING = threading.Event()
 
 
-class Interrupted(BaseException):  # as KeyboardInterrupt: no error, but an order
+class Interrupted(BaseException):  # like KeyboardInterrupt: an order, not an error
     """The process has been told to stop.
 
-    Not an Exception, so that no handler of faults takes it for a fault: a mirror is not passed over for it, and Prefect
-    records the task run as crashed, which its retries leave alone. What was written until then stays for the next run.
+    This is not an `Exception`, so that no error handler catches it: the download does not try the next mirror, and
+    Prefect records the task run as crashed, which is not retried. Partial results stay for the next run.
     """
 
 
 def raise_if_stopping() -> None:
-    """Raise Interrupted if the process has been told to stop.
+    """Raise `Interrupted` if the process has been told to stop.
 
     Raises:
-        Interrupted: it has.
+        Interrupted: If the process has been told to stop.
     """
     if STOPPING.is_set():
         raise Interrupted("told to stop")
 
 
 def pause(seconds: float) -> None:
-    """Sleep, unless the process is told to stop.
+    """Sleep for a number of seconds, unless the process is told to stop.
 
     Raises:
-        Interrupted: it was, before the time was over.
+        Interrupted: If the process is told to stop before the time is over.
     """
     if STOPPING.wait(seconds):
         raise Interrupted("told to stop")

@@ -1,8 +1,8 @@
-"""Store: where a root lies: in a folder, or under a prefix in an object store's bucket, as `s3://bucket/prefix`.
+"""Access a root in a local folder or under a prefix of an object store, as in `s3://bucket/prefix`.
 
-In an object store nothing can be renamed or mapped into memory. So there, what is made is made in a folder of this machine,
-the shadow of the root, and put into the store whole; and what is read is copied into the shadow, and hashed. A copy is used
-again as long as the store holds the same version. The shadow may be removed whenever nobody is at work.
+Files in an object store can be neither renamed nor mapped into memory. Therefore files for a store are first written
+to a local cache folder and then uploaded whole, and files from the store are copied to the cache and hashed. A copy
+is reused as long as the store holds the same version. The cache folder may be deleted whenever no process uses it.
 """
 
 import hashlib
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
     Root = Path | UPath
 else:
-    Root = Any  # so that who has a folder needs none of its libraries
+    Root = Any  # local roots need none of the libraries for S3
 
 _SCHEME = "://"
-_MOST_RECORD = 256 << 20  # bytes of a record, which has some thousands; what has more is none
-_TAG = ".tag"  # beside a copy: the version in the store that it is of
+_MOST_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
+_TAG = ".tag"  # suffix of the file that records the version of a cached copy
 _TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
 
 
 def open_root(place: str) -> Root:
-    """A root by its path or its address.
+    """Return a root, given its path or its address.
 
     Raises:
-        InputError: its name is no text, it is an address of another kind than s3://, the library for it is missing, or its `~`
-            is nobody's.
+        InputError: If the name is not UTF-8, the address is not a plain s3:// address, the address holds credentials,
+            the library for S3 is missing, or no home directory is known for a leading `~`.
     """
     if _SCHEME not in place:
         root = expand_user(place, "root").absolute()
@@ -67,10 +67,10 @@ def open_root(place: str) -> Root:
 
 
 def local_cache_dir(root: Root) -> Path:
-    """The folder of this machine in which files are made; that of a folder is itself.
+    """Return the local folder in which the files of a root are written; for a local root, the root itself.
 
     Raises:
-        InputError: the account has no home directory.
+        InputError: If the account has no home directory.
     """
     if isinstance(root, Path):
         return root
@@ -81,21 +81,21 @@ def local_cache_dir(root: Root) -> Path:
 
 
 def io_errors() -> tuple[type[Exception], ...]:
-    """What a file system or a store says against reading and writing."""
+    """Return the error classes that a file system or an object store raises on reading and writing."""
     return (OSError, *_store_errors())
 
 
 def _store_errors() -> tuple[type[Exception], ...]:
-    """What only a store says; nothing, as long as its library is not imported."""
+    """Return the error classes of the object store's library; empty if the library is not imported."""
     library: Any = sys.modules.get("botocore.exceptions")
     return (library.BotoCoreError, library.ClientError) if library else ()
 
 
 def unreachable(error: BaseException) -> str | None:
-    """One line, if a store could not be reached; None for any other error."""
+    """Return one line if the error means that a store could not be reached, or None for any other error."""
     if isinstance(error, ValueError) and str(error).startswith(
         "Invalid endpoint"
-    ):  # botocore's, which repeats the address
+    ):  # an error of botocore that repeats the address
         return "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is no address such as https://HOST"
     if isinstance(error, _store_errors()):
         return f"the object store: {error}; check the network, AWS_ENDPOINT_URL and the credentials"
@@ -103,10 +103,10 @@ def unreachable(error: BaseException) -> str | None:
 
 
 def version_of(path: "UPath") -> tuple[int, str]:
-    """The size of what a store holds, in bytes, and a mark that changes with its content.
+    """Return the size of an object in bytes, and a tag that changes with its content.
 
     Raises:
-        FileNotFoundError: there is nothing.
+        FileNotFoundError: If there is no such object.
     """
     info = path.fs.info(path.path)
     return int(info.get("size") or 0), str(info.get("ETag") or info)
@@ -114,14 +114,19 @@ def version_of(path: "UPath") -> tuple[int, str]:
 
 @contextmanager
 def buffered_upload(path: "UPath", *, new: bool) -> Iterator[BinaryIO]:
-    """A stream whose bytes are put into the store together, once it is closed without an error."""
+    """Yield a stream whose bytes are uploaded in a single request if the block ends without an error.
+
+    Args:
+        path: The object to write.
+        new: Whether the object must not exist yet.
+    """
     stream = BytesIO()
     yield stream
     path.fs.pipe_file(path.path, stream.getvalue(), mode="create" if new else "overwrite")
 
 
 def put(written: Path, root: "UPath", name: str) -> None:
-    """Put a file of the shadow into the store, under a name; it becomes the copy of it."""
+    """Upload a file of the cache folder under a name, and keep the file as the cached copy."""
     path, copy = root / name, local_cache_dir(root) / name
     path.fs.put_file(str(written), path.path)
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -130,14 +135,19 @@ def put(written: Path, root: "UPath", name: str) -> None:
 
 
 def _tag_of(copy: Path) -> Path:
-    """Where it stands which version a copy is of."""
+    """Return the path of the file that records the version of a cached copy."""
     return copy.with_name(f".{copy.name}{_TAG}")
 
 
 def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | None:
-    """What is wrong with a file in the store; None if it is what its record says: then there is a copy in the shadow.
+    """Return the reason why a file in the store does not match its record, or None if it matches.
 
-    With `again`, it is fetched though there may be a copy.
+    If it matches, the cache folder then holds a copy.
+
+    Args:
+        root: The root in the store.
+        file: The record of the file.
+        again: Whether to download the file even if there is a copy.
     """
     path, copy = root / file.path, local_cache_dir(root) / file.path
     try:
@@ -162,7 +172,7 @@ def fault_in_store(root: "UPath", file: FileRecord, *, again: bool) -> str | Non
 
 @contextmanager
 def _download_to_cache(root: "UPath", name: str) -> Iterator[Path]:
-    """A temporary file of the shadow, for what is being fetched."""
+    """Yield the path of a temporary file in the cache folder for a download."""
     shadow = local_cache_dir(root)
     folder = shadow / Folder.SCRATCH
     fetched = folder / mark_root(shadow).signed(f"{name}-{secrets.token_hex(4)}", ".fetched")
@@ -174,7 +184,7 @@ def _download_to_cache(root: "UPath", name: str) -> Iterator[Path]:
 
 
 def _is_copy(copy: Path, version: str, file: FileRecord) -> bool:
-    """Whether a copy is of a version, and sound."""
+    """Return whether a cached copy is of the given version and matches its record."""
     try:
         return _tag_of(copy).read_text() == version and sha256_of(copy) == file.sha256
     except OSError:
@@ -182,46 +192,48 @@ def _is_copy(copy: Path, version: str, file: FileRecord) -> bool:
 
 
 def read_whole(path: Root) -> bytes:
-    """The bytes of a small file; from a store in one request, so that they belong together.
+    """Return the content of a small file.
+
+    From a store, it is read in a single request, so that all bytes are of the same version.
 
     Raises:
-        OSError: it can't be read.
+        OSError: If the file cannot be read.
     """
     return read_regular(path, _MOST_RECORD) if isinstance(path, Path) else bytes(path.fs.cat_file(path.path))
 
 
 def matching(root: Root, pattern: str) -> list[Root]:
-    """What matches a pattern under a root, by its name in ascending order."""
+    """Return the paths under a root that match a pattern, in ascending order."""
     found: Iterable[Any] = root.glob(pattern)
     return sorted(found, key=str)
 
 
 def name_under(root: Root, path: Root) -> str:
-    """The path of a file relative to the root."""
+    """Return the path of a file relative to the root, with forward slashes."""
     return str(path).removeprefix(str(root)).replace(os.sep, "/").lstrip("/")
 
 
 def newest(folder: Root, pattern: str, most: int) -> Sequence[Root]:
-    """The files of a folder whose names match, the latest first, up to so many."""
+    """Return at most `most` files of a folder whose names match a pattern, the latest first."""
     found: list[tuple[float, Any]] = []
     if isinstance(folder, Path):
         for path in folder.glob(pattern):
             try:
                 found.append((path.stat().st_mtime, path))
-            except OSError:  # it has gone in the meantime, or is a link to nowhere
+            except OSError:  # removed in the meantime, or a broken link
                 continue
     else:
-        # One request for all, not one for each.
+        # One request for all files instead of one for each.
         inside = folder.fs.glob(f"{folder.path}/{pattern}", detail=True)
         found = [(info["LastModified"].timestamp(), folder / name.rsplit("/", 1)[1]) for name, info in inside.items()]
     return [path for _, path in sorted(found, key=itemgetter(0), reverse=True)[:most]]
 
 
 def remove(root: Root, name: str) -> None:
-    """Remove a file; in a store, what it holds under a name, and the copy of it.
+    """Remove a file; in a store, remove the object and its cached copy.
 
     Raises:
-        OSError: the system refuses.
+        OSError: If the system or the store rejects the operation.
     """
     path = root / name
     if isinstance(path, Path):
@@ -229,16 +241,18 @@ def remove(root: Root, name: str) -> None:
         return
     path.fs.rm_file(path.path)
     copy = local_cache_dir(root) / name
-    if _tag_of(copy).is_file() and copy.is_file() and not copy.is_symlink():  # what has no tag was not copied by us
+    if _tag_of(copy).is_file() and copy.is_file() and not copy.is_symlink():  # without a tag, not a cached copy
         copy.unlink()
         _tag_of(copy).unlink()
 
 
 def checked_store(root: "UPath") -> "UPath":
-    """A root in a store, proven writable, and on conditions, without which there are no locks.
+    """Return a root in a store after a check that the store is writable and supports conditional writes.
+
+    Locks in a store need conditional writes.
 
     Raises:
-        StorageError: it can't be reached or written, or takes no notice of conditions.
+        StorageError: If the store cannot be reached or written, or if it ignores conditions.
     """
     probe = root / "locks" / f"probe-{uuid.uuid4().hex}"
     try:
@@ -256,7 +270,7 @@ def checked_store(root: "UPath") -> "UPath":
 
 
 def unwritable(root: "UPath", error: Exception) -> StorageError:
-    """What a store says against a root, in one line."""
+    """Return the error, with a message of one line, for a root in a store that cannot be written."""
     reason = getattr(error, "strerror", None) or error
     return StorageError(
         f"can't write under the root {root}: {reason}; check the bucket, AWS_ENDPOINT_URL and the credentials"

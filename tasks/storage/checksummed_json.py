@@ -1,7 +1,7 @@
-"""Sealed documents: JSON that holds the SHA-256 of itself, so that no byte of it can change unseen.
+"""Write and read JSON documents that contain the SHA-256 of their content, so that any change is detected.
 
-In: what JSON can hold. Out: bytes; and back. Refuses: bytes that are not exactly what was sealed.
-A seal is against accidents, not against a forger, who could seal anew: who may write under the root is trusted.
+The checksum protects against accidents, not against forgery: anyone who may write under the root is trusted and could
+compute a new checksum.
 """
 
 import hashlib
@@ -25,32 +25,32 @@ ChecksummedModel = TypeVar("ChecksummedModel", bound=Frozen)
 
 
 def dump_with_checksum(content: Any) -> bytes:
-    """A JSON document around `content`, with the SHA-256 of the content's own bytes."""
+    """Return a JSON document with `content` and the SHA-256 of the serialized content."""
     return add_checksum(json.dumps(content, indent=1).encode())
 
 
 def add_checksum(body: bytes) -> bytes:
-    """As `dump_with_checksum`, for content that is JSON already."""
+    """Return the document that `dump_with_checksum` returns, for content that is already JSON."""
     return _HEAD + hashlib.sha256(body).hexdigest().encode() + _BODY + body + _TAIL
 
 
 def load_with_checksum(raw: bytes) -> Any:
-    """What was sealed.
+    """Return the content of a document.
 
     Raises:
-        ChecksumError: a byte is missing, added or changed.
+        ChecksumError: If a byte is missing, added or changed, or if the content is not JSON.
     """
     try:
         return json.loads(checked_body(raw))
-    except (ValueError, RecursionError) as error:  # only where something else than our JSON was sealed
+    except (ValueError, RecursionError) as error:  # only if the content that got the checksum is not our JSON
         raise ChecksumError(f"it holds no JSON: {error}") from error
 
 
 def checked_body(raw: bytes) -> bytes:
-    """The bytes of the content.
+    """Return the serialized content of a document.
 
     Raises:
-        ChecksumError: a byte is missing, added or changed.
+        ChecksumError: If a byte is missing, added or changed.
     """
     start = len(_HEAD) + _DIGEST + len(_BODY)
     digest, body = raw[len(_HEAD) : len(_HEAD) + _DIGEST], raw[start : -len(_TAIL)]
@@ -60,7 +60,10 @@ def checked_body(raw: bytes) -> bytes:
 
 
 def may_be_checksummed(path: Root) -> bool:
-    """Whether a file begins as a sealed one does, be it altered or not, or can't be read."""
+    """Return whether a file may be a document with a checksum.
+
+    This is the case if it starts like such a document, altered or not, or if it exists but cannot be read.
+    """
     try:
         return read_whole(path).startswith(_HEAD)
     except OSError:
@@ -68,10 +71,10 @@ def may_be_checksummed(path: Root) -> bool:
 
 
 def read_checksummed(path: Root, model: type[ChecksummedModel]) -> ChecksummedModel:
-    """The value that a file holds.
+    """Read a file and return its content as a value of the given model.
 
     Raises:
-        ChecksumError: the file can't be read, was altered, or holds another value than expected.
+        ChecksumError: If the file cannot be read, was altered, or does not match the model.
     """
     try:
         return model.model_validate_json(read_checked_body(path))
@@ -80,10 +83,10 @@ def read_checksummed(path: Root, model: type[ChecksummedModel]) -> ChecksummedMo
 
 
 def read_checked_body(path: Root) -> bytes:
-    """The bytes of the content of a sealed file.
+    """Return the serialized content of a file with a checksum.
 
     Raises:
-        ChecksumError: the file can't be read, or was altered; the message names it.
+        ChecksumError: If the file cannot be read or was altered; the message names the file.
     """
     try:
         return checked_body(read_whole(path))
@@ -94,11 +97,16 @@ def read_checked_body(path: Root) -> bytes:
 
 
 def write_checksummed(path: Root, value: Frozen, *, new: bool = False) -> None:
-    """Write a value to a file, sealed and whole; with `new`, a file that is there already stays as it is.
+    """Write a value to a file with a checksum, atomically.
+
+    Args:
+        path: The file to write.
+        value: The value.
+        new: Whether the file must not exist yet; an existing file stays unchanged.
 
     Raises:
-        StorageError: it can't be written.
-        FileExistsError: it should be new, and is not.
+        StorageError: If the file cannot be written.
+        FileExistsError: If `new` is set and the file exists.
     """
     with atomic_write(path, new=new) as stream:
         stream.write(add_checksum(value.model_dump_json(indent=1).encode()))

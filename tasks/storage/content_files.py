@@ -1,6 +1,6 @@
-"""Files under the root: written whole or not at all, named by their content, checked before they are used.
+"""Write files under the root atomically, name them by their content, and verify them before use.
 
-In: bytes or a function that writes them. Out: a FileRecord. Refuses: a file that is gone or is not what its record says.
+A FileRecord describes a written file. Files that are missing or that differ from their record are rejected.
 """
 
 import contextlib
@@ -21,20 +21,24 @@ from tasks.schemas.records import FileRecord
 from tasks.storage.backend import Root, buffered_upload, fault_in_store, io_errors, local_cache_dir, put
 from tasks.storage.root_marker import mark_above
 
-CHUNK_BYTES = 1 << 20  # 1 MiB: large enough that hashing, not the calls, takes the time
-PART = ".part"  # how the temporary names end
+CHUNK_BYTES = 1 << 20  # 1 MiB: large enough that hashing dominates, not the calls
+PART = ".part"  # suffix of temporary files
 
 
 @contextlib.contextmanager
 def atomic_write(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
-    """Open `path` for writing so that it appears complete, or not at all.
+    """Open `path` for writing so that the file appears complete or not at all.
 
-    The bytes go to a temporary name in the same folder, reach the disk, and are renamed; into a store, they are put together.
-    With `new`, a file that is there already stays as it is. A file that is replaced hands down its mode.
+    The bytes are written to a temporary file in the same folder, flushed to disk, and renamed. In a store, they are
+    uploaded in a single request. A replaced file keeps its mode.
+
+    Args:
+        path: The file to write.
+        new: Whether the file must not exist yet; an existing file stays unchanged.
 
     Raises:
-        StorageError: the folder or the file can't be written, or a symbolic link is in its place.
-        FileExistsError: it should be new, and is not.
+        StorageError: If the folder or the file cannot be written, or if a symbolic link has the name.
+        FileExistsError: If `new` is set and the file exists.
     """
     if not isinstance(path, Path):
         with storage_errors(path, new=new), buffered_upload(path, new=new) as stream:
@@ -61,31 +65,31 @@ def atomic_write(path: Root, *, new: bool = False) -> Iterator[BinaryIO]:
 
 
 def _temporary_beside(path: Path) -> Path:
-    """A temporary name in the folder of a file; under a root, one that the root has signed, so that a sweep finds it."""
+    """Return a temporary name next to a file; under a root, it is signed, so that cleanup finds it."""
     return _partial_of(path, f".{path.name}.{secrets.token_hex(4)}")
 
 
 def _partial_of(path: Path, stem: str) -> Path:
-    """A name beside a file, signed as that of a temporary one."""
+    """Return a temporary name next to a file, signed if the file is under a root."""
     mark = mark_above(path)
     return path.with_name(mark.signed(stem, PART) if mark else f"{stem}{PART}")
 
 
 def _replace(written: Path, path: Path) -> None:
-    """Rename a file that is written, in place of another, whose mode it takes over; never in place of a link.
+    """Rename a file to a name that may be taken, and keep the mode of the file that is replaced.
 
     Raises:
-        OSError: the system refuses, or a symbolic link is there.
+        OSError: If the system rejects the operation, or if a symbolic link has the name.
     """
     _inherit(path, written)
     written.replace(path)
 
 
 def _inherit(path: Path, written: Path) -> None:
-    """Give a file the mode of the one that it will replace, if there is one.
+    """Give a file the mode of the file that it will replace, if that exists.
 
     Raises:
-        OSError: the system refuses, or what is there is a link.
+        OSError: If the system rejects the operation, or if `path` is a link.
     """
     try:
         mode = path.lstat().st_mode
@@ -98,7 +102,7 @@ def _inherit(path: Path, written: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a rename in `folder` to the disk, where the system has a way to (Windows has none)."""
+    """Flush a rename in `folder` to disk, where the system supports it (Windows does not)."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -110,11 +114,15 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def storage_errors(path: Root, *, new: bool = False) -> Iterator[None]:
-    """Turn what the system says against a write into one line that names the file.
+    """Convert errors of the file system or the store into a StorageError that names the file.
+
+    Args:
+        path: The file that the block writes.
+        new: Whether a FileExistsError passes through.
 
     Raises:
-        StorageError: the system refused.
-        FileExistsError: it should be `new`, and is not.
+        StorageError: If the system or the store rejected an operation.
+        FileExistsError: If `new` is set and the file exists.
     """
     try:
         yield
@@ -127,13 +135,16 @@ def storage_errors(path: Root, *, new: bool = False) -> Iterator[None]:
 
 
 def os_error_reason(error: Exception) -> str:
-    """What the system says of an error, in a few words: HDF5 has it in the middle of many."""
+    """Return the system's short reason for an error; HDF5 hides the reason inside a long message."""
     inside = re.search(r"error message = '([^']+)'", str(error))
     return inside[1] if inside else getattr(error, "strerror", None) or str(error)
 
 
 def write_content_addressed(root: Root, folder: str, stem: str, suffix: str, content: bytes | memoryview) -> FileRecord:
-    """Write `content` under a name that holds its hash, so that no file is ever overwritten by another content."""
+    """Write `content` to a file whose name contains the hash of the content.
+
+    Files with different content never overwrite each other.
+    """
     digest = hashlib.sha256(content).hexdigest()
     name = _content_path(digest, folder, stem, suffix)
     with atomic_write(root / name) as stream:
@@ -142,12 +153,12 @@ def write_content_addressed(root: Root, folder: str, stem: str, suffix: str, con
 
 
 def _content_path(digest: str, folder: str, stem: str, suffix: str) -> str:
-    """The path of a content under the root."""
+    """Return the content-addressed path under the root for a SHA-256 in hex."""
     return (PurePosixPath(folder) / f"{stem}-{digest[:12]}{suffix}").as_posix()
 
 
 def write_text(root: Root, name: str, text: str) -> FileRecord:
-    """Write a text under a name of its own, in UTF-8."""
+    """Write a text in UTF-8 under the given name."""
     content = text.encode()
     with atomic_write(root / name) as stream:
         stream.write(content)
@@ -155,7 +166,10 @@ def write_text(root: Root, name: str, text: str) -> FileRecord:
 
 
 def move_into_store(root: Root, folder: str, stem: str, suffix: str, written: Path) -> FileRecord:
-    """Rename a file that already lies complete under the root, or in its shadow, to its content's name."""
+    """Rename a complete file under the root, or in its cache folder, to its content-addressed name.
+
+    In a store, the file is uploaded.
+    """
     digest = sha256_of(written)
     name = _content_path(digest, folder, stem, suffix)
     size = written.stat().st_size
@@ -173,9 +187,12 @@ def move_into_store(root: Root, folder: str, stem: str, suffix: str, written: Pa
 
 
 def verify_file(root: Root, file: FileRecord, *, again: bool = False) -> str | None:
-    """What is wrong with a file, in a few words; None if it is what its record says.
+    """Return the reason why a file does not match its record, or None if it matches.
 
-    What a store holds is fetched only if it is not here already; with `again`, in any case.
+    Args:
+        root: The root.
+        file: The record of the file.
+        again: Whether to download a file of a store even if there is a cached copy.
     """
     if not isinstance(root, Path):
         return fault_in_store(root, file, again=again)
@@ -192,10 +209,10 @@ def verify_file(root: Root, file: FileRecord, *, again: bool = False) -> str | N
 
 
 def require_valid(root: Root, file: FileRecord) -> Path:
-    """The path of a file that is there and is what its record says; of its copy, if it lies in a store.
+    """Return the local path of a file that matches its record; for a store, the path of the cached copy.
 
     Raises:
-        StorageError: it is gone or altered.
+        StorageError: If the file is missing or altered.
     """
     fault = verify_file(root, file)
     if fault:
@@ -204,5 +221,5 @@ def require_valid(root: Root, file: FileRecord) -> Path:
 
 
 def require_all_valid(root: Root, files: Iterable[FileRecord]) -> list[Path]:
-    """The paths of files, as `require_valid` has each."""
+    """Return the local path of each file, verified by `require_valid`."""
     return [require_valid(root, file) for file in files]

@@ -1,4 +1,4 @@
-"""Folders: the names of everything that the project makes under a root, in one place."""
+"""Names of all folders and files that the project creates under a root."""
 
 import hashlib
 import json
@@ -25,8 +25,8 @@ class Folder(StrEnum):
     FIGURES = "figures"
     CHANGES = "changes"
     RECORDS = "records"  # of steps
-    MADE = "made"  # records of what no step has made: see tasks/storage/page_records.py
-    HISTORY = "history"  # notes of what goes from Prefect's history: see tasks/history/flow_runs.py
+    MADE = "made"  # records of files that no step made: see tasks/storage/page_records.py
+    HISTORY = "history"  # notes of flow runs to delete in Prefect: see tasks/history/flow_runs.py
     RUNS = "runs"
     CHAMPIONS = "champions"
     COMPARISONS = "comparisons"
@@ -36,7 +36,7 @@ class Folder(StrEnum):
     UNFINISHED = "unfinished"
 
 
-# What lies in these is named by its content, and made again by a step if it is gone.
+# Folders of content-addressed files, which steps recreate if they are missing.
 BY_CONTENT = (
     Folder.ARCHIVES,
     Folder.SPLITS,
@@ -54,18 +54,18 @@ BY_CONTENT = (
 )
 MARK = ".mnist-root"  # the file that makes a folder a root (tasks/storage/root_marker.py)
 CONTENT_NAME = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
-RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/config.py makes them
-KEY = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # of a step and its inputs, as tasks/engine/cache.py makes it
+RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/config.py creates them
+KEY = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # of a step and its inputs, as tasks/engine/cache.py creates it
 
 
 def key_name(parts: Mapping[str, Any]) -> str:
-    """The name that a key has by its parts."""
+    """Return the name of a cache key: the name of the step and a hash of the key's parts."""
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, allow_nan=False).encode()).hexdigest()
     return f"{parts['step']}-{digest[:16]}"
 
 
 def is_own_key(name: str, envelope: Any) -> bool:
-    """Whether the record of a step bears the name that its own key gives, and so is where it was kept."""
+    """Return whether the record of a step has the name that its own key determines, and so is in its original place."""
     try:
         return "record" in envelope and name == key_name(envelope["key"])
     except (KeyError, TypeError, ValueError):

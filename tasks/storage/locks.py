@@ -1,8 +1,9 @@
-"""Locks: who may do what under a root at the same time, across processes; in a store, across machines.
+"""Lock a root or a cache key across processes, and in a store across machines.
 
-Whoever works under a root shares it; whoever removes files from it has it alone. Whoever makes a record has its key alone.
-The locks are the operating system's (flock): it takes them away from a process that ends, however it ends, so that none is
-ever left behind, and none of a live process is ever broken. In a store, they are leases.
+Runs hold a shared lock on the root; a process that removes files holds it exclusively. A step holds an exclusive lock
+on the key of the record that it makes. The locks are those of the operating system (flock). It releases them when a
+process ends, however it ends, so that no lock is left behind and no lock of a live process is broken. In a store,
+leases serve as locks.
 """
 
 import os
@@ -24,23 +25,27 @@ from tasks.storage.root_marker import find_mark
 from tasks.storage.waiting import Say, WaitNotice
 
 LOCKS_FOLDER, _ROOT = Folder.LOCKS, "root.lock"
-_AT_WORK = "at-work"  # in a store: the leases of those who share the root
+_AT_WORK = "at-work"  # in a store: the folder of the leases that share the root
 _POLL_SECONDS = 0.1
-_MOST_HOLDERS = 200  # characters of what a lock's file holds
+_MOST_HOLDERS = 200  # characters read from a lock file
 
 
 @contextmanager
 def shared_lock(root: Root, say: Say) -> Iterator[None]:
-    """Work under `root`, along with others; in a store, with its shadow, too.
+    """Hold a shared lock on `root`; for a store, on its cache folder and on the store.
+
+    Args:
+        root: The root.
+        say: Called with a line and a logging level if the lock takes a while.
 
     Raises:
-        StorageError: the root can't be locked.
+        StorageError: If the root cannot be locked.
     """
     with _locked(local_cache_dir(root) / LOCKS_FOLDER / _ROOT, LockFlags.SHARED, "", say):
         if isinstance(root, Path):
             yield
             return
-        from tasks.storage.s3_leases import shared_lease  # noqa: PLC0415  # where there is a store
+        from tasks.storage.s3_leases import shared_lease  # noqa: PLC0415  # needed only for a store
 
         with shared_lease(root / LOCKS_FOLDER / _AT_WORK, root / LOCKS_FOLDER / _ROOT, _this_process(), say):
             yield
@@ -48,10 +53,15 @@ def shared_lock(root: Root, say: Say) -> Iterator[None]:
 
 @contextmanager
 def exclusive_lock(root: Root, who: str, say: Say) -> Iterator[None]:
-    """Have `root` alone, once all others have left.
+    """Hold an exclusive lock on `root`; wait until all other processes have released theirs.
+
+    Args:
+        root: The root.
+        who: The name of the holder, for processes that wait.
+        say: Called with a line and a logging level if the lock takes a while.
 
     Raises:
-        StorageError: the root can't be locked.
+        StorageError: If the root cannot be locked.
     """
     with _locked(
         local_cache_dir(root) / LOCKS_FOLDER / _ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"
@@ -69,10 +79,16 @@ def exclusive_lock(root: Root, who: str, say: Say) -> Iterator[None]:
 
 @contextmanager
 def key_lock(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
-    """Have one key under `root` alone.
+    """Hold an exclusive lock on a key under `root`.
+
+    Args:
+        root: The root.
+        key: The name of the key.
+        who: The name of the holder, for processes that wait.
+        say: Called with a line and a logging level if the lock takes a while.
 
     Raises:
-        StorageError: the root can't be locked.
+        StorageError: If the root cannot be locked.
     """
     if not isinstance(root, Path):
         from tasks.storage.s3_leases import exclusive_lease  # noqa: PLC0415
@@ -85,24 +101,28 @@ def key_lock(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
 
 
 def signed_name(root: Root, key: str) -> str:
-    """The name of a lock's file, signed under a root that is a folder: what bears it is ours, to be written and removed."""
+    """Return the name of a key's lock file.
+
+    Under a local root with a mark, the name is signed. The signature proves that the file belongs to the root and may
+    be overwritten and removed.
+    """
     mark = find_mark(root) if isinstance(root, Path) else None
     return mark.signed(key, ".lock") if mark else f"{key}.lock"
 
 
 @contextmanager
 def try_exclusive_lock(root: Path) -> Iterator[bool]:
-    """Have `root` alone if nobody is at work there; else False.
+    """Try to lock `root` exclusively without waiting; yield whether the lock is held.
 
     Raises:
-        StorageError: the root can't be locked.
+        StorageError: If the root cannot be locked.
     """
     with _open_lock(root / LOCKS_FOLDER / _ROOT) as stream:
         yield _try_lock(stream, LockFlags.EXCLUSIVE)
 
 
 def nobody_at_work(root: Path) -> bool:
-    """Whether nobody is at work under `root` at this moment. Nothing is written; in doubt, somebody is."""
+    """Return whether no process uses `root` at this moment; nothing is written, and errors count as use."""
     path = root / LOCKS_FOLDER / _ROOT
     if not path.is_file():
         return not path.exists()
@@ -115,11 +135,18 @@ def nobody_at_work(root: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") -> Iterator[None]:
-    """Hold the lock on a file; wait for it, and say for whom.
+    """Hold the lock on a file; wait for it, and report the holder.
+
+    Args:
+        path: The lock file.
+        kind: Shared or exclusive.
+        who: The name of the holder, written to the file of an exclusive lock.
+        say: Called with a line and a logging level if the lock takes a while.
+        others: Who holds the lock meanwhile; if empty, the name in the file.
 
     Raises:
-        Interrupted: the process was told to stop meanwhile.
-        StorageError: the file system has no locks, or the file can't be made.
+        Interrupted: If the process was told to stop while it waited.
+        StorageError: If the file system has no locks, or if the file cannot be created.
     """
     with _open_lock(path) as stream:
         told = WaitNotice(say)
@@ -134,7 +161,7 @@ def _locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") -
 
 @contextmanager
 def _open_lock(path: Path) -> Iterator[IO[str]]:
-    """A lock's file; closing it gives the lock back."""
+    """Open a lock file; closing it releases the lock."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+", encoding="utf-8", errors="replace")
@@ -143,10 +170,10 @@ def _open_lock(path: Path) -> Iterator[IO[str]]:
 
 
 def _try_lock(stream: IO[str], kind: LockFlags) -> bool:
-    """Take a lock if it is free.
+    """Take a lock if it is free, and return whether it was taken.
 
     Raises:
-        StorageError: the file system has no locks.
+        StorageError: If the file system has no locks.
     """
     try:
         portalocker.lock(stream, kind | LockFlags.NON_BLOCKING)
@@ -158,14 +185,15 @@ def _try_lock(stream: IO[str], kind: LockFlags) -> bool:
 
 
 def _this_process() -> str:
-    """This process, for those who wait on other machines."""
+    """Return the host name and process ID, for processes that wait on other machines."""
     return f"{socket.gethostname()}, process {os.getpid()}"
 
 
 def _lock_name(stream: IO[str], path: Path, who: str) -> None:
-    """Write into a lock's file who has it, for those who wait.
+    """Write the name of the holder into a lock file, for processes that wait.
 
-    The root's lock has a name that others may have given before: what it holds, or leads to, stays.
+    The name of the root's lock is not signed, so a non-empty file or a link of that name may be the user's and is not
+    overwritten.
     """
     stream.seek(0)
     if path.name != _ROOT or (not path.is_symlink() and not stream.read(1)):
@@ -176,6 +204,6 @@ def _lock_name(stream: IO[str], path: Path, who: str) -> None:
 
 
 def _lock_holder(stream: IO[str]) -> str:
-    """Who has a lock, as far as it is known."""
+    """Return the name of the holder in a lock file, or a general term if the file is empty."""
     stream.seek(0)
     return stream.read(_MOST_HOLDERS) or "another run"

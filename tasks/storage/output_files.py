@@ -1,6 +1,7 @@
-"""Outputs: files that the user has named, and folders for what comes before them.
+"""Rewrite files that the user named, and create temporary folders.
 
-What is written there was the user's before: a link stays a link, a mode is never widened, what is read-only is left alone.
+These files were the user's before: a link stays a link, permissions are never widened, and read-only files are left
+unchanged.
 """
 
 import contextlib
@@ -22,12 +23,13 @@ from tasks.storage.content_files import PART, os_error_reason, sync_folder
 
 @contextlib.contextmanager
 def rewritten(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that the user has named, so that it is replaced whole or not at all, and stays what it was but for its bytes.
+    """Open a file that the user named, to replace its content completely or not at all.
 
-    Of a link, what it leads to is written. Mode and owner stay. What can only be read is left alone, also by root.
+    The target of a link is rewritten. Mode and owner are kept. Read-only files are left unchanged, even if root runs
+    the program.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: If the file cannot be written.
     """
     target = path.resolve()
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
@@ -51,10 +53,10 @@ def rewritten(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_rewritable(path: Path) -> None:
-    """See, before much is done for it, whether `rewritten` could replace a file.
+    """Check in advance whether `rewritten` could replace a file.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: If the file cannot be written.
     """
     target = path.resolve()
     try:
@@ -66,25 +68,25 @@ def check_rewritable(path: Path) -> None:
 
 
 def _unchanged(path: Path, error: OSError) -> StorageError:
-    """What is said of a file that the user has named and that can't be written."""
+    """Return the error for a file of the user that cannot be written."""
     return StorageError(f"can't write {path}: {os_error_reason(error)}; nothing was changed")
 
 
 def rewrite(path: Path, content: bytes) -> None:
-    """Write a file that the user has named, as `rewritten` does.
+    """Replace the content of a file that the user named, as `rewritten` does.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: If the file cannot be written.
     """
     with rewritten(path) as stream:
         stream.write(content)
 
 
 def _must_be_writable(path: Path) -> None:
-    """Refuse what is no file, and what can only be read: to root, the system would allow it.
+    """Reject paths that are not regular files, and read-only files, which the system would let root write.
 
     Raises:
-        OSError: it is.
+        OSError: If the path is not a regular file, is read-only, or is missing.
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
@@ -94,13 +96,13 @@ def _must_be_writable(path: Path) -> None:
 
 
 def _hand_down(path: Path, stream: BinaryIO) -> None:
-    """Give a file that is about to take another's place its owner, group and mode, as far as this account may.
+    """Give a new file the owner, group and mode of the file that it will replace, as far as this account may.
 
-    Of another account's file that the group may write, the group stays. Where it can't, those who had its rights are among all
-    others now, and the other way round: both get what both had.
+    If only the owner cannot be set, the group is still kept. If the group cannot be set, the former group members
+    count as others, and others may be members of the new group: both get only the rights that both had.
 
     Raises:
-        OSError: the system refuses.
+        OSError: If the system rejects the operation.
     """
     found, descriptor = path.stat(), stream.fileno()
     if os.name != "posix":
@@ -112,7 +114,7 @@ def _hand_down(path: Path, stream: BinaryIO) -> None:
             break
     own = os.fstat(descriptor)
     if own.st_uid != found.st_uid:
-        mode &= ~stat.S_ISUID  # which would be another's
+        mode &= ~stat.S_ISUID  # which would be another account's
     if own.st_gid != found.st_gid:
         both = mode >> 3 & mode & 0o7
         mode = mode & ~(stat.S_ISGID | 0o77) | both << 3 | both
@@ -121,11 +123,13 @@ def _hand_down(path: Path, stream: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A folder of the system's temporary files, gone at the end, also if that is SIGTERM's, which else ends Python at once.
+    """Yield a temporary folder that is removed at the end, even if the end is a SIGTERM.
+
+    By default, SIGTERM ends Python at once, without cleanup.
 
     Raises:
-        OSError: the folder can't be made.
-        StorageError: a file in it can't be written.
+        OSError: If the folder cannot be created.
+        StorageError: If a file in the folder cannot be written.
     """
     handled = (
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -136,7 +140,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=prefix) as folder:
             try:
                 yield Path(folder)
-            except StorageError as error:  # whose remedy is for files under a root
+            except StorageError as error:  # its advice is for files under a root
                 if isinstance(error.__cause__, OSError):
                     reason = os_error_reason(error.__cause__)
                     raise StorageError(
@@ -149,5 +153,5 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 
 def _terminated(number: int, _frame: object) -> None:
-    """End as a shell reports the signal, with all that is to be done on the way out."""
+    """Exit with the code that a shell reports for the signal, and run all cleanup code."""
     sys.exit(128 + number)

@@ -1,6 +1,6 @@
-"""Made: sealed records of the files that are made outside of steps, such as pages, so that prune can tell them from others.
+"""Record the files that are created outside of steps, such as HTML pages, so that prune can recognize them.
 
-Each is written before the files that it names. So there is no moment at which a file of ours lies there unknown.
+Each record is written before the files that it names, so that no file of ours ever exists without a record.
 """
 
 import hashlib
@@ -22,29 +22,29 @@ from tasks.storage.folders import Folder
 
 
 class PageRecord(Frozen):
-    """Files, and the runs that they are of: once one of these has gone, nobody needs the files."""
+    """Files, and the runs that they belong to; once one of these runs is removed, the files are no longer needed."""
 
     files: tuple[FileRecord, ...]
     of: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """Where it is kept under the root."""
+        """The path of the record under the root."""
         digest = hashlib.sha256(self.model_dump_json(indent=1).encode()).hexdigest()
         return f"{Folder.MADE}/{digest[:16]}.json"
 
 
 def record_page(root: Root, made: PageRecord) -> None:
-    """Keep a record of files that are about to be made.
+    """Write the record of files that are about to be created.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: If the record cannot be written.
     """
     write_checksummed(root / made.name, made)
 
 
 def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
-    """Every such record that is sound, and bears the name that its content gives; with the record's own file."""
+    """Yield the file and the content of each valid record whose name matches its content."""
     for path in matching(root, f"{Folder.MADE}/*.json"):
         try:
             raw = read_whole(path)
@@ -57,10 +57,16 @@ def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
 
 
 def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRecord:
-    """Write a page of some runs; where its name is taken by what is not ours, under the next free name.
+    """Write a page of some runs; if an unrelated file has the name, use the next free name.
+
+    Args:
+        root: The root.
+        name: The preferred path under the root.
+        text: The page.
+        of: The names of the runs that the page belongs to.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: If the page or its record cannot be written.
     """
     content, free = text.encode(), free_name(root, name, of)
     record_page(
@@ -73,19 +79,23 @@ def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRec
 
 
 def free_name(root: Root, name: str, of: tuple[str, ...]) -> str:
-    """The name that a page of some runs gets."""
+    """Return the first free name for a page of some runs."""
     return next(one for one in _names_like(name) if _is_free(root, one, of))
 
 
 def _names_like(name: str) -> Iterator[str]:
-    """A name, and then `name-2`, `name-3` and so on, with its suffix."""
+    """Yield a name, then `name-2`, `name-3` and so on, with the same suffix."""
     path = PurePosixPath(name)
     yield name
     yield from (path.with_name(f"{path.stem}-{number}{path.suffix}").as_posix() for number in count(2))
 
 
 def _is_free(root: Root, name: str, of: tuple[str, ...]) -> bool:
-    """Whether nothing has a name, or only a page that was made for the same runs, and was neither changed nor locked since."""
+    """Return whether a name may be used for a page of some runs.
+
+    A name is free if there is no such file, or if the file is a page of the same runs that has been neither changed
+    nor made read-only since.
+    """
     path = root / name
     if isinstance(path, Path):
         if not os.path.lexists(path):

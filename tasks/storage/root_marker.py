@@ -1,7 +1,8 @@
-"""Mark: the file that makes a folder a root, and the signature in the names of what is made there only for a while.
+"""Mark a folder as a root, and sign the names of temporary files.
 
-The mark holds a random token. A temporary file, a lock and a folder for what is unfinished bear in their names a signature by
-this token. So a name proves that it was given under this very root, at every moment, with no list that a kill could cut short.
+The mark is a file with a random token. The names of temporary files, locks and folders of unfinished work are signed
+with this token. The signature proves at any time that a name was created under this root, without a list that a kill
+could truncate.
 """
 
 import hmac
@@ -32,15 +33,15 @@ class Mark(NamedTuple):
     token: str
 
     def signature(self, stem: str, suffix: str) -> str:
-        """16 hex digits that only this token gives."""
+        """Return the signature of a name: 16 hex digits of an HMAC-SHA-256 with the token as the key."""
         return hmac.digest(self.token.encode(), f"{stem}{suffix}".encode(), "sha256").hex()[:16]
 
     def signed(self, stem: str, suffix: str = "") -> str:
-        """A name with its signature, before the suffix."""
+        """Return a name with its signature before the suffix."""
         return f"{stem}.{self.signature(stem, suffix)}{suffix}"
 
     def has_signed(self, name: str) -> bool:
-        """Whether a name bears the signature of this root."""
+        """Return whether a name has the signature of this root."""
         return any(
             hmac.compare_digest(found[1], self.signature(name[: found.start()], name[found.end() :]))
             for found in _SIGNATURE.finditer(name)
@@ -48,16 +49,16 @@ class Mark(NamedTuple):
 
 
 def new_mark() -> bytes:
-    """The content of a mark with a token of its own."""
+    """Return the content of a mark file with a new token."""
     token = secrets.token_hex(16)
     return json.dumps({"format": _FORMAT, "token": token, "about": _ABOUT}, indent=1).encode() + b"\n"
 
 
 def read_mark(content: bytes, place: object) -> Mark:
-    """The mark that a file holds.
+    """Return the mark in the content of a mark file.
 
     Raises:
-        StorageError: it holds none, or that of a later version.
+        StorageError: If the content is not a mark, or is that of a later version.
     """
     try:
         found = json.loads(content)
@@ -69,11 +70,13 @@ def read_mark(content: bytes, place: object) -> Mark:
 
 
 def find_mark(folder: Path) -> Mark | None:
-    """The mark of a folder; None if it bears none. An empty one is about to be written.
+    """Return the mark of a folder, or None if it has no mark.
+
+    An empty mark file counts as no mark: another process is about to write it.
 
     Raises:
-        StorageError: there is a file of that name that is none.
-        OSError: it can't be read.
+        StorageError: If the mark file is not a regular file or does not hold a mark.
+        OSError: If the mark file cannot be read.
     """
     path = folder / MARK
     try:
@@ -87,18 +90,20 @@ def find_mark(folder: Path) -> Mark | None:
 
 
 def mark_root(folder: Path) -> Mark:
-    """The mark of a folder, made where there is none. What stands in a file of that name already is never replaced.
+    """Return the mark of a folder; create the folder and the mark if they are missing.
+
+    An existing file with the name of the mark is never replaced.
 
     Raises:
-        StorageError: there is a file of that name that is none, or the file system has no locks.
-        OSError: it can't be written.
+        StorageError: If the existing file does not hold a mark, or if the file system has no locks.
+        OSError: If the mark cannot be written.
     """
     if mark := find_mark(folder):
         return mark
     folder.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(folder / MARK, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666), "r+b") as stream:
         try:
-            portalocker.lock(stream, LockFlags.EXCLUSIVE)  # so that of several processes one writes it
+            portalocker.lock(stream, LockFlags.EXCLUSIVE)  # so that only one of several processes writes the mark
         except portalocker.LockException as error:
             reason = f"can't lock {folder / MARK}: {error}"
             raise StorageError(f"{reason}; give a --root on a file system with locks") from error
@@ -111,7 +116,7 @@ def mark_root(folder: Path) -> Mark:
 
 
 def mark_above(path: Path) -> Mark | None:
-    """The mark of the root that a path lies in, if there is one."""
+    """Return the mark of the root that contains a path, or None if the path is not under a root."""
     for folder in path.parents:
         try:
             if mark := find_mark(folder):
@@ -122,7 +127,7 @@ def mark_above(path: Path) -> Mark | None:
 
 
 def is_real_folder(root: Path, name: str) -> bool:
-    """Whether a folder under the root is one, and no link on the way to it leads elsewhere."""
+    """Return whether a path under the root is a folder and no part of the path is a link."""
     path = root
     for part in Path(name).parts:
         path /= part
@@ -135,7 +140,10 @@ def is_real_folder(root: Path, name: str) -> bool:
 
 
 def signed_paths(root: Path, name: str, mark: Mark) -> Iterator[Path]:
-    """The entries of a folder under the root whose names the root has signed; none where a link leads elsewhere."""
+    """Yield the entries of a folder under the root whose names are signed by the root, without links.
+
+    Nothing is yielded if the folder is missing or is reached through a link.
+    """
     if is_real_folder(root, name):
         with os.scandir(root / name) as found:
             names = [entry.name for entry in found if not entry.is_symlink() and mark.has_signed(entry.name)]

@@ -1,8 +1,9 @@
-"""Roots: which folder, or which prefix of a bucket, may hold the project's files.
+"""Decide which folder, or which prefix of a bucket, may hold the project's files.
 
-A root bears a mark (tasks/storage/root_marker.py). An empty folder becomes one; so does a root that has lost its mark, or is of
-an earlier version, which had none: a sealed record proves it, or there is nothing but what a first run had begun when it was
-killed. Anything else is somebody's, and is refused before a byte is written.
+A root has a mark (tasks/storage/root_marker.py). An empty folder becomes a root. So does a root without a mark,
+either because the mark was lost or because an earlier version created the root: a record with a valid checksum proves
+it, or the folder holds only the files of a first run that was killed. Any other folder is rejected before anything is
+written.
 """
 
 import contextlib
@@ -20,11 +21,12 @@ from tasks.storage.checksummed_json import load_with_checksum
 from tasks.storage.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder, is_own_key
 from tasks.storage.root_marker import find_mark, is_real_folder, mark_root, new_mark, read_mark
 
-_MOST_FOREIGN = 3  # entries of a foreign folder that are named
-_SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # of which the first that can be used is proposed
-_MIRROR, _VOLUME = "mirror", "lost+found"  # what a clone's data/ holds, and what a new volume
-# What a run has made before its first record: that of an earlier version, and where a back-up left out the hidden mark, that of
-# this one, too. Nobody can tell any more by whom these names were signed. So what bears them stays: only the new mark's go.
+_MOST_FOREIGN = 3  # entries of a rejected folder that the message names
+_SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # the message suggests the first name that is free
+_MIRROR, _VOLUME = "mirror", "lost+found"  # in data/ of a clone, and in a new volume
+# Files that a run creates before its first record, in earlier versions and in this version (a backup may omit the
+# hidden mark). The signatures of these names can no longer be verified, so the files are kept: cleanup removes only
+# files that the new mark has signed.
 _SIGNED = r"\.[0-9a-f]{16}"
 _EARLY = re.compile(
     rf"{Folder.LOCKS}(/(root|{KEY.pattern}({_SIGNED})?)\.lock)?"
@@ -37,11 +39,11 @@ _EARLY = re.compile(
 
 
 def known_root(root: Root) -> Root:
-    """The root, to read from: it may be empty or missing, and nothing is written.
+    """Return the root for reading; the root may be empty or missing, and nothing is written.
 
     Raises:
-        RootError: what is there is not ours.
-        StorageError: it can't be read.
+        RootError: If the folder is not a root and not empty.
+        StorageError: If the folder cannot be read, or if its mark is invalid.
     """
     try:
         if _is_root(root) or _counts_as_empty(root):
@@ -54,11 +56,11 @@ def known_root(root: Root) -> Root:
 
 
 def existing_root(root: Root) -> Root:
-    """The root, where runs have been made under it before; nothing is written.
+    """Return a root under which runs have been made before; nothing is written.
 
     Raises:
-        RootError: what is there is not ours, or there is nothing.
-        StorageError: it can't be read.
+        RootError: If the folder is not a root, is empty, or is missing.
+        StorageError: If the folder cannot be read, or if its mark is invalid.
     """
     if not _is_root(known_root(root)):
         raise RootError(f"nothing was ever made under {root}: give the --root, or MNIST_ROOT, of the runs")
@@ -66,11 +68,11 @@ def existing_root(root: Root) -> Root:
 
 
 def root_to_change(root: Root) -> Root:
-    """As `existing_root`, to write under; the mark stays as it is.
+    """Return an existing root for writing; the mark is not changed.
 
     Raises:
-        RootError: what is there is not ours, or there is nothing.
-        StorageError: it can't be read; a store can't be reached or written.
+        RootError: If the folder is not a root, is empty, or is missing.
+        StorageError: If the root cannot be read, or if a store cannot be reached or written.
     """
     if not isinstance(root, Path):
         checked_store(root)
@@ -78,11 +80,11 @@ def root_to_change(root: Root) -> Root:
 
 
 def _is_root(root: Root) -> bool:
-    """Whether a folder bears our mark, or records prove that an earlier version has made it.
+    """Return whether a folder has a mark, or evidence that an earlier version or an interrupted first run created it.
 
     Raises:
-        StorageError: the mark is broken.
-        OSError: it can't be read.
+        StorageError: If the mark is invalid.
+        OSError: If the folder cannot be read.
     """
     if isinstance(root, Path):
         return bool(find_mark(root)) or _is_proven(root) or (root.is_dir() and _only_begun(root))
@@ -93,12 +95,12 @@ def _is_root(root: Root) -> bool:
 
 
 def _counts_as_empty(root: Root) -> bool:
-    """Whether nothing is there but what a clone or a volume brings along.
+    """Return whether a folder holds nothing except what a clone or a new volume contains.
 
     Raises:
-        OSError: it can't be read.
+        OSError: If the folder cannot be read.
     """
-    names = set(_entries(root)) - {MARK}  # a mark that is not yet written
+    names = set(_entries(root)) - {MARK}  # a mark file may be there, but still empty
     if isinstance(root, Path) and _MIRROR in names and _is_offline_mirror(root):
         names.remove(_MIRROR)
     if isinstance(root, Path) and is_real_folder(root, _VOLUME):
@@ -107,7 +109,7 @@ def _counts_as_empty(root: Root) -> bool:
 
 
 def _entries(root: Root) -> list[str]:
-    """What lies in a folder, or under a prefix, by name; nothing, if there is none."""
+    """Return the sorted names in a folder or under a prefix; empty if there is no such folder."""
     try:
         if isinstance(root, Path):
             return sorted(path.name for path in root.iterdir())
@@ -117,8 +119,8 @@ def _entries(root: Root) -> list[str]:
 
 
 def _is_offline_mirror(root: Path) -> bool:
-    """Whether the mirror of a clone's data/ holds only what the repository has in it."""
-    from tasks.config.dataset import load_dataset  # noqa: PLC0415  # for a clone's first run alone
+    """Return whether the mirror in the data folder of a clone holds only files of the repository."""
+    from tasks.config.dataset import load_dataset  # noqa: PLC0415  # needed only for the first run of a clone
 
     if not is_real_folder(root, f"{_MIRROR}/mnist") or _entries(root / _MIRROR) != ["mnist"]:
         return False
@@ -128,12 +130,12 @@ def _is_offline_mirror(root: Path) -> bool:
 
 
 def _is_proven(root: Root) -> bool:
-    """Whether there is a sealed record in the place that it names itself."""
+    """Return whether the root has a record with a valid checksum whose path matches its content."""
     return any(_is_record(path, folder) for folder, path in _candidates(root))
 
 
 def _candidates(root: Root) -> Iterator[tuple[Folder, Root]]:
-    """Where sealed records lie; none in folders that are links."""
+    """Yield the paths where records may be, with their top folders; folders that are links are skipped."""
     for folder, pattern in (
         (Folder.RUNS, "*/run.json"),
         (Folder.RUNS, "*/study.json"),
@@ -145,7 +147,7 @@ def _candidates(root: Root) -> Iterator[tuple[Folder, Root]]:
 
 
 def _is_record(path: Root, folder: Folder) -> bool:
-    """Whether a file is a sealed record of ours."""
+    """Return whether a file is a record of ours with a valid checksum, in its original place."""
     try:
         found: Any = load_with_checksum(read_whole(path))
         if folder == Folder.RUNS:
@@ -158,7 +160,7 @@ def _is_record(path: Root, folder: Folder) -> bool:
 
 
 def _only_begun(root: Path) -> bool:
-    """Whether a folder holds only what a run leaves that was killed before its first record, all of it in its place."""
+    """Return whether a folder holds only files, in their places, of a run that was killed before its first record."""
     lock = root / Folder.LOCKS / "root.lock"
     if not is_real_folder(root, Folder.LOCKS) or lock.is_symlink() or not lock.is_file() or lock.stat().st_size:
         return False
@@ -174,7 +176,7 @@ def _only_begun(root: Path) -> bool:
 
 
 def _root_refusal(root: Root) -> RootError:
-    """What is said of a place that is not ours."""
+    """Return the error for a folder that is not a root and not empty."""
     names = _entries(root)
     more = f" and {len(names) - _MOST_FOREIGN} more" if len(names) > _MOST_FOREIGN else ""
     inside = next((name for name in _SUBFOLDERS if name not in names), f"{_SUBFOLDERS[0]}-{len(names)}")
@@ -185,12 +187,12 @@ def _root_refusal(root: Root) -> RootError:
 
 
 def _become_root(root: Root) -> None:
-    """Mark a folder, made where it is missing, as a root.
+    """Mark a folder as a root; create the folder if it is missing.
 
     Raises:
-        RootError: what is there is not ours.
-        StorageError: it can't be made or written, or the file system has no locks.
-        OSError: as a store or the system says it.
+        RootError: If the folder is not a root and not empty.
+        StorageError: If the folder cannot be created or written, or if the file system has no locks.
+        OSError: If the system rejects an operation; a store may raise its own errors.
     """
     if not (_is_root(root) or _counts_as_empty(root)):
         raise _root_refusal(root)
@@ -203,16 +205,16 @@ def _become_root(root: Root) -> None:
     checked_store(root)
     path = root / MARK
     if not path.exists():
-        with contextlib.suppress(FileExistsError):  # another process was first
+        with contextlib.suppress(FileExistsError):  # another process was faster
             path.fs.pipe_file(path.path, new_mark(), mode="create")
 
 
 def validate_root(root: Root) -> Root:
-    """The root, absolute, made and marked where it is missing, and proven writable.
+    """Return the absolute root, created and marked if it is missing, after a check that it is writable.
 
     Raises:
-        RootError: what is there is not ours.
-        StorageError: it can't be made or written.
+        RootError: If the folder is not a root and not empty.
+        StorageError: If the folder cannot be created or written.
     """
     root = root.absolute() if isinstance(root, Path) else root
     try:

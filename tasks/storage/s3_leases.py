@@ -1,11 +1,12 @@
-"""Leases: locks in an object store, which has none of its own: an object that its holder renews as long as it lives.
+"""Lease-based locks for object stores, which have no locks of their own.
 
-A lease that does not change for a while, by the clock of who waits for it, is of a process that has ended, however it did,
-and is taken over. What is written under a root is whole and named by its content, so that even a holder that was only asleep
-can do no harm but to compute something twice.
+A lease is an object that its holder renews as long as it lives. If a lease has not changed for a while, by the clock
+of the process that waits for it, its holder has ended, and the lease is taken over. Files under a root are written
+whole and named by their content. So a holder that was only suspended does no damage except that a result is computed
+twice.
 
-Objects are created and replaced on condition that nobody else did so in the meantime (If-None-Match and If-Match), which S3
-and the stores that speak its language have.
+Objects are created and replaced with conditional writes (If-None-Match and If-Match), which S3 and compatible stores
+support.
 """
 
 import json
@@ -25,14 +26,14 @@ from tasks.storage.waiting import Say, WaitNotice
 if TYPE_CHECKING:
     from upath import UPath
 
-LEASE_SECONDS = 60.0  # after which what has not changed is of nobody
+LEASE_SECONDS = 60.0  # a lease that has not changed for this long has expired
 RENEW_SECONDS = 15.0
 _POLL_SECONDS = 0.5
-_NAME = re.compile(r"[0-9a-f]{32}")  # of a lease among others
+_NAME = re.compile(r"[0-9a-f]{32}")  # the name of a shared lease
 
 
 class Lease:
-    """One object, held by this process and renewed by a thread of its own."""
+    """One object that this process holds and renews in a thread."""
 
     def __init__(self, path: "UPath", who: str) -> None:
         self.path, self.who, self.mark, self.renewals = path, who, uuid.uuid4().hex, 0
@@ -41,16 +42,23 @@ class Lease:
 
     @property
     def content(self) -> bytes:
-        """Who holds it; no two leases, and no two renewals of one, have the same."""
+        """The content of the object; it differs between leases, and between renewals of the same lease."""
         return json.dumps({"who": self.who, "mark": self.mark, "renewals": self.renewals}).encode()
 
     def take(self, instead_of: str | None = None) -> bool:
-        """Take it, if nobody has it, or only the version given; whether that went well."""
+        """Take the lease and start its renewal; return whether it was taken.
+
+        Args:
+            instead_of: The version of the object to replace; if None, the object must not exist.
+
+        Raises:
+            StorageError: If the store cannot be reached.
+        """
         condition: dict[str, Any] = {"IfMatch": instead_of} if instead_of else {"mode": "create"}
         with _check_reachable(self.path):
             try:
                 self.write(condition)
-            except FileNotFoundError:  # what it should follow has gone
+            except FileNotFoundError:  # the version to replace is gone
                 return False
             except OSError as error:
                 if _is_refused(error):
@@ -60,18 +68,18 @@ class Lease:
         return True
 
     def write(self, condition: dict[str, Any]) -> None:
-        """Write it on a condition; the answer says which version that made."""
+        """Write the object on a condition, and remember the version that the store reports."""
         self.version = self.path.fs.pipe_file(self.path.path, self.content, **condition)["ETag"]
 
     def renew(self) -> None:
-        """Show now and then that this process lives, as long as the lease is its own."""
+        """Renew the lease at intervals, as long as this process holds it."""
         while not self.over.wait(RENEW_SECONDS):
             self.renewals += 1
-            with suppress(*io_errors()):  # the next time, then; until it is too late
+            with suppress(*io_errors()):  # retried at the next interval, until the lease expires
                 self.write({"IfMatch": self.version})
 
     def give_back(self) -> None:
-        """Remove it, if it still is this one's."""
+        """Stop the renewal, and remove the object if this process still holds it."""
         self.over.set()
         self.thread.join()
         with suppress(*io_errors()):
@@ -80,16 +88,16 @@ class Lease:
 
 
 class Watch:
-    """What somebody else holds, looked at again and again: whether it still changes."""
+    """Observation of a lease of another process: whether it still changes."""
 
     def __init__(self) -> None:
         self.version, self.since = "", time.monotonic()
 
     def dead(self, path: "UPath") -> str | None:
-        """The version that has not changed for too long; None if it has, or there is nothing.
+        """Return the version of an expired lease, or None if the lease still changes or does not exist.
 
         Raises:
-            StorageError: it is no lease, but an object of somebody's.
+            StorageError: If the object is not a lease.
         """
         try:
             version = version_of(path)[1]
@@ -106,10 +114,10 @@ class Watch:
 
 @contextmanager
 def exclusive_lease(path: "UPath", who: str, say: Say) -> Iterator[None]:
-    """Have an object alone; wait for it, and say for whom.
+    """Hold an object exclusively; wait for it, and report the holder.
 
     Raises:
-        StorageError: the store can't be reached.
+        StorageError: If the store cannot be reached.
     """
     lease, watch, told = Lease(path, who), Watch(), WaitNotice(say)
     with _check_reachable(path):
@@ -124,15 +132,21 @@ def exclusive_lease(path: "UPath", who: str, say: Say) -> Iterator[None]:
 
 @contextmanager
 def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
-    """Have a lease of one's own in a folder, along with others, while nobody holds the object `alone`.
+    """Hold a lease in a folder, together with other processes, while nobody holds the object `alone`.
+
+    Args:
+        folder: The folder of the shared leases.
+        alone: The object of the exclusive lease.
+        who: The name of the holder, for processes that wait.
+        say: Called with a line and a logging level if the lease takes a while.
 
     Raises:
-        StorageError: the store can't be reached.
+        StorageError: If the store cannot be reached.
     """
     watch, told = Watch(), WaitNotice(say)
     while True:
         lease = Lease(folder / uuid.uuid4().hex, who)
-        lease.take()  # first this, then the look at the other: whoever wants to be alone does it the other way round
+        lease.take()  # take this before checking the other; exclusive holders use the reverse order
         with _check_reachable(alone):
             if not alone.exists():
                 break
@@ -153,10 +167,17 @@ def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterato
 def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
     """Hold the object `alone` while nobody has a lease in the folder.
 
-    It is given back between the looks: who has a lease there already may need another one to come to an end.
+    The object is released between the checks: a process that holds a lease in the folder may need a second lease
+    before it can end.
+
+    Args:
+        folder: The folder of the shared leases.
+        alone: The object of the exclusive lease.
+        who: The name of the holder, for processes that wait.
+        say: Called with a line and a logging level if the lease takes a while.
 
     Raises:
-        StorageError: the store can't be reached.
+        StorageError: If the store cannot be reached.
     """
     watches: dict[str, Watch] = {}
     told = WaitNotice(say)
@@ -170,11 +191,11 @@ def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> 
 
 
 def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
-    """Whether anybody has a lease in a folder; those of the dead are removed."""
+    """Return whether a folder holds any lease, and remove expired leases."""
     with _check_reachable(folder):
         try:
             found = [path for path in folder.glob("*") if _NAME.fullmatch(path.name)]
-        except FileNotFoundError:  # the last was given back, and the folder with it, between two of the store's answers
+        except FileNotFoundError:  # the last lease, and with it the folder, was removed between two requests
             return False
         for path in found:
             if watches.setdefault(path.name, Watch()).dead(path):
@@ -183,7 +204,7 @@ def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
 
 
 def _is_lease(path: "UPath") -> bool:
-    """Whether an object holds what a lease does."""
+    """Return whether an object has the content of a lease."""
     try:
         return bool(json.loads(read_whole(path)).keys() == {"who", "mark", "renewals"})
     except (ValueError, AttributeError):
@@ -191,14 +212,14 @@ def _is_lease(path: "UPath") -> bool:
 
 
 def _lease_holder(path: "UPath") -> str:
-    """Who has a lease, as far as it is known."""
+    """Return the name of a lease's holder, or a general term if the name cannot be read."""
     with suppress(ValueError, KeyError, TypeError, *io_errors()):
         return str(json.loads(read_whole(path))["who"])
     return "another run"
 
 
 def _is_refused(error: OSError) -> bool:
-    """Whether a condition did not hold, or another request was under way, rather than that something is wrong."""
+    """Return whether an error means that a condition failed or that a concurrent request conflicted."""
     cause: Any = error.__cause__
     code = getattr(cause, "response", {}).get("Error", {}).get("Code")
     return isinstance(error, FileExistsError) or code in {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -206,10 +227,10 @@ def _is_refused(error: OSError) -> bool:
 
 @contextmanager
 def _check_reachable(path: "UPath") -> Iterator[None]:
-    """Turn what a store says into one line.
+    """Convert errors of a store into a StorageError with a message of one line.
 
     Raises:
-        StorageError: it can't be reached.
+        StorageError: If the store cannot be reached or rejects an operation.
     """
     try:
         yield
