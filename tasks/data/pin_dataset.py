@@ -27,8 +27,8 @@ from tasks.safety.stopping import raise_if_stopping
 _PLACEHOLDER = {"bytes": 1, "sha256": "0" * 64}
 _UNKNOWN = _PLACEHOLDER["sha256"]
 
-# Limits of an archive's size, relative to its uncompressed content: gzip adds a thousandth to incompressible data, and a
-# zip file may hold other members (EMNIST's zip file has five times the size that one of its datasets needs).
+# Limits of an archive's size, relative to its uncompressed content: gzip adds a thousandth to incompressible data, and
+# a zip file may hold other members (EMNIST's zip file has five times the size that one of its datasets needs).
 _GZIP_SHARE, _GZIP_BYTES = 64, 64 << 10
 _ZIP_TIMES, _ZIP_BYTES = 16, 1 << 30
 _LABEL_BYTES = 4  # size of the largest integer type of IDX
