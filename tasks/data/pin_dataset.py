@@ -166,9 +166,9 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
 
     Raises:
         NoMirrorError: If no mirror serves a file that could be the archive.
-        DecodeError: If no mirror serves the archive, and the first file rejected does not hold what the dataset's file
+        DecodeError: If no mirror serves the archive, and the first rejected archive does not hold what the dataset's file
             says.
-        DatasetError: If no mirror serves the archive, and the first file rejected does not match the pinned values.
+        DatasetError: If no mirror serves the archive, and the first rejected archive does not match the pinned values.
     """
     archive = wanted.archive
     path = folder / archive.name

@@ -25,7 +25,7 @@ from tasks.storage.content_files import storage_errors
 
 _ROWS = 4096  # per row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
 _GROUP_BYTES = 16 << 20  # of pixels per row group, at most
-_PART_BYTES = 512 << 20  # of pixels per file, at most: MNIST is one file, six million such images are nine
+_PART_BYTES = 512 << 20  # of pixels per file, at most: MNIST is one file, six million such images are nine files
 _META_KEY = b"mnist.split"
 
 ARRAYS = ("labels", "sha256", "indices", "images")  # fields of a Split
@@ -112,7 +112,7 @@ class SplitWriter:
         """Start a new file."""
         path = self.folder / f"{len(self.paths):05}.parquet"
         with storage_errors(path):
-            # Images and hashes do not repeat, hashes do not compress: trying either takes longer than all other work.
+            # Images and hashes do not repeat, and hashes do not compress: trying takes longer than all other work.
             self.parquet = pq.ParquetWriter(
                 path,
                 self.schema,

@@ -1,7 +1,7 @@
 """Corrupt test images in eight ways, each at five severities.
 
 Images have shape (n, rows, columns) uint8, with light ink on a dark background, or (n, rows, columns, 3) in color.
-Pixels in the descriptions below are units of 1/28 of the shorter side, which are pixels of MNIST.
+Below, a pixel means 1/28 of the shorter side, which is one pixel of an MNIST image.
 The corruptions follow Mu and Gilmer 2019, "MNIST-C: a robustness benchmark for computer vision", but are computed here
 instead of read from its files.
 """
@@ -16,8 +16,8 @@ from tasks.images.augment import affine, change_stroke_width, resample
 from tasks.images.encoding import Images, encode_pixels
 
 SEVERITIES = (1, 2, 3, 4, 5)
-# With 40 corrupted forms of each image, an accuracy of 95 % is known to within one percentage point, and a small network
-# needs 10 s.
+# With 40 corrupted forms of each image, an accuracy of 95 % is known to within one percentage point, and a small
+# network needs 10 s.
 IMAGES = 2_500
 
 Corrupt = Callable[[Images, int, np.random.Generator], Images]

@@ -18,7 +18,7 @@ from tasks.images.decoding import CONTRAST, Gray
 Mask = NDArray[np.bool_]
 
 EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner are connected
-_REACH = 6  # the widest stroke has this part of the picture's longer side: a sixth
+_REACH = 6  # the widest stroke is a sixth of the picture's longer side
 _DARK = 60  # of 255; below this level, contrast cannot be distinguished from noise
 _SPAN = 0.08  # fraction of the picture's longer side; a smaller piece is not a character
 _THICKEST = 4  # half the width in pixels of the thickest line that is removed
@@ -106,7 +106,7 @@ def _open_mask(mask: Mask, half: int) -> Mask:
 def _characters(pieces: NDArray[np.int32]) -> list[int]:
     """Return the numbers of the pieces that are as large as a character and do not touch the picture's edge.
 
-    Pieces of almost that area are included, as parts of a character.
+    Smaller pieces with at least `SPECK` of the largest such area are included, as parts of a character.
     """
     sizes = np.bincount(pieces.ravel())
     sizes[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = 0
