@@ -166,8 +166,7 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
 
     Raises:
         NoMirrorError: If no mirror serves a file that could be the archive.
-        DecodeError: If no mirror serves the archive, and the first rejected archive does not hold what the dataset's file
-            says.
+        DecodeError: If no mirror serves the archive, and the first rejected archive does not hold what the file says.
         DatasetError: If no mirror serves the archive, and the first rejected archive does not match the pinned values.
     """
     archive = wanted.archive
