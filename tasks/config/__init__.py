@@ -1,1 +1,1 @@
-"""What users configure: data sets, recipes, and where to find them."""
+"""Define what users configure: datasets, recipes, and the TOML files that describe them."""

@@ -1,6 +1,6 @@
-"""Augmentation: how training images are altered at random, anew in every epoch, so that a network learns what does not matter.
+"""Define the settings for random augmentation of training images.
 
-In: what a recipe says. Out: frozen values, which `tasks.images.augment` follows. Refuses: values out of range.
+A recipe gives the values, and `tasks.images.augment` applies them with new random draws in every epoch.
 """
 
 from typing import Annotated
@@ -9,30 +9,31 @@ from pydantic import Field
 
 from tasks.base import Frozen
 
-Some = Annotated[float, Field(gt=0, le=1)]  # a share of the images
+Some = Annotated[float, Field(gt=0, le=1)]  # fraction of the images
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Pixels = Annotated[float, Field(ge=0, le=1000)]
 
 
 class BarSettings(Frozen):
-    """A bar through the stem of `share` of the images of one `label`, as many people write a seven."""
+    """Bar through the stem of a `share` of the images of one `label`, as in a crossed seven."""
 
     label: int = Field(ge=0)
     share: Some
 
 
 class SpeckSettings(Frozen):
-    """Dirt in `share` of the images: up to `most` short strokes anywhere."""
+    """Dirt in a `share` of the images: up to `most` short strokes at random positions."""
 
     share: Some
     most: int = Field(default=3, ge=1, le=100)
 
 
 class Augmentation(Frozen):
-    """How far an image is moved at most, either way: shifted by pixels, turned and sheared by degrees, scaled by a share.
+    """Limits of the random movement of an image in either direction, and the marks that are drawn on it.
 
-    Height and width are scaled each for itself. `elastic` is the standard deviation of the displacement of each pixel, in
-    pixels. Bars and specks are drawn before anything moves.
+    `shift` is in pixels, `rotation` and `shear` are in degrees, and `scale` is a fraction, which is drawn separately
+    for height and width. `elastic` is the standard deviation of the displacement of each pixel, in pixels. Bars and
+    specks are drawn before the image is moved.
     """
 
     shift: Pixels = 0.0
@@ -45,5 +46,5 @@ class Augmentation(Frozen):
 
     @property
     def moves(self) -> bool:
-        """Whether anything moves."""
+        """Whether any setting moves pixels."""
         return any((self.shift, self.rotation, self.shear, self.scale, self.elastic))

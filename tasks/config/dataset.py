@@ -1,7 +1,7 @@
-"""Data sets: which archives there are, what they must hold, and where they may be had.
+"""Define datasets: their archives, what these must hold, and where to download them.
 
-In: the name of a built-in data set or the path of a TOML file. Out: a frozen Dataset.
-Refuses: an unknown name, a file that can't be read, a value that is missing, unknown or out of range.
+A dataset is loaded by the name of a built-in one or by the path of a TOML file. Unknown names, unreadable files, and
+values that are missing, unknown or out of range are rejected.
 """
 
 import re
@@ -19,21 +19,23 @@ from tasks.errors import DatasetError, InputError
 from tasks.safety.address import Address
 
 _SCHEMES = ("http", "https", "file")
-_MOST_NAME = 150  # bytes of an archive's name
-SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # as the tables of a data set's file are called
+_MOST_NAME = 150  # longest archive name, in bytes
+SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # names of the tables in a dataset's file
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-# Names become parts of the names of files, which systems limit to 255 bytes, two of them and a hash in one.
+# File names, which systems limit to 255 bytes, hold up to two of these names and a hash.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 ClassName = Annotated[str, StringConstraints(pattern=r"\S", max_length=200)]
-Size = Annotated[int, Field(gt=0, le=4096)]  # pixels of a side
+Size = Annotated[int, Field(gt=0, le=4096)]  # pixels per side
 
 
 def _file_name(name: str) -> str:
-    """Refuse what can't be the name of a file, on every system and under every mirror, with a hash and a suffix behind it.
+    """Return an archive's name if it is a valid file name on every system and mirror.
+
+    The length leaves room for a hash and a suffix.
 
     Raises:
-        ValueError: it is empty, leads to another folder, holds other characters, or is too long.
+        ValueError: If the name is empty, contains a path separator or another unsupported character, or is too long.
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(
@@ -46,45 +48,45 @@ def _file_name(name: str) -> str:
 
 
 class Archive(Frozen):
-    """One file that can be had: its name on every mirror, its size in bytes, and its SHA-256 in hex.
+    """Downloadable file: its name on every mirror, its size in bytes, and its SHA-256 in hex.
 
-    It is an IDX file, by itself or as gzip; or a zip file that holds one of these as `member`. `urls` are addresses of its own,
-    or local paths.
+    The file is an IDX file, uncompressed or as gzip, or a zip file that holds such a file as `member`. `urls` holds
+    addresses of the archive itself, or local paths.
     """
 
     name: Annotated[str, AfterValidator(_file_name)]
     member: str | None = Field(default=None, min_length=1)
-    urls: tuple[Address, ...] = Field(default=(), exclude=True)  # where it is had from does not shape a result
+    urls: tuple[Address, ...] = Field(default=(), exclude=True)  # the source does not affect a result
     bytes: int = Field(gt=0)
     sha256: Sha256
 
     @model_validator(mode="before")
     @classmethod
     def named(cls, values: Any) -> Any:
-        """What only has addresses is called as the first of them."""
+        """Derive a missing name from the first of the archive's addresses."""
         if isinstance(values, dict) and "name" not in values and isinstance(urls := values.get("urls"), list) and urls:
-            path = re.split(r"[?#]", Address(str(urls[0])))[0]  # of the public form: a name is printed
+            path = re.split(r"[?#]", Address(str(urls[0])))[0]  # of the public form, since names are printed
             return {"name": "_".join(unquote(re.split(r"[/\\]", path)[-1]).split()), **values}
         return values
 
     @property
     def whole(self) -> "Archive":
-        """The file itself, whatever of it is used."""
+        """Archive as a whole file, without a member."""
         return self.model_copy(update={"member": None})
 
     @property
     def called(self) -> str:
-        """How it is called in what a person reads."""
+        """Name of the archive and its member in messages."""
         return f"{self.name}: {self.member}" if self.member else self.name
 
     def places(self, mirrors: Sequence[str]) -> dict[Address, str]:
-        """Where it may be had, in order: its addresses, and the mirror that each stands for, as it may be shown."""
+        """Return the addresses to try, in order, each with its mirror in the form in which it may be displayed."""
         found = {url: url.removesuffix(quote(self.name)).rstrip("/") for url in self.urls}
         return found | {Address(mirror).child(self.name): str(Address(mirror)) for mirror in mirrors}
 
 
 class SplitSpec(Frozen):
-    """The archives of one split, and how many images they hold."""
+    """Archives of one split, and the number of images that they hold."""
 
     count: int = Field(gt=0, lt=2**31)
     images: Archive
@@ -92,11 +94,11 @@ class SplitSpec(Frozen):
 
 
 class Dataset(Frozen):
-    """What the archives of a data set must hold.
+    """Expected content of the archives of a dataset.
 
-    `shape` is (rows, columns), or (rows, columns, channels) with 1 or 3 channels; `classes` the names of the labels, which are
-    numbered from `first_label` on. `transposed` says that the archives hold each image column by column, as (columns, rows),
-    which EMNIST's do.
+    `shape` is (rows, columns), or (rows, columns, channels) with 1 or 3 channels. `classes` holds the names of the
+    labels, which are numbered from `first_label` on. `transposed` means that the archives hold each image column by
+    column, as (columns, rows), as EMNIST's archives do.
     """
 
     name: Name
@@ -112,7 +114,7 @@ class Dataset(Frozen):
 
     @model_validator(mode="after")
     def classes_differ(self) -> Self:
-        """Refuse two classes of one name."""
+        """Reject duplicate class names."""
         again = [name for name, count in Counter(self.classes).items() if count > 1]
         if again:
             raise ValueError(f"classes need different names, {again[0]!r} stands for more than one")
@@ -120,30 +122,32 @@ class Dataset(Frozen):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """The shape of an image: a single channel is no axis of its own."""
+        """Shape of an image; a single channel has no axis."""
         return self.shape[:2] if self.shape[2:] == (1,) else self.shape
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        """The shape of an image as the archives hold it."""
+        """Shape of an image in the archives."""
         rows, columns, *channels = self.shape
         return (columns, rows, *channels) if self.transposed else self.shape
 
     def parts(self) -> dict[str, Archive]:
-        """The four archives by their place in the file, images before labels, training before test."""
+        """Return the four archives by their place in the file, training before test, images before labels."""
         return {f"{split}.{kind}": getattr(getattr(self, split), kind) for split in SPLITS for kind in KINDS}
 
     def archives(self) -> tuple[Archive, ...]:
-        """Every file that is needed, once."""
+        """Return each file that the dataset needs, without duplicates."""
         return tuple({archive.name: archive.whole for archive in self.parts().values()}.values())
 
 
 def load_dataset(name_or_path: str, mirrors: Sequence[str] = ()) -> Dataset:
-    """Load a data set; `mirrors` come before its own, the offline mirror of a built-in one last.
+    """Load a dataset by name or path.
+
+    `mirrors` are tried before the dataset's own mirrors. The offline mirror of a built-in dataset is tried last.
 
     Raises:
-        DatasetError: it is unknown, unreadable or half-specified.
-        InputError: a mirror that is neither an http, https or file URL nor a folder.
+        DatasetError: If the dataset is unknown, unreadable or half-specified.
+        InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
     values, path = read_toml(name_or_path, "data set", DatasetError)
     for place in unpinned(values):
@@ -155,12 +159,12 @@ def load_dataset(name_or_path: str, mirrors: Sequence[str] = ()) -> Dataset:
 
 
 def built_in_datasets() -> list[Dataset]:
-    """The data sets that come with the project, by their names."""
+    """Return the built-in datasets, sorted by file name."""
     return [load_dataset(path.stem) for path in sorted((BUILTIN / "datasets").glob("*.toml"))]
 
 
 def unpinned(values: Mapping[str, Any]) -> Iterator[str]:
-    """The places in a data set's file of archives whose size or hash is not known yet."""
+    """Yield the places in a dataset's file of archives without a size or a hash."""
     for split in SPLITS:
         for kind in KINDS:
             archive = values.get(split, {}).get(kind) if isinstance(values.get(split), Mapping) else None
@@ -169,11 +173,11 @@ def unpinned(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str] = ()) -> Dataset:
-    """A data set from the values of its file, whose relative paths count from `folder`.
+    """Return the dataset that the values of a file describe, with relative paths resolved against `folder`.
 
     Raises:
-        DatasetError: it is half-specified.
-        InputError: a mirror that is neither an http, https or file URL nor a folder.
+        DatasetError: If the values are half-specified.
+        InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
     dataset = validate(values, Dataset, f"the data set {called}", DatasetError)
     given = tuple(_mirror_urls(mirrors, Path.cwd()))
@@ -186,10 +190,10 @@ def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str]
 
 
 def _resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> SplitSpec:
-    """A split whose archives' own addresses are full ones.
+    """Return a split whose archives have absolute addresses.
 
     Raises:
-        InputError: one is neither an http, https or file URL nor a file.
+        InputError: If an address is neither an http, https or file URL nor a file.
     """
     archives: dict[str, Archive] = {kind: getattr(split, kind) for kind in KINDS}
     return split.model_copy(update={
@@ -199,10 +203,10 @@ def _resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> Spl
 
 
 def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
-    """Two archives of one name are the same file.
+    """Reject different archives with the same name.
 
     Raises:
-        DatasetError: they are not.
+        DatasetError: If two archives have the same name, but differ in another value.
     """
     first: dict[str, Archive] = {}
     for place, archive in dataset.parts().items():
@@ -214,10 +218,10 @@ def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
 
 
 def _url_list(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
-    """The addresses of an archive that has some of its own; mirrors that a user gives come before them.
+    """Yield the absolute addresses of an archive that has its own, after its addresses on the user's mirrors.
 
     Raises:
-        InputError: one is neither an http, https or file URL nor a file.
+        InputError: If an address is neither an http, https or file URL nor a file.
     """
     if archive.urls:
         yield from archive.model_copy(update={"urls": ()}).places(mirrors)
@@ -233,32 +237,33 @@ def _url_list(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterato
 
 
 def _offline_mirrors(name: str, folder: Path) -> Iterator[Address]:
-    """The mirror that comes with the project, for a built-in data set: in the repository, or in the installed package."""
+    """Yield the offline mirrors of a built-in dataset, from the repository or the installed package."""
     if folder == BUILTIN / "datasets":
         places = (BUILTIN.parents[2] / "data" / "mirror" / name, BUILTIN / "mirror" / name)
         yield from (Address(place.as_uri()) for place in places if place.is_dir())
 
 
 def _mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
-    """Mirrors as URLs; a plain path counts from `folder`.
+    """Yield mirrors as URLs, with relative paths resolved against `folder`.
 
     Raises:
-        InputError: it is no URL that can be fetched from, and no folder.
+        InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
     for given in mirrors:
         mirror = Address(given)
         try:
             yield _mirror_url(mirror, folder)
-        except (OSError, RuntimeError, ValueError) as error:  # no URL, no folder, no home of that user
+        except (OSError, RuntimeError, ValueError) as error:  # invalid URL, missing folder, or unknown home directory
             raise InputError(f"mirror {str(mirror)!r} is neither an http, https or file URL nor a folder") from error
 
 
 def _mirror_url(mirror: Address, folder: Path) -> Address:
-    """One mirror as a URL.
+    """Return one mirror as a URL.
 
     Raises:
-        ValueError: it is none.
-        OSError: it is no folder.
+        OSError: If the path is not an existing folder.
+        RuntimeError: If the home directory in the path is unknown.
+        ValueError: If the mirror is not a valid URL.
     """
     if urlsplit(mirror).scheme in _SCHEMES:
         return mirror

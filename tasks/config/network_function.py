@@ -1,8 +1,8 @@
-"""Functions: a network that a user has written in Python, found when its recipe is loaded and imported where it is trained.
+"""Locate and import networks that users write as Python functions.
 
-In: a model of a recipe's file. Out: the same with the function's file and its hash; and later the function itself.
-Refuses: what can't be found or imported, and a file that has changed in between. A recipe with a function runs its code:
-in a worker's run, which is asked for from elsewhere, only if nobody but the worker's user and root can have written it.
+A function is located and hashed when its recipe is loaded, and imported where the network is trained; a file that
+changed in between is rejected. Importing runs the user's code, so that a worker accepts a function only from files that
+no untrusted user can write (`tasks.filesystem.trusted_files`).
 """
 
 import importlib
@@ -19,25 +19,31 @@ from tasks.filesystem.trusted_files import refuse_foreign
 
 
 def resolve_function(model: Any, recipe: Path) -> Any:
-    """The values of a model, and where they name a function, its file and that file's hash; `recipe` is the recipe's file.
+    """Add the file of a function and the file's hash to the values of a model that names a function.
+
+    Other values are returned unchanged.
+
+    Args:
+        model: Values of a model in a recipe's file.
+        recipe: Path of the recipe's file.
 
     Raises:
-        RecipeError: there is no such file or module, or it is not to be trusted.
+        RecipeError: If the file or module does not exist, or is not trusted.
     """
     function = model.get("function") if isinstance(model, dict) else None
     if not isinstance(function, str) or ":" not in function:
-        return model  # which is refused, or has layers
-    refuse_foreign(recipe)  # before a package that it names is imported
+        return model  # a model with layers, or one that validation rejects
+    refuse_foreign(recipe)  # before the recipe makes this process import a package
     path = file_of(function, recipe.parent)
     refuse_foreign(path)
     return {**model, "file": path, "code": code_of(function, path)}
 
 
 def code_of(function: str, path: Path) -> str:
-    """The SHA-256 of a function's file.
+    """Return the SHA-256 of a function's file.
 
     Raises:
-        RecipeError: it can't be read.
+        RecipeError: If the file cannot be read.
     """
     try:
         return sha256_of(path)
@@ -46,17 +52,17 @@ def code_of(function: str, path: Path) -> str:
 
 
 def file_of(function: str, folder: Path) -> Path:
-    """The file that a function stands in.
+    """Return the path of the file that defines a function.
 
     Raises:
-        RecipeError: there is no such module, or the `~` of a path is nobody's.
+        RecipeError: If the module does not exist or its package cannot be imported, or the home directory is unknown.
     """
     place, _, _ = function.rpartition(":")
     if place.endswith(".py"):
         return (folder / expand_user(place, "function's file", RecipeError)).absolute()
     try:
         spec = importlib.util.find_spec(place)
-    except (Exception, SystemExit) as error:  # whatever the packages above it do when they are imported
+    except (Exception, SystemExit) as error:  # parent packages are imported, and may raise anything
         raise RecipeError(f"the function {function}: can't import {place}: {fault_in_function(error)}") from error
     if spec is None or not spec.has_location or spec.origin is None:
         raise RecipeError(
@@ -66,10 +72,10 @@ def file_of(function: str, folder: Path) -> Path:
 
 
 def import_function(function: str, file: Path | None, code: str | None) -> Callable[..., Any]:
-    """The function itself.
+    """Import a network function, and check that its file has not changed.
 
     Raises:
-        RecipeError: its file has gone or changed, can't be imported, or holds no such function.
+        RecipeError: If the file is missing or changed, cannot be imported, or does not define the function.
     """
     place, _, called = function.rpartition(":")
     found = file or file_of(function, Path.cwd())
@@ -78,7 +84,7 @@ def import_function(function: str, file: Path | None, code: str | None) -> Calla
     try:
         module = _module_of(found) if place.endswith(".py") else importlib.import_module(place)
         made = getattr(module, called)
-    except (Exception, SystemExit) as error:  # a script without a main guard calls sys.exit
+    except (Exception, SystemExit) as error:  # a script without a main guard may call sys.exit
         raise RecipeError(f"the function {function} can't be imported: {fault_in_function(error)}") from error
     if not callable(made):
         raise RecipeError(f"the function {function} is none: it is a {type(made).__name__}")
@@ -86,7 +92,7 @@ def import_function(function: str, file: Path | None, code: str | None) -> Calla
 
 
 def fault_in_function(error: BaseException) -> str:
-    """Say in one line why code of the user's failed."""
+    """Return the reason why user code failed, in one line."""
     if isinstance(error, SystemExit):
         return (
             f'it exits ({error.code}) instead of returning; put what a script does behind `if __name__ == "__main__":`'
@@ -95,9 +101,9 @@ def fault_in_function(error: BaseException) -> str:
 
 
 def _module_of(path: Path) -> ModuleType:
-    """A module from its file."""
+    """Import a module from its file."""
     spec = importlib.util.spec_from_file_location(f"network_{path.stem}", path)
-    assert spec  # noqa: S101  # it ends in .py
+    assert spec  # noqa: S101  # there is a loader for every .py file
     assert spec.loader  # noqa: S101
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

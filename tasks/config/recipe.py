@@ -1,7 +1,7 @@
-"""Recipes: which networks are trained, and how.
+"""Define recipes: which networks to train, and how.
 
-In: the name of a built-in recipe or the path of a TOML file, and what the user sets otherwise. Out: a frozen Recipe.
-Refuses: an unknown name, a file that can't be read, a value that is missing, unknown or out of range.
+A recipe is loaded by the name of a built-in one or by the path of a TOML file, and the user may override some values.
+Unknown names, unreadable files, and values that are missing, unknown or out of range are rejected.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,11 +20,11 @@ from tasks.errors import RecipeError
 Positive = Annotated[int, Field(gt=0)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-ValidationFraction = Annotated[float, Field(ge=0, le=0.5)]  # a share of the training images
+ValidationFraction = Annotated[float, Field(ge=0, le=0.5)]  # fraction of the training images
 
 
 class Conv(Frozen):
-    """A square "same" convolution with ReLU, at every `stride`-th pixel."""
+    """Square "same" convolution with ReLU, at every `stride`-th pixel."""
 
     layer: Literal["conv"]
     filters: Positive
@@ -33,34 +33,34 @@ class Conv(Frozen):
 
 
 class MaxPool(Frozen):
-    """Max-pooling over squares that don't overlap."""
+    """Max pooling over squares that do not overlap."""
 
     layer: Literal["max_pool"]
     size: Positive
 
 
 class BatchNorm(Frozen):
-    """Batch normalisation; `momentum` is the moving averages' share that each step keeps."""
+    """Batch normalization; `momentum` is the fraction of the moving averages that each step keeps."""
 
     layer: Literal["batch_norm"]
     momentum: float = Field(ge=0, lt=1)
 
 
 class Dropout(Frozen):
-    """While it learns, a network goes without a share `rate` of these values, drawn anew for each image."""
+    """Dropout of a fraction `rate` of the values in training, drawn separately for each image."""
 
     layer: Literal["dropout"]
     rate: float = Field(gt=0, lt=1)
 
 
 class Flatten(Frozen):
-    """From maps to a vector."""
+    """Conversion of feature maps to a vector."""
 
     layer: Literal["flatten"]
 
 
 class Dense(Frozen):
-    """A fully connected layer with ReLU."""
+    """Fully connected layer with ReLU."""
 
     layer: Literal["dense"]
     units: Positive
@@ -70,11 +70,12 @@ Layer = Annotated[Conv | MaxPool | BatchNorm | Dropout | Flatten | Dense, Field(
 
 
 class Network(Frozen):
-    """What stands between the scaled image and the softmax over the classes: a flat list of layers, or a function.
+    """Layers between the scaled image and the softmax over the classes: a flat list, or a function that builds them.
 
-    `function` is "file.py:name", where a path counts from the recipe, or "package.module:name"; it is called with the scaled
-    images, (N, rows, columns, channels) between 0 and 1, and `arguments`, and returns what it makes of them, (N, units), by
-    layers of Keras's own. `code` is the SHA-256 of the file that it stands in, so that it is trained anew when that changes.
+    `function` is "file.py:name", with a path relative to the recipe, or "package.module:name". The function is called
+    with the scaled images, (N, rows, columns, channels) between 0 and 1, and `arguments`; it returns the output of
+    Keras layers, (N, units). `code` is the SHA-256 of the function's file, so that the network is trained again when
+    the file changes.
     """
 
     name: Name
@@ -82,20 +83,20 @@ class Network(Frozen):
     function: str | None = Field(default=None, pattern=r"^.+:[A-Za-z_]\w*$")
     arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
     code: str | None = None
-    file: Path | None = Field(default=None, exclude=True)  # where a model comes from on this machine does not shape it
+    file: Path | None = Field(default=None, exclude=True)  # a path on this machine does not affect the model
 
     @model_validator(mode="after")
     def either(self) -> Self:
-        """Refuse both, and neither."""
+        """Require either layers or a function, but not both."""
         if bool(self.layers) == bool(self.function):
             raise ValueError("give either layers or a function")
         return self
 
 
 class OneCycle(Frozen):
-    """The learning rate rises from 0 over the first `warm_up` of all steps, and falls along half a cosine to 0 at the end.
+    """Learning rate that rises from 0 in the first `warm_up` of all steps, and falls along half a cosine to 0.
 
-    After Smith and Topin 2018, "Super-convergence: very fast training of neural networks using large learning rates".
+    Source: Smith and Topin 2018, "Super-convergence: very fast training of neural networks using large learning rates".
     """
 
     kind: Literal["one_cycle"]
@@ -103,11 +104,12 @@ class OneCycle(Frozen):
 
 
 class Settings(Frozen):
-    """How a network is trained: by Adam on the cross-entropy.
+    """Settings to train a network by Adam on the cross-entropy.
 
-    `schedule` says how the learning rate runs; without, it stays. `label_smoothing` is the probability that is taken from the
-    label and spread over all classes. `weight_averaging` is what an exponential moving average of the weights keeps at each
-    step; the averages are what is saved. `validation` is the share of the training images that is held out.
+    `schedule` controls the learning rate, which is constant by default. `label_smoothing` is the probability that is
+    moved from the label to all classes evenly. `weight_averaging` is the fraction that an exponential moving average of
+    the weights keeps at each step; the averaged weights are saved. `validation` is the fraction of the training images
+    that is held out.
     """
 
     epochs: Epochs
@@ -122,16 +124,16 @@ class Settings(Frozen):
 
 
 class Training(Settings):
-    """All that one training depends on, besides the data."""
+    """Everything that the result of one training depends on, besides the data."""
 
     network: Network
 
 
 class Ensemble(Frozen):
-    """A model that answers by the mean probabilities of `members`, networks of its recipe, each trained with so many `seeds`.
+    """Model that predicts the mean probabilities of `members`, networks of its recipe, each trained with `seeds` seeds.
 
-    With a `shift`, each member is also asked about the image shifted by so many pixels up, down, left and right: what is called
-    test-time augmentation.
+    With a `shift`, each member also predicts the image shifted by this number of pixels up, down, left and right, which
+    is called test-time augmentation.
     """
 
     name: Name
@@ -141,14 +143,18 @@ class Ensemble(Frozen):
 
     @model_validator(mode="after")
     def more_than_one(self) -> Self:
-        """Refuse what is but a network."""
+        """Reject an ensemble that is equivalent to a single network."""
         if len(self.members) == self.seeds == 1 and not self.shift:
             raise ValueError("give more than one member, more than one seed, or a shift")
         return self
 
 
 class ModelSpec(Frozen):
-    """One model to be made: a network by its training, or an ensemble by that of its first member and of the `others`."""
+    """Model to make: a network, or an ensemble.
+
+    `training` is the training of the network or of the ensemble's first member; `others` are those of the other
+    members.
+    """
 
     training: Training
     others: tuple[Training, ...] = ()
@@ -156,22 +162,23 @@ class ModelSpec(Frozen):
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        """All that it takes."""
+        """All trainings that the model needs."""
         return (self.training, *self.others)
 
     @property
     def name(self) -> str:
-        """What the model is called."""
+        """Name of the model."""
         return self.ensemble.name if self.ensemble else self.training.network.name
 
 
 class Gate(Frozen):
-    """What the best model of a run must show to become the champion.
+    """Conditions for the best model of a run to become the champion.
 
-    Its accuracy lies above `floor`, below `ceiling`, where it would be too good to be true, and is shown not to be inferior
-    to the champion's by more than `margin`. All are shares of the test images. Without a margin, which only fits images of a
-    known number, the model must not be worse than the champion beyond chance. On every data set it must also be better than the
-    most frequent class, beyond chance: see `tasks.analysis.baseline`.
+    Its accuracy must be above `floor` and below `ceiling`, beyond which it is implausibly good, and must be shown to be
+    not inferior to the champion's by more than `margin`. All values are fractions of the test images. Without a margin,
+    which only suits a known number of images, the model must not be significantly worse than the champion. On every
+    dataset, the model must also be significantly better than predicting the most frequent class: see
+    `tasks.analysis.baseline`.
     """
 
     floor: float = Field(default=0.0, ge=0, lt=1)
@@ -180,9 +187,7 @@ class Gate(Frozen):
 
 
 class Recipe(Settings):
-    """Networks that are trained in the same way, and ensembles of them, to be compared; what is expected of the best, by data
-    set.
-    """
+    """Networks that are trained with the same settings, ensembles of them, and a gate for each dataset."""
 
     name: Name
     description: str
@@ -192,7 +197,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def names_differ(self) -> Self:
-        """Refuse two models of one name, and ensembles of what is no network."""
+        """Reject duplicate model names, and ensembles whose members are not networks of the recipe."""
         networks = [network.name for network in self.models]
         names = [*networks, *(ensemble.name for ensemble in self.ensembles)]
         if len(set(names)) < len(names):
@@ -203,16 +208,19 @@ class Recipe(Settings):
         return self
 
     def gate(self, dataset: str) -> Gate:
-        """The gate for a data set: where the recipe names none, there is neither floor, ceiling nor margin of its own."""
+        """Return the gate for a dataset; by default, a gate without floor, ceiling or margin."""
         return self.gates.get(dataset, Gate())
 
     def trainings(self) -> tuple[Training, ...]:
-        """One value per network."""
+        """Return the training of each network."""
         settings = {name: getattr(self, name) for name in Settings.model_fields}
         return tuple(Training(network=network, **settings) for network in self.models)
 
     def learners(self, number: int = 0) -> tuple[ModelSpec, ...]:
-        """All models: with the recipe's own seed, or with another by its number; no two ensembles of a name share a seed."""
+        """Return all models, trained with the recipe's own seed or, for another `number`, with other seeds.
+
+        Ensembles with different numbers share no seed.
+        """
         alone = {training.network.name: training for training in self.trainings()}
 
         def seeded(name: str, later: int) -> Training:
@@ -227,25 +235,25 @@ class Recipe(Settings):
 
 
 def unique_trainings(learners: Iterable[ModelSpec]) -> dict[str, Training]:
-    """All trainings that the learners take, in order, each once, by their content."""
+    """Return all distinct trainings of the models in order, keyed by their content as JSON."""
     return {training.model_dump_json(): training for learner in learners for training in learner.trainings}
 
 
 def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:
-    """Load a recipe, with `changes` (epochs, seed, validation) in place of its own values where they are not None.
+    """Load a recipe, and override its values with those `changes` (epochs, seed, validation) that are not None.
 
     Raises:
-        RecipeError: it is unknown, unreadable, half-specified, or a change is out of range.
+        RecipeError: If the recipe is unknown, unreadable or half-specified, or a change is out of range.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     return validate(_with_base(name_or_path) | given, Recipe, f"the recipe {name_or_path}", RecipeError)
 
 
 def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tuple[Recipe, ...]:
-    """Load recipes to be compared with one another, each as `load_recipe` does.
+    """Load recipes to compare with one another, each as `load_recipe` does.
 
     Raises:
-        RecipeError: there is none, one can't be loaded, or two have one name.
+        RecipeError: If there is no recipe, one cannot be loaded, or two have the same name.
     """
     if isinstance(names_or_paths, str) or not names_or_paths:
         raise RecipeError(f"give a list of one recipe or more, not {names_or_paths!r}")
@@ -257,10 +265,10 @@ def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tupl
 
 
 def _with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The values of a recipe; where it names a `base`, those of that recipe in the place of what it does not say itself.
+    """Return the values of a recipe, completed with those of its `base` recipe if it names one.
 
     Raises:
-        RecipeError: one of them is unknown or unreadable, or they are each other's base.
+        RecipeError: If a recipe is unknown or unreadable, or the bases form a cycle.
     """
     values, path = read_toml(name_or_path, "recipe", RecipeError)
     if isinstance(models := values.get("models"), list):

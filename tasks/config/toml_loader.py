@@ -1,7 +1,6 @@
-"""TOML files that describe data sets and recipes: built-in ones by name, others by path.
+"""Load TOML files that describe datasets and recipes: built-in files by name, others by path.
 
-In: a name or a path, and the frozen model that it must fill. Out: the value, and the path that it was read from.
-Refuses: whatever can't be read or does not fill the model, in one line that names the field.
+Files that cannot be read, or do not fit the model, are rejected with a one-line error that names the field.
 """
 
 import codecs
@@ -16,21 +15,29 @@ from tasks.errors import InputError
 from tasks.filesystem.regular_files import MOST_TEXT, expand_user, read_regular
 from tasks.safety.redaction import redact
 
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # which of UTF-32 begins as the first
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32 LE starts like UTF-16 LE
 
 BUILTIN = Path(__file__).parent / "builtin"
 
-# What `read_toml` takes: a form can refuse anything else before a run.
+# Values that `read_toml` accepts; an input form can reject all others before a run.
 NameOrFile = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|.+\.toml)$")]
 
 TomlModel = TypeVar("TomlModel", bound=Frozen)
 
 
 def read_toml(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[str, Any], Path]:
-    """Read a built-in file or the user's own: its values, and where it stands.
+    """Read a built-in file or a user's file.
+
+    Args:
+        name_or_path: Name of a built-in file, or a path that ends in `.toml`.
+        what: What the file describes, for messages and the folder of built-in files: "recipe" or "data set".
+        refusal: Type of the error to raise.
+
+    Returns:
+        The values and the path of the file.
 
     Raises:
-        refusal: it is unknown, or unreadable.
+        refusal: If the file is unknown or unreadable.
     """
     path = _toml_path(name_or_path, what, refusal)
     try:
@@ -44,12 +51,12 @@ def read_toml(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[
 
 
 def text_of(content: bytes) -> str:
-    """The text of a TOML file, without the mark that some editors write before UTF-8.
+    """Return the text of a TOML file without a byte order mark.
 
     Raises:
-        ValueError: it is not UTF-8.
+        ValueError: If the content is not UTF-8.
     """
-    if content.startswith(_UTF_16) or b"\0" in content[:4]:  # the mark may be missing
+    if content.startswith(_UTF_16) or b"\0" in content[:4]:  # the byte order mark may be missing
         raise ValueError("it is UTF-16 or UTF-32; save it as UTF-8")
     try:
         return content.removeprefix(codecs.BOM_UTF8).decode()
@@ -59,10 +66,10 @@ def text_of(content: bytes) -> str:
 
 
 def _toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
-    """Where a file stands: `*.toml` is a path, anything else the name of a built-in one.
+    """Return the path of a file: `*.toml` is a path, any other value is the name of a built-in file.
 
     Raises:
-        refusal: there is no built-in one of that name, or the `~` of a path is nobody's.
+        refusal: If there is no built-in file with that name, or the home directory in the path is unknown.
     """
     folder = BUILTIN / f"{what.replace(' ', '')}s"
     if name_or_path.endswith(".toml"):
@@ -74,10 +81,10 @@ def _toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
 
 
 def validate(values: object, model: type[TomlModel], what: str, refusal: type[InputError]) -> TomlModel:
-    """Fill `model` with `values`, or say in one line what is wrong with the first that does not fit.
+    """Return `values` as a valid `model`, or report the first invalid value in one line.
 
     Raises:
-        refusal: a value is missing, unknown or out of range.
+        refusal: If a value is missing, unknown or out of range.
     """
     try:
         return model.model_validate(values)
@@ -90,6 +97,6 @@ def validate(values: object, model: type[TomlModel], what: str, refusal: type[In
 
 
 def shorten_value(value: object) -> str:
-    """A value as one short line."""
-    text = redact(repr(value))  # before it is cut, which may leave half an address
+    """Return a value as one short line, without secrets."""
+    text = redact(repr(value))  # redacted first, since truncation may leave part of an address
     return text if len(text) <= 60 else f"{text[:57]}..."

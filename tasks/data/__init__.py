@@ -1,1 +1,1 @@
-"""Archives from mirrors, splits and predictions as Parquet, and batches of them."""
+"""Download archives from mirrors, store splits and predictions as Parquet, and read splits in batches."""

@@ -1,7 +1,8 @@
-"""The images and labels that two archives hold, in blocks.
+"""Read the images and labels of a split in blocks from its two archives.
 
-Refuses: what is no whole gzip, zip or IDX file, and what is one but of another type, rank, shape, count or label than expected.
-Memory is flat in the number of images: a header is checked before what it promises is read.
+An archive is rejected if it is not a complete gzip, zip or IDX file, or if its type, rank, shape, count or labels
+differ from the dataset's. Memory use does not depend on the number of images: each header is checked before the data
+that it announces is read.
 """
 
 import zipfile
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
-from isal import igzip, isal_zlib  # unpacks in two fifths of zlib's time
+from isal import igzip, isal_zlib  # decompresses in 40 % of zlib's time
 from numpy.typing import NDArray
 
 from tasks.config.dataset import Archive, Dataset
@@ -24,9 +25,9 @@ from tasks.data.split_parquet import Labels, label_type, rows_of
 from tasks.errors import ArchiveError, ContentError, DecodeError
 
 BYTE = np.dtype(np.uint8)
-_GZIP = 16 + zlib.MAX_WBITS  # as zlib is told to expect a gzip file
+_GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect the gzip format
 _MAGIC = b"\x1f\x8b"
-_BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # whose stub calls it an instance
+_BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # isal's stub types it as an instance
 
 ImageBlock = NDArray[np.uint8]
 
@@ -34,16 +35,15 @@ ImageBlock = NDArray[np.uint8]
 def image_label_blocks(
     image_path: Path, label_path: Path, dataset: Dataset, expected: Expected
 ) -> Iterator[tuple[ImageBlock, Labels]]:
-    """Blocks of images, (n, *image_shape) uint8, with their labels from 0 on, (n,).
+    """Yield blocks of images, (n, *image_shape) uint8, with their labels, (n,), numbered from 0.
 
     Raises:
-        DecodeError: an archive does not hold what it should.
+        DecodeError: If an archive does not hold what the dataset specifies.
     """
     rows = rows_of(dataset.shape)
     header = Header(BYTE, (expected.count, *dataset.stored_shape))
-    images = prefetch(
-        read_archive_blocks(image_path, expected.images, header, rows)
-    )  # unpacking takes as long as writing
+    # Decompression takes as long as writing the blocks, so that it runs ahead in another thread.
+    images = prefetch(read_archive_blocks(image_path, expected.images, header, rows))
     labels = read_archive_blocks(label_path, expected.labels, Header(BYTE, (expected.count,)), rows)
     start = 0
     for pixels, numbers in zip(images, labels, strict=True):
@@ -53,10 +53,16 @@ def image_label_blocks(
 
 
 def _validate_labels(numbers: NDArray[Any], dataset: Dataset, expected: Expected, start: int) -> Labels:
-    """Labels as they are counted here, from 0 on; `start` is the index of the first.
+    """Return labels renumbered from 0, after checking their range.
+
+    Args:
+        numbers: Labels as stored in the archive.
+        dataset: Dataset that defines the range of the labels.
+        expected: Split that the labels belong to.
+        start: Index of the first label in the split.
 
     Raises:
-        ContentError: one is out of range.
+        ContentError: If a label is out of range.
     """
     classes = numbers.astype(np.int64) - dataset.first_label
     bad = np.flatnonzero((classes < 0) | (classes >= len(dataset.classes)))
@@ -69,12 +75,12 @@ def _validate_labels(numbers: NDArray[Any], dataset: Dataset, expected: Expected
 
 
 def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: int) -> Iterator[NDArray[Any]]:
-    """The blocks of one archive, of `rows` items each, after its header has been found to be the expected one.
+    """Yield the data of one archive in blocks of `rows` items, after checking its header.
 
     Raises:
-        ArchiveError: it is not a whole gzip or zip file.
-        IdxFormatError: it holds no whole IDX file.
-        ContentError: its header is another than expected.
+        ArchiveError: If the file is not a complete gzip or zip file.
+        IdxFormatError: If it does not hold a complete IDX file.
+        ContentError: If its header differs from `expected`.
     """
     try:
         with _open_archive(path, archive.member) as packed, _decompress(packed) as stream:
@@ -94,10 +100,10 @@ def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: in
 
 @contextmanager
 def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
-    """An archive, or a member of it if it is a zip file.
+    """Open an archive, or one member of a zip archive.
 
     Raises:
-        ArchiveError: it is no whole zip file, or there is no such member.
+        ArchiveError: If the file is not a readable zip file, or has no such member.
     """
     if member is None:
         with path.open("rb") as stream:
@@ -111,19 +117,17 @@ def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
                 yield stream
     except (DecodeError, *_BROKEN):
         raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        RuntimeError,
-        ValueError,
-        OSError,
-    ) as error:  # packed or locked unusually, too
+    # Encrypted members and unsupported compression methods raise a RuntimeError.
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, OSError) as error:
         raise ArchiveError(f"not a zip file that can be read: {error}") from error
 
 
 @contextmanager
 def _decompress(packed: IO[bytes]) -> Iterator[BinaryIO]:
-    """The bytes of a gzip file, or of a file that is none: an IDX file begins with two zeros."""
+    """Open the content of a gzip file, or of an uncompressed IDX file.
+
+    An IDX file starts with two zero bytes, which no gzip file does.
+    """
     plain = packed.read(2) == bytes(2)
     packed.seek(0)
     if plain:
@@ -134,7 +138,7 @@ def _decompress(packed: IO[bytes]) -> Iterator[BinaryIO]:
 
 
 def _goes_on(path: Path, member: str | None) -> bool:
-    """Whether a broken gzip file is a whole one with other bytes behind it."""
+    """Return whether a broken gzip file is a complete one that is followed by other bytes."""
     try:
         with _open_archive(path, member) as packed:
             return bool(_behind(packed))
@@ -143,12 +147,14 @@ def _goes_on(path: Path, member: str | None) -> bool:
 
 
 def _behind(packed: IO[bytes]) -> bytes:
-    """The first bytes behind all parts of a gzip file, of which it may have several; none, if the last of them is not whole.
+    """Return the first bytes after the last member of a gzip file, which may have several members.
+
+    The result is empty if nothing follows, or if the last member is incomplete.
 
     Raises:
-        zlib.error: a part is broken.
+        zlib.error: If a member is damaged.
     """
-    rest = _MAGIC  # which the first part begins with
+    rest = _MAGIC  # start of the first member
     packed.seek(len(_MAGIC))
     while rest.startswith(_MAGIC):
         data = zlib.decompressobj(wbits=_GZIP)
@@ -163,10 +169,12 @@ def _behind(packed: IO[bytes]) -> bytes:
 
 
 def _check_header(found: Header, expected: Header) -> None:
-    """Compare two headers. Labels may be any whole numbers: more than 256 classes need more than bytes.
+    """Compare the header of an archive with the expected one.
+
+    Labels may have any integer type, since more than 256 classes need more than one byte per label.
 
     Raises:
-        ContentError: they differ; the message names the first difference and both values.
+        ContentError: If the headers differ; the message names the first difference and both values.
     """
     if len(expected.shape) == len(found.shape) == 1 and found.dtype.kind in "iu":
         expected = expected._replace(dtype=found.dtype)

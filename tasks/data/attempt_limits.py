@@ -1,8 +1,7 @@
-"""Patience: how long one attempt at one mirror may take, and how slow the mirror may be.
+"""Limit the duration of one download attempt from one mirror, and detect a mirror that is too slow.
 
-In: how many bytes are to come, and how many have. Out: nothing, or a MirrorFault once it takes too long.
-An attempt begins before the name of the host is looked up, and includes handshakes, headers, redirects, waits that the mirror
-asks for, and every time that a download which broke off is taken up again.
+An attempt starts before the host name is resolved. It includes handshakes, headers, redirects, delays that the mirror
+requests, and every resumption of an interrupted download.
 """
 
 import time
@@ -11,13 +10,17 @@ from collections import deque
 from tasks.safety.redaction import redact
 from tasks.safety.stopping import pause
 
-_ALLOWANCE_SECONDS = 30.0  # for all that is not the archive itself
-_RATE = 16 * 1024  # bytes a second: at less, MNIST takes 12 minutes
-_SLOW_SECONDS = 30.0  # below that rate: longer than any single stall may last
+_ALLOWANCE_SECONDS = 30.0  # for everything except the transfer of the archive itself
+_RATE = 16 * 1024  # bytes per second; MNIST takes 12 minutes at this rate
+_SLOW_SECONDS = 30.0  # below that rate; longer than the longest stall that is allowed
 
 
-class MirrorError(Exception):  # a fault of the mirror, not of the run
-    """Why one mirror was passed over; `passing` if a later try might succeed, `wait` in how many seconds it says so."""
+class MirrorError(Exception):  # not an MnistError: the mirror failed, not the run
+    """Reason why one mirror was skipped.
+
+    `passing` is true if a later attempt might succeed. `wait` is the delay in seconds that the mirror requested, if
+    any.
+    """
 
     def __init__(self, reason: str, *, passing: bool = False, wait: float | None = None) -> None:
         super().__init__(redact(reason))
@@ -25,44 +28,50 @@ class MirrorError(Exception):  # a fault of the mirror, not of the run
 
 
 class AttemptLimit:
-    """The time that is left for one attempt; `size` is how many bytes are to come, as long as the mirror has not said so."""
+    """Time limit of one download attempt.
+
+    `size` is the expected number of bytes, or 0 until the mirror announces it.
+    """
 
     def __init__(self, size: int = 0) -> None:
         self.began = time.monotonic()
         self.received = 0
         self.has_answer = False
-        self.samples = deque([(self.began, 0)])  # when, and how many bytes had come by then
+        self.samples = deque([(self.began, 0)])  # (time, bytes received by then)
         self.expect(size)
 
     def expect(self, size: int) -> None:
-        """Allow the time for so many bytes."""
+        """Set the expected number of bytes, and derive the time limit from it."""
         self.size = size
         self.seconds = _ALLOWANCE_SECONDS + size / _RATE
 
     def answered(self) -> None:
-        """Measure the rate from the first answer on: a slow start has its own time, and is no slow download."""
+        """Start measuring the transfer rate at the first answer.
+
+        A slow start is covered by the time allowance and does not count as a slow download.
+        """
         if not self.has_answer:
             self.has_answer = True
             self.samples = deque([(time.monotonic(), self.received)])
 
     def count(self, size: int) -> None:
-        """Take note of bytes that have come."""
+        """Add `size` to the number of bytes received."""
         self.received += size
 
     def pause(self, seconds: float) -> None:
-        """Wait because the mirror asks to: that is no slowness of it.
+        """Wait because the mirror requests a delay, which does not count as slowness.
 
         Raises:
-            Interrupted: the process has been told to stop.
+            Interrupted: If the process has been told to stop.
         """
         pause(seconds)
         self.samples = deque((moment + seconds, received) for moment, received in self.samples)
 
     def check(self) -> None:
-        """See whether it takes too long.
+        """Check that the attempt is within its time limit and the mirror is fast enough.
 
         Raises:
-            MirrorFault: the allowance is used up, or too few bytes have come for too long; that mirror is not asked again.
+            MirrorError: If the time limit is exceeded, or the rate was too low for too long; the mirror is not retried.
         """
         now = time.monotonic()
         if now - self.began > self.seconds:

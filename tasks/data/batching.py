@@ -1,8 +1,8 @@
-"""Feed: the images of a split as a training wants them, in batches, in an order drawn anew for each epoch.
+"""Read the training images of a split in batches, in a different random order for each epoch.
 
-In: a split's files, which images are held out, and a seed. Out: blocks of images and labels. The order depends on the seed, the
-epoch and the split alone, so that a training can go on where it was. Memory is flat in the number of images: what is larger
-than a window is read a window at a time, each of row groups that are drawn, and shuffled within.
+The order depends only on the seed, the epoch and the split, so that an interrupted training can resume. Memory use does
+not depend on the number of images: a split that is larger than a window is read window by window, each made of randomly
+chosen row groups whose images are shuffled together.
 """
 
 import math
@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 
 from tasks.data.split_parquet import Labels, groups_of, label_type, read_groups
 
-WINDOW_BYTES = 256 << 20  # of pixels that are shuffled together: five times all of MNIST
+WINDOW_BYTES = 256 << 20  # of pixels that are shuffled together; five times the size of MNIST
 
 Block = tuple[NDArray[np.uint8], Labels]  # images (n, *shape), labels (n,)
 Places = NDArray[np.intp]
 
 
 class BatchStream:
-    """The images of a split of so many `classes`, of `shape`, but for those that are held out."""
+    """Batches of the images of a split, without the held-out images.
+
+    Images have the shape `shape` and labels one of `classes` values. `held_out` holds the positions of the held-out
+    images, and `batch` is the number of images per batch.
+    """
 
     def __init__(
         self, paths: Sequence[Path], shape: tuple[int, ...], classes: int, held_out: Places, batch: int, seed: int
@@ -32,14 +36,14 @@ class BatchStream:
         self.learned = np.ones(sum(sizes), bool)
         self.learned[held_out] = False
         self.count = int(self.learned.sum())
-        self.steps = -(-self.count // batch)  # in an epoch
+        self.steps = -(-self.count // batch)  # batches per epoch
         self.groups_at_once = max(1, WINDOW_BYTES // (math.prod(shape) * max(sizes, default=1)))
         rows = min(sum(sizes), self.groups_at_once * max(sizes, default=0))
         self.window = np.empty((rows, *shape), np.uint8), np.empty(rows, label_type(classes))
         self.all_is_read = False
 
     def epoch(self, epoch: int) -> Iterator[Block]:
-        """The batches of one epoch; only the last may be smaller."""
+        """Yield the batches of one epoch; only the last one may be smaller."""
         parts: list[Block] = []
         missing = self.batch
         for (images, labels), order in self.windows(epoch):
@@ -55,7 +59,7 @@ class BatchStream:
             yield _join_blocks(parts)
 
     def windows(self, epoch: int) -> Iterator[tuple[Block, Places]]:
-        """What is in memory at once, and in which order to take of it what is not held out."""
+        """Yield the blocks that are in memory at a time, each with the random order of its training images."""
         groups = np.random.default_rng((self.seed, epoch, len(self.ends))).permutation(len(self.ends))
         within = np.random.default_rng((self.seed, epoch))
         for start in range(0, len(groups), self.groups_at_once):
@@ -64,7 +68,10 @@ class BatchStream:
             yield self.read(window), kept[within.permutation(len(kept))]
 
     def read(self, groups: NDArray[np.intp]) -> Block:
-        """Some row groups, in the place of those before them; all of them are read once."""
+        """Read row groups into the window, in place of the previous ones.
+
+        If the window holds the whole split, the split is read only once.
+        """
         images, labels = self.window
         if self.all_is_read:
             return self.window
@@ -76,19 +83,19 @@ class BatchStream:
         return images[:end], labels[:end]
 
     def held_out(self) -> Iterator[Block]:
-        """What is held out, a row group at a time."""
+        """Yield the held-out images and labels, one row group at a time."""
         for group, split in enumerate(read_groups(self.paths)):
             out = ~self.learned[self.rows(group)]
             if out.any():
                 yield split.images[out], split.labels[out]
 
     def rows(self, group: int) -> slice:
-        """The images of a row group, by their places in the split."""
+        """Return the positions in the split that a row group covers."""
         return slice(int(self.ends[group - 1]) if group else 0, int(self.ends[group]))
 
 
 def _join_blocks(blocks: list[Block]) -> Block:
-    """Blocks as one."""
+    """Concatenate blocks."""
     if len(blocks) == 1:
         return blocks[0]
     images, labels = zip(*blocks, strict=True)
@@ -96,6 +103,10 @@ def _join_blocks(blocks: list[Block]) -> Block:
 
 
 def held_out_indices(count: int, held_out: int, seed: int) -> tuple[Places, Places]:
-    """Which of `count` images are trained on, and which are held out: a seeded draw, both in ascending order."""
+    """Choose at random which of `count` images are held out.
+
+    Returns:
+        The indices of the training images and those of the held-out images, both in ascending order.
+    """
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[held_out:]), np.sort(order[:held_out])

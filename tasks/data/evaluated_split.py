@@ -1,8 +1,4 @@
-"""Judged: a split, and what models say of it.
-
-In: the records of a split, or of a sample of it, and of predictions for the split. Out: both in memory, but for the pixels.
-Refuses: predictions for other images.
-"""
+"""Load a split together with all models' predictions for it, without the pixels."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -20,7 +16,7 @@ from tasks.storage.content_files import require_all_valid, require_valid
 
 
 class EvaluatedSplit(NamedTuple):
-    """What is known of a split's images, every model's predictions for them, and how to come by some of the images."""
+    """Labels and hashes of a split, the predictions of every model, and a function that reads some of the images."""
 
     marks: SplitIndex
     given: Sequence[Predictions]
@@ -30,10 +26,12 @@ class EvaluatedSplit(NamedTuple):
 def load_evaluated_split(
     record: SplitRecord, predictions: Collection[PredictionsRecord], work: Workspace
 ) -> EvaluatedSplit:
-    """A split, and what all models say of it.
+    """Load a split and all models' predictions for it.
+
+    For a sample of a split, only the predictions for the images in the sample are kept.
 
     Raises:
-        StorageError: a file is gone or altered, or holds predictions for other images.
+        StorageError: If a file is missing or altered, or holds predictions for other images.
     """
     paths = require_all_valid(work.root, record.parts)
     marks = read_index(paths)

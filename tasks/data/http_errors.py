@@ -1,7 +1,6 @@
-"""Web: the answer of an http or https address, and what went wrong, in a few words.
+"""Open HTTP responses, and translate HTTP failures into errors with a short reason.
 
-In: an address, and how many bytes of its file are there already. Out: an open response. Refuses, as a MirrorFault: what the
-network does, status codes other than success, a redirect from https to plain http.
+Network failures, status codes other than success, and redirects from https to plain http become a `MirrorError`.
 """
 
 import os
@@ -19,21 +18,25 @@ from tasks.errors import StorageError, causes
 from tasks.safety.address import Address
 from tasks.safety.environment import fault_on_the_way_to
 
-_CONNECT_SECONDS = 5.0  # for a TCP connection, then for TLS; a machine without internet finds out soon
-_STALL_SECONDS = 15.0  # without a single byte
+_CONNECT_SECONDS = 5.0  # for TCP, then for TLS; short, so that a machine without internet fails fast
+_STALL_SECONDS = 15.0  # without receiving a byte
 _REDIRECTS = 5
-_LONGEST = 200  # characters of what a mirror says about its failure
-_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})  # status codes that a later try may not meet again
+_LONGEST = 200  # characters that are kept of a mirror's error text
+_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})  # a retry may succeed after these status codes
 
 
 @asynccontextmanager
 async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Response]:
-    """The answer of an http or https URL, to be read exactly as served, from byte `have` on where the server can.
+    """Open the response for an http or https URL, starting at byte `have` if the server supports it.
 
-    Proxies are those of the environment.
+    The request asks for an unencoded body, and uses the proxies of the environment.
+
+    Raises:
+        MirrorError: If the status code is not a success, a redirect leaves https, or the environment names a proxy or
+            certificates that cannot be used.
     """
     _refuse_unusable(address)
-    headers = {"Accept-Encoding": "identity"}  # the hash is of the archive, not of what a server makes of it
+    headers = {"Accept-Encoding": "identity"}  # the pinned hash is that of the archive, not of an encoded form
     if have:
         headers["Range"] = f"bytes={have}-"
     hooks: dict[str, list[Callable[..., Any]]] = {"request": [_refuse_downgrade(urlsplit(address).scheme)]}
@@ -52,17 +55,21 @@ async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Resp
 
 
 def _refuse_unusable(address: Address) -> None:
-    """Refuse an address that is to be reached by a proxy, or trusted by certificates, that the environment names wrongly.
+    """Reject an address if the environment names a proxy or certificates for it that cannot be used.
 
     Raises:
-        MirrorFault: it is one.
+        MirrorError: If such a setting applies to the address.
     """
     if fault := fault_on_the_way_to(address):
         raise MirrorError(fault)
 
 
 def starts_at(response: httpx.Response, have: int) -> bool:
-    """Whether a server answers with the rest that it was asked for, and not with the whole."""
+    """Return whether a response starts at byte `have`, rather than at the beginning of the file.
+
+    Raises:
+        MirrorError: If the response holds a different range than the requested one.
+    """
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return False
     if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
@@ -71,9 +78,9 @@ def starts_at(response: httpx.Response, have: int) -> bool:
 
 
 def _refuse_downgrade(scheme: str) -> Callable[[httpx.Request], Coroutine[Any, Any, None]]:
-    """A hook that lets no request of a redirect chain leave https."""
+    """Return a request hook that rejects redirects from https to another scheme."""
 
-    async def check(request: httpx.Request) -> None:  # httpx awaits it
+    async def check(request: httpx.Request) -> None:  # async, because httpx awaits the hook
         if scheme == "https" and request.url.scheme != "https":
             raise MirrorError(f"it redirects from https to {request.url.scheme}")
 
@@ -82,7 +89,11 @@ def _refuse_downgrade(scheme: str) -> Callable[[httpx.Request], Coroutine[Any, A
 
 @asynccontextmanager
 async def http_faults() -> AsyncIterator[None]:
-    """Turn what httpx raises into a reason of a few words; an address stands in none of them."""
+    """Translate the errors of httpx into a `MirrorError` with a short reason, which contains no address.
+
+    Raises:
+        MirrorError: If the request fails.
+    """
     try:
         yield
     except StorageError:
@@ -99,25 +110,28 @@ async def http_faults() -> AsyncIterator[None]:
         raise MirrorError(_http_reason(error), passing=isinstance(error, httpx.TransportError | OSError)) from None
     except ImportError as error:
         raise MirrorError(f"the proxy of the environment can't be used: {error}") from None
-    except (httpx.InvalidURL, ValueError):  # what they say may hold a part of a password
+    except (httpx.InvalidURL, ValueError):  # their text may contain part of a password
         raise MirrorError("its address, one that it redirects to, or the proxy of the environment is no URL") from None
 
 
 def _http_reason(error: BaseException) -> str:
-    """The first cause of an error of the network: what the system has said, where it has."""
+    """Return the reason for a network error.
+
+    The result is the first message of the operating system among the causes, or else the text of the error.
+    """
     said = str(error)
     for cause in causes(error):
         first = cause
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         if isinstance(first, OSError) and first.strerror:
-            # asyncio puts the address of a connection that failed in the place of the system's words.
+            # For a failed connection, asyncio replaces the system's message with the address.
             return os.strerror(first.errno or 0) if first.strerror.startswith("Connect call failed") else first.strerror
     return said[:_LONGEST] or type(error).__name__
 
 
 def _status_fault(response: httpx.Response) -> MirrorError:
-    """What a status code other than success says."""
+    """Return the error for a response whose status code is not a success."""
     status, wait = response.status_code, _wait_of(response.headers.get("Retry-After", ""))
     reason = f"HTTP {status} {response.reason_phrase[:_LONGEST]}" + (
         f", to be tried again in {wait:.0f} s" if wait else ""
@@ -126,7 +140,10 @@ def _status_fault(response: httpx.Response) -> MirrorError:
 
 
 def _wait_of(retry_after: str) -> float | None:
-    """The seconds that a Retry-After header asks to wait, which gives a number of them or a date (RFC 9110, 10.2.3)."""
+    """Return the delay in seconds that a Retry-After header requests.
+
+    The header holds a number of seconds or a date (RFC 9110, section 10.2.3). The result is None if it holds neither.
+    """
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after[:9])
     try:

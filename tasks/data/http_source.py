@@ -1,11 +1,9 @@
-"""Mirror: the bytes of one archive from one place, http, https or a local file.
+"""Download one archive from one http, https or file address.
 
-In: an address, and a file that holds the first bytes already, or none. Out: the file with all the bytes that the place serves.
-Refuses, as a MirrorFault: whatever the network does, a redirect from https to plain http, a mirror that is too slow
-(tasks/data/attempt_limits.py), a file that is no regular file.
-
-The requests run in an event loop of their own, beside a watch that looks every tenth of a second whether patience has ended or
-the process has been told to stop: nothing that a mirror does, or leaves undone, can hold it for longer.
+A `MirrorError` reports network failures, redirects from https to plain http, mirrors that are too slow
+(`tasks/data/attempt_limits.py`), and local paths that are not regular files. Requests run in a separate event loop,
+where a check every tenth of a second ends the transfer if the time limit is exceeded or the process has been told to
+stop.
 """
 
 import asyncio
@@ -30,15 +28,17 @@ from tasks.safety.stopping import raise_if_stopping
 from tasks.storage.content_files import CHUNK_BYTES, storage_errors
 
 _WATCH_SECONDS = 0.1
-_CANCEL_SECONDS = 1.0  # for a request to close its connection, which it does at once
+_CANCEL_SECONDS = 1.0  # for a canceled request to close its connection, which is usually immediate
 
-TransferReport = Callable[
-    [int, int | None], None
-]  # how many bytes of the file are there, of how many, if that is known
+# Called with the number of bytes that the file holds, and the total if it is known.
+TransferReport = Callable[[int, int | None], None]
 
 
 class Target:
-    """The file that a download goes into, up to one byte more than `most`."""
+    """File that receives a download, up to one byte more than `most`.
+
+    The additional byte shows that the mirror serves a larger file than expected.
+    """
 
     def __init__(self, path: Path, most: int, patience: AttemptLimit, report: TransferReport | None = None) -> None:
         self.path, self.most, self.patience = path, most, patience
@@ -48,7 +48,7 @@ class Target:
 
     @contextmanager
     def opened(self, start: int) -> Iterator[BinaryIO]:
-        """The file, to be written from `start` on."""
+        """Open the file for writing at byte `start`, and remove everything after that position."""
         with storage_errors(self.path), self.path.open("r+b" if start else "wb") as stream:
             stream.seek(start)
             stream.truncate()
@@ -56,7 +56,7 @@ class Target:
             yield stream
 
     def full(self, stream: BinaryIO, chunk: bytes) -> bool:
-        """Write a chunk; whether that was all that is wanted, and more."""
+        """Write a chunk, and return whether the download exceeds `most` bytes."""
         with storage_errors(self.path):
             stream.write(chunk[: self.most + 1 - self.size])
         self.size += len(chunk)
@@ -65,15 +65,15 @@ class Target:
         return self.size > self.most
 
     def announce(self, total: int | None) -> None:
-        """Take note of how large the file will be, as the mirror says.
+        """Record the file size that the mirror announces, None if unknown, and check that the download can fit.
 
         Raises:
-            MirrorFault: that is more than is wanted.
-            StorageError: there is no room for it.
+            MirrorError: If the announced size exceeds `most` or the free disk space.
+            StorageError: If the size is known in advance and exceeds the free disk space.
         """
         self.total = total
         self.patience.answered()
-        if self.patience.size:  # it is known, whatever the mirror says
+        if self.patience.size:  # known in advance, so that the announced size is not used
             self.refuse_full_disk(self.patience.size)
             return
         if total is not None and total > self.most:
@@ -83,10 +83,10 @@ class Target:
         self.patience.expect(self.most if total is None else total)
 
     def refuse_full_disk(self, size: int) -> None:
-        """Refuse before the download what would end in the middle of it.
+        """Reject a download for which the free disk space is too small, before it starts.
 
         Raises:
-            StorageError: there is no room for so many bytes.
+            StorageError: If the remaining part of `size` bytes does not fit.
         """
         room, needed = _room_at(self.path), size - self.size
         if needed > room:
@@ -97,7 +97,7 @@ class Target:
 
 
 def _room_at(path: Path) -> int:
-    """The bytes that are free where a file lies."""
+    """Return the free disk space in the folder of a file, in bytes."""
     with storage_errors(path):
         return shutil.disk_usage(path.parent).free
 
@@ -105,17 +105,26 @@ def _room_at(path: Path) -> int:
 def append_chunks(
     url: str, path: Path, most: int, patience: AttemptLimit | None = None, report: TransferReport | None = None
 ) -> str:
-    """Add to `path` what is missing of it, up to one byte more than `most`; say how it was packed on the way, if it was.
+    """Append the bytes that `path` lacks, up to one byte more than `most`.
 
-    A server that can't take up a download in its middle sends all of it, and the file begins anew. Without `patience`, it is
-    that for `most` bytes.
+    If the server cannot resume a download, the file is written again from the start.
+
+    Args:
+        url: Address of the archive.
+        path: File to append to; it need not exist.
+        most: Expected number of bytes, or an upper bound.
+        patience: Time limit; by default the limit for `most` bytes.
+        report: Function that is called with the progress.
+
+    Returns:
+        The Content-Encoding of the response, empty if it has none.
 
     Raises:
-        MirrorFault: the place can't be had. What has come until then stays in the file.
-        StorageError: `path` can't be written.
-        Interrupted: the process has been told to stop. What has come until then stays in the file.
+        MirrorError: If the download fails. The bytes received so far stay in the file.
+        StorageError: If `path` cannot be written.
+        Interrupted: If the process has been told to stop. The bytes received so far stay in the file.
     """
-    redact_all_output()  # httpx logs the addresses that it asks, and httpcore all headers
+    redact_all_output()  # httpx logs request URLs, and httpcore logs all headers
     address = Address(url)
     target = Target(path, most, patience or AttemptLimit(most), report)
     if address.lacks_secrets:
@@ -128,16 +137,18 @@ def append_chunks(
 
 
 def _copy(address: Address, target: Target) -> None:
-    """Copy a local file, if it is a regular one: a FIFO or a device might never end, or never begin.
+    """Copy a local file to the target.
+
+    Only regular files are accepted: reading a FIFO or a device might never start or never end.
 
     Raises:
-        MirrorFault: it is none, or can't be read.
+        MirrorError: If the source is not a regular file, or cannot be read.
     """
     with _file_faults():
         path = Path(url2pathname(urlsplit(address.reveal()).path))
-        _refuse_irregular(path.stat())  # before it is opened, which to some devices means something
+        _refuse_irregular(path.stat())  # before opening it, which has side effects on some devices
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as source:  # noqa: PTH123  # a descriptor
+    with open(descriptor, "rb") as source:  # noqa: PTH123  # opens a descriptor
         found = os.fstat(descriptor)
         _refuse_irregular(found)
         target.announce(found.st_size)
@@ -149,10 +160,10 @@ def _copy(address: Address, target: Target) -> None:
 
 
 def _refuse_irregular(found: os.stat_result) -> None:
-    """Refuse what is no regular file.
+    """Reject a file that is not a regular file.
 
     Raises:
-        MirrorFault: it is none.
+        MirrorError: If the file is a directory, a FIFO, a socket or a device.
     """
     kinds = {stat.S_ISDIR: "a directory", stat.S_ISFIFO: "a FIFO", stat.S_ISSOCK: "a socket"}
     if not stat.S_ISREG(found.st_mode):
@@ -161,45 +172,55 @@ def _refuse_irregular(found: os.stat_result) -> None:
 
 
 def _chunk_of(source: BinaryIO) -> bytes:
-    """The next bytes of a file."""
+    """Read the next chunk of a file."""
     with _file_faults():
         return source.read(CHUNK_BYTES)
 
 
 @contextmanager
 def _file_faults() -> Iterator[None]:
-    """Turn what the system says of a file into a reason of a few words."""
+    """Translate file system errors into a `MirrorError` with a short reason.
+
+    Raises:
+        MirrorError: If the file cannot be opened or read.
+    """
     try:
         yield
-    except (OSError, ValueError) as error:  # a path may hold a zero byte
+    except (OSError, ValueError) as error:  # a path with a null byte raises a ValueError
         raise MirrorError(getattr(error, "strerror", None) or str(error)) from None
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop that looks up names in threads which nothing waits for, and closes each connection that it has made."""
+    """Event loop that resolves names in daemon threads and keeps track of its connections.
+
+    Name lookups can therefore not delay the end of a transfer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.connections: list[asyncio.BaseTransport] = []
 
     async def create_connection(self, *arguments: Any, **options: Any) -> Any:
-        """Connect."""
+        """Create a connection, and record it for `hang_up`."""
         connection = await super().create_connection(*arguments, **options)
         self.connections.append(connection[0])
         return connection
 
     async def hang_up(self) -> None:
-        """Close what is still open: of a TLS handshake that was canceled, httpcore forgets the socket."""
+        """Close all connections that are still open.
+
+        httpcore loses track of the socket if a TLS handshake is canceled.
+        """
         for connection in self.connections:
             connection.close()
-        await asyncio.sleep(0)  # the loop closes the sockets in its next round
+        await asyncio.sleep(0)  # the loop closes the sockets in its next iteration
 
     async def getaddrinfo(self, host: Any, port: Any, **options: int) -> Any:
-        """Look up a name."""
+        """Resolve a host name in a daemon thread."""
         found = self.create_future()
 
         def settle(answer: Any, error: Exception | None) -> None:
-            if found.done():  # nobody waits for it any more
+            if found.done():  # canceled in the meantime
                 return
             if error:
                 found.set_exception(error)
@@ -210,9 +231,9 @@ class Loop(asyncio.SelectorEventLoop):
             answer, failed = None, None
             try:
                 answer = socket.getaddrinfo(host, port, **options)
-            except Exception as error:  # noqa: BLE001  # whatever it is, it is for who has asked
+            except Exception as error:  # noqa: BLE001  # passed on to the caller, whatever its type
                 failed = error
-            with suppress(RuntimeError):  # the loop is closed
+            with suppress(RuntimeError):  # raised if the loop is closed
                 self.call_soon_threadsafe(settle, answer, failed)
 
         threading.Thread(target=look_up, daemon=True, name="getaddrinfo").start()
@@ -220,11 +241,11 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 async def _watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit) -> str:
-    """What `work` returns, unless patience ends before, or the process is told to stop.
+    """Return the result of `work`, unless the time limit or a request to stop ends it first.
 
     Raises:
-        MirrorFault: it took too long, or failed.
-        Interrupted: the process has been told to stop.
+        MirrorError: If the transfer fails or takes too long.
+        Interrupted: If the process has been told to stop.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -236,14 +257,14 @@ async def _watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit
         if task.cancel():
             await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
             if task.done() and not task.cancelled():
-                task.exception()  # what it says of being ended is of no interest
+                task.exception()  # retrieved only so that asyncio does not log it
         loop = asyncio.get_running_loop()
         if isinstance(loop, Loop):
             await loop.hang_up()
 
 
 async def _fetch_from_mirror(address: Address, target: Target) -> str:
-    """Fetch what is missing of the target; say how it was packed on the way, if it was."""
+    """Download the bytes that the target lacks, and return the Content-Encoding of the response."""
     async with http_faults(), open_response(address, target.size) as response:
         start = target.size if starts_at(response, target.size) else 0
         target.size = start

@@ -1,8 +1,7 @@
-"""IDX: the container format of the MNIST archives.
+"""Decode IDX, the container format of the MNIST archives.
 
-In: a binary stream. Out: blocks of an array, in the machine's byte order, memory flat in the number of items.
-Refuses: a wrong magic number, an unknown element type, fewer or more bytes than the header promises.
-Source: the format's description on the MNIST home page, section "FILE FORMATS FOR THE MNIST DATABASE".
+Arrays are read in blocks and in native byte order; memory use does not depend on the number of items.
+Source: MNIST home page, section "FILE FORMATS FOR THE MNIST DATABASE".
 """
 
 import math
@@ -15,24 +14,24 @@ from numpy.typing import NDArray
 
 from tasks.errors import IdxFormatError
 
-# The third byte of the magic number names the element type.
+# Element types by the third byte of the magic number.
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
-IDX_CHUNK_BYTES = 1 << 20  # 1 MiB: large enough that unpacking, not the calls, takes the time
+IDX_CHUNK_BYTES = 1 << 20  # 1 MiB: large enough that decompression takes longer than the calls
 
 
 class Header(NamedTuple):
-    """The element type, and the size of each dimension, the number of items first."""
+    """Element type of an IDX file, and the size of each dimension, with the number of items first."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
 
 def read_header(stream: BinaryIO) -> Header:
-    """Read the magic number and the sizes.
+    """Read the magic number and the dimensions.
 
     Raises:
-        IdxFormatError: the first two bytes are not zero, the type byte is unknown, or the stream ends early.
+        IdxFormatError: If the first two bytes are not zero, the type code is unknown, or the stream ends early.
     """
     zero, code, rank = struct.unpack(">HBB", _read_exactly(stream, 4))
     if zero:
@@ -45,12 +44,12 @@ def read_header(stream: BinaryIO) -> Header:
 
 
 def read_blocks(stream: BinaryIO, header: Header, items: int) -> Iterator[NDArray[Any]]:
-    """Read the data after the header, as arrays of shape (n, *header.shape[1:]) with n up to `items`.
+    """Yield the data after the header as arrays of shape (n, *header.shape[1:]), where n is at most `items`.
 
-    An array of rank 0 comes as one block of that rank.
+    An array of rank 0 is a single block of rank 0.
 
     Raises:
-        IdxFormatError: the stream holds fewer or more bytes than the header promises.
+        IdxFormatError: If the stream holds fewer or more bytes than the header announces.
     """
     item = header.dtype.itemsize * math.prod(header.shape[1:])
     count = header.shape[0] if header.shape else 1
@@ -65,10 +64,12 @@ def read_blocks(stream: BinaryIO, header: Header, items: int) -> Iterator[NDArra
 
 
 def _read_exactly(stream: BinaryIO, size: int) -> bytes:
-    """Read `size` bytes; memory is taken as they come, not as they are promised.
+    """Read `size` bytes from a stream.
+
+    Memory is allocated for the bytes that were read, not for the size that the header announces.
 
     Raises:
-        IdxFormatError: the stream ends before.
+        IdxFormatError: If the stream ends early.
     """
     data = bytearray()
     while len(data) < size:
@@ -80,5 +81,5 @@ def _read_exactly(stream: BinaryIO, size: int) -> bytes:
 
 
 def describe_header(header: Header) -> str:
-    """A header in words: the element type and the sizes."""
+    """Return a header in words: the element type and the dimensions."""
     return f"{header.dtype.name} of shape ({', '.join(f'{size:,}' for size in header.shape)})"

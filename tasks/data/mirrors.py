@@ -1,4 +1,4 @@
-"""One archive from the first of several mirrors that serves it."""
+"""Download one archive from the first of several mirrors that serves it."""
 
 import logging
 from collections.abc import Callable
@@ -11,13 +11,17 @@ from tasks.engine.run_log import log
 from tasks.errors import DownloadError
 from tasks.safety.address import Address
 
-_AGAIN = 3  # times that a download which broke off is taken up at one mirror, as long as each brings it further
-_LONGEST_WAIT = 10.0  # seconds that a mirror may ask for, once; another mirror, or the next run, is sooner than more
-Tell = Callable[[str, int], None]  # a line, and its level
+_AGAIN = 3  # resumptions of an interrupted download from one mirror, as long as each one adds bytes
+# Longest delay in seconds that a mirror may request, once: beyond it, another mirror or the next run is faster.
+_LONGEST_WAIT = 10.0
+Tell = Callable[[str, int], None]  # logs a line at a level
 
 
 class NoMirrorError(DownloadError):
-    """Every mirror failed; `passing` if a later try might succeed."""
+    """Failure of all mirrors of an archive.
+
+    `passing` is true if a later attempt might succeed.
+    """
 
     def __init__(
         self, archive: Archive, faults: list[tuple[str, MirrorError]], remedy: str = "give another --mirror"
@@ -31,10 +35,19 @@ class NoMirrorError(DownloadError):
 def first_to_serve(
     archive: Archive, mirrors: tuple[str, ...], fetched: Callable[[Address], object], tell: Tell = log
 ) -> tuple[str, list[tuple[str, MirrorError]]]:
-    """The first mirror whose address can be `fetched`, and why those before it were passed over.
+    """Return the first mirror that serves an archive, and the failures of the mirrors before it.
+
+    Args:
+        archive: Archive to download.
+        mirrors: Mirrors to try, in this order, after the archive's own addresses.
+        fetched: Function that downloads from an address, and raises a `MirrorError` if the mirror fails.
+        tell: Function that logs a line.
+
+    Returns:
+        The mirror in the form in which it may be displayed, and each failed mirror with its error.
 
     Raises:
-        NoMirrorError: none can.
+        NoMirrorError: If every mirror fails.
     """
     faults: list[tuple[str, MirrorError]] = []
     for url, mirror in archive.places(mirrors).items():
@@ -57,12 +70,15 @@ def is_complete(
     report: TransferReport | None = None,
     tell: Tell = log,
 ) -> str:
-    """Fetch what is missing, in as many goes as it takes; say how it was packed on the way, if it was.
+    """Download the missing bytes of an archive from one mirror, resuming after interruptions.
+
+    Returns:
+        The Content-Encoding of the last response, empty if it has none.
 
     Raises:
-        MirrorFault: the mirror has failed without bringing more, or too often, or takes too long.
-        StorageError: `path` can't be written.
-        Interrupted: the process has been told to stop.
+        MirrorError: If the mirror fails permanently, too often or without sending more bytes, or takes too long.
+        StorageError: If `path` cannot be written.
+        Interrupted: If the process has been told to stop.
     """
     goes, waited = 0, False
     while True:
@@ -82,11 +98,14 @@ def is_complete(
 
 
 def size_of(path: Path) -> int:
-    """The bytes that are there."""
+    """Return the size of a file in bytes, or 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def looks_like_a_page(path: Path) -> bool:
-    """Whether a file begins as HTML or XML does: what a portal or a server sends in place of an archive, with status 200."""
+    """Return whether a file starts like an HTML or XML document.
+
+    Captive portals and some servers send a web page with status 200 in place of an archive.
+    """
     with path.open("rb") as stream:
         return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

@@ -1,8 +1,8 @@
-"""Pin: the sizes and the hashes of archives that a data set's file does not know yet.
+"""Add the missing sizes and SHA-256 hashes of archives to a dataset's TOML file.
 
-In: the text of a data set's file. Out: the same text with every size and SHA-256, its comments and its order kept.
-Refuses: archives that no mirror serves, or that don't hold what the file says of them. A mirror that serves something else,
-such as a web page with status 200, or more than the archive can have, is named and passed over.
+Comments and order of the file are preserved. Archives that no mirror serves, or that do not match the file, are
+rejected; a mirror that serves something else, such as a web page with status 200 or too many bytes, is reported and
+skipped.
 """
 
 import math
@@ -27,19 +27,19 @@ from tasks.safety.stopping import raise_if_stopping
 _PLACEHOLDER = {"bytes": 1, "sha256": "0" * 64}
 _UNKNOWN = _PLACEHOLDER["sha256"]
 
-# The most that an archive can have beside what the data set's file says of it: gzip adds a thousandth to what it can't
-# compress, and a zip file may hold other members (EMNIST's: five times what one data set of it needs).
+# Limits of an archive's size, relative to its uncompressed content: gzip adds a thousandth to incompressible data, and
+# a zip file may hold other members (EMNIST's zip file has five times the size that one of its datasets needs).
 _GZIP_SHARE, _GZIP_BYTES = 64, 64 << 10
 _ZIP_TIMES, _ZIP_BYTES = 16, 1 << 30
-_LABEL_BYTES = 4  # of the largest whole numbers that IDX has
+_LABEL_BYTES = 4  # size of the largest integer type of IDX
 
 _MAGIC = (b"\x1f\x8b", b"PK", bytes(2))  # gzip, zip, IDX
 
-PinReport = Callable[[str, int, int | None], None]  # an archive's name, how many bytes of it are there, and of how many
+PinReport = Callable[[str, int, int | None], None]  # archive name, bytes received, total bytes if known
 
 
 class Pin(NamedTuple):
-    """What was found out of one archive: where in the file it stands, its size, its hash, and the mirror that served it."""
+    """Place of an archive in the dataset's file, the archive with its size and hash, and the mirror that served it."""
 
     place: str
     archive: Archive
@@ -49,15 +49,27 @@ class Pin(NamedTuple):
 def pin_archives(
     text: str, called: str, folder: Path, scratch: Path, report: PinReport = lambda *_: None, tell: Tell = log
 ) -> tuple[str, list[Pin]]:
-    """Fetch the unpinned archives of a data set into `scratch`, and fill in what the file lacks.
+    """Download the archives of a dataset into `scratch`, and add the missing sizes and hashes to its file.
 
-    Relative paths count from `folder`. What is pinned already stays, and is fetched to see whether all fits together.
+    Archives that are pinned already are downloaded too, to check that all archives match the file. Pinned values do not
+    change.
+
+    Args:
+        text: Text of the dataset's file.
+        called: Name of the dataset in messages.
+        folder: Folder that relative paths in the file refer to.
+        scratch: Folder for the downloaded archives.
+        report: Function that is called with the progress.
+        tell: Function that logs a line.
+
+    Returns:
+        The completed text, and one pin for each archive that lacked a size or a hash.
 
     Raises:
-        DatasetError: the file is half-specified otherwise.
-        DownloadError: no mirror served an archive.
-        DecodeError: the archives don't hold what the file says.
-        Interrupted: the process has been told to stop.
+        DatasetError: If the file is invalid in another respect, or an archive does not match a pinned value.
+        DownloadError: If no mirror serves an archive.
+        DecodeError: If the archives do not hold what the file says.
+        Interrupted: If the process has been told to stop.
     """
     document = _parsed(text, called)
     lacking = list(unpinned(document.unwrap()))
@@ -87,34 +99,37 @@ def pin_archives(
 
 
 def lacks_pins(text: str, called: str) -> bool:
-    """Whether a data set's file lacks a size or a hash.
+    """Return whether a dataset's file lacks a size or a hash.
 
     Raises:
-        DatasetError: it is no TOML.
+        DatasetError: If the text is not TOML.
     """
     return any(unpinned(_parsed(text, called).unwrap()))
 
 
 def _parsed(text: str, called: str) -> tomlkit.TOMLDocument:
-    """A file's text as a document that keeps its comments.
+    """Parse a TOML text into a document that preserves comments.
 
     Raises:
-        DatasetError: it is no TOML.
+        DatasetError: If the text is not TOML.
     """
     try:
         return tomlkit.parse(text)
-    except ValueError as error:  # whatever tomlkit finds
+    except ValueError as error:  # base class of tomlkit's parse errors
         raise DatasetError(f"the data set {called} is not TOML: {error}") from error
 
 
 def _table_at(document: tomlkit.TOMLDocument, place: str) -> Any:
-    """The table of one archive."""
+    """Return the table of the archive at a place such as `train.images`."""
     split, kind = place.split(".")
     return document[split][kind]
 
 
 class Wanted(NamedTuple):
-    """An archive to fetch, of a data set whose file is `called` so; `sized` if the file says how many bytes it has."""
+    """Archive to download, and the dataset that it belongs to.
+
+    `called` is the name of the dataset in messages. `sized` is true if the file gives the size of the archive.
+    """
 
     archive: Archive
     dataset: Dataset
@@ -122,7 +137,7 @@ class Wanted(NamedTuple):
     sized: bool
 
     def parts(self) -> Iterator[tuple[str, Archive, Header]]:
-        """What the archive holds, by its place in the data set's file, with the header that it must have."""
+        """Yield the parts of the dataset that the archive holds: place in the file, archive, and expected header."""
         for split in SPLITS:
             for kind in KINDS:
                 expected = getattr(self.dataset, split)
@@ -133,7 +148,7 @@ class Wanted(NamedTuple):
 
     @property
     def most(self) -> int:
-        """The most bytes that the archive can have."""
+        """Largest possible size of the archive in bytes."""
         if self.sized:
             return self.archive.bytes
         found = list(self.parts())
@@ -144,19 +159,22 @@ class Wanted(NamedTuple):
 
 
 def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tuple[Archive, str]:
-    """An archive from the first mirror that serves it: with its size and hash, and that mirror.
+    """Download an archive from the first mirror that serves it.
+
+    Returns:
+        The archive with its size and hash, and the mirror.
 
     Raises:
-        NoMirrorError: none does.
-        DecodeError: a mirror serves something, but not what the data set's file says; the message names the first of these.
-        DatasetError: what a mirror serves is not what is pinned already.
+        NoMirrorError: If no mirror serves a file that could be the archive.
+        DecodeError: If no mirror serves the archive, and the first rejected archive does not hold what the file says.
+        DatasetError: If no mirror serves the archive, and the first rejected archive does not match the pinned values.
     """
     archive = wanted.archive
     path = folder / archive.name
     refused: list[Exception] = []
 
     def fetch(url: Address) -> None:
-        path.unlink(missing_ok=True)  # of another mirror, whose bytes need not be the same
+        path.unlink(missing_ok=True)  # left by another mirror, whose bytes may differ
         patience = AttemptLimit(wanted.most if wanted.sized else 0)
         is_complete(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
         try:
@@ -175,12 +193,13 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
 
 
 def _refuse_other(wanted: Wanted, path: Path) -> None:
-    """Refuse what a mirror has served in the place of an archive.
+    """Reject a downloaded file that is not the wanted archive.
 
     Raises:
-        MirrorFault: it is no archive, or too large.
-        DatasetError: it is not what the data set's file has pinned.
-        DecodeError: it is not whole, or holds something else than the data set's file says.
+        MirrorError: If the file is not an archive, or is too large.
+        DatasetError: If the file does not match the pinned size or hash.
+        DecodeError: If the file is incomplete, or holds something other than the dataset's file says.
+        Interrupted: If the process has been told to stop.
     """
     size = path.stat().st_size
     if size > wanted.most:
@@ -200,11 +219,11 @@ def _refuse_other(wanted: Wanted, path: Path) -> None:
 
 
 def _check_archive(dataset: Dataset, folder: Path) -> None:
-    """See whether the archives hold what the data set says.
+    """Check that the archives hold what the dataset specifies.
 
     Raises:
-        DecodeError: they don't.
-        Interrupted: the process has been told to stop.
+        DecodeError: If an archive does not.
+        Interrupted: If the process has been told to stop.
     """
     for split in (dataset.train, dataset.test):
         for _ in image_label_blocks(folder / split.images.name, folder / split.labels.name, dataset, split):

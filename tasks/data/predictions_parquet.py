@@ -1,8 +1,8 @@
-"""Predictions as Parquet: one row an image, with the probability of every class.
+"""Store predictions as Parquet: one row per image, with the probability of every class.
 
-Columns: `index` (int32), `sha256` (fixed-size binary, 32 bytes), `label` and `predicted` (uint8; uint16 where there are
-more than 256 classes), and `probability`
-(fixed-size list of K float32). The model's name and its hash stand in the file's own metadata.
+Columns: `index` (int32), `sha256` (fixed-size binary, 32 bytes), `label` and `predicted` (uint8, or uint16 for more
+than 256 classes), and `probability` (fixed-size list of K float32). The file metadata holds the name and the hash of
+the model.
 """
 
 import math
@@ -21,12 +21,12 @@ from tasks.storage.content_files import storage_errors
 
 META_KEY = b"mnist.predictions"
 _ARRAYS = ("labels", "predicted", "probabilities", "sha256")
-_SMALLEST = 1e-7  # Keras's own epsilon: a probability of 0 for the label would make the loss infinite
+_SMALLEST = 1e-7  # Keras's epsilon: a label probability of 0 would make the loss infinite
 LARGEST_LOSS = -math.log(_SMALLEST)
 
 
 class PredictionsMeta(Frozen):
-    """Whose predictions they are: the model's name and the SHA-256 of its file."""
+    """Name of the model that made the predictions, and the SHA-256 of its file."""
 
     model: str
     model_sha256: str
@@ -42,7 +42,7 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
     sha256: Hashes
 
     def take(self, places: NDArray[np.intp]) -> "Predictions":
-        """The predictions for some of the images, in this order."""
+        """Return the predictions for the images at `places`, in that order."""
         return Predictions(
             meta=self.meta,
             labels=self.labels[places],
@@ -53,33 +53,36 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
-        """Which images are misclassified: (N,) bool."""
+        """Mask of the misclassified images: (N,) bool."""
         return np.not_equal(self.predicted, self.labels)
 
     @property
     def accuracy(self) -> float:
-        """The share of images that are classified rightly."""
+        """Fraction of images that are classified correctly."""
         return float(1 - self.wrong.mean())
 
     @property
     def confidence(self) -> NDArray[np.float64]:
-        """The probability of each answer: (N,) float64."""
+        """Probability of each predicted class: (N,) float64."""
         return np.asarray(self.probabilities.max(axis=1), np.float64)
 
     @property
     def losses(self) -> NDArray[np.float64]:
-        """The cross-entropy of each image in nats, over clipped probabilities as Keras has it: (N,) float64."""
+        """Cross-entropy of each image in nats, with probabilities clipped as in Keras: (N,) float64."""
         of_label = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
         return np.asarray(-np.log(of_label.clip(_SMALLEST, 1 - _SMALLEST)))
 
     @property
     def loss(self) -> float:
-        """The mean cross-entropy in nats."""
+        """Mean cross-entropy in nats."""
         return float(self.losses.mean())
 
 
 def predictions_of(split: SplitIndex, probabilities: NDArray[np.float32], meta: PredictionsMeta) -> Predictions:
-    """Predictions from (N, K) probabilities, in the split's order; of equal ones, the lowest label is predicted."""
+    """Return predictions from probabilities of shape (N, K), in the order of the split.
+
+    Of classes with equal probability, the lowest label is predicted.
+    """
     return Predictions(
         meta=meta,
         labels=split.labels,
@@ -91,10 +94,10 @@ def predictions_of(split: SplitIndex, probabilities: NDArray[np.float32], meta: 
 
 @contextmanager
 def predictions_writer(path: Path, meta: PredictionsMeta, classes: int) -> Iterator[Callable[[Predictions], None]]:
-    """A function that appends the predictions for a block of images as one row group.
+    """Open a Parquet file, and yield a function that appends the predictions for a block as one row group.
 
     Raises:
-        StorageError: the file can't be written.
+        StorageError: If the file cannot be written.
     """
     label = pa.from_numpy_dtype(label_type(classes))
     schema = pa.schema(
@@ -129,10 +132,15 @@ def predictions_writer(path: Path, meta: PredictionsMeta, classes: int) -> Itera
 
 
 def read_predictions(path: Path, places: NDArray[np.intp] | None = None) -> Predictions:
-    """Read predictions back: all, or those at some places, in ascending order, of so many that not all fit into memory.
+    """Read predictions from a file.
+
+    Args:
+        path: Parquet file of the predictions.
+        places: Positions to read, in ascending order, for files that may not fit into memory; None reads the whole
+            file.
 
     Raises:
-        StorageError: they can't be read.
+        StorageError: If the file cannot be read.
     """
     with read_errors(path), pq.ParquetFile(path) as parquet:
         if places is None:
@@ -150,7 +158,7 @@ def read_predictions(path: Path, places: NDArray[np.intp] | None = None) -> Pred
 
 
 def _predictions_from_table(table: pa.Table) -> Predictions:
-    """Predictions from their columns."""
+    """Return predictions from a table of their columns."""
     flat = table["probability"].combine_chunks().flatten().to_numpy()
     return Predictions(
         meta=PredictionsMeta.model_validate_json(table.schema.metadata[META_KEY]),

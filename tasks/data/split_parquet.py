@@ -1,8 +1,8 @@
-"""Splits as Parquet: one row an image, read back bit for bit.
+"""Store splits as Parquet: one row per image, read back bit for bit.
 
-Columns: `index` (int32), `image` (fixed-size binary, rows x columns bytes, times 3 in colour), `label` (uint8; uint16 where
-there are more than 256 classes) and `sha256` of the image's bytes (fixed-size binary, 32 bytes), by which an image keeps its
-identity across runs and splits. The shape, the class names and the archives' hashes stand in the file's own metadata.
+Columns: `index` (int32), `image` (fixed-size binary, rows x columns bytes, times 3 in color), `label` (uint8, or uint16
+for more than 256 classes) and `sha256` of the image's bytes (fixed-size binary, 32 bytes), which identifies an image
+across runs and splits. The file metadata holds the shape, the class names and the archives' hashes.
 """
 
 import hashlib
@@ -23,22 +23,22 @@ from tasks.engine.workspace import Scratch
 from tasks.errors import StorageError, first_line
 from tasks.storage.content_files import storage_errors
 
-_ROWS = 4096  # of a row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
-_GROUP_BYTES = 16 << 20  # of the pixels of a row group, at most
-_PART_BYTES = 512 << 20  # of the pixels of a file, at most: MNIST is one file, six million images are nine
+_ROWS = 4096  # per row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
+_GROUP_BYTES = 16 << 20  # of pixels per row group, at most
+_PART_BYTES = 512 << 20  # of pixels per file, at most: MNIST is one file, six million such images are nine files
 _META_KEY = b"mnist.split"
 
-ARRAYS = ("labels", "sha256", "indices", "images")  # of a Split
-HASH = np.dtype("V32")  # not S32, which takes a final zero for the end
+ARRAYS = ("labels", "sha256", "indices", "images")  # fields of a Split
+HASH = np.dtype("V32")  # not S32, which drops trailing zero bytes
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
 Hashes = NDArray[np.void]
 
 
 class SplitMeta(Frozen):
-    """What a split's file says of itself.
+    """Metadata in the file of a split.
 
-    `shape` is (rows, columns) or (rows, columns, 3), `archives` the SHA-256 of images and labels.
+    `shape` is (rows, columns) or (rows, columns, 3), `archives` the SHA-256 of the images' and the labels' archive.
     """
 
     name: str
@@ -49,9 +49,9 @@ class SplitMeta(Frozen):
 
 
 class SplitIndex(Frozen, arbitrary_types_allowed=True):
-    """What is known of a split's images but for their pixels.
+    """All columns of a split except the pixels.
 
-    `labels` (N,); `sha256` (N,) of 32 bytes each; `indices` (N,), where each stands in the whole split: a sample has gaps.
+    `labels` (N,); `sha256` (N,) of 32 bytes each; `indices` (N,), the positions in the whole split: a sample has gaps.
     """
 
     meta: SplitMeta
@@ -61,18 +61,18 @@ class SplitIndex(Frozen, arbitrary_types_allowed=True):
 
 
 class Split(SplitIndex):
-    """A split in memory, with its `images`, (N, rows, columns[, 3]) uint8."""
+    """Split in memory, with its `images`, (N, rows, columns[, 3]) uint8."""
 
     images: NDArray[np.uint8]
 
 
 def label_type(classes: int) -> "np.dtype[np.uint8] | np.dtype[np.uint16]":
-    """The type of a column of labels: as small as the number of classes lets it be."""
+    """Return the smallest type for a column of labels with this number of classes."""
     return np.dtype(np.uint8) if classes <= 256 else np.dtype(np.uint16)
 
 
 def _schema_of(meta: SplitMeta) -> pa.Schema:
-    """The Parquet schema of a split."""
+    """Return the Parquet schema of a split."""
     return pa.schema(
         [
             pa.field("index", pa.int32(), nullable=False),
@@ -85,12 +85,12 @@ def _schema_of(meta: SplitMeta) -> pa.Schema:
 
 
 def rows_of(shape: tuple[int, ...]) -> int:
-    """How many images of a shape make a row group."""
+    """Return the number of images of a shape in a row group."""
     return max(1, min(_ROWS, _GROUP_BYTES // math.prod(shape)))
 
 
 class SplitWriter:
-    """Writes a split into a folder, or to temporary files: each block as one row group, into as many files as it takes."""
+    """Writer of a split to a folder or to temporary files: one row group per block, in as many files as needed."""
 
     def __init__(self, folder: Path | Scratch, meta: SplitMeta) -> None:
         self.folder, self.meta, self.schema = folder, meta, _schema_of(meta)
@@ -100,19 +100,19 @@ class SplitWriter:
         self.parquet: Any = None
 
     def __enter__(self) -> "SplitWriter":
-        """Begin the first file."""
+        """Start the first file."""
         self.begin()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the last one."""
+        """Close the last file."""
         self.end()
 
     def begin(self) -> None:
-        """Begin a file."""
+        """Start a new file."""
         path = self.folder / f"{len(self.paths):05}.parquet"
         with storage_errors(path):
-            # Neither images nor hashes repeat, and hashes don't shrink: to look for it would take longer than all else.
+            # Images and hashes do not repeat, and hashes do not compress: trying takes longer than all other work.
             self.parquet = pq.ParquetWriter(
                 path,
                 self.schema,
@@ -124,15 +124,15 @@ class SplitWriter:
         self.in_part = 0
 
     def end(self) -> None:
-        """End a file."""
+        """Close the current file."""
         with storage_errors(self.paths[-1]):
             self.parquet.close()
 
     def write(self, images: NDArray[np.uint8], labels: Labels, indices: NDArray[np.int32] | None = None) -> None:
-        """Append a block of images, (n, *shape) uint8, with labels, (n,), and where they stand, by default one after the other.
+        """Append a block of images, (n, *shape) uint8, with their labels, (n,), and positions, by default consecutive.
 
         Raises:
-            StorageError: the file can't be written.
+            StorageError: If the file cannot be written.
         """
         count = len(labels)
         if self.in_part and (self.in_part + count) * self.size > _PART_BYTES:
@@ -154,22 +154,22 @@ class SplitWriter:
 
 
 def fixed_size(values: Any, size: int) -> pa.Array:
-    """Bytes, one value after the other, as a column of values of `size` bytes; they are not copied."""
+    """Return consecutive bytes as a column of values of `size` bytes each, without copying them."""
     buffer = pa.py_buffer(values)
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(size), buffer.size // size, [None, buffer])
 
 
 def read_split(paths: Sequence[Path]) -> Split:
-    """Read a split back, whole.
+    """Read a whole split into memory.
 
     Raises:
-        StorageError: it has gone, or was altered since it was verified.
+        StorageError: If a file is missing, or was altered after its verification.
     """
     return join_splits(read_groups(paths), sum(group.rows for group in groups_of(paths)))
 
 
 def join_splits(blocks: Iterable[Split], count: int) -> Split:
-    """Some blocks of a split as one, of so many images in all; there is never more in memory than that and a block."""
+    """Join blocks of a split, `count` images in total, with no more in memory than the result and one block."""
     arrays: dict[str, Any] = {}
     end = 0
     for block in blocks:
@@ -182,10 +182,10 @@ def join_splits(blocks: Iterable[Split], count: int) -> Split:
 
 
 def read_index(paths: Sequence[Path]) -> SplitIndex:
-    """Read back all of a split but its pixels.
+    """Read all columns of a split except the pixels.
 
     Raises:
-        StorageError: it has gone, or was altered since it was verified.
+        StorageError: If a file is missing, or was altered after its verification.
     """
     with read_errors(paths[0]):
         tables = [pq.read_table(path, columns=["index", "label", "sha256"]) for path in paths]
@@ -198,10 +198,10 @@ def read_index(paths: Sequence[Path]) -> SplitIndex:
 
 
 def read_images(paths: Sequence[Path], places: Sequence[int] | NDArray[np.intp]) -> dict[int, NDArray[np.uint8]]:
-    """The images at some places of a split, by their place.
+    """Return the images at some positions of a split, by position.
 
     Raises:
-        StorageError: it has gone, or was altered since it was verified.
+        StorageError: If a file is missing, or was altered after its verification.
     """
     groups = groups_of(paths)
     ends = np.cumsum([group.rows for group in groups])
@@ -216,7 +216,7 @@ def read_images(paths: Sequence[Path], places: Sequence[int] | NDArray[np.intp])
 
 
 class RowGroup(NamedTuple):
-    """A row group: its file, its number there, and how many images it holds."""
+    """Row group of a Parquet file: the file, the number within the file, and the number of images."""
 
     path: Path
     number: int
@@ -224,10 +224,10 @@ class RowGroup(NamedTuple):
 
 
 def groups_of(paths: Sequence[Path]) -> list[RowGroup]:
-    """All row groups of a split, in order.
+    """Return all row groups of a split, in order.
 
     Raises:
-        StorageError: it has gone, or was altered since it was verified.
+        StorageError: If a file is missing, or was altered after its verification.
     """
     found: list[RowGroup] = []
     for path in paths:
@@ -240,12 +240,12 @@ def groups_of(paths: Sequence[Path]) -> list[RowGroup]:
 
 
 def read_groups(paths: Sequence[Path], numbers: Sequence[int] | None = None) -> Iterator[Split]:
-    """Read a split back, one row group after the other; all, or those with these numbers.
+    """Read the row groups of a split in order, all of them or those with these numbers.
 
-    Those that follow are read meanwhile, by threads of their own.
+    Other threads read the following row groups in the meantime.
 
     Raises:
-        StorageError: it has gone, or was altered since it was verified.
+        StorageError: If a file is missing, or was altered after its verification.
     """
     groups = groups_of(paths)
     return in_input_order(_read_group, groups if numbers is None else [groups[number] for number in numbers])
@@ -255,7 +255,7 @@ def _read_group(group: RowGroup) -> Split:
     """Read one row group.
 
     Raises:
-        StorageError: it has gone, or was altered since it was verified.
+        StorageError: If a file is missing, or was altered after its verification.
     """
     with read_errors(group.path), pq.ParquetFile(group.path) as parquet:
         table = parquet.read_row_group(group.number)
@@ -271,10 +271,10 @@ def _read_group(group: RowGroup) -> Split:
 
 @contextmanager
 def read_errors(path: Path) -> Iterator[None]:
-    """Turn what a file says that is no longer as it was when it was verified into one line.
+    """Translate the errors of reading a verified file into an error of one line.
 
     Raises:
-        StorageError: it has gone, or was altered.
+        StorageError: If the file is missing or was altered.
     """
     try:
         yield
@@ -283,17 +283,17 @@ def read_errors(path: Path) -> Iterator[None]:
 
 
 def _meta_of(schema: pa.Schema) -> SplitMeta:
-    """What a split's file says of itself."""
+    """Return the metadata of a split's file."""
     return SplitMeta.model_validate_json(schema.metadata[_META_KEY])
 
 
 def hashes_of(column: pa.ChunkedArray) -> Hashes:
-    """A column of hashes."""
+    """Return a column of hashes as an array, (N,)."""
     return _bytes_of(column).view(HASH)
 
 
 def _bytes_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    """The values of a column of fixed size, one after the other."""
+    """Return the values of a fixed-size column as consecutive bytes."""
     values = column.combine_chunks()
     size = values.type.byte_width
     return np.frombuffer(values.buffers()[1], np.uint8, len(values) * size, values.offset * size)

@@ -1,1 +1,1 @@
-"""Functions of images: read, alter, measure, erase."""
+"""Read, prepare, alter, measure and occlude images."""

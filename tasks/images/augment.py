@@ -1,11 +1,11 @@
-"""Augment: alter training images at random, as a recipe says.
+"""Augment training images at random, as a recipe specifies.
 
-In: a batch of images, (n, rows, columns) uint8, ink light on dark, or in colour (n, rows, columns, 3); their labels; what to
-do; and a generator. Out: as many images of the same shape. Movements are drawn together and interpolated once.
-Elastic distortion after Simard, Steinkraus and Platt 2003, "Best practices for convolutional neural networks applied to visual
-document analysis", section 2.
+Images have shape (n, rows, columns) uint8, with light ink on a dark background, or (n, rows, columns, 3) in color. All
+movements of an image are combined and interpolated once.
+Elastic distortion follows Simard, Steinkraus and Platt 2003, "Best practices for convolutional neural networks applied
+to visual document analysis", section 2.
 """
-# ruff: noqa: PLC0415  # SciPy is imported by the worker that augments
+# ruff: noqa: PLC0415  # only a worker that augments imports SciPy
 
 from functools import cache
 
@@ -17,13 +17,12 @@ from tasks.images.encoding import INK, Images
 
 Draws = NDArray[np.float64]
 
-_SMOOTH = (
-    7  # of the longer side: the width of the Gaussian that makes noise elastic; 4 pixels for MNIST, as Simard has it
-)
+# The Gaussian that smooths the elastic noise has 1/7 of the longer side as its width: 4 pixels for MNIST, as in Simard.
+_SMOOTH = 7
 
 
 def augment(images: Images, labels: NDArray[np.integer], plan: Augmentation, draws: np.random.Generator) -> Images:
-    """Images altered as planned, by what is drawn."""
+    """Return images altered as planned, with random numbers from `draws`."""
     if plan.bars:
         images = _add_bars(images, labels, plan.bars, draws)
     if plan.specks:
@@ -32,7 +31,7 @@ def augment(images: Images, labels: NDArray[np.integer], plan: Augmentation, dra
 
 
 def _add_bars(images: Images, labels: NDArray[np.integer], bars: BarSettings, draws: np.random.Generator) -> Images:
-    """Images, some of one label with a bar across the middle of their stem."""
+    """Draw a bar across the middle of the stem in some images of one label."""
     inked_at_all = np.asarray(_to_gray(images) >= INK).any(axis=(1, 2))
     chosen = np.flatnonzero((labels == bars.label) & (draws.random(len(labels)) < bars.share) & inked_at_all)
     ink = np.asarray(_to_gray(images[chosen]) >= INK)
@@ -52,7 +51,7 @@ def _add_bars(images: Images, labels: NDArray[np.integer], bars: BarSettings, dr
 
 
 def _add_specks(images: Images, specks: SpeckSettings, draws: np.random.Generator) -> Images:
-    """Images, some with specks."""
+    """Draw specks in some images."""
     counts = draws.integers(1, specks.most + 1, len(images)) * (draws.random(len(images)) < specks.share)
     side = min(images.shape[1:3])
     whole = images.copy()
@@ -69,7 +68,17 @@ def _add_specks(images: Images, specks: SpeckSettings, draws: np.random.Generato
 def change_stroke_width(
     images: Images, row: Draws, column: Draws, turn: Draws, length: Draws, width: Draws, ink: Draws
 ) -> Images:
-    """Images, each with a straight stroke around a point: `length` either way at an angle in radians, soft at its edge."""
+    """Draw one straight stroke with soft edges into each image.
+
+    Args:
+        images: Images to draw on; they are not modified.
+        row: Rows of the strokes' centers, (n,).
+        column: Columns of the strokes' centers, (n,).
+        turn: Angles in radians, (n,).
+        length: Lengths from the center in either direction in pixels, (n,).
+        width: Widths in pixels, (n,).
+        ink: Gray levels of the strokes, (n,).
+    """
     down, across = np.indices(images.shape[1:3])
     y, x = down - row[:, None, None], across - column[:, None, None]
     sine, cosine = np.sin(turn)[:, None, None], np.cos(turn)[:, None, None]
@@ -80,16 +89,20 @@ def change_stroke_width(
 
 
 def _move(images: Images, plan: Augmentation, draws: np.random.Generator) -> Images:
-    """Images shifted, turned, sheared, scaled and distorted."""
+    """Return images shifted, rotated, sheared, scaled and distorted."""
     return resample(images, _sources(images.shape, plan, draws))
 
 
 def resample(images: Images, places: NDArray[np.float32]) -> Images:
-    """Images whose pixels come from other places, (2, n, rows, columns); from beyond the border, what stands there."""
+    """Return images whose pixels are interpolated at other positions, (2, n, rows, columns).
+
+    Positions beyond the border take the value at the border.
+    """
     from scipy import ndimage
 
     n, rows, columns = images.shape[:3]
-    # All images one below the other, so that one call does: what lies outside of one would lie in the next.
+    # All images are stacked vertically for a single call per channel. Positions are clipped, because a position outside
+    # of an image would lie in the next image.
     down = np.clip(places[0], 0, rows - 1) + (np.arange(n, dtype=np.float32) * rows)[:, None, None]
     at = np.stack([down, np.clip(places[1], 0, columns - 1)])
     channels = images.reshape(n * rows, columns, -1)
@@ -101,7 +114,7 @@ def resample(images: Images, places: NDArray[np.float32]) -> Images:
 
 
 def _sources(shape: tuple[int, ...], plan: Augmentation, draws: np.random.Generator) -> NDArray[np.float32]:
-    """Where each pixel of each image comes from: rows and columns, (2, n, rows, columns)."""
+    """Return the position that each pixel of each image comes from: rows and columns, (2, n, rows, columns)."""
     n, rows, columns = shape[:3]
 
     def within(most: float) -> Draws:
@@ -125,7 +138,11 @@ def _sources(shape: tuple[int, ...], plan: Augmentation, draws: np.random.Genera
 def affine(
     size: tuple[int, int], down: tuple[Draws, Draws, Draws], across: tuple[Draws, Draws, Draws]
 ) -> NDArray[np.float32]:
-    """Places as an affine function of rows and columns from the centre: for each image both factors and what is added."""
+    """Return positions as an affine function of the rows and columns relative to the center: (2, n, rows, columns).
+
+    `down` (for the rows) and `across` (for the columns) hold, for each image, the factor of the row, the factor of the
+    column, and the offset in pixels.
+    """
     rows, columns = size
     y, x = np.arange(rows) - (rows - 1) / 2, np.arange(columns) - (columns - 1) / 2
     planes = [
@@ -137,12 +154,15 @@ def affine(
 
 @cache
 def smoothing(size: int, width: float) -> NDArray[np.float32]:
-    """A Gaussian of this width around each place of a line, (size, size), that leaves noise its standard deviation."""
+    """Return the weights of a Gaussian around each position of a line, (size, size).
+
+    The weights preserve the standard deviation of white noise.
+    """
     at = np.arange(size)
     weights = np.exp(-(((at[:, None] - at) / width) ** 2) / 2)
     return np.asarray(weights / np.sqrt((weights**2).sum(axis=1, keepdims=True)), np.float32)
 
 
 def _to_gray(images: Images) -> Images:
-    """Images in grey, (n, rows, columns): colours by their brightest."""
+    """Return images in gray, (n, rows, columns), with the brightest channel of each color pixel."""
     return images if images.ndim == 3 else images.max(axis=3)

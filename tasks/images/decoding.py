@@ -1,7 +1,6 @@
-"""Pixels: a picture's file decoded, upright, and laid on a background where it is transparent.
+"""Decode picture files, turn pictures upright, and lay transparent pictures on a background.
 
-In: the bytes of a picture file. Out: a picture in Pillow's modes, or its levels of gray. Refuses: what is no picture, what is
-damaged, and what would take too much memory.
+Files that are not pictures, that are damaged, or that would take too much memory are rejected.
 """
 
 import io
@@ -12,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (  # else Pillow loads all that it knows
+from PIL import (  # explicit plugins, since Pillow would load all of them
     Image,
     ImageChops,
     TiffImagePlugin,  # noqa: F401
@@ -23,20 +22,20 @@ from PIL import (  # else Pillow loads all that it knows
 from tasks.errors import PictureError
 from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow knows more, some through other programs
-_MOST_PIXELS = 64_000_000  # that are decoded: 64 MB in gray
-_MOST_REDUCED = (
-    512_000_000  # of a baseline JPEG, which is decoded at an eighth, row by row; the largest telephones have 200
-)
-_WORKING = 512  # pixels of the longer side at which the foreground is found
-CONTRAST = 24  # of 255: what stands out less is no ink
-_FILLED = 0.8  # of its bounding box: what is opaque to this extent is paper; strokes are less
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
+_MOST_PIXELS = 64_000_000  # limit of decoded pixels: 64 MB in gray
+# Limit for a baseline JPEG, which is decoded row by row at an eighth of its size. The largest phone cameras have 200
+# million pixels.
+_MOST_REDUCED = 512_000_000
+_WORKING = 512  # pixels of the longer side at which the foreground is detected
+CONTRAST = 24  # of 255; smaller differences are not ink
+_FILLED = 0.8  # fraction of its bounding box that opaque paper fills; strokes fill less
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
-_FILLING = b"\x55" * 4096  # codes that show other pixels than an early end does
-_LOST = 0.1  # of the rows, or of the pixels: a picture that lacks more is damaged
-_BLOCK = 16  # rows that a JPEG encodes together
+_FILLING = b"\x55" * 4096  # codes that decode to other pixels than a premature end
+_LOST = 0.1  # fraction of rows or pixels; a picture that lacks more is damaged
+_BLOCK = 16  # most rows that a JPEG encodes together
 NO_PICTURE = "it is no picture that can be read"
-_OTHERS = {  # pictures that are not read, by how their files begin
+_OTHERS = {  # formats that are not supported, by the first bytes of a file
     b"\x00\x05\x16\x07": "it holds what macOS keeps beside a file, and is no picture",
     b"%PDF": "PDF",
     b"%!PS": "PostScript",
@@ -58,14 +57,19 @@ DecodedPicture = TypeVar("DecodedPicture")
 
 
 def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], DecodedPicture]) -> DecodedPicture:
-    """What is `made` of a picture, once it is decoded, in Pillow's `mode` if that is less work, and upright.
+    """Decode a picture, turn it upright, and return the result of `made` for it.
+
+    Args:
+        content: Bytes of the picture file.
+        mode: Pillow mode in which a JPEG is decoded if that is less work.
+        made: Function that is applied to the upright picture while it is open.
 
     Raises:
-        PictureError: it is no picture, damaged, or too large.
+        PictureError: If the content is not a picture, is damaged, or is too large.
     """
     parts, exif = strip_metadata(content)
     with warnings.catch_warnings(), _own_limit():
-        warnings.simplefilter("ignore")  # Pillow warns of all that is odd in a file
+        warnings.simplefilter("ignore")  # Pillow warns about every irregularity of a file
         try:
             with _open_picture(b"".join(parts), mode) as image:
                 return made(turn_upright(image, exif))
@@ -73,7 +77,7 @@ def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], Decode
             raise PictureError(_unknown_format(content)) from error
         except PictureError:
             raise
-        except Exception as error:  # Pillow's decoders raise whatever they meet
+        except Exception as error:  # Pillow's decoders raise many types of errors
             if not content.startswith(JPEG):
                 raise PictureError(DAMAGED) from error
         try:
@@ -85,40 +89,39 @@ def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], Decode
 
 
 def _open_picture(content: bytes, mode: str) -> Image.Image:
-    """A picture that can be decoded within bounds, but is not yet.
+    """Open a picture without decoding it, if its size is within the limits.
 
     Raises:
-        PictureError: it is too large.
-        Exception: it is no picture, or its header is damaged.
+        PictureError: If the picture is too large.
+        Exception: If the content is not a picture, or its header is damaged.
     """
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     width, height = image.size
-    # A progressive JPEG is held whole, in 2 bytes a pixel and color, whatever the size at which it is decoded.
+    # A progressive JPEG takes 2 bytes per pixel and channel of its full size, whatever the size at which it is decoded.
     by_row = image.format == "JPEG" and not image.info.get("progressive")
     most = _MOST_REDUCED if by_row else _MOST_PIXELS
-    image.draft(mode, (_WORKING, _WORKING))  # a JPEG need not be decoded whole
+    image.draft(mode, (_WORKING, _WORKING))  # decodes a JPEG at a reduced size
     if width * height > most or image.width * image.height > _MOST_PIXELS:
         raise PictureError(f"it has {width:,} x {height:,} pixels; the most are {most:,}: make it smaller")
     return image
 
 
 def _complete_jpeg(parts: list[memoryview | bytes], mode: str) -> Image.Image:
-    """A JPEG of which the last bytes are missing, without the rows that they held.
+    """Decode a JPEG without its last bytes, and remove the rows that these bytes held.
 
     Raises:
-        PictureError: too much is missing.
+        PictureError: If too much is missing.
     """
     cut = b"".join(parts).rstrip(b"\xff")
     header = Image.open(io.BytesIO(cut), formats=("JPEG",))
-    if header.info.get(
-        "progressive"
-    ):  # each scan refines the whole picture: at most, what the last one changes is lost
+    if header.info.get("progressive"):
+        # Each scan refines the whole picture, so that at most the changes of the last scan are lost.
         found, changed = _changes(cut + _JPEG_END, cut[: cut.rfind(_JPEG_SCAN)] + _JPEG_END, mode)
         lost = float(np.mean(np.asarray(changed) > 0))
     else:
         found, changed = _changes(cut + _JPEG_END, cut + _FILLING + _JPEG_END, mode)
         box = changed.getbbox()
-        # A code that was cut in two may have spoiled the block before the first that differs.
+        # A truncated code may have damaged the block before the first one that differs.
         sound = found.height if box is None else box[1] - -(-_BLOCK * found.height // header.height)
         lost = 1 - sound / found.height
         found = found.crop((0, 0, found.width, max(1, sound)))
@@ -128,7 +131,7 @@ def _complete_jpeg(parts: list[memoryview | bytes], mode: str) -> Image.Image:
 
 
 def _changes(one: bytes, other: bytes, mode: str) -> tuple[Image.Image, Image.Image]:
-    """A JPEG, and where it clearly differs from another one."""
+    """Decode a JPEG, and return it with a mask of the pixels that clearly differ from another JPEG."""
     found = _open_picture(one, mode)
     difference = ImageChops.difference(found, _open_picture(other, mode)).convert("L")
     return found, difference.point(lambda level: 255 * (level > CONTRAST))
@@ -136,7 +139,7 @@ def _changes(one: bytes, other: bytes, mode: str) -> tuple[Image.Image, Image.Im
 
 @contextmanager
 def _own_limit() -> Iterator[None]:
-    """Without Pillow's limit of pixels, which does not know at which size a JPEG is decoded."""
+    """Disable Pillow's limit of pixels, which ignores the reduced size at which a JPEG is decoded."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
@@ -146,7 +149,7 @@ def _own_limit() -> Iterator[None]:
 
 
 def _unknown_format(content: bytes) -> str:
-    """Why a file is not read that none of the decoders knows."""
+    """Return the reason why none of the decoders reads a file."""
     brand = _BRANDS.get(content[8:12]) if content[4:8] == b"ftyp" else None
     found = brand or next((name for start, name in _OTHERS.items() if content.startswith(start)), None)
     if found is None:
@@ -155,7 +158,7 @@ def _unknown_format(content: bytes) -> str:
 
 
 def gray(image: Image.Image) -> Gray:
-    """The gray levels of a picture, (rows, columns) from 0 to 255, at most WORKING pixels a side."""
+    """Return the gray levels of a picture, (rows, columns) from 0 to 255, with at most `_WORKING` pixels per side."""
     image = _eight_bits(image)
     if image.has_transparency_data:
         image = lay_on_background(image)
@@ -164,7 +167,10 @@ def gray(image: Image.Image) -> Gray:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """A picture of 16 or 32 bits a pixel with its range of levels in 8 bits, and its transparent level as an alpha channel."""
+    """Scale the levels of a picture with 16 or 32 bits per pixel to 8 bits, and reduce its size.
+
+    A transparent level becomes an alpha channel. Other pictures are returned unchanged.
+    """
     if image.mode[0] not in "IF":
         return image
     clear = image.info.get("transparency")
@@ -177,17 +183,17 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _shrink(image: Image.Image) -> Image.Image:
-    """A picture at a size at which arrays of it are small."""
+    """Reduce a picture to at most `_WORKING` pixels per side, so that its arrays are small."""
     if max(image.size) > _WORKING:
         image.thumbnail((_WORKING, _WORKING), Image.Resampling.BOX)
     return image
 
 
 def lay_on_background(image: Image.Image) -> Image.Image:
-    """A transparent picture on a background that shows it, in RGB.
+    """Lay a transparent picture on a background on which it is visible, and return it in RGB.
 
-    What is opaque is either paper with something on it, whose color the rest takes; or strokes, on black or white, whichever
-    is farther, and as strong as they get.
+    The opaque area is either paper with something on it, or strokes. The background of paper has the paper's color. The
+    background of strokes is black or white, whichever has more contrast, and the strokes become as opaque as possible.
     """
     colors = _shrink(image.convert("RGBA"))
     alpha = np.asarray(colors.getchannel("A"))
@@ -203,13 +209,21 @@ def lay_on_background(image: Image.Image) -> Image.Image:
 
 
 def _flatten_transparency(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> bool:
-    """Whether opaque pixels with these gray levels, in this bounding box, are paper with something on it."""
+    """Return whether the opaque pixels are paper with something on it.
+
+    Args:
+        levels: Gray levels of the opaque pixels.
+        box: Bounding box of the opaque pixels: left, top, right, bottom.
+    """
     left, top, right, bottom = box
     lowest, highest = np.percentile(levels, (1, 99))
     return bool(levels.size > _FILLED * (right - left) * (bottom - top) and highest - lowest > CONTRAST)
 
 
 def _stretch_contrast(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An alpha channel of which the most opaque pixel is opaque; as it is where all are nearly transparent."""
+    """Scale an alpha channel so that the most opaque pixel becomes fully opaque.
+
+    A nearly transparent channel is returned unchanged.
+    """
     most = int(alpha.max(initial=0))
     return alpha if most < CONTRAST // 3 else np.minimum(255, alpha * (255 / most)).astype(np.uint8)

@@ -1,9 +1,8 @@
-"""Picture: a person's own picture of one character, prepared as MNIST's were.
+"""Prepare a user's picture of one character like an image of MNIST.
 
-In: the bytes of a picture file of any size, color and background. Out: an image as the network knows it, bright on black.
-Refuses: what is no picture, what is too large, and what has nothing in it that stands out.
-Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits": size-normalised to 20 of 28 pixels with
-its aspect ratio kept, gray levels by anti-aliasing, the center of mass in the center of the image.
+The picture may have any size, color and background; the result is bright on black.
+Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits": size-normalized to 20 of 28 pixels
+with its aspect ratio preserved, gray levels by anti-aliasing, the center of mass in the center of the image.
 """
 
 from typing import NamedTuple
@@ -31,8 +30,8 @@ from tasks.images.strokes import (
     unframed,
 )
 
-_BOX = 20 / 28  # the longer side of the character, of the shorter side of the image
-_EVEN = 0.9  # of the picture's edge: where less of it is background, there is more in the picture than paper
+_BOX = 20 / 28  # longer side of the character, as a fraction of the shorter side of the image
+_EVEN = 0.9  # fraction of the picture's edge; if less is background, the picture shows more than paper
 _UNEVEN = (
     "what stands out may be paper, a desk, a shadow or lines: no strokes of a character were found apart from them"
 )
@@ -41,26 +40,28 @@ _SEVERAL = "it shows more than one character"
 
 
 class Character(NamedTuple):
-    """A picture as the network is shown it, `shape` uint8, and why its answer may be about something else, if anything."""
+    """Picture as the network's input, `shape` uint8, and doubts whether the input shows one character."""
 
     image: NDArray[np.uint8]
     doubts: tuple[str, ...] = ()
 
 
 def to_mnist_form(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A picture as the network is shown it: `shape` uint8.
+    """Convert a picture to the network's input, `shape` uint8.
 
     Raises:
-        PictureError: it is no picture, too large, or empty.
+        PictureError: If the content is not a picture, is too large, or shows nothing.
     """
     return read_character(content, shape).image
 
 
 def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
-    """A picture as the network is shown it, and what is doubtful about it. In color, its middle, as large as fits.
+    """Convert a picture to the network's input, and return it with doubts about it.
+
+    If `shape` has color channels, the input is the largest centered crop of the picture, without doubts.
 
     Raises:
-        PictureError: it is no picture, too large, or empty.
+        PictureError: If the content is not a picture, is too large, or shows nothing.
     """
     if shape[2:]:
         return Character(read_picture(content, "RGB", lambda image: _fit_into_box(image, shape)))
@@ -74,12 +75,13 @@ def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
 
 
 def _find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
-    """The strokes of the one character in a picture, and why they may be none.
+    """Return the strokes of the one character in a picture, and doubts whether they are strokes.
 
-    Two readings: what stands out from all of the background, as long as that is even; or from the paper around each pixel.
+    Two methods are used: contrast with the background of the whole picture if that background is even, or else contrast
+    with the paper around each pixel.
 
     Raises:
-        PictureError: nothing stands out.
+        PictureError: If nothing stands out from the background.
     """
     ink, even = _ink_of(levels)
     plain = Strokes(ink, _foreground(ink))
@@ -92,7 +94,7 @@ def _find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
 
 
 def _fit_into_box(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Crop the middle of a color picture to the proportions of the image, as large as possible."""
+    """Crop the middle of a picture to the proportions of the network's images, as large as possible, in RGB."""
     if image.has_transparency_data:
         image = lay_on_background(image)
     rows, columns = shape[:2]
@@ -100,10 +102,11 @@ def _fit_into_box(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint
 
 
 def _ink_of(levels: Gray) -> tuple[Gray, float]:
-    """How far each pixel is from the background, whatever its polarity; and how much of the picture's edge is background.
+    """Return the contrast of each pixel with the background, and the fraction of the picture's edge that is background.
 
-    The background is a plane through the picture's edge, since paper is seldom lit evenly. What of the edge is no background,
-    because a stroke leaves the picture there, does not count.
+    The contrast is absolute, whatever the polarity. The background is a plane through the picture's edge, since paper
+    is seldom lit evenly. Edge pixels that are not background, because a stroke leaves the picture there, are excluded
+    from the fit.
     """
     rows, columns = (axis.ravel() for axis in np.indices(levels.shape))
     edge = (rows == 0) | (columns == 0) | (rows == levels.shape[0] - 1) | (columns == levels.shape[1] - 1)
@@ -117,10 +120,10 @@ def _ink_of(levels: Gray) -> tuple[Gray, float]:
 
 
 def _foreground(ink: Gray) -> Mask:
-    """Which pixels are the character, without specks of dirt and without a frame.
+    """Return the mask of the character, without specks of dirt and without a frame.
 
     Raises:
-        PictureError: nothing stands out.
+        PictureError: If nothing stands out from the background.
     """
     if ink.max() < CONTRAST or np.ptp(ink) < 1:
         raise PictureError("nothing in it stands out from its background")
@@ -132,7 +135,7 @@ def _foreground(ink: Gray) -> Mask:
 
 
 def _crop_to_ink(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
-    """The character in its bounding box, bright on black; its soft edges stay."""
+    """Crop the character to its bounding box, bright on black, with soft edges."""
     full = np.percentile(ink[mask], 90)
     soft = np.where(ndimage.binary_dilation(mask, EIGHT), np.clip(ink / full, 0, 1), 0)
     rows, columns = ndimage.find_objects(mask.astype(np.int8))[0]
@@ -140,14 +143,14 @@ def _crop_to_ink(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:
 
 
 def _center_by_mass(character: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A character scaled into the box, its center of mass in the center: `shape` uint8."""
+    """Scale a character to the box, and place its center of mass in the center of an image: `shape` uint8."""
     scale = _BOX * min(shape) / max(character.size)
     size = max(1, round(character.width * scale)), max(1, round(character.height * scale))
     small = np.asarray(character.resize(size, Image.Resampling.BICUBIC), np.float64)
     small *= 255 / max(small.max(), 1)
     image = np.zeros(shape, np.uint8)
     places = [
-        int(np.clip(round(whole / 2 - centre), 0, whole - part))  # as MNIST has it: at 14, not at 13.5
+        int(np.clip(round(whole / 2 - centre), 0, whole - part))  # as in MNIST: at 14, not at 13.5
         for whole, part, centre in zip(shape, small.shape, ndimage.center_of_mass(small), strict=True)
     ]
     image[places[0] : places[0] + small.shape[0], places[1] : places[1] + small.shape[1]] = small.round()

@@ -1,4 +1,4 @@
-"""Images as arrays: their type, their bytes as text, and which pixels count as drawn."""
+"""Define the type of image arrays, their encoding as text, and which pixels count as ink."""
 
 import base64
 
@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]  # (n, rows, columns), or in color (n, rows, columns, 3)
-INK = 64  # the least value of a pixel that does: low enough for faint dirt, high enough to leave blurred edges out
+INK = 64  # lowest value of an ink pixel: low enough for faint dirt, high enough to exclude blurred edges
 
 
 def encode_pixels(image: NDArray[np.uint8]) -> str:
-    """An image's bytes, rows x columns, in base64."""
+    """Return the pixels of an image in base64, row by row."""
     return base64.b64encode(image.tobytes()).decode()

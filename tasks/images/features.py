@@ -1,8 +1,9 @@
-"""Features: what can be measured on an image alone, without label or model.
+"""Measure features of images without labels and models.
 
-In: images, (N, rows, columns) uint8, ink light on dark; or in colour, (N, rows, columns, 3). Out: a frame of one row an image.
-Strokes after Castro et al. 2019, "Morpho-MNIST: quantitative assessment and diagnostics for representation learning", JMLR 20
-(178).
+Images have shape (N, rows, columns) uint8, with light ink on a dark background, or (N, rows, columns, 3) in color. The
+result is a data frame with one row per image.
+Stroke features follow Castro et al. 2019, "Morpho-MNIST: quantitative assessment and diagnostics for representation
+learning", JMLR 20 (178).
 """
 
 from collections.abc import Iterable
@@ -18,21 +19,20 @@ BYTES_AT_ONCE = 16 << 20
 
 
 def features_of(blocks: Iterable[NDArray[np.uint8]]) -> pd.DataFrame:
-    """As `features`, for images that need not all be in memory."""
+    """Return the features of images in blocks, as `features` does, for images that do not fit into memory together."""
     return pd.concat([features(images) for images in blocks], ignore_index=True)
 
 
 def features(images: NDArray[np.uint8]) -> pd.DataFrame:
-    """Measure every image: its strokes in grey, its light in colour, (N, rows, columns, 3)."""
+    """Return the features of every image: of its strokes in gray, (N, rows, columns), or of its light in color."""
     measure = _light if images.ndim == 4 else _strokes
-    parts = np.array_split(
-        images, max(1, -(-images.nbytes // BYTES_AT_ONCE))
-    )  # what is computed takes tens of bytes a pixel
+    # Intermediate results take tens of bytes per pixel.
+    parts = np.array_split(images, max(1, -(-images.nbytes // BYTES_AT_ONCE)))
     return pd.concat([measure(part) for part in parts], ignore_index=True)
 
 
 def _light(images: NDArray[np.uint8]) -> pd.DataFrame:
-    """Brightness, its standard deviation within the image, and the mean saturation, each in % of the most."""
+    """Return the brightness, its standard deviation within each image, and the mean saturation, in % of the maximum."""
     grey = images.mean(axis=3)
     most, least = images.max(axis=3).astype(np.float64), images.min(axis=3).astype(np.float64)
     return pd.DataFrame(
@@ -45,7 +45,10 @@ def _light(images: NDArray[np.uint8]) -> pd.DataFrame:
 
 
 def _strokes(images: NDArray[np.uint8]) -> pd.DataFrame:
-    """Ink, the strokes' width and slant, and what of the image they take; an image without ink has 0 in all columns."""
+    """Return the ink, the width and slant of strokes, and the extent and number of pieces of the ink.
+
+    A black image has 0 in all columns.
+    """
     ink = images >= INK
     height, width = _extents(ink)
     return pd.DataFrame(
@@ -61,23 +64,24 @@ def _strokes(images: NDArray[np.uint8]) -> pd.DataFrame:
 
 
 def _extents(ink: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Height and width of the box around the ink, in pixels: (N,) each."""
+    """Return the height and the width of the box around the ink in pixels: (N,) each."""
     return _extent(np.any(ink, axis=2)), _extent(np.any(ink, axis=1))
 
 
 def _extent(lines: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """From the first to the last line with ink, of (N, lines)."""
+    """Return the number of lines from the first to the last one with ink; `lines` is (N, lines) bool."""
     first, last = lines.argmax(axis=1), lines.shape[1] - lines[:, ::-1].argmax(axis=1)
     return np.where(lines.any(axis=1), last - first, 0)
 
 
 def _stroke_width(ink: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The mean stroke width in pixels, (N,).
+    """Return the mean stroke width in pixels, (N,).
 
-    In a long stroke of width w, the mean distance of a point from the edge is w / 4; distances between centres of pixels
+    In a long stroke of width w, the mean distance of a point from the edge is w / 4. Distances between pixel centers
     are half a pixel longer.
     """
-    # One below the other, with an empty row and column around each: one call for all of them; distances only where ink is.
+    # All images are stacked vertically for a single call, with an empty row and column around each. Distances are
+    # computed for ink pixels only.
     padded = np.pad(ink, ((0, 0), (1, 1), (1, 1)))
     column = padded.reshape(-1, padded.shape[2])
     edges = ndimage.distance_transform_edt(column, return_distances=False, return_indices=True)
@@ -89,7 +93,10 @@ def _stroke_width(ink: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _slant(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The slant to the right in degrees, (N,): the shear that the second moments of the ink show, as in Morpho-MNIST."""
+    """Return the slant to the right in degrees, (N,).
+
+    The slant is the shear that the second moments of the ink indicate, as in Morpho-MNIST.
+    """
     weights = images.astype(np.float64)
     mass = np.maximum(weights.sum(axis=(1, 2)), 1)
     rows, columns = np.indices(images.shape[1:])
@@ -100,9 +107,9 @@ def _slant(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _components(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many separate pieces of ink there are, (N,): pixels that touch at a corner hang together."""
+    """Return the number of connected pieces of ink, (N,); pixels that touch at a corner are connected."""
     within = np.zeros((3, 3, 3), bool)
-    within[1] = True  # neighbours in the same image, none in the next
+    within[1] = True  # neighbors are in the same image, not in the next one
     labelled, _ = ndimage.label(ink, within)
     firsts = np.unique(labelled, return_index=True)
     places = firsts[1][firsts[0] > 0] // ink[0].size

@@ -1,7 +1,7 @@
-"""Metadata: taken off a PNG or JPEG file before it is decoded, so that none of it can refuse a picture.
+"""Strip metadata from PNG and JPEG files, so that faulty metadata does not make a picture unreadable.
 
-In: the bytes of a file. Out: the parts that hold pixels, and the Exif block, of which only the orientation is ever used. A
-fault in a text, a profile, a gamma value or an Exif block is not in the pixels: viewers show such a picture, Pillow refuses it.
+Pillow rejects a picture with a fault in a text, a profile, a gamma value or an Exif block, although its pixels are
+intact and viewers show it. Of the Exif block, only the orientation is used.
 Sources: W3C, "Portable Network Graphics (PNG) Specification", sections 5 and 11; ITU T.81, "JPEG", annex B.
 """
 
@@ -16,7 +16,7 @@ DAMAGED = "its pixels are damaged or cut off: save or copy it again"
 _PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4)
 _EXIF = b"Exif\0\0"
-_ADOBE = 0xEE  # the one application segment that says how pixels are stored: RGB, YCbCr or inverted CMYK
+_ADOBE = 0xEE  # only application segment that defines how pixels are stored: RGB, YCbCr, inverted CMYK
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD})  # frames, tables and scans
 _ORIENTATION = 0x0112
 TURNS = {
@@ -31,7 +31,10 @@ TURNS = {
 
 
 def strip_metadata(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
-    """The parts of a picture's file that hold pixels, and its Exif block; of other formats, the whole file and nothing."""
+    """Return the parts of a picture's file that hold pixels, and its Exif block.
+
+    For formats other than PNG and JPEG, the result is the whole file and an empty Exif block.
+    """
     if content.startswith(_PNG):
         return _strip_png(content)
     if content.startswith(JPEG):
@@ -40,10 +43,12 @@ def strip_metadata(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
 
 
 def _strip_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
-    """A PNG's critical chunks and its transparency, with its end if that is missing. An animation keeps its first image only.
+    """Return the critical chunks and the transparency of a PNG, and its Exif block.
+
+    A missing end chunk is added. Only the first image of an animation is kept.
 
     Raises:
-        PictureError: a critical chunk is not what its checksum says.
+        PictureError: If a critical chunk does not match its checksum.
     """
     kept: list[memoryview | bytes] = [_PNG]
     exif = b""
@@ -54,11 +59,11 @@ def _strip_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
         data, checksum = view[start + 8 : end - 4], view[end - 4 : end]
         if kind == b"eXIf":
             exif = bytes(data)
-        elif kind == b"tRNS" or not kind[0] & 0x20:  # a capital letter: critical
+        elif kind == b"tRNS" or not kind[0] & 0x20:  # an uppercase first letter: critical
             if end - 4 > len(content):
-                return [*kept, view[start:]], exif  # cut off within
+                return [*kept, view[start:]], exif  # truncated within the chunk
             right = zlib.crc32(data, zlib.crc32(kind)).to_bytes(4)
-            if right.startswith(checksum) and (data or kind != b"tRNS"):  # the checksum itself may be cut off
+            if right.startswith(checksum) and (data or kind != b"tRNS"):  # the checksum itself may be truncated
                 kept += [view[start : end - 4], right]
             elif kind != b"tRNS":
                 raise PictureError(DAMAGED)
@@ -66,7 +71,7 @@ def _strip_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The kind of each chunk of a PNG, where it starts and where it should end."""
+    """Yield the type of each chunk of a PNG, its start, and its expected end."""
     start = len(_PNG)
     while start + 8 <= len(content):
         end = start + 12 + int.from_bytes(content[start : start + 4])
@@ -75,7 +80,10 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
-    """A JPEG's tables, frames and scans. What lies between them and is none of these is passed over, as libjpeg does."""
+    """Return the tables, frames and scans of a JPEG, and its Exif block.
+
+    Bytes between segments that are none of these are skipped, as in libjpeg.
+    """
     kept: list[memoryview | bytes] = [content[:2]]
     exif = b""
     view = memoryview(content)
@@ -83,27 +91,30 @@ def _strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     while 0 <= start < len(content) - 3:
         marker = content[start + 1]
         end = start + 2 + int.from_bytes(content[start + 2 : start + 4])
-        if marker == 0xDA:  # a scan: all the rest is entropy-coded
+        if marker == 0xDA:  # start of the first scan: keep all the rest
             kept.append(view[start:])
             break
         if marker in _FRAMES or marker == _ADOBE:
             kept.append(view[start:end])
         elif marker == 0xE1 and view[start + 4 : start + 10] == _EXIF:
             exif = bytes(view[start + 4 : end])
-        elif not 0xE0 <= marker <= 0xFE:  # neither an application's segment nor a comment
+        elif not 0xE0 <= marker <= 0xFE:  # neither an application segment nor a comment
             end = start + 1
         start = content.find(b"\xff", end)
     return kept, exif
 
 
 def turn_upright(image: Image.Image, exif: bytes) -> Image.Image:
-    """A picture upright, as its Exif block has it; as it is where that block is missing or broken."""
-    image.load()  # which turns a TIFF, and takes its orientation away
+    """Turn a picture upright by the orientation in its Exif block.
+
+    If the block is missing or broken, the picture is returned unchanged.
+    """
+    image.load()  # Pillow applies the orientation of a TIFF here, and removes it
     try:
         found = Image.Exif() if exif else image.getexif()
         if exif:
             found.load(exif)
         turn = TURNS.get(found.get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001  # Pillow raises whatever it meets in such a block
+    except Exception:  # noqa: BLE001  # Pillow raises many types of errors for a broken block
         turn = None
     return image if turn is None else image.transpose(turn)

@@ -1,7 +1,7 @@
-"""Occlusion: what a model's answer hangs on, found by erasing parts of the image and predicting again.
+"""Find the regions of an image that a prediction depends on, by erasing regions and predicting again.
 
-In: images, their labels, and a function that predicts. Out: the smallest square whose erasing makes the answer right, and a map
-of the label's probability. After Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 4.2.
+Results are the smallest square whose erasure corrects a prediction, and a map of the label's probability.
+Source: Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 4.2.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,32 +18,42 @@ Progressed = Callable[[int], None]
 _Labels = NDArray[np.integer]
 
 _NO_INK = np.zeros(1, np.uint8)
-_BYTES_AT_ONCE = 6 << 20  # of variants of images that are predicted in one call: 8,000 of MNIST's
-_FINE = 48  # pixels of a side, up to which every pixel is tried
-_PARTS = 16  # of the shorter side of larger images
+_BYTES_AT_ONCE = 6 << 20  # of image variants that are predicted in one call: 8,000 for MNIST
+_FINE = 48  # pixels of the shorter side, up to which every pixel is tried
+_PARTS = 16  # smallest squares along the shorter side of a larger image
 
 
 def heat_window(shape: Sequence[int]) -> int:
-    """The edge in pixels of the window that is erased around each pixel: odd, about a sixth of the image; 5 for MNIST."""
+    """Return the edge in pixels of the window that is erased around each pixel.
+
+    The edge is odd and about a sixth of the longer side: 5 for MNIST.
+    """
     return max(3, max(shape) // 6 // 2 * 2 + 1)
 
 
 def _to_unit_interval(shape: Sequence[int]) -> int:
-    """The smallest square that is tried, in pixels: one; of large images more, or there would be tens of thousands."""
+    """Return the edge of the smallest square to try, in pixels.
+
+    The edge is one pixel, or more for large images, which would otherwise need tens of thousands of squares.
+    """
     return 1 if min(shape) <= _FINE else min(shape) // _PARTS
 
 
 def edges(shape: Sequence[int]) -> Iterator[int]:
-    """The edges of the squares to try, in pixels: from the unit to half of the image, in steps that grow with them."""
+    """Yield the edges of the squares to try, in pixels: up to half of the shorter side, in increasing steps."""
     edge = _to_unit_interval(shape)
     while edge <= min(shape) // 2:
         yield edge
         edge += max(_to_unit_interval(shape), edge // 4)
 
 
-@lru_cache(1)  # the masks of large images take some 10 MB
+@lru_cache(1)  # the masks of large images take about 10 MB
 def square_patches(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int, int], ...], NDArray[np.bool_]]:
-    """Every square of this edge, a quarter of it apart: the top left corners, and masks (n, rows, columns)."""
+    """Return the squares of one edge, a quarter of the edge apart.
+
+    Returns:
+        The top left corners (row, column), and masks (n, rows, columns).
+    """
     stride = max(_to_unit_interval((rows, columns)), edge // 4)
     corners = tuple(
         (row, column) for row in range(0, rows - edge + 1, stride) for column in range(0, columns - edge + 1, stride)
@@ -55,13 +65,13 @@ def square_patches(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int,
 
 
 def centers(size: int, edge: int) -> NDArray[np.intp]:
-    """Where windows of this edge are tried along a side: half a window apart, and at both ends."""
+    """Return the positions of windows with this edge along a side: half a window apart, and at both ends."""
     return np.union1d(np.arange(0, size, max(1, edge // 2)), [size - 1])
 
 
 @cache
 def _windows(rows: int, columns: int, edge: int) -> NDArray[np.bool_]:
-    """The window of this edge around each centre, cut at the border: masks (n, rows, columns)."""
+    """Return masks of the windows with this edge around all centers, cut at the border: (n, rows, columns)."""
     near_row, near_column = (
         np.abs(np.subtract.outer(centers(size, edge), np.arange(size))) <= edge // 2 for size in (rows, columns)
     )
@@ -69,29 +79,32 @@ def _windows(rows: int, columns: int, edge: int) -> NDArray[np.bool_]:
 
 
 def between(size: int, edge: int) -> NDArray[np.float64]:
-    """The weights of linear interpolation from the centres along a side to each of its pixels: (size, n)."""
+    """Return the weights of linear interpolation from the centers along a side to each of its pixels: (size, n)."""
     at = centers(size, edge)
     return np.stack([np.interp(np.arange(size), at, one) for one in np.eye(len(at))], axis=1)
 
 
 def blank_of(images: Images) -> NDArray[np.uint8]:
-    """What stands where something is erased: no ink, or in colour the mean of all images, as is usual for photographs."""
+    """Return the value of erased pixels: no ink, or in color the mean of all images.
+
+    The mean is the usual value for photographs.
+    """
     return _NO_INK if images.ndim == 3 else np.rint(images.mean(axis=(0, 1, 2))).astype(np.uint8)
 
 
 def _erase(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> Images:
-    """An image with each mask's pixels blank: as many images as masks."""
+    """Return one copy of an image for each mask, with the pixels of the mask blank."""
     return np.where(masks[..., None], blank, image.reshape(*masks.shape[1:], -1)).reshape(-1, *image.shape)
 
 
 def _with_ink(image: NDArray[np.uint8], masks: NDArray[np.bool_], blank: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Which masks cover anything: erasing where there is nothing changes nothing."""
+    """Return the indices of the masks that cover ink: erasing blank pixels changes nothing."""
     inked = np.any(image.reshape(*masks.shape[1:], -1) != blank, axis=-1)
     return np.flatnonzero(masks.reshape(len(masks), -1) @ inked.ravel())
 
 
 def _predicted_each(stacks: Iterable[Images], predict: Predict) -> Iterator[NDArray[np.float32]]:
-    """The predictions for each stack, (n, classes); many stacks share a call."""
+    """Yield the predictions for each stack of images, (n, classes); many stacks share one call."""
     group: list[Images] = []
     for stack in stacks:
         group.append(stack)
@@ -103,7 +116,7 @@ def _predicted_each(stacks: Iterable[Images], predict: Predict) -> Iterator[NDAr
 
 
 def _predicted_together(stacks: Sequence[Images], predict: Predict) -> list[NDArray[np.float32]]:
-    """One call for several stacks."""
+    """Predict several stacks of images in one call, and return the predictions for each stack."""
     ends = np.cumsum([len(stack) for stack in stacks])
     whole = np.concatenate(stacks)
     return np.split(predict(whole), ends[:-1]) if len(whole) else [np.zeros((0, 1), np.float32) for _ in stacks]
@@ -117,9 +130,10 @@ def smallest_correcting_patches(
     *,
     blank: NDArray[np.uint8] = _NO_INK,
 ) -> list[Patch | None]:
-    """For each image the smallest square whose erasing makes the label the answer, None where no tried square does.
+    """Return the smallest square for each image whose erasure makes the label the prediction.
 
-    Of several of one size, the one that makes the label most probable. `progressed` is told how many sizes were tried.
+    The result is None for an image that no tried square corrects. Of several squares of the same size, the result is
+    the one that makes the label most probable. `progressed` is called with the number of sizes tried.
     """
     found: list[Patch | None] = [None] * len(images)
     for tried, edge in enumerate(edges(images.shape[1:3]), start=1):
@@ -141,9 +155,9 @@ def smallest_correcting_patches(
 def occlusion_maps(
     images: Images, labels: _Labels, predict: Predict, *, blank: NDArray[np.uint8] = _NO_INK
 ) -> NDArray[np.float32]:
-    """The label's probability with the window around each pixel erased: (n, rows, columns) float32.
+    """Return the label's probability with the window around each pixel erased: (n, rows, columns) float32.
 
-    Windows are tried half a window apart, and what lies between is interpolated: a window blurs finer detail anyway.
+    Windows are tried half a window apart, with interpolation in between, since a window blurs finer detail anyway.
     """
     rows, columns = images.shape[1:3]
     edge = heat_window((rows, columns))

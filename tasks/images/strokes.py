@@ -1,7 +1,7 @@
-"""Strokes: what is drawn on paper that is not lit or colored evenly, or not the only thing in the picture.
+"""Find strokes on paper that is lit or colored unevenly, or that does not fill the picture.
 
-In: gray levels. Out: how far each pixel is from the paper around it, and which pixels are strokes. A desk, a shadow and
-the edge of a sheet are wider than a stroke, and reach the picture's edge; lines of paper reach it too, and are thinner.
+A desk, a shadow and the edge of a sheet are wider than a stroke and reach the picture's edge. Ruled lines reach the
+edge, too, and are thinner than a stroke.
 Source: J. Serra, "Image Analysis and Mathematical Morphology", 1982: the top-hat transform, and reconstruction.
 """
 
@@ -17,32 +17,32 @@ from tasks.images.decoding import CONTRAST, Gray
 
 Mask = NDArray[np.bool_]
 
-EIGHT = np.ones((3, 3), bool)  # pixels that touch by a corner belong together
-_REACH = 6  # the width of the widest stroke, as a part of the picture's longer side
-_DARK = 60  # of 255: below this level, what is how much darker can't be told from noise
-_SPAN = 0.08  # of the picture's longer side: what is smaller is no character
-_THICKEST = 4  # half the width in pixels of the thickest line that is taken off
-_EDGE = 7  # pixels within which a stroke's level becomes the paper's, in a picture that is not sharp
-_OUTLINED = 0.82  # of its outline: what is steep there to this extent is a stroke, and not a piece of a shadow
-_SPARSE = 0.02  # of the bounding box: what fills less of it is not one character
-_FRAME = 0.1  # of the bounding box: a frame fills less of it
-_TALL = 0.6  # of the height of all: a piece that is less tall is a part of a character
-_OVERLAP = 0.2  # of the narrower piece's width
-_THIN, THICK = 0.03, 0.33  # a stroke's width, of the longer side of a character
-_LONG = 7  # times as long as wide: what is longer and stands upright may be an edge, and not a 1
-_PIECES = 4  # that a character may be in, where strokes are faint
-SPECK = 0.05  # of the largest piece's area: what is smaller is dirt
+EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner are connected
+_REACH = 6  # the widest stroke is a sixth of the picture's longer side
+_DARK = 60  # of 255; below this level, contrast cannot be distinguished from noise
+_SPAN = 0.08  # fraction of the picture's longer side; a smaller piece is not a character
+_THICKEST = 4  # half the width in pixels of the thickest line that is removed
+_EDGE = 7  # pixels over which the level changes from a stroke to paper in a blurred picture
+_OUTLINED = 0.82  # fraction of the outline with a steep edge; a piece of a shadow has less, a stroke more
+_SPARSE = 0.02  # fraction of the bounding box; one character fills more
+_FRAME = 0.1  # fraction of the bounding box; a frame fills less
+_TALL = 0.6  # fraction of the total height; a piece that is less tall is part of a character
+_OVERLAP = 0.2  # fraction of the narrower piece's width
+_THIN, THICK = 0.03, 0.33  # limits of a stroke's width, as fractions of the longer side of a character
+_LONG = 7  # ratio of length to width; a longer piece may be an edge instead of a 1
+_PIECES = 4  # most pieces of a character, whose strokes may be faint
+SPECK = 0.05  # fraction of the largest piece's area; a smaller piece is dirt
 
 
 class Strokes(NamedTuple):
-    """What stands out from the paper around it: `ink` from 0 to 255, `mask` where it is a stroke."""
+    """Contrast of each pixel with the paper around it, `ink` from 0 to 255, and the `mask` of the strokes."""
 
     ink: Gray
     mask: Mask
 
 
 def threshold(ink: Gray) -> float:
-    """What parts ink from paper: the level with the largest variance between the two (N. Otsu, 1979)."""
+    """Return the level that separates ink and paper with the largest variance between them (N. Otsu, 1979)."""
     counts, edges = np.histogram(ink, 256)
     levels = (edges[:-1] + edges[1:]) / 2
     below, sums = np.cumsum(counts), np.cumsum(counts * levels)
@@ -53,7 +53,10 @@ def threshold(ink: Gray) -> float:
 
 
 def strokes(levels: Gray) -> Strokes | None:
-    """The strokes of one character, dark on light or light on dark: not the gaps between strokes, which stand out as well."""
+    """Return the strokes of one character, dark on light or light on dark, or None if there are none.
+
+    Gaps between strokes stand out from their surroundings as well, and are excluded.
+    """
     size = max(3, max(levels.shape) // _REACH)
     above = np.maximum(ndimage.grey_closing(levels, (size, size), mode="nearest"), _DARK)
     below = ndimage.grey_opening(levels, (size, size), mode="nearest")
@@ -62,13 +65,16 @@ def strokes(levels: Gray) -> Strokes | None:
     light = _stroked(levels - below, near)
     dark, light = (one if one and _strokes_on_paper(one) else None for one in (dark, light))
     if dark and light:
-        # Of a ring, both the stroke and the hole stand out from what is around them; the hole is wider.
+        # Both the stroke and the hole of a ring stand out from their surroundings; the hole is wider.
         return light if _within(dark.mask, light.mask) and _width(light.mask) < _width(dark.mask) else dark
     return dark or light
 
 
 def _stroked(ink: Gray, near: Gray) -> Strokes | None:
-    """The strokes in what stands out, without what reaches the picture's edge; `near` is the range of levels around a pixel."""
+    """Return the strokes among the pixels with contrast, or None, without pieces that reach the picture's edge.
+
+    `near` is the range of levels around each pixel.
+    """
     if np.ptp(ink) < CONTRAST:
         return None
     mask = ink > max(threshold(ink), CONTRAST)
@@ -77,7 +83,7 @@ def _stroked(ink: Gray, near: Gray) -> Strokes | None:
         kept = [number for number in _characters(pieces) if _outlined(pieces, number, ink, near)] if count else []
         kept = unframed(pieces, kept)
         if kept:
-            # Of lines that were cut up, dashes are left, which are as thin as the lines were.
+            # Opening cuts lines into dashes, which are as thin as the lines: keep only thicker pieces.
             thick = {*np.unique(pieces[_open_mask(mask, half + 1)])}
             found = np.isin(pieces, [number for number in kept if number in thick or not half])
             if half:
@@ -88,17 +94,20 @@ def _stroked(ink: Gray, near: Gray) -> Strokes | None:
 
 
 def _square(half: int) -> Mask:
-    """A square with a center."""
+    """Return a square structuring element with a center, `2 * half + 1` pixels wide."""
     return np.ones((2 * half + 1, 2 * half + 1), bool)
 
 
 def _open_mask(mask: Mask, half: int) -> Mask:
-    """A mask without what is at most `2 * half` pixels thick."""
+    """Remove the parts of a mask that are at most `2 * half` pixels thick."""
     return ndimage.binary_opening(mask, _square(half)) if half else mask
 
 
 def _characters(pieces: NDArray[np.int32]) -> list[int]:
-    """The pieces that are as large as a character and away from the picture's edge, and those near them in size."""
+    """Return the numbers of the pieces that are as large as a character and do not touch the picture's edge.
+
+    Smaller pieces with at least `SPECK` of the largest such area are included, as parts of a character.
+    """
     sizes = np.bincount(pieces.ravel())
     sizes[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = 0
     places = ndimage.find_objects(pieces)
@@ -111,7 +120,7 @@ def _characters(pieces: NDArray[np.int32]) -> list[int]:
 
 
 def _outlined(pieces: NDArray[np.int32], number: int, ink: Gray, near: Gray) -> bool:
-    """Whether a piece has paper on all its sides."""
+    """Return whether a piece has paper on all sides, judged by the contrast along its outline."""
     place = ndimage.find_objects(pieces, number)[number - 1]
     piece = pieces[place] == number
     outline = piece & ~ndimage.binary_erosion(piece, EIGHT)
@@ -119,30 +128,33 @@ def _outlined(pieces: NDArray[np.int32], number: int, ink: Gray, near: Gray) -> 
 
 
 def _mask_extent(mask: Mask) -> tuple[int, int]:
-    """The height and the width of a mask's bounding box."""
+    """Return the height and the width of a mask's bounding box."""
     rows, columns = ndimage.find_objects(mask.astype(np.int8))[0]
     return rows.stop - rows.start, columns.stop - columns.start
 
 
 def _within(inner: Mask, outer: Mask) -> bool:
-    """Whether a mask lies in the bounding box of the largest piece of another."""
+    """Return whether a mask lies in the bounding box of the largest piece of another mask."""
     pieces, _ = ndimage.label(outer, EIGHT)
     largest = int(np.bincount(pieces[outer]).argmax())
     return bool(np.all(_boxed(pieces == largest)[inner]))
 
 
 def _width(mask: Mask) -> float:
-    """Twice the largest distance of a pixel in a mask from what is outside."""
+    """Return the width of the widest stroke: twice the largest distance of a pixel in the mask from the outside."""
     return float(2 * ndimage.distance_transform_edt(np.pad(mask, 1)).max())
 
 
 def _boxed(mask: Mask) -> Mask:
-    """The bounding box of a mask, as a mask."""
+    """Return the bounding box of a mask, as a mask."""
     return np.logical_and.outer(mask.any(axis=1), mask.any(axis=0))
 
 
 def _strokes_on_paper(found: Strokes) -> bool:
-    """Whether most of what lies around strokes is paper: between lines of paper, the paper itself stands out."""
+    """Return whether most pixels around the strokes are paper.
+
+    Between ruled lines, the paper itself stands out and could be taken for strokes.
+    """
     if found.mask.sum() < _SPARSE * math.prod(_mask_extent(found.mask)):
         return False
     rows, columns = (
@@ -153,7 +165,7 @@ def _strokes_on_paper(found: Strokes) -> bool:
 
 
 def unframed(pieces: NDArray[np.int32], kept: list[int]) -> list[int]:
-    """The pieces without those that are a thin frame around another one, which is as large as a character."""
+    """Return the pieces without thin frames around another piece that is as large as a character."""
     places = {number: place for number, place in enumerate(ndimage.find_objects(pieces), 1) if place}
     least = _SPAN * max(pieces.shape)
     large = [one for one in kept if max(part.stop - part.start for part in places[one]) >= least]
@@ -167,32 +179,35 @@ def unframed(pieces: NDArray[np.int32], kept: list[int]) -> list[int]:
 
 
 def _surrounds(outer: tuple[slice, ...], inner: tuple[slice, ...]) -> bool:
-    """Whether a bounding box lies within another, and touches none of its sides."""
+    """Return whether the bounding box `inner` lies within `outer`, without touching any of its sides."""
     return all(out.start < part.start and part.stop < out.stop for out, part in zip(outer, inner, strict=True))
 
 
 def touches_edge(mask: Mask) -> bool:
-    """Whether a mask reaches the picture's edge."""
+    """Return whether a mask reaches the picture's edge."""
     return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
 def stroke_like(mask: Mask) -> bool:
-    """Whether strokes are as wide as a character's: a shadow's corner is wider, the edge of a sheet or of a shadow narrower."""
+    """Return whether strokes are as wide as those of a character, and not too long.
+
+    A shadow's corner is wider. The edge of a sheet or of a shadow is narrower.
+    """
     return _THIN < relative_width(mask) < THICK and max(_mask_extent(mask)) < _LONG * min(_mask_extent(mask))
 
 
 def relative_width(mask: Mask) -> float:
-    """The width of the widest stroke, as a part of the longer side of all."""
+    """Return the width of the widest stroke, as a fraction of the longer side of the bounding box."""
     return _width(mask) / max(_mask_extent(mask))
 
 
 def scattered(mask: Mask) -> bool:
-    """Whether a mask is in more pieces than a character."""
+    """Return whether a mask has more pieces than a character."""
     return int(ndimage.label(mask, EIGHT)[1]) > _PIECES
 
 
 def side_by_side(mask: Mask) -> bool:
-    """Whether there are two pieces of about the same height beside each other, as in a number of two digits."""
+    """Return whether two pieces of about the same height are side by side, as in a number of two digits."""
     pieces, _ = ndimage.label(mask, EIGHT)
     height = _mask_extent(mask)[0]
     tall = [columns for rows, columns in ndimage.find_objects(pieces) if rows.stop - rows.start >= _TALL * height]
