@@ -19,8 +19,8 @@ Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions stored add
 class Origin(Frozen):
     """The origin of a record: the step and the run that made it, the time, the duration in seconds, and the reason.
 
-    `kind` is the name of the step's function, such as `train`, and `step` the name of the task run, such as `train
-    plain`. `why` says why the record was computed instead of found in the cache. `surroundings` holds the environment
+    `kind` is the name of the step's function, such as `train`, and `step` is the name of the task run, such as
+    `train plain`. `why` says why the record was computed instead of found in the cache. `surroundings` holds the environment
     variables, as NAME=VALUE, that can change the step's result.
     """
 

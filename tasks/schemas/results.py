@@ -49,7 +49,7 @@ class RunResult(Frozen):
     compared_with: str | None = None
     omitted: tuple[Omission, ...] = ()
 
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic's own documentation has it
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic documents
     @property
     def cached(self) -> tuple[str, ...]:
         """The names of the steps whose records were found in the cache."""
@@ -71,7 +71,7 @@ class StudyResult(Frozen):
     steps: tuple[StepLine, ...]
     omitted: tuple[Omission, ...] = ()
 
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic's own documentation has it
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic documents
     @property
     def cached(self) -> tuple[str, ...]:
         """The names of the steps whose records were found in the cache."""
