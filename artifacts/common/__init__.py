@@ -1,1 +1,1 @@
-"""What the report and the study share: pages, numbers, images, axes."""
+"""Pages, number formats, images and axes that the report and the study share."""

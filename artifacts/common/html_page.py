@@ -1,4 +1,4 @@
-"""A Markdown text as one self-contained HTML page."""
+"""Render a Markdown text as one self-contained HTML page."""
 
 import base64
 import hashlib
@@ -18,12 +18,12 @@ NOT_DRAWN = "*This figure was left out.*"
 
 
 def figure_in(figures: Mapping[str, str], name: str, alt: str) -> Markup:
-    """A figure as Markdown, or a line in its place where it was left out."""
-    return Markup(f"![{alt}]({figures[name]})" if name in figures else NOT_DRAWN)  # noqa: S704  # both are our own
+    """Return a figure as Markdown, or a placeholder if the figure was left out."""
+    return Markup(f"![{alt}]({figures[name]})" if name in figures else NOT_DRAWN)  # noqa: S704  # not user input
 
 
 def page(markdown: str, title: str) -> str:
-    """A Markdown text as one HTML page that needs no other file, with a table of contents."""
+    """Return a Markdown text as one HTML page that needs no other file, with a table of contents."""
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     tokens = parser.parse(markdown)
     contents = _numbered_headings(tokens)
@@ -35,15 +35,15 @@ def page(markdown: str, title: str) -> str:
         .render(
             title=title,
             contents=contents,
-            body=Markup(parser.renderer.render(tokens, parser.options, {})),  # noqa: S704  # escaped before
-            script=Markup(script),  # noqa: S704  # our own
+            body=Markup(parser.renderer.render(tokens, parser.options, {})),  # noqa: S704  # already escaped
+            script=Markup(script),  # noqa: S704  # not user input
             script_hash=f"sha256-{digest}",
         )
     )
 
 
 def _numbered_headings(tokens: list[Token]) -> list[tuple[str, str]]:
-    """Give every heading of the second rank an id; the ids and the texts, in order."""
+    """Give every second-level heading an id, and return the ids and the texts in order."""
     contents: list[tuple[str, str]] = []
     for opened, inline in pairwise(tokens):
         if opened.type == "heading_open" and opened.tag == "h2":

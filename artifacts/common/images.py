@@ -1,6 +1,6 @@
-"""Pictures as data URLs, so that a report is one file.
+"""Encode images as `data:image/png;base64,...` URLs, so that a report is a single file.
 
-In: raw pixels in base64. Out: `data:image/png;base64,...`. Images are enlarged by whole factors, without blur.
+The input is raw pixels in base64. Images are enlarged by whole factors, without smoothing.
 """
 
 import base64
@@ -13,21 +13,21 @@ from PIL import Image, ImageDraw
 
 from tasks.schemas.findings import Explanation, Patch
 
-_EDGE = 84  # pixels at which a gallery shows an image: three times MNIST's 28
-_LINE = 12  # pixels of the shorter side, where the longer one leaves room
-_PATCH = (213, 94, 0)  # Okabe and Ito's vermilion, seen on black and on white alike
-_HEAT = "cividis"  # made to look the same to people with a colour vision deficiency
+_EDGE = 84  # pixels of the longer side of an image in a gallery: three times MNIST's 28
+_LINE = 12  # least pixels of the shorter side, unless the longer side gets too long
+_PATCH = (213, 94, 0)  # Okabe and Ito's vermilion, visible on black and on white
+_HEAT = "cividis"  # designed to look the same with a color vision deficiency
 
 
 def png_url(image: Image.Image) -> str:
-    """An image as a URL that holds it."""
+    """Return an image as a data URL."""
     stream = io.BytesIO()
-    image.save(stream, "PNG")  # `optimize` packs by a tenth better, and takes five times as long
+    image.save(stream, "PNG")  # `optimize` saves a tenth of the size but takes five times as long
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _draw_pixels(pixels: str, shape: Sequence[int]) -> Image.Image:
-    """A test image: in colour as it is, in grey dark on light."""
+    """Return an image from its pixels: color as is, grayscale inverted to dark on light."""
     rows, columns = shape[:2]
     if shape[2:]:
         return Image.frombytes("RGB", (columns, rows), base64.b64decode(pixels))
@@ -35,32 +35,38 @@ def _draw_pixels(pixels: str, shape: Sequence[int]) -> Image.Image:
 
 
 def _enlarge(image: Image.Image, edge: int = _EDGE) -> Image.Image:
-    """An image whose longer side is about `edge` pixels."""
+    """Return an image enlarged by a whole factor, so that its longer side has about `edge` pixels."""
     factor = max(1, edge // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def shown_at(shape: Sequence[int]) -> tuple[int, int]:
-    """Height and width at which a gallery shows an image: EDGE at the longer side, more where it would be a mere line."""
+    """Return the height and width, in pixels, at which a gallery shows images of a shape.
+
+    The longer side is `_EDGE` pixels, or up to four times as many if the shorter side would otherwise be too thin.
+    """
     longer, shorter = max(shape[:2]), min(shape[:2])
     factor = max(_EDGE / longer, min(_LINE / shorter, 4 * _EDGE / longer))
     return max(1, round(factor * shape[0])), max(1, round(factor * shape[1]))
 
 
-@lru_cache(10_000)  # the same images stand in several galleries, of both forms of a report
+@lru_cache(10_000)  # several galleries show the same image, in HTML and in Markdown
 def picture_url(pixels: str, shape: tuple[int, ...], edge: int = _EDGE) -> str:
-    """A test image, enlarged to about `edge` pixels."""
+    """Return an image as a data URL, enlarged to about `edge` pixels."""
     return png_url(_enlarge(_draw_pixels(pixels, shape), edge))
 
 
 @cache
 def _palette() -> list[int]:
-    """The colours of a heat map from 0 to 255, as PIL takes them."""
+    """Return the colors of heat map values 0 to 255, as a flat list of RGB values for PIL."""
     return [round(255 * part) for value in range(256) for part in colormaps[_HEAT](value)[:3]]
 
 
 def heat_url(heat: str, shape: Sequence[int], edge: int = _EDGE) -> str:
-    """A heat map of bytes, 0 dark and 255 bright, enlarged to about `edge` pixels; in 32 steps, which packs well."""
+    """Return a heat map as a data URL, enlarged to about `edge` pixels.
+
+    The map's bytes range from 0 (dark) to 255 (bright) and are reduced to 32 levels, which compress well.
+    """
     rows, columns = shape[:2]
     image = Image.frombytes("P", (columns, rows), bytes(value & 0xF8 | 4 for value in base64.b64decode(heat)))
     image.putpalette(_palette())
@@ -68,7 +74,7 @@ def heat_url(heat: str, shape: Sequence[int], edge: int = _EDGE) -> str:
 
 
 def explained_url(pixels: str, explanation: Explanation, shape: Sequence[int], edge: int = _EDGE) -> str:
-    """An image with its patch outlined beside its heat map, as one picture."""
+    """Return an image with its correcting patch outlined, next to its heat map, as one data URL."""
     picture = _enlarge(_draw_pixels(pixels, shape), edge).convert("RGB")
     rows, columns = shape[:2]
     factor = picture.width // columns
@@ -83,13 +89,13 @@ def explained_url(pixels: str, explanation: Explanation, shape: Sequence[int], e
 
 
 def outline(patch: Patch, factor: int) -> tuple[int, int, int, int]:
-    """The corners of a patch in an image enlarged by `factor`."""
+    """Return the left, top, right and bottom pixel of a patch in an image enlarged by `factor`."""
     left, top = patch.column * factor, patch.row * factor
     return left, top, left + patch.edge * factor - 1, top + patch.edge * factor - 1
 
 
 def strip_url(several: Sequence[str], shape: Sequence[int], edge: int = _EDGE // 2) -> str:
-    """Images side by side, as one picture."""
+    """Return images side by side as one data URL."""
     images = [_enlarge(_draw_pixels(pixels, shape), edge) for pixels in several]
     size = sum(image.width + 2 for image in images), max(image.height for image in images)
     strip = Image.new("RGB" if shape[2:] else "L", size, "white")

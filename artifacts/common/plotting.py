@@ -1,4 +1,4 @@
-"""What all figures share: colors, sizes, and the names of classes along an axis, however many and long they are."""
+"""Provide what all figures share: colors, sizes, and axis labels for any number and length of class names."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from PIL import Image
 
 from artifacts.common.images import png_url
 
-_MOST = 100  # names along nine inches; of more, every second or third is given
-SHORT = 3  # letters that fit side by side
-LETTERS = 16  # of a name in a figure: of longer ones, beginning and end are shown
-_MODEL_LETTERS = 28  # of a model's name, which stands in legends and titles
+_MOST = 100  # names along nine inches; with more, only every second or third is shown
+SHORT = 3  # letters of a name that fit side by side
+LETTERS = 16  # letters of a class name in a figure; a longer name is shortened
+_MODEL_LETTERS = 28  # letters of a model's name in legends and titles
 
 
 @cache
 def _drawable() -> frozenset[int]:
-    """The characters that the figures' font has."""
+    """Return the code points that the font of the figures can draw."""
     return frozenset(FT2Font(font_manager.findfont(font_manager.FontProperties())).get_charmap())
 
 
 def shorten_label(name: str, letters: int = _MODEL_LETTERS) -> str:
-    """A name of at most so many letters: of a longer one, its beginning and its end."""
+    """Return a name with at most `letters` characters; a longer name keeps its beginning and its end."""
     if len(name) <= letters:
         return name
     end = (letters - 1) // 3
@@ -35,9 +35,10 @@ def shorten_label(name: str, letters: int = _MODEL_LETTERS) -> str:
 
 
 def font_safe_labels(classes: Sequence[str]) -> list[str]:
-    """The names as matplotlib takes them, short enough for a figure.
+    """Return the class names as matplotlib labels that are short enough for a figure.
 
-    A class whose name the font has no letters for goes by its number; names that are alike once shortened end in theirs.
+    A name with characters that the font lacks is replaced by the class number. Names that are equal once shortened end
+    in their class numbers.
     """
     lines = [" ".join(name.split()) for name in classes]
     short = [shorten_label(line, LETTERS) for line in lines]
@@ -51,39 +52,42 @@ def font_safe_labels(classes: Sequence[str]) -> list[str]:
 
 
 def _label_count_that_fits(classes: Sequence[str]) -> dict[str, float]:
-    """How names are written so that they do not run into each other: upright and smaller the more there are."""
+    """Return the text properties that keep class names on an axis from overlapping.
+
+    Many or long names are rotated by 90 degrees, and smaller the more there are.
+    """
     if len(classes) <= 12 and max(map(len, classes), default=0) <= SHORT:
         return {"fontsize": 10}
     return {"rotation": 90, "fontsize": max(4.0, min(8.0, 400 / max(1, len(classes))))}
 
 
 def name_columns(axis: Axes, classes: Sequence[str]) -> None:
-    """Name what stands side by side."""
+    """Label the x axis with class names."""
     step = -(-len(classes) // _MOST)
     axis.set_xticks(range(0, len(classes), step), list(classes)[::step], **_label_count_that_fits(classes))  # type: ignore[arg-type]
 
 
 def name_rows(axis: Axes, classes: Sequence[str]) -> None:
-    """Name what stands one below the other."""
+    """Label the y axis with class names."""
     step = -(-len(classes) // _MOST)
     axis.set_yticks(
         range(0, len(classes), step), list(classes)[::step], fontsize=_label_count_that_fits(classes)["fontsize"]
     )
 
 
-# Okabe and Ito's colours, which people with a colour vision deficiency tell apart.
+# Okabe and Ito's colors, which are distinguishable with a color vision deficiency.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 WIDTH = 9.0  # inches
-MARKERS = "os^Dv"  # models are told apart by form as well as by colour
+MARKERS = "os^Dv"  # models differ in marker as well as in color
 
 
 def color(rank: int) -> str:
-    """A model's colour, the same in every figure."""
+    """Return the color of a model by its rank, the same in every figure."""
     return _COLORS[rank % len(_COLORS)]
 
 
 def panels(count: int, height: float, *, across: int) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of panels or more."""
+    """Return a figure with `count` panels in rows of `across`, each row `height` inches high, and all axes."""
     rows = -(-count // across)
     figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
     axes = figure.subplots(rows, across, squeeze=False).ravel().tolist()
@@ -95,9 +99,9 @@ def panels(count: int, height: float, *, across: int) -> tuple[Figure, list[Axes
 
 
 def figure_url(figure: Figure) -> str:
-    """A matplotlib figure, sharp on a screen of twice the density."""
+    """Return a matplotlib figure as a data URL, with enough pixels for a high-density screen."""
     figure.set_dpi(144)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]  # not `savefig`, which draws twice
+    canvas.draw()  # type: ignore[no-untyped-call]  # `savefig` would draw twice
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     return png_url(Image.fromarray(pixels).convert("RGB").quantize(64))

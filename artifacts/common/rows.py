@@ -1,4 +1,4 @@
-"""Rows of tables, for templates and for Prefect's table artifacts."""
+"""Build table rows for the templates and for Prefect's table artifacts."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,19 @@ from tasks.safety.plain_text import printable
 
 Row = Mapping[str, str | int | float]
 NO_WIDTH = "\u200b"
-# After the bracket of a link, a tag or an entity, and before the mark of a list, a heading or a quotation.
+# Positions after the bracket of a link, a tag or an entity, and before the marker of a list, a heading or a quotation.
 _MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")
-COLUMN_NAMES = ("label", "predicted", "all models say")  # columns whose numbers, if they are any, are names
+COLUMN_NAMES = ("label", "predicted", "all models say")  # columns of class names, which can be digits
 
 
 def row(fixed: Row, *named: tuple[str, Row]) -> Row:
-    """A row whose further columns are headed by the names of models, each with what follows the name.
+    """Return a row of fixed columns, followed by the columns of each model.
 
-    A model may be named like a column: such a name is told apart by a word, since names hold no space.
+    Args:
+        fixed: The fixed columns.
+        named: The name of each model with its columns. The model's name is prepended to each column name. If the result
+            equals another column name, it gets the prefix "model ", which is unambiguous because model names have no
+            spaces.
     """
     further = {f"{name}{suffix}": value for name, cells in named for suffix, value in cells.items()}
     taken = {*fixed, *COLUMN_NAMES}
@@ -23,9 +27,10 @@ def row(fixed: Row, *named: tuple[str, Row]) -> Row:
 
 
 def for_ui(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
-    """Rows for a table artifact: one of Prefect's UIs takes a cell for Markdown, the other for text, so nothing can be escaped.
+    """Return rows for a Prefect table artifact, with Markdown and HTML disabled.
 
-    A space of no width takes apart what would be a link, HTML, a list or a heading, and shows in neither.
+    One of Prefect's UIs renders cells as Markdown and the other as plain text, so cells can't be escaped. Instead, a
+    zero-width space breaks up anything that would become a link, HTML, a list or a heading; it is invisible in both.
     """
     return [
         {

@@ -1,4 +1,4 @@
-"""Templating: the Jinja environment, and what keeps texts that users write from taking effect in Markdown."""
+"""Create the Jinja environment, and escape text that users write so that it has no effect in Markdown or HTML."""
 
 import html
 import re
@@ -12,18 +12,19 @@ from artifacts.common import formatting
 from artifacts.common import rows as common_rows
 from tasks.safety.plain_text import printable
 
-# Pixels of a table in Prefect's UI, in a window of 1400, and of its letters and cells.
+# Prefect's UI in a window of 1400 pixels: the pixels of a table's width, of a letter and of a cell's padding, and the
+# most cells in a row.
 _WIDE, _LETTER, _PADDING, _MOST_ACROSS = 829, 7.4, 26, 4
 _NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|[-\u2013]")
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
-# Of a list, or of the line under a heading.
+# The marker of a list, or the underline of a heading.
 _BEGINNING = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=[-+](?: |$)|[-=]+$))")
 
 
 @cache
 def template_environment() -> Environment:
-    """The templates, with what they call."""
+    """Return the Jinja environment of all templates, with their filters and globals."""
     made = Environment(
         loader=ChoiceLoader(
             [PackageLoader("artifacts", f"{folder}/templates") for folder in ("common", "report", "study")]
@@ -40,18 +41,18 @@ def template_environment() -> Environment:
 
 
 def markdown_name(text: object) -> Markup:
-    """A text that users may have written, as plain Markdown: neither HTML nor Markdown in it takes effect."""
+    """Return Markdown that shows a user's text literally, with any Markdown and HTML in the text escaped."""
     line = _SPECIAL.sub(r"\\\g<0>", html.escape(printable(" ".join(str(text).split())), quote=False))
-    return Markup(_BEGINNING.sub(r"\1\\", line))  # noqa: S704  # it is escaped here
+    return Markup(_BEGINNING.sub(r"\1\\", line))  # noqa: S704  # escaped here
 
 
 def plain(text: object) -> Markup:
-    """A text that users may have written, for HTML that stands in Markdown, in a table as well."""
-    return Markup(html.escape(printable(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # it is escaped here
+    """Return a user's text, escaped for HTML within Markdown, including table cells."""
+    return Markup(html.escape(printable(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # escaped here
 
 
 def table(rows: Sequence[common_rows.Row]) -> Markup:
-    """Rows as a Markdown table, numbers to the right."""
+    """Return rows as a Markdown table, with numeric columns aligned to the right."""
     if not rows:
         return Markup("None.")
     columns = list(rows[0])
@@ -66,12 +67,16 @@ def table(rows: Sequence[common_rows.Row]) -> Markup:
 
 
 def _markdown_line(cells: Iterable[str]) -> Markup:
-    """One line of a Markdown table."""
+    """Return one line of a Markdown table."""
     return Markup("| {} |").format(Markup(" | ").join(Markup(cell) for cell in cells))  # noqa: S704  # escaped by `markdown_name`
 
 
 def picture_table(cells: Sequence[tuple[str, str]]) -> Markup:
-    """Pictures as a Markdown table, each over its caption, both Markdown already; in a row, as many as Prefect's UI shows."""
+    """Return pictures as a Markdown table, each above its caption.
+
+    Each cell is a pair of picture and caption, both already Markdown. A row has as many pictures as fit in Prefect's
+    UI.
+    """
     lines: list[str] = []
     across = images_across([caption for _, caption in cells])
     for start in range(0, len(cells), across):
@@ -83,7 +88,10 @@ def picture_table(cells: Sequence[tuple[str, str]]) -> Markup:
 
 
 def images_across(captions: Sequence[str]) -> int:
-    """How many captions stand beside each other, from the longest of their lines, which Prefect's UI does not break."""
+    """Return the number of captions that fit side by side in Prefect's UI.
+
+    The longest line of any caption determines the number, because Prefect's UI does not wrap captions.
+    """
     longest = max(
         (len(html.unescape(re.sub(r"[\\*]", "", line))) for one in captions for line in one.split("<br>")), default=0
     )

@@ -1,1 +1,1 @@
-"""The report of a study."""
+"""Render the report of a study."""

@@ -1,4 +1,4 @@
-"""Study figures: the spread over seeds as diagrams, in the colours and marks of the other figures."""
+"""Draw the figures of a study, with the colors and markers of the other figures."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,12 +16,12 @@ _INTERVALS = (("other seeds", "over_seeds"), ("other images", "over_images"), ("
 
 
 def accuracy_by_seed(study: Study) -> Figure:
-    """Every training's accuracy, an arm a row, with the mean and its interval."""
+    """Return a figure with the accuracy of every training, one row per arm, with the mean and its interval."""
     figure = Figure(figsize=(WIDTH, 0.7 * len(study.arms) + 1.1), layout="constrained")
     axis = figure.subplots()
     for rank, arm in enumerate(study.arms):
         values = 1 - np.array(arm.errors) / study.images
-        height = rank + 0.22 * ((np.arange(len(values)) % 5) / 4 - 0.5)  # equal values side by side
+        height = rank + 0.22 * ((np.arange(len(values)) % 5) / 4 - 0.5)  # keep equal values apart
         axis.plot(values, height, MARKERS[rank % len(MARKERS)], color=color(rank), alpha=0.5, markersize=5)
         _bar(axis, arm.accuracy, rank + 0.3, rank)
     _finish(axis, [shorten_label(arm.name) for arm in study.arms])
@@ -31,7 +31,10 @@ def accuracy_by_seed(study: Study) -> Figure:
 
 
 def differences(study: Study) -> Figure:
-    """Every pair's difference by seed, and its mean with the interval for other seeds, other images, and both."""
+    """Return a figure with the difference of every pair by seed, and the mean difference.
+
+    The mean has three intervals: for other seeds, for other images, and for both.
+    """
     rows = len(study.pairs)
     figure = Figure(figsize=(WIDTH, 1.3 * rows + 1.1), layout="constrained")
     axis = figure.subplots()
@@ -55,7 +58,7 @@ def differences(study: Study) -> Figure:
 
 
 def _bar(axis: Any, found: Estimate, height: float, rank: int, label: str | None = None) -> None:
-    """A mean with its interval, lying."""
+    """Draw a mean as a marker, with its interval as a horizontal error bar."""
     spread = [[found.value - found.low], [found.high - found.value]]
     axis.errorbar(
         [found.value],
@@ -69,14 +72,17 @@ def _bar(axis: Any, found: Estimate, height: float, rank: int, label: str | None
 
 
 def _finish(axis: Any, names: list[str]) -> None:
-    """Rows from the top down, by their names."""
+    """Label the rows with names, from top to bottom, and hide the top and right spines."""
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def draw_wrong_by(study: Study) -> Figure:
-    """How many images exactly so many of the seeds get wrong, an arm a colour; those that none gets wrong are left out."""
+    """Return a figure with the number of images that exactly 1, 2, ... of the seeds misclassify, one color per arm.
+
+    Images that no seed misclassifies are left out.
+    """
     figure, (axis,) = panels(1, 3.0, across=1)
     seeds, width = len(study.seeds), 0.8 / len(study.arms)
     for rank, arm in enumerate(study.arms):
@@ -92,7 +98,7 @@ def draw_wrong_by(study: Study) -> Figure:
 
 
 def study_figures(study: Study) -> dict[str, Callable[[], Figure]]:
-    """The function that draws each figure of a study, by the name of the figure."""
+    """Return the function that draws each figure of a study, by the name of the figure."""
     drawing = {"accuracy_by_seed": accuracy_by_seed, "wrong_by": draw_wrong_by}
     if study.pairs:
         drawing["differences"] = differences

@@ -1,4 +1,4 @@
-"""Study: one study as Markdown, and the same template as one self-contained HTML page."""
+"""Render one study as Markdown, and with the same template as one self-contained HTML page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,11 +17,19 @@ from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import Omission
 from tasks.schemas.study import Hard, Study
 
-_SHOWN_IN_UI = 12  # images: the artifact stays small enough for Prefect's database
+_SHOWN_IN_UI = 12  # images, so that the artifact is small enough for Prefect's database
 
 
 class StudyRendering:
-    """One study, with its figures as data URLs by their names, and what was left out; `place` is where its page is kept."""
+    """A study to render, with its provenance, its figures and its omissions.
+
+    Args:
+        study: The study.
+        provenance: The provenance of the study.
+        figures: The figures as data URLs, by name.
+        omitted: The optional parts that were left out.
+        place: The path of the HTML page, which the Markdown refers to.
+    """
 
     def __init__(
         self,
@@ -34,7 +42,7 @@ class StudyRendering:
         self.study, self.provenance, self.figures, self.omitted, self.place = study, provenance, figures, omitted, place
 
     def markdown(self, most: int = _SHOWN_IN_UI) -> str:
-        """The report as Markdown, with up to `most` images."""
+        """Return the report as Markdown, with up to `most` images."""
         study, shown = self.study, self.study.hard[:most]
         return self.rendered(
             lambda: counted_table([self.cell(one) for one in shown], len(study.hard), study.wrong_twice, self.place),
@@ -42,7 +50,7 @@ class StudyRendering:
         )
 
     def html(self, title: str) -> str:
-        """The report as one HTML page, with all its images."""
+        """Return the report as one HTML page, with all images."""
         study = self.study
         pairs = [(one, self.counts(one)) for one in study.hard]
         return page(
@@ -51,7 +59,7 @@ class StudyRendering:
         )
 
     def rendered(self, gallery: Callable[[], Markup], place: str | None = None) -> str:
-        """The template, with one form of its gallery."""
+        """Return the rendered template, with the gallery that `gallery` returns."""
         return template_environment().get_template("study.md.j2").render(
             study=self.study,
             provenance=self.provenance,
@@ -65,7 +73,7 @@ class StudyRendering:
         )  # fmt: skip
 
     def cell(self, one: Hard) -> tuple[str, str]:
-        """One image over how often it is taken wrongly."""
+        """Return the Markdown of one image, and a caption that says how often it is misclassified."""
         study, picture = self.study, one.picture
         alt = plain(f"test image {picture.number}")
         image = f'<img width="{shown_at(study.shape)[1]}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
@@ -75,7 +83,7 @@ class StudyRendering:
         return image, "<br>".join(lines)
 
     def counts(self, one: Hard) -> list[str]:
-        """How often an image is taken wrongly: of few models by each, of more by all together."""
+        """Return how often an image is misclassified: by each arm if there are few, otherwise in total."""
         study = self.study
         if len(study.arms) > FEW:
             return [f"wrong in {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings"]

@@ -1,4 +1,4 @@
-"""Study tables: a study as rows, for Prefect's table artifacts and for its template alike."""
+"""Tabulate a study as rows, for Prefect's table artifacts and for the template."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from tasks.schemas.study import Study
 
 
 def arms(study: Study) -> list[Row]:
-    """One row an arm: its mean over the seeds, and the spread from seed to seed."""
+    """Return one row per arm: the mean accuracy over the seeds, and the deviation from seed to seed."""
     return [
         {
             "model": arm.name,
@@ -27,7 +27,10 @@ def arms(study: Study) -> list[Row]:
 
 
 def pair_rows(study: Study) -> list[Row]:
-    """One row a pair: its mean difference in points, with the interval that holds the one chance, the other, and both."""
+    """Return one row per pair: the mean difference in percentage points, with its intervals.
+
+    The intervals are for other seeds, for other images, and for both.
+    """
     return [
         {
             "models": f"{pair.second} minus {pair.first}",
@@ -44,7 +47,7 @@ def pair_rows(study: Study) -> list[Row]:
 
 
 def noises(study: Study) -> list[Row]:
-    """One row a pair: by how much one comparison is off, by its cause."""
+    """Return one row per pair: the noise of one comparison, by its source."""
     return [
         {
             "models": f"{pair.second} minus {pair.first}",
@@ -57,7 +60,7 @@ def noises(study: Study) -> list[Row]:
 
 
 def confusions(study: Study) -> list[Row]:
-    """One row for each of the commonest confusions by two arms, the surest difference first."""
+    """Return one row for each common confusion of each pair of arms, in ascending order of p-value."""
     classes = study.classes
     return [
         {
@@ -75,7 +78,7 @@ def confusions(study: Study) -> list[Row]:
 
 
 def by_seed(study: Study) -> list[Row]:
-    """One row a seed: the errors of every arm."""
+    """Return one row per seed: the errors of every arm."""
     return [
         row({"seed": seed}, *((arm.name, {"": arm.errors[at]}) for arm in study.arms))
         for at, seed in enumerate(study.seeds)
@@ -83,7 +86,7 @@ def by_seed(study: Study) -> list[Row]:
 
 
 def stubborn(study: Study) -> list[Row]:
-    """One row an arm: how many images every seed gets wrong, how many only some do."""
+    """Return one row per arm: the images that no seed, some seeds or every seed misclassifies."""
     return [
         {
             "model": arm.name,
@@ -97,7 +100,7 @@ def stubborn(study: Study) -> list[Row]:
 
 
 def study_tables(study: Study) -> Sequence[tuple[str, str, list[Row]]]:
-    """Every table with its artifact's key and description."""
+    """Return every table that is not empty, as (key, description, rows) of its Prefect artifact."""
     found = (
         ("study-models", f"All models on {study.title}'s test images over {len(study.seeds)} seeds", arms(study)),
         ("study-pairs", "Differences, paired by seed and image; p-values corrected by Holm", pair_rows(study)),

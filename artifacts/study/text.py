@@ -1,25 +1,28 @@
-"""Study words: what a study says, in sentences. Differences are in points, and no claim stands without its interval."""
+"""Describe the findings of a study in sentences.
+
+Differences are in percentage points, and every claim comes with its interval.
+"""
 
 from statistics import NormalDist
 
 from artifacts.common.formatting import FEW, p_value, percent
 from tasks.schemas.study import ENOUGH_SEEDS, Claim, ModelPair, Study, StudyModel
 
-_Z = NormalDist().inv_cdf(0.975)  # standard deviations either way that hold 95 %
+_Z = NormalDist().inv_cdf(0.975)  # half-width of a 95 % interval, in standard deviations
 
 
 def points(share: float) -> str:
-    """A difference of shares, in points."""
+    """Return a difference of shares in percentage points."""
     return f"{100 * share:.2f} points"
 
 
 def _count_images(number: int, noun: str) -> str:
-    """A number with its noun."""
+    """Return a count with its noun, in the singular or the plural."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
-    """Whether two arms differ beyond the chance of seeds and images together."""
+    """Return a sentence on whether two arms differ significantly, over seeds and images together."""
     found = pair.over_both
     says = (
         f"{found.points} over {_count_images(seeds, 'seed')} and {images:,} images, which covers the chance of "
@@ -33,7 +36,7 @@ def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
 
 
 def _noise_summary(pair: ModelPair) -> str:
-    """What one comparison is worth, the two sources of chance apart."""
+    """Return a sentence on the noise of a comparison with one training each, by its source."""
     return (
         f"A comparison of one training each is off by {points(pair.noise.both)} (standard deviation): with other seeds alone "
         f"by {points(pair.noise.seeds)}, with other test images alone by {points(pair.noise.images)}."
@@ -41,7 +44,10 @@ def _noise_summary(pair: ModelPair) -> str:
 
 
 def _claimed(claim: Claim, pair: ModelPair, seeds: int) -> str:
-    """Whether a difference that somebody saw with one training of each is within the error of such a comparison."""
+    """Return sentences on whether a reported difference is within the error of a comparison with one training each.
+
+    If it can be estimated, the number of seeds that would detect such a difference follows.
+    """
     limit = _Z * pair.noise.both
     where = "within" if abs(claim.difference) < limit else "beyond"
     who = claim.said_by[0].upper() + claim.said_by[1:]
@@ -55,7 +61,7 @@ def _claimed(claim: Claim, pair: ModelPair, seeds: int) -> str:
 
 
 def too_few(seeds: int) -> str | None:
-    """The warning of a study of too few seeds."""
+    """Return a warning if a study has too few seeds, otherwise None."""
     if seeds >= ENOUGH_SEEDS:
         return None
     freedom = "1 degree" if seeds == 2 else f"{seeds - 1} degrees"
@@ -67,7 +73,11 @@ def too_few(seeds: int) -> str | None:
 
 
 def headlines(study: Study) -> list[str]:
-    """What the report says first: of few models how each pair compares, of more how the best compares with the others."""
+    """Return the headlines of the report.
+
+    With few arms, each pair is compared; with more, the best arm is compared with the others. A study of one arm states
+    its mean accuracy. With enough seeds, the claim is compared with the noise of one comparison.
+    """
     seeds = len(study.seeds)
     best = max(study.arms, key=lambda arm: arm.accuracy.value).name
     few = len(study.arms) <= FEW
@@ -86,19 +96,19 @@ def headlines(study: Study) -> list[str]:
 
 
 def said_first(study: Study) -> list[str]:
-    """The headlines, with the warning of a study of too few seeds."""
+    """Return the headlines, followed by the warning if the study has too few seeds."""
     warning = too_few(len(study.seeds))
     return [*headlines(study), *([warning] if warning else [])]
 
 
 def _claim_pair(study: Study) -> ModelPair | None:
-    """The pair that the claim is about."""
+    """Return the pair of arms that the claim is about, or None."""
     return next(
         (p for p in study.pairs if study.claim and (p.first, p.second) == (study.claim.first, study.claim.second)), None
     )
 
 
 def _mean_accuracy(arm: StudyModel) -> str:
-    """The mean accuracy of an arm with its interval."""
+    """Return the mean accuracy of an arm with its interval."""
     found = arm.accuracy
     return f"{percent(found.value)} (95 % interval {100 * found.low:.2f} to {100 * found.high:.2f})"

@@ -1,1 +1,1 @@
-"""Earlier runs: find, verify and prune them, and say where everything came from."""
+"""Find, verify and prune earlier runs, and record the provenance of results."""

@@ -1,6 +1,6 @@
-"""The champions' history: numbered files that are made and never changed.
+"""Store the history of champions as numbered files that are never changed.
 
-The last is the champion, and two runs can't overwrite each other.
+The last file names the current champion. Two runs can't overwrite each other's entries.
 """
 
 import re
@@ -14,15 +14,15 @@ from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed,
 from tasks.storage.folders import Folder
 
 CHAMPIONS_FOLDER = Folder.CHAMPIONS
-_LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # as `line_of` names it
-ENTRY = "[0-9]" * 6 + ".json"  # other files are not ours
+_LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # the names that `champion_line` returns
+ENTRY = "[0-9]" * 6 + ".json"  # files with other names are not entries
 
 
 def champion_history(root: Root, line: str) -> list[Champion]:
-    """All entries of a line, the champion last.
+    """Return all entries of a line, with the current champion last.
 
     Raises:
-        StorageError: an entry can't be read.
+        StorageError: If an entry can't be read.
     """
     try:
         return [read_checksummed(path, Champion) for path in matching(root, f"{CHAMPIONS_FOLDER}/{line}/{ENTRY}")]
@@ -31,10 +31,10 @@ def champion_history(root: Root, line: str) -> list[Champion]:
 
 
 def entry_of(champions: Sequence[Champion], number: int) -> Champion:
-    """The entry of a number in a line's history.
+    """Return the entry with a number from a line's history.
 
     Raises:
-        StorageError: it is gone, so that nobody knows which run it names.
+        StorageError: If the entry is missing, because the run that it names is then unknown.
     """
     found = next((entry for entry in champions if entry.number == number), None)
     if found is None:
@@ -45,34 +45,38 @@ def entry_of(champions: Sequence[Champion], number: int) -> Champion:
 
 
 def _may_be_entry(path: Root) -> bool:
-    """Whether a file may be an entry, be it broken: others may have folders among ours, with numbered files."""
+    """Return whether a file may be an entry, valid or damaged.
+
+    Other programs can keep folders with numbered files in the same place.
+    """
     return bool(_LINE.fullmatch(path.parent.name)) or may_be_checksummed(path)
 
 
 def champion_lines(root: Root) -> list[str]:
-    """All lines under the root."""
+    """Return the names of all lines under the root, in ascending order."""
     return sorted({path.parent.name for path in matching(root, f"{CHAMPIONS_FOLDER}/*/{ENTRY}") if _may_be_entry(path)})
 
 
 def append_entry(entry: Champion, line: str, root: Root) -> Champion:
-    """Write the next entry of a line.
+    """Write and return the next entry of a line.
 
     Raises:
-        FileExistsError: another process was first.
-        StorageError: it can't be written.
+        FileExistsError: If another process wrote an entry with this number first.
+        StorageError: If the entry can't be written.
     """
     write_checksummed(root / CHAMPIONS_FOLDER / line / f"{entry.number:06}.json", entry, new=True)
     return entry
 
 
 def roll_back(root: Root, line: str) -> Champion:
-    """Make the champion before the present one the champion again; done again, it goes back further.
+    """Make the previous champion the champion again, and return the new entry.
 
-    The present one stays down: no run promotes it again, until `lift_rollback`.
+    Each further rollback goes back one more champion. No run promotes the replaced champion again until
+    `lift_rollback`.
 
     Raises:
-        RunError: there is none before.
-        StorageError: the history can't be read, or lacks an entry, or the new entry can't be written.
+        RunError: If there is no previous champion.
+        StorageError: If the history can't be read or lacks an entry, or the new entry can't be written.
     """
     champions = champion_history(root, line)
     below = champions[-1].below if champions else None
@@ -82,11 +86,13 @@ def roll_back(root: Root, line: str) -> Champion:
 
 
 def lift_rollback(root: Root, line: str) -> list[Champion]:
-    """Let the models that were rolled back become the champion again, as soon as a run finds one best; return these.
+    """Allow the models that were rolled back to become the champion again, and return their entries.
+
+    A later run promotes such a model again if the model is that run's best.
 
     Raises:
-        RunError: none stays down.
-        StorageError: the history can't be read, or the new entry can't be written.
+        RunError: If no rollback of the line is in effect.
+        StorageError: If the history can't be read, or the new entry can't be written.
     """
     champions = champion_history(root, line)
     down = held_down(champions)
@@ -97,11 +103,11 @@ def lift_rollback(root: Root, line: str) -> list[Champion]:
 
 
 def _append_as(action: str, entry: Champion, champions: Sequence[Champion], line: str, root: Root) -> Champion:
-    """Write an entry once more, as the next one of a line.
+    """Write a copy of an entry as the next entry of a line.
 
     Raises:
-        RunError: another process was first.
-        StorageError: it can't be written.
+        RunError: If another process changed the line first.
+        StorageError: If the entry can't be written.
     """
     now = {"number": champions[-1].number + 1, "at": datetime.now(UTC), "action": action}
     try:

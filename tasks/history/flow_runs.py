@@ -1,7 +1,8 @@
-"""History: which flow runs of Prefect's history belong to runs whose records go.
+"""Keep notes of the flow runs that are to be removed from Prefect's history.
 
-In: the flow runs of pruned records. Out: a sealed note under the root, `history/<hash>.json`, which is there from before the
-first record goes until Prefect's history has none of them any more: a kill, or a server that does not answer, loses nothing.
+A note is a checksummed file under the root, `history/<hash>.json`. It is written before the first record of a pruned
+run is removed, and kept until the flow runs are gone from Prefect's history, so a crash or an unreachable server loses
+nothing.
 """
 
 import hashlib
@@ -24,13 +25,13 @@ class Note(Frozen):
 
     @property
     def name(self) -> str:
-        """Where it is kept under the root."""
+        """The path of the note relative to the root, derived from its content."""
         digest = hashlib.sha256(self.model_dump_json(indent=1).encode()).hexdigest()
         return f"{Folder.HISTORY}/{digest[:16]}.json"
 
 
 def _notes(root: Root) -> dict[str, Note]:
-    """The notes that are sound and bear the name that their content gives, by that name."""
+    """Return the valid notes whose file name matches their content, by that name."""
     found = {}
     for path in matching(root, f"{Folder.HISTORY}/*.json"):
         try:
@@ -43,36 +44,42 @@ def _notes(root: Root) -> dict[str, Note]:
 
 
 def pending_flow_runs(root: Root) -> set[FlowRun]:
-    """The flow runs that are to be removed."""
+    """Return the flow runs that are to be removed."""
     return {one for note in _notes(root).values() for one in note.flow_runs}
 
 
 def add_pending_flow_runs(root: Root, flow_runs: Iterable[FlowRun]) -> None:
-    """Note these flow runs in the place of those that are noted.
+    """Replace the noted flow runs with these.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: If the note can't be written.
     """
     _replace_notes(root, _notes(root), flow_runs)
 
 
 def forget_flow_runs(root: Root, done: set[FlowRun]) -> None:
-    """Note that flow runs have been removed; what another process notes meanwhile stays.
+    """Remove flow runs from the notes after their removal from Prefect's history.
+
+    A note that another process writes in the meantime is kept.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: If the note can't be written.
     """
     found = _notes(root)
     _replace_notes(root, found, {one for note in found.values() for one in note.flow_runs} - done)
 
 
 def _replace_notes(root: Root, old: Iterable[str], flow_runs: Iterable[FlowRun]) -> None:
-    """Write the new note, then remove the old ones."""
+    """Write the new note, then remove the old notes.
+
+    Raises:
+        StorageError: If a note can't be written or removed.
+    """
     new = Note(flow_runs=tuple(sorted(set(flow_runs), key=lambda one: one.id)))
     with storage_errors(root):
         if new.flow_runs and new.name not in old:
             write_checksummed(root / new.name, new)
         for name in old:
             if not new.flow_runs or name != new.name:
-                with suppress(FileNotFoundError):  # another process was first
+                with suppress(FileNotFoundError):  # another process removed the note first
                     remove(root, name)

@@ -1,6 +1,6 @@
-"""Provenance: where everything of a run came from, and what it leaves.
+"""Collect the provenance of a run, and build the record and the result of runs and studies.
 
-In: the records of all steps, by what they are. Out: the report's last section, the record of the run, and the run's result.
+The input is the records of all steps. The provenance is the last section of the report.
 """
 
 import os
@@ -33,7 +33,7 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", 
 
 
 def provenance_of(data: PreparedData, steps: Sequence[Record], work: Workspace) -> Provenance:
-    """Where everything came from: steps that another run made show as cached."""
+    """Return the provenance of a run; steps whose record another run made count as cached."""
     return Provenance(
         run=work.run,
         began=work.began,
@@ -54,18 +54,18 @@ def provenance_of(data: PreparedData, steps: Sequence[Record], work: Workspace) 
 
 
 def _step_lines(steps: Iterable[Record], work: Workspace) -> tuple[StepLine, ...]:
-    """The steps of a run: which were found, and why the others were computed."""
+    """Return the steps of a run, each with its origin and whether its record was found in the cache."""
     origins = [step.origin for step in steps if step.origin]
     return tuple(StepLine(name=origin.step, origin=origin, cached=origin.run != work.run) for origin in origins)
 
 
 def omissions_of(steps: Iterable[Record]) -> list[Omission]:
-    """All optional parts that steps have left out."""
+    """Return all optional parts that the steps left out."""
     return [omission for step in steps if isinstance(step, PartialRecord) for omission in step.omitted]
 
 
 def _manifest_of(steps: Iterable[Record]) -> tuple[ManifestEntry, ...]:
-    """Every file that steps have made or found, in their order."""
+    """Return every file that the steps made or found in the cache, in the order of the steps."""
     return tuple(
         ManifestEntry(role=step.origin.step, kind=step.origin.kind, file=file)
         for step in steps
@@ -75,12 +75,12 @@ def _manifest_of(steps: Iterable[Record]) -> tuple[ManifestEntry, ...]:
 
 
 def _published_files(report: ReportRecord) -> tuple[ManifestEntry, ...]:
-    """The files of a report, which no cached step makes."""
+    """Return the manifest entries of a report, which is not made by a cached step."""
     return tuple(ManifestEntry(role="report", kind="report", file=file) for file in report.files())
 
 
 def _finished_work(dataset: Dataset, data: PreparedData, work: Workspace, flow_run: FlowRun | None) -> dict[str, Any]:
-    """What the record of a run and that of a study have in common."""
+    """Return the fields that the record of a run and that of a study have in common."""
     return {
         "run": work.run,
         "began": work.began,
@@ -96,7 +96,7 @@ def _finished_work(dataset: Dataset, data: PreparedData, work: Workspace, flow_r
 def run_record(
     dataset: Dataset, recipe: Recipe, line: str, records: RunRecords, work: Workspace, flow_run: FlowRun | None = None
 ) -> RunRecord:
-    """What later runs will compare themselves with."""
+    """Return the record of a run, for comparison with later runs."""
     return RunRecord(
         **_finished_work(dataset, records.data, work, flow_run),
         recipe=recipe,
@@ -107,7 +107,10 @@ def run_record(
 
 
 def with_manifest(run: RunRecord, steps: Iterable[Record], report: ReportRecord) -> RunRecord:
-    """The record of a finished run: with what it left out, and every file that it made or used, from archives to report."""
+    """Return the record of a finished run, complete with its manifest and omissions.
+
+    The manifest lists every file that the run made or used, from the archives to the report.
+    """
     manifest = (*_manifest_of(steps), *_published_files(report))
     return run.model_copy(update={"manifest": manifest, "omitted": report.omitted})
 
@@ -121,7 +124,7 @@ def study_run(
     work: Workspace,
     flow_run: FlowRun | None = None,
 ) -> StudyRun:
-    """The record of a finished study."""
+    """Return the record of a finished study."""
     return StudyRun(
         **_finished_work(dataset, data, work, flow_run),
         manifest=(*_manifest_of(steps), *_published_files(report)),
@@ -132,7 +135,7 @@ def study_run(
 
 
 def _finished_result(steps: Iterable[Record], report: ReportRecord, work: Workspace) -> dict[str, Any]:
-    """What the result of a run and that of a study have in common."""
+    """Return the fields that the result of a run and that of a study have in common."""
     return {
         "run": work.run,
         "root": str(work.root),
@@ -147,7 +150,7 @@ def _finished_result(steps: Iterable[Record], report: ReportRecord, work: Worksp
 def study_result(
     dataset: Dataset, study: StudyRecord, steps: Iterable[Record], report: ReportRecord, work: Workspace
 ) -> StudyResult:
-    """What a study leaves, for the terminal and for `--json`."""
+    """Return the result of a study, for the terminal and for `--json`."""
     return StudyResult(
         **_finished_result(steps, report, work),
         dataset=dataset.name,
@@ -167,8 +170,10 @@ def run_result(
     champion: Champion | None,
     before: RunRecord | None,
 ) -> RunResult:
-    """What a run leaves, for the terminal and for `--json`: `champion` is what it made its best model, `before` the run that it
-    was compared with.
+    """Return the result of a run, for the terminal and for `--json`.
+
+    `champion` is the entry that the run's best model was promoted to, and `before` is the run that this run was
+    compared with.
     """
     return RunResult(
         **_finished_result(records.steps, report, work),
@@ -182,7 +187,7 @@ def run_result(
 
 
 def _model_result(model: ModelRecord, predictions: PredictionsRecord) -> ModelResult:
-    """One model of a run."""
+    """Return the result of one model of a run."""
     return ModelResult(
         accuracy=predictions.accuracy,
         errors=predictions.errors,

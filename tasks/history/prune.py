@@ -1,10 +1,10 @@
-"""Prune: which runs go, and which files no kept run refers to; and their removal.
+"""Plan and apply the removal of old runs and of the files that no kept run needs.
 
-In: a root, and how many of the last runs, and of the last studies, to keep. Out: a Pruning. A run of a champion that a rollback
-can reach is always kept. Only files go that a sealed record names, with their size and their hash, and that still are what it
-says: what others have put there, or have changed, stays, whatever its name is. The order of removal is such that wherever it
-breaks off, nothing that is kept has lost a file: first the records of runs, then those of steps, then the files. The flow runs
-of these runs are noted before (tasks/history/flow_runs.py), to be removed from Prefect's history once the files have gone.
+Runs of champions that a rollback can reach are always kept. A file is removed only if a checksummed record names it
+with its size and hash and the file still matches, so files that others added or changed stay. The records of runs are
+removed first, then those of steps, then the files, so an interrupted removal never leaves a kept run without a file.
+The flow runs of the removed runs are noted before (`tasks.history.flow_runs`), to be removed from Prefect's history
+after the files.
 """
 
 import hashlib
@@ -31,30 +31,32 @@ from tasks.storage.page_records import PageRecord, all_page_records, record_page
 from tasks.storage.root_marker import find_mark, is_real_folder, signed_paths
 
 FOLDERS = tuple(str(folder) for folder in BY_CONTENT)
-_SMALL = 1 << 20  # bytes
+_SMALL = 1 << 20  # bytes; larger files in an object store are not fetched to be hashed
 
 
 class Doomed(NamedTuple):
-    """Files that go, in this order, and folders that go if nothing else is in them."""
+    """The files to remove, in this order, and the folders to remove if they are empty without these files."""
 
     files: tuple[FileRecord, ...]
     folders: tuple[str, ...]
 
 
 class StepRecordFile(NamedTuple):
-    """The record of a step as a file, and the files that it names."""
+    """The file of a step's record, and the files that the record names."""
 
     file: FileRecord
     names: tuple[FileRecord, ...]
 
 
 def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
-    """What goes if the last `keep` runs and the last `keep` studies stay. Nothing is touched.
+    """Return the runs and files to remove if the last `keep` runs and the last `keep` studies are kept; change nothing.
 
-    What dead runs have left half-done is counted if nobody is at work; who calls with `alone` knows.
+    Temporary files of dead runs are included only if no process works under the root. With `alone`, the caller
+    guarantees that no process does.
 
     Raises:
-        StorageError: a run's or a champion's record can't be read, so that nobody knows which files it needs.
+        StorageError: If the record of a run or of a champion can't be read, because the files that it needs are then
+            unknown.
     """
     (runs, lost), (studies, lost_too) = read_runs(root, RunRecord), read_runs(root, StudyRun)
     if unreadable := [*lost, *lost_too]:
@@ -65,14 +67,14 @@ def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
         run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs
     ]
     kept += studies[-keep:]
-    # Behind a link, nothing can go.
+    # Runs in folders behind links can't be removed, so keep them.
     kept += [run for run in (*runs, *studies) if run not in kept and not _is_folder(root, f"{Folder.RUNS}/{run.run}")]
     needed = {entry.file.path for run in kept for entry in run.manifest}
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
     gone = [run for run in (*runs, *studies) if run.run not in names]
     doomed = _doomed_of(root, gone, names, needed)
-    # A flow run that Prefect has tried again is of several runs; and a note may be older than what it names.
+    # A flow run that Prefect retried belongs to several runs, possibly to one that is newer than the note.
     flow_runs = pending_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
     stays = {run.flow_run.id for run in (*kept, *_copied(root, gone)) if run.flow_run}
     alone = alone or nobody_at_work(local_cache_dir(root))
@@ -94,7 +96,10 @@ def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
 
 
 def _copied(root: Root, runs: Sequence[CompletedRun]) -> Iterator[CompletedRun]:
-    """The runs whose records are copies, and the originals are still there, with the flow runs that these name."""
+    """Yield the runs whose record was copied from another root where the original still exists.
+
+    The flow runs of these runs belong to the originals.
+    """
     for run in runs:
         if run.flow_run and isinstance(root, Path):
             inside = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
@@ -104,10 +109,10 @@ def _copied(root: Root, runs: Sequence[CompletedRun]) -> Iterator[CompletedRun]:
 
 
 def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
-    """The champion of a line, and those below it that a rollback can go back to.
+    """Yield the current champion of a line and the earlier champions that a rollback can return to.
 
     Raises:
-        StorageError: the entry of one of them is gone.
+        StorageError: If one of their entries is missing.
     """
     number = champions[-1].number if champions else None
     while number is not None:
@@ -117,7 +122,7 @@ def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
 
 
 def _doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> Doomed:
-    """The files that are proven to be ours and that nobody needs."""
+    """Return the files that a record proves to be ours and that no kept run needs, and the folders of removed runs."""
     made, steps = list(all_page_records(root)), list(_step_records(root))
     old = [one for one in made if not set(one[1].of) <= kept or not one[1].of]
     own = [_own_record(root, run) for run in gone]
@@ -136,7 +141,7 @@ def _doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed:
 
 
 def _step_records(root: Root) -> Iterator[StepRecordFile]:
-    """The kept records of steps that are sound, and bear the names that their keys give."""
+    """Yield the valid records of steps whose file name matches their key."""
     for path in matching(root, f"{Folder.RECORDS}/*.json"):
         try:
             raw = read_whole(path)
@@ -148,18 +153,18 @@ def _step_records(root: Root) -> Iterator[StepRecordFile]:
 
 
 def _recorded_files(name: str, raw: bytes) -> FileRecord:
-    """The record of a file of these bytes."""
+    """Return the file record of a file with these bytes."""
     return FileRecord(path=name, bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
 
 
 def _own_record(root: Root, run: CompletedRun) -> FileRecord:
-    """The file that makes a run a finished one."""
+    """Return the file record of a run's own record."""
     name = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
     return _recorded_files(name, read_whole(root / name))
 
 
 def _files_in(value: Any) -> Iterator[FileRecord]:
-    """Every file record in a tree."""
+    """Yield every file record in a tree of JSON values."""
     if isinstance(value, dict):
         if value.keys() == {"path", "bytes", "sha256"}:
             yield FileRecord.model_validate(value)
@@ -171,7 +176,7 @@ def _files_in(value: Any) -> Iterator[FileRecord]:
 
 
 def _may_go(name: str, kept: set[str], needed: set[str]) -> bool:
-    """Whether a file that a record names lies where we make files, and nobody needs it."""
+    """Return whether a path lies where the project writes files, and no kept run needs the file."""
     folder, *inside = PurePosixPath(name).parts
     if name in needed or ".." in inside or not inside:
         return False
@@ -181,26 +186,26 @@ def _may_go(name: str, kept: set[str], needed: set[str]) -> bool:
 
 
 def _in_a_run(name: str) -> bool:
-    """Whether a file lies in the folder of a run."""
+    """Return whether a file lies directly in the folder of a run."""
     folder, *inside = PurePosixPath(name).parts
     return folder == Folder.RUNS and len(inside) == 2
 
 
 def _is_folder(root: Root, name: str) -> bool:
-    """Whether there is such a folder, and no link; in a store, nothing is in the way of its going."""
+    """Return whether a folder exists and no link is on its path; always true in an object store, which has no links."""
     return not isinstance(root, Path) or is_real_folder(root, name)
 
 
 def _is_emptied(root: Root, name: str, going: set[str]) -> bool:
-    """Whether nothing is in a folder but what goes."""
+    """Return whether a folder holds nothing except the files to remove."""
     path = (root if isinstance(root, Path) else local_cache_dir(root)) / name
     return not path.exists() or all(f"{name}/{inside.name}" in going for inside in path.iterdir())
 
 
 def _is_removable(root: Root, file: FileRecord) -> bool:
-    """Whether a file is there and is what its record says: no link, of this size, and of these bytes.
+    """Return whether a regular file exists and matches the size and hash of its record.
 
-    In a store, what is large is told by its name and its size: else all that goes would have to be fetched first.
+    In an object store, large files are checked by name and size only, because hashing would require downloading them.
     """
     path = root / file.path
     try:
@@ -215,7 +220,7 @@ def _is_removable(root: Root, file: FileRecord) -> bool:
 
 
 def _unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
-    """What a killed step has left for its next try, if that is older than every kept run."""
+    """Yield the files that a killed step left for its next attempt, if they are older than every kept run."""
     oldest, shadow = min((run.began.timestamp() for run in kept), default=0.0), local_cache_dir(root)
     mark = find_mark(shadow)
     for path in signed_paths(shadow, Folder.UNFINISHED, mark) if mark else ():
@@ -224,17 +229,18 @@ def _unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
 
 
 def _root_names(root: Root, paths: Iterator[Path]) -> Iterator[str]:
-    """Paths relative to the root, or to its shadow."""
+    """Return paths relative to the root, or to its local cache."""
     return (path.relative_to(local_cache_dir(root)).as_posix() for path in paths)
 
 
 def apply_pruning(root: Root, what: Pruning) -> None:
-    """Remove it. Whoever calls has the root alone.
+    """Remove the files of a pruning plan; the caller must hold the root's exclusive lock.
 
-    What goes is written down first: killed in its middle, the next call still knows that the rest is ours.
+    The plan is written to disk first, so if the process is killed, the next call still recognizes the remaining files
+    as ours.
 
     Raises:
-        StorageError: something can't be removed.
+        StorageError: If a file can't be removed.
     """
     add_pending_flow_runs(root, what.history)
     with storage_errors(root):

@@ -1,7 +1,6 @@
-"""Runs: what a finished run leaves behind, so that later ones can be compared with it.
+"""Save the records of finished runs and studies, and find them again by name.
 
-In: the records of a run. Out: a RunRecord, kept sealed as `runs/<run>/run.json`, and found again by the run's name.
-Refuses: a name that is unknown or fits more than one run.
+The record of a run is kept with a checksum as `runs/<run>/run.json`, and that of a study as `runs/<run>/study.json`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +22,10 @@ RECORD_NAMES: dict[type[CompletedRun], str] = {RunRecord: "run.json", StudyRun: 
 
 
 def save_run(run: Kind, work: Workspace) -> Kind:
-    """Keep the record of a run or a study, numbered; from then on it counts as finished.
+    """Save the record of a run or a study, numbered, which marks the run as finished, and return it.
 
     Raises:
-        StorageError: the file can't be written.
+        StorageError: If the file can't be written.
     """
     if not run.number:
         run = run.model_copy(update={"number": 1 + _last_number(work.root)})
@@ -35,18 +34,24 @@ def save_run(run: Kind, work: Workspace) -> Kind:
 
 
 def _last_number(root: Root) -> int:
-    """The highest number of a finished run or study; two that finish at once may share the next, and go by their times."""
+    """Return the highest number of a finished run or study.
+
+    Two runs that finish at the same time can get the same number; their start times then determine their order.
+    """
     return max((run.number for kind in RECORD_NAMES for run in read_runs(root, kind)[0]), default=0)
 
 
 def record_path(root: Root, run: str) -> Root:
-    """Where the record of a run is kept, or of a study where it is one."""
+    """Return the path of the record of a run or a study."""
     study = root / Folder.RUNS / run / RECORD_NAMES[StudyRun]
     return study if study.exists() else study.with_name(RECORD_NAMES[RunRecord])
 
 
 def read_run(path: Root) -> CompletedRun | ChecksumError:
-    """The record in a file, or why it can't be read: `mnist verify` says so, whoever else looks back passes it over."""
+    """Return the record in a file, or the error if it can't be read.
+
+    `mnist verify` reports the error; other callers skip the record.
+    """
     kind = StudyRun if path.name == RECORD_NAMES[StudyRun] else RunRecord
     try:
         return read_checksummed(path, kind)
@@ -56,39 +61,46 @@ def read_run(path: Root) -> CompletedRun | ChecksumError:
 
 
 def _may_be_run(path: Root) -> bool:
-    """Whether a file in a folder of its own may be the record of a run: other programs keep theirs in runs/, too."""
+    """Return whether a file in a folder of its own may be the record of a run.
+
+    Other programs can keep files in `runs/`, too.
+    """
     return bool(RUN_NAME.fullmatch(path.parent.name)) or may_be_checksummed(path)
 
 
 def read_runs(root: Root, kind: type[Kind]) -> tuple[list[Kind], list[ChecksumError]]:
-    """Every finished run or study under the root, the first to finish first; and what is wrong with unreadable records."""
+    """Return all finished runs or studies under the root in order of completion, and errors of unreadable records."""
     paths = [path for path in matching(root, f"{Folder.RUNS}/*/{RECORD_NAMES[kind]}") if _may_be_run(path)]
     found = [(path.parent.name, read_run(path)) for path in paths]
-    # What lies in a folder of another name is somebody's copy.
+    # A record in a folder with another name is a copy.
     found = [(name, run) for name, run in found if isinstance(run, ChecksumError) or run.run == name]
     runs = sorted((run for _, run in found if isinstance(run, kind)), key=lambda run: (run.number, run.began))
     return runs, [error for _, error in found if isinstance(error, ChecksumError)]
 
 
 def finished_runs(root: Root) -> list[RunRecord]:
-    """Every finished run under the root whose record can be read, the first to finish first."""
+    """Return every finished run under the root whose record can be read, in order of completion."""
     runs, _ = read_runs(root, RunRecord)
     return runs
 
 
 class Predecessor(NamedTuple):
-    """The run that another is to be compared with, if there is one; and what of earlier runs can't be compared."""
+    """The earlier run to compare a run with, if any, and the comparisons that could not be made."""
 
     run: RunRecord | None
     omitted: list[Omission]
 
 
 def predecessor(root: Root, run: RunRecord) -> Predecessor:
-    """The last finished run of the same data set, line of champions, test images and models."""
+    """Return the last finished run that a run can be compared with.
+
+    The earlier run must have the same dataset, line of champions and test images, and at least one model of the same
+    name.
+    """
     runs, unreadable = read_runs(root, RunRecord)
     earlier = [one for one in reversed(runs) if one.dataset == run.dataset and one.run != run.run]
     found = next((one for one in earlier if not _why_incomparable(one, run)), None)
-    # What comes after it, or all if there is none: a run of the same line is missed, one of another line explains.
+    # Report a newer run of the same line that can't be compared. Report one of another line only if no run can be.
     later = earlier[: earlier.index(found)] if found else earlier
     of_line = [one for one in later if champion_line(one) == champion_line(run)]
     missed = of_line or ([] if found else later)
@@ -101,7 +113,7 @@ def predecessor(root: Root, run: RunRecord) -> Predecessor:
 
 
 def _why_incomparable(one: RunRecord, other: RunRecord) -> str:
-    """Why an earlier run can't be compared with another; empty if it can."""
+    """Return the reason why an earlier run can't be compared with another; empty if it can."""
     if one.line != other.line:
         return f"it is of the line of champions {one.line}, this run of {other.line}"
     if champion_line(one) != champion_line(other):
@@ -113,20 +125,20 @@ def _why_incomparable(one: RunRecord, other: RunRecord) -> str:
 
 
 def find_run(root: Root, name: str) -> RunRecord:
-    """A finished run by its name, by the beginning or the end of it, or as `last`.
+    """Return a finished run by its name, the beginning or end of its name, or `last`.
 
     Raises:
-        RunError: no run fits, or several do.
+        RunError: If no run matches, or several do.
     """
     runs = {run.run: run for run in finished_runs(root)}
     return runs[_match_run(list(runs), name, root)]
 
 
 def find_record(root: Root, name: str) -> Root:
-    """The record of a run or a study, by its name as in `find_run`, though it may be altered.
+    """Return the path of the record of a run or a study, by a name as in `find_run`; the record may be damaged.
 
     Raises:
-        RunError: no run fits, or several do.
+        RunError: If no run matches, or several do.
     """
     patterns = [f"{Folder.RUNS}/*/{kind}" for kind in RECORD_NAMES.values()]
     paths = {path.parent.name: path for one in patterns for path in matching(root, one) if _may_be_run(path)}
@@ -134,7 +146,10 @@ def find_record(root: Root, name: str) -> Root:
 
 
 def _order_of_completion(paths: Mapping[str, Root]) -> list[str]:
-    """The names of runs and studies, the first to finish first; one whose record can't be read stands where its name does."""
+    """Return the names of runs and studies in order of completion.
+
+    A run whose record can't be read is placed by its name.
+    """
     found = {name: read_run(path) for name, path in paths.items()}
     numbers = {name: run.number for name, run in found.items() if isinstance(run, CompletedRun)}
 
@@ -146,10 +161,10 @@ def _order_of_completion(paths: Mapping[str, Root]) -> list[str]:
 
 
 def _match_run(names: Sequence[str], name: str, root: Root) -> str:
-    """The one of `names`, the latest last, that is meant.
+    """Return the one of `names` that `name` refers to; for `last`, the final one.
 
     Raises:
-        RunError: none is, or several are.
+        RunError: If no name matches, or several do.
     """
     if name == _LAST and names:
         return names[-1]
@@ -166,5 +181,5 @@ def _match_run(names: Sequence[str], name: str, root: Root) -> str:
 
 
 def _join_names(names: Sequence[str]) -> str:
-    """The last few names."""
+    """Return the last five names as text."""
     return ("..., " if len(names) > 5 else "") + ", ".join(names[-5:])

@@ -1,7 +1,4 @@
-"""Verify: whether every file of a run still is what it was, from the archives to the report.
-
-In: a root, and a run's record. Out: the entries of its manifest in order, each sound or with its fault. Pure reading.
-"""
+"""Verify that the files of a run, from the archives to the report, still match their records."""
 
 from collections.abc import Iterator
 
@@ -23,7 +20,11 @@ from tasks.storage.folders import KEY, Folder
 
 
 def verify_run(root: Root, run: CompletedRun) -> Iterator[VerifiedFile]:
-    """Every file of a run in the order of the data, then its record, and the sealed records and champions under the root."""
+    """Yield the result for each file of a run in the order of the data, and for each checksummed file.
+
+    The checksummed files are the run's record, all champions, and the records of steps under the root. Nothing is
+    written under the root. Files in an object store are fetched into the local cache.
+    """
     models = {entry.file.sha256 for entry in run.manifest if entry.kind in {"train", "combine"}}
     archives = {entry.file.sha256 for entry in run.manifest if entry.kind == "download"}
     for entry in run.manifest:
@@ -38,7 +39,7 @@ def verify_run(root: Root, run: CompletedRun) -> Iterator[VerifiedFile]:
 
 
 def _foreign_predictions(root: Root, entry: ManifestEntry, models: set[str]) -> str | None:
-    """What is wrong with predictions that are not of one of the run's models."""
+    """Return what is wrong with predictions that were not made by one of the run's models; None if valid."""
     try:
         meta = PredictionsMeta.model_validate_json(
             pq.read_schema(local_cache_dir(root) / entry.file.path).metadata[META_KEY]
@@ -49,16 +50,16 @@ def _foreign_predictions(root: Root, entry: ManifestEntry, models: set[str]) -> 
 
 
 def _foreign_split(run: CompletedRun, entry: ManifestEntry, archives: set[str]) -> str | None:
-    """What is wrong with a split that was not made from the run's archives."""
+    """Return what is wrong with a split that was not made from the run's archives; None if valid."""
     sources = {hash_ for split in (run.train, run.test) if entry.file in split.parts for hash_ in split.archives}
     return None if sources and sources <= archives else f"{entry.file.path} is from archives that are not the run's"
 
 
 def _sealed_files(root: Root, run: CompletedRun) -> Iterator[tuple[str, Root]]:
-    """The run's record, the champions, and the kept records of steps."""
+    """Yield the run's record, the champions, and the records of steps, each with its role."""
     yield "run", record_path(root, run.run)
     yield from (("champion", path) for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}"))
-    # A record that is broken tells by its name that it is ours: that of a step.
+    # The file name identifies a damaged record as ours if it begins with the kind of a step.
     steps = {"profile", *(entry.kind for entry in run.manifest)}
     for path in matching(root, f"{Folder.RECORDS}/*.json"):
         if KEY.fullmatch(path.stem) and (path.stem.rpartition("-")[0] in steps or may_be_checksummed(path)):
@@ -66,7 +67,7 @@ def _sealed_files(root: Root, run: CompletedRun) -> Iterator[tuple[str, Root]]:
 
 
 def _checksum_fault(path: Root) -> str | None:
-    """What is wrong with a sealed file."""
+    """Return what is wrong with a checksummed file; None if it is valid."""
     try:
         read_checked_body(path)
     except ChecksumError as error:

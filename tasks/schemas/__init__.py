@@ -1,1 +1,1 @@
-"""The values that steps hand on, that are kept, and that reports are made of."""
+"""Values that steps exchange, that are stored, and that reports are rendered from."""

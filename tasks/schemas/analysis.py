@@ -1,6 +1,7 @@
-"""The analysis document: everything that the report states, in one value that all its forms are rendered from.
+"""Define the analysis document, a single value that holds everything that the report states.
 
-Confusion matrices are (label, predicted). What the values are made of stands in `tasks.schemas.findings`.
+All forms of the report are rendered from this value. Confusion matrices have labels as rows and predictions as columns.
+`tasks.schemas.findings` defines the values that the document is made of.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,12 @@ from tasks.schemas.robustness import Robustness
 
 
 class ModelAnalysis(Frozen):
-    """One model's figures on the test split; `confident` names its wrong answers of the highest probability, by index."""
+    """Figures of one model on the test split.
+
+    `trained_on` and `held_out` count training images, and `threads` is the number of TensorFlow threads, 0 for one per
+    core. `confident` holds the indices of the misclassified images with the highest confidence. `window` is the edge in
+    pixels of the window that is erased for the occlusion maps.
+    """
 
     name: str
     parameters: int
@@ -51,7 +57,7 @@ class ModelAnalysis(Frozen):
 
 
 class Subject(Frozen):
-    """What was analysed: the data set and the recipe, by their names and in words."""
+    """The analyzed dataset and recipe, with their names and descriptions."""
 
     dataset: str
     title: str
@@ -65,7 +71,7 @@ class Subject(Frozen):
 
 
 class Sample(Frozen):
-    """How many images of a split were drawn, at random, of how many."""
+    """The number of images of a split that were drawn at random, and the number that they were drawn from."""
 
     split: str
     count: int
@@ -73,20 +79,20 @@ class Sample(Frozen):
 
 
 class AugmentationPreview(Frozen):
-    """Some training images as they are, and as augmentation may have shown them, in base64."""
+    """The first training images, and a random augmentation of each, as pixels in base64."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
 
 
 class Analysis(Frozen):
-    """The findings, which depend on nothing but the data, the models and their predictions.
+    """The findings, which depend only on the data, the models and the models' predictions.
 
-    Where there are `samples`, all but the accuracies and the profile is found from these.
-    `comparisons` holds every pair of models, `groups` how the first pair disagrees. `pictures` are test images, `trained`
-    training images: suspects, and neighbours of the misclassified. `misclassified` counts the test images that any model got
-    wrong, which may be more than `pictures` holds. `altered` is there where there was
-    augmentation, `robustness` where it was asked for.
+    If there are `samples`, everything except the accuracies and the profile is computed from them. `comparisons` holds
+    one entry for each pair of models, and `groups` shows how the first two models disagree. `pictures` holds test
+    images. `trained` holds training images: label issues, and neighbors of misclassified test images. `misclassified`
+    counts the test images that at least one model misclassified, which can be more images than `pictures` holds.
+    `altered` is None without augmentation, and `robustness` is None unless it was requested.
     """
 
     subject: Subject
@@ -108,7 +114,7 @@ class Analysis(Frozen):
 
     @cached_property
     def by_index(self) -> Mapping[int, Picture]:
-        """The pictures by their index in the test split."""
+        """The test images by their index in the test split."""
         return {picture.index: picture for picture in self.pictures}
 
     @cached_property
@@ -118,7 +124,7 @@ class Analysis(Frozen):
 
 
 class AnalysisRecord(Record):
-    """The analysis document as JSON, the models that it compares, in order, and how they compare."""
+    """The file with the analysis document as JSON, the names of the models in order, and their comparisons."""
 
     file: FileRecord
     models: tuple[str, ...]
@@ -126,7 +132,7 @@ class AnalysisRecord(Record):
 
 
 class Setting(Frozen):
-    """Something that differs between two runs: a setting of the recipe, or the version of a library."""
+    """A setting of the recipe or a library version that differs between two runs."""
 
     name: str
     before: str
@@ -134,7 +140,7 @@ class Setting(Frozen):
 
 
 class Changed(Frozen):
-    """An image that one of two models got right and the other wrong."""
+    """An image that exactly one of two models classified correctly."""
 
     index: int
     label: int
@@ -144,12 +150,15 @@ class Changed(Frozen):
 
     @property
     def number(self) -> int:
-        """Its index in the whole split, as of a Picture."""
+        """The index of the image in the full split, as in a `Picture`."""
         return self.index
 
 
 class ModelChanges(Frozen):
-    """What two models, each of its run, do differently on the same images: `comparison` says whether it matters."""
+    """The images that a model of an earlier run and a model of this run classify differently.
+
+    `comparison` tells whether the difference is significant.
+    """
 
     before: str
     now: str
@@ -159,9 +168,10 @@ class ModelChanges(Frozen):
 
 
 class Changes(Frozen):
-    """Two runs over the same test images: what differs in how they were made, and in what they answer.
+    """Differences between two runs on the same test images: their settings, and the answers of their models.
 
-    `images` counts those that both runs judged, found by their content; `only_before` and `only_now` the others.
+    `images` counts the images that both runs evaluated, matched by content. `only_before` and `only_now` count the
+    others.
     """
 
     before: str
@@ -176,7 +186,7 @@ class Changes(Frozen):
 
 
 class Check(Frozen):
-    """One condition of a gate, with what was found in words."""
+    """One condition of a gate, whether it is met, and the measured values in words."""
 
     name: str
     passed: bool
@@ -184,10 +194,11 @@ class Check(Frozen):
 
 
 class Decision(Frozen):
-    """Whether a run's best model becomes the champion, and why. `champion` is the one before, None for the first.
+    """The decision whether the best model of a run becomes the champion.
 
-    `withheld` says why a model that passes every check still does not become the champion; `omitted`, what of the champion
-    could not be compared.
+    `champion` names the champion at the time of the decision, or is None if there is none. `withheld` is the reason why
+    a model that passes every check is still not promoted. `omitted` lists the comparisons with the champion that could
+    not be made.
     """
 
     challenger: str
@@ -199,7 +210,7 @@ class Decision(Frozen):
 
     @property
     def passed(self) -> bool:
-        """Whether every check is."""
+        """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
     @property
@@ -209,7 +220,7 @@ class Decision(Frozen):
 
 
 class StepLine(Frozen):
-    """One step of the run: what it was, which run made its record, when, in how many seconds, and whether it was found."""
+    """One step of a run: its name, the origin of its record, and whether the record was found in the cache."""
 
     name: str
     origin: Origin
@@ -217,7 +228,7 @@ class StepLine(Frozen):
 
 
 class FileLine(Frozen):
-    """One file of the manifest, by its role."""
+    """One file of the manifest, with the name of the step that made the file."""
 
     role: str
     path: str
@@ -225,7 +236,7 @@ class FileLine(Frozen):
 
 
 class Provenance(Frozen):
-    """Where everything came from."""
+    """The origin of a run's results: its archives, splits, steps, files, library versions and machine."""
 
     run: str
     began: datetime
@@ -241,7 +252,7 @@ class Provenance(Frozen):
 
 
 class Report(Frozen):
-    """What is rendered, and what `report.json` holds; `omitted` are the optional parts that the run left out."""
+    """The content of a report, as in `report.json`; `omitted` lists the optional parts that the run left out."""
 
     provenance: Provenance
     decision: Decision | None

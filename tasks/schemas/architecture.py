@@ -1,7 +1,8 @@
-"""Architectures: which layers a model has, what each makes, and from which others.
+"""Describe architectures: the layers of a model, their outputs, and their connections.
 
-A description is plain data, so that it can be drawn and tabulated without Keras. A module of its own: were it among the
-records that trainings know, a change to it would train every model again.
+A description is plain data, so it can be drawn and tabulated without Keras. The module is separate from
+`tasks.schemas.records` because training depends on the records: a change there would cause every model to be trained
+again.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from pydantic import Field, model_validator
 from tasks.base import Frozen
 from tasks.schemas.records import FileRecord, Record
 
-Shape = tuple[int | None, ...]  # without the batch; None where a side has any size
+Shape = tuple[int | None, ...]  # without the batch; None for a side of variable size
 
 
 class Node(Frozen):
     """One call of one layer.
 
-    `key` tells the calls of a shared layer apart, `inputs` names the nodes that this one takes from, and `parameters` counts at
-    the first call alone. `shape` is that of the output, the first of several. `kernel` is a pooling's window, too; `stride` is
-    empty where it is one, or the window's. `settings` holds what else matters, in words. `inner` describes a model within the
-    model.
+    `key` distinguishes the calls of a shared layer, and `inputs` holds the keys of the nodes that feed this node.
+    `parameters` is counted at the first call only. `shape` is the shape of the first output. `kernel` also holds the
+    window of a pooling layer. `stride` is empty if it is 1 or equal to the pooling window. `settings` describes other
+    relevant settings in words. `inner` describes a nested model.
     """
 
     key: str
@@ -41,7 +42,10 @@ class Node(Frozen):
 
 
 class Architecture(Frozen):
-    """A model: its nodes, each after those that it takes from. `parameters` counts those of shared layers once."""
+    """A model as a sequence of nodes, each placed after its inputs.
+
+    `parameters` counts the parameters of shared layers once.
+    """
 
     name: str
     parameters: int
@@ -49,7 +53,11 @@ class Architecture(Frozen):
 
     @model_validator(mode="after")
     def in_order(self) -> Self:
-        """Refuse nodes of one key, and nodes that take from a later one or from none that is there."""
+        """Reject duplicate keys and inputs that no earlier node provides.
+
+        Raises:
+            ValueError: If a key occurs twice, or a node precedes one of its inputs.
+        """
         known: set[str] = set()
         for node in self.nodes:
             if node.key in known or not known.issuperset(node.inputs):
@@ -58,7 +66,7 @@ class Architecture(Frozen):
         return self
 
     def layers(self) -> Iterator[Node]:
-        """All nodes, those of models within it after the node that holds them."""
+        """Yield all nodes; the nodes of a nested model follow the node that contains the model."""
         for node in self.nodes:
             yield node
             if node.inner:
@@ -66,7 +74,7 @@ class Architecture(Frozen):
 
 
 class ArchitectureRecord(Record):
-    """The architecture of one model, as JSON."""
+    """The file with the architecture of one model as JSON."""
 
     model: str
     file: FileRecord

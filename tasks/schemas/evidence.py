@@ -1,6 +1,6 @@
-"""Evidence: the records that the stages of a flow hand on, by the name of the split or of the model that they belong to.
+"""Group the records that the stages of a flow exchange, by the name of the split or the model.
 
-While a flow is under way, its futures stand in these values for the records that they will become.
+While a flow runs, the fields hold futures in place of the records.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from tasks.schemas.robustness import RobustnessRecord
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The archives and the splits of a data set, and a sample of each split that is too large to be analyzed whole."""
+    """The archives and splits of a dataset, and a sample of each split that is too large to analyze in full."""
 
     archives: Mapping[str, ArchiveRecord]
     splits: Mapping[str, SplitRecord]
@@ -45,12 +45,12 @@ class PreparedData:
 
     @property
     def train_sample(self) -> SplitRecord:
-        """The training images to analyze: all of them, unless there are too many."""
+        """The training images to analyze: the sample if there is one, otherwise the full split."""
         return self.samples.get(TRAIN, self.train)
 
     @property
     def test_sample(self) -> SplitRecord:
-        """The test images to analyze: all of them, unless there are too many."""
+        """The test images to analyze: the sample if there is one, otherwise the full split."""
         return self.samples.get(TEST, self.test)
 
     @property
@@ -61,9 +61,9 @@ class PreparedData:
 
 @dataclass(frozen=True)
 class TrainedModels:
-    """The models that a flow compares: networks from their trainings, and ensembles of networks.
+    """The models that a flow compares: trained networks, and ensembles of networks.
 
-    `trainings` also holds those of networks that are members of ensembles alone, and no training twice.
+    `trainings` also holds networks that are only members of an ensemble. It holds no training twice.
     """
 
     models: Mapping[str, ModelRecord]
@@ -78,10 +78,10 @@ class TrainedModels:
 
 @dataclass(frozen=True)
 class RunEvidence:
-    """All that the analysis of a run takes.
+    """The inputs of a run's analysis.
 
-    `train` and `test` are samples where a split is too large. `attributions` holds the predictions for the training split.
-    `explanations` and `robustness` may lack some models, or all.
+    `train` and `test` are samples if a split is too large. `attributions` also holds the predictions for the training
+    split. `explanations` and `robustness` can lack some or all models.
     """
 
     train: SplitRecord
@@ -97,7 +97,7 @@ class RunEvidence:
 
     @property
     def steps(self) -> tuple[Record, ...]:
-        """The record of every step but those that made the splits and the models, in the order of the data."""
+        """The record of every step after the splits and the models were made, in the order of the data."""
         return (
             self.profile,
             self.measures,
@@ -111,7 +111,7 @@ class RunEvidence:
 
 @dataclass(frozen=True)
 class RunRecords:
-    """The records of a run, from the archives to the figures; `layers` may lack some models."""
+    """The records of a run, from the archives to the figures; `layers` can lack some models."""
 
     data: PreparedData
     trained: TrainedModels

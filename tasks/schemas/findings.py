@@ -1,17 +1,17 @@
-"""Findings: the values that the analysis document is made of, one class for each thing that it can say.
+"""Define the findings that the analysis document is made of, one class for each kind.
 
-Shares and probabilities are between 0 and 1, intervals are of 95 %, images are named by their index in their split. Pictures
-and maps are raw bytes, rows x columns, in base64. What can't be measured on the data, such as how rare a distance is where
-there is none to compare it with, is None.
+Shares and probabilities are between 0 and 1, intervals are 95 % confidence intervals, and images are named by their
+index in their split. Pixels and maps are raw bytes, rows x columns, in base64. A value that is undefined for the data
+is None.
 """
 
 from tasks.base import Frozen
 
-SIGNIFICANT = 0.05  # below this p-value, a difference is called real
+SIGNIFICANT = 0.05  # a difference with a smaller p-value is called significant
 
 
 class Share(Frozen):
-    """`count` of `total`, with the Wilson interval of the share; of no images, it is not `known`."""
+    """The share `count` / `total` with its Wilson interval; undefined if `total` is 0."""
 
     count: int
     total: int
@@ -20,17 +20,17 @@ class Share(Frozen):
 
     @property
     def known(self) -> bool:
-        """Whether it is the share of anything."""
+        """Whether the share is defined."""
         return self.total > 0
 
     @property
     def value(self) -> float:
-        """The share itself; 0 where it is not known."""
+        """The share, or 0 if it is undefined."""
         return self.count / self.total if self.total else 0.0
 
 
 class Estimate(Frozen):
-    """A figure with its interval."""
+    """An estimate with its confidence interval."""
 
     value: float
     low: float
@@ -38,17 +38,17 @@ class Estimate(Frozen):
 
     @property
     def points(self) -> str:
-        """A difference of shares in points, in words."""
+        """The value as a difference of shares, in percentage points and in words."""
         low, value, high = (f"{100 * share:+z.2f}" for share in (self.low, self.value, self.high))  # z: never -0.00
         return f"{value} points (95 % interval {low} to {high})"
 
 
 class Comparison(Frozen):
-    """Two classifiers over the same images, paired: how often each was right where the other was not, and what follows.
+    """A paired comparison of two classifiers on the same images.
 
-    `difference` is the second's accuracy minus the first's, `loss` the same of the mean cross-entropy in nats, and `p` the
-    exact McNemar test's, corrected for as many `tests` as were made together. `same_wrong` counts the images for which both
-    gave the same wrong answer.
+    `difference` is the accuracy of the second minus that of the first, and `loss` is the same difference of the mean
+    cross-entropy in nats. `p` is the p-value of the exact McNemar test, corrected for the `tests` tests that were made
+    together. `same_wrong` counts the images that both misclassified with the same answer.
     """
 
     first: str
@@ -65,22 +65,22 @@ class Comparison(Frozen):
 
     @property
     def total(self) -> int:
-        """How many images were compared."""
+        """The number of compared images."""
         return self.both_right + self.only_first + self.only_second + self.both_wrong
 
     @property
     def real(self) -> bool:
-        """Whether the difference is beyond what chance among the images explains."""
+        """Whether the difference is statistically significant."""
         return self.p < SIGNIFICANT
 
     @property
     def better(self) -> str:
-        """The one that was right more often; the first if neither was."""
+        """The name of the classifier with more correct answers, or the first in case of a tie."""
         return self.second if self.only_second > self.only_first else self.first
 
 
 class Bin(Frozen):
-    """The answers whose probability lies between `low` and `high`: their mean probability, and how many were right."""
+    """One bin of a reliability diagram: its bounds, the mean confidence, and the share of correct answers."""
 
     low: float
     high: float
@@ -89,7 +89,7 @@ class Bin(Frozen):
 
 
 class Calibration(Frozen):
-    """How far a model's probabilities can be believed: mean cross-entropy (nats), Brier score, expected error of bins."""
+    """Calibration of one model: log loss in nats, Brier score, expected calibration error, and reliability bins."""
 
     log_loss: Estimate
     brier: Estimate
@@ -98,9 +98,11 @@ class Calibration(Frozen):
 
 
 class LabelErrors(Frozen):
-    """The errors among the images of one label and `elsewhere`, in the order of the models.
+    """The error rates of the models on the images of one label, compared with all other images (`elsewhere`).
 
-    `p` is McNemar's exact test's by comparison, `p_elsewhere` Fisher's by model; each is corrected by Holm over all labels.
+    `errors` and `elsewhere` are in the order of the models. `p` holds the p-value of McNemar's exact test for each pair
+    of models, and `p_elsewhere` that of Fisher's exact test for each model. Both are corrected with Holm's method over
+    all labels.
     """
 
     label: int
@@ -110,12 +112,16 @@ class LabelErrors(Frozen):
     p_elsewhere: tuple[float, ...]
 
     def stands_out(self, model: int) -> bool:
-        """Whether a model errs more often on this label than on the others, beyond chance."""
+        """Return whether the model's error rate is significantly higher on this label than elsewhere."""
         return self.p_elsewhere[model] < SIGNIFICANT and self.errors[model].value > self.elsewhere[model].value
 
 
 class Pattern(Frozen):
-    """How often each model took `label` for `predicted`, and how many `images` any did; `shown` names those in the report."""
+    """A confusion: how often each model predicted `predicted` for images of `label`.
+
+    `images` counts the images that at least one model confused this way, and `shown` holds the indices of those in the
+    report.
+    """
 
     predicted: int
     label: int
@@ -125,7 +131,10 @@ class Pattern(Frozen):
 
 
 class DisagreementGroup(Frozen):
-    """Images that two models answered in one way, such as "only plain is wrong"; `shown` names those in the report."""
+    """A group of images with the same outcome for two models, such as "only plain wrong".
+
+    `shown` holds the indices of the images in the report.
+    """
 
     name: str
     count: int
@@ -133,10 +142,10 @@ class DisagreementGroup(Frozen):
 
 
 class Slice(Frozen):
-    """The images whose `feature` lies from `low` to `high`, and how they fare against all the others.
+    """The images whose `feature` lies from `low` to `high`, compared with all other images (`elsewhere`).
 
-    `errors` and `elsewhere` are in the order of the models; `p` is Fisher's exact test's, corrected by Holm over all slices
-    of all models.
+    `errors` and `elsewhere` hold the error rates in the order of the models. `p` holds the p-values of Fisher's exact
+    test, corrected with Holm's method over all slices and models.
     """
 
     feature: str
@@ -147,15 +156,17 @@ class Slice(Frozen):
     p: tuple[float, ...]
 
     def stands_out(self, model: int) -> bool:
-        """Whether a model errs more often here than elsewhere, beyond chance."""
+        """Return whether the model's error rate is significantly higher on this slice than elsewhere."""
         return self.p[model] < SIGNIFICANT and self.errors[model].value > self.elsewhere[model].value
 
 
 class LabelIssue(Frozen):
-    """An image whose label may be wrong: the models say `said`, each with the probability of its answer.
+    """An image whose label may be wrong.
 
-    `named` tells whether all models are sure of it, `cleanlab` whether cleanlab names it; `quality` is cleanlab's score of
-    the label, low where it is doubtful, None where cleanlab can't judge the split.
+    `said` is the label with the highest mean probability over the models, and `probabilities` holds the confidence of
+    each model. `named` tells whether all models agree on another label with high confidence, and `cleanlab` whether
+    cleanlab reports the image. `quality` is cleanlab's label quality score: low for a doubtful label, None if cleanlab
+    can't score the split.
     """
 
     index: int
@@ -168,7 +179,7 @@ class LabelIssue(Frozen):
 
 
 class LabelIssuePattern(Frozen):
-    """How many suspects of one label are said to be of another."""
+    """The number of label issues with label `label` that the models classify as `said`."""
 
     label: int
     said: int
@@ -176,9 +187,11 @@ class LabelIssuePattern(Frozen):
 
 
 class LabelIssues(Frozen):
-    """The suspects of one split: how many the models name, how many cleanlab does, how many both; the surest are `shown`.
+    """The label issues of one split.
 
-    cleanlab's counts are None where all images have one label: it compares labels.
+    `named`, `by_cleanlab` and `by_both` count the issues found by the models, by cleanlab and by both; `shown` holds
+    the most confident ones. cleanlab's counts are None if all images have the same label, because cleanlab compares
+    labels.
     """
 
     split: str
@@ -191,12 +204,16 @@ class LabelIssues(Frozen):
 
     @property
     def by_either(self) -> int:
-        """How many there are in all."""
+        """The number of label issues found by the models or by cleanlab."""
         return self.named + (self.by_cleanlab or 0) - (self.by_both or 0)
 
 
 class Patch(Frozen):
-    """The smallest square whose erasing makes a model say the label, with this probability; in pixels from the top left."""
+    """The smallest square that, once erased, makes a model predict the label.
+
+    `row` and `column` are the top left corner and `edge` is the side length, in pixels. `probability` is the label's
+    probability with the square erased.
+    """
 
     row: int
     column: int
@@ -205,10 +222,11 @@ class Patch(Frozen):
 
 
 class CorrectionRegion(Frozen):
-    """How many of a model's errors on a label are mended by a patch in one part of the image, of all that any patch mends.
+    """The share of a model's correcting patches for one label that lie in one region of the image.
 
-    `elsewhere` is the same share over all other labels; `p` is Fisher's exact test's, corrected by Holm over all models,
-    labels and places.
+    `here` is that share among the errors of `label` that a patch corrects, and `elsewhere` is the same share for all
+    other labels. `p` is the p-value of Fisher's exact test, corrected with Holm's method over all models, labels and
+    regions.
     """
 
     model: str
@@ -220,12 +238,12 @@ class CorrectionRegion(Frozen):
 
     @property
     def stands_out(self) -> bool:
-        """Whether such patches gather here for this label more than for others, beyond chance."""
+        """Whether the share is significantly higher for this label than for the other labels."""
         return self.p < SIGNIFICANT and self.here.value > self.elsewhere.value
 
 
 class Neighbor(Frozen):
-    """A training image, and how far it lies in the space of the model's last features."""
+    """A training image, and its Euclidean distance in the space of the inputs to the model's last layer."""
 
     index: int
     label: int
@@ -233,9 +251,10 @@ class Neighbor(Frozen):
 
 
 class NeighborSet(Frozen):
-    """Where among the training images an image lies.
+    """The training images nearest to an image.
 
-    `rarity` is the share of right answers whose nearest is nearer, None where no answer is right.
+    `rarity` is the share of correctly classified images whose nearest training image is closer, or None if there is
+    none.
     """
 
     neighbours: tuple[Neighbor, ...]
@@ -243,16 +262,17 @@ class NeighborSet(Frozen):
 
 
 class Attribution(Frozen):
-    """Where among the training images all of one model's wrong answers lie: by the image's index."""
+    """The nearest training images of each image that one model misclassified, by the image's index."""
 
     model: str
     by_index: dict[int, NeighborSet]
 
 
 class Explanation(NeighborSet):
-    """Why a model may have been wrong about an image.
+    """An explanation of one misclassification: the nearest training images, a correcting patch and an occlusion map.
 
-    `heat` holds the label's probability, 0 to 255, with a window around each pixel erased.
+    `patch` is None if erasing no square corrects the error. `heat` holds the label's probability, scaled to 0 to 255,
+    with a window around each pixel erased.
     """
 
     patch: Patch | None
@@ -260,10 +280,12 @@ class Explanation(NeighborSet):
 
 
 class SaliencyMap(Frozen):
-    """Where a model looks for a label: the mean fall of its probability with a window around each pixel erased.
+    """The image regions that a model relies on for a label.
 
-    The mean is over `count` right answers; `heat` is 255 at the greatest fall, `peak`, which lies at (`row`, `column`).
-    `ink_here` is the share of images of this label with ink in the window there, `ink_elsewhere` that of all other labels.
+    The map shows how much the label's probability drops, on average, with a window around each pixel erased. The mean
+    is over `count` correctly classified images. `heat` is scaled so that 255 is the largest drop, `peak`, at (`row`,
+    `column`). `ink_here` is the share of images of this label with ink in the window there, `ink_elsewhere` that of all
+    others.
     """
 
     label: int
@@ -277,7 +299,7 @@ class SaliencyMap(Frozen):
 
 
 class Explanations(Frozen):
-    """What is explained of one model's answers: by the image's index, and by label."""
+    """The explanations of one model's errors by the image's index, and its saliency map for each label."""
 
     model: str
     window: int
@@ -286,7 +308,7 @@ class Explanations(Frozen):
 
 
 class Answer(Frozen):
-    """What one model says of one image, with the probability of its answer and of the label."""
+    """The prediction of one model for one image, with the probabilities of the predicted and of the true label."""
 
     predicted: int
     probability: float
@@ -295,7 +317,10 @@ class Answer(Frozen):
 
 
 class Picture(Frozen):
-    """An image that the report shows, with every model's answer; `number` is its index in the split that a sample is of."""
+    """An image in the report, with every model's answer.
+
+    `number` is the index in the full split, which differs from `index` if the analysis used a sample.
+    """
 
     index: int
     number: int

@@ -1,10 +1,10 @@
-"""What the 2018 post published: its results on an Intel i5-6300HQ, to stand beside ours."""
+"""The results that the 2018 blog post published, measured on an Intel i5-6300HQ, for comparison with ours."""
 
 from tasks.base import Frozen
 
 
 class Published(Frozen):
-    """One line of the post's results; `accuracy` is a share of the 10,000 test images."""
+    """One result of the post; `accuracy` is a share of the 10,000 test images."""
 
     model: str
     epochs: int
@@ -22,12 +22,15 @@ _RESULTS = (
 
 
 def published_for(dataset: str, model: str) -> tuple[Published, ...]:
-    """What the post published for a model, which it trained on MNIST alone."""
+    """Return the post's results for a model; there are none for datasets other than MNIST."""
     return tuple(result for result in _RESULTS if dataset == "mnist" and result.model == model)
 
 
 def difference_published(dataset: str) -> float | None:
-    """The difference that the post saw between its two models at their best: batch norm's accuracy minus the plain one's."""
+    """Return the best accuracy of the post's batch norm model minus that of its plain model.
+
+    None for datasets other than MNIST.
+    """
     if dataset != "mnist":
         return None
     plain, batch_norm = (

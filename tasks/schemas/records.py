@@ -1,7 +1,7 @@
-"""Records: the small frozen values that travel between steps, while the data stays in files under the root.
+"""Define records, the small frozen values that travel between steps while the data stays in files under the root.
 
-A record names its files by a path relative to the root, their size and their SHA-256, so that it holds wherever the root
-is moved. `origin` says which run made it; it is no part of its identity.
+A record names its files by path relative to the root, size and SHA-256, so it remains valid if the root is moved.
+`origin` says which run made a record and is not part of the record's identity.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,15 @@ from pydantic import AfterValidator, model_validator
 from tasks.base import Frozen
 from tasks.safety.redaction import redact
 
-Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions kept addresses with their secrets
+Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions stored addresses with their secrets
 
 
 class Origin(Frozen):
-    """By which step of which run a record was made, when, how many seconds that took, and why it was not found instead.
+    """The origin of a record: the step and the run that made it, the time, the duration in seconds, and the reason.
 
-    `kind` is the name of the step's function, and `step` that of one run of it, such as `train` and `train plain`.
-    `surroundings` are the environment variables, as NAME=VALUE, that may change what the step makes.
+    `kind` is the name of the step's function, such as `train`, and `step` is the name of the task run, such as
+    `train plain`. `why` says why the record was computed instead of found in the cache. `surroundings` holds the environment
+    variables, as NAME=VALUE, that can change the step's result.
     """
 
     step: str
@@ -34,19 +35,19 @@ class Origin(Frozen):
     @model_validator(mode="before")
     @classmethod
     def with_kind(cls, values: Any) -> Any:
-        """Earlier versions kept no kind, but names of steps that begin with it."""
+        """Add the kind to records of earlier versions, which stored only a step name that begins with the kind."""
         return _with_kind(values, "step")
 
 
 def _with_kind(values: Any, name: str) -> Any:
-    """The values of a record of a step, with the kind of the step as the first word of its `name` where there is none."""
+    """Return the values of a step's record; if `kind` is missing, set it to the first word of the value at `name`."""
     if isinstance(values, Mapping) and "kind" not in values and isinstance(values.get(name), str):
         return {**values, "kind": values[name].partition(" ")[0]}
     return values
 
 
 class FileRecord(Frozen):
-    """A file under the root: its path relative to the root, its size in bytes, and the SHA-256 of its bytes in hex."""
+    """A file under the root: its path relative to the root, its size in bytes, and its SHA-256 in hex."""
 
     path: str
     bytes: int
@@ -54,7 +55,7 @@ class FileRecord(Frozen):
 
 
 class ManifestEntry(Frozen):
-    """One file of a run: the step that made it, the kind of that step, and the file."""
+    """One file of a run, with the name (`role`) and the kind of the step that made it."""
 
     role: str
     kind: str
@@ -63,42 +64,48 @@ class ManifestEntry(Frozen):
     @model_validator(mode="before")
     @classmethod
     def with_kind(cls, values: Any) -> Any:
-        """Earlier versions kept no kind, but roles that begin with it."""
+        """Add the kind to entries of earlier versions, which stored only a role that begins with the kind."""
         return _with_kind(values, "role")
 
 
 class Omission(Frozen):
-    """An optional part that a run left out, and why."""
+    """An optional part that a run left out, and the reason."""
 
     part: str
     why: str
 
     @property
     def line(self) -> str:
-        """What to say of it."""
+        """The omission as a line of text."""
         return f"left out: {self.part}: {self.why}"
 
 
 class Record(Frozen):
-    """What a step returns."""
+    """The result of a step."""
 
     origin: Origin | None = None
 
     def files(self) -> Iterator[FileRecord]:
-        """Every file that this record vouches for."""
+        """Yield every file that the record names."""
         for name in type(self).model_fields:
             value = getattr(self, name)
             yield from (one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, FileRecord))
 
 
 class PartialRecord(Record):
-    """What a step returns that may leave optional parts out; if it did, it is not kept, so that the next run tries again."""
+    """The result of a step that can leave optional parts out.
+
+    A record with omissions is not stored in the cache, so the next run tries again.
+    """
 
     omitted: tuple[Omission, ...] = ()
 
 
 class ArchiveRecord(Record):
-    """A downloaded archive, and the mirror it came from. `passed_over` holds a line for each mirror that failed before."""
+    """A downloaded archive, and the mirror that served it.
+
+    `passed_over` holds one line for each mirror that failed before.
+    """
 
     name: str
     file: FileRecord
@@ -107,10 +114,11 @@ class ArchiveRecord(Record):
 
 
 class SplitRecord(Record):
-    """One split as Parquet, of images of `shape`, (rows, columns[, 3]).
+    """One split as Parquet, with images of `shape` (rows, columns[, 3]).
 
-    `file` holds the first of them, `further` what does not fit into one file. `pixels_sha256` is the hash of all decoded
-    pixels in order, `archives` the sources' hashes. A sample says how many images it was drawn from.
+    `file` holds the first images, and `further` holds the rest if one file is not enough. `pixels_sha256` is the
+    SHA-256 of all decoded pixels in order. `archives` holds the SHA-256 of the archives of the images and of the
+    labels. `drawn_from` is the number of images that a sample was drawn from, and None for a full split.
     """
 
     name: str
@@ -125,22 +133,23 @@ class SplitRecord(Record):
 
     @property
     def parts(self) -> tuple[FileRecord, ...]:
-        """Its files, in order."""
+        """The files of the split, in order."""
         return (self.file, *self.further)
 
 
 class DuplicateSet(Frozen):
-    """Images of identical bytes: where the first of them stand, as (split, index, label)."""
+    """A set of byte-identical images, with the (split, index, label) of the first of them."""
 
     sha256: str
     places: tuple[tuple[str, int, int], ...]
 
 
 class Profile(Record):
-    """What the data holds: counts by split and label, and exact duplicates within and between the splits.
+    """Counts by split and label, and exact duplicates within and between the splits.
 
-    `duplicates_within` counts the surplus copies in each split; `duplicates_between` the distinct images that both hold;
-    `label_conflicts` the distinct images that stand under more than one label. `examples` names the first few sets.
+    `duplicates_within` counts the surplus copies in each split, `duplicates_between` the distinct images that occur in
+    both splits, and `label_conflicts` the distinct images that occur with more than one label. `examples` holds the
+    first few duplicate sets.
     """
 
     counts: dict[str, tuple[int, ...]]
@@ -151,13 +160,13 @@ class Profile(Record):
 
 
 class MeasuresRecord(Record):
-    """What is measured on each image of a split, as Parquet."""
+    """The file with the features measured on each image of a split, as Parquet."""
 
     file: FileRecord
 
 
 class Epoch(Frozen):
-    """One line of a training history. The validation figures are None where nothing was held out."""
+    """One epoch of a training history; the validation figures are None if no images were held out."""
 
     epoch: int
     loss: float
@@ -170,9 +179,9 @@ class Epoch(Frozen):
 class ModelRecord(Record):
     """A trained model as a `.keras` file.
 
-    `trained_on` and `held_out` count images, `fit_seconds` is the wall time of the training alone, and `threads` how many
-    TensorFlow was given, 0 for one a core. An ensemble has `members` with a seed each, and no history of its own; its
-    `fit_seconds` are those of all members.
+    `trained_on` and `held_out` count images. `fit_seconds` is the wall time of the training alone. `threads` is the
+    number of TensorFlow threads, 0 for one per core. An ensemble has `members`, one entry in `seeds` for each of them,
+    and no history; its `fit_seconds` is the sum over its members.
     """
 
     name: str
@@ -191,9 +200,9 @@ class ModelRecord(Record):
 
 
 class PredictionsRecord(Record):
-    """The predictions of one model for every image of a split, as Parquet, with the model's figures over them.
+    """The predictions of one model for every image of a split, as Parquet, with summary figures.
 
-    `loss` is the mean cross-entropy in nats; `accuracy` a share between 0 and 1.
+    `loss` is the mean cross-entropy in nats, and `accuracy` is a share between 0 and 1.
     """
 
     model: str
@@ -206,20 +215,23 @@ class PredictionsRecord(Record):
 
 
 class AttributionRecord(PredictionsRecord):
-    """The predictions of one model for the training split; and in a JSON file the neighbours there of its wrong answers."""
+    """The predictions of one model for the training split, with the nearest training images of its errors.
+
+    `neighbours` is a JSON file with the nearest training images of each misclassified test image.
+    """
 
     neighbours: FileRecord
 
 
 class SelectionRecord(Record):
-    """The images that the report shows, named in a JSON file; `count` is how many."""
+    """The JSON file that lists the images to show in the report, and their `count`."""
 
     file: FileRecord
     count: int
 
 
 class ExplanationsRecord(PartialRecord):
-    """What explains `count` wrong answers of one model, as JSON."""
+    """The JSON file with the explanations of `count` errors of one model."""
 
     model: str
     file: FileRecord
@@ -227,20 +239,20 @@ class ExplanationsRecord(PartialRecord):
 
 
 class FiguresRecord(PartialRecord):
-    """The figures of one analysis, `count` of them, in a JSON file."""
+    """The JSON file with the `count` figures of one analysis."""
 
     file: FileRecord
     count: int
 
 
 class ChangesRecord(PartialRecord):
-    """What differs between two runs, as JSON."""
+    """The JSON file with the differences between two runs."""
 
     file: FileRecord
 
 
 class ReportRecord(PartialRecord):
-    """The report of one run, in its three forms, and what it says first."""
+    """The report of one run in its three formats, and its headline."""
 
     html: FileRecord
     markdown: FileRecord

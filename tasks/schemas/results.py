@@ -1,4 +1,4 @@
-"""Results: what a run leaves, and what `mnist verify` and `mnist prune` find, as they show it and `--json` prints it.
+"""Define the results of runs, studies and commands, as the terminal shows them and `--json` prints them.
 
 Paths are relative to the root.
 """
@@ -14,7 +14,7 @@ from tasks.schemas.study import ModelPair, StudyModel
 
 
 class ModelResult(Frozen):
-    """One model of a run."""
+    """The result of one model of a run."""
 
     accuracy: float
     errors: int
@@ -28,8 +28,11 @@ class ModelResult(Frozen):
 
 
 class RunResult(Frozen):
-    """A whole run: `steps` says which were found, and why the others were computed; `promoted`, whether its best model is
-    the champion; `compared_with`, which earlier run it was compared with; `omitted`, which optional parts it left out.
+    """The result of a run.
+
+    `steps` tells which records were found in the cache, and why the others were computed. `promoted` tells whether the
+    best model is the champion, `compared_with` names the earlier run that this run was compared with, and `omitted`
+    lists the optional parts that were left out.
     """
 
     run: str
@@ -46,15 +49,15 @@ class RunResult(Frozen):
     compared_with: str | None = None
     omitted: tuple[Omission, ...] = ()
 
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic's own documentation has it
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic documents
     @property
     def cached(self) -> tuple[str, ...]:
-        """The steps whose records were found."""
+        """The names of the steps whose records were found in the cache."""
         return tuple(step.name for step in self.steps if step.cached)
 
 
 class StudyResult(Frozen):
-    """A whole study: what its report says first, its arms and pairs, and which steps were found."""
+    """The result of a study: the headline of its report, its arms and pairs, and its steps."""
 
     run: str
     root: str
@@ -68,15 +71,18 @@ class StudyResult(Frozen):
     steps: tuple[StepLine, ...]
     omitted: tuple[Omission, ...] = ()
 
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic's own documentation has it
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic documents
     @property
     def cached(self) -> tuple[str, ...]:
-        """The steps whose records were found."""
+        """The names of the steps whose records were found in the cache."""
         return tuple(step.name for step in self.steps if step.cached)
 
 
 class VerifiedFile(Frozen):
-    """One link as it was found: the step that it came from, its path under the root, and what is wrong with it, if anything."""
+    """One verified file, with the step that made it and its path under the root.
+
+    `fault` describes what is wrong with the file, and is None if the file is valid.
+    """
 
     role: str
     path: str
@@ -84,10 +90,12 @@ class VerifiedFile(Frozen):
 
 
 class Pruning(Frozen):
-    """What goes: the names of runs, and the paths of other files under the root; with `bytes` in all.
+    """The runs and files that pruning removes, and their total size in `bytes`.
 
-    `paths` is every single path that goes, files first, then the folders that are empty without them. `doomed` are the files
-    that a record names, in the order of their removal; `history`, the flow runs of what goes, and of what went before.
+    `runs` holds names of runs, and `files` holds paths of other files under the root. `paths` holds every path to
+    remove: first the files, then the folders that are empty without them. `doomed` holds the files that a record names,
+    in the order of their removal. `history` holds the flow runs of the removed runs, including those of earlier
+    prunings that are still pending.
     """
 
     kept: tuple[str, ...]
@@ -100,7 +108,11 @@ class Pruning(Frozen):
 
 
 class Cleared(Frozen):
-    """What went from Prefect's history: how many flow runs; how many are left there for a later prune, and why."""
+    """The outcome of clearing Prefect's history.
+
+    `flow_runs` counts the removed flow runs, and `left` counts those that a later prune must remove, for the reason in
+    `why`.
+    """
 
     flow_runs: int
     left: int = 0
@@ -108,7 +120,7 @@ class Cleared(Frozen):
 
 
 class ClassPrediction(Frozen):
-    """What one model says of a picture: its label, and the probabilities of all labels by name."""
+    """One model's prediction for a picture, with the probabilities of all labels by name."""
 
     label: str
     probability: float
@@ -116,8 +128,10 @@ class ClassPrediction(Frozen):
 
 
 class ClassifiedPicture(Frozen):
-    """A person's own picture: what the network was shown, in base64, what each model says of it, and why the answers may be
-    about something else than one character.
+    """A user's picture, and the prediction of each model for it.
+
+    `pixels` holds the image that the models received, in base64. `doubts` holds reasons why the picture may not show
+    exactly one character.
     """
 
     path: str
@@ -127,7 +141,7 @@ class ClassifiedPicture(Frozen):
 
 
 class UnreadablePicture(Frozen):
-    """A picture that could not be read, and why."""
+    """A picture that could not be read, and the reason."""
 
     path: str
     why: str

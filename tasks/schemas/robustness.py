@@ -1,7 +1,6 @@
-"""Robustness: what a model makes of corrupted images.
+"""Define the results of evaluating models on corrupted images.
 
-Counts, shares by corruption and severity, their mean, and how models differ in it. The unit of chance is the image: all its
-corrupted forms stand or fall together.
+The image is the unit of all intervals, because the corrupted forms of one image are not independent.
 """
 
 from tasks.base import Frozen
@@ -10,10 +9,10 @@ from tasks.schemas.records import FileRecord, Record
 
 
 class CorruptionCounts(Frozen):
-    """One model over the same `images`, as they are and corrupted.
+    """Counts of one model's correct answers on the same `images` images, clean and corrupted.
 
-    `clean` counts the right answers as they are, `right` those by corruption in the order of severities, and `by_image` in how
-    many of its corrupted forms each image was right.
+    `clean` counts the correct answers on the clean images, and `right` those for each corruption in the order of
+    severity. `by_image` counts, for each image, the corrupted forms that the model classified correctly.
     """
 
     model: str
@@ -24,14 +23,14 @@ class CorruptionCounts(Frozen):
 
 
 class RobustnessRecord(Record):
-    """The Stress of one model, as JSON."""
+    """The JSON file with the `CorruptionCounts` of one model."""
 
     model: str
     file: FileRecord
 
 
 class CorruptionAccuracy(Frozen):
-    """One model's accuracy on images as they are, by corruption and severity, and its mean over all corrupted forms."""
+    """The accuracy of one model on clean images, by corruption and severity, and averaged over all corrupted forms."""
 
     model: str
     clean: Share
@@ -40,7 +39,7 @@ class CorruptionAccuracy(Frozen):
 
 
 class AccuracyGap(Frozen):
-    """Two models over the same corrupted images: the second's mean accuracy minus the first's."""
+    """The difference of two models' mean accuracy on the same corrupted images, second minus first."""
 
     first: str
     second: str
@@ -48,7 +47,10 @@ class AccuracyGap(Frozen):
 
 
 class Robustness(Frozen):
-    """All models on so many `images`, drawn from the test images; `examples` shows one of them in all its forms, in base64."""
+    """The robustness of all models on `images` images drawn from the test images.
+
+    `examples` shows all corrupted forms of one image, in base64.
+    """
 
     images: int
     examples: dict[str, tuple[str, ...]]

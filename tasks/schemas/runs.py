@@ -1,4 +1,4 @@
-"""What a finished run or study leaves in its record, and the champions."""
+"""Define the records of finished runs and studies, and of champions."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from tasks.schemas.study import SeedRun
 
 
 class FlowRun(Frozen):
-    """A run as Prefect's history has it.
+    """A flow run in Prefect's history.
 
-    `flow` is the flow's id, which Prefect makes once in each database: it tells one history from another, whatever address its
-    server has. `at` is that address, or the database of a server that lived no longer than the run. `root` is where the record
-    was made: a copy of the root has it, too.
+    `flow` is the id of the flow. Prefect creates it once in each database, so it identifies the history independently
+    of the server's address. `at` is that address, or the database if the server ended with the run. `root` is the root
+    where the record was made; a copy of the root keeps the original value.
     """
 
     id: UUID
@@ -30,16 +30,16 @@ class FlowRun(Frozen):
     root: str
 
 
-COMPARISON = "comparison with run"  # how the name of that optional part of a run begins
-MAIN = "main"  # the line of champions that a run competes in if nothing else is said
+COMPARISON = "comparison with run"  # prefix of the names of this optional part
+MAIN = "main"  # the default line of champions
 
 
 class CompletedRun(Frozen):
-    """What a finished run and a finished study have in common; `manifest` names every file of it, in the order of the data.
+    """The common part of the records of a finished run and a finished study.
 
-    `number` counts what was finished under the root, from 1: unlike a clock, it can't jump. Records of earlier versions have 0.
-    `omitted` are the optional parts that were left out. `flow_run` is what Prefect's history calls it; records of earlier
-    versions have none.
+    `manifest` lists every file, in the order of the data. `number` counts finished runs and studies under the root from
+    1 and, unlike a clock, never jumps; records of earlier versions have 0. `omitted` lists the optional parts that were
+    left out. `flow_run` is None in records of earlier versions.
     """
 
     run: str
@@ -49,7 +49,7 @@ class CompletedRun(Frozen):
     test: SplitRecord
     libraries: dict[str, str]
     code: str
-    # Earlier versions called it a chain.
+    # Earlier versions stored the manifest as `chain`.
     manifest: tuple[ManifestEntry, ...] = Field(default=(), validation_alias=AliasChoices("manifest", "chain"))
     number: int = 0
     omitted: tuple[Omission, ...] = ()
@@ -57,19 +57,22 @@ class CompletedRun(Frozen):
 
 
 class StudyRun(CompletedRun):
-    """All that a later look at a study needs."""
+    """The record of a finished study."""
 
     trials: tuple[SeedRun, ...]
     verdict: str
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The names of its arms."""
+        """The names of the study's arms."""
         return tuple(dict.fromkeys(trial.arm for trial in self.trials))
 
 
 class RunRecord(CompletedRun):
-    """All that a later look at a run needs. `predictions` are for the test split; `line` names the champions of its kind."""
+    """The record of a finished run.
+
+    `predictions` are for the test split. `line` names the line of champions that the run competes in.
+    """
 
     recipe: Recipe
     models: tuple[ModelRecord, ...]
@@ -78,14 +81,14 @@ class RunRecord(CompletedRun):
 
     @property
     def best(self) -> PredictionsRecord:
-        """The predictions of the model with the fewest errors; of equal ones, the first."""
+        """The predictions of the model with the fewest errors; the first in case of a tie."""
         return min(self.predictions, key=lambda one: one.errors)
 
     def of(self, model: str) -> PredictionsRecord:
-        """The predictions of one model.
+        """Return the predictions of one model.
 
         Raises:
-            RunError: the run has no such model.
+            RunError: If the run has no such model.
         """
         for one in self.predictions:
             if one.model == model:
@@ -97,10 +100,10 @@ Kind = TypeVar("Kind", bound=CompletedRun)
 
 
 class Champion(Frozen):
-    """One entry of the history: which model of which run it was, since when, and the entry that a rollback goes back to.
+    """One entry in the history of champions: the model, its run, and the time of the entry.
 
-    After `rolled back`, the champion before that entry stays down, until an entry that was `lifted`, which names the same
-    champion again, ends that.
+    `below` is the number of the entry that a rollback returns to. After an entry `rolled back`, the previous champion
+    can't be promoted again until an entry `lifted`, which repeats the current champion.
     """
 
     number: int
@@ -114,13 +117,13 @@ class Champion(Frozen):
 
     @property
     def title(self) -> str:
-        """Its model and its run."""
+        """The names of the model and of its run."""
         return f"{self.model.name} of {self.run}"
 
 
 def held_down(champions: Sequence[Champion]) -> list[Champion]:
-    """The champions of a line that stay down after a rollback, the latest entry of each."""
-    down: dict[str, Champion] = {}  # by the hash of the model
+    """Return the champions of a line that a rollback keeps from promotion, with the latest entry for each model."""
+    down: dict[str, Champion] = {}  # by SHA-256 of the model file
     for before, entry in pairwise(champions):
         if entry.action == "lifted":
             down.clear()
@@ -131,7 +134,10 @@ def held_down(champions: Sequence[Champion]) -> list[Champion]:
 
 
 def champion_line(run: RunRecord) -> str:
-    """The folder of a run's champions: other test images or labels, and other named lines, have champions of their own."""
+    """Return the name of the folder with a run's champions.
+
+    Runs with other test images, other test labels or another named line have other champions.
+    """
     content = f"{run.test.pixels_sha256} {run.test.archives[1]}"
     images = f"{run.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     return images if run.line == MAIN else f"{images}-{run.line}"

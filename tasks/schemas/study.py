@@ -1,7 +1,7 @@
-"""Seeds: the values that a study of many seeds is made of.
+"""Define the results of a study, which trains the same models with many seeds.
 
-An arm is one model of one recipe. Shares are between 0 and 1, intervals are of 95 %, images are named by their index in the
-test split. Everything by seed stands in the order of the seeds.
+An arm is one model of one recipe. Shares are between 0 and 1, intervals are 95 % confidence intervals, images are named
+by their index in the test split, and all values by seed are in the order of the seeds.
 """
 
 from tasks.base import Frozen
@@ -9,25 +9,26 @@ from tasks.config.recipe import ModelSpec
 from tasks.schemas.findings import SIGNIFICANT, Estimate, Picture
 from tasks.schemas.records import FileRecord, Record
 
-ENOUGH_SEEDS = 5  # of fewer, the spread from seed to seed is known from three degrees of freedom at most
+ENOUGH_SEEDS = 5  # with fewer seeds, the standard deviation has at most three degrees of freedom
 
 
 class SeedRun(ModelSpec):
-    """One model of a study, and the arm that it belongs to."""
+    """One model to train in a study, and the arm that it belongs to."""
 
     arm: str
 
     @property
     def title(self) -> str:
-        """What distinguishes it from the study's others."""
+        """The title that is unique within the study."""
         return f"{self.arm}, seed {self.training.seed}"
 
 
 class StudyModel(Frozen):
-    """One model, trained with every seed.
+    """One arm: a model that was trained with every seed.
 
-    `accuracy` is the mean over seeds, with the interval for other seeds on the same images; `deviation` the standard deviation
-    from seed to seed. `wrong_by` counts the images that exactly 0, 1, 2, ... of the seeds got wrong.
+    `accuracy` is the mean over the seeds, with the interval for other seeds on the same images. `deviation` is the
+    standard deviation over the seeds. `wrong_by` counts the images that exactly 0, 1, 2, ... of the seeds
+    misclassified.
     """
 
     name: str
@@ -41,19 +42,20 @@ class StudyModel(Frozen):
 
     @property
     def always_wrong(self) -> int:
-        """How many images every seed gets wrong."""
+        """The number of images that every seed misclassifies."""
         return self.wrong_by[-1]
 
     @property
     def sometimes_wrong(self) -> int:
-        """How many images some seeds get wrong, and others right."""
+        """The number of images that some seeds misclassify and others do not."""
         return sum(self.wrong_by[1:-1])
 
 
 class ComparisonNoise(Frozen):
-    """By how much one comparison of two trainings is off by chance, as standard deviations of the difference of accuracies.
+    """The noise of a comparison that trains each model once, as standard deviations of the accuracy difference.
 
-    `seeds`: with other seeds on the same images; `images`: with the same trained models on other images; `both`: with both.
+    `seeds` is the noise with other seeds on the same images, `images` with the same trained models on other images, and
+    `both` with other seeds and other images.
     """
 
     seeds: float
@@ -62,11 +64,12 @@ class ComparisonNoise(Frozen):
 
 
 class ModelPair(Frozen):
-    """Two arms, paired by seed and by image: the second's accuracy minus the first's.
+    """A comparison of two arms, paired by seed and by image: the accuracy of the second minus that of the first.
 
-    The mean difference with three intervals: for other seeds on these images, for other images with these trained models, and
-    for both. `p` is that of no difference over both, corrected by Holm over all pairs. `needed` is how many seeds of each would
-    show the study's claim, with a probability of 80 %, on these images; None where too few seeds were trained to say so.
+    `over_seeds`, `over_images` and `over_both` hold the mean difference with the interval for other seeds on these
+    images, for other images with these trained models, and for both. `p` is the p-value of no difference over both,
+    corrected with Holm's method over all pairs. `needed` is the number of seeds per arm that would detect the study's
+    claim with a power of 80 % on these images, or None if there is no claim or no estimate.
     """
 
     first: str
@@ -81,14 +84,15 @@ class ModelPair(Frozen):
 
     @property
     def real(self) -> bool:
-        """Whether the difference is beyond chance."""
+        """Whether the difference is statistically significant."""
         return self.p < SIGNIFICANT
 
 
 class Confusion(Frozen):
-    """How often two arms take `label` for `predicted`, in errors a training, and the second's less the first's.
+    """A comparison of how often two arms predict `predicted` for images of `label`, in errors per training.
 
-    The interval and `p` are over other seeds and other images; `p` is corrected by Holm over all confusions of all pairs.
+    `difference` is the second minus the first. Its interval and `p` are over other seeds and other images; `p` is
+    corrected with Holm's method over all confusions of all pairs.
     """
 
     first: str
@@ -102,7 +106,7 @@ class Confusion(Frozen):
 
 
 class Claim(Frozen):
-    """A difference that somebody saw between two models, each trained once."""
+    """A reported difference between two models that were trained once each, and its source."""
 
     first: str
     second: str
@@ -111,7 +115,11 @@ class Claim(Frozen):
 
 
 class Hard(Frozen):
-    """An image that many trainings get wrong: by how many of each arm's seeds, and what they take it for most often."""
+    """An image that many trainings misclassify.
+
+    `wrong` counts, for each arm, the seeds that misclassify the image. `taken_for` is the most frequent wrong
+    prediction.
+    """
 
     picture: Picture
     wrong: tuple[int, ...]
@@ -119,10 +127,11 @@ class Hard(Frozen):
 
 
 class Study(Frozen):
-    """Everything that the report of a study states.
+    """All content of a study's report.
 
-    Of so many `images`, perhaps drawn from more, `always_wrong` counts those that no training at all got right, `wrong_twice`
-    those that more than one got wrong, of which `hard` holds the hardest.
+    `images` is the number of test images, and `drawn_from` the number that they were sampled from, if any.
+    `always_wrong` counts the images that every training misclassified, and `wrong_twice` those that more than one
+    training misclassified; `hard` holds the hardest of the latter.
     """
 
     dataset: str
@@ -143,7 +152,7 @@ class Study(Frozen):
 
 
 class StudyRecord(Record):
-    """The document of a study as JSON, and what it says of its arms."""
+    """The JSON file with the study, and the results of its arms and pairs."""
 
     file: FileRecord
     seeds: tuple[int, ...]
