@@ -53,7 +53,7 @@ ENDING = Ending()
 
 
 def listen() -> None:
-    """Handle signals in the main thread from now on; a signal that was ignored before, as under nohup, stays ignored."""
+    """Handle signals in the main thread from now on, except signals that were ignored before, as under nohup."""
     watch(end)
     for one in _SIGNALS:
         if signal.getsignal(one) is not signal.SIG_IGN:

@@ -48,7 +48,10 @@ class Output(io.FileIO):
 
 
 class Errors(io.FileIO):
-    """Standard error, without text that can't be written and, unless it is a terminal, without text after a signal to stop."""
+    """Standard error, which drops text that can't be written.
+
+    After a signal to stop, it drops all text unless it is a terminal.
+    """
 
     def write(self, content: "Buffer", /) -> int:
         """Write bytes, or drop them after a signal to stop unless a terminal shows them."""

@@ -1,8 +1,8 @@
 """Run a Python module as a command that ends with its parent, regardless of how the parent ends.
 
 `python -P -m flows.processes.tied_to_parent MODULE ARGUMENT...` runs the module; the parent holds the other end of a
-pipe that is its standard input. When the pipe ends, the process terminates its children, then itself. A process that
-does not react is killed.
+pipe that is its standard input. When the pipe ends, the process terminates its children, then itself. If it does not
+end in time, it kills itself.
 """
 
 import os

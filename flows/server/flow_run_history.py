@@ -96,7 +96,7 @@ def clear_history(root: Root) -> Cleared:
         return Cleared(flow_runs=0)
     try:
         done, count, why = _remove_history(noted)
-    except Exception as error:  # noqa: BLE001  # any error of a server or a database: the files are gone, and the notes stay
+    except Exception as error:  # noqa: BLE001  # any error of a server or database: the files are gone, the notes stay
         return Cleared(flow_runs=0, left=len(noted), why=reason(error))
     forget_flow_runs(root, done)
     return Cleared(flow_runs=count, left=len(noted) - len(done), why=why)

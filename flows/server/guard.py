@@ -117,7 +117,7 @@ def canonical(host: str) -> str:
 
 
 def _host_names(host: str) -> set[str]:
-    """Return the names of a bound address: for a wildcard address those of all interfaces, for loopback all of LOOPBACK."""
+    """Return the names of a bound address: for a wildcard address those of all interfaces, for loopback LOOPBACK."""
     name = in_url(host.lower())
     if name in LOOPBACK:
         return set(LOOPBACK)

@@ -57,8 +57,8 @@ _CHILD_ENV = {
 }
 
 
-# Servers of concurrent runs share one SQLite database. With ten of them on two cores, one server was locked out for longer
-# than the minute that Prefect's 5 retries last.
+# Servers of concurrent runs share one SQLite database. With ten of them on two cores, one server was locked out for
+# longer than the minute that Prefect's 5 retries last.
 # The user's timeout applies to the user's server only.
 _RETRY_SETTINGS = {
     "PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "7"),
@@ -128,9 +128,8 @@ def server(early: Api | None) -> Iterator[Api]:
 def check_server(url: str) -> None:
     """Check that the user's server accepts this process.
 
-    Prefect's client sends it a request that every run sends.
-
-    Temporary failures, such as an overloaded proxy, are left to the run, whose client retries.
+    Prefect's client sends it a request that every run sends. Temporary failures, such as an overloaded proxy, are left
+    to the run, whose client retries.
 
     Raises:
         ServerError: If the server does not answer, rejects the credential or the address, or is not a Prefect server.
