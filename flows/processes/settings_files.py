@@ -117,7 +117,7 @@ def _prefect_home() -> "Path":
     """Return the folder of Prefect's profiles, history and results, according to the environment."""
     from pathlib import Path
 
-    return Path(os.path.expanduser(os.environ.get(_HOME) or "~/.prefect"))  # noqa: PTH111  # Path's raises without a home
+    return Path(os.path.expanduser(os.environ.get(_HOME) or "~/.prefect"))  # noqa: PTH111  # Path's needs a home
 
 
 def writable_home() -> None:

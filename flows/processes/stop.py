@@ -1,4 +1,4 @@
-"""Stop: the first SIGINT, SIGTERM or SIGHUP ends a command within seconds, the second one immediately.
+"""Handle signals to stop: the first SIGINT, SIGTERM or SIGHUP ends a command within seconds, a second one immediately.
 
 The signal is raised in the main thread, whose `with` blocks then clean up and report. A separate thread supervises
 this: Python's C handler writes each signal to a pipe, so the thread receives it even while the main thread is blocked

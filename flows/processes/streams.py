@@ -34,7 +34,7 @@ class Output(io.FileIO):
         """Write bytes.
 
         Raises:
-            SystemExit: If the reader has gone, which is not an error.
+            SystemExit: If the reader has closed the pipe, which is not an error.
             OutputError: If the system reports an error.
         """
         try:
@@ -100,7 +100,7 @@ def deliver() -> None:
     """Flush the buffer of standard output.
 
     Raises:
-        SystemExit: If the reader has gone.
+        SystemExit: If the reader has closed the pipe.
         OutputError: If the system reports an error.
     """
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Guard: the outermost ASGI layer of each Prefect server that this project starts, for HTTP and WebSockets.
+"""The outermost ASGI layer of each Prefect server that this project starts, for HTTP and WebSockets.
 
 A request passes if its `Host` is an address of the server, if it does not come from a page of another origin, if its
 body is declared as JSON, and if it carries the credential. Only the UI's static files and the two health checks need no
