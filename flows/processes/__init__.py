@@ -1,1 +1,1 @@
-"""How every process of the project starts, speaks and ends."""
+"""Start, output and end of every process of the project."""

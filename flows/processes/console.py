@@ -1,4 +1,4 @@
-"""Lines and JSON documents on standard output and standard error."""
+"""Print lines and JSON documents on standard output and standard error."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +19,10 @@ def say(line: str, _level: int) -> None:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a text on standard output, or on standard error; click would drop what looks like a terminal's control codes."""
+    """Print a text on standard output or standard error, with control characters as escapes.
+
+    click itself would drop text that looks like a terminal's control codes.
+    """
     click.echo(printable(text, keep="\n"), err=err)
 
 
@@ -30,7 +33,10 @@ def echo_json(value: object) -> None:
 
 @contextmanager
 def exit_with_one_line() -> Iterator[None]:
-    """End a process other than the `mnist` command with one line and an exit code where this project refuses something."""
+    """End the process with a one-line message and an exit code if the block raises an error of this project.
+
+    For processes other than the `mnist` command.
+    """
     try:
         yield
     except MnistError as error:

@@ -1,4 +1,4 @@
-"""Logs of Prefect's runs: what a user can cause is said in one line, without a traceback."""
+"""Filters for the logs of Prefect's runs: an error that a user can cause takes one line, without a traceback."""
 
 import logging
 
@@ -11,9 +11,13 @@ RUNS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def _strip_traceback(record: logging.LogRecord) -> bool:
-    """A filter that drops the traceback of our own errors, and what Prefect says of every limit of time on a thread's task."""
+    """Filter a log record: drop the traceback of this project's errors, and Prefect's note on time limits in threads.
+
+    Returns:
+        False for the note, which Prefect logs for each task with a time limit that runs in a thread.
+    """
     if record.getMessage().startswith("Timeout of ") and "seconds configured" in record.getMessage():
-        return False  # the limit holds once what blocks is over: soon enough for a limit of hours
+        return False  # the limit takes effect after the blocking call: soon enough for a limit of hours
     if record.exc_info and isinstance(record.exc_info[1], MnistError):
         record.exc_info = None
         record.exc_text = None
@@ -21,20 +25,21 @@ def _strip_traceback(record: logging.LogRecord) -> bool:
 
 
 def hide_expected_tracebacks() -> None:
-    """Apply the filter to the loggers of Prefect's runs in this process, and mask secrets in all that it logs."""
+    """Add the filter to the loggers of Prefect's runs in this process, and mask secrets in all its logs."""
     redact_all_output()
     for name in RUNS:
         logging.getLogger(name).addFilter(_strip_traceback)
 
 
 def outlive_readers() -> None:
-    """Drop log lines that nobody reads any more, as after `2>&1 | head`: rich would raise SystemExit in the middle of a task.
+    """Drop log lines once nobody reads them, as after `2>&1 | head`.
 
-    In a worker process, that also ends the thread that hands out results, and the flow would wait for them for ever.
+    rich would raise SystemExit in the middle of a task. In a worker process, SystemExit would also end the thread that
+    passes on results, and the flow would wait for them forever.
     """
     Console.on_broken_pipe = _fall_silent  # type: ignore[method-assign, assignment]
 
 
 def _fall_silent(console: Console) -> None:
-    """Write nothing more to a console."""
+    """Stop writing to a console."""
     console.quiet = True

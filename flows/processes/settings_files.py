@@ -1,14 +1,15 @@
-"""Settings files: what libraries read unasked from the current folder and from Prefect's home, unless it can be another's work.
+"""Reject settings files that libraries read automatically if another account can have written them.
 
-Prefect takes settings from `.env`, `prefect.toml` and `pyproject.toml` in the current folder, whoever owns them, and a setting
-can name code, a server or a credential. In a folder such as /tmp, any account could thus run code as this user. So the files
-are checked when Prefect is first imported, before it reads them; where others can add files later, at each opening, too.
+Prefect reads settings from `.env`, `prefect.toml` and `pyproject.toml` in the current folder, regardless of their
+owner, and a setting can name code, a server or a credential. In a folder such as /tmp, any account could thus run code
+as this user. Therefore, these files and those in Prefect's home are checked when Prefect is first imported, before it
+reads them. In a folder where others can add files later, they are also checked whenever they are opened.
 
-Whatever Prefect can't use of them, or of its variables, is one line that holds no value, which may be a secret.
+If Prefect can't use its files or variables, the error is one line without the value, which may be a secret.
 
-Imported with the package, before anything else: little of the standard library.
+The package imports this module before any other module, so it imports little of the standard library.
 """
-# ruff: noqa: PLC0415  # a command that does not import Prefect has no use for it
+# ruff: noqa: PLC0415  # late imports: a command that does not import Prefect needs none of them
 
 import os
 import sys
@@ -29,26 +30,26 @@ _HOME = "PREFECT_HOME"
 IN_HOME = ("profiles.toml", "logging.yml")
 NAMED = ("PREFECT_PROFILES_PATH", "PREFECT_LOGGING_CONFIG_PATH", "PREFECT_LOGGING_SETTINGS_PATH")
 
-# What reads all settings, by its module.
+# The functions that read settings, by module.
 _READERS = {
     "prefect.settings.models.root": ("Settings", "__init__"),
     "prefect.settings.profiles": ("load_profiles",),
     "prefect.logging.configuration": ("setup_logging",),
 }
-_QUOTING = {"value_error", "assertion_error"}  # messages of Prefect's own checks, which may hold the value
+_QUOTING = {"value_error", "assertion_error"}  # errors of Prefect's own checks, whose messages may contain the value
 
-WATCHED: set[str] = set()  # files that are checked at each opening, as the libraries spell them
+WATCHED: set[str] = set()  # files to check whenever they are opened, spelled as the libraries spell them
 
 
 class Importing:
-    """A finder that is asked for each module before it is imported, and finds those of Prefect's that read settings."""
+    """A meta path finder that checks settings files and wraps Prefect's functions that read them."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
-        """Check the files that Prefect is about to read, and have it say in one line what it can't use.
+        """Check the files that Prefect is about to read, and make Prefect report unusable settings in one line.
 
         Raises:
-            SettingsError: another account can have written one of them.
+            SettingsError: If another account can have written a file.
         """
         if name == _PREFECT:
             refuse_foreign_settings()
@@ -59,16 +60,16 @@ class Importing:
 
 
 def watch_imports() -> None:
-    """Check the files if Prefect is imported from now on."""
-    if os.name == "posix":  # elsewhere, files have no owner that Python tells
+    """Check the settings files if Prefect is imported from now on."""
+    if os.name == "posix":  # on other systems, Python does not report the owner of a file
         sys.meta_path.insert(0, Importing)
 
 
 def refuse_foreign_settings() -> None:
-    """Refuse what would be read unasked, if another account can have written it, now or later.
+    """Reject settings files that another account can have written or can write later.
 
     Raises:
-        SettingsError: a file, its folder or Prefect's home belongs to another account, or can be written by others.
+        SettingsError: If a file, its folder or Prefect's home belongs to another account or can be written by others.
     """
     from tasks.filesystem.trusted_files import is_open
 
@@ -77,16 +78,18 @@ def refuse_foreign_settings() -> None:
         if os.path.lexists(path):
             _refuse(path)
     shared = {str(path) for path in paths if is_open(path.parent)}
-    if shared and not WATCHED:  # the hook costs some 0.2 us an event: 50 ms, if TensorFlow is imported
+    if shared and not WATCHED:  # the hook costs about 0.2 us per event: 50 ms for an import of TensorFlow
         sys.addaudithook(_check_opened_file)
     WATCHED.update(shared)
 
 
 def _check_opened_file(event: str, arguments: tuple[Any, ...]) -> None:
-    """Check a file once more when it is opened to be read: it is there, since the libraries look before.
+    """Check a settings file again when it is opened for reading.
+
+    The file exists then, because the libraries look for it first.
 
     Raises:
-        SettingsError: another account can have written it.
+        SettingsError: If another account can have written the file.
     """
     if event == "open" and isinstance(arguments[0], str) and arguments[0] in WATCHED:
         from pathlib import Path
@@ -97,7 +100,7 @@ def _check_opened_file(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def settings_files() -> "Iterator[Path]":
-    """The files, which need not exist, and Prefect's home."""
+    """Yield the paths of the settings files, which may be missing, and Prefect's home."""
     from pathlib import Path
 
     yield from map(Path, HERE)
@@ -111,17 +114,17 @@ def settings_files() -> "Iterator[Path]":
 
 
 def _prefect_home() -> "Path":
-    """The folder of Prefect's profiles, history and results, as the environment has it."""
+    """Return the folder of Prefect's profiles, history and results, according to the environment."""
     from pathlib import Path
 
-    return Path(os.path.expanduser(os.environ.get(_HOME) or "~/.prefect"))  # noqa: PTH111  # which raises without a home
+    return Path(os.path.expanduser(os.environ.get(_HOME) or "~/.prefect"))  # noqa: PTH111  # Path's needs a home
 
 
 def writable_home() -> None:
-    """Make Prefect's home, where a server of our own keeps its history.
+    """Create Prefect's home, where a local server keeps its history.
 
     Raises:
-        SettingsError: the account has no home, or it can't be made or written.
+        SettingsError: If the account has no home directory, or Prefect's home can't be created or written.
     """
     from tasks.errors import SettingsError
 
@@ -137,10 +140,11 @@ def writable_home() -> None:
 
 
 def _refuse(path: "Path") -> None:
-    """Refuse a file or a folder of settings that another account can have written or can replace.
+    """Check that no other account can have written or can replace a settings file or folder.
 
     Raises:
-        SettingsError: it, its folder, or what it links to belongs to another account, or can be written by others.
+        SettingsError: If the path, its folder or its link target belongs to another account or can be written by
+            others.
     """
     from tasks.errors import SettingsError
     from tasks.filesystem.trusted_files import trust_fault
@@ -148,7 +152,7 @@ def _refuse(path: "Path") -> None:
     if _is_projects(path):
         return
     given, real = path.absolute(), path.resolve()
-    # Nothing above matters: who puts another folder in the place of this one owns the files in it.
+    # Folders further up need no check: an account that replaces this folder owns the files in the new one.
     beside = () if path == _prefect_home() else (given.parent, real.parent)
     for one in dict.fromkeys((given, real, *beside)):
         if fault := trust_fault(one):
@@ -161,14 +165,20 @@ def _refuse(path: "Path") -> None:
 
 
 def _is_projects(path: "Path") -> bool:
-    """Whether a file is the project's own `pyproject.toml`: who can write there can write this code."""
+    """Return whether a file is the project's own `pyproject.toml`.
+
+    An account that can write to its folder can also write this code.
+    """
     from pathlib import Path
 
     return path.name == _PROJECTS and path.parent.samefile(Path(__file__).parents[2])
 
 
 def _with_refusals(execute: "Callable[[ModuleType], None]", *names: str) -> "Callable[[ModuleType], None]":
-    """Execute a module so that one of its functions, or a class's, raises a SettingsError for settings that it can't use."""
+    """Return a function that executes a module and then wraps the module's reader of settings with `_refusing`.
+
+    `names` lead to the reader: a function, or a class and its method.
+    """
 
     def executed(module: "ModuleType") -> None:
         execute(module)
@@ -181,7 +191,10 @@ def _with_refusals(execute: "Callable[[ModuleType], None]", *names: str) -> "Cal
 
 
 def _refusing(read: "Callable[..., Any]") -> "Callable[..., Any]":
-    """Return a function that reads settings as another does, and names what can't be used."""
+    """Return a wrapper for a function that reads settings.
+
+    The wrapper raises a SettingsError that names the unusable setting.
+    """
     from functools import wraps
 
     @wraps(read)
@@ -192,15 +205,18 @@ def _refusing(read: "Callable[..., Any]") -> "Callable[..., Any]":
             return read(*args, **kwargs)
         except (MnistError, ImportError, OSError):
             raise
-        except Exception as error:  # noqa: BLE001  # whatever a parser or a check raises
+        except Exception as error:  # noqa: BLE001  # any error of a parser or a check
             line = _what_is_wrong(error)
-        raise _refusal(line)  # not while the other is handled: its text holds the value
+        raise _refusal(line)  # not in the handler: the text of the chained error contains the value
 
     return called
 
 
 def _refusal(line: str) -> "SettingsError":
-    """What is said of settings that Prefect can't use; of other errors, it prints the text while it is imported."""
+    """Return the error for settings that Prefect can't use.
+
+    It is also a pydantic-settings error: Prefect prints the text of any other error during its import.
+    """
     from pydantic_settings.exceptions import SettingsError as PrefectsError
 
     from tasks.errors import SettingsError
@@ -215,7 +231,7 @@ def _refusal(line: str) -> "SettingsError":
 
 
 def _what_is_wrong(error: Exception) -> str:
-    """Say what is wrong with settings; of messages, only those that hold no value."""
+    """Return what is wrong with the settings; messages that may contain a value are left out."""
     from pydantic import ValidationError
 
     from tasks.errors import first_line

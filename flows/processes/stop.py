@@ -1,12 +1,12 @@
-"""Stop: the first SIGINT, SIGTERM or SIGHUP ends a command within seconds, the second one at once.
+"""Handle signals to stop: the first SIGINT, SIGTERM or SIGHUP ends a command within seconds, a second one immediately.
 
-The signal is raised in the main thread, whose `with` blocks then undo and report. A thread of its own watches over that: Python
-writes each signal into a pipe from its C handler, so the thread hears of it even while the main thread is stuck in a call. When
-the time is over, or a second signal comes, it ends all descendants and the process.
+The signal is raised in the main thread, whose `with` blocks then clean up and report. A separate thread supervises
+this: Python's C handler writes each signal to a pipe, so the thread receives it even while the main thread is blocked
+in a call. After the time limit or a second signal, the thread ends all descendants and the process.
 
-Imported before anything else: the standard library alone, and little of it.
+This module is imported before any other module, so it imports only a few modules of the standard library.
 """
-# ruff: noqa: PLC0415  # what only an end needs is imported then
+# ruff: noqa: PLC0415  # late imports: some modules are needed only at the end
 
 import atexit
 import os
@@ -25,22 +25,22 @@ from tasks.safety.stopping import STOPPING
 if TYPE_CHECKING:
     import psutil
 
-_SECONDS = 3.0  # for the main thread to undo and report; with what follows, the command ends within 5 s
-_REPORT_SECONDS = 0.8  # for a last report, where the main thread has not come to it
+_SECONDS = 3.0  # for the main thread to clean up and report; with the limits below, the command ends within 5 s
+_REPORT_SECONDS = 0.8  # for a final report that the main thread has not made
 _KILL_SECONDS = 0.5
 _POLL_SECONDS = 0.1
-_BOUNCE_SECONDS = 0.1  # `timeout` sends its signal to the process, and once more to its group
+_BOUNCE_SECONDS = 0.1  # `timeout` sends its signal to the process and again to its group
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _LINE = "interrupted; the same command goes on from where it was"
 
 
 class Ending:
-    """What is known of this process's end."""
+    """The state of the end of this process."""
 
     def __init__(self) -> None:
-        self.signal: int | None = None  # the first that came
+        self.signal: int | None = None  # the first signal
         self.raised = False
-        self.code: int | None = None  # of a command that has done its work
+        self.code: int | None = None  # exit code of a finished command
         self.seconds = _SECONDS
         self.line = _LINE
         self.at_once = False
@@ -53,19 +53,22 @@ ENDING = Ending()
 
 
 def listen() -> None:
-    """Handle signals from now on, in the main thread; what the parent has had ignored, as nohup does, stays ignored."""
+    """Handle signals in the main thread from now on, except signals that were ignored before, as under nohup."""
     watch(end)
     for one in _SIGNALS:
         if signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, _tell_main_thread)
     sys.unraisablehook = _quiet_when_stopping(sys.unraisablehook)
-    atexit.register(_leave)  # the first to be registered is the last to be called
+    atexit.register(_leave)  # the first registered function is called last
 
 
 def watch(ended: Callable[[], object]) -> None:
-    """Start the thread that hears of every signal that has a handler in Python; after time has run out, it calls `ended`."""
+    """Start the thread that receives every signal that has a handler in Python.
+
+    The thread calls `ended` after the time limit or a second signal.
+    """
     if os.name != "posix":
-        return  # elsewhere, only the main thread hears of a signal
+        return  # on other systems, only the main thread receives signals
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -73,10 +76,10 @@ def watch(ended: Callable[[], object]) -> None:
 
 
 def _tell_main_thread(number: int, _frame: FrameType | None) -> None:
-    """Raise the first signal in the main thread, unless there is nothing to undo.
+    """Raise the first signal in the main thread, unless there is nothing to clean up.
 
     Raises:
-        KeyboardInterrupt: in the middle of a command.
+        KeyboardInterrupt: If a command is in progress.
     """
     ENDING.signal = ENDING.signal or number
     if ENDING.raised or ENDING.at_once or ENDING.code is not None:
@@ -87,7 +90,7 @@ def _tell_main_thread(number: int, _frame: FrameType | None) -> None:
 
 
 def _wait_for_signals(reader: int, ended: Callable[[], object]) -> None:
-    """Wait for a signal, then for the end of its time or a second signal."""
+    """Wait for a signal, then for the time limit or a second signal."""
     while not (told := [one for one in os.read(reader, 64) if one in _SIGNALS]):
         pass
     ENDING.signal = ENDING.signal or told[0]
@@ -97,22 +100,25 @@ def _wait_for_signals(reader: int, ended: Callable[[], object]) -> None:
         if select.select([reader], [], [], _POLL_SECONDS)[0]:
             more = any(one in _SIGNALS for one in os.read(reader, 64))
             again = more and time.monotonic() > began + _BOUNCE_SECONDS
-        STOPPING.set()  # by now, the handler has had the time to do so
+        STOPPING.set()  # by now, the handler has had time to set it
     if not again and ENDING.code is None:
         _report_signal()
     ended()
 
 
 def _look_for_descendants() -> None:
-    """Note all processes that this one has started, and those that they have: who loses its parent would not be found later."""
-    with suppress(Exception):  # an end is no place for errors
+    """Record all descendants of this process.
+
+    A process that loses its parent could not be found later.
+    """
+    with suppress(Exception):  # an error must not stop the exit
         import psutil
 
         ENDING.descendants.update(psutil.Process().children(recursive=True))
 
 
 def _report_signal() -> None:
-    """Say what there is to be said at the end, to a server that may not answer."""
+    """Run the final reports, with a time limit, because the server may not answer."""
     saying = [threading.Thread(target=one, daemon=True) for one in ENDING.reports]
     for one in saying:
         one.start()
@@ -122,23 +128,23 @@ def _report_signal() -> None:
 
 
 def end() -> NoReturn:
-    """End all descendants and this process, which says why in one line; whichever thread calls this first does it."""
+    """End all descendants and this process, with a one-line reason; only the first thread that calls this proceeds."""
     with ENDING.once:
         _end_descendants()
         code = ENDING.code
         if code is None:
-            code = 128 + (ENDING.signal or signal.SIGINT)  # as a shell has it
+            code = 128 + (ENDING.signal or signal.SIGINT)  # the exit code that a shell uses
             if ENDING.line:
                 _say(ENDING.line)
         os._exit(code)
 
 
 def _end_descendants() -> None:
-    """Kill all that this process has started, and wait until it is gone."""
+    """Kill all processes that this process has started, and wait until they have ended."""
     with suppress(Exception):
         import psutil
 
-        for _ in range(3):  # a thread may have started another process in the meantime
+        for _ in range(3):  # a thread may start another process in the meantime
             _look_for_descendants()
             killed = [one for one in _alive(ENDING.descendants) if not _is_tracker(one)]
             for one in killed:
@@ -151,7 +157,10 @@ def _end_descendants() -> None:
 
 
 def _let_tracker_go() -> None:
-    """Remove the semaphores of `multiprocessing`, and let the process go that otherwise does so, and warns of it."""
+    """Remove the semaphores of `multiprocessing`, and let the resource tracker end.
+
+    Otherwise, the tracker would remove them and print a warning.
+    """
     trackers = [one for one in _alive(ENDING.descendants) if _is_tracker(one)]
     if trackers and "multiprocessing.resource_tracker" in sys.modules:
         from multiprocessing import resource_tracker, util
@@ -166,16 +175,16 @@ def _let_tracker_go() -> None:
 
 
 def _is_tracker(process: "psutil.Process") -> bool:
-    """Whether a process is the one that removes semaphores, and ends once no other uses them."""
+    """Return whether a process is the resource tracker, which removes semaphores and ends after its last user."""
     import psutil
 
     with suppress(psutil.Error):
         return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
-    return False  # it has just ended
+    return False  # the process has just ended
 
 
 def _alive(processes: "set[psutil.Process]") -> "Iterator[psutil.Process]":
-    """Those of some processes that have not ended."""
+    """Yield the processes that have not ended."""
     import psutil
 
     for one in processes:
@@ -185,20 +194,23 @@ def _alive(processes: "set[psutil.Process]") -> "Iterator[psutil.Process]":
 
 
 def _say(line: str) -> None:
-    """Write a line on standard error, past Python's streams, whose locks may be held; not if nobody reads there."""
+    """Write a line on standard error, unless nobody reads there.
+
+    The line bypasses Python's streams, whose locks may be held.
+    """
     with suppress(OSError, ValueError):
-        shown = "\r\x1b[?25h" if os.isatty(2) else ""  # a live view hides the cursor
+        shown = "\r\x1b[?25h" if os.isatty(2) else ""  # show the cursor, which a live view hides
         if select.select([], [2], [], 0.2)[1]:
             os.write(2, f"{shown}mnist: {line}\n".encode())
 
 
 def restore_signals(code: int) -> None:
-    """The command has done its work: from now on, a signal only hastens the end, and does not change the exit code."""
+    """Set the exit code of a finished command; from now on, a signal only speeds up the exit."""
     ENDING.code = code
 
 
 def _leave() -> None:
-    """End without taking apart all modules, during which Python has no handlers any more."""
+    """Exit without the teardown of all modules, during which Python's signal handlers no longer work."""
     if ENDING.code is not None:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -207,7 +219,7 @@ def _leave() -> None:
 
 
 def _quiet_when_stopping(hook: Callable[[Any], object]) -> Callable[[Any], None]:
-    """A hook for errors that nobody catches, which says nothing of those that an interruption has led to."""
+    """Return a hook for unraisable errors that ignores those that occur after a signal to stop."""
 
     def called(raised: Any) -> None:
         if not STOPPING.is_set():
@@ -218,19 +230,25 @@ def _quiet_when_stopping(hook: Callable[[Any], object]) -> Callable[[Any], None]
 
 @contextmanager
 def nothing_to_undo() -> Iterator[None]:
-    """While only modules are imported, a signal ends the process at once: an import that is interrupted raises anything."""
+    """Let a signal end the process immediately in a block that only imports modules.
+
+    An interrupted import can raise any error.
+    """
     ENDING.at_once = True
     try:
         yield
     finally:
         ENDING.at_once = False
-    if ENDING.signal:  # it came at the last moment, and the thread has not yet seen it
+    if ENDING.signal:  # a signal came at the last moment, before the thread could handle it
         _tell_main_thread(ENDING.signal, None)
 
 
 @contextmanager
 def kill_process_group() -> Iterator[None]:
-    """Keep Prefect from handling SIGTERM in a flow of this process: it would send the signal on, as if a second had come."""
+    """Keep Prefect from handling SIGTERM in a flow of this process.
+
+    Prefect would send the signal again, which would count as a second one.
+    """
     from prefect import flow_engine
 
     names = vars(flow_engine)
@@ -244,7 +262,7 @@ def kill_process_group() -> Iterator[None]:
 
 @contextmanager
 def reporting(last: Callable[[], object]) -> Iterator[None]:
-    """Have something said at the end, if the main thread does not come to it in time."""
+    """Register a report that runs at the end if the main thread does not get to it in time."""
     ENDING.reports.append(last)
     try:
         yield

@@ -1,10 +1,11 @@
-"""Streams: standard input, output and error as a command finds them: closed, full, or with nobody at the other end.
+"""Standard input, output and error of a command, which may be closed, full, or without a reader.
 
-A number that is closed would be given to the next file or socket, which then gets what was meant for the user. Errors of
-standard output are told from all others by a class of their own; those of standard error have nobody to be told to.
+If a stream stayed closed, the next file or socket would get its number, and then the text that is meant for the user.
+An error of standard output raises its own class of error. An error of standard error is ignored, because there is no
+place to report it.
 
-Whatever Python writes to either is text: control characters of names, paths, answers of servers or log lines are written as
-escapes. Only `artifacts/screen.py` draws.
+Python writes only text to both outputs: control characters in names, paths, server responses or log lines become
+escapes. Only `artifacts/screen.py` writes control characters.
 """
 
 import io
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]
 
 _STDIN, STDOUT, STDERR = 0, 1, 2
-_NOBODY_READS = 128 + 13  # as a shell shows it for what SIGPIPE has ended
-# Reading from a closed input finds its end. Writing to a closed output fails, as before: a result must not vanish.
+_NOBODY_READS = 128 + 13  # the exit code that a shell reports after SIGPIPE
+# A closed input reads as empty. Writing to a closed output still fails: a result must not get lost.
 _INSTEAD = {_STDIN: os.O_RDONLY, STDOUT: os.O_RDONLY, STDERR: os.O_WRONLY}
 
 
@@ -30,16 +31,16 @@ class Output(io.FileIO):
     """Standard output."""
 
     def write(self, content: "Buffer", /) -> int:
-        """Write.
+        """Write bytes.
 
         Raises:
-            SystemExit: nobody reads on, which is no error.
-            OutputError: the system refused.
+            SystemExit: If the reader has closed the pipe, which is not an error.
+            OutputError: If the system reports an error.
         """
         try:
             return super().write(content) or 0
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # for what is still in the buffers
+            os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # for the rest of the buffers
             raise SystemExit(_NOBODY_READS) from None
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
@@ -47,10 +48,13 @@ class Output(io.FileIO):
 
 
 class Errors(io.FileIO):
-    """Standard error, which drops what can't be written, and all that libraries say of an interruption."""
+    """Standard error, which drops text that can't be written.
+
+    After a signal to stop, it drops all text unless it is a terminal.
+    """
 
     def write(self, content: "Buffer", /) -> int:
-        """Write, if anybody can see it."""
+        """Write bytes, or drop them after a signal to stop unless a terminal shows them."""
         if not STOPPING.is_set() or self.isatty():
             with suppress(OSError):
                 return super().write(content) or 0
@@ -58,7 +62,7 @@ class Errors(io.FileIO):
 
 
 class Text(io.TextIOWrapper):
-    """A text stream that writes control characters as escapes, and so what its encoding does not have."""
+    """A text stream that escapes control characters and characters that its encoding lacks."""
 
     def write(self, text: str, /) -> int:
         """Write a text."""
@@ -66,17 +70,17 @@ class Text(io.TextIOWrapper):
         return len(text)
 
     def write_drawn(self, text: str) -> int:
-        """Write what rich has drawn, with control characters of its own."""
+        """Write a text from rich, with its control characters."""
         return super().write(text)
 
 
 def replace_closed_streams() -> None:
-    """Open what is closed, and replace Python's streams by those that know what an error of theirs means."""
+    """Open closed standard streams on the null device, and replace Python's streams with `Output` and `Errors`."""
     for number, mode in _INSTEAD.items():
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # takes the lowest number that is free, which is this one
+            os.open(os.devnull, mode)  # gets the lowest free number, which is this one
     if sys.stdin is None:
         sys.stdin = open(_STDIN, encoding="utf-8", closefd=False)
     if sys.stdout is sys.__stdout__:
@@ -86,17 +90,17 @@ def replace_closed_streams() -> None:
 
 
 def text(raw: io.FileIO, like: "io.TextIOBase | None", *, lines: bool = False) -> Text:
-    """A text stream on a raw one."""
+    """Return a text stream on a raw stream."""
     encoding = getattr(like, "encoding", None) or "utf-8"
     buffered = io.BufferedWriter(raw)
     return Text(buffered, encoding, "backslashreplace", line_buffering=lines or raw.isatty())
 
 
 def deliver() -> None:
-    """Write what is still in the buffer of standard output.
+    """Flush the buffer of standard output.
 
     Raises:
-        SystemExit: nobody reads on.
-        OutputError: the system refused.
+        SystemExit: If the reader has closed the pipe.
+        OutputError: If the system reports an error.
     """
     sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""Tied: run a Python module as a command that ends when its parent does, however the parent ends.
+"""Run a Python module as a command that ends with its parent, regardless of how the parent ends.
 
-In: `python -P -m flows.processes.tied_to_parent MODULE ARGUMENT...`, with a pipe as standard input that the parent holds open.
-Out: what the module does. When the pipe ends, its child processes are told to terminate, then the process itself; what does not
-listen is ended.
+`python -P -m flows.processes.tied_to_parent MODULE ARGUMENT...` runs the module; the parent holds the other end of a
+pipe that is its standard input. When the pipe ends, the process terminates its children, then itself. If it does not
+end in time, it kills itself.
 """
 
 import os
@@ -18,9 +18,9 @@ from flows.processes.stop import ENDING
 from tasks.safety.redaction import redact_all_output
 
 _STDIN = 0
-# For the runs of a worker to tell the server that they end: the worker itself would only kill them. Their own limit is
-# 6 s, the last report included 7 s (flows/processes/tied_to_worker.py); that of `mnist serve`, for the worker and the
-# server together, is 14 s.
+# Time for the runs of a worker to report their end to the server; the worker itself would only kill them. Their own
+# limit is 6 s, or 7 s with the final report (flows/processes/tied_to_worker.py). The limit of `mnist serve` for the
+# worker and the server together is 14 s.
 _CHILDREN_SECONDS = 8.0
 _END_SECONDS = 2.0
 
@@ -29,7 +29,7 @@ def _run_until_parent_exits() -> None:
     """Wait for the end of standard input, then terminate the children and this process."""
     while os.read(_STDIN, 1):
         pass
-    ENDING.line = ""  # the parent says why
+    ENDING.line = ""  # the parent prints the reason
     this = psutil.Process()
     children = this.children()
     for child in children:

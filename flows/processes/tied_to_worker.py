@@ -1,6 +1,6 @@
-"""Orphans: a run that a worker has started ends when its worker does, however that ends, and soon when it is told to.
+"""End a run with the worker that started it, regardless of how the worker ends, and soon after a signal to stop.
 
-A worker that is killed can't end its runs. They would train on, while the server, or a person, has given them up.
+A killed worker can't end its runs. They would continue training after the server or a user has given them up.
 """
 
 import os
@@ -16,25 +16,30 @@ from prefect.states import Cancelled, Crashed
 from flows.processes import stop
 
 _POLL_SECONDS = 1.0
-_SECONDS = (
-    6.0  # that a run of a worker has to report its end: `mnist serve` ends within 15 s, and its worker within 10 s
-)
+# Time for a run of a worker to report its end: `mnist serve` ends within 15 s, and its worker within 10 s.
+_SECONDS = 6.0
 
 
 def exit_with_parent() -> None:
-    """From now on, end this process with the worker that started it; a run that a person started goes on by itself."""
+    """End this process, from now on, with the worker that started it.
+
+    A run that a user has started directly is not affected.
+    """
     context = FlowRunContext.get()
     if context and context.flow_run and context.flow_run.deployment_id:
         identity = context.flow_run.id
         stop.ENDING.seconds, stop.ENDING.line = _SECONDS, "a run was told to stop, and its steps did not stop in time"
         stop.ENDING.reports.append(lambda: report_crash(identity))
         if threading.current_thread() is threading.main_thread():
-            stop.watch(stop.end)  # Prefect raises SIGTERM in the main thread
+            stop.watch(stop.end)  # Prefect's handler of SIGTERM raises an error in the main thread
         threading.Thread(target=_watch_worker, args=(os.getppid(),), daemon=True).start()
 
 
 def _watch_worker(parent: int) -> None:
-    """Wait until another process has taken the parent's place, then end as if told to: Prefect marks the run as crashed."""
+    """Wait until the process gets another parent, then send SIGTERM to this process.
+
+    Prefect then marks the run as crashed. If the process does not end in time, it is ended without Prefect.
+    """
     while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -43,7 +48,7 @@ def _watch_worker(parent: int) -> None:
 
 
 def report_crash(identity: UUID) -> None:
-    """Tell the server that a run has ended, where nobody has told it yet."""
+    """Set the final state of a run at the server, unless the run already has a final state."""
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(identity).state
         if state is None or not state.is_final():

@@ -1,1 +1,1 @@
-"""Where the trainings run: on this machine, or on a cluster."""
+"""Workers for the trainings: processes of this machine, or of a cluster."""

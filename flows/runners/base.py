@@ -1,4 +1,4 @@
-"""Workers: where the steps that take long are computed, whatever runs them."""
+"""The common interface of the workers of slow steps, and functions to submit tasks and wait for futures."""
 
 import inspect
 import os
@@ -26,9 +26,11 @@ Structure = TypeVar("Structure")
 
 
 class Workers(ABC):
-    """Submits tasks to workers; those whose records are kept are run here, so that nothing is started for them.
+    """Workers that run tasks.
 
-    `alone` says that no other run can be at the same server, which limits how many train at once.
+    A task whose record is cached runs in the flow's process, so that no worker starts for it.
+
+    `alone` is True if no other run can use the same server, which limits the number of concurrent trainings.
     """
 
     def __init__(self, *, alone: bool) -> None:
@@ -36,15 +38,15 @@ class Workers(ABC):
         self.submitted: list[PrefectFuture[Any]] = []
 
     def submit(self, task: CachedTask[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As `submit`, but to a worker if there is something to compute."""
+        """Submit a task like `submit`, but to a worker if its record is not cached."""
         if self.alone:
             task = task.with_options()
-            task.tags = set()  # to ask for a place takes two seconds, and nobody else can take one
+            task.tags = set()  # acquiring a concurrency slot takes two seconds, and no other run competes for one
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
-        # As long as nothing was sent, whatever this step waits for is found as soon as it is looked for.
+        # While no task has been sent, all inputs of this step are cached, so that waiting for them takes no time.
         if not self.submitted and _is_cached(task, parameters):
             return submit(task, *args, **kwargs)
-        # Futures are resolved before they reach the worker, where Prefect would look for the graph's edges.
+        # Prefect would look for the graph's edges in the worker, which gets the results in place of the futures.
         edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
         future = self.send(task, parameters, edges)
         self.submitted.append(future)
@@ -56,11 +58,14 @@ class Workers(ABC):
 
     @abstractmethod
     def end(self) -> None:
-        """See to it that nothing more is computed, and that nothing waits for results that will never come."""
+        """Stop all computations, and make sure that nothing waits for results that will never arrive."""
 
 
 def _is_cached(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
-    """Whether a step would find its record; not if what it waits for has failed, which `wait_for_all` tells."""
+    """Return whether the record of a step is cached.
+
+    False if an input of the step has failed; `wait_for_all` reports that failure.
+    """
     try:
         return not isinstance(task.lookup(resolve_inputs_sync(parameters)), CacheMiss)
     except PrefectException:
@@ -69,10 +74,11 @@ def _is_cached(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
 
 @contextmanager
 def terminate_on_error(workers: Workers, lost: type[Exception], said: Callable[[BaseException], str]) -> Iterator[None]:
-    """End workers where anything fails.
+    """Terminate the workers if the block raises an error.
 
     Raises:
-        WorkerError: one was lost; a step that waits for it fails with an error of Prefect's own, which that has led to.
+        WorkerError: If a worker was lost. The steps that wait for it fail with an error of Prefect's, which is then the
+            cause.
     """
     try:
         yield
@@ -84,35 +90,38 @@ def terminate_on_error(workers: Workers, lost: type[Exception], said: Callable[[
 
 
 def api_url() -> str:
-    """Where this flow's server answers."""
+    """Return the API URL of this flow's server."""
     return str(get_client(sync_client=True).api_url).rstrip("/")
 
 
 def configure_threads(threads: int) -> None:
-    """Say to a process that will import TensorFlow and scikit-learn how many threads it has, and how quiet to be."""
+    """Set the number of threads and the log level for TensorFlow and scikit-learn before this process imports them."""
     os.environ.update(thread_settings(threads))
     hide_expected_tracebacks()
     without_hdf5_echo()
 
 
 def thread_settings(threads: int) -> dict[str, str]:
-    """What the environment must say before TensorFlow and OpenMP, which scikit-learn has, are loaded."""
+    """Return the environment variables to set before TensorFlow and OpenMP, which scikit-learn uses, are loaded."""
     each = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     return {**dict.fromkeys(each, str(threads)), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def submit(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Submit a task to the flow's own threads; the future has the type of any value, since it stands for the record."""
+    """Submit a task to the flow's own threads.
+
+    The future is typed as Any, because it takes the place of the record in annotations.
+    """
     return task.submit(*args, **kwargs)
 
 
 def wait_for_all(structure: Structure) -> Structure:
-    """Wait for all futures in a structure, and return the structure with their results in their places.
+    """Wait for all futures in a structure, and return the structure with their results in place of the futures.
 
-    The first error is raised as soon as it is there. What fails because something before it has failed is not what went wrong:
-    that other error is raised.
+    The first error is raised as soon as it occurs. If a step fails because an earlier step failed, the error of the
+    earlier step is raised.
     """
-    found: dict[int, PrefectFuture[Any]] = {}  # one may stand in several places
+    found: dict[int, PrefectFuture[Any]] = {}  # by identity: a future may occur in several places
 
     def collect(value: Any) -> Any:
         if isinstance(value, PrefectFuture):
@@ -130,7 +139,7 @@ def wait_for_all(structure: Structure) -> Structure:
 
 
 def _result_of(value: Any) -> Any:
-    """The result of a future that is done; any other value itself."""
+    """Return the result of a future that is done, or any other value unchanged."""
     return value.result() if isinstance(value, PrefectFuture) else value
 
 
@@ -145,11 +154,11 @@ def wait_for_optional(part: str, futures: Mapping[str, Any], omissions: list[Omi
 
 
 def _root_causes(futures: Sequence[PrefectFuture[Any]]) -> Iterator[Exception]:
-    """The errors of those futures that have failed by themselves, in order."""
+    """Yield the errors of the futures that have failed by themselves, in order."""
     for future in futures:
         try:
             future.result(timeout=0.1)
         except (PrefectException, TimeoutError):
             continue
-        except Exception as error:  # noqa: BLE001  # whatever it was, it is handed on
+        except Exception as error:  # noqa: BLE001  # any error is passed on
             yield error

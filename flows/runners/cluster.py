@@ -1,8 +1,8 @@
-"""Cluster: workers that are processes of a cluster, on this machine or on others.
+"""Workers that are processes of a cluster, on this machine or on others.
 
-They have the root and Prefect's API in common with the flow, and nothing else. Before one is given anything to do, it is asked
-whether it has the same code, the same libraries, the same root, and a way to the API. A worker that is lost is replaced by
-another: what it did is done again, from the last epoch on that it has left under the root.
+They share only the root and Prefect's API with the flow. Before a worker gets a task, it is checked for the same code,
+libraries and root, and for access to the API. A lost worker is replaced by another one, which repeats its work from the
+last checkpoint under the root.
 """
 
 from abc import abstractmethod
@@ -18,7 +18,7 @@ from flows.runners.base import Workers
 
 
 class ClusterWorkers(Workers):
-    """Workers that are processes of a cluster, behind one of Prefect's runners, whose futures are of type `known`."""
+    """Workers of a cluster behind one of Prefect's task runners, whose futures are of type `known`."""
 
     known: type[PrefectFuture[Any]]
 
@@ -27,7 +27,10 @@ class ClusterWorkers(Workers):
         self.runner = runner
 
     def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
-        """Send a task to a worker; what other workers compute goes there without a way around, all else is waited for here."""
+        """Send a task to a worker.
+
+        The results of other workers go to the worker directly. All other futures are resolved here.
+        """
 
         def resolved(value: Any) -> Any:
             foreign = isinstance(value, PrefectFuture) and not isinstance(value, self.known)
@@ -37,9 +40,9 @@ class ClusterWorkers(Workers):
         return cast("PrefectFuture[Any]", self.runner.submit(task, here, dependencies=edges))
 
     def end(self) -> None:
-        """Withdraw what was not begun; what was begun comes to its end, and is kept."""
+        """Cancel the tasks that have not started; tasks that have started finish, and their records are kept."""
         self.withdraw([cast("Any", one).wrapped_future for one in self.submitted if isinstance(one, self.known)])
 
     @abstractmethod
     def withdraw(self, futures: list[Any]) -> None:
-        """Withdraw what the cluster has not begun."""
+        """Cancel the futures that the cluster has not started."""

@@ -1,4 +1,4 @@
-"""Fit: whether a process, perhaps of another machine, can do the work of a flow: the same code, libraries, root and API."""
+"""Check that a process, possibly on another machine, has the code, libraries, root and API access for a flow."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ from tasks.storage.locks import LOCKS_FOLDER as LOCKS
 from tasks.storage.locks import signed_name
 
 _ANSWER_SECONDS = 10
-# What is sent to workers.
+# The modules of the steps that run in workers.
 _STEPS = (
     "tasks.steps.train",
     "tasks.steps.ensemble",
@@ -34,8 +34,10 @@ _STEPS = (
 
 
 class EnvironmentFingerprint(NamedTuple):
-    """What a flow and its workers must have in common: the digests of the code by module, the versions of libraries, and the
-    variables that may change what these compute.
+    """The properties that a flow and its workers must share.
+
+    `code` has the digests of the code by module, `libraries` the versions of libraries, and `surroundings` the
+    environment variables that may change the results of these libraries.
     """
 
     code: Mapping[str, str]
@@ -44,14 +46,14 @@ class EnvironmentFingerprint(NamedTuple):
 
     @classmethod
     def here(cls) -> "EnvironmentFingerprint":
-        """What this process has."""
+        """Return the fingerprint of this process."""
         code = {name: digest for step in _STEPS for name, digest in code_digests(step).items()}
         python = ".".join(platform.python_version_tuple()[:2])
         return cls(code, {"python": python, **versions(LIBRARIES)}, number_settings(LIBRARIES))
 
 
 def incompatibilities(common: EnvironmentFingerprint, mark: Root, api: str, threads: int) -> Iterator[str]:
-    """What is wrong with this process as a worker, and what to do about it."""
+    """Yield the reasons why this process cannot act as a worker, each with a remedy."""
     here = EnvironmentFingerprint.here()
     if code := _differing_names(common.code, here.code):
         yield f"has other code ({', '.join(code)}): install the same version there, and start it again"
@@ -79,19 +81,19 @@ def incompatibilities(common: EnvironmentFingerprint, mark: Root, api: str, thre
 
 
 def _differing_names(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """The names of what is not the same in both."""
+    """Return the names whose values differ between two mappings."""
     return sorted(name for name in {**one, **other} if one.get(name) != other.get(name))
 
 
 def is_stale(module: str) -> bool:
-    """Whether a module that this process has imported was written after the process began."""
+    """Return whether this process has imported a module whose file has changed since the process started."""
     path = module_path(module)
     return module in sys.modules and path is not None and path.stat().st_mtime > psutil.Process().create_time()
 
 
 @contextmanager
 def probe_file(root: Root) -> Iterator[Root]:
-    """A file under the root that only who has the same root can see."""
+    """Yield a new file under the root, which only a process with the same root can see."""
     name = signed_name(root, f"cluster-{os.getpid()}-{uuid.uuid4().hex}")
     mark = root / write_text(root, f"{LOCKS}/{name}", "").path
     try:

@@ -1,7 +1,7 @@
-"""On Dask: the workers of a Dask cluster. One that joins while a run goes on is asked whether it fits, as the others are.
+"""Workers of a Dask cluster; a worker that joins during a run is checked for compatibility like the others.
 
-Whoever reaches a scheduler can run code on its workers, and what they send back is unpickled. With TLS, each side shows a
-certificate; Dask's own configuration says where ours lies.
+Any client of a scheduler can run code on its workers, and the results of workers are unpickled. With TLS, each side
+presents a certificate; Dask's own configuration contains the path of this side's certificate.
 """
 
 import ssl
@@ -23,26 +23,27 @@ from tasks.safety.environment import apply_number_settings
 from tasks.storage.backend import Root
 
 _CONNECT_SECONDS = 10
-_JOIN_SECONDS = 30  # in which a first worker must be there
+_JOIN_SECONDS = 30  # for the first worker to join
 
 
-class CompatibilityCheck(WorkerPlugin):  # type: ignore[misc]  # no types are published
-    """Looks whether a worker fits a flow, and makes it ready."""
+class CompatibilityCheck(WorkerPlugin):  # type: ignore[misc]  # the package has no type annotations
+    """A plugin that checks whether a worker is compatible with a flow, and configures the worker."""
 
     def __init__(self, common: EnvironmentFingerprint, mark: Root, api: str) -> None:
         self.name = f"mnist-{uuid.uuid4().hex}"
         self.common, self.mark, self.api = common, mark, api
 
     def setup(self, worker: Any) -> None:
-        """Refuse a worker that does not fit.
+        """Check and configure a worker.
 
         Raises:
-            WorkerError: it has other code or libraries, more than one thread, or no way to the root or the API.
+            WorkerError: If the worker has other code or libraries, more than one thread, or no access to the root or
+                the API.
         """
         apply_number_settings(self.common.surroundings)
         for fault in incompatibilities(self.common, self.mark, self.api, worker.state.nthreads):
             raise WorkerError(f"the Dask worker {worker.address} {fault}")
-        configure_threads(threads=1)  # as many trainings at once as there are workers
+        configure_threads(threads=1)  # each worker runs one training at a time
 
 
 class DaskWorkers(ClusterWorkers):
@@ -51,18 +52,20 @@ class DaskWorkers(ClusterWorkers):
     known = PrefectDaskFuture
 
     def withdraw(self, futures: list[Any]) -> None:
-        """Withdraw what was not begun."""
+        """Cancel the futures that have not started."""
         runner: Any = self.runner
         runner.client.cancel(futures)
 
 
 @contextmanager
 def dask_workers(address: str, root: Root) -> Iterator[Workers]:
-    """The workers of the cluster whose scheduler answers at HOST:PORT, or, encrypted, at tls://HOST:PORT.
+    """Connect to a Dask cluster and yield its workers.
+
+    The scheduler answers at HOST:PORT, or with encryption at tls://HOST:PORT.
 
     Raises:
-        InputError: there is no certificate to show.
-        WorkerError: there is none, a worker does not fit, or too many were lost.
+        InputError: If there is no certificate for TLS.
+        WorkerError: If there is no cluster, a worker is not compatible, or too many workers were lost.
     """
     if address.startswith("tls://"):
         _check_certificate()
@@ -81,17 +84,17 @@ def dask_workers(address: str, root: Root) -> Iterator[Workers]:
                 client.register_plugin(fit)
                 yield workers
         finally:
-            # A worker's last logs and events are on their way, to a server that may end with this run.
+            # The server may end with this run, so the workers must send their last logs and events now.
             with suppress(OSError, MnistError, RuntimeError):
                 client.run(drain)
             client.unregister_worker_plugin(fit.name)
 
 
 def _check_certificate() -> None:
-    """Look whether Dask is configured with a certificate for this process.
+    """Check that Dask is configured with a certificate for this process.
 
     Raises:
-        InputError: it is not, or can't read it.
+        InputError: If no certificate is configured, or it can't be read.
     """
     names = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY"
     try:
@@ -103,10 +106,10 @@ def _check_certificate() -> None:
 
 
 def connect_to_dask(runner: DaskTaskRunner, address: str) -> distributed.Client:
-    """The client of a cluster that has a worker.
+    """Return the client of a cluster that has at least one worker.
 
     Raises:
-        WorkerError: there is no scheduler, or no worker.
+        WorkerError: If there is no scheduler, or no worker joins in time.
     """
     try:
         client = runner.client

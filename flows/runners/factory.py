@@ -1,4 +1,4 @@
-"""Runner: where the trainings run: in processes of this machine, or on a cluster."""
+"""Choice of the runner of the trainings: processes of this machine, or a cluster."""
 
 import os
 import re
@@ -13,14 +13,14 @@ from tasks.errors import InputError
 from tasks.storage.backend import Root
 
 _CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")
-_LIBRARY = {"dask": "dask", "tls": "dask", "ray": "ray"}  # tls is Dask's own name for its encrypted protocol
+_LIBRARY = {"dask": "dask", "tls": "dask", "ray": "ray"}  # Dask's name for its encrypted protocol is tls
 
 
 def validate_runner(value: object) -> str:
     """Return the name of a runner.
 
     Raises:
-        InputError: it is none.
+        InputError: If the value is not the name of a runner.
     """
     if value == PROCESS or (isinstance(value, str) and _CLUSTER.fullmatch(value)):
         return str(value)
@@ -28,12 +28,13 @@ def validate_runner(value: object) -> str:
 
 
 def require_allowed_runner(value: object) -> str:
-    """Return the name of a runner that this process may use: MNIST_RUNNERS, where it is set, lists the clusters.
+    """Return the name of a runner that this process may use.
 
-    What a cluster sends back is unpickled, so a worker must not take its address from a run's parameters.
+    If the variable MNIST_RUNNERS is set, it lists the allowed clusters. The results of a cluster are unpickled, so a
+    worker must not use an arbitrary address from a run's parameters.
 
     Raises:
-        InputError: it is none, or not allowed here.
+        InputError: If the value is not the name of a runner, or the runner is not allowed here.
     """
     runner, allowed = validate_runner(value), os.environ.get(RUNNERS)
     if runner != PROCESS and allowed is not None and runner not in allowed.split():
@@ -43,11 +44,13 @@ def require_allowed_runner(value: object) -> str:
 
 @contextmanager
 def open_workers(runner: str, learners: Iterable[ModelSpec], root: Root, *, ahead: bool) -> Iterator[Workers]:
-    """Open the workers of a runner, for all trainings of the learners; with `ahead`, processes of this machine start at once.
+    """Open the workers of a runner for all trainings of the learners.
+
+    With `ahead`, the processes of this machine start immediately.
 
     Raises:
-        InputError: the library for it is missing.
-        WorkerError: they can't be had, or one of them died.
+        InputError: If the library of the runner is missing.
+        WorkerError: If the workers can't be reached or one of them died.
     """
     found = _CLUSTER.fullmatch(runner)
     if not found:
@@ -56,7 +59,7 @@ def open_workers(runner: str, learners: Iterable[ModelSpec], root: Root, *, ahea
         return
     try:
         if _LIBRARY[found["kind"]] == "dask":
-            from flows.runners.dask_runner import dask_workers  # noqa: PLC0415  # where there is a cluster
+            from flows.runners.dask_runner import dask_workers  # noqa: PLC0415  # imported only for a cluster
 
             cluster = dask_workers(runner if found["kind"] == "tls" else found["address"], root)
         else:

@@ -1,6 +1,7 @@
-"""Worker processes: where TensorFlow lives. One process a model, spawned, through Prefect's own task runner.
+"""Worker processes of this machine, which run TensorFlow.
 
-The flow itself keeps Prefect's thread runner for what waits on disk and network.
+Prefect's task runner spawns one process for each concurrent training. The flow itself uses Prefect's thread runner for
+steps that wait for disk and network.
 """
 
 import logging
@@ -27,29 +28,30 @@ from flows.server.local_server import LOCAL, api_settings
 from tasks.errors import WorkerError
 from tasks.training.keras_runtime import import_keras
 
-_LOST_SECONDS = 0.3  # a future that is not done this long after its process ended will never be
+_LOST_SECONDS = 0.3  # a future that is not done this long after the end of its process will never be done
 
 
 class Runner(ProcessPoolTaskRunner):
-    """Prefect's runner of processes, which can start them before there is anything to do."""
+    """Prefect's process pool runner, which can also start its processes before the first task."""
 
     def start_ahead(self) -> None:
         """Start all processes."""
-        assert self._executor  # noqa: S101  # the runner was entered
+        assert self._executor  # noqa: S101  # set when the runner is entered
         with _block_sigint():
             for _ in range(self._max_workers):
-                self._executor.submit(int)  # a process is started for each, as long as none of them is ready
+                self._executor.submit(int)  # each call starts a process, as long as no process is idle
 
     def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:  # type: ignore[override]
-        """Submit a task, for which a process may be started."""
+        """Submit a task, which may start a process."""
         with _block_sigint():
             return super().submit(*args, **kwargs)
 
     def _stop_message_forwarding(self) -> None:
-        """End the thread that passes on what the processes have logged; they have all ended.
+        """End the thread that forwards the log messages of the processes, which have all ended.
 
-        Prefect would put a last message into their queue, and wait for ever where one of them died in the middle of a message:
-        the queue's lock is still that process's. Once nobody can write, the thread finds the end after all that was written.
+        Prefect would put a last message into their queue. It would wait forever if a process died while writing a
+        message, because that process still holds the lock of the queue. After the writing end is closed, the thread
+        reads all messages and then the end of file.
         """
         queue, thread = self._subprocess_message_queue, self._message_forwarding_thread
         if queue is not None and thread is not None:
@@ -60,9 +62,10 @@ class Runner(ProcessPoolTaskRunner):
 
 @contextmanager
 def _block_sigint() -> Iterator[None]:
-    """Start processes that a terminal's Ctrl-C does not reach, not even before they have come to ignore it; it is the flow's.
+    """Block SIGINT in processes that the block starts, because Ctrl-C in a terminal is for the flow.
 
-    They inherit what this thread blocks. Another thread of this process takes the signal meanwhile.
+    The signal must not reach the processes even before they ignore it. They inherit the signal mask of this thread. In
+    the meantime, another thread of this process receives the signal.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -86,9 +89,10 @@ class ProcessWorkers(Workers):
         return self.runner.submit(task, parameters, dependencies=edges)
 
     def end(self) -> None:
-        """End the processes at once.
+        """Terminate the processes immediately.
 
-        Prefect's runner loses sight of a future whose process is ended while another waits for it, and then waits itself.
+        If a process is terminated while another thread waits for its future, Prefect's runner never completes that
+        future. The futures of lost tasks therefore get an error here.
         """
         logging.getLogger("concurrent.futures").addFilter(_in_time)
         for child in multiprocessing.active_children():
@@ -101,18 +105,18 @@ class ProcessWorkers(Workers):
 
 
 def _in_time(record: logging.LogRecord) -> bool:
-    """A filter that drops the traceback of a result that came after its future was given up."""
+    """Reject the log record of a result that arrived after its future got an error."""
     return not (record.exc_info and isinstance(record.exc_info[1], InvalidStateError))
 
 
 @contextmanager
 def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
-    """Worker processes that share this machine's cores, talk to the flow's server, and end with the flow.
+    """Open worker processes that share this machine's cores, use the flow's server, and end with the flow.
 
-    With `ahead`, they start and import TensorFlow at once, while the flow does what comes before the trainings.
+    With `ahead`, they start and import TensorFlow immediately, while the flow does the work before the trainings.
 
     Raises:
-        WorkerError: one of them died.
+        WorkerError: If a worker process died.
     """
     count, threads = allocate_cores(trainings, cpu_count())
     runner = Runner(max_workers=count, initializer=_init_worker, initargs=(threads,))
@@ -122,25 +126,28 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
         if ahead:
             runner.start_ahead()
         said = "a worker process died; it may have run out of memory: see the system's log"
-        # Else the pool would wait for trainings whose results nobody wants any more.
+        # Without this, the pool would wait for trainings whose results are no longer needed.
         with terminate_on_error(workers, BrokenProcessPool, lambda _: said):
             yield workers
 
 
 def allocate_cores(trainings: int, cores: int) -> tuple[int, int]:
-    """How many processes, and how many threads for each of their TensorFlows: no two trainings fight over a core.
+    """Divide cores between processes without oversubscription.
 
-    One thread is as fast as the cores are many (docs/performance.md): small convolutions hardly gain from a second. So there
-    are as many trainings at once as there are cores for, and threads only where cores are left over.
+    Small convolutions gain little from a second thread (docs/performance.md). Therefore, one process with one thread
+    runs for each training, up to the number of cores, and a process gets more threads only if cores are left over.
+
+    Returns:
+        The number of processes, and the number of TensorFlow threads for each of them.
     """
     processes = max(1, min(trainings, cores))
     return processes, max(1, cores // processes)
 
 
 def _init_worker(threads: int) -> None:
-    """Make a fresh worker process ready, and import TensorFlow."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the flow, which ends its workers
-    os.dup2(STDERR, STDOUT)  # what functions of the user's print is no part of the flow's result
+    """Initialize a new worker process, and import TensorFlow."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the flow handles Ctrl-C and ends its workers
+    os.dup2(STDERR, STDOUT)  # output of the user's functions is not part of the flow's result
     threading.Thread(target=_exit_when_parent_exits, daemon=True).start()
     outlive_readers()
     configure_threads(threads)
@@ -149,7 +156,7 @@ def _init_worker(threads: int) -> None:
 
 
 def _exit_when_parent_exits() -> None:
-    """Wait for the parent process to end, however it does, and end with it."""
+    """Wait for the end of the parent process, regardless of its cause, and exit."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""On Ray: the workers of a Ray cluster, whose nodes are asked whether they fit before anything is sent to them."""
+"""Workers of a Ray cluster, whose nodes are checked for compatibility before they get a task."""
 
 import os
 import socket
@@ -24,11 +24,14 @@ from tasks.storage.backend import Root
 _CONNECT_SECONDS = 10
 
 
-class Future(PrefectRayFuture[Any]):  # type: ignore[misc]  # no types are published
-    """A future whose state, once known, outlives the connection: Prefect's own would start a cluster here to ask it again."""
+class Future(PrefectRayFuture[Any]):  # type: ignore[misc]  # the package has no type annotations
+    """A future that keeps its state, once known, after the connection has ended.
+
+    Prefect's own future would start a new cluster here to request the state again.
+    """
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait, if it is still to be waited for."""
+        """Wait for the final state, unless it is known."""
         if self._final_state is None:
             super().wait(timeout)
 
@@ -44,17 +47,17 @@ class RayWorkers(ClusterWorkers):
         return Future(task_run_id=sent.task_run_id, wrapped_future=sent.wrapped_future)
 
     def withdraw(self, futures: list[Any]) -> None:
-        """Withdraw what was not begun."""
+        """Cancel the futures that have not started."""
         for future in futures:
             ray.cancel(future)
 
 
 @contextmanager
 def ray_workers(address: str, root: Root) -> Iterator[Workers]:
-    """The workers of the cluster whose head answers at ray://HOST:PORT.
+    """Connect to the cluster whose head node answers at ray://HOST:PORT, and yield its workers.
 
     Raises:
-        WorkerError: there is none, a node does not fit, or too many workers were lost.
+        WorkerError: If there is no cluster, a node is not compatible, or too many workers were lost.
     """
     api = api_url()
     with _connect_to_ray(address) as runner, probe_file(root) as mark:
@@ -72,10 +75,12 @@ def ray_workers(address: str, root: Root) -> Iterator[Workers]:
 
 @contextmanager
 def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
-    """Prefect's runner, connected to a cluster: in each of its processes TensorFlow has one thread, for one training at a time.
+    """Yield Prefect's runner, connected to a cluster.
+
+    In each process of the cluster, TensorFlow has one thread, for one training at a time.
 
     Raises:
-        WorkerError: there is none.
+        WorkerError: If no cluster answers.
     """
     variables = thread_settings(threads=1) | {name: os.environ.get(name, "") for name in NUMBERS}
     settings = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": {"env_vars": variables}}
@@ -83,7 +88,7 @@ def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     with ExitStack() as stack:
         try:
-            # Ray itself would try for half a minute.
+            # Ray itself would retry for half a minute.
             socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
             stack.enter_context(runner)
         except (OSError, RayError) as error:
@@ -93,10 +98,10 @@ def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
 
 
 def _require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, mark: Root, api: str) -> None:
-    """Ask a process of a node whether it fits.
+    """Check, in a process of a node, that the node is compatible.
 
     Raises:
-        WorkerError: it does not, or does not even have this project.
+        WorkerError: If the node is not compatible, or does not have this project.
     """
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     name = f"the Ray node {node['NodeManagerAddress']}"
@@ -110,5 +115,5 @@ def _require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, ma
 
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
 def _ask(common: EnvironmentFingerprint, mark: Root, api: str) -> list[str]:
-    """What is wrong with the process that this runs in."""
+    """Return the incompatibilities of the process that runs this function."""
     return list(incompatibilities(common, mark, api, 1))

@@ -1,1 +1,1 @@
-"""Prefect's server and its worker, as this project runs them."""
+"""Prefect's server and worker, configured for this project."""

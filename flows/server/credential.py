@@ -1,9 +1,10 @@
-"""Credential: what a Prefect server of this project asks for, and where it is kept.
+"""The credential that a Prefect server of this project requires, and the files that hold it.
 
-The user's own `PREFECT_SERVER_API_AUTH_STRING` wins. Else a secret is made at the first start, in a folder of its own under
-Prefect's home. Beside it lies a file of Prefect profiles, so that Prefect's commands find the server and the secret, too.
+The user's own `PREFECT_SERVER_API_AUTH_STRING` takes precedence. Otherwise, the first start creates a secret in a
+private folder under Prefect's home. A file of Prefect profiles in the same folder gives Prefect's commands the server's
+URL and the secret.
 """
-# ruff: noqa: PLC0415  # a run asks for none of these settings
+# ruff: noqa: PLC0415  # late imports: a run needs none of these settings
 
 import base64
 import json
@@ -22,7 +23,7 @@ from tasks.filesystem.exclusive_name import claim_name
 
 _USER = "mnist"
 _FOLDER = "mnist-serve"
-_SECRET = "secret"  # noqa: S105  # the name of a file
+_SECRET = "secret"  # noqa: S105  # a file name, not a secret
 _PROFILES = "profiles"
 _PROFILE, _URL, _AUTH, _HEADERS, _KEY, _CERTIFICATE = (
     "PREFECT_PROFILE",
@@ -33,45 +34,49 @@ _PROFILE, _URL, _AUTH, _HEADERS, _KEY, _CERTIFICATE = (
     "PREFECT_API_SSL_CERT_FILE",
 )
 _BYTES = 32
-_MADE = re.compile(rf"{_USER}:[\w-]{{43}}", re.ASCII)  # what `new_credential` makes
-_OTHERS = 0o077  # with an access control list, the group's bits are the most that it grants to anyone: acl(5)
+_MADE = re.compile(rf"{_USER}:[\w-]{{43}}", re.ASCII)  # the form of `new_credential`
+_OTHERS = 0o077  # with an access control list, the group bits are the upper limit of what it grants: acl(5)
 
 
 class Credential(NamedTuple):
-    """A credential, as `user:password`; `file` is where it lies, unless it is the user's own."""
+    """A credential in the form `user:password`.
+
+    `file` is the path of the file that holds it, or None for a credential that the user has set.
+    """
 
     value: str
     file: Path | None
 
 
 def new_credential() -> str:
-    """Make a credential of 256 random bits."""
+    """Return a new credential with 256 random bits."""
     return f"{_USER}:{secrets.token_urlsafe(_BYTES)}"
 
 
 def authorization(credential: str | None) -> dict[str, str]:
-    """Write the header that carries a credential, if there is one."""
+    """Return the header that carries a credential, or no header if there is no credential."""
     return {"Authorization": f"Basic {base64.b64encode(credential.encode()).decode()}"} if credential else {}
 
 
 def client_settings(credential: str) -> dict[str, str]:
-    """Return the environment with which Prefect's clients use a credential, whatever the user has set for other servers.
+    """Return environment variables that make Prefect's clients use a credential, regardless of the user's settings.
 
-    Headers are merged with those of the user's profile, where an `Authorization` would take the credential's place.
+    Prefect merges the custom headers with those of the user's profile, where an `Authorization` header would override
+    the credential.
     """
     return {
         _AUTH: credential,
         _KEY: "",
-        _CERTIFICATE: "",  # one that can't be read would end a client of http, too
+        _CERTIFICATE: "",  # an unreadable file would end even a client that uses plain HTTP
         _HEADERS: json.dumps(authorization(credential)),
     }
 
 
 def server_credential() -> Credential:
-    """Find the credential of a server that is to be started: the user's own, else the secret of this machine's account.
+    """Return the credential for a server that is about to start: the user's own, otherwise the secret of this account.
 
     Raises:
-        ServerError: The secret can't be kept, or is not kept from others.
+        ServerError: If the secret can't be stored, or other accounts can read or replace it.
     """
     from prefect.settings import get_current_settings
 
@@ -87,12 +92,13 @@ def server_credential() -> Credential:
 
 
 def write_profiles(api: str, credential: Credential) -> Path:
-    """Write the profile of a server, and return its file; a credential of the user's own is not copied.
+    """Write a Prefect profile for a server and return the path of its file.
 
-    Each address has a file of its own, so that servers of one Prefect home leave each other's alone.
+    The profile does not contain a credential that the user has set. Each server address has a separate file, so that
+    servers that share one Prefect home do not overwrite each other's profile.
 
     Raises:
-        ServerError: It can't be written.
+        ServerError: If the profile can't be written.
     """
     import tomlkit
 
@@ -107,7 +113,7 @@ def write_profiles(api: str, credential: Credential) -> Path:
 
 
 def in_the_way(environ: Mapping[str, str], api: str, credential: Credential) -> list[str]:
-    """List the variables of an environment that win over the profile of a server, and name another server or credential."""
+    """Return the environment variables that override a server's profile with another server or credential."""
     right = {_PROFILE: _FOLDER, _URL: api, _AUTH: credential.value}
     found = [name for name, value in right.items() if environ.get(name, value) != value]
     given = _authorization_of(environ)
@@ -115,17 +121,25 @@ def in_the_way(environ: Mapping[str, str], api: str, credential: Credential) -> 
 
 
 def _authorization_of(environ: Mapping[str, str]) -> str | None:
-    """Return the header that an environment adds to the requests of Prefect's clients in the place of any credential."""
+    """Return the `Authorization` header that an environment adds to the requests of Prefect's clients.
+
+    Prefect's clients send this header instead of any credential. None if the environment sets no such header.
+    """
     try:
         headers = json.loads(environ.get(_HEADERS, "{}"))
     except ValueError:
-        return None  # which Prefect refuses
+        return None  # Prefect rejects it
     found = headers.items() if isinstance(headers, dict) else ()
     return next((str(value) for name, value in found if name.lower() == "authorization"), None)
 
 
 def setting_in_use(environ: Mapping[str, str]) -> tuple[str, bool] | None:
-    """Name the setting whose credential Prefect's clients send, if any, and say whether the environment has it."""
+    """Return the setting whose credential Prefect's clients send, and whether the environment sets it.
+
+    Returns:
+        The name of the setting, and True if an environment variable rather than a profile sets it; None without a
+        credential.
+    """
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
@@ -139,10 +153,12 @@ def setting_in_use(environ: Mapping[str, str]) -> tuple[str, bool] | None:
 
 @contextmanager
 def _private_folder() -> Iterator[Path]:
-    """Make the folder that others can't enter, or see that it is one, and name what goes wrong in it.
+    """Yield the private folder of the credential, which is created if needed.
+
+    An OSError in the block becomes a ServerError.
 
     Raises:
-        ServerError: It is not, or something in it can't be read or written.
+        ServerError: If other accounts can use the folder, or a file in it can't be read or written.
     """
     from prefect.settings import PREFECT_HOME
 
@@ -165,10 +181,10 @@ def _private_folder() -> Iterator[Path]:
 
 
 def _write_new(file: Path, text: str) -> None:
-    """Write a file that was not there, whole, readable by this account alone from its first byte on.
+    """Write a new file atomically; only this account can read it from the first byte on.
 
     Raises:
-        FileExistsError: It is there already.
+        FileExistsError: If the file already exists.
     """
     part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
@@ -183,7 +199,8 @@ def _read_secret(file: Path) -> str:
     """Read the secret.
 
     Raises:
-        ServerError: Others can read it, it is no plain file of this account, or was altered.
+        ServerError: If other accounts can use the file, it is not a regular file of this account, or its content was
+            altered.
     """
     _check_private(file, os.lstat(file), stat.S_ISREG, "file")
     with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as stream:  # noqa: PTH123
@@ -195,10 +212,11 @@ def _read_secret(file: Path) -> str:
 
 
 def _check_private(path: Path, found: os.stat_result, is_kind: Callable[[int], bool], kind: str) -> None:
-    """Refuse what others can read or replace.
+    """Check that other accounts can't read or replace a file or folder.
 
     Raises:
-        ServerError: It is a link or of another kind, belongs to another account, or is open to others.
+        ServerError: If the path is a link or of another kind, belongs to another account, or grants access to other
+            accounts.
     """
     if not is_kind(found.st_mode):
         raise _unsafe(path, f"it is no plain {kind}", f"rm {path}")
@@ -210,5 +228,5 @@ def _check_private(path: Path, found: os.stat_result, is_kind: Callable[[int], b
 
 
 def _unsafe(path: Path, fault: str, remedy: str) -> ServerError:
-    """Say why a secret is not taken, and what to do."""
+    """Return an error that says why a secret is rejected and what to do."""
     return ServerError(f"the server's secret is not safe in {path}: {fault}; {remedy}")

@@ -1,14 +1,13 @@
-"""Prefect's SQLite database as a file: made from a template, looked into, and made smaller.
+"""Prefect's SQLite database as a file: its creation from a template, and reads and removals without the API.
 
-It is created from a template, instead of by all migrations since Prefect's beginning.
+A copy of the template replaces all of Prefect's migrations. `python -m flows.server.database`, a part of the set-up,
+makes the template for the installed version with Prefect's public command `prefect server database upgrade`. If there
+is no template, or if the database is not a SQLite file, Prefect runs its migrations.
 
-`python -m flows.server.database`, a part of the set-up, makes the template for the installed version, with Prefect's public
-command `prefect server database upgrade`. Without a template, or with a database other than a SQLite file, Prefect migrates by
-itself.
-
-What Prefect's API can't remove of a flow run, its events, is removed here: half of what a run leaves in the database.
+Prefect's API can't remove the events of a flow run, which are half of what a run leaves in the database. This module
+removes them.
 """
-# ruff: noqa: PLC0415  # importing this module must stay cheap
+# ruff: noqa: PLC0415  # late imports: importing this module must stay cheap
 
 import os
 import shutil
@@ -25,10 +24,10 @@ from flows.processes.console import exit_with_one_line
 from tasks.filesystem.exclusive_name import claim_name
 
 IN_FILE = "sqlite+aiosqlite:///"
-_BUSY_SECONDS = 10.0  # to wait for servers that write to the same database
+_BUSY_SECONDS = 10.0  # limit of the wait for servers that write to the same database
 
-# The events of a flow run's states, of its task runs and of its artifacts. Others that only name the flow run, such as those of
-# an automation, stay.
+# The events of a flow run's states, its task runs and its artifacts. Other events that name the flow run, such as those
+# of an automation, stay.
 _EVENTS = """
 CREATE TEMPORARY TABLE their_events AS
 SELECT DISTINCT events.id FROM gone
@@ -48,26 +47,26 @@ _REMOVALS = (
 
 
 def make_database() -> bool:
-    """Copy the template to where Prefect's database is a SQLite file that is missing; two processes may try at once.
+    """Copy the template to the path of Prefect's SQLite database if that file is missing; concurrent calls are safe.
 
     Returns:
-        Whether the database is there and needs no migration.
+        True if the database exists and needs no migration.
     """
     path, template = database_file(), template_file()
     if path is None or not template.exists():
         return False
     if not path.exists():
-        # If the folder can't be written, Prefect's own error says more.
+        # If the folder can't be written, the later error of Prefect says more.
         with suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent, prefix=".mnist-") as folder:
             copy = Path(folder) / path.name
-            copy.touch(mode=0o600)  # the history of runs is its owner's
+            copy.touch(mode=0o600)  # only the owner may read the history of runs
             shutil.copyfile(template, copy)
             claim_name(copy, path, path.with_name(f".{path.name}.lock"))
     return schema_revision(path) == schema_revision(template) is not None
 
 
 def database_file() -> Path | None:
-    """Return the path of a local server's database; None if it is not a file."""
+    """Return the path of a local server's database; None if the database is not a file."""
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
     url = PREFECT_API_DATABASE_CONNECTION_URL.value() or ""
@@ -76,14 +75,14 @@ def database_file() -> Path | None:
 
 
 def template_file() -> Path:
-    """Return the path of the template for the installed Prefect, which may not exist."""
+    """Return the path of the template for the installed version of Prefect; the file may be missing."""
     import prefect
 
     return Path(sys.prefix, "share", "mnist-error-analysis", f"prefect-{prefect.__version__}.db")
 
 
 def schema_revision(path: Path) -> str | None:
-    """Return the migration that a database has reached; None if the file is no database of Prefect's."""
+    """Return the migration that a database has reached; None if the file is not a Prefect database."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
         ((revision,),) = database.execute("SELECT version_num FROM alembic_version")
         return str(revision)
@@ -91,20 +90,20 @@ def schema_revision(path: Path) -> str | None:
 
 
 def ids_in(path: Path, table: str) -> set[UUID]:
-    """Return the ids of the rows of a table, such as `flow`; none where there is no database.
+    """Return the ids of the rows of a table, such as `flow`; an empty set if there is no database.
 
     Raises:
-        sqlite3.Error: It can't be read, or has no such table.
+        sqlite3.Error: If the database can't be read or has no such table.
     """
     if not path.exists():
         return set()
-    # A connection that can write, but does not, takes the files of the write-ahead log away again when it ends.
+    # A read-write connection, even if it writes nothing, removes the files of the write-ahead log when it closes.
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
-        return {UUID(one) for (one,) in database.execute(f"SELECT id FROM {table}")}  # noqa: S608  # a name of ours
+        return {UUID(one) for (one,) in database.execute(f"SELECT id FROM {table}")}  # noqa: S608  # a constant
 
 
 def may_have_automations() -> bool:
-    """Tell whether Prefect's database holds automations, or can't be looked into."""
+    """Return whether Prefect's database contains automations or can't be read."""
     file = database_file()
     try:
         return file is None or bool(ids_in(file, "automation"))
@@ -113,10 +112,10 @@ def may_have_automations() -> bool:
 
 
 def remove_remains(path: Path, flow_runs: Iterable[UUID]) -> None:
-    """Remove the events and the last logs of flow runs that the database has no more, and give the space back.
+    """Remove the events and last logs of flow runs that the database no longer contains, and free the space.
 
     Raises:
-        sqlite3.Error: The database can't be read or written.
+        sqlite3.Error: If the database can't be read or written.
     """
     with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as database:
         database.execute("CREATE TEMPORARY TABLE gone (id PRIMARY KEY)")
@@ -127,18 +126,18 @@ def remove_remains(path: Path, flow_runs: Iterable[UUID]) -> None:
         for statement in _REMOVALS:
             database.execute(statement)
         database.execute("COMMIT")
-        # Where a server reads or writes all the while, or the disk is full, later runs use the free pages.
+        # If a server keeps the database busy or the disk is full, the free pages stay for later runs.
         with suppress(sqlite3.OperationalError):
             database.execute("VACUUM")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _write_template() -> None:
-    """Make the template for the installed Prefect, where it is missing.
+    """Create the template for the installed version of Prefect if it is missing.
 
     Raises:
-        CalledProcessError: Prefect's migrations failed.
-        OSError: The environment's folder can't be written.
+        CalledProcessError: If Prefect's migrations fail.
+        OSError: If the environment's folder can't be written.
     """
     template = template_file()
     if template.exists():
@@ -146,14 +145,14 @@ def _write_template() -> None:
     template.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=template.parent) as folder:
         made = Path(folder) / "prefect.db"
-        # Settings of the user's must neither be used nor migrated.
+        # The user's settings must not be used, and the user's database must not be migrated.
         env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         env |= {"PREFECT_HOME": folder, "PREFECT_API_DATABASE_CONNECTION_URL": f"{IN_FILE}{made}"}
         command = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "--yes"]
         subprocess.run(command, env=env, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  # fixed arguments
         whole = Path(folder) / template.name
         with closing(sqlite3.connect(made)) as database:
-            # One file that can be read where nothing can be written: without a write-ahead log.
+            # A single file without a write-ahead log can be read from a read-only folder.
             database.execute("VACUUM INTO ?", (str(whole),))
         whole.replace(template)
 

@@ -1,9 +1,10 @@
-"""Execute: a flow run in a process of its own, as the worker starts it: `python -P -m flows.server.execute FLOW WORKER_PID`.
+"""Run one flow run in a separate process, as the worker starts it: `python -P -m flows.server.execute FLOW WORKER_PID`.
 
-In: the name of one of the project's flows, and the flow run's id in PREFECT__FLOW_RUN_ID. Prefect's own engine would ask the
-API which code to load; this does not. Nor does it read the result of a state that the API names, which would be unpickled.
+FLOW is the name of one of the project's flows; the variable PREFECT__FLOW_RUN_ID holds the flow run's id. Prefect's own
+engine would ask the API which code to load. This module does not, and it never reads the result of a state that the API
+names, because reading it would unpickle it.
 """
-# ruff: noqa: PLC0415  # so that what keeps Prefect from being imported is said in one line
+# ruff: noqa: PLC0415  # late imports: an error that keeps Prefect from being imported is then reported in one line
 
 import os
 import sys
@@ -17,7 +18,7 @@ from tasks.safety.redaction import redact_all_output
 
 
 def _execute(name: str, flow_run_id: UUID) -> None:
-    """Run a flow, and report how it ends to the API and to the worker."""
+    """Run a flow and report its final state to the API and to the worker."""
     from prefect._internal.control_listener import configure_from_env
     from prefect.engine import handle_engine_signals
     from prefect.flow_engine import load_flow_run, run_flow
@@ -32,8 +33,12 @@ def _execute(name: str, flow_run_id: UUID) -> None:
 
 
 def main(name: str, worker: str) -> None:
-    """Run a flow unless its name is none of the project's, or its worker has gone meanwhile."""
-    import prefect.flow_engine  # noqa: F401  # it takes a second, in which the worker may go
+    """Run a flow, unless its name is unknown or its worker has ended in the meantime.
+
+    Raises:
+        SystemExit: If no flow has this name, or the worker is no longer the parent process.
+    """
+    import prefect.flow_engine  # noqa: F401  # the import takes a second, in which the worker may end
 
     if name not in FLOW_NAMES:
         sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(FLOW_NAMES)}")

@@ -1,10 +1,13 @@
-"""History: the flow runs that Prefect's database has of a root's runs, and their removal once `mnist prune` has removed these.
+"""Flow runs in Prefect's history that belong to the runs of a root.
 
-Prefect's own clean-up (PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED) goes by age alone, for all projects of a server. Here, a flow
-run is removed by its id, which the record of its run has. Its task runs, states and logs go with it; its artifacts are removed
-before, one by one, so that Prefect keeps the list of the latest ones right.
+A run's record holds the id of its flow run. After `mnist prune` has removed runs, this module removes their flow runs.
+
+Prefect's own vacuum service (PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED) selects flow runs by age only, across all
+projects of a server. This module removes a flow run by its id. Prefect deletes its task runs, states and logs together
+with the flow run. Its artifacts are deleted first, one by one, so that Prefect keeps its list of the latest artifacts
+correct.
 """
-# ruff: noqa: PLC0415  # a root without anything to remove needs no client
+# ruff: noqa: PLC0415  # late imports: a root with nothing to remove needs no client
 
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -27,11 +30,11 @@ from tasks.storage.backend import Root
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-_BATCH = 50  # flow runs, or artifacts with all that they hold, asked for at once
+_BATCH = 50  # flow runs, or artifacts with their data, for each request
 
 
 def flow_run_under_way(root: Root) -> FlowRun | None:
-    """The flow run that this is called in, for the record of a run under a root; None where there is none."""
+    """Return the current flow run, for the record of a run under a root; None outside of a flow run."""
     from prefect.context import FlowRunContext
 
     context = FlowRunContext.get()
@@ -41,7 +44,7 @@ def flow_run_under_way(root: Root) -> FlowRun | None:
 
 
 def _place_of_history() -> str:
-    """Where this process's runs are remembered: the API of the user's server, else the database of the local ones."""
+    """Return the place of this process's history: the API of the user's server, otherwise the local database."""
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
     if url := _users_server():
@@ -51,7 +54,7 @@ def _place_of_history() -> str:
 
 
 def _users_server() -> str | None:
-    """The API of the user's server; None if local servers are used."""
+    """Return the API URL of the user's server; None if local servers are used."""
     from prefect.settings import PREFECT_API_URL
 
     url = PREFECT_API_URL.value()
@@ -59,12 +62,18 @@ def _users_server() -> str | None:
 
 
 def _local_file() -> Path | None:
-    """The database of local servers, where these are used and it is a file: it can be looked into without a server."""
+    """Return the database file of the local servers, which can be read without a server.
+
+    None if the user's server is used, or if the database is not a file.
+    """
     return None if _users_server() else database_file()
 
 
 def removable_flow_runs(noted: Collection[FlowRun]) -> Cleared:
-    """How many flow runs would go: at a user's server, which is not asked, all that are recorded."""
+    """Count the flow runs that a removal would delete.
+
+    A user's server is not queried; all recorded flow runs count there.
+    """
     file = _local_file()
     if not noted or not file:
         return Cleared(flow_runs=len(noted))
@@ -75,28 +84,34 @@ def removable_flow_runs(noted: Collection[FlowRun]) -> Cleared:
 
 
 def clear_history(root: Root) -> Cleared:
-    """Remove the flow runs that are noted under a root from Prefect's history; what can't be removed now stays noted.
+    """Remove the flow runs that are noted under a root from Prefect's history.
+
+    Flow runs that can't be removed now stay noted.
 
     Raises:
-        StorageError: A note can't be written or removed.
+        StorageError: If a note can't be written or removed.
     """
     noted = pending_flow_runs(root)
     if not noted:
         return Cleared(flow_runs=0)
     try:
         done, count, why = _remove_history(noted)
-    except Exception as error:  # noqa: BLE001  # whatever a server or a database says: the files have gone, and the notes stay
+    except Exception as error:  # noqa: BLE001  # any error of a server or database: the files are gone, the notes stay
         return Cleared(flow_runs=0, left=len(noted), why=reason(error))
     forget_flow_runs(root, done)
     return Cleared(flow_runs=count, left=len(noted) - len(done), why=why)
 
 
 def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]:
-    """The flow runs that the history has no more, how many have just gone, and why the others stay.
+    """Remove flow runs from Prefect's history.
+
+    Returns:
+        The flow runs that the history no longer contains, the number of flow runs that this call removed, and the
+        reason why the others remain.
 
     Raises:
-        ServerError: The server does not answer.
-        sqlite3.Error: The database can't be read or written.
+        ServerError: If the server does not answer.
+        sqlite3.Error: If the database can't be read or written.
     """
     file, place = _local_file(), _place_of_history()
     unfinished: set[UUID] = set()
@@ -118,10 +133,10 @@ def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]
 
 @contextmanager
 def _client_of_history() -> Iterator["SyncPrefectClient"]:
-    """A client of the user's server, else of a temporary one.
+    """Yield a client of the user's server, otherwise of a temporary local server.
 
     Raises:
-        ServerError: It does not answer.
+        ServerError: If the server does not answer.
     """
     from prefect.client.orchestration import get_client
 
@@ -135,14 +150,18 @@ def _client_of_history() -> Iterator["SyncPrefectClient"]:
 
 
 def _flows_at(client: "SyncPrefectClient") -> set[UUID]:
-    """The ids that the project's flows have in a history."""
+    """Return the ids of the project's flows at a server."""
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
     return {flow.id for flow in client.read_flows(flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOW_NAMES))))}
 
 
 def remove_flow_runs(client: "SyncPrefectClient", identities: Collection[UUID]) -> tuple[set[UUID], int]:
-    """Remove flow runs with all that belongs to them: which ones stay, since they are not finished, and how many have gone."""
+    """Remove finished flow runs with everything that belongs to them.
+
+    Returns:
+        The ids of the flow runs that remain because they are not finished, and the number of removed flow runs.
+    """
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.exceptions import ObjectNotFound
 
@@ -155,7 +174,7 @@ def remove_flow_runs(client: "SyncPrefectClient", identities: Collection[UUID]) 
                 unfinished.add(run.id)
                 continue
             _remove_artifacts(client, run.id)
-            with suppress(ObjectNotFound):  # another process was first
+            with suppress(ObjectNotFound):  # another process has deleted it
                 client.delete_flow_run(run.id)
             count += 1
     return unfinished, count

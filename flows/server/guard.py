@@ -1,10 +1,11 @@
-"""Guard: the outermost layer of each Prefect server that this project starts, for HTTP and for WebSockets.
+"""The outermost ASGI layer of each Prefect server that this project starts, for HTTP and WebSockets.
 
-A request passes if its `Host` is an address of the server, if no page of another origin has sent it, if its body is declared as
-JSON, and if it carries the credential, which only the UI's static files and the two health checks do without.
+A request passes if its `Host` is an address of the server, if it does not come from a page of another origin, if its
+body is declared as JSON, and if it carries the credential. Only the UI's static files and the two health checks need no
+credential.
 
-Starlette's `TrustedHostMiddleware` looks at no port and takes the first of several `Host` headers; Prefect's own check of the
-credential leaves out `/docs`, and Prefect's API takes a body without a `Content-Type` as JSON.
+Starlette's `TrustedHostMiddleware` ignores the port and reads only the first of several `Host` headers. Prefect's own
+check of the credential does not cover `/docs`, and Prefect's API reads a body without a `Content-Type` as JSON.
 """
 
 import asyncio
@@ -30,13 +31,13 @@ from tasks.errors import InputError
 from tasks.safety.redaction import public_address
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # names to compare with
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # compared with, never bound
 _NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:(?P<port>\d{1,5}))?")
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _HEALTH = ("/health", "/ready")
-_SUBPROTOCOL = "prefect"  # after which Prefect's clients send the credential as their first message
+_SUBPROTOCOL = "prefect"  # with this subprotocol, Prefect's clients send the credential as their first message
 _POLICY_VIOLATION = 1008
-HANDSHAKE_SECONDS = 10.0  # for a client to send the credential; Prefect's does so at once
+HANDSHAKE_SECONDS = 10.0  # limit for the client's credential; Prefect's clients send it immediately
 _HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -48,29 +49,33 @@ _HEADERS = {
 
 
 class Addresses(NamedTuple):
-    """What a server is called: its `Host` headers, and the origins of its own pages; all of it in lower case."""
+    """The allowed `Host` headers of a server and the origins of its own pages, all in lower case."""
 
     hosts: frozenset[str]
     origins: frozenset[str]
 
 
 class Refusal(NamedTuple):
-    """An answer to a request that does not pass."""
+    """The status and text of the answer to a rejected request."""
 
     status: int
     text: str
 
 
 def allowed_addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addresses:
-    """List the addresses of a server that is bound to `host` and `port`; `allowed` are more names of it, as HOST or HOST:PORT.
+    """Return the addresses of a server that is bound to `host` and `port`.
 
-    A name without a port stands for the server's own port and for the standard ones, where a proxy answers.
+    Args:
+        host: Address or name that the server is bound to.
+        port: Port that the server is bound to.
+        allowed: Additional names of the server, as HOST or HOST:PORT. A name without a port covers the server's own
+            port and the standard ports, where a proxy answers.
 
     Raises:
-        InputError: A name is not HOST or HOST:PORT.
+        InputError: If a name is not HOST or HOST:PORT.
     """
     hosts = {f"{name}:{port}" for name in _host_names(host)}
-    if port == 80:  # browsers leave it out
+    if port == 80:  # browsers omit the default port
         hosts |= _host_names(host)
     origins = {f"http://{one}" for one in hosts}
     for text in allowed:
@@ -91,10 +96,10 @@ def allowed_addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addr
 
 
 def canonical(host: str) -> str:
-    """Write a host as it is resolved and as clients send it: an address in its shortest form, a name in ASCII.
+    """Return a host in the form that clients send: an address in its shortest form, a name in ASCII.
 
     Raises:
-        InputError: No URL can hold it.
+        InputError: If a URL can't contain the host.
     """
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
@@ -112,7 +117,7 @@ def canonical(host: str) -> str:
 
 
 def _host_names(host: str) -> set[str]:
-    """List the names under which a bound address is reached: one of all interfaces under each of theirs."""
+    """Return the names of a bound address: for a wildcard address those of all interfaces, for loopback LOOPBACK."""
     name = in_url(host.lower())
     if name in LOOPBACK:
         return set(LOOPBACK)
@@ -123,21 +128,21 @@ def _host_names(host: str) -> set[str]:
 
 
 def in_url(host: str) -> str:
-    """Write a host as it stands in a URL."""
+    """Return a host in the form that a URL requires, with brackets around an IPv6 address."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 class Guard:
-    """Prefect's application for those who may use it.
+    """ASGI application that passes only permitted requests to Prefect's application.
 
-    Without `ui`, the static files need the credential, too.
+    Without `ui`, the static files also require the credential.
     """
 
     def __init__(self, app: FastAPI, own: Addresses, credential: str, *, ui: bool) -> None:
         self.app, self.own, self.credential, self.ui = app, own, credential.encode(), ui
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or hand it to Prefect."""
+        """Answer a request, or pass it to Prefect."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -153,7 +158,7 @@ class Guard:
             await self.app(scope, receive, answer)
 
     def refusals(self, scope: Scope) -> Iterator[Refusal]:
-        """Give the reasons to refuse a request, the first of which counts."""
+        """Yield the reasons to reject a request; the first reason becomes the answer."""
         headers = Headers(scope=scope)
         if not scope["path"].startswith("/"):
             yield Refusal(400, "the target of a request is a path of this server")
@@ -170,7 +175,7 @@ class Guard:
             yield Refusal(401, "Unauthorized")
 
     def is_own_page(self, scope: Scope, headers: Headers) -> bool:
-        """Say whether a request comes from no page, from one of the server's own, or follows a link into the UI."""
+        """Return whether a request comes from no page, from the server's own pages, or from a link into the UI."""
         origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
         if origins and (len(origins) > 1 or origins[0].lower() not in self.own.origins):
             return False
@@ -180,7 +185,7 @@ class Guard:
         return scope["type"] == "http" and place == ("navigate", "document") and self.is_of_ui(scope)
 
     def is_open(self, scope: Scope) -> bool:
-        """Say whether a request needs no credential."""
+        """Return whether a request needs no credential."""
         if self.is_of_ui(scope):
             return self.ui
         route, child = self.route(scope)
@@ -188,12 +193,15 @@ class Guard:
         return scope["method"] == "GET" and of_api and scope["path"].removeprefix(child["root_path"]) in _HEALTH
 
     def is_of_ui(self, scope: Scope) -> bool:
-        """Say whether a request reads a file of the UI."""
+        """Return whether a request reads a file of the UI."""
         route, _ = self.route(scope)
         return scope["method"] in {"GET", "HEAD"} and isinstance(route, Mount) and route.name == "ui"
 
     def route(self, scope: Scope) -> tuple[BaseRoute | None, Scope]:
-        """Find the part of the application that answers a request, as the application itself does: no path is read twice."""
+        """Return the route that answers a request, and its child scope, matched in the way the application matches it.
+
+        The guard thus never interprets a path differently from the application.
+        """
         for route in self.app.routes:
             match, child = route.matches(scope)
             if match is not Match.NONE:
@@ -201,25 +209,31 @@ class Guard:
         return None, {}
 
     def is_known(self, headers: Headers) -> bool:
-        """Say whether a request carries the credential, in one header."""
+        """Return whether a request carries the credential in exactly one `Authorization` header."""
         given = headers.getlist("authorization")
         scheme, _, encoded = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         try:
             decoded = base64.b64decode(encoded.strip(), validate=True)
-        except (binascii.Error, ValueError):  # the latter where it is not ASCII
+        except (binascii.Error, ValueError):  # ValueError if the text is not ASCII
             return False
         return scheme.lower() == "basic" and hmac.compare_digest(decoded, self.credential)
 
 
 class Handshake:
-    """A WebSocket whose client says the credential in its first message, in time: until then, nothing passes either way."""
+    """A WebSocket whose client must send the credential as its first message, within HANDSHAKE_SECONDS.
+
+    Until then, no other data passes in either direction.
+    """
 
     def __init__(self, credential: bytes, receive: Receive, send: Send) -> None:
         self.credential, self._receive, self._send = credential, receive, send
         self.known, self.limit = False, asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
 
     async def receive(self) -> Message:
-        """Receive a message; the connection is closed where the first one is not the credential, or does not come in time."""
+        """Receive a message.
+
+        The connection is closed if the first message is not the credential or does not arrive in time.
+        """
         if self.known:
             return await self._receive()
         with suppress(TimeoutError):
@@ -232,12 +246,12 @@ class Handshake:
         return {"type": "websocket.disconnect", "code": _POLICY_VIOLATION}
 
     async def send(self, message: Message) -> None:
-        """Send a message, if the client may have it."""
+        """Send a message; drop data for a client that has not sent the credential."""
         if self.known or message["type"] != "websocket.send":
             await self._send(message)
 
     def is_credential(self, text: str | None) -> bool:
-        """Say whether a message is Prefect's `auth` message with the credential."""
+        """Return whether a message is Prefect's `auth` message with the credential."""
         try:
             said = json.loads(text or "null")
         except (ValueError, RecursionError):
@@ -247,18 +261,25 @@ class Handshake:
 
 
 def _has_body(headers: Headers) -> bool:
-    """Say whether a request announces a body."""
+    """Return whether a request announces a body."""
     return "transfer-encoding" in headers or any(one != "0" for one in headers.getlist("content-length"))
 
 
 def _is_json(headers: Headers) -> bool:
-    """Say whether a body is declared as JSON, which no form and no request without a preflight can do."""
+    """Return whether a body is declared as JSON.
+
+    Neither a form nor a cross-origin request without a preflight can declare it so.
+    """
     given = headers.getlist("content-type")
     return len(given) == 1 and given[0].partition(";")[0].strip().lower() == "application/json"
 
 
 def _with_headers(send: Send) -> Send:
-    """Send answers that no other page may frame, guess the type of, or learn addresses from."""
+    """Return a `send` function that adds the security headers to each answer.
+
+    The headers keep other pages from framing the answer, browsers from guessing its type, and other sites from
+    receiving its address.
+    """
 
     async def sent(message: Message) -> None:
         if message["type"] in {"http.response.start", "websocket.http.response.start"}:

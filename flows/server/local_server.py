@@ -1,12 +1,13 @@
-"""The one Prefect server of a run: the user's, or one that lives as long as the run.
+"""The Prefect server of a run: the user's server, or a local server that lives as long as the run.
 
-Left to itself, Prefect starts a temporary server in the flow's process and another in each worker. Here, one child process
-serves them all. It uses Prefect's own database, so that the history stays for a later `mnist serve`. It answers nobody but
-this process and its workers, which alone know its random credential (`flows/server/guard.py`).
+By default, Prefect starts a temporary server in the flow's process and another one in each worker. Here, a single child
+process serves all of them. It uses Prefect's own database, so that a later `mnist serve` shows the history. It answers
+only this process and its workers, which alone know its random credential (`flows/server/guard.py`).
 
-Run as a module, it is that child: it ends when its standard input does, however the parent ended.
+The child process runs this module as a script. It ends when its standard input ends, regardless of how the parent
+ended.
 """
-# ruff: noqa: PLC0415  # the child is started before anything slow is imported, most of which it has no use for
+# ruff: noqa: PLC0415  # late imports: the child starts before any slow import, and needs few of them
 
 import logging
 import os
@@ -33,51 +34,52 @@ from tasks.safety.stopping import STOPPING
 if TYPE_CHECKING:
     import httpx
 
-_START_SECONDS = 180.0  # 25 s were seen on a slow machine at a first start, which makes the database
+_START_SECONDS = 180.0  # a first start, which creates the database, took 25 s on a slow machine
 _STOP_SECONDS = 15.0
 _DRAIN_SECONDS = 10.0
-_HURRY_SECONDS = 1.0  # for either, once this process has been told to stop
+_HURRY_SECONDS = 1.0  # replaces both limits once this process has been told to stop
 _CHECK_SECONDS = 10.0
-_PASSING = {408, 429, 500, 502, 503, 504}  # what Prefect's client tries again, or a later request may not get
-_RESTARTS = 3  # a server that dies more often will not serve
+_PASSING = {408, 429, 500, 502, 503, 504}  # statuses that Prefect's client retries, or that may be temporary
+_RESTARTS = 3  # a server that dies more often is considered broken
 
 _AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 
-# As Prefect's own temporary server has it; and what can't be reached without internet is not tried.
+# Settings of Prefect's own temporary server; analytics is off because it needs internet access.
 _CHILD_ENV = {
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT__SERVER_FINAL": "1",
     "PREFECT_UI_ENABLED": "0",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
-    # Nobody asks this server for types of blocks; noting that it has them, it would keep the user's from ever having them.
+    # No client requests block types from this server. If it recorded their registration, the user's server would never
+    # register them.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "0",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "0",
 }
 
 
-# Servers of runs at once share one SQLite database: with ten of them on two cores, one was seen to be locked out for more than
-# the minute that Prefect's 5 retries last.
-# The user's timeout is for the user's server.
+# Servers of concurrent runs share one SQLite database. With ten of them on two cores, one server was locked out for
+# longer than the minute that Prefect's 5 retries last.
+# The user's timeout applies to the user's server only.
 _RETRY_SETTINGS = {
     "PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "7"),
     "PREFECT_API_REQUEST_TIMEOUT": "60",
     "PREFECT_API_ENABLE_HTTP2": "0",
 }
 
-LOCAL: set[str] = set()  # the APIs of servers that this process has started
+LOCAL: set[str] = set()  # API URLs of the servers that this process has started
 
 
 class Api(NamedTuple):
-    """The API that a run talks to; `own` if its server lives no longer than the run."""
+    """The API that a run uses; `own` is True if its server lives only as long as the run."""
 
     url: str
     own: bool
-    credential: str = ""  # of a server of one's own; else Prefect's settings have it
-    wait: Callable[[], None] = lambda: None  # until it answers
+    credential: str = ""  # of a local server; otherwise, Prefect's settings contain it
+    wait: Callable[[], None] = lambda: None  # blocks until the server answers
     end: Callable[[], None] = lambda: None
 
     def look_at(self, flow_run: UUID) -> str:
-        """How to look at a run in the UI."""
+        """Return the instructions to view a run in the UI."""
         if self.own:
             return f"mnist serve --no-worker, then http://127.0.0.1:4200/runs/flow-run/{flow_run}"
         return f"{public_address(self.url.removesuffix('/api'))}/runs/flow-run/{flow_run}"
@@ -85,9 +87,9 @@ class Api(NamedTuple):
 
 @contextmanager
 def start_server() -> Iterator[Api | None]:
-    """A server of this process's own, unless the environment names another; started at once, and not waited for.
+    """Start a local server without waiting for it, unless the environment names another server.
 
-    To import Prefect, and ask its settings, takes this process as long as the other half of the server's start.
+    While the server starts, this process imports Prefect and reads its settings, which takes half as long.
     """
     if os.environ.get("PREFECT_API_URL"):
         yield None
@@ -98,21 +100,23 @@ def start_server() -> Iterator[Api | None]:
 
 @contextmanager
 def server(early: Api | None) -> Iterator[Api]:
-    """The API that this process and its workers use: the configured server's, else the early one's, which may be waited for.
+    """Yield the API that this process and its workers use.
+
+    It is the API of the configured server, otherwise that of the early server, which may not answer yet (`Api.wait`).
 
     Raises:
-        ServerError: the configured server does not answer.
+        ServerError: If the configured server does not answer.
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     configured = PREFECT_API_URL.value()
     if early and not configured:
-        # Nobody listens to the heartbeat of a run whose server goes with it, and to stop it takes up to a second.
+        # A server that ends with its run needs no heartbeat, and stopping the heartbeat takes up to a second.
         quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
         with api_settings(early.url, _RETRY_SETTINGS | client_settings(early.credential)), temporary_settings(quiet):
             yield early
         return
-    if early:  # it is a profile of Prefect's that names another
+    if early:  # a Prefect profile names another server
         early.end()
     check_server(configured)
     try:
@@ -122,12 +126,13 @@ def server(early: Api | None) -> Iterator[Api]:
 
 
 def check_server(url: str) -> None:
-    """Ask the user's server for what every run asks it, as Prefect's client does, to see whether it lets us in.
+    """Check that the user's server accepts this process.
 
-    What may pass, such as an overloaded proxy, is left to the run, whose client tries again.
+    Prefect's client sends it a request that every run sends. Temporary failures, such as an overloaded proxy, are left
+    to the run, whose client retries.
 
     Raises:
-        ServerError: It does not answer, refuses the credential or this address of it, or is no Prefect server.
+        ServerError: If the server does not answer, rejects the credential or the address, or is not a Prefect server.
     """
     import httpx
     from prefect.client.orchestration import get_client
@@ -151,7 +156,7 @@ def check_server(url: str) -> None:
         raise ServerError(
             f"no Prefect server answers at PREFECT_API_URL={public_address(url)} ({error}); {remedy}, or unset the variable"
         ) from error
-    except (ValueError, TypeError) as error:  # no JSON, or another than Prefect's
+    except (ValueError, TypeError) as error:  # not JSON, or not the JSON of Prefect's API
         raise ServerError(_refusal_of(url, answers, "other content than Prefect's")) from error
     except OSError as error:
         file = PREFECT_API_SSL_CERT_FILE.value()
@@ -161,7 +166,7 @@ def check_server(url: str) -> None:
 
 
 def _refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str:
-    """Say why the last of a server's answers is none that a run could use, and what to do."""
+    """Return why a run can't use a server, judged by its last answer, and what to do."""
     last, place = answers[-1], public_address(url)
     redirect = next((one for one in answers if one.has_redirect_location), None)
     if last.status_code in {401, 403}:
@@ -179,7 +184,7 @@ def _refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str
 
 
 def _credential_refused() -> str:
-    """Say which setting has the credential that was refused: one may hide another."""
+    """Return which setting holds the rejected credential; a setting may hide another one."""
     found = setting_in_use(os.environ)
     if found is None:
         return (
@@ -194,12 +199,13 @@ def _credential_refused() -> str:
 
 @contextmanager
 def local_server() -> Iterator[Api]:
-    """Run a server in a child process, and stop it in the end; to wait for it may raise a ServerError.
+    """Run a server in a child process, and stop it at the end; the `wait` of the API may raise a ServerError.
 
-    This process holds the socket: when the child dies, another takes its place, and whoever has called meanwhile is answered.
+    This process holds the listening socket. If the child dies, another child takes over the socket and answers the
+    pending requests.
 
     Raises:
-        SettingsError: Prefect's home can't be written.
+        SettingsError: If Prefect's home can't be written.
     """
     writable_home()
     over = threading.Event()
@@ -222,7 +228,7 @@ def local_server() -> Iterator[Api]:
             stop_server(children[-1], _in_time(_STOP_SECONDS))
             if keeper.is_alive():
                 keeper.join()
-                stop_server(children[-1])  # where one has just taken another's place
+                stop_server(children[-1])  # a child that was started in the meantime
 
         LOCAL.add(url)
         try:
@@ -232,17 +238,17 @@ def local_server() -> Iterator[Api]:
 
 
 def _spawn_server(listener: socket.socket, said: IO[bytes], credential: str) -> subprocess.Popen[bytes]:
-    """A process that serves at a socket those who have the credential."""
-    return subprocess.Popen(  # noqa: S603  # this module
+    """Start a process that serves at a socket and accepts only clients with the credential."""
+    return subprocess.Popen(  # noqa: S603  # fixed arguments: this module
         [sys.executable, "-P", "-m", "flows.server.local_server", str(listener.fileno())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=said,
         env=for_own_server(os.environ)
         | _CHILD_ENV
-        | {_AUTH: credential},  # which other accounts can't read, as they can arguments
+        | {_AUTH: credential},  # in the environment: other accounts can read arguments
         pass_fds=[listener.fileno()],
-        start_new_session=True,  # Ctrl-C is for the flow, which then says its last to the server
+        start_new_session=True,  # Ctrl-C must reach only the flow, which then sends its final state to the server
     )
 
 
@@ -253,7 +259,7 @@ def _restart_on_exit(
     credential: str,
     over: threading.Event,
 ) -> None:
-    """Start another child when one dies, until all is over, or too many have died."""
+    """Start another child whenever a child dies, until the server is stopped or too many children have died."""
     while children[-1].wait() is not None and not over.is_set() and not STOPPING.is_set():
         if len(children) > _RESTARTS:
             return
@@ -264,7 +270,7 @@ def _restart_on_exit(
 
 
 def describe_connection_error(error: BaseException | None) -> str | None:
-    """A line for the user if an error, or what has led to it, is that the server does not answer any more."""
+    """Return a line for the user if the cause of an error is a server that no longer answers; otherwise None."""
     import httpx
 
     for one in causes(error):
@@ -275,7 +281,7 @@ def describe_connection_error(error: BaseException | None) -> str | None:
 
 
 def wait_until_healthy(url: str, child: subprocess.Popen[bytes]) -> bool:
-    """Wait for a server's API to answer; False if its process ends before, or it takes too long."""
+    """Wait for a server's API to answer; return False if its process ends first or the time limit is over."""
     import httpx
 
     limit = time.monotonic() + _START_SECONDS
@@ -290,7 +296,7 @@ def wait_until_healthy(url: str, child: subprocess.Popen[bytes]) -> bool:
 
 
 def _last_line(said: IO[bytes]) -> str:
-    """The last error that a process has named, or where to look for it."""
+    """Return the last error that a process has printed, or a hint on where to look for it."""
     said.seek(0)
     lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
@@ -298,8 +304,8 @@ def _last_line(said: IO[bytes]) -> str:
 
 
 def stop_server(child: subprocess.Popen[bytes], seconds: float = _STOP_SECONDS) -> None:
-    """Ask a child that ends with its standard input to end, and see to it that it does."""
-    assert child.stdin  # noqa: S101  # it was asked for
+    """Ask a child process to end by closing its standard input, and kill it after a time limit."""
+    assert child.stdin  # noqa: S101  # opened with PIPE
     child.stdin.close()
     try:
         child.wait(seconds)
@@ -310,7 +316,7 @@ def stop_server(child: subprocess.Popen[bytes], seconds: float = _STOP_SECONDS) 
 
 @contextmanager
 def api_settings(url: str, settings: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Let this process, all its threads, and its child processes talk to the API at `url`, with other settings of Prefect's."""
+    """Set the API URL and other Prefect settings for this process, all its threads, and its child processes."""
     from prefect.context import refresh_global_settings_context
 
     changed = {"PREFECT_API_URL": url, **(settings or {})}
@@ -329,7 +335,10 @@ def api_settings(url: str, settings: Mapping[str, str] | None = None) -> Iterato
 
 
 def drain() -> None:
-    """Send what travels in the background, logs and events, while the server is there and the console still filtered."""
+    """Send the logs and events that are queued in the background.
+
+    The caller does so while the server still answers and the console is still filtered.
+    """
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -338,12 +347,12 @@ def drain() -> None:
 
 
 def _in_time(seconds: float) -> float:
-    """As long as this may take, or what is left of the time once the process has been told to stop."""
+    """Return a time limit, shortened once this process has been told to stop."""
     return _HURRY_SECONDS if STOPPING.is_set() else seconds
 
 
 def _run_server(fileno: int) -> None:
-    """Be the server: serve at an open socket until standard input ends."""
+    """Serve at an open socket until standard input ends."""
     listener = socket.socket(fileno=fileno)
     host, port = listener.getsockname()
     with exclude_imports_from_gc():
@@ -355,16 +364,16 @@ def _run_server(fileno: int) -> None:
         from flows.server.guard import Guard, allowed_addresses
 
         own, credential = allowed_addresses(host, port), os.environ[_AUTH]
-        # Whatever the user's profile says of another server.
+        # Override the user's profile, which may describe another server.
         changed: dict[Any, Any] = {
             settings.PREFECT_SERVER_API_AUTH_STRING: credential,
             settings.PREFECT_SERVER_API_BASE_PATH: "/api",
             settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(sorted(own.origins)),
-            settings.PREFECT_SERVER_CSRF_PROTECTION_ENABLED: False,  # that of sessions, of which there is none
-            # Even to find that there is nothing to do, its migrations take a tenth of the start.
+            settings.PREFECT_SERVER_CSRF_PROTECTION_ENABLED: False,  # it protects sessions; there are none
+            # Prefect's migrations take a tenth of the start even if there is nothing to migrate.
             settings.PREFECT_API_DATABASE_MIGRATE_ON_START: not make_database()
             and (settings.PREFECT_API_DATABASE_MIGRATE_ON_START.value() or database_file() is not None),
-            # Without automations, what carries them out has nothing to do, and takes a sixth of the start.
+            # Without automations, the service that runs them is not needed; it takes a sixth of the start.
             settings.PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: settings.PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED.value()
             and may_have_automations(),
         }

@@ -1,9 +1,9 @@
-"""Process worker: Prefect's own, which starts nothing but the project's flows, each with a command of its own.
+"""Prefect's process worker, restricted to the project's flows, which it starts with commands of its own.
 
-What the API says decides which of the flows runs, with which parameters, and nothing more: neither the deployment's pull steps
-nor the job's command, folder or environment are used, and a flow run that asks for any is refused (`flows.server.vetting`). So
-nothing that changes between the check and the start matters. Private parts of Prefect's worker are used here and in
-`flows.server.execute`.
+The API selects one of the flows and its parameters, and nothing else. The worker uses neither the deployment's pull
+steps nor the job's command, working directory or environment, and it rejects a flow run that asks for others
+(`flows.server.vetting`). Therefore, a change between the check and the start has no effect. This module and
+`flows.server.execute` use private parts of Prefect's worker.
 """
 
 import asyncio
@@ -36,14 +36,14 @@ from tasks.errors import first_line
 from tasks.filesystem.trusted_files import UNATTENDED
 from tasks.safety.redaction import redact
 
-_END_SECONDS = 10.0  # for runs to tell the server that they end, where their worker is told to
-_UNSET: tuple[Any, ...] = (None, "", {}, [])  # as forms send what was left empty
+_END_SECONDS = 10.0  # for runs to report their end to the server after their worker was told to end
+_UNSET: tuple[Any, ...] = (None, "", {}, [])  # values that forms send for empty fields
 
 
 class Configuration(ProcessJobConfiguration):
-    """Prefect's job configuration, which remembers what was asked for, before Prefect adds the environment of this process."""
+    """Prefect's job configuration, with a copy of the requested settings from before Prefect adds its own."""
 
-    model_config = ConfigDict(extra="allow")  # so that settings that this version of Prefect does not know are seen
+    model_config = ConfigDict(extra="allow")  # keeps settings that this version of Prefect does not know, for the check
 
     _deployment: DeploymentResponse | None = PrivateAttr(default=None)
     _asked: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -57,12 +57,12 @@ class Configuration(ProcessJobConfiguration):
         worker_name: str | None = None,
         worker_id: UUID | None = None,
     ) -> None:
-        """Fill in what Prefect needs."""
+        """Record the deployment and the requested settings, then let Prefect prepare the configuration."""
         self._deployment, self._asked = deployment, self.differences()
         super().prepare_for_flow_run(flow_run, deployment, flow, work_pool, worker_name, worker_id)
 
     def differences(self) -> dict[str, Any]:
-        """All settings that are not Prefect's defaults."""
+        """Return all settings that differ from Prefect's defaults."""
         unknown = {name: value for name, value in (self.model_extra or {}).items() if value not in _UNSET}
         fields = type(self).model_fields.items()
         known = {name: (getattr(self, name), field.get_default(call_default_factory=True)) for name, field in fields}
@@ -70,8 +70,8 @@ class Configuration(ProcessJobConfiguration):
         return {name: str(value) if isinstance(value, Path) else value for name, value in changed.items()}
 
 
-class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it would take the place of Prefect's own
-    """Runs the project's flows, and refuses all else."""
+class MnistWorker(ProcessWorker, ABC):  # an ABC, so that Prefect does not register it in place of its own worker
+    """A worker that runs the project's flows and rejects all other flow runs."""
 
     job_configuration = Configuration
 
@@ -81,30 +81,37 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it wou
         self.ending = False
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Take the runs that are due, unless the worker has been told to end."""
+        """Submit the flow runs that are due, unless the worker is ending."""
         return [] if self.ending else await super().get_and_submit_flow_runs()
 
     async def end_runs(self) -> None:
-        """Tell all runs to end, and wait for it; Prefect's worker would kill them before they could tell the server."""
+        """Terminate all runs and wait for their end, at most 10 s.
+
+        Prefect's worker would kill them before they could report their end to the server.
+        """
         self.ending = True
         runs = psutil.Process().children()
         for run in runs:
             with suppress(psutil.NoSuchProcess):
                 run.terminate()
         with anyio.move_on_after(_END_SECONDS):
-            while any(_is_alive(run) for run in runs):  # to wait for them would take their exit codes from asyncio
+            while any(_is_alive(run) for run in runs):  # waiting for them would take their exit codes from asyncio
                 await anyio.sleep(0.1)
 
     async def run(
         self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: TaskStatus[Any] | None = None
     ) -> ProcessWorkerResult:
-        """Run one of the project's flows, or put the flow run into a Crashed state that says what was refused."""
+        """Run one of the project's flows, or reject the flow run with a Crashed state that says why.
+
+        Raises:
+            RuntimeError: If the process of the flow run does not start.
+        """
         status = task_status or anyio.TASK_STATUS_IGNORED
-        assert isinstance(configuration, Configuration)  # noqa: S101  # it is this class's
+        assert isinstance(configuration, Configuration)  # noqa: S101  # `job_configuration` says so
         deployment = configuration._deployment  # noqa: SLF001
         if reasons := self.reasons(flow_run, configuration):
             return await self.refuse(flow_run, reasons, status)
-        name = ENTRY_POINTS[deployment.entrypoint]  # type: ignore[union-attr,index]  # it has passed
+        name = ENTRY_POINTS[deployment.entrypoint]  # type: ignore[union-attr,index]  # the check has passed
 
         async def resolve(_flow_run: FlowRun) -> Flow[..., Any]:
             return await anyio.to_thread.run_sync(flow_of, name)
@@ -126,7 +133,11 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it wou
         return ProcessWorkerResult(status_code=result.status_code, identifier=str(result.handle.pid))
 
     def reasons(self, flow_run: FlowRun, configuration: Configuration) -> list[str]:
-        """Why a flow run is refused: what its template, deployment and job variables come to, and what they name besides."""
+        """Return the reasons to reject a flow run.
+
+        The reasons cover the settings that result from the template, the deployment and the job variables, and also the
+        job variables that the template does not use.
+        """
         deployment, asked = configuration._deployment, configuration._asked  # noqa: SLF001
         found = [*objections(deployment, asked, flow_run.parameters, self.folder, self.runners)]
         for variables in (deployment.job_variables if deployment else {}, flow_run.job_variables or {}):
@@ -135,32 +146,42 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC is not registered, where it wou
         return found
 
     async def refuse(self, flow_run: FlowRun, reasons: list[str], status: TaskStatus[Any]) -> ProcessWorkerResult:
-        """Say why a flow run is not started, and go on."""
+        """Log why a flow run is rejected, put it into a Crashed state, and report it as not started."""
         line = redact(f"refused by the worker, which runs the project's flows only: {'; '.join(reasons)}")
         self.get_flow_run_logger(flow_run).error(line)
         await self._propose_crashed_state(flow_run, line)
-        status.started(PermissionError(line))  # as Prefect's worker reports a run that did not start
+        status.started(PermissionError(line))  # same report as Prefect's worker for a run that did not start
         return ProcessWorkerResult(status_code=0, identifier="refused")
 
     async def _cancel_run(self, flow_run_id: UUID) -> None:
-        """Cancel a run that was not started; one whose template can't be made sense of does not end the worker."""
+        """Cancel a run that was not started.
+
+        An error, such as that of an unusable job template, is logged and does not end the worker.
+        """
         try:
             await super()._cancel_run(flow_run_id)
-        except Exception as error:  # noqa: BLE001  # whatever the API has said
+        except Exception as error:  # noqa: BLE001  # any answer of the API
             self._logger.warning("the flow run %s can't be cancelled: %s", flow_run_id, first_line(error))
 
     def environment(self, configuration: Configuration) -> dict[str, str | None]:
-        """This process's environment, what Prefect adds, and the heartbeat, which is all that a flow run may ask for."""
+        """Return the environment of a flow run.
+
+        It consists of this process's variables, those that Prefect adds, the allowed runners, and the flag of an
+        unattended run. The heartbeat interval is the only variable that a flow run may set.
+        """
         return {**configuration.env, RUNNERS: " ".join(sorted(self.runners)), UNATTENDED: "1"}
 
 
 def command_of(name: str) -> list[str]:
-    """The command that runs a flow: with `-P`, no folder that it is called in can stand in for the project's packages."""
+    """Return the command that runs a flow.
+
+    With `-P`, no module in the current folder can replace the project's packages.
+    """
     return [sys.executable, "-P", "-m", "flows.server.execute", name, str(os.getpid())]
 
 
 async def _executed(executor: FlowRunExecutor, status: TaskStatus[Any]) -> FlowRunExecutionResult | None:
-    """Run the process to its end, and say its PID once it has started."""
+    """Run the process to its end, and report its PID to the status after the start."""
     results: list[FlowRunExecutionResult | None] = []
 
     async def execute(*, task_status: TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -173,7 +194,7 @@ async def _executed(executor: FlowRunExecutor, status: TaskStatus[Any]) -> FlowR
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """Whether a process still runs."""
+    """Return whether a process still runs."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -181,10 +202,12 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 async def until_told(worker: MnistWorker, *, with_healthcheck: bool, say: Callable[..., None]) -> None:
-    """Work until SIGINT or SIGTERM; its runs end first. A second signal ends the worker at once, and its runs with it.
+    """Run the worker until SIGINT or SIGTERM, which first ends its runs.
+
+    A second signal ends the worker immediately; its runs end with it.
 
     Raises:
-        CancelledError: it was told to end.
+        CancelledError: If a signal has ended the worker.
     """
     loop = asyncio.get_running_loop()
     working = loop.create_task(worker.start(with_healthcheck=with_healthcheck, printer=say))
@@ -195,10 +218,10 @@ async def until_told(worker: MnistWorker, *, with_healthcheck: bool, say: Callab
 
     def told() -> None:
         if worker.ending:
-            os.kill(os.getpid(), signal.SIGKILL)  # each run sees that its worker has gone, and ends
+            os.kill(os.getpid(), signal.SIGKILL)  # each run notices that its worker has ended, and ends
         ending.append(loop.create_task(end()))
 
-    ending: list[asyncio.Task[None]] = []  # else the task could be collected in its middle
+    ending: list[asyncio.Task[None]] = []  # keeps a reference, so that the running task is not garbage-collected
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)
     await working

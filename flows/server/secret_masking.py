@@ -1,9 +1,9 @@
-"""Credentials: keep the secrets of a run's parameters out of what Prefect stores.
+"""Masking of credentials: keep the secrets of a run's parameters out of Prefect's storage.
 
-Prefect writes parameters into its database, and shows them in its UI and by its API. The command hands it public addresses
-and remembers what they stand for, which only its own process needs. A run that was started otherwise brings its parameters
-from there: it is warned about, and what Prefect holds of this run is replaced. Mirrors with secrets
-belong into a data set's file.
+Prefect writes parameters into its database, and shows them in its UI and API. The `mnist` command passes public
+addresses to Prefect and remembers the full addresses, which only its own process needs. A run that was started in
+another way receives its parameters from Prefect. Such a run logs a warning, and the parameters in Prefect's database
+are replaced. The secrets of mirrors belong in a dataset file.
 """
 
 import logging
@@ -17,17 +17,17 @@ from tasks.safety.redaction import add_secret, environment_secrets, redact_all_o
 
 
 def learn_settings() -> None:
-    """Mask the secrets of Prefect's settings, from profiles, too, in all that this process prints and logs."""
-    from prefect.settings import get_current_settings  # noqa: PLC0415  # before Prefect is imported, there are none
+    """Mask the secrets of Prefect's settings, including those of profiles, in all output and logs of this process."""
+    from prefect.settings import get_current_settings  # noqa: PLC0415  # without Prefect, there are no settings
 
     redact_all_output()
-    with suppress(Exception):  # a setting that can't be read is Prefect's to complain about
+    with suppress(Exception):  # Prefect reports settings that can't be read
         known = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
         add_secret(*environment_secrets({name: value for name, value in known.items() if name not in os.environ}))
 
 
 def keep_out_of_prefect() -> None:
-    """Replace the secrets in the parameters of the flow run under way, as Prefect's server holds them, and warn of them."""
+    """Replace the secrets in the current flow run's parameters on Prefect's server, and log a warning."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415
     from prefect.context import FlowRunContext  # noqa: PLC0415
 
@@ -47,5 +47,5 @@ def keep_out_of_prefect() -> None:
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(context.flow_run.id, parameters=public).raise_for_status()
-    except Exception as error:  # noqa: BLE001  # whatever the server answers: the run itself can go on
+    except Exception as error:  # noqa: BLE001  # any answer of the server: the run itself can continue
         log(f"they could not be masked: {type(error).__name__}", logging.WARNING)

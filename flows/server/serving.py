@@ -1,9 +1,9 @@
-"""Serving: Prefect's server with its UI and services, behind the guard.
+"""Prefect's server with its UI and services, behind the guard.
 
-In: `python -P -m flows.server.serving`, which `mnist serve`, the unit and the compose file run instead of `prefect server
-start`. Out: the same server, which answers only those whom `flows/server/guard.py` lets in.
+`mnist serve`, the systemd unit and the compose file run `python -P -m flows.server.serving` in place of
+`prefect server start`. It starts the same server, which answers only requests that `flows/server/guard.py` accepts.
 """
-# ruff: noqa: PLC0415  # `--help` answers at once
+# ruff: noqa: PLC0415  # late imports, so that `--help` answers immediately
 
 import os
 import socket
@@ -41,7 +41,7 @@ ALLOWED: Callable[[Command], Command] = click.option(
 def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int | None) -> None:
     """Run Prefect's server with its UI, for those who have the credential."""
     redact_all_output()  # before any library logs
-    os.environ.setdefault("PREFECT_UI_API_URL", "/api")  # of the address that the browser knows
+    os.environ.setdefault("PREFECT_UI_API_URL", "/api")  # relative to the address that the browser uses
 
     import uvicorn
     from prefect import settings
@@ -58,7 +58,7 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
         settings.PREFECT_SERVER_LOGGING_LEVEL: log_level.upper(),
     }
     with settings.temporary_settings(changed):
-        # As `prefect server start` has it.
+        # Same options as `prefect server start`.
         config = uvicorn.Config(
             Guard(create_app(final=True), own, credential.value, ui=True),
             host=host,

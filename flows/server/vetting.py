@@ -1,7 +1,8 @@
-"""Vetting: what a flow run may ask of a worker. The worker runs the project's flows with its own command, and nothing else.
+"""Vetting of flow runs: a worker runs the project's flows with its own command, and nothing else.
 
-In: a flow run's deployment, parameters, and job configuration, all of which come from the API. Out: the reasons to refuse them.
-Everything is refused that is not listed here, so that what a later version of Prefect adds is refused as well.
+The checks cover a flow run's deployment, parameters and job configuration, all of which come from the API. They return
+the reasons to reject the flow run. A setting that is not explicitly allowed here is rejected, including those that a
+later version of Prefect may add.
 """
 
 import os
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.responses import DeploymentResponse
 
-FLOW_NAMES = ("mnist", "study")  # of the flows; a flow has its module's name
+FLOW_NAMES = ("mnist", "study")  # each flow has the name of its module
 ENTRY_POINTS = {f"flows.{name}.{name}": name for name in FLOW_NAMES}
-_HARMLESS = {"labels", "name", "stream_output"}  # job variables that say nothing about what runs
+_HARMLESS = {"labels", "name", "stream_output"}  # job variables without influence on the code that runs
 HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
-_HEARTBEAT_SECONDS = range(30, 3601)  # Prefect refuses fewer; with more, nobody learns of a run that fell silent
+_HEARTBEAT_SECONDS = range(30, 3601)  # Prefect rejects less; with more, a silent run stays undetected
 WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 PROCESS = "process"
-RUNNERS = "MNIST_RUNNERS"  # the clusters that a run may use, in the environment of a worker and of its runs
-DEPLOY_FOLDER = "MNIST_DEPLOY_FOLDER"  # where the runs work, in the environment of `prefect deploy` called elsewhere
+RUNNERS = "MNIST_RUNNERS"  # variable of a worker and its runs: the clusters that a run may use
+DEPLOY_FOLDER = "MNIST_DEPLOY_FOLDER"  # variable of `prefect deploy` called elsewhere: the working directory of runs
 
 
 def flow_of(name: str) -> "Flow[..., Any]":
@@ -39,14 +40,14 @@ def objections(
     folder: Path,
     runners: Collection[str],
 ) -> Iterator[str]:
-    """Find what a worker must not run.
+    """Yield the reasons why a worker must not run a flow run.
 
     Args:
-        deployment: What the flow run was made from, if anything.
-        asked: The job configuration as far as it differs from Prefect's defaults.
-        parameters: The flow run's.
-        folder: Where the worker works.
-        runners: The clusters that it may use.
+        deployment: Deployment of the flow run, if any.
+        asked: Settings of the job configuration that differ from Prefect's defaults.
+        parameters: Parameters of the flow run.
+        folder: Working directory of the worker.
+        runners: Clusters that the worker may use.
     """
     if deployment is None:
         yield "it has no deployment"
@@ -59,12 +60,12 @@ def objections(
     yield from _wrong_steps(deployment.pull_steps or [], folder)
     yield from wrong_configuration(asked)
     runner = parameters.get("runner", PROCESS)
-    if runner != PROCESS and runner not in tuple(runners):  # which may be of any type
+    if runner != PROCESS and runner not in tuple(runners):  # the value may have any type
         yield f"its runner {shorten_value(runner)} is not allowed here: start the worker with --allow-runner"
 
 
 def _wrong_steps(steps: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[str]:
-    """Find pull steps other than the one that `prefect deploy` writes, which names the worker's own folder."""
+    """Yield objections to pull steps other than the step that `prefect deploy` writes for the worker's own folder."""
     for step in steps:
         if set(step) != {WORKING_DIRECTORY}:
             yield f"its pull step {shorten_value(next(iter(step), None))} would run code"
@@ -76,7 +77,7 @@ def _wrong_steps(steps: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[s
 
 
 def wrong_configuration(asked: Mapping[str, Any]) -> Iterator[str]:
-    """Find settings of a job that are neither harmless nor the heartbeat's, `env.NAME` included."""
+    """Yield objections to job settings, `env.NAME` included, that are neither harmless nor the heartbeat interval."""
     for name, value in asked.items():
         first, _, rest = name.partition(".")
         if first == "env":
@@ -90,13 +91,13 @@ def wrong_configuration(asked: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_heartbeat(name: str, value: object) -> bool:
-    """Whether a variable is the heartbeat's, with a value that makes sense."""
+    """Return whether a variable is the heartbeat interval with an allowed value."""
     text = str(value)
     return name == HEARTBEAT and text.isascii() and text.isdigit() and int(text[:9]) in _HEARTBEAT_SECONDS
 
 
 def _wrong_variable(name: str, value: object) -> str:
-    """What to say of an environment variable."""
+    """Return the objection to an environment variable."""
     if name == HEARTBEAT:
         return f"its {HEARTBEAT} is {shorten_value(value)}, not 30 to 3600"
     return f"it sets the environment variable {shorten_value(name)}"  # the value may be a secret
