@@ -23,10 +23,8 @@ from tasks.safety.plain_text import printable
 Rows = Sequence[Mapping[str, str | int | float]]
 
 _PIPED_WIDTH = 240  # characters: a file or a program has no width, and must receive every name unbroken
-_SHORT, _LEAST = (
-    16,
-    12,
-)  # characters: longest cell that is never broken, such as an interval; narrowest column of longer cells
+# Characters of the longest cell that is never broken, such as an interval, and of the narrowest column of longer cells.
+_SHORT, _LEAST = 16, 12
 _NAME = 48  # characters of the longest word that is never broken, such as a run's name; longer ones are paths or hashes
 _FRAME = 3  # characters around the content of a column: a line and two spaces
 _NUMBER = re.compile(r"[<+-]? ?[\d.,]+( ?(%|s|MB))?")

@@ -128,10 +128,8 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
         stack.enter_context(redirect_stdout(sys.stderr))  # libraries print; standard output is for the result alone
         with console.status("starting Prefect", spinner=console.spinner) if console else nullcontext():
             early = stack.enter_context(start_server())
-            with (
-                stop.nothing_to_undo(),
-                exclude_imports_from_gc(),
-            ):  # do the slow imports while the server starts
+            # Do the slow imports while the server starts.
+            with stop.nothing_to_undo(), exclude_imports_from_gc():
                 from prefect.client.orchestration import get_client
                 from prefect.flow_engine import run_flow as run_with_prefect
                 from prefect.states import Pending
@@ -206,9 +204,8 @@ def summary_line(error: Exception) -> str | None:
     if isinstance(error, OSError):  # of a file that is not under the root, such as in a full temporary folder
         remedy = "; make room, or set TMPDIR to a folder that has some" if "temporary directory" in str(error) else ""
         return f"{error.filename or 'the system'}: {error.strerror or error}{remedy}"
-    if isinstance(error, RuntimeError) and str(error).startswith(
-        "Could not determine home directory"
-    ):  # Prefect needs the home directory
+    # Prefect needs the home directory.
+    if isinstance(error, RuntimeError) and str(error).startswith("Could not determine home directory"):
         return "this account has no home directory: set HOME to a folder that it can write to"
     from flows.server.local_server import describe_connection_error
     from tasks.storage.backend import unreachable
