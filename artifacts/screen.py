@@ -78,7 +78,7 @@ class Screen(Console):
         self.print(text, soft_wrap=not self.is_terminal, overflow="ignore", crop=False)
 
     def table(self, rows: Rows, title: str = "") -> None:
-        """Print rows as a table, or one below the other if the table is too narrow for its numbers and names."""
+        """Print rows as a table, or cell by cell if the terminal is too narrow for unbroken numbers and names."""
         cells = {column: [column, *(str(row[column]) for row in rows)] for column in (rows[0] if rows else ())}
         widths = self.widths(list(cells.values()))
         if widths is None:

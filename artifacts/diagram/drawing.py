@@ -27,11 +27,8 @@ from artifacts.diagram.boxes import (
 from artifacts.diagram.layout import ARROW, Layout, Point, Room, layout
 from tasks.schemas.architecture import Architecture, Node
 
-WIDE, _MIDDLE, NARROW = (
-    976,
-    736,
-    376,
-)  # widths in pixels: eight columns on a screen, six in Prefect's UI, three on a phone
+# Widths in pixels: eight columns on a screen, six in Prefect's UI, three on a phone.
+WIDE, _MIDDLE, NARROW = 976, 736, 376
 _LEADING = 12.5  # distance between the lines of a label, in pixels
 TOO_MANY = 250  # most layers that a readable diagram can show
 _TOLD = 40  # layers that the description lists individually
@@ -224,7 +221,7 @@ def _wired(lines: Sequence[Sequence[Point]], ends: Sequence[Point]) -> str:
 
 
 def _drawn_node(node: Node, box: Box, label: Sequence[tuple[str, str]], center: Point, top: float) -> str:
-    """Return the SVG of one box with its label; the tooltip contains the node's key."""
+    """Return the SVG of one box with its label; the tooltip describes the node."""
     x, y = center
     lines = "".join(
         f'<text class="{kind}" x="{number(x)}" y="{number(top + 13 + _LEADING * place)}">{_escape_xml(line)}</text>'

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tasks.schemas.architecture import Architecture, Node
 
-_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # number of 3 x 3 convolutions and number of filters
+_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # 3 x 3 convolutions and filters of each block
 _HIDDEN, _CLASSES = 4096, 1000
 _SIDE = 224  # side of an image in pixels
 

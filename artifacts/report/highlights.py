@@ -10,9 +10,8 @@ from artifacts.common.formatting import p_value, percent
 from artifacts.report.text import compared_with, standing_slices
 from tasks.schemas.analysis import Analysis
 
-_LONELY = (
-    0.05  # share of other images with ink in a region; below it, the model may rely on something other than shapes
-)
+# Share of the other images that have ink in a region; below it, the model may rely on something other than shapes.
+_LONELY = 0.05
 _ENOUGH = 10  # least number of images that counts as a pattern
 _MOST_DOUBTED = 10  # pairs of labels per split, those with the most images; the gallery section lists all pairs
 

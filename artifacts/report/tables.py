@@ -127,7 +127,7 @@ def groups(analysis: Analysis) -> list[Row]:
 
 
 def suspect_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
-    """Return one row for each pair of a label and another label that the models predict instead."""
+    """Return one row for each (label, predicted) pair of the label issues that all models agree on."""
     classes = analysis.subject.classes
     return [
         {"label": classes[line.label], "all models say": classes[line.said], "images": line.count}

@@ -2,7 +2,7 @@
 
 It prepares the standard streams and the signal handlers before it imports the commands, because the imports take a
 tenth of a second, during which Ctrl-C may arrive. Exit codes: those of the command (`flows/cli/run.py`), 130 after
-Ctrl-C, 143 after SIGTERM, 141 if the reader of standard output has gone away.
+Ctrl-C, 143 after SIGTERM, 141 if the reader of standard output has closed it.
 """
 
 import sys

@@ -288,7 +288,7 @@ def _await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] 
     """Wait until the worker is killed.
 
     Raises:
-        ServerError: If the server ends for any reason, or if the worker exits by itself, as another worker would, too.
+        ServerError: If the server ends, or if the worker exits by itself, since a new worker would exit, too.
     """
     while server.poll() is None and (worker is None or worker.poll() is None):
         time.sleep(0.5)
