@@ -1,1 +1,1 @@
-"""All that a person looks at: figures, galleries, and the rendering of one analysis to Markdown, tables and HTML."""
+"""Presentation of an analysis: figures, image galleries, Markdown, tables and HTML."""

@@ -1,8 +1,9 @@
-"""Screen: the one place where text becomes what a terminal shows.
+"""Terminal output: the only module that turns text into what a terminal shows.
 
-In: strings, which are texts of users, and renderables of rich. Out: the same on standard output or standard error, without
-markup, emoji codes or highlighting, and without any control character but those that rich itself needs to draw.
-Where the stream is no terminal that can be drawn on, nothing is drawn, whatever FORCE_COLOR or TTY_COMPATIBLE say.
+It writes strings, which may come from users, and renderables of rich to standard output or standard error. It
+interprets no markup or emoji codes, does not highlight, and writes no control characters except those that rich itself
+needs. If the stream is not a terminal that supports drawing, nothing is drawn, whatever FORCE_COLOR or TTY_COMPATIBLE
+say.
 """
 
 import os
@@ -21,24 +22,22 @@ from tasks.safety.plain_text import printable
 
 Rows = Sequence[Mapping[str, str | int | float]]
 
-_PIPED_WIDTH = 240  # characters: a file or a program has no width, and wants every name in one piece
-_SHORT, _LEAST = (
-    16,
-    12,
-)  # characters of a cell that stays in one line, such as an interval, and of a column of longer ones
-_NAME = 48  # characters of a name that is never broken, such as that of a run; a longer word is a path or a hash
-_FRAME = 3  # characters that a column needs beside its own: a line and two spaces
+_PIPED_WIDTH = 240  # characters: a file or a program has no width, and must receive every name unbroken
+# Characters of the longest cell that is never broken, such as an interval, and of the narrowest column of longer cells.
+_SHORT, _LEAST = 16, 12
+_NAME = 48  # characters of the longest word that is never broken, such as a run's name; longer ones are paths or hashes
+_FRAME = 3  # characters around the content of a column: a line and two spaces
 _NUMBER = re.compile(r"[<+-]? ?[\d.,]+( ?(%|s|MB))?")
 
 
 class Screen(Console):
-    """A console to which every string is plain text."""
+    """Console that treats every string as plain text."""
 
     def __init__(self, *, err: bool = False) -> None:
         stream = sys.stderr if err else sys.stdout
         terminal = stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
         super().__init__(
-            file=Unescaped(stream),  # type: ignore[arg-type]  # all that rich needs of a stream
+            file=Unescaped(stream),  # type: ignore[arg-type]  # it has all that rich needs of a stream
             force_terminal=terminal,
             force_interactive=terminal,
             width=None if stream.isatty() else _PIPED_WIDTH,
@@ -50,33 +49,36 @@ class Screen(Console):
 
     @property
     def spinner(self) -> str:
-        """The name of a spinner that the terminal has the characters for."""
+        """Name of a spinner whose characters the terminal's encoding contains."""
         return "dots" if self.draws_unicode else "line"
 
     @property
     def draws_unicode(self) -> bool:
-        """Whether the terminal has more characters than those of a language."""
+        """Whether the terminal's encoding is a Unicode encoding."""
         return self.encoding.startswith("utf")
 
     def plain(self, text: str, keep: str = "") -> str:
-        """A text in the characters that the terminal has, in one line unless `keep` holds the line break."""
+        """Return a text in the characters of the terminal's encoding.
+
+        The text is a single line unless `keep` contains the line break.
+        """
         return printable(text, keep).encode(self.encoding, "backslashreplace").decode(self.encoding)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Make a text of a string, before its width is measured."""
+        """Convert a string to plain text before its width is measured."""
         return super().render_str(self.plain(text), **{**options, "markup": False, "emoji": False})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Draw anything; what a renderable has made of a text by itself is made plain, too."""
+        """Render any renderable, and make the text plain that a renderable produced by itself."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text, style, control) if control else Segment(self.plain(text, keep="\n"), style)
 
     def say(self, text: str) -> None:
-        """Print a sentence; on a terminal, lines end between words."""
+        """Print a sentence; on a terminal, break lines between words."""
         self.print(text, soft_wrap=not self.is_terminal, overflow="ignore", crop=False)
 
     def table(self, rows: Rows, title: str = "") -> None:
-        """Print rows as a table; where not every number and name would stay whole, one below the other."""
+        """Print rows as a table, or cell by cell if the terminal is too narrow for unbroken numbers and names."""
         cells = {column: [column, *(str(row[column]) for row in rows)] for column in (rows[0] if rows else ())}
         widths = self.widths(list(cells.values()))
         if widths is None:
@@ -91,7 +93,7 @@ class Screen(Console):
         self.print(table)
 
     def widths(self, columns: Sequence[Sequence[str]]) -> list[int] | None:
-        """How wide the columns of a table may be; None if they do not fit side by side."""
+        """Return the widths of the columns of a table in characters, or None if they do not fit side by side."""
         whole = [max(self.width_of(cell) for cell in of) for of in columns]
         words = [max((self.width_of(word) for cell in of for word in cell.split()), default=0) for of in columns]
         found = [
@@ -108,11 +110,14 @@ class Screen(Console):
         return found
 
     def width_of(self, text: str) -> int:
-        """How many characters a text takes on the terminal."""
+        """Return the number of terminal cells that a text takes."""
         return cell_len(self.plain(text))
 
     def listed(self, cells: Mapping[str, Sequence[str]], title: str) -> None:
-        """Print the cells of a table line by line, a row after the other; a terminal breaks only what is longer than a line."""
+        """Print the cells of a table line by line, one row after the other.
+
+        A terminal breaks only cells that are longer than a line.
+        """
         if title:
             self.print(title, style="italic")
         width = max(self.width_of(column) for column in cells)
@@ -124,8 +129,9 @@ class Screen(Console):
 
 
 class Unescaped:
-    """A stream for rich, which draws with control characters, where `flows/processes/streams.py` escapes those of all
-    others.
+    """Stream for rich that keeps the control characters that rich draws with.
+
+    All other writers go through the streams of `flows/processes/streams.py`, which escape control characters.
     """
 
     def __init__(self, stream: IO[str]) -> None:

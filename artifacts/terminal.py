@@ -1,4 +1,4 @@
-"""The terminal: the end of a run, the list of runs, two runs compared, and the champions."""
+"""Terminal output of the commands: results, lists of runs, comparisons, and champions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,10 @@ from tasks.schemas.runs import Champion, RunRecord, StudyRun, held_down
 
 
 def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
-    """Print a run's result on standard output; with `explain`, which of its steps were found, and why the others were not."""
+    """Print a run's result on standard output.
+
+    With `explain`, show for each step whether its record was found and, if not, why it was computed.
+    """
     screen = Screen()
     rows = [
         {
@@ -48,7 +51,10 @@ def _show_omissions(screen: Screen, omitted: Sequence[Omission]) -> None:
 
 
 def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> None:
-    """Print a study's result on standard output; with `explain`, which of its steps were found, and why the others were not."""
+    """Print a study's result on standard output.
+
+    With `explain`, show for each step whether its record was found and, if not, why it was computed.
+    """
     screen = Screen()
     rows: list[common_rows.Row] = [
         {
@@ -76,7 +82,7 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
 
 
 def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
-    """Print the list of runs, and that of studies."""
+    """Print the list of runs and the list of studies."""
     screen = Screen()
     rows = [
         {
@@ -106,7 +112,10 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
 
 
 def show_links(run: str, links: Sequence[VerifiedFile]) -> None:
-    """Print every file of a run, and whether it is what it was. The records of steps are many, and shown only if broken."""
+    """Print every file of a run and whether it is unchanged.
+
+    Records of steps are numerous, so only the broken ones are shown.
+    """
     screen = Screen()
     shown = [link for link in links if link.fault or link.role != "record"]
     rows = [{"step": link.role, "file": link.path, "": link.fault or "sound"} for link in shown]
@@ -116,7 +125,7 @@ def show_links(run: str, links: Sequence[VerifiedFile]) -> None:
 
 
 def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
-    """Print what goes."""
+    """Print which files, runs and flow runs `mnist prune` removes or would remove."""
     screen = Screen()
     for path in what.paths:
         screen.print(path)
@@ -128,7 +137,7 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
 
 
 def show_guesses(shown: Sequence[ClassifiedPicture], page: str) -> None:
-    """Print what the models say of pictures."""
+    """Print the predictions of the models for a user's images."""
     screen = Screen()
     doubtful = any(one.doubts for one in shown)
     rows = [
@@ -156,7 +165,7 @@ def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
 
 
 def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
-    """Print every line of champions, and which models stay down after a rollback."""
+    """Print every champion line, and which models a rollback keeps from becoming the champion."""
     screen = Screen()
     for line, champions in lines.items():
         rows = [
@@ -178,5 +187,5 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
 
 
 def show_rows(rows: Sequence[common_rows.Row]) -> None:
-    """Print a table."""
+    """Print rows as a table."""
     Screen().table(rows)

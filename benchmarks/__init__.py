@@ -1,1 +1,1 @@
-"""How fast the pipeline is, against what a person would otherwise do."""
+"""Benchmarks of the pipeline against what a person would otherwise do."""

@@ -1,6 +1,6 @@
-"""How fast the pipeline is: `python -m benchmarks`, or `make bench`.
+"""Measure the speed of the pipeline: `python -m benchmarks`, or `make bench`.
 
-The arms take turns, round after round; figures are ratios.
+Each round runs every arm once; the figures are ratios of the arms' times.
 """
 
 import json
@@ -55,7 +55,7 @@ def main(rounds: int, only: str, dataset: str, mirror: Path, epochs: tuple[int, 
 
 
 def write(to: Path, figures: dict[str, Figure], samples: dict[str, list[Sample]], machine: dict[str, object]) -> None:
-    """The figures, and all that they are made of."""
+    """Write the figures and the samples behind them as JSON, and the figures as SVG."""
     to.mkdir(parents=True, exist_ok=True)
     whole = {
         "machine": machine,

@@ -1,4 +1,4 @@
-"""The arms: each runs commands of its own, as a person would give them, and says what they took."""
+"""Arms of the benchmarks: each runs the commands that a person would run, and returns their time and memory."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ MODELS = ("plain", "batch_norm")
 
 
 class Sample(NamedTuple):
-    """What an arm took once: seconds, and the peak memory of all its processes in bytes; what accuracies it reached."""
+    """Measurement of an arm: seconds, peak memory of all its processes in bytes, and accuracies of its models."""
 
     seconds: float
     peak: int
@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """What all arms have in common; `epochs` of the same work, and of the post."""
+    """Settings that all arms share; `epochs` holds the epochs of the same work and those of the post."""
 
     folder: Path
     dataset: str
@@ -35,7 +35,7 @@ class Bench(NamedTuple):
     env: Mapping[str, str]
 
     def post(self, place: Path, *steps: tuple[str, ...]) -> Sample:
-        """The post's own way, a process for each step."""
+        """Run steps of the post's program, with one process for each step."""
         commands: list[tuple[str | Path, ...]] = [
             (PYTHON, "-m", "benchmarks.post", step[0], self.mirror, place, *step[1:]) for step in steps
         ]
@@ -44,7 +44,7 @@ class Bench(NamedTuple):
         return Sample(taken.seconds, taken.peak, tuple(map(float, said)))
 
     def mnist(self, place: Path, root: str, *options: str) -> tuple[Sample, float]:
-        """A run of the pipeline; also the moment when the last model had been tested, in seconds after the start."""
+        """Run the pipeline; also return the seconds from its start until the last model was tested."""
         began = time.time()
         given = ("--dataset", self.dataset, "--mirror", self.mirror.as_uri(), "--root", place / root)
         taken = run([(*MNIST, "run", "--json", "--no-gate", *given, *options)], self.env, place)
@@ -56,42 +56,42 @@ class Bench(NamedTuple):
         return Sample(taken.seconds, taken.peak, accuracies), last
 
     def inside(self, place: Path, arm: str) -> Sample:
-        """A single step, timed inside its process."""
+        """Run a single step that measures its time inside its process."""
         root = place / arm
         taken = run([(PYTHON, "-m", "benchmarks.steps", arm, self.dataset, self.mirror, root)], self.env, place)
         shutil.rmtree(root, ignore_errors=True)
         return Sample(float(taken.said), taken.peak)
 
     def command(self, place: Path, *words: str) -> Sample:
-        """Any other command."""
+        """Run any other Python command."""
         taken = run([(PYTHON, *words)], self.env, place)
         return Sample(taken.seconds, taken.peak)
 
 
 def post_same_work(bench: Bench, place: Path) -> Sample:
-    """Both models, trained, tested and analysed."""
+    """Train, test and analyze both models with the post's program."""
     epochs = str(bench.epochs[0])
     steps = [step for model in MODELS for step in (("train", model, epochs), ("evaluate", model), ("analyse", model))]
     return bench.post(place, *steps)
 
 
 def post_best(bench: Bench, place: Path) -> Sample:
-    """The post's best: batch norm alone, trained to its end and tested."""
+    """Train and test the post's best model, the network with batch normalization, for all its epochs."""
     return bench.post(place, ("train", "batch_norm", str(bench.epochs[1])), ("evaluate", "batch_norm"))
 
 
 def cold(bench: Bench, place: Path) -> Sample:
-    """A run into an empty root, from archives to the report."""
+    """Run the pipeline with an empty root, from the archives to the report."""
     return bench.mnist(place, "same", "--epochs", str(bench.epochs[0]))[0]
 
 
 def again(bench: Bench, place: Path) -> Sample:
-    """The same run once more."""
+    """Run the pipeline again with the same root."""
     return cold(bench, place)
 
 
 def onecycle(bench: Bench, place: Path) -> Sample:
-    """A run into an empty root, until both models have been tested."""
+    """Run the pipeline with an empty root; the seconds are those until both models were tested."""
     sample, tested = bench.mnist(place, "onecycle", "--recipe", "onecycle")
     return sample._replace(seconds=tested)
 

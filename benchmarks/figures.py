@@ -1,4 +1,4 @@
-"""The figures: one arm against another, by rounds, as a median with its least and greatest."""
+"""Figures of the benchmarks: the time of one arm relative to another, as the median and the range over the rounds."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -10,7 +10,7 @@ MIB = 2**20
 
 
 class Figure(NamedTuple):
-    """`ours` as a share of `base`; `limit` is what it may be at most."""
+    """Time of the arm `ours` relative to the arm `base`; `limit` is the largest acceptable ratio."""
 
     says: str
     ours: str
@@ -19,12 +19,12 @@ class Figure(NamedTuple):
 
     @property
     def arms(self) -> tuple[str, str]:
-        """What it needs."""
+        """Names of the arms that the figure needs."""
         return self.ours, self.base
 
 
 class Ratio(NamedTuple):
-    """Over the rounds."""
+    """Ratio of two arms over the rounds."""
 
     median: float
     least: float
@@ -51,14 +51,17 @@ if "Parquet by Hugging Face" not in ARMS:
 
 
 def value(figure: Figure, samples: Mapping[str, Sequence[Sample]]) -> Ratio:
-    """A figure; each round's arms are held against each other, as both met the same load."""
+    """Return the ratio of a figure.
+
+    The arms are compared within each round, in which both ran under the same load.
+    """
     rounds = zip(samples[figure.ours], samples[figure.base], strict=True)
     ratios = [ours.seconds / base.seconds for ours, base in rounds]
     return Ratio(median(ratios), min(ratios), max(ratios), figure.limit)
 
 
 def table(figures: Mapping[str, Figure], samples: Mapping[str, Sequence[Sample]], machine: Mapping[str, object]) -> str:
-    """All figures and arms, in Markdown."""
+    """Return all figures and arms as Markdown tables."""
     lines = [
         ", ".join(f"{name} {found}" for name, found in machine.items()),
         "",

@@ -1,4 +1,4 @@
-"""One step on a grown data set: `python -m benchmarks.grown STEP DATASET ROOT` prints a Grown as JSON."""
+"""Run one step on an enlarged data set: `python -m benchmarks.grown STEP DATASET ROOT` prints a Grown as JSON."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tasks.schemas.records import ModelRecord, SplitRecord
 
 
 class Grown(NamedTuple):
-    """What a step took: `peak` is the greatest resident set of its process, in bytes."""
+    """Time and memory of a step; `peak` is the largest resident set of its process in bytes."""
 
     step: str
     images: int
@@ -23,7 +23,7 @@ class Grown(NamedTuple):
 
 
 def decoded(dataset: Dataset, work: Workspace) -> SplitRecord:
-    """The training split."""
+    """Download and decode the training split."""
     from tasks.steps.decode import decode
     from tasks.steps.download import download
 
@@ -32,7 +32,7 @@ def decoded(dataset: Dataset, work: Workspace) -> SplitRecord:
 
 
 def untrained(split: SplitRecord, work: Workspace) -> ModelRecord:
-    """The batch-norm network, as it begins: what it answers takes as long."""
+    """Save the untrained network with batch normalization; its predictions take as long as a trained network's."""
     from tasks.config.recipe import load_recipe
     from tasks.storage.content_files import move_into_store
     from tasks.training.keras_runtime import threads
@@ -58,7 +58,7 @@ def untrained(split: SplitRecord, work: Workspace) -> ModelRecord:
 
 
 def main(step: str, path: str, root: Path) -> Grown:
-    """Run one step; all others need that "decode" was run before."""
+    """Run one step and return its measurements; every other step needs an earlier run of "decode"."""
     work = Workspace(root=root, run="growth")
     kept = root / "split.json"
     began = time.perf_counter()
@@ -80,15 +80,15 @@ def main(step: str, path: str, root: Path) -> Grown:
     in_memory = step == "train-in-memory"
     if in_memory:
         batching.WINDOW_BYTES = 1 << 40
-    changes = {"epochs": 1, "seed": 2 if in_memory else 1}  # another seed, else the first's training would be found
+    changes = {"epochs": 1, "seed": 2 if in_memory else 1}  # another seed, so that the first training is not reused
     training = load_recipe("post").trainings()[1].model_copy(update=changes)
     return Grown(step, split.count, train.fn(training, split, work).fit_seconds, peak())
 
 
 def peak() -> int:
-    """The greatest resident set of this process so far, in bytes; `getrusage` would count its parent's, too."""
+    """Return the largest resident set of this process so far, in bytes; `getrusage` would include its parent's."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found  # noqa: S101  # Linux has it
+    assert found  # noqa: S101  # Linux reports it
     return int(found[1]) * 1024
 
 

@@ -1,7 +1,7 @@
-"""Whether memory is flat and time linear in the number of images: `python -m benchmarks.growth`.
+"""Measure whether memory is constant and time linear in the number of images: `python -m benchmarks.growth`.
 
-The archives are repeated: 1, 10 and 100 times, up to 6 million images. Decode and prediction run in processes of their
-own, and so does a training of one epoch, once in windows and once with all images in memory.
+MNIST is repeated 1, 10 and 100 times, up to 6 million images. Decoding and prediction run in separate processes, and so
+does a training of one epoch, once in windows and once with all images in memory.
 """
 
 import gzip
@@ -27,7 +27,10 @@ COLOURS = {"decode": "#4477aa", "predict": "#228833", "train": "#cc3311", "train
 
 
 def repeated(folder: Path, times: int) -> Path:
-    """A data set file whose training split is MNIST's, so many times over; a gzip file may have many members."""
+    """Write archives with MNIST's training split repeated `times` times, and return the data set file that names them.
+
+    The training archives are gzip files with one member for each repetition.
+    """
     folder.mkdir()
     lines = [f'name = "times_{times}"', 'title = "MNIST, repeated"', 'licence = "as MNIST"', "shape = [28, 28]"]
     lines += [f"classes = {json.dumps([str(label) for label in range(10)])}", f'mirrors = ["{folder.as_uri()}"]']
@@ -49,7 +52,7 @@ def repeated(folder: Path, times: int) -> Path:
 
 
 def draw(found: Sequence[Grown], path: Path) -> None:
-    """Time and memory against the number of images."""
+    """Draw time and memory against the number of images."""
     canvas = Canvas(figsize=(9, 3.6), layout="constrained")
     panels = (("seconds", [one.seconds for one in found]), ("peak memory, MiB", [one.peak / 2**20 for one in found]))
     for axes, (what, values) in zip(canvas.subplots(1, 2), panels, strict=True):

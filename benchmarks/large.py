@@ -1,6 +1,7 @@
-"""The whole run on a set of millions of images, what each step took, and the memory of each process: `benchmarks.large`.
+"""Measure a whole run on millions of images: `python -m benchmarks.large`.
 
-The set is made by repeating and shifting the archives. The run is `mnist run`, as a user has it: both models, one epoch.
+It measures the time of each step and the memory of each process. The data set consists of repeated and shifted MNIST
+images. The command is `mnist run` for both models and one epoch.
 """
 
 import gzip
@@ -26,17 +27,17 @@ from tasks.storage.output_files import rewrite
 SAMPLE_SECONDS = 0.5
 SIDE = 28
 COUNTS = {"train": 60_000, "test": 10_000}
-STEPS = 9  # of a shift, in each direction: 81 sets that differ
+STEPS = 9  # shifts in each direction, which make 81 distinct copies
 
 
 def shifted(images: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """Images, (n, rows, columns), moved by up to four pixels in each direction, around the edge."""
+    """Return images, (n, rows, columns), rolled by up to four pixels in each direction."""
     down, right = divmod(number % STEPS**2, STEPS)
     return np.roll(images, (down - STEPS // 2, right - STEPS // 2), axis=(1, 2))
 
 
 def archive(split: str, kind: str, times: int) -> Iterator[bytes]:
-    """A gzip file of many members: the header, and the items so many times."""
+    """Yield the members of a gzip file: the header, then the items `times` times."""
     rank = 3 if kind == "images" else 1
     content = gzip.decompress((MIRROR / FILES[split].format(kind, rank)).read_bytes())
     header, items = content[: 4 + 4 * rank], np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
@@ -47,7 +48,7 @@ def archive(split: str, kind: str, times: int) -> Iterator[bytes]:
 
 
 def make(folder: Path, times: int) -> Path:
-    """Write the archives, and the data set file that pins them."""
+    """Write the archives and the data set file that pins them, and return its path."""
     lines = [
         f'name = "times_{times}"',
         'title = "MNIST, repeated and shifted"',
@@ -71,7 +72,7 @@ def make(folder: Path, times: int) -> Path:
 
 
 class Watch:
-    """The greatest resident set of each process of a tree, in bytes, by what the process is."""
+    """Largest resident set of each process of a process tree, in bytes, by process id and kind of process."""
 
     def __init__(self, pid: int) -> None:
         self.process, self.over, self.peaks = psutil.Process(pid), threading.Event(), dict[tuple[int, str], int]()
@@ -79,18 +80,18 @@ class Watch:
         self.thread.start()
 
     def watch(self) -> None:
-        """Look until it is over."""
+        """Sample the processes until stopped."""
         while not self.over.wait(SAMPLE_SECONDS):
             try:
                 for one in (self.process, *self.process.children(recursive=True)):
                     key = one.pid, what(one)
                     self.peaks[key] = max(self.peaks.get(key, 0), one.memory_info().rss)
             except psutil.Error:
-                continue  # one of them has ended in between
+                continue  # a process has ended in the meantime
 
 
 def what(process: psutil.Process) -> str:
-    """What a process of a run is."""
+    """Return the kind of a process of a run."""
     line = " ".join(process.cmdline())
     if "spawn_main" in line:
         return "worker"

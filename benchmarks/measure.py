@@ -1,4 +1,4 @@
-"""Measure: how long a command takes, and how much memory all its processes hold together."""
+"""Measurement of the time of commands and of the memory of all their processes together."""
 
 import os
 import subprocess
@@ -14,7 +14,10 @@ SAMPLE_SECONDS = 0.2
 
 
 class Taken(NamedTuple):
-    """Wall time, the largest sum of resident sets in bytes (shared libraries count in each), and the output."""
+    """Wall time, peak memory in bytes, and standard output of commands.
+
+    The peak is the largest sum of resident sets; shared libraries count in each process.
+    """
 
     seconds: float
     peak: int
@@ -22,7 +25,7 @@ class Taken(NamedTuple):
 
 
 def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder: Path) -> Taken:
-    """Run commands one after the other, as one."""
+    """Run commands one after the other and measure them as one."""
     began, peak, said = time.perf_counter(), 0, []
     for number, command in enumerate(commands):
         with (
@@ -43,7 +46,7 @@ def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder
 
 
 class Sampler:
-    """Looks at a process and all that it has started, a few times a second."""
+    """Sampler of the memory of a process and all its descendants, a few times a second."""
 
     def __init__(self, pid: int) -> None:
         self.process, self.over, self.peak = psutil.Process(pid), threading.Event(), 0
@@ -51,25 +54,25 @@ class Sampler:
         self.thread.start()
 
     def watch(self) -> None:
-        """Take samples until it is over."""
+        """Take samples until stopped."""
         while True:
             self.peak = max(self.peak, resident(self.process))
             if self.over.wait(SAMPLE_SECONDS):
                 return
 
     def end(self) -> int:
-        """The largest sum, in bytes."""
+        """Stop sampling and return the largest sum in bytes."""
         self.over.set()
         self.thread.join()
         return self.peak
 
 
 def resident(process: psutil.Process) -> int:
-    """The resident sets of a process and its descendants, in bytes."""
+    """Return the sum of the resident sets of a process and its descendants in bytes."""
     total = 0
     try:
         for one in (process, *process.children(recursive=True)):
             total += one.memory_info().rss
     except psutil.Error:
-        pass  # one of them has ended in between
+        pass  # a process has ended in the meantime
     return total

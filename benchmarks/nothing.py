@@ -1,4 +1,4 @@
-"""The orchestration alone: a run that starts as the command does, of steps that do nothing.
+"""Measure orchestration alone: a run that starts like the command, but whose steps do nothing.
 
 `python -m benchmarks.nothing [without-tensorflow]`.
 """
@@ -6,14 +6,14 @@
 import sys
 
 BARE = "without-tensorflow"
-if BARE in sys.argv:  # here, since the worker processes import this module, and see the arguments, too
+if BARE in sys.argv:  # at module level, since the worker processes import this module with the same arguments
     from tasks.training import keras_runtime
 
     keras_runtime.import_keras = lambda: None
 
 
 def main() -> None:
-    """Run the flow on a server of its own, which starts before anything slow is imported."""
+    """Run the flow on a temporary server, which starts before any slow import."""
     from flows.processes.startup import exclude_imports_from_gc
     from flows.server.local_server import server, start_server
 

@@ -1,4 +1,4 @@
-"""The picture of the figures that have a limit: what a figure is, how it varied, and where its limit lies."""
+"""Chart of the figures that have a limit: their median, their range, and the limit."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from tasks.storage.output_files import rewritten
 
 
 def draw(figures: Mapping[str, Figure], samples: Mapping[str, Sequence[Sample]], path: Path) -> None:
-    """Draw each as a bar with its spread, and a mark at its limit."""
+    """Draw each figure as a bar with its range and a mark at its limit."""
     limited = [(figure, figure.limit) for figure in figures.values() if figure.limit is not None]
     canvas = Canvas(figsize=(8, 0.8 + 0.5 * len(limited)), layout="constrained")
     axes = canvas.add_subplot()

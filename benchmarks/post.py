@@ -1,7 +1,9 @@
-"""The post's own way, written anew from its description: a program a person would write in an afternoon.
+"""The post's program, rewritten from its description, as a person would write it in an afternoon.
 
-IDX by loops over `struct`, images as float64, `model.fit`, one model at a time, and a process each for training, evaluation and
-error analysis: `python -m benchmarks.post train|evaluate|analyse MIRROR FOLDER MODEL [EPOCHS]`.
+It decodes IDX with loops over `struct`, keeps images as float64, and uses `model.fit`. It handles one model at a time,
+with one process each for training, evaluation and error analysis.
+
+`python -m benchmarks.post train|evaluate|analyse MIRROR FOLDER MODEL [EPOCHS]`.
 """
 
 import gzip
@@ -19,11 +21,11 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 MIRROR = Path(__file__).parents[1] / "data" / "mirror" / "mnist"
 FILES = {"train": "train-{}-idx{}-ubyte.gz", "test": "t10k-{}-idx{}-ubyte.gz"}
-SHOWN = 5  # patterns whose pictures are drawn
+SHOWN = 5  # patterns whose images are drawn
 
 
 def read_images(path: Path) -> NDArray[np.float64]:
-    """The images of an archive, (N, rows, columns) float64, one after the other."""
+    """Return the images of an archive, (N, rows, columns) float64, decoded one at a time."""
     data = gzip.open(path).read()
     _, count, rows, columns = struct.unpack_from(">IIII", data, 0)
     offset, form = struct.calcsize(">IIII"), f">{rows * columns}B"
@@ -35,7 +37,7 @@ def read_images(path: Path) -> NDArray[np.float64]:
 
 
 def read_labels(path: Path) -> NDArray[np.float64]:
-    """The labels of an archive, (N,) float64, one after the other."""
+    """Return the labels of an archive, (N,) float64, decoded one at a time."""
     data = gzip.open(path).read()
     _, count = struct.unpack_from(">II", data, 0)
     offset = struct.calcsize(">II")
@@ -47,13 +49,13 @@ def read_labels(path: Path) -> NDArray[np.float64]:
 
 
 def read(mirror: Path, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Images between 0 and 1, and labels."""
+    """Return the images of a split, (N, rows, columns, 1) float64 between 0 and 1, and its labels."""
     images = read_images(mirror / FILES[split].format("images", 3))
     return images[..., None] / 255, read_labels(mirror / FILES[split].format("labels", 1))
 
 
 def train(mirror: Path, folder: Path, model: str, epochs: int) -> None:
-    """Train one model, and save it."""
+    """Train one model and save it."""
     import keras
     from keras import layers
 
@@ -91,7 +93,7 @@ def evaluate(mirror: Path, folder: Path, model: str) -> None:
 
 
 def analyse(mirror: Path, folder: Path, model: str) -> None:
-    """Count the errors of a saved model by label and by pattern, and draw the commonest patterns."""
+    """Count the errors of a saved model by label and by pattern, and draw the most frequent patterns."""
     import keras
     from matplotlib.figure import Figure
 

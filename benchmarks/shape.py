@@ -1,4 +1,4 @@
-"""A flow of the same shape as the real one, with workers as it has them, whose steps do nothing."""
+"""Flow with the same structure and workers as the real flow, but with steps that do nothing."""
 
 from collections.abc import Mapping
 from inspect import BoundArguments
@@ -15,19 +15,19 @@ from tasks.schemas.records import Record
 
 
 class Uncached(CachedTask[..., Record]):
-    """A step that keeps no record."""
+    """Step that keeps no record."""
 
     def lookup(self, _: Mapping[str, Any]) -> CacheMiss:
-        """Never find a record."""
+        """Return a cache miss."""
         return CacheMiss()
 
     def found_or_made(self, given: BoundArguments) -> Record:
-        """Compute."""
+        """Compute the record."""
         return self.compute(*given.args)
 
 
 def compute_nothing(*_needs: Any) -> Record:
-    """A step."""
+    """Return an empty record."""
     return Record()
 
 
@@ -36,7 +36,7 @@ nothing = Uncached(compute_nothing, (), (), task_run_name="nothing")
 
 @flow(task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)), persist_result=False)
 def shape() -> None:
-    """The steps of the real flow, and what each waits for."""
+    """Run the steps of the real flow with the same dependencies."""
     with worker_processes(2, ahead=True) as pool:
         archives = [submit(nothing) for _ in range(4)]
         splits = [submit(nothing, *archives[:2]), submit(nothing, *archives[2:])]
@@ -51,5 +51,5 @@ def shape() -> None:
         analysed = submit(nothing, *explained, *trained, data)
         drawn = submit(nothing, analysed)
     wait_for_all([analysed, drawn])
-    for _ in range(5):  # compare, judge, report, promote: in the flow itself
+    for _ in range(5):  # compare, judge, report and promote run in the flow's own process
         nothing(drawn)

@@ -1,4 +1,4 @@
-"""Single steps, timed inside the process, so that interpreter and imports don't count.
+"""Measure a single step inside its process, so that the interpreter's start and the imports do not count.
 
 `python -m benchmarks.steps ARM DATASET MIRROR ROOT` prints the seconds.
 """
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pandas as pd  # noqa: F401  # pyarrow would import it in the middle
+import pandas as pd  # noqa: F401  # otherwise pyarrow imports it during the measurement
 
 from benchmarks.post import FILES, read_images, read_labels
 from tasks.config.dataset import Dataset, load_dataset
@@ -23,12 +23,12 @@ from tasks.steps.download import download
 
 
 def downloaded(dataset: Dataset, work: Workspace) -> dict[str, ArchiveRecord]:
-    """The archives, under the root."""
+    """Download the archives to the root."""
     return {archive.name: download.fn(archive, dataset.mirrors, work) for archive in dataset.archives()}
 
 
 def to_parquet(dataset: Dataset, archives: dict[str, ArchiveRecord], work: Workspace) -> list[SplitRecord]:
-    """Archives, whose hashes are checked, to Parquet; both splits at once, as the flow has it."""
+    """Verify the archives and convert both splits to Parquet concurrently, as the flow does."""
 
     def one(name: str) -> SplitRecord:
         split = getattr(dataset, name)
@@ -39,21 +39,21 @@ def to_parquet(dataset: Dataset, archives: dict[str, ArchiveRecord], work: Works
 
 
 def by_loops(mirror: Path) -> None:
-    """Archives to arrays, as the post has it."""
+    """Decode the archives to arrays with loops, as the post does."""
     for files in FILES.values():
         read_images(mirror / files.format("images", 3))
         read_labels(mirror / files.format("labels", 1))
 
 
 def by_frombuffer(mirror: Path) -> None:
-    """Archives to arrays, as one does it who knows numpy, and trusts the archives."""
+    """Decode the archives to arrays with `numpy.frombuffer`, without verifying them."""
     for files in FILES.values():
         np.frombuffer(gzip.open(mirror / files.format("images", 3)).read(), np.uint8, offset=16).reshape(-1, 28, 28)
         np.frombuffer(gzip.open(mirror / files.format("labels", 1)).read(), np.uint8, offset=8)
 
 
 def by_hugging_face(paths: list[Path]) -> None:
-    """Parquet to arrays with `datasets`, from the same files."""
+    """Read the same Parquet files to arrays with `datasets`."""
     from datasets import load_dataset as load
 
     for path in paths:
@@ -64,7 +64,7 @@ def by_hugging_face(paths: list[Path]) -> None:
 
 
 def main(arm: str, name: str, mirror: Path, root: Path) -> None:
-    """Time one arm, after what it needs is there; print the seconds."""
+    """Prepare the input of one arm, run the arm, and print its seconds."""
     work = Workspace(root=root, run="benchmark")
     dataset = load_dataset(name, [mirror.as_uri()])
     archives = downloaded(dataset, work)

@@ -1,6 +1,7 @@
-"""What a second thread is worth against a second training: `python -m benchmarks.threads`.
+"""Compare a second thread with a second concurrent training: `python -m benchmarks.threads`.
 
-Each training runs in a process of its own, as in a run; times are per image, over steps on one batch that stays in memory.
+Each training runs in a separate process, as in a run. Times are per image, over training steps on one batch that stays
+in memory.
 """
 
 import os
@@ -12,14 +13,14 @@ import click
 
 from flows.runners.base import thread_settings
 
-WARM_UP = 5  # steps, which compile and are not counted
+WARM_UP = 5  # training steps that include compilation and are not measured
 MODELS = ("plain", "batch_norm")
 PYTHON = (sys.executable, "-m", "benchmarks.threads")
 
 
 def learn(model: str, batch: int, images: int) -> float:
-    """Train one of the post's models; microseconds an image."""
-    import numpy as np  # once the threads are set
+    """Train one of the post's models and return the microseconds per image."""
+    import numpy as np  # after the parent process has set the threads
 
     from tasks.config.recipe import load_recipe
     from tasks.training.keras_runtime import seed_everything
@@ -41,9 +42,9 @@ def learn(model: str, batch: int, images: int) -> float:
 
 
 def at_once(models: tuple[str, ...], threads: int, *options: str) -> list[float]:
-    """Train some models at once, each with so many threads."""
+    """Train models concurrently with `threads` threads each, and return the microseconds per image of each model."""
     processes = [
-        subprocess.Popen(  # this module
+        subprocess.Popen(  # runs this module
             [*PYTHON, "--learn", model, *options],
             env=os.environ | thread_settings(threads),
             stdout=subprocess.PIPE,
@@ -77,7 +78,7 @@ def main(batch: int, images: int, model: str | None) -> None:
 
 
 def row(what: str, plain: float, batch_norm: float, both: float) -> None:
-    """One row of the table; an epoch has 60,000 images."""
+    """Print one row of the table; an epoch has 60,000 images."""
     click.echo(f"| {what} | {plain:.0f} | {batch_norm:.0f} | {both * 0.06:.1f} |")
 
 

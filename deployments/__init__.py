@@ -1,1 +1,1 @@
-"""Everything that a Prefect server needs to run the flow."""
+"""Files that a Prefect server needs to run the flows."""

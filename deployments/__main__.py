@@ -1,4 +1,4 @@
-"""Prints the folder of the deployment files, for commands that need the path of an installed package's."""
+"""Print the folder of the deployment files, for commands that need its path in an installed package."""
 
 from pathlib import Path
 

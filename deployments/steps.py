@@ -1,7 +1,6 @@
-"""Steps of `prefect deploy`: what `prefect.yaml` needs to know and can't hold itself.
+"""Build steps of `prefect deploy` that supply what `prefect.yaml` can't contain.
 
-In: nothing. Out: the version of the code that is deployed, and the folder that the runs work in; and the server's automations,
-brought up to date.
+They return the version of the deployed code and the working folder of the runs, and update the server's automations.
 """
 
 import os
@@ -21,21 +20,21 @@ CODE = Path(__file__).parents[1]
 
 
 class Project(TypedDict):
-    """What the deployments are made with: `version` of the code, `folder` of the runs."""
+    """Values for the deployments: `version` of the code, and working `folder` of the runs."""
 
     version: str
     folder: str
 
 
 def project() -> Project:
-    """The version and the folder; `prefect.yaml` takes them as `{{ project.version }}` and `{{ project.folder }}`."""
+    """Return the values that `prefect.yaml` uses as `{{ project.version }}` and `{{ project.folder }}`."""
     return {"version": version(), "folder": os.environ.get(DEPLOY_FOLDER) or str(Path.cwd())}
 
 
 def version() -> str:
-    """What git says of the checkout that the code lies in; of an installed package, its version."""
+    """Return git's description of the checkout that holds the code, or the version of the installed package."""
     try:
-        # Else a package that is installed somewhere below a foreign checkout would take that one's version.
+        # Without this check, a package installed inside another project's checkout would take that project's version.
         tracked = git("ls-files", "--error-unmatch", Path(__file__).name, folder=Path(__file__).parent)
         found = tracked and git("describe", "--always", "--dirty", "--tags", folder=CODE)
     except (OSError, subprocess.CalledProcessError):
@@ -44,14 +43,14 @@ def version() -> str:
 
 
 def git(*arguments: str, folder: Path) -> str:
-    """What a git command prints.
+    """Return the output of a git command.
 
     Raises:
-        OSError: there is no git.
-        CalledProcessError: git refuses.
+        OSError: If git is not installed.
+        CalledProcessError: If the command fails.
     """
-    return subprocess.run(  # noqa: S603  # arguments of our own
-        ["git", *arguments],  # noqa: S607  # the user's own
+    return subprocess.run(  # noqa: S603  # the arguments are constants of this module
+        ["git", *arguments],  # noqa: S607  # the user's git
         cwd=folder,
         check=True,
         capture_output=True,
@@ -60,7 +59,7 @@ def git(*arguments: str, folder: Path) -> str:
 
 
 async def automations() -> dict[str, list[str]]:
-    """Make the automations of `automations.yaml` where they are missing, and as the file has them; the names of all."""
+    """Create or update the automations of `automations.yaml` on the server, and return their names."""
     wanted = [AutomationCore.model_validate(one) for one in yaml.safe_load(AUTOMATIONS.read_text("utf-8"))]
     async with get_client() as client:
         for one in wanted:

@@ -1,6 +1,6 @@
-"""Parameters of the flows that no recipe or data set checks, and what a run is called.
+"""Validation of the flow parameters that neither a recipe nor a data set checks, and the titles and names of runs.
 
-Apart from the command's options, which must import nothing that takes long.
+The command-line options are defined elsewhere, because they must not import slow modules.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from tasks.safety.plain_text import printable
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The parameters of a run, checked: what is trained on what, where, and what the report asks of the models."""
+    """Validated parameters of a run."""
 
     dataset: Dataset
     recipe: Recipe
@@ -32,14 +32,14 @@ class RunConfig:
 
 
 _BY_DATE: Literal["date"] = "date"
-_SEEDS_A_DATE = 100  # an ensemble takes the seeds that follow the first: two dates share none
+_SEEDS_A_DATE = 100  # an ensemble uses the seeds after the first one, so the seeds of two dates never overlap
 
 
 def validate_bool(name: str, value: object) -> bool:
-    """A parameter that is true or false.
+    """Return a boolean parameter.
 
     Raises:
-        InputError: it is neither.
+        InputError: If the value is not a boolean.
     """
     if isinstance(value, bool):
         return value
@@ -47,10 +47,10 @@ def validate_bool(name: str, value: object) -> bool:
 
 
 def validate_name(name: str, value: object) -> str:
-    """A parameter that becomes part of a file's name.
+    """Return a parameter that becomes part of a file name.
 
     Raises:
-        InputError: it is none.
+        InputError: If the value is not a valid name.
     """
     try:
         return TypeAdapter(Name).validate_python(value)
@@ -61,33 +61,34 @@ def validate_name(name: str, value: object) -> str:
 
 
 def resolve_seed(value: object) -> Seed | None:
-    """The seed of a run: `date` stands for the date for which the run was scheduled (UTC), such as 2026112700.
+    """Return the seed of a run.
 
-    A run keeps its scheduled date however late it starts, and however often it is retried. All other values are left to the
-    recipe, which refuses what is no seed.
+    `date` means the date (UTC) for which the run was scheduled, as in 2026112700. A run keeps its scheduled date,
+    however late it starts and however often it is retried. All other values are returned unchanged; the recipe rejects
+    those that are not a seed.
     """
     return _date_seed(flow_run.scheduled_start_time) if value == _BY_DATE else cast("Seed | None", value)
 
 
 def _date_seed(moment: datetime) -> int:
-    """The first seed of a date (UTC)."""
+    """Return the first seed of a date (UTC)."""
     return int(f"{moment.astimezone(UTC):%Y%m%d}") * _SEEDS_A_DATE
 
 
 def run_title() -> str:
-    """The run under way in Prefect's UI, such as `mnist post 3 epochs seed 1`: what distinguishes it from the others."""
+    """Return the title of the current run in Prefect's UI, such as `mnist post 3 epochs seed 1`."""
     given = flow_run.parameters
     dataset, recipe = (Path(str(given[name])).stem for name in ("dataset", "recipe"))
     try:
         plan = load_recipe(given["recipe"], epochs=given["epochs"], seed=resolve_seed(given["seed"]))
-    except InputError:  # the run will say so
+    except InputError:  # the run reports the error itself
         return printable(f"{dataset} {recipe}")
     epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
     return printable(f"{dataset} {plan.name} {epochs} seed {plan.seed}")
 
 
 def study_title() -> str:
-    """The study under way in Prefect's UI, such as `mnist onecycle 10 seeds`."""
+    """Return the title of the current study in Prefect's UI, such as `mnist onecycle 10 seeds`."""
     given = flow_run.parameters
     recipes = given["recipes"] if isinstance(given["recipes"], list | tuple) else [given["recipes"]]
     names = [Path(str(name)).stem for name in (given["dataset"], *recipes)]
@@ -95,5 +96,5 @@ def study_title() -> str:
 
 
 def run_name() -> str:
-    """A name for the run's folder that sorts by time and can be remembered."""
+    """Return a memorable name for the run's folder that sorts by time."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{generate_slug(2)}"

@@ -1,7 +1,7 @@
-"""Events: tell someone that a run has failed, crashed, or that its gate refused the model.
+"""State hooks of the flows: notify a webhook when a run fails or crashes, or when its gate rejects the model.
 
-In: the end of a flow run. Out: a POST to the webhook that MNIST_WEBHOOK names; nothing where it is not set.
-The address is a secret, as webhooks have it: it is never logged.
+A notification is an HTTP POST to the address in MNIST_WEBHOOK; without that variable, nothing is sent. The address of a
+webhook is a secret, so it is never logged.
 """
 
 import os
@@ -18,12 +18,15 @@ from tasks.errors import ServerError
 from tasks.safety.redaction import public_address, redact
 from tasks.safety.stopping import STOPPING
 
-_SECONDS = 10.0  # the run is over: a slow receiver must not hold its process for long
-_HURRY_SECONDS = 1.0  # that a receiver has, once this process has been told to stop
+_SECONDS = 10.0  # the run is over, and a slow receiver must not delay the end of its process
+_HURRY_SECONDS = 1.0  # the limit once this process has been asked to stop
 
 
 def notify_webhook(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
-    """Post what happened as JSON. Its `text` is what Slack, Mattermost and their like show."""
+    """Post the end of a flow run to the webhook as JSON.
+
+    The field `text` is what Slack, Mattermost and similar services show.
+    """
     address = os.environ.get("MNIST_WEBHOOK")
     if not address:
         return
@@ -33,10 +36,10 @@ def notify_webhook(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> Non
 
 
 def _notification_body(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> dict[str, Any]:
-    """What is posted of the end of a run."""
+    """Return the JSON body that describes the end of a run."""
     ui = get_current_settings().ui_url
     page = f"{public_address(ui)}/runs/flow-run/{flow_run.id}" if ui else None
-    message = redact(state.message or "")  # of whatever failed; a chat is read by many
+    message = redact(state.message or "")  # an error's message may hold secrets, and many people read a chat
     text = f"{flow.name}, {flow_run.name}: {state.name}: {message or 'no message'}"
     return {
         "text": f"{text} {page or ''}".strip(),
@@ -53,12 +56,12 @@ def _post_notification(address: str, body: dict[str, Any]) -> None:
     """Send a notification.
 
     Raises:
-        ServerError: The webhook can't be reached, or refused; the message does not hold its address.
+        ServerError: If the webhook can't be reached or returns an error; the message does not contain its address.
     """
     seconds = _HURRY_SECONDS if STOPPING.is_set() else _SECONDS
     try:
         httpx.post(address, json=body, timeout=seconds).raise_for_status()
     except httpx.HTTPStatusError as error:
         raise ServerError(f"the webhook of MNIST_WEBHOOK answered HTTP {error.response.status_code}") from None
-    except Exception as error:  # noqa: BLE001  # whatever it says may hold the address
+    except Exception as error:  # noqa: BLE001  # the message of any error may contain the address
         raise ServerError(f"the webhook of MNIST_WEBHOOK can't be reached: {type(error).__name__}") from None

@@ -1,6 +1,6 @@
-"""The flow: from the archives to the report.
+"""The `mnist` flow, from the archives to the report.
 
-Every line calls a task; what travels between them are records, and the data stays in files under the root.
+The flow calls tasks, which exchange records. The data stays in files under the root.
 """
 
 import logging
@@ -60,13 +60,13 @@ from tasks.training.layer_shapes import require_fitting_layers
 @flow(
     name="mnist",
     flow_run_name=run_title,
-    task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),  # four archives at once
+    task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),  # for the four archives
     on_failure=[notify_webhook],
     on_crashed=[notify_webhook],
-    validate_parameters=False,  # what is refused is refused below, in one line
+    validate_parameters=False,  # invalid parameters are rejected below with a one-line error
     persist_result=False,
 )
-def mnist(  # the parameters and what is said of them are the form that the UI shows
+def mnist(  # the UI shows the parameters and their descriptions as a form
     dataset: NameOrFile = "mnist",
     recipe: NameOrFile = "post",
     epochs: Epochs | None = None,
@@ -118,12 +118,12 @@ def _run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
     """Download → decode → train → evaluate → explain → analyze → report."""
     omissions: list[Omission] = []
     learners = {learner.name: learner for learner in config.recipe.learners()}
-    # On a root that has seen no training, TensorFlow is imported while the archives come.
+    # On a root without trainings, the workers import TensorFlow while the archives are downloaded.
     with open_workers(config.runner, learners.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
         data = prepare_data(config.dataset, work)
         trained = train_models(learners, data.train, workers, work)
         evidence, layers = _collect_evidence(config, data, trained.models, workers, work, omissions)
-        # Submitted before the workers end, which takes them a second.
+        # Submit these before the workers end, which takes a second.
         analysis = submit(analyze, config.dataset, config.recipe, evidence, work)
         drawing = submit(draw, analysis, work)
     records = wait_for_all(RunRecords(data, trained, evidence, layers, analysis))
@@ -145,7 +145,10 @@ def _collect_evidence(
     work: Workspace,
     omissions: list[Omission],
 ) -> tuple[RunEvidence, dict[str, ArchitectureRecord]]:
-    """Evaluate the models, and find out why they fail; with the layers of each. Optional parts that fail are left out."""
+    """Evaluate and explain the models, and describe the layers of each.
+
+    Optional parts that fail are left out and added to `omissions`.
+    """
     train_sample, test_sample = data.train_sample, data.test_sample
     profiling = submit(profile, data.train, data.test, work)
     measuring = submit(measure, test_sample, work)
@@ -184,7 +187,7 @@ def _collect_evidence(
 def _compare_with_previous_run(
     run: RunRecord, work: Workspace, omissions: list[Omission]
 ) -> tuple[RunRecord | None, ChangesRecord | None]:
-    """The run that this one was compared with, and what changed since then; None and None if there is none."""
+    """Return the run that this one was compared with and the changes since then, or None and None."""
     with optional(f"{COMPARISON}s before this one", omissions):
         before, missed = predecessor(work.root, run)
         for omission in missed:
@@ -207,13 +210,13 @@ def _publish_run(
     work: Workspace,
     omissions: Sequence[Omission],
 ) -> RunResult:
-    """Publish the report of a run, register the run as finished, and promote its best model if the gate lets it."""
+    """Publish the report of a run, register the run as finished, and promote its best model if the gate allows it."""
     published, run = _publish_and_register(run, records, changes, decision, work, omissions)
     late: list[Omission] = []
     champion = None
     with optional("promotion to champion", late):
         champion = _promote_best_model(run, decision, work)
-    if late:  # the report says otherwise
+    if late:  # the published report says that the model was promoted
         decision = decision.model_copy(update={"withheld": late[0].why})
         published, run = _publish_and_register(run, records, changes, decision, work, [*omissions, *late])
     return run_result(run, records, published, decision, work, champion=champion, before=before)
@@ -227,7 +230,7 @@ def _publish_and_register(
     work: Workspace,
     omissions: Sequence[Omission],
 ) -> tuple[ReportRecord, RunRecord]:
-    """Report a run and register it as finished."""
+    """Publish the report of a run and register the run as finished."""
     where_from = provenance_of(records.data, records.steps, work)
     layers = tuple(records.layers.values())
     published = report(
@@ -238,10 +241,10 @@ def _publish_and_register(
 
 
 def _promote_best_model(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
-    """The champion that the run's best model has become; None if it should not.
+    """Return the champion that the run's best model has become, or None if it should not be promoted.
 
     Raises:
-        RunError: another run's has become the champion meanwhile.
+        RunError: If another run's model has become the champion in the meantime.
     """
     champion = promote(run, decision, work)
     if decision.promotes and champion is None:
@@ -250,15 +253,15 @@ def _promote_best_model(run: RunRecord, decision: Decision, work: Workspace) -> 
 
 
 def _completed_state(result: RunResult) -> RunResult:
-    """The result as a state whose message is the verdict, for who looks at the list of runs."""
+    """Return the result in a completed state whose message is the verdict, which the list of runs shows."""
     return cast("RunResult", Completed(message=result.verdict, data=result))
 
 
 def _require_gate(result: RunResult) -> RunResult:
-    """The result of a run whose best model passed the gate.
+    """Return the result of a run whose best model passed the gate.
 
     Raises:
-        GateError: it did not.
+        GateError: If the best model did not pass the gate.
     """
     failed = [check for check in result.decision.checks if not check.passed]
     if failed:

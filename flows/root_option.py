@@ -1,4 +1,4 @@
-"""The root that a command is given, or the default."""
+"""The root that the `--root` option of a command or a flow parameter selects, or the default root."""
 
 import os
 from collections.abc import Iterator
@@ -12,22 +12,23 @@ if TYPE_CHECKING:
 
 
 def resolve_root(given: str | None) -> "Root":
-    """The root that was given, or the default.
+    """Return the given root, or the default root.
 
     Raises:
-        InputError: it can't be used.
+        InputError: If the root can't be used.
     """
-    from tasks.storage.backend import open_root  # noqa: PLC0415  # so that `--help` answers at once
+    from tasks.storage.backend import open_root  # noqa: PLC0415  # so that `--help` answers immediately
 
     return open_root(given or _default_root())
 
 
 def root_to_read(given: str | None) -> "Root":
-    """The root that was given, or the default, for a command that only reads: nothing is written.
+    """Return the given or the default root for a command that only reads; write nothing.
 
     Raises:
-        InputError: it can't be used, or what is there is not ours.
-        StorageError: it can't be read.
+        InputError: If the root can't be used.
+        RootError: If the place holds files of others.
+        StorageError: If the root can't be read.
     """
     from tasks.storage.roots import known_root  # noqa: PLC0415
 
@@ -35,12 +36,14 @@ def root_to_read(given: str | None) -> "Root":
 
 
 def refuse_foreign_root(given: str | None) -> None:
-    """Refuse a folder that can't become a root, before a server is started; a root that bears its mark costs a look.
+    """Reject a folder that can't become a root, before a server is started.
+
+    A folder that has the mark of a root costs only one look at that file.
 
     Raises:
-        InputError: The `~` of a path is nobody's.
-        RootError: The folder holds files of others.
-        StorageError: It can't be written.
+        InputError: If the user after the `~` of a path does not exist.
+        RootError: If the folder holds files of others.
+        StorageError: If the folder can't be written.
     """
     from tasks.storage.folders import MARK  # noqa: PLC0415
 
@@ -56,19 +59,21 @@ def refuse_foreign_root(given: str | None) -> None:
 
 
 def _default_root() -> str:
-    """Where runs keep their files if nothing else is said."""
+    """Return the root to use if none is given."""
     return os.environ.get("MNIST_ROOT") or "data"
 
 
 @contextmanager
 def at_root(given: str | None) -> "Iterator[Root]":
-    """The root of earlier runs, to add to along with others: `mnist prune`, and what sweeps up after dead runs, wait meanwhile.
+    """Yield an existing root for a command that adds files to it, under a shared lock.
+
+    While the lock is held, `mnist prune` waits and no run removes stale files.
 
     Raises:
-        RootError: nothing was made there, or what is there is not ours.
-        StorageError: it can't be written or locked.
+        RootError: If no run was made under the root, or if it holds files of others.
+        StorageError: If the root can't be written or locked.
     """
-    from tasks.storage.locks import shared_lock  # noqa: PLC0415  # so that `--help` answers at once
+    from tasks.storage.locks import shared_lock  # noqa: PLC0415  # so that `--help` answers immediately
     from tasks.storage.roots import root_to_change  # noqa: PLC0415
 
     root = root_to_change(resolve_root(given))

@@ -1,4 +1,4 @@
-"""The stages that every flow has: from the archives to both splits, and from trainings to models."""
+"""Stages that both flows share: prepare the data and train the models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ from tasks.steps.train import train
 
 
 def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:
-    """Download and verify the archives, and decode them, all at once."""
+    """Download, verify and decode the archives concurrently, and draw a sample of each split that is too large."""
     archives = {archive.name: submit(download, archive, dataset.mirrors, work) for archive in dataset.archives()}
     splits = {
         name: submit(decode, dataset, name, archives[split.images.name], archives[split.labels.name], work)
@@ -32,7 +32,10 @@ def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:
 def train_models(
     learners: Mapping[str, ModelSpec], split: SplitRecord, workers: Workers, work: Workspace
 ) -> TrainedModels:
-    """Train all networks that the learners need, and combine the ensembles; learners and models go by their titles."""
+    """Train each network that the learners need once, and combine the ensembles.
+
+    The keys of `learners` and of the models in the result are the titles of the learners.
+    """
     by_content: dict[str, Any] = {}
     trainings: dict[str, Any] = {}
     ensembles: dict[str, Any] = {}

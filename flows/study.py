@@ -1,6 +1,6 @@
-"""The study: the same models with many seeds, so that the chance of the seed can be told from a difference.
+"""The `study` flow: the same models with many seeds, to separate real differences from the effect of the seed.
 
-The same steps as in a run, and the same records: what a run or an earlier study has trained is found.
+A study uses the same steps and records as a run, so trainings of runs and earlier studies are found in the cache.
 """
 
 import logging
@@ -45,7 +45,7 @@ from tasks.training.layer_shapes import require_fitting_layers
     task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),
     on_failure=[notify_webhook],
     on_crashed=[notify_webhook],
-    validate_parameters=False,  # what is refused is refused below, in one line
+    validate_parameters=False,  # invalid parameters are rejected below with a one-line error
     persist_result=False,
 )
 def study(

@@ -1,1 +1,1 @@
-"""Networks as diagrams."""
+"""Diagrams of network architectures."""

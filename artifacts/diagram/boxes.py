@@ -1,8 +1,9 @@
-"""Boxes: feature maps in perspective, and what is written below them.
+"""Boxes of a network diagram: feature maps in perspective, and the labels below them.
 
-In: a node of an architecture. Out: the size of its box, its color by kind, and its label. A box is as high and as deep as the
-map's sides, which shrink from layer to layer, and as wide as its channels are many, which grow: after Simonyan and Zisserman
-2014, as VGG-16 is usually drawn. Sides are drawn by their square roots, and channels by a power, or neither would fit.
+The module computes the size, the color class and the label of the box for a node of an architecture. A box is as high
+and as deep as the sides of the feature map, which shrink from layer to layer, and its width represents the number of
+channels, which grows. VGG-16 (Simonyan and Zisserman 2014) is usually drawn this way. Sides are scaled by their square
+roots and channels by a power, because neither would fit otherwise.
 """
 
 import re
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 
 from tasks.schemas.architecture import Node, Shape
 
-_FACE = 78.0  # pixels of the largest side in a diagram
-_LEAST = 9.0  # and of the smallest
-_SLANT, _RISE = 0.38, 0.28  # how far a side goes to the right and up, as shares of its length
-_WIDEST = 108.0  # a box, or a line of its label
+_FACE = 78.0  # size of the largest side in a diagram, in pixels
+_LEAST = 9.0  # size of the smallest side, in pixels
+_SLANT, _RISE = 0.38, 0.28  # extent of a side to the right and up, as shares of its length
+_WIDEST = 108.0  # greatest width of a box or of a line of its label, in pixels
 _TYPE, SMALL = 11.0, 10.0  # font sizes
 
-# The kinds of layers, each with a color in `diagram.css`, and the names of Keras's classes that it holds; the first counts.
+# Kinds of layers, each with a color in `diagram.css`, and patterns for the Keras classes of the kind; the first match counts.
 _LAYER_KINDS = {
     "input": r"InputLayer",
     "model": r"Functional|Sequential|Model",
@@ -33,7 +34,7 @@ ORDER = (*_LAYER_KINDS, "other")
 
 @dataclass(frozen=True)
 class Box:
-    """A box seen from the left and above: its front is `width` x `height`, its sides go `right` and `up`."""
+    """Box seen from the left and above: a front of `width` x `height`, and sides that extend by `right` and `up`."""
 
     width: float
     height: float
@@ -42,26 +43,27 @@ class Box:
 
     @property
     def whole_width(self) -> float:
-        """From the left of the front to the right of the back."""
+        """Width from the left edge of the front to the right edge of the back."""
         return self.width + self.right
 
     @property
     def whole_height(self) -> float:
-        """From the top of the back to the bottom of the front."""
+        """Height from the top edge of the back to the bottom edge of the front."""
         return self.height + self.up
 
 
 def kind_of(node: Node) -> str:
-    """The kind of a layer."""
+    """Return the kind of a layer, one of `ORDER`."""
     if node.inner:
         return "model"
     return next((kind for kind, names in _LAYER_KINDS.items() if re.fullmatch(names, node.kind)), "other")
 
 
 def extent_of(node: Node, gray: frozenset[Shape] = frozenset()) -> tuple[int, int, int]:
-    """Rows, columns and channels of what a layer makes: a vector is all channels; a side of any size counts as one.
+    """Return the rows, columns and channels of a layer's output.
 
-    `gray` holds the shapes, (rows, columns), of gray images; anything else of two sides is a sequence, (steps, channels).
+    A vector has channels only, and a side of unknown size counts as 1. `gray` holds the shapes, (rows, columns), of
+    gray images; any other shape of two sides is a sequence, (steps, channels).
     """
     shape = [side or 1 for side in node.shape]
     if len(shape) < 2:
@@ -77,19 +79,19 @@ def extent_of(node: Node, gray: frozenset[Shape] = frozenset()) -> tuple[int, in
 
 
 def _gray_in(nodes: Iterable[Node]) -> frozenset[Shape]:
-    """The shapes of two sides that a model takes, which are taken for gray images."""
+    """Return the two-dimensional input shapes of a model, which are taken for gray images."""
     return frozenset(node.shape for node in nodes if kind_of(node) == "input" and len(node.shape) == 2)
 
 
 def boxes_of(nodes: Sequence[Node]) -> dict[str, Box]:
-    """The boxes of a diagram by their nodes' keys, scaled to its largest map."""
+    """Return the boxes of a diagram by node key, scaled to its largest feature map."""
     gray = _gray_in(nodes)
     largest = max((side for node in nodes for side in extent_of(node, gray)[:2]), default=0)
     return {node.key: box_of(node, extent_of(node, gray), largest) for node in nodes}
 
 
 def box_of(node: Node, extent: tuple[int, int, int], largest: int) -> Box:
-    """The box of a layer."""
+    """Return the box of a layer."""
     rows, columns, channels = extent
     if not rows:
         length = min(84.0, 12 + 5 * (max(channels, 1).bit_length() - 1))
@@ -99,7 +101,10 @@ def box_of(node: Node, extent: tuple[int, int, int], largest: int) -> Box:
 
 
 def label_of(node: Node, named: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """The lines below a box, each with the class that it is set in; `named` is what tells it apart, where the type does not."""
+    """Return the lines below a box, each with its CSS class.
+
+    `named` holds the names that identify the box where the type does not suffice.
+    """
     lines = [("t", line) for line in broken(node.kind, _TYPE, bold=True)]
     lines += [("n", squeezed(line)) for line in named]
     lines += [("d", line) for line in filled(details_of(node))]
@@ -112,7 +117,7 @@ def label_of(node: Node, named: Sequence[str] = ()) -> list[tuple[str, str]]:
 
 
 def details_of(node: Node) -> list[str]:
-    """Kernel, stride, activation and the other settings of a layer, each in words."""
+    """Return the kernel, stride, activation and other settings of a layer as phrases."""
     return [
         *([shape_said(node.kernel)] if node.kernel else []),
         *([f"stride {_stride_said(node.stride)}"] if node.stride else []),
@@ -122,30 +127,33 @@ def details_of(node: Node) -> list[str]:
 
 
 def _stride_said(stride: tuple[int, ...]) -> str:
-    """A stride: one number where it is the same on all sides."""
+    """Return a stride as text, as one number if it is the same on all sides."""
     return str(stride[0]) if len(set(stride)) == 1 else shape_said(stride)
 
 
 def shape_said(shape: Shape) -> str:
-    """A shape in words."""
+    """Return a shape as text."""
     return " × ".join("any" if side is None else f"{side:,}" if len(shape) == 1 else str(side) for side in shape)
 
 
 def parameters_said(parameters: int) -> str:
-    """A number of parameters in words."""
+    """Return a number of parameters as text."""
     return f"{parameters:,} param{'' if parameters == 1 else 's'}"
 
 
 def breadth(text: str, size: float, *, bold: bool = False) -> float:
-    """How wide a text is at most, in pixels: DejaVu Sans is the widest of the fonts that may stand in for the named ones."""
+    """Return an upper bound of the width of a text in pixels.
+
+    The bound is that of DejaVu Sans, the widest font that may replace the named fonts.
+    """
     narrow, broad = len(re.findall(r"[ .,:;!'|ijlI()\[\]]", text)), len(re.findall(r"[mwMW@%×]", text))
-    wide = len(re.findall(r"[^\x00-\u024f×]", text))  # such as Chinese
+    wide = len(re.findall(r"[^\x00-\u024f×]", text))  # wide characters, such as Chinese
     usual = len(text) - narrow - broad - wide
     return size * (0.36 * narrow + 0.62 * usual + 0.92 * broad + 1.05 * wide) * (1.1 if bold else 1)
 
 
 def squeezed(text: str, size: float = SMALL, *, bold: bool = False) -> str:
-    """A text that fits below a box, shortened in its middle if it must be."""
+    """Return a text that fits below a box, shortened in the middle if necessary."""
     if breadth(text, size, bold=bold) <= _WIDEST:
         return text
     keep = len(text)
@@ -155,12 +163,12 @@ def squeezed(text: str, size: float = SMALL, *, bold: bool = False) -> str:
 
 
 def _shorten_name(text: str, keep: int) -> str:
-    """A text of which `keep` letters are left, half at its beginning and half at its end."""
+    """Return a text shortened to `keep` letters, half of them from its beginning and half from its end."""
     return f"{text[: -(-keep // 2)]}…{text[len(text) - keep // 2 :]}"
 
 
 def broken(name: str, size: float, *, bold: bool) -> list[str]:
-    """The name of a class over two lines at most, broken where a word begins."""
+    """Return the name of a class on at most two lines, broken where a word begins."""
     lines: list[str] = []
     for word in re.findall(r"[A-Z]+[a-z]*\d*[A-Z]?(?![a-z])|[A-Z]?[^A-Z]+|.", name):
         if lines and breadth(lines[-1] + word, size, bold=bold) <= _WIDEST:
@@ -171,7 +179,7 @@ def broken(name: str, size: float, *, bold: bool) -> list[str]:
 
 
 def filled(parts: list[str]) -> list[str]:
-    """Parts as lines, as many on each as fit."""
+    """Return lines with as many parts on each line as fit."""
     lines: list[str] = []
     for part in parts:
         if lines and breadth(f"{lines[-1]}, {part}", SMALL) <= _WIDEST:

@@ -1,7 +1,7 @@
-"""Diagrams: one architecture as SVG.
+"""Drawing of an architecture as SVG.
 
-In: an Architecture. Out: an `<svg>` element to stand within a page, or a file of its own. Both can be read by a screen reader,
-and in dark mode: within a page by the page's own color, alone by what the system prefers.
+The result is an `<svg>` element to embed in a page, or a standalone file. Both work with screen readers and in dark
+mode: an embedded diagram takes the page's color, a standalone diagram follows the system's preference.
 """
 
 import base64
@@ -27,16 +27,17 @@ from artifacts.diagram.boxes import (
 from artifacts.diagram.layout import ARROW, Layout, Point, Room, layout
 from tasks.schemas.architecture import Architecture, Node
 
-WIDE, _MIDDLE, NARROW = 976, 736, 376  # pixels: eight columns on a screen, six in Prefect's UI, three on a telephone
-_LEADING = 12.5  # from one line of a label to the next
-TOO_MANY = 250  # layers, past which a diagram shows nothing any more
-_TOLD = 40  # layers that the description names one by one
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # by XML 1.0
-_HEADING = 20.0  # above the diagram of an inner model, for its title
+# Widths in pixels: eight columns on a screen, six in Prefect's UI, three on a phone.
+WIDE, _MIDDLE, NARROW = 976, 736, 376
+_LEADING = 12.5  # distance between the lines of a label, in pixels
+TOO_MANY = 250  # most layers that a readable diagram can show
+_TOLD = 40  # layers that the description lists individually
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # not allowed in XML 1.0
+_HEADING = 20.0  # height of the title above the diagram of an inner model, in pixels
 
 
 class Part(NamedTuple):
-    """A model, or a model within it: its title, its nodes as they are drawn, and the calls that each stands for."""
+    """A model or a model within it: its title, its nodes as drawn, and the calls that each drawn node represents."""
 
     title: str
     nodes: tuple[Node, ...]
@@ -44,10 +45,17 @@ class Part(NamedTuple):
 
 
 def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE, *, alone: bool = False) -> str:
-    """A diagram of a model, as one line; `identity` tells its ids from those of other diagrams on the same page.
+    """Return the diagram of a model on one line.
+
+    Args:
+        architecture: Model to draw.
+        title: Title of the diagram.
+        identity: Prefix of the element ids, unique within the page.
+        width: Width of the page in pixels.
+        alone: Whether the diagram is a standalone file, with its own style and background.
 
     Raises:
-        ValueError: the model has too many layers to be drawn.
+        ValueError: If the model has too many layers to be drawn.
     """
     if (count := sum(1 for _ in architecture.layers())) > TOO_MANY:
         raise ValueError(f"{count:,} layers are too many for a diagram")
@@ -72,13 +80,13 @@ def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE
 
 
 def svg_url(architecture: Architecture, title: str) -> str:
-    """A diagram that stands alone, as a URL that holds it."""
+    """Return a standalone diagram as a data URL."""
     drawn = svg(architecture, title, "network", _MIDDLE, alone=True)
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 
 def style() -> str:
-    """What a diagram that stands alone is set in: that of the page, and paper of its own."""
+    """Return the style of a standalone diagram: the style of the page, with its own colors and background."""
     text = resources.files("artifacts").joinpath("common/templates/diagram.css").read_text("utf-8")
     alone = (
         ".network{color:#1c1e21;background:#fff}.paper{fill:#fff}"
@@ -88,7 +96,10 @@ def style() -> str:
 
 
 def models_within(architecture: Architecture) -> Iterator[Part]:
-    """The model, then each model within it; those that differ in nothing but names and weights are drawn once."""
+    """Yield the model, then each model within it.
+
+    Inner models that differ only in names and weights are yielded once.
+    """
     yield _part_of(architecture, architecture.name)
     seen: set[str] = set()
     for node in architecture.nodes:
@@ -101,10 +112,10 @@ def models_within(architecture: Architecture) -> Iterator[Part]:
 
 
 def _part_of(architecture: Architecture, title: str) -> Part:
-    """The nodes of a model as they are drawn.
+    """Return the nodes of a model as drawn.
 
-    Calls of models within it whose forms are the same stand in one box if the same layers take from them: an ensemble of ten
-    networks is no ten boxes.
+    Calls of inner models of the same structure share one box if the same layers use their outputs, so that an ensemble
+    of ten networks is not drawn as ten boxes.
     """
     nodes = {node.key: node for node in architecture.nodes}
     consumers: dict[str, list[str]] = {key: [] for key in nodes}
@@ -130,7 +141,7 @@ def _part_of(architecture: Architecture, title: str) -> Part:
 
 
 def _sorted_nodes(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """Nodes each after its inputs: a node that stands for several has the inputs of all."""
+    """Return the nodes in topological order, since a node that represents several has the inputs of all of them."""
     waiting, known, found = list(nodes), set[str](), list[Node]()
     while waiting:
         ready = [node for node in waiting if known.issuperset(node.inputs)]
@@ -143,7 +154,7 @@ def _sorted_nodes(nodes: Sequence[Node]) -> tuple[Node, ...]:
 
 
 def _form_of(architecture: Architecture) -> str:
-    """What two models have in common that differ in names and weights alone."""
+    """Return a text that is equal for models that differ only in names and weights."""
     places = {node.key: str(place) for place, node in enumerate(architecture.nodes)}
     return "\n".join(
         node.model_copy(
@@ -160,7 +171,7 @@ def _form_of(architecture: Architecture) -> str:
 
 
 def drawing(part: Part, width: int, *, titled: bool) -> tuple[Layout, str]:
-    """One part as SVG, with its title if it is not the whole."""
+    """Return the layout and the SVG of one part, with its title if the part is an inner model."""
     boxes = boxes_of(part.nodes)
     labels = {node.key: label_of(node, names_shown(part.calls[node.key])) for node in part.nodes}
     rooms = {
@@ -179,7 +190,10 @@ def drawing(part: Part, width: int, *, titled: bool) -> tuple[Layout, str]:
 
 
 def names_shown(calls: Sequence[Node]) -> list[str]:
-    """What stands below a box where the type alone says too little: a name, and how many calls of how many models it is."""
+    """Return the names below a box whose type alone does not identify it.
+
+    For inner models, the numbers of similar models and of calls follow.
+    """
     first, names = calls[0], {node.name for node in calls}
     if not first.inner:
         return [] if _is_automatic(first) else [first.name]
@@ -189,25 +203,25 @@ def names_shown(calls: Sequence[Node]) -> list[str]:
 
 
 def _is_automatic(node: Node) -> bool:
-    """Whether Keras has named a layer: `max_pooling2d_3`."""
+    """Return whether Keras generated the name of a layer, such as `max_pooling2d_3`."""
     return re.sub(r"_\d+$", "", node.name).replace("_", "").lower() == node.kind.lower()
 
 
 def _shortened_title(title: str, width: int) -> str:
-    """A title that fits into one line."""
+    """Return a title that fits on one line."""
     room = int((width - 16) / (0.75 * 11))
     return title if len(title) <= room else f"{title[: room - 1]}…"
 
 
 def _wired(lines: Sequence[Sequence[Point]], ends: Sequence[Point]) -> str:
-    """The wires of one node, and their arrows."""
+    """Return the SVG of the wires of one node and their arrows."""
     path = "".join("M" + "L".join(f"{number(x)} {number(y)}" for x, y in line) for line in lines)
     arrows = "".join(f"M{number(x + ARROW - 1)} {number(y)}l-6 -3v6z" for x, y in ends)
     return f'<path class="w" d="{path}"/><path class="a" d="{arrows}"/>'
 
 
 def _drawn_node(node: Node, box: Box, label: Sequence[tuple[str, str]], center: Point, top: float) -> str:
-    """One box with its label; the name stands in its tooltip."""
+    """Return the SVG of one box with its label; the tooltip describes the node."""
     x, y = center
     lines = "".join(
         f'<text class="{kind}" x="{number(x)}" y="{number(top + 13 + _LEADING * place)}">{_escape_xml(line)}</text>'
@@ -219,7 +233,7 @@ def _drawn_node(node: Node, box: Box, label: Sequence[tuple[str, str]], center: 
 
 
 def _cuboid(box: Box, x: float, y: float) -> str:
-    """Front, top and side of a box around a point."""
+    """Return the SVG of the front, top and side of a box around a point."""
     left, bottom = x - box.whole_width / 2, y + box.whole_height / 2
     wide, high, right, up = (number(one) for one in (box.width, box.height, box.right, box.up))
     front = f"M{number(left)} {number(bottom - box.height)}h{wide}v{high}h-{wide}z"
@@ -229,7 +243,7 @@ def _cuboid(box: Box, x: float, y: float) -> str:
 
 
 def _legend(kinds: Sequence[str], top: float, width: float) -> tuple[str, float]:
-    """What the colors stand for, and where that ends."""
+    """Return the SVG of the legend of colors, and the position of its bottom edge."""
     x, y, found = 12.0, top + 10, ""
     for kind in kinds:
         room = 16 + breadth(kind, SMALL) + 12
@@ -244,7 +258,7 @@ def _legend(kinds: Sequence[str], top: float, width: float) -> tuple[str, float]
 
 
 def _told(architecture: Architecture) -> str:
-    """A diagram in words, for those who can't see it."""
+    """Return a description of the diagram in words, for screen readers."""
     count = len(architecture.nodes)
     named = "; ".join(_line_of_node(node) for node in architecture.nodes[:_TOLD])
     more = f"; and {count - _TOLD:,} more" if count > _TOLD else ""
@@ -252,7 +266,7 @@ def _told(architecture: Architecture) -> str:
 
 
 def _line_of_node(node: Node) -> str:
-    """A layer in one line."""
+    """Return the description of a layer on one line."""
     facts = [*details_of(node), *([f"output {shape_said(node.shape)}"] if node.shape else [])]
     if node.parameters:
         facts.append(parameters_said(node.parameters))
@@ -260,10 +274,10 @@ def _line_of_node(node: Node) -> str:
 
 
 def _escape_xml(text: str) -> str:
-    """A text within XML, on one line, without the characters that XML can't hold."""
+    """Return a text escaped for XML, on one line, with each character that XML does not allow replaced."""
     return html.escape(_FORBIDDEN.sub("�", " ".join(text.split())))
 
 
 def number(value: float) -> str:
-    """A coordinate, to a tenth of a pixel."""
+    """Return a coordinate as text, rounded to a tenth of a pixel."""
     return f"{value:.1f}".removesuffix(".0")

@@ -1,10 +1,10 @@
-"""Layout: where the nodes of a graph stand and how the wires between them run. Pure geometry.
+"""Layout of a graph: the positions of its nodes and the routes of the wires between them, as pure geometry.
 
-In: a graph as each node's inputs, how much room each node needs, and the width of the page. Out: a place for each node, and
-wires of horizontal and vertical lines. Nodes stand in columns by their longest path from the inputs, as Sugiyama, Tagawa and
-Toda 1981 have it ("Methods for visual understanding of hierarchical system structures"); columns that don't fit beside each
-other go on in the next band, as lines of text do. A wire that passes columns runs on a track above them, so that it meets
-neither boxes nor labels.
+The input is a graph as each node's inputs, the space that each node needs, and the width of the page. Wires consist of
+horizontal and vertical lines. The column of a node is the length of the longest path from the inputs, as in Sugiyama,
+Tagawa and Toda 1981 ("Methods for visual understanding of hierarchical system structures"). Columns that do not fit
+beside each other continue in the next band, like lines of text. A wire that passes columns runs on a track above them,
+so that it crosses neither boxes nor labels.
 """
 
 from collections import defaultdict
@@ -12,21 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-_PITCH = 120  # from one column to the next
-_GAP = 12  # of that, between the labels of two columns: where wires change their height
+_PITCH = 120  # pixels, as all lengths here: from one column to the next
+_GAP = 12  # the part of the pitch between the labels of two columns, where wires change their height
 _MARGIN = 8
 _TRACK = 9  # from one track to the next
-_APART = 6  # between wires that run side by side
+_APART = 6  # between parallel wires
 _LANE_GAP = 12
 _BAND_GAP = 20
-ARROW = 3  # between a box and what it is connected to
+ARROW = 3  # between a box and the ends of its wires
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a node needs around its center: its box, and below it `label` pixels of text."""
+    """Space of a node around its center: its box, and `label` pixels of text below it."""
 
     width: float
     height: float
@@ -35,7 +35,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Wire:
-    """All that leaves one node: lines, each of at least two points, and where arrows end."""
+    """All wires that leave one node: lines of at least two points each, and the positions of the arrows."""
 
     source: str
     lines: tuple[tuple[Point, ...], ...]
@@ -44,7 +44,7 @@ class Wire:
 
 @dataclass(frozen=True)
 class Layout:
-    """The center of each node's box, the top of its label, the wires, and the size of it all."""
+    """Centers of the boxes, tops of the labels, wires, and size of the diagram, in pixels."""
 
     centers: Mapping[str, Point]
     labels: Mapping[str, float]
@@ -55,7 +55,7 @@ class Layout:
 
 @dataclass
 class Band:
-    """Columns that stand beside each other: the first, the one after the last, and where lanes and tracks run."""
+    """Columns beside each other, from `first` to `after` (exclusive), and the positions of lanes and tracks."""
 
     first: int
     after: int
@@ -67,12 +67,12 @@ class Band:
 
 
 def layout(graph: Mapping[str, Sequence[str]], rooms: Mapping[str, Room], width: float) -> Layout:
-    """Lay out a graph whose nodes each stand after their inputs."""
+    """Return the layout of a graph whose nodes each follow their inputs."""
     return Drawing(graph, rooms, width).laid_out()
 
 
 class Drawing:
-    """One graph on its way to a Layout."""
+    """Computation of the Layout of one graph."""
 
     def __init__(self, graph: Mapping[str, Sequence[str]], rooms: Mapping[str, Room], width: float) -> None:
         self.graph, self.rooms = graph, rooms
@@ -92,12 +92,15 @@ class Drawing:
         self.stack()
 
     def leaving(self, gap: int) -> list[str]:
-        """The nodes whose wires run through the gap after a column, from the top."""
+        """Return the nodes whose wires run through the gap after a column, from top to bottom."""
         through = [one for one, last in self.last.items() if self.ranks[one] <= gap < last]
         return sorted(through, key=lambda one: (one not in self.tracks, -self.tracks.get(one, 0), self.lanes[one]))
 
     def cuts(self, across: int) -> list[int]:
-        """Where bands begin and end: where few wires cross, and then after as many columns as fit."""
+        """Return the columns at which bands begin and end.
+
+        Bands are cut where few wires cross, and otherwise after as many columns as fit.
+        """
         found = [0]
         while self.columns - found[-1] > across:
             first = found[-1]
@@ -106,19 +109,22 @@ class Drawing:
         return [*found, self.columns]
 
     def grows(self, cut: int) -> bool:
-        """Whether the boxes after a cut are as high as those before: a band ends well where they have just shrunk."""
+        """Return whether the boxes after a cut are at least as high as those before it.
+
+        A band should end where the boxes have just become smaller.
+        """
         return self.highest(cut - 1) >= self.highest(cut - 2)
 
     def highest(self, column: int) -> float:
-        """The height of a column's highest box."""
+        """Return the height of the highest box in a column."""
         return max((self.rooms[one].height for one, rank in self.ranks.items() if rank == column), default=0)
 
     def stack(self) -> None:
-        """Put the bands below each other."""
+        """Set the vertical positions of the bands, one below the other."""
         y = float(_MARGIN)
         for band in self.bands:
             band.top = y
-            # A wire that leaves the first column bends to its track in this band, as one does that ends in the last.
+            # A wire out of the first column turns to its track in this band, and so does a wire into the last column.
             passing = [one for one in self.tracks if self.ranks[one] < band.after - 1 and self.last[one] > band.first]
             used = sorted({self.tracks[one] for one in passing}, reverse=True)
             heights = {track: y + place * _TRACK for place, track in enumerate(used)}
@@ -139,7 +145,7 @@ class Drawing:
         self.height = self.bands[-1].bottom + _MARGIN
 
     def laid_out(self) -> Layout:
-        """The places and the wires."""
+        """Return the layout with the positions and the wires."""
         band_of = {column: band for band in self.bands for column in range(band.first, band.after)}
         centers = {
             one: (self.x(rank, band_of[rank]), band_of[rank].lanes[self.lanes[one]]) for one, rank in self.ranks.items()
@@ -151,11 +157,11 @@ class Drawing:
         return Layout(centers, labels, wires, width, self.height)
 
     def x(self, column: int, band: Band) -> float:
-        """The middle of a column."""
+        """Return the horizontal center of a column."""
         return self.margin + self.pitch * (column - band.first + 0.5)
 
     def wire(self, source: str) -> Wire:
-        """All lines that leave a node, gap by gap."""
+        """Return all lines that leave a node, gap by gap."""
         lines: list[tuple[Point, ...]] = []
         ends: list[Point] = []
         rank = self.ranks[source]
@@ -170,7 +176,7 @@ class Drawing:
             track = self.band_of[gap + 1].tracks.get(source) if goes_on else None
             heights = [one[1] for one in arrivals] + ([track] if track is not None else [])
             turns = [(entry, min(heights)), (entry, max(heights))] if len(heights) > 1 else []
-            # A part that two lines share is drawn once, or it would look thicker.
+            # Draw a part that two lines share once, since it would look thicker otherwise.
             start = [*trunk, (entry, _nearest(trunk[-1][1], heights))]
             if turns:
                 lines += [_tidy(start), _tidy(turns)]
@@ -182,7 +188,10 @@ class Drawing:
         return Wire(source, tuple(lines), tuple(ends))
 
     def through(self, source: str, gap: int, here: Point) -> tuple[list[Point], float]:
-        """The way of a wire from where it is into the gap after a column, and where it may then turn to its heights."""
+        """Return the path of a wire from its current point into the gap after a column.
+
+        The second value is the horizontal position at which the wire may turn to the heights of its targets.
+        """
         place, count = self.gaps[gap].index(source), len(self.gaps[gap])
         band, following = self.band_of[gap], self.band_of[gap + 1]
         if band is following:
@@ -190,13 +199,17 @@ class Drawing:
             at = self.x(gap, band) + self.pitch / 2 + step * (place - (count - 1) / 2)
             return [here, (at, here[1])], at
         edge = self.margin + self.pitch * (band.after - band.first)
-        # The topmost wire turns last on the right and first on the left, so that none crosses another.
+        # The topmost wire turns last on the right and first on the left, so that wires do not cross.
         out, back = edge + _APART * (count - 1 - place), self.margin - _APART * place
         below = band.bottom + _BAND_GAP / 2 + _APART * (count - 1 - place)
         return [here, (out, here[1]), (out, below), (back, below)], back
 
     def arrival(self, source: str, target: str) -> Point:
-        """Where a wire meets the box of a node: in the middle if it comes straight, the others above and below."""
+        """Return the point where a wire meets the box of a node.
+
+        The only wire of a node, or one that arrives in a straight line, meets the middle; the others meet the box above or
+        below it.
+        """
         x, y = self.centers[target]
         left = x - self.rooms[target].width / 2 - ARROW
         if len(self.graph[target]) == 1:
@@ -212,7 +225,7 @@ class Drawing:
         return left, y + (side.index(source) + 1) * (-step if above else step)
 
     def height_of(self, source: str, target: str) -> float:
-        """At which height a wire reaches the gap before a node."""
+        """Return the height at which a wire reaches the gap before a node."""
         rank = self.ranks[target]
         band = self.band_of[rank]
         if self.ranks[source] == rank - 1:
@@ -222,7 +235,7 @@ class Drawing:
 
 
 def _consumers_of(graph: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Which nodes take from each."""
+    """Return the nodes that take each node as an input."""
     found: dict[str, list[str]] = {one: [] for one in graph}
     for one, inputs in graph.items():
         for source in inputs:
@@ -231,7 +244,10 @@ def _consumers_of(graph: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def _ranks_of(graph: Mapping[str, Sequence[str]], consumers: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """The column of each node: one after the last of its inputs; what takes nothing stands just before it is needed."""
+    """Return the column of each node, which is one after the last column of its inputs.
+
+    A node without inputs is placed just before the first node that uses it.
+    """
     ranks: dict[str, int] = {}
     for one, inputs in graph.items():
         ranks[one] = max((ranks[source] + 1 for source in inputs), default=0)
@@ -242,7 +258,7 @@ def _ranks_of(graph: Mapping[str, Sequence[str]], consumers: Mapping[str, Sequen
 
 
 def _lanes_of(graph: Mapping[str, Sequence[str]], ranks: Mapping[str, int]) -> dict[str, int]:
-    """The lane of each node: that of its first input if it is free, else the nearest below that is."""
+    """Return the lane of each node: the topmost lane of its inputs, or the next free lane below it."""
     lanes: dict[str, int] = {}
     for column in range(max(ranks.values()) + 1):
         taken: set[int] = set()
@@ -259,7 +275,10 @@ def _lanes_of(graph: Mapping[str, Sequence[str]], ranks: Mapping[str, int]) -> d
 
 
 def _tracks_of(passed: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    """The track of each wire that passes columns, by the first and the last of them: short wires nearest to the boxes."""
+    """Return the track of each wire that passes columns; short wires run nearest to the boxes.
+
+    `passed` holds the first and the last column that each wire passes.
+    """
     tracks: dict[str, int] = {}
     spans: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for one, (first, last) in sorted(passed.items(), key=lambda item: item[1][1] - item[1][0]):
@@ -274,12 +293,12 @@ def _tracks_of(passed: Mapping[str, tuple[int, int]]) -> dict[str, int]:
 
 
 def _nearest(height: float, heights: Sequence[float]) -> float:
-    """The end of a vertical line where another comes to it from a height; that height itself if it lies between."""
+    """Return the point of a vertical line that is nearest to a height."""
     return min(max(height, min(heights)), max(heights))
 
 
 def _tidy(points: Sequence[Point]) -> tuple[Point, ...]:
-    """A line without points that repeat the one before, or lie between their neighbors."""
+    """Return a line without points that repeat the previous point or lie between their neighbors."""
     found: list[Point] = []
     for point in points:
         if found and found[-1] == point:

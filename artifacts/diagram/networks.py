@@ -1,7 +1,6 @@
-"""Networks: the diagram of each model of a report, with the same as text.
+"""Diagrams and layer tables of the models of a report, for its pages and artifacts.
 
-In: the architectures of a report's models. Out: for each model what its page and its artifact show. Beside the post's network
-stands VGG-16, which it was shrunk from.
+If a model is the network of the post, VGG-16, from which that network was derived, is added.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,11 +15,14 @@ from artifacts.diagram.drawing import NARROW, TOO_MANY, svg, svg_url
 from artifacts.diagram.vgg import is_shrunk_vgg, vgg16
 from tasks.schemas.architecture import Architecture
 
-_AT_ONCE = 40  # layers, up to which a diagram is shown without being asked for
+_AT_ONCE = 40  # most layers of a diagram that is shown without a click
 
 
 class DrawnNetwork(NamedTuple):
-    """One model, drawn: for wide and narrow pages, as a URL, and as a table; without pictures where it has too many layers."""
+    """Diagram of one model for wide and narrow pages and as a data URL, and its layers as table rows.
+
+    A model with too many layers has no pictures.
+    """
 
     name: str
     summary: str
@@ -29,24 +31,24 @@ class DrawnNetwork(NamedTuple):
     url: str
     rows: Sequence[Row]
     at_once: bool
-    shrunk: bool  # whether it is the post's
-    original: bool  # whether it is the one that the post's was shrunk from
+    shrunk: bool  # whether this is the network of the post
+    original: bool  # whether this is VGG-16, from which the network of the post was derived
 
 
 def networks_of(architectures: Iterable[Architecture]) -> tuple[DrawnNetwork, ...]:
-    """Every model, drawn, and VGG-16 at the end if one of them was shrunk from it."""
+    """Return the diagram of every model, followed by VGG-16 if one of the models was derived from it."""
     shown = _with_original(architectures)
     return tuple(_network_of(one, f"network-{rank}") for rank, one in enumerate(shown, 1))
 
 
 def _with_original(architectures: Iterable[Architecture]) -> list[Architecture]:
-    """The models of a report, and VGG-16 if one of them was shrunk from it."""
+    """Return the models of a report, followed by VGG-16 if one of them was derived from it."""
     described = list(architectures)
     return [*described, *([vgg16()] if any(map(is_shrunk_vgg, described)) else [])]
 
 
 def _network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
-    """One model, drawn."""
+    """Return the diagram of one model."""
     original = architecture == vgg16()
     title = "VGG-16" if original else architecture.name
     count = sum(1 for _ in architecture.layers())
@@ -56,7 +58,7 @@ def _network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
     return DrawnNetwork(
         name=title,
         summary=f"{summary}, from which the post shrunk its own" if original else summary,
-        # Both are escaped where they are drawn.
+        # `svg` escapes all texts.
         wide=Markup(svg(architecture, caption, f"{identity}-wide") if drawn else ""),  # noqa: S704
         narrow=Markup(svg(architecture, caption, f"{identity}-narrow", NARROW) if drawn else ""),  # noqa: S704
         url=svg_url(architecture, caption) if drawn else "",
@@ -68,7 +70,7 @@ def _network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
 
 
 def layer_rows(architecture: Architecture, within: str = "") -> Iterator[Row]:
-    """One row a layer, those of a model within it after its own."""
+    """Yield one row for each layer; the layers of an inner model follow its own row."""
     for node in architecture.nodes:
         yield {
             "layer": f"{within}{node.key}",

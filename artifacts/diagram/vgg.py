@@ -1,18 +1,18 @@
-"""VGG-16, the network that the post's was shrunk from, as an architecture.
+"""Architecture of VGG-16, from which the network of the post was derived.
 
 Source: Simonyan and Zisserman 2014, "Very deep convolutional networks for large-scale image recognition", table 1,
-configuration D. Names and order as in Keras's applications, so that a test can hold them against each other.
+configuration D. The names and the order are those of `keras.applications`, so that a test can compare the two.
 """
 
 from collections.abc import Iterator
 
 from tasks.schemas.architecture import Architecture, Node
 
-_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions of 3 x 3, and their filters
+_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # 3 x 3 convolutions and filters of each block
 _HIDDEN, _CLASSES = 4096, 1000
-_SIDE = 224  # pixels of an image
+_SIDE = 224  # side of an image in pixels
 
-# The post's convolutions by block, and its hidden layers: two blocks of VGG-16, thinner, and its two hidden layers.
+# Layers of the post's network: two blocks of VGG-16 with fewer filters, and two hidden layers with fewer units.
 _SHRUNK = (
     *("Conv2D 8", "Conv2D 8", "MaxPooling2D"),
     *("Conv2D 16", "Conv2D 16", "Conv2D 16", "MaxPooling2D"),
@@ -21,13 +21,13 @@ _SHRUNK = (
 
 
 def vgg16() -> Architecture:
-    """VGG-16 for the 1,000 classes of ImageNet."""
+    """Return VGG-16 for the 1,000 classes of ImageNet."""
     nodes = tuple(_chained(_layers_of_vgg()))
     return Architecture(name="vgg16", parameters=sum(node.parameters for node in nodes), nodes=nodes)
 
 
 def _layers_of_vgg() -> Iterator[Node]:
-    """Its layers, not yet connected."""
+    """Yield the layers of VGG-16, not yet connected."""
     side, channels = _SIDE, 3
     yield Node(key="input_layer", name="input_layer", kind="InputLayer", shape=(side, side, channels))
     for block, (count, filters) in enumerate(_BLOCKS, 1):
@@ -55,12 +55,12 @@ def _layers_of_vgg() -> Iterator[Node]:
 
 
 def _vgg_layer(name: str, kind: str, **facts: object) -> Node:
-    """One layer."""
+    """Return a layer as a node."""
     return Node.model_validate({"key": name, "name": name, "kind": kind, **facts})
 
 
 def _chained(nodes: Iterator[Node]) -> Iterator[Node]:
-    """Nodes of which each takes from the one before."""
+    """Yield the nodes, each with the previous node as its input."""
     before: tuple[str, ...] = ()
     for node in nodes:
         yield node.model_copy(update={"inputs": before})
@@ -68,7 +68,10 @@ def _chained(nodes: Iterator[Node]) -> Iterator[Node]:
 
 
 def is_shrunk_vgg(architecture: Architecture) -> bool:
-    """Whether a model is the post's, with or without batch normalization, whatever images and classes it is for."""
+    """Return whether a model is the network of the post.
+
+    Batch normalization, the size of the images and the number of classes do not matter.
+    """
     *found, last = [
         f"{node.kind} {node.shape[-1]}" if node.kind in {"Conv2D", "Dense"} else node.kind
         for node in architecture.nodes

@@ -1,1 +1,1 @@
-"""The report of a run."""
+"""Report of a run."""

@@ -1,6 +1,7 @@
-"""Figures: the analysis as diagrams.
+"""Figures of the report.
 
-In: an Analysis. Out: matplotlib figures, made without pyplot's global state, so that they can be drawn in any thread.
+Each function draws an Analysis as a matplotlib figure without pyplot's global state, so figures can be drawn in any
+thread.
 """
 
 import base64
@@ -22,24 +23,27 @@ from tasks.schemas.analysis import Analysis, ModelAnalysis
 from tasks.schemas.robustness import Robustness
 
 _MAPS = 12  # labels that fit side by side
-_LABELS = 30  # labels whose errors are drawn, those with the most
-_COUNTED = 20  # classes, up to which a confusion matrix has room for its counts
+_LABELS = 30  # labels with the most errors, whose error rates are drawn
+_COUNTED = 20  # the most classes for which a confusion matrix has room for its counts
 
 
 def _names_of(analysis: Analysis) -> list[str]:
-    """The models' names, as short as a legend needs them."""
+    """Return the models' names, shortened for a legend."""
     return [plotting.shorten_label(model.name) for model in analysis.models]
 
 
 def training_curves(analysis: Analysis) -> Figure:
-    """Loss and error rate by epoch, training and (where held out) validation, with the test figure at the end."""
+    """Draw loss and error rate by epoch for training and validation, if images were held out.
+
+    Marks after the last epoch show the loss and the error rate on the test images.
+    """
     figure, (loss, error) = panels(2, 3.2, across=2)
     named, epochs = _names_of(analysis), max(1, *(model.epochs for model in analysis.models))
-    apart = min(0.12, 0.6 / len(analysis.models))  # of an epoch, between the squares
+    apart = min(0.12, 0.6 / len(analysis.models))  # distance between the models' test marks, in epochs
     for rank, model in enumerate(analysis.models):
         learned = [line.epoch for line in model.history]
         style: dict[str, Any] = {"color": color(rank), "marker": "o", "markersize": 4}
-        if learned:  # an ensemble learns nothing itself
+        if learned:  # an ensemble has no training history of its own
             loss.plot(learned, [line.loss for line in model.history], label=f"{named[rank]}, training", **style)
             error.plot(
                 learned, [1 - line.accuracy for line in model.history], label=f"{named[rank]}, training", **style
@@ -71,7 +75,7 @@ def training_curves(analysis: Analysis) -> Figure:
 
 
 def draw_errors_by_label(analysis: Analysis) -> Figure:
-    """Error rate by label with 95 % intervals, the models side by side."""
+    """Draw the error rate of each label with 95 % intervals, the models side by side."""
     figure, (axis,) = panels(1, 3.2, across=1)
     lines, named = analysis.labels[:_LABELS], _names_of(analysis)
     width = 0.8 / len(named)
@@ -97,7 +101,7 @@ def draw_errors_by_label(analysis: Analysis) -> Figure:
 
 
 def confusion_matrices(analysis: Analysis) -> Figure:
-    """The confusion matrices, off the diagonal coloured by count."""
+    """Draw a confusion matrix for each model, with the errors colored by count."""
     classes = plotting.font_safe_labels(analysis.subject.classes)
     many = len(classes) > _COUNTED
     figure, axes = panels(
@@ -118,14 +122,14 @@ def confusion_matrices(analysis: Analysis) -> Figure:
 
 
 def _off_diagonal(model: ModelAnalysis) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
-    """A confusion matrix without the right answers."""
+    """Return the confusion matrix of a model with zeros on the diagonal."""
     counts = np.array(model.confusion, np.int64)
     np.fill_diagonal(counts, 0)
     return counts
 
 
 def _write_counts(axis: Axes, counts: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]", most: int) -> None:
-    """Write every count that is not 0 into its cell, the right answers in grey."""
+    """Write every nonzero count into its cell, with the correct predictions in gray."""
     for (label, predicted), count in np.ndenumerate(counts):
         if count:
             right, dark = label == predicted, count > most**0.7
@@ -134,7 +138,7 @@ def _write_counts(axis: Axes, counts: "np.ndarray[tuple[int, ...], np.dtype[np.i
 
 
 def reliability(analysis: Analysis) -> Figure:
-    """How often answers of a probability are right, with 95 % intervals and the number of answers below."""
+    """Draw the accuracy by confidence with 95 % intervals, and the number of predictions below."""
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     curve.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="as probable as it says")
@@ -167,7 +171,10 @@ def reliability(analysis: Analysis) -> Figure:
 
 
 def focus(analysis: Analysis) -> Figure:
-    """Where each model looks for each label: a map a label, a row a model, each brightest at its own greatest fall."""
+    """Draw the saliency map of each label, with one row for each model.
+
+    Each map is brightest where erasing a window lowers the label's probability most.
+    """
     classes = plotting.font_safe_labels(analysis.subject.classes)[:_MAPS]
     size = 9 if max(map(len, classes)) <= plotting.SHORT else 6
     figure = Figure(figsize=(WIDTH, 1.25 * len(analysis.models) + 0.3), layout="constrained")
@@ -187,7 +194,10 @@ def focus(analysis: Analysis) -> Figure:
 
 
 def slice_rates(analysis: Analysis) -> Figure:
-    """Error rate by slice with 95 % intervals, a panel for each thing measured, filled marks where it stands out."""
+    """Draw the error rate of each slice with 95 % intervals, with one panel for each feature.
+
+    A filled mark shows a slice whose error rate is significantly higher than elsewhere.
+    """
     features = list(dict.fromkeys(part.feature for part in analysis.slices))
     figure, axes = panels(len(features), 2.2, across=2)
     for axis, feature in zip(axes, features, strict=False):
@@ -221,7 +231,7 @@ def slice_rates(analysis: Analysis) -> Figure:
 
 
 def draw_robustness(found: Robustness) -> Figure:
-    """Accuracy by severity with 95 % intervals, a panel for each corruption."""
+    """Draw the accuracy by severity with 95 % intervals, with one panel for each corruption."""
     kinds = list(found.examples)
     figure, axes = panels(len(kinds), 2.0, across=4)
     for axis, kind in zip(axes, kinds, strict=False):
@@ -267,7 +277,7 @@ FIGURES: dict[str, Callable[[Analysis], Figure]] = {
 
 
 def figures_of(analysis: Analysis) -> dict[str, Callable[[], Figure]]:
-    """What draws each figure of an analysis, by the figure's name."""
+    """Return the functions that draw the figures of an analysis, by figure name."""
     figures: dict[str, Callable[[], Figure]] = {name: partial(draw, analysis) for name, draw in FIGURES.items()}
     if found := analysis.robustness:
         figures["robustness"] = partial(draw_robustness, found)

@@ -1,6 +1,7 @@
-"""Galleries: images with what is known of them, drawn once as Markdown for Prefect's UI, once as HTML for the page.
+"""Image galleries, as Markdown for Prefect's UI and as HTML for the report page.
 
-In: an Analysis, or the Changes between two runs. Out: Markdown tables of enlarged images; or HTML that enlarges small ones.
+They show images of an Analysis, of a study, of the Changes between two runs, or of a user. Markdown galleries are
+tables of enlarged images; HTML galleries contain small images that the page enlarges.
 """
 
 import json
@@ -23,22 +24,37 @@ _FIRST, _FIRST_SUSPECTS = 12, 24  # images that a gallery shows before it is ope
 
 
 class Galleries(Protocol):
-    """What the templates may draw."""
+    """Interface of the galleries that the templates can draw."""
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
-        """Show test images with every model's answer; `total` counts those that are not shown as well."""
+        """Return test images with every model's prediction.
+
+        Args:
+            indices: Indices of the images in the test split.
+            total: Number of images, including those that are not shown.
+        """
 
     def suspect_gallery(self, found: LabelIssues) -> Markup:
-        """Images whose label may be wrong."""
+        """Return images whose label may be wrong."""
 
     def changed_gallery(
         self, shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
-        """Show images that two runs answered differently; `total` counts those that are not shown as well."""
+        """Return images that only one of two runs got right.
+
+        Args:
+            shown: The images.
+            total: Number of images, including those that are not shown.
+            classes: Names of the classes.
+            shape: Shape of an image.
+        """
 
 
 class InMarkdown:
-    """Galleries as Markdown; each shows up to `most` images, and says of how many, and in which file the others are."""
+    """Galleries in Markdown.
+
+    Each gallery shows up to `most` images, states the total, and says in which file the other images are.
+    """
 
     def __init__(self, analysis: Analysis, most: int, place: str) -> None:
         self.analysis, self.most, self.place = analysis, most, place
@@ -46,15 +62,15 @@ class InMarkdown:
         self.names = [model.name for model in analysis.models]
 
     def image(self, pixels: str, alt: str) -> str:
-        """One enlarged image."""
+        """Return an `<img>` element with an enlarged image."""
         return f'<img width="{shown_at(self.shape)[1]}" alt="{plain(alt)}" src="{picture_url(pixels, self.shape)}">'
 
     def cell(self, picture: Picture, split: str = "test") -> tuple[str, str]:
-        """One image over what the models say of it."""
+        """Return an image and its caption."""
         return self.image(picture.pixels, f"{split} image {picture.number}"), self.caption(picture)
 
     def caption(self, picture: Picture) -> str:
-        """What the models say of an image, wrong answers in bold."""
+        """Return the label of an image and the models' predictions, with the wrong ones in bold."""
         lines = [f"#{picture.number}, label **{markdown_name(self.classes[picture.label])}**"]
         for model, answer in zip(self.names, picture.answers, strict=True):
             said = markdown_name(text.answer_said(answer, picture.label, self.classes))
@@ -62,12 +78,12 @@ class InMarkdown:
         return "<br>".join(lines)
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
-        """Show test images with every model's answer; `total` counts those that are not shown as well."""
+        """Return test images with every model's prediction; `total` includes images that are not shown."""
         cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.most, _FIRST)]]
         return counted_table(cells, len(indices), total, self.place)
 
     def suspect_gallery(self, found: LabelIssues) -> Markup:
-        """Images whose label may be wrong."""
+        """Return images whose label may be wrong."""
         known = self.analysis.by_index if found.split == "test" else self.analysis.trained_by_index
         cells = []
         for suspect in found.shown[: min(self.most, _FIRST_SUSPECTS)]:
@@ -82,7 +98,7 @@ class InMarkdown:
         classes: Sequence[str],
         shape: Sequence[int],  # noqa: ARG002
     ) -> Markup:
-        """Show images that two runs answered differently; `total` counts those that are not shown as well."""
+        """Return images that only one of two runs got right; `total` includes images that are not shown."""
         cells = [
             (
                 self.image(one.pixels, f"test image {one.index}"),
@@ -99,7 +115,7 @@ class InMarkdown:
         return counted_table(cells, len(shown), total, self.place)
 
     def explained_gallery(self, rank: int) -> Markup:
-        """The surest wrong answers of one model, each with what explains it."""
+        """Return the most confident errors of a model, each with its explanation."""
         found = [(p, p.answers[rank]) for p in self.analysis.pictures if p.answers[rank].explanation]
         surest = sorted(found, key=lambda one: -one[1].probability)[: self.most]
         shown = [self.explained(picture, rank) for picture, _ in surest]
@@ -107,9 +123,9 @@ class InMarkdown:
         return Markup("\n\n").join([*shown, markdown_name(count)] if shown else [Markup("None.")])
 
     def explained(self, picture: Picture, rank: int) -> Markup:
-        """One wrong answer with its pictures and what they say."""
+        """Return an error of a model with its heat map, its nearest training images, and a description."""
         explanation = picture.answers[rank].explanation
-        assert explanation  # noqa: S101  # it was chosen for it
+        assert explanation  # noqa: S101  # only explained answers are passed
         near = [self.analysis.trained_by_index[one.index].pixels for one in explanation.neighbours]
         pictures = (
             f'<img alt="test image {picture.number} and its heat map" '
@@ -123,20 +139,23 @@ class InMarkdown:
 
 
 class InHtml:
-    """Galleries as HTML, which opens its own: the images are small, and the page enlarges them."""
+    """Galleries in HTML; the images are small, and the page enlarges them."""
 
     def __init__(self, analysis: Analysis | None = None) -> None:
         self.analysis = analysis
 
     @cached_property
     def known(self) -> Analysis:
-        """The analysis, where the galleries are of one."""
-        assert self.analysis  # noqa: S101  # only the galleries of changes do without
+        """Analysis whose images the galleries show."""
+        assert self.analysis  # noqa: S101  # only galleries of an analysis use it
         return self.analysis
 
     def drawn(self, macro: str, *arguments: object, shape: Sequence[int]) -> Markup:
-        """One macro of the cards, as one line: a blank line would end the HTML within Markdown."""
-        # Not `get_template(..., globals=...)`: Jinja keeps the first module that it made, with the first shape.
+        """Return the output of a macro of the card template as one line.
+
+        A blank line would end the HTML within Markdown.
+        """
+        # Not `get_template(..., globals=...)`: Jinja caches the first module, which holds the first shape.
         cards = template_environment().get_template("cards.html.j2").make_module({
             "tiny": lambda pixels: picture_url(pixels, tuple(shape), 1),
             "heat": lambda heat: heat_url(heat, shape, 1),
@@ -147,17 +166,20 @@ class InHtml:
         return Markup(" ".join(str(getattr(cards, macro)(*arguments)).split()))  # noqa: S704  # escaped by Jinja
 
     def of_analysis(self, macro: str, *arguments: object) -> Markup:
-        """A macro that shows images of the analysis."""
+        """Return the output of a macro that shows images of the analysis."""
         names = [model.name for model in self.known.models]
         subject = self.known.subject
         return self.drawn(macro, *arguments, names, subject.classes, shape=subject.shape)
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
-        """Show test images with every model's answer, each linked to its details; `total` counts those not shown as well."""
+        """Return test images with every model's prediction, each linked to its details.
+
+        `total` includes images that are not shown.
+        """
         return self.of_analysis("gallery", [self.known.by_index[index] for index in indices], _FIRST, total)
 
     def suspect_gallery(self, found: LabelIssues) -> Markup:
-        """Images whose label may be wrong."""
+        """Return images whose label may be wrong."""
         pictures = self.known.by_index if found.split == "test" else self.known.trained_by_index
         pairs = [(pictures[suspect.index], text.suspected(suspect)) for suspect in found.shown]
         return self.of_analysis("suspects", pairs, found.split, _FIRST_SUSPECTS, found.by_either)
@@ -165,28 +187,31 @@ class InHtml:
     def changed_gallery(
         self, shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
-        """Show images that two runs answered differently; `total` counts those that are not shown as well."""
+        """Return images that only one of two runs got right; `total` includes images that are not shown."""
         return self.drawn("changed", shown, _FIRST, total, tuple(classes), shape=shape)
 
     def stubborn_gallery(
         self, pairs: Sequence[tuple[Hard, Sequence[str]]], total: int, classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
-        """Show images that most trainings of a study misclassify, with the counts; `total` counts those not shown as well."""
+        """Return images that most trainings of a study misclassify, with the counts.
+
+        `total` includes images that are not shown.
+        """
         return self.drawn("stubborn", pairs, _FIRST_SUSPECTS, total, tuple(classes), shape=shape)
 
     def own_gallery(self, shown: Sequence[ClassifiedPicture], shape: Sequence[int]) -> Markup:
-        """A person's own pictures, as the network was shown them."""
+        """Return a user's own images as the network received them."""
         titles = ["; doubtful: ".join((Path(one.path).name, *one.doubts)) for one in shown]
         return self.drawn("own", list(zip(titles, shown, strict=True)), shape=shape)
 
     def errors_gallery(self) -> Markup:
-        """Every chosen error, with what explains it and what a reader may filter by."""
+        """Return every selected error, with its explanation and the attributes that a reader can filter by."""
         wrong = {picture.index: _wrong_answers(picture) for picture in self.known.pictures}
         return self.of_analysis("errors", self.known, wrong)
 
 
 def counted_table(cells: Sequence[tuple[str, str]], held: int, total: int, place: str) -> Markup:
-    """Pictures as a Markdown table, and below it how many of how many these are."""
+    """Return images as a Markdown table, followed by the number of images shown and the total."""
     count = (
         Markup("\n\n{}").format(markdown_name(text.count_noun(len(cells), held, total, place)))
         if len(cells) < total
@@ -196,7 +221,7 @@ def counted_table(cells: Sequence[tuple[str, str]], held: int, total: int, place
 
 
 def _wrong_answers(picture: Picture) -> str:
-    """Which model, by its place, took an image for what: as JSON."""
+    """Return the wrong predictions for an image as JSON: pairs of the model's position and the predicted class."""
     pairs = [
         (str(rank), str(answer.predicted))
         for rank, answer in enumerate(picture.answers)

@@ -1,6 +1,7 @@
-"""Standouts: what a reader should look at first, each in a sentence with its evidence.
+"""Highlights of the report: sentences about what a reader should look at first, each with its evidence.
 
-In: an Analysis. Out: sentences: labels, slices, places and suspects beyond what chance explains. None is a verdict.
+They name labels, slices, image regions and label issues for which chance is an unlikely explanation. None of them is a
+verdict.
 """
 
 from collections.abc import Iterator
@@ -9,13 +10,14 @@ from artifacts.common.formatting import p_value, percent
 from artifacts.report.text import compared_with, standing_slices
 from tasks.schemas.analysis import Analysis
 
-_LONELY = 0.05  # a model that goes by a place where fewer other images have ink goes by something else than shapes
-_ENOUGH = 10  # images: fewer are no pattern
-_MOST_DOUBTED = 10  # pairs of labels of a split, of the most images; the galleries' part has them all
+# Share of the other images that have ink in a region; below it, the model may rely on something other than shapes.
+_LONELY = 0.05
+_ENOUGH = 10  # least number of images that counts as a pattern
+_MOST_DOUBTED = 10  # pairs of labels per split, those with the most images; the gallery section lists all pairs
 
 
 def standouts(analysis: Analysis) -> list[str]:
-    """All of them: labels and slices that a model errs on, odd places that it goes by, and labels that it doubts."""
+    """Return all highlights: labels, slices, unusual image regions, correcting regions, and suspicious labels."""
     return [
         *_standing_labels(analysis),
         *standing_slices(analysis),
@@ -26,7 +28,7 @@ def standouts(analysis: Analysis) -> list[str]:
 
 
 def _standing_labels(analysis: Analysis) -> Iterator[str]:
-    """Labels that a model errs on more often than on the others, beyond chance."""
+    """Yield the labels that a model misclassifies significantly more often than the other labels."""
     for line in analysis.labels:
         for rank, model in enumerate(analysis.models):
             if line.stands_out(rank):
@@ -35,7 +37,7 @@ def _standing_labels(analysis: Analysis) -> Iterator[str]:
 
 
 def _odd_places(analysis: Analysis) -> Iterator[str]:
-    """Labels that a model knows by a place where hardly any other image has ink."""
+    """Yield the labels that a model recognizes by a region where hardly any other image has ink."""
     for model in analysis.models:
         for focus in model.focus:
             if focus.ink_elsewhere < _LONELY < focus.ink_here and focus.peak > _LONELY:
@@ -48,7 +50,10 @@ def _odd_places(analysis: Analysis) -> Iterator[str]:
 
 
 def _mending_places(analysis: Analysis) -> Iterator[str]:
-    """Places at the border whose erasing mends errors on one label more than on others, beyond chance, such as dirt."""
+    """Yield the border regions whose erasure corrects significantly more errors on one label than on others.
+
+    Such a region may hold an artifact, such as dirt.
+    """
     for one in analysis.mendings:
         if one.stands_out and one.place != "middle" and one.here.count >= _ENOUGH:
             yield (
@@ -59,7 +64,7 @@ def _mending_places(analysis: Analysis) -> Iterator[str]:
 
 
 def _suspicious_labels(analysis: Analysis) -> Iterator[str]:
-    """Labels that all models hold to be another in many images."""
+    """Yield the pairs of labels for which all models confidently contradict the label of many images."""
     classes = analysis.subject.classes
     for found in analysis.suspects:
         for line in found.patterns[:_MOST_DOUBTED]:

@@ -1,7 +1,7 @@
-"""Rendering: one report as Markdown, and the same templates as one self-contained HTML page.
+"""Rendering of a report as Markdown and as one self-contained HTML page.
 
-In: a Report, or the Changes between two runs. Out: texts. Both forms come from the same value through the same templates; only
-galleries are drawn by each form in its own way.
+Both forms come from the same Report, or the same Changes between two runs, through the same templates. Only the
+galleries differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import ClassifiedPicture
 
 MOST_IMAGES = 24  # images that a gallery in Markdown shows
-_MOST_SHOWN = 1000  # own pictures on one page: half a megabyte
+_MOST_SHOWN = 1000  # images of the user on one page, which takes half a megabyte
 
 
 class MarkdownParts(NamedTuple):
-    """The report's parts as Markdown: what came out, a page a model, the galleries, and where everything came from."""
+    """Parts of the report as Markdown: the overview, one page for each model, the galleries, and the provenance."""
 
     overview: str
     models: dict[str, str]
@@ -35,14 +35,18 @@ class MarkdownParts(NamedTuple):
 
     @property
     def whole(self) -> str:
-        """All of them as one text."""
+        """All parts as one text."""
         return "\n\n".join((self.overview, *self.models.values(), self.galleries, self.origins))
 
 
 class Rendering:
-    """One report, with its figures as data URLs by their names, and the diagrams of its models' networks.
+    """Renderer of one report with its figures and the diagrams of its networks.
 
-    `place` is where its HTML page is kept.
+    Args:
+        report: Report to render.
+        figures: Figures as data URLs, by name.
+        networks: Diagrams of the models' networks.
+        place: Path of the HTML page, to which the Markdown refers.
     """
 
     def __init__(
@@ -56,11 +60,11 @@ class Rendering:
         self.parts = cache(self.parts_of)
 
     def markdown(self, most: int = MOST_IMAGES) -> MarkdownParts:
-        """Every part as Markdown; a gallery shows up to `most` images."""
+        """Return every part as Markdown; a gallery shows up to `most` images."""
         return self.parts(most)
 
     def parts_of(self, most: int) -> MarkdownParts:
-        """As `markdown`, drawn anew."""
+        """Render every part as Markdown; `markdown` returns the cached result."""
         drawn = InMarkdown(self.report.analysis, most, self.place)
         pages = {
             model.name: self.rendered(
@@ -80,7 +84,7 @@ class Rendering:
         return MarkdownParts(overview, pages, galleries, origins)
 
     def html(self, title: str) -> str:
-        """The whole report as one HTML page."""
+        """Return the whole report as one HTML page."""
         drawn = InHtml(self.report.analysis)
         parts = [self.rendered(f"{part}.md.j2", drawn, networks=self.networks) for part in ("overview", "galleries")]
         every = len(self.report.analysis.pictures) == self.report.analysis.misclassified
@@ -88,12 +92,12 @@ class Rendering:
         return page("\n\n".join((*parts, errors, self.rendered("origins.md.j2", drawn))), title)
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:
-        """The network of one model; and if it is the post's, the one that it was shrunk from."""
+        """Return the network of a model and, if it is the post's, VGG-16, from which the post's network was derived."""
         own = [one for one in self.networks if one.name == model and not one.original]
         return own + [one for one in self.networks if one.original and any(other.shrunk for other in own)]
 
     def rendered(self, template: str, drawn: Galleries, **more: Any) -> str:
-        """One template."""
+        """Render a template."""
         return (
             template_environment()
             .get_template(template)
@@ -117,22 +121,22 @@ class Rendering:
         )
 
     def strip(self, several: Sequence[str], alt: str) -> Markup:
-        """Images side by side, as Markdown."""
-        return Markup(f"![{alt}]({strip_url(several, self.report.analysis.subject.shape)})")  # noqa: S704  # both are our own
+        """Return images side by side as one Markdown image."""
+        return Markup(f"![{alt}]({strip_url(several, self.report.analysis.subject.shape)})")  # noqa: S704  # no user text
 
     def figure(self, name: str, alt: str) -> Markup:
-        """A figure as Markdown."""
+        """Return a figure as a Markdown image."""
         return figure_in(self.figures, name, alt)
 
 
 def changes_page(changes: Changes, title: str) -> str:
-    """What differs between two runs as one HTML page."""
+    """Return the differences between two runs as one HTML page."""
     template = template_environment().get_template("changes.md.j2")
     text = template.render(changes=changes, changed_gallery=InHtml().changed_gallery, tables=tables, words=words)
     return page(f"# {markdown_name(title)}\n\n{text}", title)
 
 
 def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
-    """A person's own pictures as the network was shown them, with what each model says, as one HTML page."""
+    """Return a user's own images as the network received them, with each model's prediction, as one HTML page."""
     most = f"The first {_MOST_SHOWN:,} of {len(shown):,}.\n\n" if len(shown) > _MOST_SHOWN else ""
     return page(f"# {markdown_name(title)}\n\n{most}{InHtml().own_gallery(shown[:_MOST_SHOWN], shape)}", title)

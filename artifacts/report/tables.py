@@ -1,6 +1,6 @@
-"""Tables: the analysis as rows, for Prefect's table artifacts and for the templates alike.
+"""Tables of the report, for Prefect's table artifacts and for the templates.
 
-In: an Analysis. Out: lists of rows, each a mapping of column to a text or a finite number.
+A table is a list of rows; a row maps each column to a text or a finite number.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from tasks.schemas.analysis import Analysis, Changes, Decision, Provenance, Step
 from tasks.schemas.findings import Comparison, LabelIssues, Share
 from tasks.schemas.robustness import AccuracyGap, Robustness
 
-_MOST_ROWS = 200  # of a table in Prefect's database
+_MOST_ROWS = 200  # rows of a table that go into Prefect's database
 
 
 def results(analysis: Analysis) -> list[Row]:
-    """One row a model: our figures, and the post's for as many epochs where it published them."""
+    """Return one row for each model: its results, and the post's results where the post published any."""
     return [
         {
             "model": model.name,
@@ -34,7 +34,7 @@ def results(analysis: Analysis) -> list[Row]:
 
 
 def pairs(analysis: Analysis) -> list[Row]:
-    """One row for each pair of models: how they differ, and whether that is beyond chance."""
+    """Return one row for each pair of models: their difference, and whether it is significant."""
     return [
         {
             **_differing(pair),
@@ -47,7 +47,7 @@ def pairs(analysis: Analysis) -> list[Row]:
 
 
 def _differing(pair: Comparison | AccuracyGap) -> Row:
-    """By how much two models differ."""
+    """Return the cells that state the difference of two models."""
     return {
         "models": f"{pair.second} minus {pair.first}",
         "difference, points": f"{100 * pair.difference.value:+z.2f}",
@@ -56,7 +56,7 @@ def _differing(pair: Comparison | AccuracyGap) -> Row:
 
 
 def probabilities(analysis: Analysis) -> list[Row]:
-    """One row a model: how far its probabilities can be believed."""
+    """Return one row for each model: how well its probabilities are calibrated."""
     return [
         {
             "model": model.name,
@@ -69,7 +69,7 @@ def probabilities(analysis: Analysis) -> list[Row]:
 
 
 def errors_by_label(analysis: Analysis) -> list[Row]:
-    """One row a label, the most errors first."""
+    """Return one row for each label, the label with the most errors first."""
     few = len(analysis.models) <= FEW
     between = [f"{pair.first} or {pair.second}" for pair in analysis.comparisons if few]
     return [
@@ -84,12 +84,12 @@ def errors_by_label(analysis: Analysis) -> list[Row]:
 
 
 def _counted(errors: Share, headed: str) -> Row:
-    """The cells of an error rate, with its count under `headed`."""
+    """Return the cells of an error rate, with the count in the column `headed`."""
     return {headed: errors.count, " rate": rate(errors), " 95 %": interval(errors)}
 
 
 def patterns(analysis: Analysis) -> list[Row]:
-    """One row a (predicted, label) pattern, the commonest first."""
+    """Return one row for each (predicted, label) pattern, the most frequent first."""
     classes = analysis.subject.classes
     return [
         row(
@@ -101,7 +101,7 @@ def patterns(analysis: Analysis) -> list[Row]:
 
 
 def slices(analysis: Analysis) -> list[Row]:
-    """One row a slice, with the error rate of each model in it and whether that stands out."""
+    """Return one row for each slice, with each model's error rate and whether it stands out."""
     return [
         row(
             {"measured": part.feature, "range": range_of(part), "images": part.errors[0].total},
@@ -122,12 +122,12 @@ def slices(analysis: Analysis) -> list[Row]:
 
 
 def groups(analysis: Analysis) -> list[Row]:
-    """One row for each way in which two models answer."""
+    """Return one row for each way in which two models agree or disagree."""
     return [{"images": group.count, "answered": group.name} for group in analysis.groups]
 
 
 def suspect_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
-    """One row for each label that the models hold to be another."""
+    """Return one row for each (label, predicted) pair of the label issues that all models agree on."""
     classes = analysis.subject.classes
     return [
         {"label": classes[line.label], "all models say": classes[line.said], "images": line.count}
@@ -136,7 +136,7 @@ def suspect_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
 
 
 def checks(decision: Decision) -> list[Row]:
-    """One row for each condition of the gate."""
+    """Return one row for each condition of the gate."""
     return [
         {"check": check.name, "passed": "yes" if check.passed else "no", "found": check.found}
         for check in decision.checks
@@ -144,7 +144,7 @@ def checks(decision: Decision) -> list[Row]:
 
 
 def robustness(found: Robustness) -> list[Row]:
-    """One row a model: how often it is right about images as they are, and corrupted."""
+    """Return one row for each model: its accuracy on the original and on the corrupted images."""
     return [
         {
             "model": model.model,
@@ -158,12 +158,12 @@ def robustness(found: Robustness) -> list[Row]:
 
 
 def gaps(found: Robustness) -> list[Row]:
-    """One row for each pair of models: how their means over all corrupted images differ."""
+    """Return one row for each pair of models: the difference of their mean accuracies over all corrupted images."""
     return [_differing(gap) for gap in found.gaps]
 
 
 def corruptions(found: Robustness) -> list[Row]:
-    """One row for each corruption and severity."""
+    """Return one row for each corruption and severity."""
     return [
         row(
             {"corruption": kind, "severity": number + 1},
@@ -179,7 +179,7 @@ def corruptions(found: Robustness) -> list[Row]:
 
 
 def changes(found: Changes) -> list[Row]:
-    """One row a model of two runs."""
+    """Return one row for each pair of models of two runs."""
     return [
         {
             "model": model.now if model.now == model.before else f"{model.now} against {model.before}",
@@ -195,12 +195,12 @@ def changes(found: Changes) -> list[Row]:
 
 
 def settings(found: Changes) -> list[Row]:
-    """One row for each thing that differs in how two runs were made."""
+    """Return one row for each difference between the settings of two runs."""
     return [{"setting": one.name, "before": one.before, "now": one.now} for one in found.settings]
 
 
 def steps(lines: Sequence[StepLine]) -> list[Row]:
-    """One row a step: whether it was found, and if not, why it was computed."""
+    """Return one row for each step: whether its record was found and, if not, why it was computed."""
     return [
         {
             "step": line.name,
@@ -214,7 +214,7 @@ def steps(lines: Sequence[StepLine]) -> list[Row]:
 
 
 def passed_over(provenance: Provenance) -> dict[str, list[str]]:
-    """Why mirrors were passed over: each reason with the archives that it was given for."""
+    """Return the reasons why mirrors were skipped, each with the names of the archives that it applies to."""
     reasons: dict[str, list[str]] = {}
     for archive in provenance.archives:
         for reason in archive.passed_over:
@@ -223,7 +223,10 @@ def passed_over(provenance: Provenance) -> dict[str, list[str]]:
 
 
 def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
-    """Every table with its artifact's key and description; an artifact lies in Prefect's database, and holds so many rows."""
+    """Return every table of the analysis with its artifact's key and description.
+
+    A table is limited to its first 200 rows, because Prefect keeps artifacts in its database.
+    """
     title = analysis.subject.title
     whole = (
         ("results", f"All models on {title}'s test images, beside the post's figures", results(analysis)),
@@ -235,5 +238,5 @@ def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
 
 
 def _first_of(rows: Sequence[Row]) -> str:
-    """What a table's description says of rows that it leaves out."""
+    """Return the note on omitted rows for a table's description."""
     return f" (the first {_MOST_ROWS} of {len(rows):,})" if len(rows) > _MOST_ROWS else ""

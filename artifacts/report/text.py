@@ -1,6 +1,6 @@
-"""Words: figures as people read them, and the sentences that say what they mean. Every form of the report takes them from here.
+"""Sentences and phrases of the report, which every form of the report uses.
 
-In: values of the analysis. Out: plain texts, in which a share is a percentage and a difference of shares is in points.
+They are plain text. Shares are percentages; differences of shares are in percentage points.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from tasks.schemas.runs import COMPARISON
 
 
 def verdict(comparison: Comparison) -> str:
-    """Which of two models is better, or that the difference is within error, with its uncertainty, in one sentence."""
+    """Return one sentence that says which of two models is better, or that the difference is within error."""
     first, second, difference = comparison.first, comparison.second, comparison.difference
     if comparison.better == first:
         first, second = second, first
@@ -36,7 +36,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def headline(analysis: Analysis) -> str:
-    """What the report says first: how the best model, by its accuracy here, compares with each of the others."""
+    """Return the first sentences of the report: how the most accurate model compares with each other model."""
     if not analysis.comparisons:
         (model,) = analysis.models
         return (
@@ -48,7 +48,7 @@ def headline(analysis: Analysis) -> str:
 
 
 def _of_one_seed(said: str, models: str) -> str:
-    """Verdicts on models that were trained once each, with what they can't say, and what can."""
+    """Return verdicts on models trained with one seed, with their limits and the suggestion to run a study."""
     said = said.replace("The difference", "the difference", said.startswith("The difference"))
     return (
         f"For these {models} trained models (one seed each), {said} Next, mnist study shows whether other seeds agree."
@@ -56,13 +56,13 @@ def _of_one_seed(said: str, models: str) -> str:
 
 
 def sampled(analysis: Analysis) -> str:
-    """What of a large set was looked at closely."""
+    """Return the sentence that says which samples of a large data set were analyzed."""
     drawn = " and ".join(f"{one.count:,} of the {one.drawn_from:,} {one.split}" for one in analysis.samples)
     return f"The accuracies are over all test images; all else is found from {drawn} images, drawn at random."
 
 
 def accuracies(analysis: Analysis) -> list[str]:
-    """How often each model is right, a line a model."""
+    """Return one line for each model with its accuracy and number of errors."""
     return [
         f"{model.name}: {percent(model.accuracy.value)} right (95 % interval {interval(model.accuracy)}), "
         f"{model.errors:,} of {model.accuracy.total:,} wrong"
@@ -71,7 +71,7 @@ def accuracies(analysis: Analysis) -> list[str]:
 
 
 def gate_summary(decision: Decision) -> str:
-    """What became of a run's best model, in one sentence."""
+    """Return one sentence on whether a run's best model passed the gate and becomes the champion."""
     if not decision.passed:
         return f"The gate failed: {decision.challenger} does not become the champion."
     if decision.withheld:
@@ -81,13 +81,13 @@ def gate_summary(decision: Decision) -> str:
 
 
 def not_compared(omitted: Sequence[Omission]) -> str:
-    """Why a report does not say what changed, in one sentence."""
+    """Return one or more sentences that say why a report shows no changes."""
     found = [f"No {one.part}: {one.why}." for one in omitted if one.part.startswith(COMPARISON)]
     return " ".join(found) or "This is the first run of its data set, line of champions and test images under its root."
 
 
 def change_summary(changes: Changes) -> str:
-    """What differs between two runs, in one sentence a model."""
+    """Return the differences between two runs, with one sentence for each pair of models."""
     if all(not model.comparison.only_first and not model.comparison.only_second for model in changes.models):
         return f"All answers are as right or wrong as in {changes.before}."
     said = " ".join(verdict(model.comparison) for model in changes.models)
@@ -98,7 +98,7 @@ REST = "the predictions for all images are among the files under \u201cWhere it 
 
 
 def count_noun(shown: int, held: int, total: int, place: str) -> str:
-    """How many images a gallery in Markdown shows of how many, and where the others are."""
+    """Return how many images a gallery in Markdown shows, the total, and where the other images are."""
     if shown == total:
         return f"{some_of(shown, total)}."
     there = f"{'all' if held == total else f'{held:,}'} are in {place}"
@@ -106,17 +106,20 @@ def count_noun(shown: int, held: int, total: int, place: str) -> str:
 
 
 def more_of(held: int, total: int) -> str:
-    """What opening a gallery shows."""
+    """Return the label of the control that opens a gallery."""
     return "show all" if held == total else f"show the {held:,} that this report holds"
 
 
 def some_of(shown: int, total: int) -> str:
-    """How many images of how many."""
+    """Return how many images are shown out of a total."""
     return f"{shown:,} of {total:,} image{'' if total == 1 else 's'}"
 
 
 def standing_slices(analysis: Analysis) -> list[str]:
-    """A sentence for each slice in which a model errs more often than elsewhere, beyond chance; the surest first."""
+    """Return a sentence for each slice with a significantly higher error rate than elsewhere.
+
+    The slices are sorted by p-value.
+    """
     found = [
         (
             part.p[rank],
@@ -130,7 +133,7 @@ def standing_slices(analysis: Analysis) -> list[str]:
 
 
 def compared_with(errors: Share, elsewhere: Share) -> str:
-    """An error rate with its interval and support, against that of all other images."""
+    """Return an error rate with its interval and counts, and the error rate of all other images."""
     return (
         f"{percent(errors.value)} wrong ({interval(errors)}; {errors.count} of {errors.total:,}), "
         f"elsewhere {rate(elsewhere)}"
@@ -138,7 +141,7 @@ def compared_with(errors: Share, elsewhere: Share) -> str:
 
 
 def published(model: ModelAnalysis) -> str:
-    """What the post has for this model: its figure for as many epochs, else all it has."""
+    """Return the post's result for the model with the same number of epochs, or else all its results."""
     same = [result for result in model.published if result.epochs == model.epochs]
     if same:
         return f"{percent(same[0].accuracy)}, {same[0].errors} errors"
@@ -146,7 +149,7 @@ def published(model: ModelAnalysis) -> str:
 
 
 def patch_said(explanation: Explanation, label: str, largest: int) -> str:
-    """What erasing did to an answer."""
+    """Return the effect of erasing a square on a prediction."""
     if not largest:
         return "the image is too small for parts of it to be erased"
     if explanation.patch is None:
@@ -157,7 +160,7 @@ def patch_said(explanation: Explanation, label: str, largest: int) -> str:
 
 
 def neighbours_said(explanation: Explanation, classes: tuple[str, ...]) -> str:
-    """What the nearest training images are, and how far away."""
+    """Return the labels of the nearest training images and how unusual the distance to them is."""
     labels = ", ".join(classes[near.label] for near in explanation.neighbours)
     if explanation.rarity is None:
         return f"nearest training images: {labels}; no answer is right, whose distance would say how far is far"
@@ -165,20 +168,23 @@ def neighbours_said(explanation: Explanation, classes: tuple[str, ...]) -> str:
 
 
 def answer_said(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
-    """What one model said of an image, with the probability of its answer, and of the label where that is another."""
+    """Return a model's prediction for an image with its probability.
+
+    If the prediction is wrong, the probability of the label follows.
+    """
     text = f"{classes[answer.predicted]} {percent(answer.probability, 1)}"
     return text if answer.predicted == label else f"{text} ({classes[label]}: {percent(answer.label_probability, 1)})"
 
 
 def suspected(suspect: LabelIssue) -> str:
-    """Who suspects a label."""
+    """Return which methods report a label issue, with cleanlab's label quality."""
     who = [name for name, yes in (("all models", suspect.named), ("cleanlab", suspect.cleanlab)) if yes]
     quality = UNDEFINED if suspect.quality is None else f"{suspect.quality:.3f}"
     return f"suspected by {' and '.join(who)}; cleanlab's label quality {quality}"
 
 
 def cleanlab_summary(found: LabelIssues) -> str:
-    """How many labels cleanlab suspects."""
+    """Return how many labels cleanlab reports."""
     if found.by_cleanlab is None:
         return f"cleanlab suspects {UNDEFINED}, since it compares labels, and all images have the same"
     return f"cleanlab suspects {found.by_cleanlab:,}, {found.by_both:,} of them the same"

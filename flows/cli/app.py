@@ -1,7 +1,8 @@
-"""The `mnist` command, from its start to its end, whatever ends it.
+"""Entry point of the `mnist` command: streams, signals, and the exit code.
 
-Standard streams and signals come first: to import the commands takes a tenth of a second, in which Ctrl-C may be pressed, too.
-Exit codes: what the command says (`flows/cli/run.py`), 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody reads on.
+It prepares the standard streams and the signal handlers before it imports the commands, because the imports take a
+tenth of a second, during which Ctrl-C may arrive. Exit codes: those of the command (`flows/cli/run.py`), 130 after
+Ctrl-C, 143 after SIGTERM, 141 if the reader of standard output has closed it.
 """
 
 import sys
@@ -14,8 +15,8 @@ from tasks.safety.stopping import STOPPING
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Carry out a command, and end this process with its exit code."""
-    streams.replace_closed_streams()  # first: what `listen` opens would take the numbers of streams that are closed
+    """Run a command and exit this process with its exit code."""
+    streams.replace_closed_streams()  # first: the pipe of `listen` would take the file descriptor of a closed stream
     stop.listen()
     try:
         with stop.nothing_to_undo():
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         stop.end()
     except BaseException:
-        if STOPPING.is_set():  # whatever an interruption has led to
+        if STOPPING.is_set():  # the interruption caused this error
             stop.end()
         raise
     if STOPPING.is_set():

@@ -1,6 +1,6 @@
-"""Logs: what a user can cause is said in one line, without a traceback.
+"""Console logging of the command: one line without a traceback for each error that a user can cause.
 
-Prefect's API and UI keep every record; the console of the command leaves out what the command says itself.
+Prefect's API and UI keep every record. The console omits the records that repeat what the command itself prints.
 """
 
 import logging
@@ -14,19 +14,19 @@ from rich.text import Text
 from artifacts.screen import Screen
 from flows.processes.log_filters import RUNS
 
-_WORKER_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # of the console lines of worker processes
+_WORKER_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # log level of the console in worker processes
 
 
 def _no_failures(record: logging.LogRecord) -> bool:
-    """A filter that drops how a run failed: the command says that as its last line."""
+    """Return whether to keep a record: drop reports of a run's failure, which the command prints as its last line."""
     if record.name == "EventsWorker":
-        return False  # it counts what it still has to send
+        return False  # it reports the number of events that it still has to send
     failure = record.levelno >= logging.ERROR or record.getMessage().startswith("Finished in state Failed")
     return not (failure and record.name.startswith(RUNS))
 
 
 class ConsoleLines(logging.Handler):
-    """Prints warnings above a live view, which shares the console."""
+    """Log handler that prints warnings above a live view on the same console."""
 
     def __init__(self, console: Screen) -> None:
         super().__init__(logging.WARNING)
@@ -34,14 +34,17 @@ class ConsoleLines(logging.Handler):
         self.addFilter(_no_failures)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
+        """Print a record."""
         self.console.print(Text.assemble((record.levelname.lower(), "yellow"), f": {record.getMessage()}"))
 
 
 @contextmanager
 def quiet_console(console: Screen | None) -> Iterator[None]:
-    """Keep the console free of failures; with a `console`, print only warnings, and print them there."""
-    setup_logging()  # else Prefect would do so in the middle, and put its own handlers back
+    """Keep reports of failures off the console while the block runs.
+
+    With a `console`, print only warnings, and print them there.
+    """
+    setup_logging()  # otherwise Prefect would do so later and restore its own handlers
     root = logging.getLogger()
     standard = list(root.handlers)
     if console:

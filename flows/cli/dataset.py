@@ -1,5 +1,5 @@
-"""The commands about data sets: which are built in, and the pinning of a new one's archives."""
-# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
+"""Commands that list the built-in data sets and pin the archives of a new one."""
+# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers immediately
 
 import codecs
 import re
@@ -75,14 +75,14 @@ def pin(file: Path, as_json: bool) -> None:
 
 
 def _written_as(before: bytes, text: str) -> bytes:
-    """A text as the file before was written: with its byte order mark, and with its ends of lines."""
+    """Return a text encoded like the earlier content: with the same byte order mark and line endings."""
     if before.count(b"\r\n") * 2 > before.count(b"\n"):
         text = re.sub(r"(?<!\r)\n", "\r\n", text)
     return (codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b"") + text.encode()
 
 
 def _describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
-    """A data set as a row of a table."""
+    """Return a data set as a table row."""
     return {
         "name": one.name,
         "title": one.title,
@@ -95,7 +95,7 @@ def _describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
 
 
 def _describe_pins(one: "Pin") -> dict[str, str | int | float]:
-    """What was found out of an archive, as a row of a table."""
+    """Return the pinned name, size, hash and mirror of an archive as a table row."""
     return {
         "archive": one.place,
         "name": one.archive.name,

@@ -1,6 +1,7 @@
-"""Fetching: how far a download outside of a run is, on standard error.
+"""Progress of downloads outside a run, on standard error.
 
-On a terminal, a bar for each archive; elsewhere, a line now and then. What a mirror did wrong is a line in both.
+A terminal shows a progress bar for each archive; other outputs get a line every few seconds. Mirror failures are
+printed as lines in both cases.
 """
 
 import logging
@@ -18,59 +19,59 @@ _LINE_SECONDS = 5.0
 
 
 class Fetching(Protocol):
-    """What is told of a download."""
+    """Receiver of the progress and the messages of a download."""
 
     def report(self, name: str, have: int, total: int | None) -> None:
-        """So many bytes of a file are there, of so many, if that is known."""
+        """Report how many bytes of a file have arrived, and the total if it is known."""
 
     def tell(self, line: str, level: int) -> None:
-        """Say a line."""
+        """Report a message with its log level."""
 
 
 class ProgressBars:
-    """Shows a bar for each file."""
+    """Progress display with one bar for each file."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.bars: dict[str, TaskID] = {}
 
     def report(self, name: str, have: int, total: int | None) -> None:
-        """Draw the bar of a file."""
+        """Update the bar of a file."""
         if name not in self.bars:
             self.bars[name] = self.progress.add_task(name, total=total)
         self.progress.update(self.bars[name], completed=have, total=total)
 
     def tell(self, line: str, level: int) -> None:
-        """Print a line above the bars."""
+        """Print a message above the bars."""
         self.progress.console.print(_prefixed(line, level))
 
 
 class Lines:
-    """Prints a line when a file begins, every few seconds, and when it is there."""
+    """Progress display that prints a line when a file begins, every few seconds, and when the file is complete."""
 
     def __init__(self) -> None:
         self.printed: dict[str, float] = {}
 
     def report(self, name: str, have: int, total: int | None) -> None:
-        """Print how far a file is, if it is time to."""
+        """Print the progress of a file if the file is complete or the last line is a few seconds old."""
         now = time.monotonic()
         if have == total or now - self.printed.get(name, -_LINE_SECONDS) >= _LINE_SECONDS:
             self.printed[name] = now
             self.tell(f"{name}: {have:,} {f'of {total:,} ' if total else ''}bytes", logging.INFO)
 
     def tell(self, line: str, level: int) -> None:
-        """Print a line."""
+        """Print a message."""
         echo(_prefixed(line, level), err=True)
 
 
 def _prefixed(line: str, level: int) -> str:
-    """A line as the command says it."""
+    """Return a message with the command's prefix, and with `warning:` if its level calls for it."""
     return f"mnist: warning: {line}" if level >= logging.WARNING else f"mnist: {line}"
 
 
 @contextmanager
 def show_downloads() -> Iterator[Fetching]:
-    """Show downloads while the block runs."""
+    """Yield a display for the progress of downloads while the block runs."""
     console = Screen(err=True)
     if not console.is_terminal:
         yield Lines()

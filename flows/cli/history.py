@@ -1,8 +1,8 @@
-"""The commands that look back: which runs there are, how two of them compare, and which model is the champion.
+"""Commands about earlier runs: list them, compare two of them, and show or roll back champions.
 
-None of them starts a server or imports TensorFlow: they read what runs left under the root.
+These commands start no server and do not import TensorFlow; they read the files that runs left under the root.
 """
-# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
+# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers immediately
 
 from typing import TYPE_CHECKING
 
@@ -82,10 +82,10 @@ def compare_command(before: str, now: str, fail_if_worse: bool, margin: float, r
 
 
 def _select_model(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[PredictionsPair]]":
-    """Two runs, and the pairs of their predictions to compare.
+    """Return the two runs and the pairs of predictions to compare.
 
     Raises:
-        RunError: a run or a model is unknown, or only one of the two names a model.
+        RunError: If a run or a model is unknown, or if only one of the two arguments names a model.
     """
     from tasks.analysis.paired_comparison import model_pairs
     from tasks.history.run_store import find_run
@@ -151,10 +151,10 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
 
 
 def _only_line(root: "Root") -> str:
-    """The one line of champions under the root.
+    """Return the name of the only champion line under the root.
 
     Raises:
-        RunError: there is none, or more than one.
+        RunError: If the root has no champion line or more than one.
     """
     from tasks.history.champions import champion_lines
 
@@ -165,5 +165,5 @@ def _only_line(root: "Root") -> str:
 
 
 def _champion_title(one: "Champion") -> str:
-    """A champion in words."""
+    """Return the title of a champion with its accuracy."""
     return f"{one.title}, {one.predictions.accuracy:.2%}"

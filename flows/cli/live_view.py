@@ -1,7 +1,7 @@
-"""Live view: what a run is doing, in the terminal, as it does it.
+"""Live view of a flow run in the terminal.
 
-In: the id of a flow run. Out: a line per task run, with a bar for each training, from what Prefect's API
-knows: the same states and progress artifacts that its UI shows.
+It polls Prefect's API for the states and progress artifacts that Prefect's UI also shows, and draws a line for each
+task run, with a progress bar for each training.
 """
 
 import threading
@@ -31,14 +31,14 @@ from rich.text import Text
 from artifacts.screen import Screen
 
 _POLL_SECONDS = 0.5
-_LINES = 200  # the most that Prefect's API gives at once
+_LINES = 200  # the maximum that Prefect's API returns at once
 _MARKS = {"Cached": ("=", "cyan"), "Completed": ("✓", "green"), "Failed": ("✗", "red"), "Crashed": ("✗", "red")}
-_ASCII = {"✓": "+", "✗": "x"}  # where the terminal has no more
-_BAR, _WIDE = 24, 80  # characters of a bar, and of a terminal that has room for it
+_ASCII = {"✓": "+", "✗": "x"}  # for terminals without Unicode
+_BAR, _WIDE = 24, 80  # characters: width of a bar, and the least width of a terminal that shows it
 
 
 class RunView:
-    """Polls one flow run, and draws it."""
+    """View of one flow run that polls Prefect's API and draws the task runs."""
 
     def __init__(self, client: SyncPrefectClient, flow_run: UUID, screen: Screen) -> None:
         self.client, self.screen = client, screen
@@ -49,13 +49,13 @@ class RunView:
         self.spinner = Spinner(screen.spinner)
 
     def watch(self) -> None:
-        """Poll until told to stop; what the server does not answer now is asked again."""
+        """Poll until stopped; skip a poll that fails and try again."""
         while not self.stopped.wait(_POLL_SECONDS):
             with suppress(PrefectException, httpx.HTTPError, RuntimeError):
                 self.poll()
 
     def poll(self) -> None:
-        """Ask the API once."""
+        """Read the task runs and their progress from the API once."""
         self.runs = self.client.read_task_runs(
             flow_run_filter=self.which, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=_LINES
         )
@@ -73,7 +73,7 @@ class RunView:
         }
 
     def __rich__(self) -> RenderableType:
-        """The view as it is now."""
+        """Return the current state of the view as a renderable."""
         table = Table.grid(padding=(0, 1))
         for whole in (True, False, False, True):
             table.add_column(no_wrap=whole)
@@ -84,14 +84,14 @@ class RunView:
         return Group(table) if self.runs else Group(self.spinner, Text("starting"))
 
     def mark(self, state: str) -> RenderableType:
-        """A sign for a state; of a task that runs, one that turns."""
+        """Return the sign for a state, or the spinner for a task run that is not finished."""
         if state not in _MARKS:
             return self.spinner
         sign, style = _MARKS[state]
         return Text(sign if self.screen.draws_unicode else _ASCII.get(sign, sign), style)
 
     def detail(self, run: TaskRun, state: str) -> RenderableType:
-        """What to say of one task run: its progress while it trains, else its state."""
+        """Return the text for a task run: its training progress if there is any, else its state."""
         share, text = self.progress.get(str(run.id), (0.0, ""))
         if not text:
             message = run.state.message if run.state and state == "Cached" else None
@@ -106,7 +106,7 @@ class RunView:
 
 @contextmanager
 def live_view(client: SyncPrefectClient, flow_run: UUID, console: Screen) -> Iterator[None]:
-    """Show a run in the terminal while the block runs."""
+    """Show a flow run in the terminal while the block runs."""
     view = RunView(client, flow_run, console)
     poller = threading.Thread(target=view.watch, daemon=True)
     with Live(view, console=console, refresh_per_second=8):

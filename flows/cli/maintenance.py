@@ -1,5 +1,5 @@
-"""The commands that keep a root in order: whether its files are what they were, and which may go."""
-# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers at once
+"""Commands that maintain a root: verify the files of a run and prune old runs."""
+# ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers immediately
 
 import logging
 from typing import TYPE_CHECKING
@@ -82,7 +82,7 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
         with exclusive_lock(place, "mnist prune", say):
             what = plan_pruning(place, keep, alone=True)
             apply_pruning(place, what)
-        history = clear_history(place)  # not alone any more: it may take as long as a server does
+        history = clear_history(place)  # after the lock is released: the server may be slow
     if as_json:
         echo_json(what.model_dump() | {"removed": not dry_run, "history": history.model_dump()})
     else:
@@ -92,6 +92,6 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
 
 
 def _left_in_history(history: "Cleared") -> str:
-    """What to say of flow runs that are left in Prefect's history."""
+    """Return the warning about flow runs that remain in Prefect's history."""
     which = "flow run stays" if history.left == 1 else "flow runs stay"
     return f"{history.left} {which} in Prefect's history until a later `mnist prune`: {history.why}"

@@ -9,7 +9,7 @@ from flows.processes.console import Command
 
 
 def seed_or_date(context: click.Context, option: click.Parameter, value: Any) -> int | str | None:
-    """Convert the text of an option that takes a seed, or the word `date`."""
+    """Convert the value of an option that takes a seed or the word `date`."""
     return value if value in (None, "date") else click.INT.convert(value, option, context)
 
 

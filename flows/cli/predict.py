@@ -1,5 +1,5 @@
-"""The command that shows a person's own pictures to the models of a run."""
-# ruff: noqa: PLC0415  # the command imports what it needs, so that `--help` answers at once
+"""The `mnist predict` command, which classifies a user's own images with the models of a run."""
+# ruff: noqa: PLC0415  # the command imports what it needs, so that `--help` answers immediately
 
 import csv
 import os
@@ -21,7 +21,7 @@ from tasks.safety.plain_text import printable
 if TYPE_CHECKING:
     from tasks.schemas.results import ClassifiedPicture
 
-_FEW = 3  # names of files that were passed over
+_FEW = 3  # names of skipped files to print
 
 
 @click.command()
@@ -76,7 +76,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
 
 
 def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) -> None:
-    """One line a picture and model on standard output."""
+    """Write one CSV line for each image and model to standard output."""
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["path", "model", "label", *map(printable, classes), "doubts"])
     for one in answered:
@@ -86,14 +86,14 @@ def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) 
 
 
 def _skipped_names(paths: Sequence[Path]) -> str:
-    """How many files and folders were not looked at, with the first names."""
+    """Return the number of skipped files and folders, with the first few names."""
     names = ", ".join(printable(path.name) for path in paths[:_FEW])
     return f"{len(paths):,} ({names}{', ...' if len(paths) > _FEW else ''})"
 
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal; elsewhere nothing."""
+    """Yield a function that advances a progress bar; the bar is shown only on a terminal."""
     from rich.progress import Progress
 
     from artifacts.screen import Screen

@@ -1,7 +1,8 @@
-"""The commands of `mnist`.
+"""The `mnist` command group, the commands that run a flow, and error handling for all commands.
 
-Every command exits 0 on success, 1 on a failed gate or check, 2 on bad usage or bad input, with one line that says what to
-do. Imports stand in the commands that need them, so that `--help` answers at once.
+Every command exits with 0 on success, 1 on a failed gate or check, and 2 on wrong usage or invalid input. A failing
+command prints one line that says what to do. Each command imports what it needs inside its function, so that `--help`
+answers immediately.
 """
 # ruff: noqa: PLC0415
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from artifacts.screen import Screen
 
 
-# Prefect's log lines hold texts of users, which are no markup; and what is no markup needs no colors.
+# Prefect's log lines contain texts of users, which must not be parsed as markup; without markup, colors are not needed.
 _PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
 
 
@@ -108,9 +109,15 @@ def study_command(as_json: bool, explain: bool, **parameters: Any) -> None:
 
 
 def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":
-    """Run a flow on the configured server or on one of its own; with a `console`, show it live there.
+    """Run a flow on the configured Prefect server or on a temporary one.
 
-    A flow has its module's name. Returns its result, how to look at the run in the UI, and the gate's error if it failed there.
+    Args:
+        name: Name of the flow and of its module in `flows`.
+        parameters: Parameters of the flow.
+        console: Console for a live view of the run, or None for plain log lines.
+
+    Returns:
+        The flow's result, the hint for viewing the run in the UI, and the gate's error if the gate failed.
     """
     from flows.processes.startup import exclude_imports_from_gc
     from flows.server.local_server import server, start_server
@@ -118,18 +125,16 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
     _refuse_bytes(parameters)
     refuse_foreign_root(parameters["root"])
     with ExitStack() as stack:
-        stack.enter_context(redirect_stdout(sys.stderr))  # standard output is for the result; libraries print, too
+        stack.enter_context(redirect_stdout(sys.stderr))  # libraries print; standard output is for the result alone
         with console.status("starting Prefect", spinner=console.spinner) if console else nullcontext():
             early = stack.enter_context(start_server())
-            with (
-                stop.nothing_to_undo(),
-                exclude_imports_from_gc(),
-            ):  # all that is slow is imported while the server starts
+            # Do the slow imports while the server starts.
+            with stop.nothing_to_undo(), exclude_imports_from_gc():
                 from prefect.client.orchestration import get_client
                 from prefect.flow_engine import run_flow as run_with_prefect
                 from prefect.states import Pending
 
-                import tasks.analysis.statistics  # noqa: F401  # else in the middle of the run
+                import tasks.analysis.statistics  # noqa: F401  # import it now instead of in the middle of the run
                 from flows.cli.console_log import quiet_console
                 from flows.cli.live_view import live_view
                 from flows.processes.tied_to_worker import report_crash
@@ -141,9 +146,9 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
             api = stack.enter_context(server(early))
             api.wait()
         learn_settings()
-        parameters = hide(parameters)  # Prefect's database keeps them, and its UI shows them
+        parameters = hide(parameters)  # Prefect stores the parameters and shows them in its UI
         client = stack.enter_context(get_client(sync_client=True))
-        # Made before it runs, so that the view knows from the start what to watch.
+        # Create the flow run before it starts, so that the live view can watch it from the beginning.
         flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())
         stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
         stack.enter_context(stop.reporting(lambda: report_crash(flow_run.id)))
@@ -157,10 +162,10 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
 
 
 def _refuse_bytes(parameters: dict[str, Any]) -> None:
-    """Refuse a path that is no text: Prefect keeps the parameters of a run as JSON.
+    """Reject parameters that are not valid UTF-8, because Prefect stores the parameters of a run as JSON.
 
     Raises:
-        InputError: One is not.
+        InputError: If a parameter is not valid UTF-8.
     """
     for name, given in parameters.items():
         for value in given if isinstance(given, tuple) else (given,):
@@ -173,7 +178,7 @@ for command in (compare_command, predict, champion, dataset, runs, verify, prune
 
 
 def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
-    """Carry out a command: its exit code, and the line that says why it is not 0."""
+    """Run a command and return its exit code and, if that is not 0, the line that says why."""
     try:
         cli.main(args=arguments, prog_name="mnist", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -183,25 +188,24 @@ def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
     except Exception as error:
         line = summary_line(error)
         if line is None:
-            raise  # a defect: whoever mends it needs the traceback
+            raise  # a defect of the program: its traceback is needed
         return error.exit_code if isinstance(error, MnistError) else MnistError.exit_code, line
     return 0, ""
 
 
 def summary_line(error: Exception) -> str | None:
-    """What to say of an error that a user can cause; None if it is none of these."""
+    """Return the one-line message for an error that a user can cause, or None for any other error."""
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, MnistError):
         return str(error)
     if isinstance(error, TimeoutError):  # of a task run
         return f"a step was ended: {error} What takes so long hangs: run again, or with fewer epochs"
-    if isinstance(error, OSError):  # outside the root, where no step has named it: a full temporary folder, say
+    if isinstance(error, OSError):  # of a file that is not under the root, such as in a full temporary folder
         remedy = "; make room, or set TMPDIR to a folder that has some" if "temporary directory" in str(error) else ""
         return f"{error.filename or 'the system'}: {error.strerror or error}{remedy}"
-    if isinstance(error, RuntimeError) and str(error).startswith(
-        "Could not determine home directory"
-    ):  # Prefect needs it
+    # Prefect needs the home directory.
+    if isinstance(error, RuntimeError) and str(error).startswith("Could not determine home directory"):
         return "this account has no home directory: set HOME to a folder that it can write to"
     from flows.server.local_server import describe_connection_error
     from tasks.storage.backend import unreachable

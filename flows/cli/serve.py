@@ -1,9 +1,10 @@
-"""The `mnist serve` command: Prefect's server with its UI, the deployments, and one worker, until Ctrl-C ends all of it.
+"""The `mnist serve` command: Prefect's server with its UI, the deployments, and one worker, until Ctrl-C.
 
-Each is the command that stands in docs/production.md, in a process that ends with this one, however this one ends. The
-server is behind `flows/server/guard.py`; its worker gets the credential through the environment.
+The server, the deployment step and the worker are the commands that docs/production.md describes. The server and the
+worker run in processes that end with this process, even if it is killed. The server runs behind
+`flows/server/guard.py`; the worker gets the credential through the environment.
 """
-# ruff: noqa: PLC0415  # `--help` answers at once
+# ruff: noqa: PLC0415  # so that `--help` answers immediately
 
 import os
 import shlex
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
     from tasks.storage.backend import Root
 
 _POOL = "mnist"
-_STOP_SECONDS = 10.5  # for the worker to end its runs, and for the server to hear of it: all ends within 15 s
-_SECONDS = 13.0  # from the first signal on, before what has not ended is killed
+_STOP_SECONDS = 10.5  # time for the worker to end its runs and report to the server; everything ends within 15 s
+_SECONDS = 13.0  # from the first signal until the remaining processes are killed
 _POOL_SECONDS = 120.0
-_ANSWER_SECONDS = 5.0  # a server that has just come up on a busy machine may take longer, and is asked again
-_WORKER = ("flows.cli.app", "worker", "--pool", _POOL, "--limit", "1")  # one run takes all cores
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # and how they are reached from here
+_ANSWER_SECONDS = 5.0  # a server that has just started on a busy machine may take longer; the request is repeated
+_WORKER = ("flows.cli.app", "worker", "--pool", _POOL, "--limit", "1")  # one run uses all cores
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # wildcard addresses, and the loopback addresses to reach them
 
 
 class Served(NamedTuple):
-    """A server: where it answers, the root of its worker, its credential, and the file of Prefect profiles that has both."""
+    """Server address, root of the worker, credential, and the Prefect profiles file with address and credential."""
 
     address: str
     root: "Root"
@@ -50,7 +51,7 @@ class Served(NamedTuple):
     profiles: Path
 
     def in_the_way(self) -> list[str]:
-        """List what this process's environment sets, which a user's other shells may set, too, for another server."""
+        """List the variables of this environment that select another server and that a user's shell may set, too."""
         from flows.server.credential import in_the_way
 
         return in_the_way(os.environ, f"{self.address}/api", self.credential)
@@ -74,7 +75,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     from flows.server.guard import LOOPBACK, allowed_addresses, canonical, in_url
 
     host = canonical(host)
-    allowed_addresses(host, port, allowed)  # which refuses a wrong name
+    allowed_addresses(host, port, allowed)  # rejects an invalid name
     place = _validate_address(root, worker=worker)
     listener = _listening(host, port)
     make_database()
@@ -102,7 +103,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
 
 
 def _validate_address(root: str | None, *, worker: bool) -> "Root":
-    """The root, which only a worker writes to."""
+    """Return the root, made and proven writable if a worker will write to it."""
     from tasks.storage.roots import validate_root
 
     return validate_root(resolve_root(root)) if worker else resolve_root(root)
@@ -111,7 +112,10 @@ def _validate_address(root: str | None, *, worker: bool) -> "Root":
 def _keep_worker_running(
     serving: subprocess.Popen[bytes], served: Served, env: Mapping[str, str], *, as_json: bool
 ) -> None:
-    """Make the deployments, and have a worker as long as the server runs: where one is killed, another starts."""
+    """Make the deployments and run a worker as long as the server runs.
+
+    If the worker is killed, start another.
+    """
     with _start_tied_process(_WORKER, env) as working:
         await_pool(served, working)
         _deploy(env)
@@ -124,7 +128,7 @@ def _keep_worker_running(
 
 
 def _worker_environment(served: Served) -> dict[str, str]:
-    """What the processes need to know: one server, its credential, and one root."""
+    """Return the environment of the server and the worker: the server's address, its credential, and the root."""
     from flows.server.credential import client_settings
 
     return os.environ | {
@@ -132,23 +136,26 @@ def _worker_environment(served: Served) -> dict[str, str]:
         **client_settings(served.credential.value),
         "PREFECT_SERVER_API_AUTH_STRING": served.credential.value,
         "PREFECT_SERVER_API_BASE_PATH": "/api",
-        "PREFECT_UI_API_URL": "/api",  # of the address that the browser knows, which need not be this one
+        "PREFECT_UI_API_URL": "/api",  # relative to the address that the browser uses, which may be a proxy's
         "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
         "MNIST_ROOT": str(served.root),
     }
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """Bind the server's address before anything is started, so that no other account can take it, and the secret, meanwhile.
+    """Return a socket that is bound to the server's address.
+
+    The address is bound before any process starts, so that no other account can take it in the meantime and receive the
+    secret.
 
     Raises:
-        ServerError: Another program has it, or it is not this machine's.
+        ServerError: If another program uses the address, or if it is not an address of this machine.
     """
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(where[:2], family=family, backlog=2048)
     except OSError as error:
-        # With some of the texts, Python names the address again.
+        # Some messages of Python repeat the address.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         raise ServerError(f"can't listen on {host}:{port}: {reason}; give another --port or --host") from error
 
@@ -157,7 +164,7 @@ def _listening(host: str, port: int) -> socket.socket:
 def _start_tied_process(
     command: tuple[str, ...], env: Mapping[str, str], *fds: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Python module as a command that ends with this process; told to end with the block."""
+    """Run a Python module in a process that ends with this process; ask it to end when the block ends."""
     from flows.server.local_server import stop_server as ended
 
     child = subprocess.Popen(  # noqa: S603  # a command of our own
@@ -166,7 +173,7 @@ def _start_tied_process(
         stdout=sys.stderr,
         env=env,
         pass_fds=fds,
-        start_new_session=True,  # Ctrl-C is for this process, which ends the worker before the server
+        start_new_session=True,  # Ctrl-C must reach only this process, which ends the worker before the server
     )
     try:
         yield child
@@ -175,10 +182,10 @@ def _start_tied_process(
 
 
 def _await_api(address: str, server: subprocess.Popen[bytes]) -> None:
-    """Wait for the server.
+    """Wait until the server answers.
 
     Raises:
-        ServerError: it does not come up.
+        ServerError: If the server does not start.
     """
     from flows.server.local_server import wait_until_healthy
 
@@ -187,10 +194,10 @@ def _await_api(address: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
-    """Wait until the worker has made its pool, where there is none yet.
+    """Wait until the worker has made its work pool, or return at once if the pool exists.
 
     Raises:
-        ServerError: it did not.
+        ServerError: If the worker ends, or does not make the pool in time.
     """
     import httpx
 
@@ -210,10 +217,11 @@ def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
 def _deploy(env: Mapping[str, str]) -> None:
     """Make the deployments of `deployments/prefect.yaml`.
 
-    Prefect imports the flows with its own folder first, where another module could have the name of one of the project's.
+    The command runs in an empty folder: Prefect puts its current folder first on the import path, where a module could
+    have the name of a module of this project.
 
     Raises:
-        ServerError: Prefect refuses them.
+        ServerError: If Prefect rejects the deployments.
     """
     from flows.server.vetting import DEPLOY_FOLDER
 
@@ -234,16 +242,17 @@ def _deploy(env: Mapping[str, str]) -> None:
 
 
 def _process_output(served: Served, *, as_json: bool, worker: bool) -> str:
-    """What the command prints once all is there."""
+    """Return what the command prints once everything runs."""
     if as_json:
         return json_line(describe_served(served, worker=worker))
     return next_steps(served, worker=worker)
 
 
 def describe_served(served: Served, *, worker: bool) -> dict[str, str | list[str] | None]:
-    """Where everything is; `auth` is null where the credential is the user's own.
+    """Return the addresses, the files and the root of a server as a JSON object.
 
-    `unset` lists what this environment sets for another server, and would win over the profiles.
+    `auth` is None if the user supplied the credential. `unset` lists the variables of this environment that select
+    another server and would override the profiles.
     """
     return {
         "ui": served.address,
@@ -257,14 +266,14 @@ def describe_served(served: Served, *, worker: bool) -> dict[str, str | list[str
 
 
 def next_steps(served: Served, *, worker: bool) -> str:
-    """What a person does next."""
+    """Return the instructions to print for the user."""
     prefect = Path(sys.executable).with_name("prefect")
     shown = os.path.relpath(prefect) if prefect.is_relative_to(Path.cwd()) else prefect
     secret = (
         f"the content of {served.credential.file}" if served.credential.file else "your PREFECT_SERVER_API_AUTH_STRING"
     )
     names = " ".join(served.in_the_way())
-    unset = f"unset {names}; " if names else ""  # what names another server in this shell would win over the profiles
+    unset = f"unset {names}; " if names else ""  # variables that select another server would override the profiles
     lines = [
         f"UI:       {served.address}, which asks once for a password: {secret}",
         f"prefect:  {unset}export PREFECT_PROFILES_PATH={shlex.quote(str(served.profiles))}",
@@ -279,7 +288,7 @@ def _await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] 
     """Wait until the worker is killed.
 
     Raises:
-        ServerError: the server has ended by itself, or the worker has, which another would do as well.
+        ServerError: If the server ends, or if the worker exits by itself, since a new worker would exit, too.
     """
     while server.poll() is None and (worker is None or worker.poll() is None):
         time.sleep(0.5)

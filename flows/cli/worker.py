@@ -1,5 +1,5 @@
-"""The `mnist worker` command: a worker of Prefect's for the project's flows, and for nothing else."""
-# ruff: noqa: PLC0415  # `--help` answers at once
+"""The `mnist worker` command: a Prefect worker that runs the flows of this project and nothing else."""
+# ruff: noqa: PLC0415  # so that `--help` answers immediately
 
 import click
 
@@ -40,7 +40,7 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     check_server(url)
     queues = options.pop("queues")
     made = MnistWorker(pool, runners=allowed, work_queues=list(queues), **options)  # type: ignore[call-overload]
-    with suppress(asyncio.CancelledError):  # it was told to stop, and has
+    with suppress(asyncio.CancelledError):  # the worker stopped on request
         asyncio.run(until_told(made, with_healthcheck=with_healthcheck, say=_print_message))
 
 
