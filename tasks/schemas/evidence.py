@@ -95,19 +95,6 @@ class RunEvidence:
     explanations: Mapping[str, ExplanationsRecord] = field(default_factory=dict)
     robustness: Mapping[str, RobustnessRecord] = field(default_factory=dict)
 
-    @property
-    def steps(self) -> tuple[Record, ...]:
-        """The record of every step after the splits and the models were made, in the order of the data."""
-        return (
-            self.profile,
-            self.measures,
-            *self.predictions.values(),
-            *self.attributions.values(),
-            self.selection,
-            *self.explanations.values(),
-            *self.robustness.values(),
-        )
-
 
 @dataclass(frozen=True)
 class RunRecords:
@@ -123,11 +110,18 @@ class RunRecords:
     @property
     def steps(self) -> tuple[Record, ...]:
         """The record of every step, in the order of the data."""
+        evidence = self.evidence
         return (
             *self.data.steps,
+            evidence.profile,
+            evidence.measures,
             *self.trained.steps,
-            *self.evidence.steps,
+            *evidence.predictions.values(),
+            *evidence.attributions.values(),
+            evidence.selection,
+            *evidence.explanations.values(),
             *self.layers.values(),
+            *evidence.robustness.values(),
             self.analysis,
             *([self.figures] if self.figures else []),
         )
