@@ -52,7 +52,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in NAMED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(settings_files, "_WATCHED", {"not again in this process"})
+    monkeypatch.setattr(settings_files, "WATCHED", {"not again in this process"})
     folder = tmp_path / "here"
     folder.mkdir()
     folder.chmod(0o1777)
