@@ -16,13 +16,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from artifacts.common import plotting
 from flows import mnist as flow
 from flows.runners.base import Workers
-from tasks.analysis import network_description
 from tasks.engine import cached_task, optional_parts, task_progress, workspace
-from tasks.history import champions
 from tasks.history.run_store import find_run
 from tasks.schemas.results import RunResult
 from tasks.schemas.runs import RunRecord
-from tasks.steps import champion, draw_figures, explain_errors, publish_report, robustness
+from tasks.steps import champion, describe_network, draw_figures, explain_errors, publish_report, robustness
 from tests.support import data
 
 pytestmark = [
@@ -37,13 +35,13 @@ ELSEWHERE = {"notification"}  # only of runs that fail: tests/unit/flows/test_ho
 KINDS = {
     "comparison with runs before this one": (flow, "predecessor", ""),
     "comparison with RUN": (flow, "compare", ""),
-    "comparison with the champion": (champions, "champion_history", ""),
+    "comparison with the champion": (champion, "champion_history", ""),
     "comparison with the champion, MODEL of RUN, image by image": (champion, "compare_paired", ""),
     "promotion to champion": (flow, "promote", ""),
     "explanations of MODEL": (explain_errors, "smallest_correcting_patches", "explain"),
     "focus of MODEL": (explain_errors, "_focus_maps", "explain"),
     "robustness of MODEL": (robustness, "write_content_addressed", "stress"),
-    "layers of MODEL": (network_description, "architecture_of", "describe"),
+    "layers of MODEL": (describe_network, "architecture_of", "describe"),
     "diagrams of the networks": (publish_report, "_networks_drawn", ""),
     "figures": (draw_figures, "write_content_addressed", "draw"),
     "figure": (plotting, "figure_url", "draw"),
@@ -135,7 +133,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         sound, calls = getattr(module, name), count()
 
         def failing(*arguments: Any, **named: Any) -> Any:
-            if name == "sweep" and next(calls) % 2 == 0:  # the one before a run is not optional
+            if name == "_remove_stale_files" and next(calls) % 2 == 0:  # the one before a run is not optional
                 return sound(*arguments, **named)
             raise RuntimeError("planted")
 

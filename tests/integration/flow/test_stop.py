@@ -118,7 +118,7 @@ print("ready", flush=True)
 try:
     threading.Event().wait()
 except KeyboardInterrupt:
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop.SIGNALS)  # and from here on, deaf
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop._SIGNALS)  # and from here on, deaf
     while True:
         try:
             threading.Event().wait()
