@@ -114,8 +114,8 @@ stop._SECONDS = stop.ENDING.seconds = 1.0
 stop.listen()
 ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 subprocess.Popen([sys.executable, "-c", ignoring], start_new_session=True)
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     threading.Event().wait()
 except KeyboardInterrupt:
     signal.pthread_sigmask(signal.SIG_BLOCK, stop._SIGNALS)  # and from here on, deaf
