@@ -51,7 +51,7 @@ def font_safe_labels(classes: Sequence[str]) -> list[str]:
     ]
 
 
-def _label_count_that_fits(classes: Sequence[str]) -> dict[str, float]:
+def _label_properties(classes: Sequence[str]) -> dict[str, float]:
     """Return the text properties that keep class names on an axis from overlapping.
 
     Many or long names are rotated by 90 degrees, and smaller the more there are.
@@ -64,14 +64,14 @@ def _label_count_that_fits(classes: Sequence[str]) -> dict[str, float]:
 def name_columns(axis: Axes, classes: Sequence[str]) -> None:
     """Label the x axis with class names."""
     step = -(-len(classes) // _MOST)
-    axis.set_xticks(range(0, len(classes), step), list(classes)[::step], **_label_count_that_fits(classes))  # type: ignore[arg-type]
+    axis.set_xticks(range(0, len(classes), step), list(classes)[::step], **_label_properties(classes))  # type: ignore[arg-type]
 
 
 def name_rows(axis: Axes, classes: Sequence[str]) -> None:
     """Label the y axis with class names."""
     step = -(-len(classes) // _MOST)
     axis.set_yticks(
-        range(0, len(classes), step), list(classes)[::step], fontsize=_label_count_that_fits(classes)["fontsize"]
+        range(0, len(classes), step), list(classes)[::step], fontsize=_label_properties(classes)["fontsize"]
     )
 
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         raise
     if STOPPING.is_set():
         stop.end()
-    stop.restore_signals(code)
+    stop.set_exit_code(code)
     if line:
         from tasks.safety.redaction import redact  # noqa: PLC0415
 

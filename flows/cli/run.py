@@ -152,7 +152,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
         flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())
         stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
         stack.enter_context(stop.reporting(lambda: report_crash(flow_run.id)))
-        stack.enter_context(stop.kill_process_group())
+        stack.enter_context(stop.without_prefect_handlers())
         failed = None
         try:
             result = run_with_prefect(flow, flow_run, parameters)

@@ -204,7 +204,7 @@ def _say(line: str) -> None:
             os.write(2, f"{shown}mnist: {line}\n".encode())
 
 
-def restore_signals(code: int) -> None:
+def set_exit_code(code: int) -> None:
     """Set the exit code of a finished command; from now on, a signal only speeds up the exit."""
     ENDING.code = code
 
@@ -244,7 +244,7 @@ def nothing_to_undo() -> Iterator[None]:
 
 
 @contextmanager
-def kill_process_group() -> Iterator[None]:
+def without_prefect_handlers() -> Iterator[None]:
     """Keep Prefect from handling SIGTERM in a flow of this process.
 
     Prefect would send the signal again, which would count as a second one.

@@ -61,7 +61,7 @@ def first_to_serve(
     raise NoMirrorError(archive, faults)
 
 
-def is_complete(
+def download_file(
     url: Address,
     name: str,
     path: Path,

@@ -16,7 +16,7 @@ from tasks.config.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, un
 from tasks.data.archive_reader import BYTE, image_label_blocks, read_archive_blocks
 from tasks.data.attempt_limits import AttemptLimit, MirrorError
 from tasks.data.idx import Header
-from tasks.data.mirrors import NoMirrorError, Tell, first_to_serve, is_complete, looks_like_a_page
+from tasks.data.mirrors import NoMirrorError, Tell, download_file, first_to_serve, looks_like_a_page
 from tasks.data.split_parquet import rows_of
 from tasks.engine.run_log import log
 from tasks.errors import DatasetError, DecodeError
@@ -176,7 +176,7 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
     def fetch(url: Address) -> None:
         path.unlink(missing_ok=True)  # left by another mirror, whose bytes may differ
         patience = AttemptLimit(wanted.most if wanted.sized else 0)
-        is_complete(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
+        download_file(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
         try:
             _refuse_other(wanted, path)
         except (DatasetError, DecodeError) as error:

@@ -46,7 +46,7 @@ def _add_bars(images: Images, labels: NDArray[np.integer], bars: BarSettings, dr
     length, width = height * draws.uniform(0.15, 0.3, n), height * draws.uniform(0.05, 0.12, n)
     turn = np.radians(draws.uniform(-20, 20, n))
     whole = images.copy()
-    whole[chosen] = change_stroke_width(images[chosen], row, column, turn, length, width, draws.uniform(150, 255, n))
+    whole[chosen] = add_strokes(images[chosen], row, column, turn, length, width, draws.uniform(150, 255, n))
     return whole
 
 
@@ -61,11 +61,11 @@ def _add_specks(images: Images, specks: SpeckSettings, draws: np.random.Generato
         row, column = (draws.uniform(0, size - 1, n) for size in images.shape[1:3])
         length, width = side * draws.uniform(0, 0.08, n), side * draws.uniform(0.03, 0.1, n)
         turn = draws.uniform(0, np.pi, n)
-        whole[some] = change_stroke_width(whole[some], row, column, turn, length, width, draws.uniform(60, 255, n))
+        whole[some] = add_strokes(whole[some], row, column, turn, length, width, draws.uniform(60, 255, n))
     return whole
 
 
-def change_stroke_width(
+def add_strokes(
     images: Images, row: Draws, column: Draws, turn: Draws, length: Draws, width: Draws, ink: Draws
 ) -> Images:
     """Draw one straight stroke with soft edges into each image.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.images.augment import affine, change_stroke_width, resample
+from tasks.images.augment import add_strokes, affine, resample
 from tasks.images.encoding import Images, encode_pixels
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -66,7 +66,7 @@ def _stripe(images: Images, severity: int, draws: np.random.Generator) -> Images
     n, (rows, columns) = len(images), images.shape[1:3]
     row, column = draws.uniform(rows / 4, rows * 3 / 4, n), draws.uniform(columns / 4, columns * 3 / 4, n)
     everywhere, width = np.full(n, rows + columns, float), np.full(n, 0.8 * severity * _to_unit(images))
-    return change_stroke_width(images, row, column, draws.uniform(0, np.pi, n), everywhere, width, np.full(n, 255.0))
+    return add_strokes(images, row, column, draws.uniform(0, np.pi, n), everywhere, width, np.full(n, 255.0))
 
 
 def _occlusion(images: Images, severity: int, draws: np.random.Generator) -> Images:
@@ -86,7 +86,7 @@ def _dirt(images: Images, severity: int, draws: np.random.Generator) -> Images:
         row, column = draws.uniform(0, rows - 1, n), draws.uniform(0, columns - 1, n)
         length, width = draws.uniform(0, 2, n) * _to_unit(images), draws.uniform(1, 3, n) * _to_unit(images)
         turn, ink = draws.uniform(0, np.pi, n), draws.uniform(100, 255, n)
-        images = change_stroke_width(images, row, column, turn, length, width, ink)
+        images = add_strokes(images, row, column, turn, length, width, ink)
     return images
 
 

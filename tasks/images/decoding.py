@@ -200,7 +200,7 @@ def lay_on_background(image: Image.Image) -> Image.Image:
     levels = np.asarray(colors.convert("RGB").convert("L"))
     opaque = alpha > 127
     box = colors.getchannel("A").point(lambda level: 255 * (level > 127)).getbbox()
-    if box and _flatten_transparency(levels[opaque], box):
+    if box and _is_paper(levels[opaque], box):
         background = tuple(int(level) for level in np.median(np.asarray(colors)[opaque][:, :3], axis=0))
     else:
         background = (255,) * 3 if np.average(levels, weights=alpha + 1e-9) < 128 else (0,) * 3
@@ -208,7 +208,7 @@ def lay_on_background(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", colors.size, (*background, 255)), colors).convert("RGB")
 
 
-def _flatten_transparency(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> bool:
+def _is_paper(levels: NDArray[np.uint8], box: tuple[int, int, int, int]) -> bool:
     """Return whether the opaque pixels are paper with something on it.
 
     Args:

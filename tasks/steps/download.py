@@ -11,7 +11,7 @@ from prefect.context import TaskRunContext
 
 from tasks.config.dataset import Archive
 from tasks.data.attempt_limits import AttemptLimit, MirrorError
-from tasks.data.mirrors import NoMirrorError, first_to_serve, is_complete, looks_like_a_page, size_of
+from tasks.data.mirrors import NoMirrorError, download_file, first_to_serve, looks_like_a_page, size_of
 from tasks.engine.cached_task import step
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
@@ -82,7 +82,7 @@ def _fetch(url: Address, archive: Archive, path: Path) -> None:
     """
     begun = size_of(path)
     try:
-        packed = is_complete(url, archive.name, path, archive.bytes, AttemptLimit(archive.bytes))
+        packed = download_file(url, archive.name, path, archive.bytes, AttemptLimit(archive.bytes))
     except MirrorError:
         if size_of(path) < archive.bytes:
             raise

@@ -187,7 +187,7 @@ def test_prefects_engine_still_has_what_is_replaced_in_it() -> None:
 
     before = flow_engine.capture_sigterm  # type: ignore[attr-defined]
     assert callable(before)
-    with stop.kill_process_group():
+    with stop.without_prefect_handlers():
         assert flow_engine.capture_sigterm is nullcontext  # type: ignore[attr-defined]
     assert flow_engine.capture_sigterm is before  # type: ignore[attr-defined]
 
