@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import threading
@@ -25,6 +24,7 @@ import portalocker
 from flows.server.credential import authorization
 from tests.reliability.table import Row, say
 from tests.reliability.world import MNIST, SECONDS, World, all_gone, incomplete, left_over, made, processes, world
+from tests.support.mirrors import listening, says_nothing
 from tests.support.serving import free_port
 
 LONGEST = 5.0  # seconds from the signal to the end
@@ -122,10 +122,8 @@ def faults(trial: Trial, ended: Ended, number: int, again: float | None, mark: s
 @contextmanager
 def silent() -> Iterator[str]:
     """A server that accepts, and never says anything."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        kept: list[object] = []
-        threading.Thread(target=lambda: kept.extend(iter(listener.accept, None)), daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with listening(says_nothing) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def finished_root(place: World) -> Path:

@@ -407,11 +407,13 @@ def listening(talk: Talk) -> Iterator[int]:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.1)
-        threading.Thread(target=accept, daemon=True).start()
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
         try:
             yield listener.getsockname()[1]
         finally:
             over.set()
+            accepting.join()  # before its port's number goes to another file
 
 
 def says_nothing(_connection: socket.socket) -> None:

@@ -23,7 +23,12 @@ from tasks.safety.plain_text import json_line, printable
 from tasks.safety.redaction import Redacting
 
 PROJECT = Path(__file__).parents[2]
-PRINTERS = {"artifacts/screen.py", "flows/processes/console.py", "deployments/__main__.py"}
+PRINTERS = {
+    "artifacts/screen.py",
+    "deployments/__main__.py",
+    "flows/processes/console.py",
+    "flows/processes/log_filters.py",  # changes what rich does at a broken pipe, and prints nothing
+}
 # Whose strings are markup unless told otherwise, or which print by themselves.
 OF_THE_SCREEN = {
     "Console",
