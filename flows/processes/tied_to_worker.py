@@ -1,7 +1,4 @@
-"""End a run with the worker that started it, regardless of how the worker ends, and soon after a signal to stop.
-
-A killed worker can't end its runs. They would continue training after the server or a user has given them up.
-"""
+"""End a run with the worker that started it, and soon after a signal to stop."""
 
 import os
 import signal
@@ -14,8 +11,8 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Crashed
 
 from flows.processes import stop
+from flows.processes.parent import call_at_parent_exit
 
-_POLL_SECONDS = 1.0
 # Time for a run of a worker to report its end: `mnist serve` ends within 15 s, and its worker within 10 s.
 _SECONDS = 6.0
 
@@ -32,16 +29,11 @@ def exit_with_parent() -> None:
         stop.ENDING.reports.append(lambda: report_crash(identity))
         if threading.current_thread() is threading.main_thread():
             stop.watch(stop.end)  # Prefect's handler of SIGTERM raises an error in the main thread
-        threading.Thread(target=_watch_worker, args=(os.getppid(),), daemon=True).start()
+        call_at_parent_exit(_end_run, parent=os.getppid())
 
 
-def _watch_worker(parent: int) -> None:
-    """Wait until the process gets another parent, then send SIGTERM to this process.
-
-    Prefect then marks the run as crashed. If the process does not end in time, it is ended without Prefect.
-    """
-    while os.getppid() == parent:
-        time.sleep(_POLL_SECONDS)
+def _end_run() -> None:
+    """Send SIGTERM to this process, so that Prefect marks the run as crashed; end without Prefect if that takes long."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(2 * _SECONDS)
     stop.end()

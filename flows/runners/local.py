@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +20,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.processes.log_filters import outlive_readers
+from flows.processes.parent import call_at_parent_exit
 from flows.processes.startup import exclude_imports_from_gc
 from flows.processes.streams import STDERR, STDOUT
 from flows.runners.base import Workers, api_url, configure_threads, terminate_on_error
@@ -148,16 +148,9 @@ def _init_worker(threads: int) -> None:
     """Initialize a new worker process, and import TensorFlow."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the flow handles Ctrl-C and ends its workers
     os.dup2(STDERR, STDOUT)  # output of the user's functions is not part of the flow's result
-    threading.Thread(target=_exit_when_parent_exits, daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        call_at_parent_exit(lambda: os._exit(1), parent=parent.pid)
     outlive_readers()
     configure_threads(threads)
     with exclude_imports_from_gc():
         import_keras()
-
-
-def _exit_when_parent_exits() -> None:
-    """Wait for the end of the parent process, regardless of its cause, and exit."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

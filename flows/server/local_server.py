@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from flows.processes.parent import call_at_parent_exit
 from flows.processes.settings_files import writable_home
 from flows.processes.startup import exclude_imports_from_gc
 from flows.server.credential import client_settings, new_credential, setting_in_use
@@ -382,11 +383,10 @@ def _run_server(fileno: int) -> None:
     guarded = Guard(app, own, credential, ui=False)
     web = uvicorn.Server(uvicorn.Config(guarded, log_level="error", lifespan="on"))
 
-    def end_with_parent() -> None:
-        sys.stdin.buffer.read()
+    def stop_serving() -> None:
         web.should_exit = True
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    call_at_parent_exit(stop_serving)
     with settings.temporary_settings(changed):
         web.run(sockets=[listener])
 
