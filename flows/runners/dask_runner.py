@@ -51,7 +51,7 @@ class DaskWorkers(ClusterWorkers):
 
     known = PrefectDaskFuture
 
-    def withdraw(self, futures: list[Any]) -> None:
+    def cancel(self, futures: list[Any]) -> None:
         """Cancel the futures that have not started."""
         runner: Any = self.runner
         runner.client.cancel(futures)
@@ -74,7 +74,7 @@ def dask_workers(address: str, root: Root) -> Iterator[Workers]:
     with runner, probe_file(root) as mark:
         client = connect_to_dask(runner, address)
         fit = CompatibilityCheck(EnvironmentFingerprint.here(), mark, api)
-        workers = DaskWorkers(runner, alone=api in LOCAL)
+        workers = DaskWorkers(runner, exclusive_server=api in LOCAL)
         try:
             with terminate_on_error(
                 workers,

@@ -34,7 +34,7 @@ _LOST_SECONDS = 0.3  # a future that is not done this long after the end of its 
 class Runner(ProcessPoolTaskRunner):
     """Prefect's process pool runner, which can also start its processes before the first task."""
 
-    def start_ahead(self) -> None:
+    def prestart(self) -> None:
         """Start all processes."""
         assert self._executor  # noqa: S101  # set when the runner is entered
         with _block_sigint():
@@ -80,15 +80,17 @@ def _block_sigint() -> Iterator[None]:
 class ProcessWorkers(Workers):
     """Workers that are processes of this machine."""
 
-    def __init__(self, runner: Runner, *, alone: bool) -> None:
-        super().__init__(alone=alone)
+    def __init__(self, runner: Runner, *, exclusive_server: bool) -> None:
+        super().__init__(exclusive_server=exclusive_server)
         self.runner = runner
 
-    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+    def _dispatch(
+        self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
+    ) -> PrefectFuture[Any]:
         """Send a task to a process."""
         return self.runner.submit(task, parameters, dependencies=edges)
 
-    def end(self) -> None:
+    def terminate(self) -> None:
         """Terminate the processes immediately.
 
         If a process is terminated while another thread waits for its future, Prefect's runner never completes that
@@ -122,9 +124,9 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
     runner = Runner(max_workers=count, initializer=_init_worker, initargs=(threads,))
     url = api_url()
     with api_settings(url), runner:
-        workers = ProcessWorkers(runner, alone=url in LOCAL)
+        workers = ProcessWorkers(runner, exclusive_server=url in LOCAL)
         if ahead:
-            runner.start_ahead()
+            runner.prestart()
         said = "a worker process died; it may have run out of memory: see the system's log"
         # Without this, the pool would wait for trainings whose results are no longer needed.
         with terminate_on_error(workers, BrokenProcessPool, lambda _: said):
