@@ -83,6 +83,7 @@ def ray_head(folder: Path, processes: int = 2) -> Iterator[str]:
         "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "PREFECT_HOME": str(folder),
         "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",  # beside other tests, its 30 may be too few
+        "RAY_worker_niceness": "0",  # with its 15, workers hardly get a core beside other tests
     }  # fmt: skip
     port = free_port()
     options = ["--head", "--block", "--port", str(free_port()), "--ray-client-server-port", str(port), "--num-cpus",
