@@ -66,7 +66,9 @@ def main(batch: int, images: int, model: str | None) -> None:
         return
     options = ("--batch", f"{batch}", "--images", f"{images}")
     cores = len(os.sched_getaffinity(0))
-    click.echo("| trainings | threads each | plain, µs per image | batch norm, µs per image | both, seconds per epoch |")
+    click.echo(
+        "| trainings | threads each | plain, µs per image | batch norm, µs per image | both, seconds per epoch |"
+    )
     click.echo("|---|---:|---:|---:|---:|")
     counts = [count for count in (1, 2, 4, 8) if count <= cores]
     for threads in counts:
