@@ -80,7 +80,7 @@ def draw(found: Sequence[Grown], path: Path) -> None:
 def main(times: Sequence[int], train: int, to: Path) -> None:
     """Measure, print a table, and write growth.json and growth.svg."""
     found: list[Grown] = []
-    click.echo("| step | images | seconds | µs an image | peak MiB |\n|---|---:|---:|---:|---:|")
+    click.echo("| step | images | seconds | µs per image | peak MiB |\n|---|---:|---:|---:|---:|")
     for each in times:
         with TemporaryDirectory(prefix="mnist-growth-") as name:
             folder = Path(name)

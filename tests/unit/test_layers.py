@@ -1,4 +1,4 @@
-"""What takes long to import is imported only where it is needed. Which layer imports which: the contracts in pyproject.toml."""
+"""Test that slow libraries are imported only where needed. The layers are contracts in pyproject.toml."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The certificates of a Dask cluster: pairs of a key and a certificate that fit, however an earlier call has ended."""
+"""Test the certificates of a Dask cluster: keys and certificates match, regardless of how an earlier call ended."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parents[3] / "deployments" / "certificates"
 PAIRS = ("ca", "cluster", "client")
 OPENSSL = shutil.which("openssl") or "openssl"
-# Does what openssl does, and when it was called so often, kills the script that has called it.
+# Calls openssl, and kills the calling script after a given number of calls.
 KILLER = """#!/usr/bin/env bash
 echo >>"$COUNT"
 "$REAL" "$@" || exit

@@ -14,7 +14,7 @@ def drawn(plan: Augmentation, images: Images, label: int = 7, seed: int = 1) -> 
 
 @pytest.fixture
 def strokes() -> Images:
-    """An upright stroke each, in the middle."""
+    """Return images with one vertical stroke in the center."""
     images = np.zeros((50, 28, 28), np.uint8)
     images[:, 4:24, 13:15] = 255
     return images

@@ -33,7 +33,7 @@ def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
 def seven(
     size: tuple[int, int] = (200, 300), paper: object = "white", ink: object = "black", mode: str = "RGB"
 ) -> Image.Image:
-    """A seven on paper, off the centre."""
+    """Draw a seven on paper, off center."""
     image = Image.new(mode, size, paper)  # type: ignore[arg-type]
     width, height = size
     points = [(width * 0.1, height * 0.1), (width * 0.5, height * 0.1), (width * 0.25, height * 0.6)]
@@ -72,7 +72,7 @@ def dirty(image: Image.Image) -> Image.Image:
 
 
 def on_transparency(image: Image.Image) -> Image.Image:
-    """A picture with a transparent margin."""
+    """Return a picture with a transparent margin."""
     page = Image.new("RGBA", (image.width + 80, image.height + 80), (0, 0, 0, 0))
     page.paste(image.convert("RGBA"), (40, 40))
     return page
@@ -142,7 +142,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def with_chunk(content: bytes, added: bytes, before: bytes = b"IDAT") -> bytes:
-    """A PNG with one more chunk."""
+    """Return a PNG with an additional chunk."""
     place = content.index(before) - 4
     return content[:place] + added + content[place:]
 
@@ -233,7 +233,7 @@ def test_a_picture_of_another_format_is_named_with_a_remedy_whatever_it_is_calle
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_size() -> None:
     content = encoded(Image.new("L", (12_000, 9_000), 255), "JPEG")
-    # The picture itself would take 108 MB: the decoded rows are those of an eighth.
+    # The whole picture would take 108 MB; the decoded rows are those of an eighth of its size.
     with pytest.raises(PictureError, match="nothing in it stands out"):
         to_mnist_form(content, SHAPE)
     assert alike(shown(seven((9_000, 13_500)).convert("L"), "JPEG"), shown(seven())) > 0.95
@@ -271,7 +271,7 @@ def test_every_common_format_is_read(kind: str) -> None:
 
 def test_a_telephones_turned_picture_is_turned_back() -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # to be rotated by 90 degrees
     stream = io.BytesIO()
     seven().rotate(90, expand=True).save(stream, "JPEG", exif=exif)
     assert alike(to_mnist_form(stream.getvalue(), SHAPE), shown(seven())) > 0.95
@@ -312,7 +312,7 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) ->
 
 
 def why(path: Path) -> str:
-    """What is said of a picture that can't be read."""
+    """Return the message for a picture that can't be read."""
     found = prepare_picture(path, SHAPE)
     assert isinstance(found, UnreadablePicture)
     assert len(found.why.splitlines()) == 1
@@ -328,7 +328,7 @@ def test_a_header_that_claims_gigapixels_is_refused_before_anything_is_decoded()
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG file."""
+    """Return a chunk of a PNG file."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
@@ -340,7 +340,7 @@ def test_what_is_no_file_that_ends_is_named_at_once(tmp_path: Path, monkeypatch:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "loop").symlink_to(tmp_path)
     with socket.socket(socket.AF_UNIX) as listener:
-        monkeypatch.chdir(tmp_path)  # the path of a socket may have some hundred bytes
+        monkeypatch.chdir(tmp_path)  # the path of a socket has a limit of about a hundred bytes
         listener.bind("socket.png")
         found = [path for path in pictures_in([tmp_path]) if isinstance(path, Path)]
         assert {path.name: why(path) for path in found} == {

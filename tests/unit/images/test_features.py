@@ -9,7 +9,7 @@ from tests.support import data
 
 
 def drawn(*rectangles: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """A black image with white rectangles: top, left, height, width."""
+    """Return a black image with white rectangles, given as top, left, height, width."""
     image = np.zeros((28, 28), np.uint8)
     for top, left, height, width in rectangles:
         image[top : top + height, left : left + width] = 255

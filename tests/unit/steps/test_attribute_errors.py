@@ -1,4 +1,4 @@
-"""A real network on tiny real data: what it says of its training images, and which of them its wrong answers are like."""
+"""Test attribution with a real network on tiny real data: training predictions, and the neighbors of its errors."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A real network on tiny real data, explained."""
+"""Test explanations of a real network on tiny real data."""
 
 import base64
 import json

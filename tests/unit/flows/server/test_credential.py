@@ -1,4 +1,4 @@
-"""The secret of a server: made once, for this account alone, and refused where others could have read or replaced it."""
+"""Test the secret of a server: created once, private, and rejected if others could have read or replaced it."""
 
 import os
 import stat
@@ -47,7 +47,7 @@ def test_two_first_starts_at_once_agree(home: Path) -> None:
 
 
 def server_credential_in(home: Path) -> Credential:
-    with temporary_settings({PREFECT_HOME: home}):  # settings are a thread's own
+    with temporary_settings({PREFECT_HOME: home}):  # settings are local to a thread
         return server_credential()
 
 
@@ -89,7 +89,7 @@ def test_each_server_has_profiles_that_name_it_and_the_secret_and_are_written_ag
 API = "http://127.0.0.1:4200/api"
 MINE = Credential("mnist:mine", Path("secret"))
 OTHERS = {
-    "PREFECT_API_URL": "",  # which wins over a profile, too
+    "PREFECT_API_URL": "",  # which also takes precedence over a profile
     "PREFECT_API_AUTH_STRING": "me:other",
     "PREFECT_PROFILE": "cloud",
     "PREFECT_CLIENT_CUSTOM_HEADERS": '{"authorization": "Basic eA=="}',
