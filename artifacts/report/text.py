@@ -159,9 +159,9 @@ def patch_said(explanation: Explanation, label: str, largest: int) -> str:
     return f"erasing {size} makes it a {label} ({percent(explanation.patch.probability, 0)})"
 
 
-def neighbours_said(explanation: Explanation, classes: tuple[str, ...]) -> str:
+def describe_neighbors(explanation: Explanation, classes: tuple[str, ...]) -> str:
     """Return the labels of the nearest training images and how unusual the distance to them is."""
-    labels = ", ".join(classes[near.label] for near in explanation.neighbours)
+    labels = ", ".join(classes[near.label] for near in explanation.neighbors)
     if explanation.rarity is None:
         return f"nearest training images: {labels}; no answer is right, whose distance would say how far is far"
     return f"nearest training images: {labels}; farther than for {percent(explanation.rarity, 0)} of right answers"

@@ -90,7 +90,7 @@ def _describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
         "shape": " x ".join(map(str, one.shape)),
         "training images": f"{one.train.count:,}",
         "test images": f"{one.test.count:,}",
-        "licence": one.licence,
+        "license": one.license,
     }
 
 

@@ -50,7 +50,7 @@ class Files:
         lines = [
             f'name = "{self.name}"',
             'title = "Tiny"',
-            'licence = "as MNIST"',
+            'license = "as MNIST"',
             f"classes = {json.dumps([str(label) for label in names], ensure_ascii=False)}",
             f"shape = {list(self.shape)}",
             f"mirrors = {list(self.mirrors or (self.folder.as_uri(),))}".replace("'", '"'),

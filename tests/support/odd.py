@@ -33,7 +33,7 @@ def make(folder: Path) -> Path:
     lines = [
         'name = "odd"',
         'title = "Odd $ things"',
-        'licence = "none"',
+        'license = "none"',
         f"classes = {[f'thing {label}' for label in range(CLASSES - 1)] + ['物']}".replace("'", '"'),
         f"shape = {list(SHAPE)}",
         f"first_label = {FIRST_LABEL}",

@@ -75,7 +75,7 @@ def explained(name: str, predictions: Predictions) -> Explanations:
         model=name,
         window=3,
         by_index={
-            index: Explanation(patch=patch if index == wrong[0] else None, heat=heat, neighbours=near, rarity=0.97)
+            index: Explanation(patch=patch if index == wrong[0] else None, heat=heat, neighbors=near, rarity=0.97)
             for index in wrong
         },
         focus=(SaliencyMap(label=0, count=2, peak=0.5, row=1, column=1, ink_here=1, ink_elsewhere=0, heat=heat),),
@@ -95,7 +95,7 @@ def record_of(name: str, given: Predictions) -> PredictionsRecord:
 
 def analysis_of_two() -> Analysis:
     """Return the analysis document of both models."""
-    subject = Subject(dataset="drawn", title="Drawn", licence="-", classes=SPLIT.meta.classes, shape=(2, 2),
+    subject = Subject(dataset="drawn", title="Drawn", license="-", classes=SPLIT.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
     return build_analysis(
         subject=subject, data=profile_of([SPLIT]), trained=judged(TRAIN, [LEARNED, LEARNED]),
@@ -110,7 +110,7 @@ def analysis_of_many(wrong: int = 60) -> Analysis:
     labels = [0, 1, 2] * (wrong // 3)
     split = split_of(labels)
     given = predicted(split, [(label + 1) % 3 for label in labels], [0.5 + number / 200 for number in range(wrong)])
-    subject = Subject(dataset="drawn", title="Many", licence="-", classes=split.meta.classes, shape=(2, 2),
+    subject = Subject(dataset="drawn", title="Many", license="-", classes=split.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
     return build_analysis(
         subject=subject, data=profile_of([split]), trained=judged(TRAIN, [LEARNED, LEARNED]),

@@ -88,10 +88,10 @@ def test_the_report_has_every_pair_and_keeps_many_labels_short(found: dict[str, 
     for pair in ("small minus layers", "large minus layers", "large minus small"):
         assert f"| {pair} |" in text
     assert f"the other {odd.CLASSES - 30} labels" in text
-    assert "24 x 20 pixels in colour" in text
+    assert "24 x 20 pixels in color" in text
 
 
-def test_a_picture_in_colour_is_read(found: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+def test_a_picture_in_color_is_read(found: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     images, labels = odd.arrays("train")
     Image.fromarray(images[0]).resize((100, 120), Image.Resampling.NEAREST).save(tmp_path / "one.png")
     done = mnist("predict", tmp_path / "one.png", "--root", folder / "root", "--json")

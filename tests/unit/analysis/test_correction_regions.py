@@ -10,7 +10,7 @@ LEFT, RIGHT = (0, 0, 2), (0, 26, 2)  # row, column, edge
 
 def picture(index: int, label: int, corner: tuple[int, int, int] | None) -> Picture:
     patch = Patch(row=corner[0], column=corner[1], edge=corner[2], probability=0.9) if corner else None
-    explanation = Explanation(patch=patch, heat="", neighbours=(), rarity=0)
+    explanation = Explanation(patch=patch, heat="", neighbors=(), rarity=0)
     answer = Answer(predicted=0, probability=0.9, label_probability=0.1, explanation=explanation)
     return Picture(index=index, number=index, sha256="", label=label, pixels="", answers=(answer,))
 

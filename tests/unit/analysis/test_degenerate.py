@@ -136,7 +136,9 @@ def made_by_hand(name: str, train: SplitRecord, kernel: Kernel, seed: int, work:
     )
 
 
-def analysed(arrays: Arrays, classes: int | tuple[str, ...], kernel: Kernel, work: Workspace, folder: Path) -> Analysis:
+def analysis_of(
+    arrays: Arrays, classes: int | tuple[str, ...], kernel: Kernel, work: Workspace, folder: Path
+) -> Analysis:
     """Run every step after the training, in the order of the flow."""
     dataset = load_dataset(str(data.of_arrays(folder, arrays, classes).toml()))
     splits = decoded(dataset, work)
@@ -152,7 +154,7 @@ def test_every_step_answers(case: str, work: Workspace, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("default", category=DeprecationWarning)
-        analysis = analysed(*CASES[case], work, tmp_path / "mirror")
+        analysis = analysis_of(*CASES[case], work, tmp_path / "mirror")
         figures = {name: figure_url(draw()) for name, draw in figures_of(analysis).items()}
         rendering = Rendering(Report(provenance=PROVENANCE, decision=None, changes=None, analysis=analysis), figures)
         texts = [rendering.html("degenerate"), rendering.markdown().whole]

@@ -57,8 +57,8 @@ def test_a_picture_is_bright_on_black_in_its_box_and_centred() -> None:
     assert image.max() == 255
     assert max(np.ptp(rows), np.ptp(columns)) + 1 in {19, 20}
     assert np.ptp(columns) / np.ptp(rows) == pytest.approx(0.4 * 200 / (0.5 * 300), abs=0.12)
-    centre = ndimage.center_of_mass(image)
-    assert centre == pytest.approx((14, 14), abs=0.6)
+    center = ndimage.center_of_mass(image)
+    assert center == pytest.approx((14, 14), abs=0.6)
 
 
 def light_from_the_side(image: Image.Image) -> Image.Image:
@@ -80,7 +80,7 @@ def on_transparency(image: Image.Image) -> Image.Image:
 
 SAME: dict[str, Callable[[], Image.Image]] = {
     "light on dark": lambda: seven(paper="black", ink="white"),
-    "colours": lambda: seven(paper="#ffeecc", ink="#224488"),
+    "colors": lambda: seven(paper="#ffeecc", ink="#224488"),
     "pale pencil": lambda: seven(paper="#eeeeee", ink="#aaaaaa"),
     "on transparency": lambda: seven(paper=(0, 0, 0, 0), ink=(0, 0, 0, 255), mode="RGBA"),
     "white on transparency": lambda: seven(paper=(0, 0, 0, 0), ink=(255, 255, 255, 255), mode="RGBA"),
@@ -104,7 +104,7 @@ SAME: dict[str, Callable[[], Image.Image]] = {
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_size_colour_and_background_make_no_difference(name: str) -> None:
+def test_size_color_and_background_make_no_difference(name: str) -> None:
     image = SAME[name]()
     assert alike(shown(image, "TIFF" if image.mode == "F" else "PNG"), shown(seven())) > 0.93
 
@@ -258,7 +258,7 @@ def test_what_systems_keep_in_folders_is_passed_over_and_counted(tmp_path: Path)
     assert why(tmp_path / "photo.tga") == "pictures of the kind .tga are not read: export it as PNG or JPEG"
 
 
-def test_pixels_without_any_difference_between_neighbours_and_edge_are_refused() -> None:
+def test_pixels_without_any_difference_between_neighbors_and_edge_are_refused() -> None:
     checks = Image.fromarray((255 * (np.indices((64, 64)).sum(0) % 2)).astype(np.uint8))
     with pytest.raises(PictureError, match="nothing in it stands out"):
         to_mnist_form(encoded(checks), SHAPE)
@@ -281,7 +281,7 @@ def test_mnists_own_images_stay_what_they_are() -> None:
     images = data.first(data.NAMES["test"][0], 50)
     found = np.array([alike(shown(Image.fromarray(255 - image)), image) for image in images])
     assert np.median(found) > 0.999
-    assert (found > 0.95).mean() > 0.9, "the others are a pixel off: their centre of mass lies between two"
+    assert (found > 0.95).mean() > 0.9, "the others are a pixel off: their center of mass lies between two"
 
 
 REFUSED = {

@@ -81,7 +81,7 @@ def test_sizes_fit_the_image() -> None:
     assert max(edges((8, 100))) <= 4
 
 
-def test_in_colour_the_mean_takes_the_place_of_what_is_erased() -> None:
+def test_in_color_the_mean_takes_the_place_of_what_is_erased() -> None:
     images = np.full((2, 28, 28, 3), (90, 30, 60), np.uint8)
     images[0, 2, 1] = (200, 0, 0)
     blank = blank_of(images)
