@@ -439,7 +439,7 @@ def test_ctrl_c_ends_the_workers_and_the_server(
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "mnist: interrupted; the same command goes on from where it was"
+    assert said.splitlines()[-1] == "mnist: interrupted; run the same command to continue"
     assert "Traceback" not in said
     assert gone(children) == []
 
