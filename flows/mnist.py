@@ -87,18 +87,18 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
         dataset: Name of a built-in dataset, such as mnist, or path of a TOML file on the worker's machine.
         recipe: Name of a built-in recipe, such as post, or path of a TOML file on the worker's machine.
         epochs: Passes over the training images, at least 1. Empty: the number in the recipe.
-        seed: Seed of the trainings, at least 0. The same seed gives the same models. date: derived from the run's scheduled
-            date, so that each nightly run trains new models. Empty: the recipe's seed.
-        validation: Fraction of the training images to hold out for validation, from 0 to 0.5. Empty: the recipe's fraction.
+        seed: Seed of the trainings, at least 0. The same seed gives the same models. date: derived from the run's
+            scheduled date, so that each nightly run trains new models. Empty: the recipe's seed.
+        validation: Fraction of the training images to hold out for validation, from 0 to 0.5. Empty: the recipe's.
         gate: Whether the run fails if its best model does not pass the gate. The report is published in any case.
         robustness: Whether to evaluate all models on corrupted test images, too, for a section of the report.
         line: Champion line in which the best model competes. Runs with different recipes, such as 3 and 10 epochs, need
             separate lines.
-        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's MNIST_ROOT, otherwise
+        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's MNIST_ROOT, or
             data/.
         mirrors: Mirrors to try first: http, https or file URLs.
-        runner: Where the trainings run: process for the worker's machine, or the URL of a cluster that the worker allows
-            (--allow-runner).
+        runner: Where the trainings run: process for the worker's machine, or the URL of a cluster that the worker
+            allows (--allow-runner).
     """
     hide_expected_tracebacks()
     keep_out_of_prefect()

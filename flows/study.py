@@ -63,15 +63,15 @@ def study(
 
     Args:
         dataset: Name of a built-in dataset, such as mnist, or path of a TOML file on the worker's machine.
-        recipes: Names of built-in recipes, such as post or onecycle, or paths of TOML files on the worker's machine. All
-            models of all recipes are compared.
+        recipes: Names of built-in recipes, such as post or onecycle, or paths of TOML files on the worker's machine.
+            All models of all recipes are compared.
         seeds: Number of seeds, at least 2: the recipe's own seed and the seeds that follow it.
         epochs: Passes over the training images, at least 1. Empty: the number in each recipe.
-        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's MNIST_ROOT, otherwise
+        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's MNIST_ROOT, or
             data/.
         mirrors: Mirrors to try first: http, https or file URLs.
-        runner: Where the trainings run: process for the worker's machine, or the URL of a cluster that the worker allows
-            (--allow-runner).
+        runner: Where the trainings run: process for the worker's machine, or the URL of a cluster that the worker
+            allows (--allow-runner).
     """
     hide_expected_tracebacks()
     keep_out_of_prefect()

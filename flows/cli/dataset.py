@@ -42,8 +42,8 @@ def list_(as_json: bool) -> None:
 def pin(file: Path, as_json: bool) -> None:
     """Pin the archives of FILE.toml.
 
-    The command downloads each archive once, checks its content, and adds the sizes and SHA-256 hashes that the file lacks.
-    After that, mnist accepts no other bytes for these archives.
+    The command downloads each archive once, checks its content, and adds the sizes and SHA-256 hashes that the file
+    lacks. After that, mnist accepts no other bytes for these archives.
     """
     from artifacts.terminal import show_rows
     from flows.cli.download_progress import show_downloads

@@ -134,8 +134,8 @@ def list_champions(root: str | None = None, as_json: bool = False) -> None:
 def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -> None:
     """Restore the previous champion.
 
-    No run promotes the model that is rolled back again, until --lift allows it. LINE is required only if there is more than one
-    champion line; `mnist champion list` shows the lines.
+    No run promotes the model that is rolled back again, until --lift allows it. LINE is required only if there is more
+    than one champion line; `mnist champion list` shows the lines.
     """
     from tasks.history.champions import lift_rollback, roll_back
 

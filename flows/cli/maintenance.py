@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def verify(run: str, root: str | None, as_json: bool) -> None:
     """Verify the hashes of all files of a run.
 
-    Every file is hashed again, from the archives to the report. If a file is missing or altered, the exit code is 1, and the
-    last line names the first such file.
+    Every file is hashed again, from the archives to the report. If a file is missing or altered, the exit code is 1,
+    and the last line names the first such file.
 
     RUN is the name of a run or a study, the beginning or the end of a name, or `last`, which is the default.
     """
@@ -66,11 +66,11 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     """Remove all but the last N runs and N studies.
 
     Files that no other run or study refers to are removed with them, but only files that mnist made and that nobody has
-    changed since. The runs of champions are kept, as far back as a rollback can go. The command waits for runs in progress
-    to end.
+    changed since. The runs of champions are kept, as far back as a rollback can go. The command waits for runs in
+    progress to end.
 
-    The flow runs of the removed runs are removed from Prefect's history, with their logs and artifacts: from the server in
-    PREFECT_API_URL, otherwise from Prefect's own database. A later prune removes those that can't be removed now.
+    The flow runs of the removed runs are removed from Prefect's history, with their logs and artifacts: from the server
+    in PREFECT_API_URL, otherwise from Prefect's own database. A later prune removes those that can't be removed now.
     """
     from artifacts.terminal import show_pruning
     from flows.server.flow_run_history import clear_history, removable_flow_runs

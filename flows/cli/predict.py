@@ -37,9 +37,9 @@ _FEW = 3  # names of skipped files to print
 def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None, as_json: bool) -> None:
     """Classify your own images of one character each.
 
-    An image may have any size, color and background. It is prepared like the training images, and an HTML page shows the
-    prepared image. If it may show anything other than one character, the answer is marked as doubtful. Unreadable images
-    are listed and skipped (exit code 1).
+    An image may have any size, color and background. It is prepared like the training images, and an HTML page shows
+    the prepared image. If it may show anything other than one character, the answer is marked as doubtful. Unreadable
+    images are listed and skipped (exit code 1).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.report.renderer import pictures_page

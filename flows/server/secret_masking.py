@@ -40,8 +40,8 @@ def keep_out_of_prefect() -> None:
         return
     names = ", ".join(name for name in given if public[name] != given[name])
     log(
-        f"Prefect's server has stored credentials from the parameter {names}; masking them there now; put credentials into "
-        "a dataset file on the worker's machine instead",
+        f"Prefect's server has stored credentials from the parameter {names}; masking them there now; put credentials "
+        "into a dataset file on the worker's machine instead",
         logging.WARNING,
     )
     try:

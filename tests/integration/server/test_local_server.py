@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[Answer, dict[str, str], str]] = {
     "another password": (
         asked_for(Authorization="x"),
         {"PREFECT_API_AUTH_STRING": "me:other"},
-        "rejects the credential in PREFECT_API_AUTH_STRING, which the environment sets, overriding every profile",
+        "rejects the credential in PREFECT_API_AUTH_STRING, which the environment sets, overriding any profile",
     ),
     "another header": (
         asked_for(Authorization="x"),
