@@ -71,7 +71,7 @@ def incompatibilities(common: EnvironmentFingerprint, mark: Root, api: str, thre
     root = mark.parent.parent
     try:
         if not mark.exists():
-            yield f"does not see the files under the root {root}: give a root that both can reach, such as s3://BUCKET/PREFIX"
+            yield f"does not see the files under the root {root}: give a root that both see, such as s3://BUCKET/PREFIX"
     except io_errors() as error:
         yield f"can't reach the root {root}: {error}"
     try:

@@ -181,8 +181,8 @@ def _refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str
     if redirect:
         leads = public_address(str(redirect.url.join(redirect.headers["Location"])))
         return (
-            f"{place} redirects to {leads} instead of answering as a Prefect server: set PREFECT_API_URL to the address "
-            "of its API"
+            f"{place} redirects to {leads} instead of answering as a Prefect server: set PREFECT_API_URL to the "
+            "address of its API"
         )
     return f"there is no Prefect server at {place}, which answers with {what}: PREFECT_API_URL usually ends in /api"
 
@@ -200,7 +200,10 @@ def _credential_refused() -> str:
         return (
             f"rejects the credential in {name}, which the environment sets, overriding any profile: correct or unset it"
         )
-    return f"rejects the credential in {name}, which Prefect's profile sets: correct it there, or set PREFECT_PROFILES_PATH"
+    return (
+        f"rejects the credential in {name}, which Prefect's profile sets: correct it there, or set "
+        "PREFECT_PROFILES_PATH"
+    )
 
 
 @contextmanager
