@@ -25,7 +25,7 @@ def exit_with_parent() -> None:
     context = FlowRunContext.get()
     if context and context.flow_run and context.flow_run.deployment_id:
         identity = context.flow_run.id
-        stop.ENDING.seconds, stop.ENDING.line = _SECONDS, "a run was told to stop, and its steps did not stop in time"
+        stop.ENDING.seconds, stop.ENDING.line = _SECONDS, "a run was told to stop, but its steps did not stop in time"
         stop.ENDING.reports.append(lambda: report_crash(identity))
         if threading.current_thread() is threading.main_thread():
             stop.watch(stop.end)  # Prefect's handler of SIGTERM raises an error in the main thread
@@ -44,6 +44,6 @@ def report_crash(identity: UUID) -> None:
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(identity).state
         if state is None or not state.is_final():
-            message = "Execution was ended by a signal, before all steps had stopped."
+            message = "A signal ended the run before all steps had stopped."
             end = Cancelled if state is not None and state.is_cancelling() else Crashed
             client.set_flow_run_state(identity, end(message=message), force=True)

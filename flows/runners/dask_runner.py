@@ -100,7 +100,7 @@ def _check_certificate() -> None:
     try:
         found = distributed.Security().get_connection_args("client")["ssl_context"]
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"the runner tls:// can't read its certificate ({error}): see {names}") from error
+        raise InputError(f"the runner tls:// can't read its certificate ({error}): check {names}") from error
     if found is None:
         raise InputError(f"the runner tls:// needs a certificate: set {names}, as deployments/certificates prints them")
 
@@ -114,7 +114,7 @@ def connect_to_dask(runner: DaskTaskRunner, address: str) -> distributed.Client:
     try:
         client = runner.client
     except OSError as error:
-        hint = "" if address.startswith("tls://") else ", tls://HOST:PORT if it wants encryption"
+        hint = "" if address.startswith("tls://") else ", such as tls://HOST:PORT if it requires encryption"
         raise WorkerError(
             f"no Dask scheduler answers at {address}: start it, or give another --runner{hint}"
         ) from error

@@ -103,7 +103,7 @@ class ProcessWorkers(Workers):
             chained = cast("Any", future).wrapped_future.wrapped_future
             if not wait([chained], _LOST_SECONDS).done:
                 with suppress(InvalidStateError):
-                    chained.set_exception(WorkerError("it was ended before its result was there"))
+                    chained.set_exception(WorkerError("the step was ended before it had a result"))
 
 
 def _in_time(record: logging.LogRecord) -> bool:
@@ -127,7 +127,7 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
         workers = ProcessWorkers(runner, exclusive_server=url in LOCAL)
         if ahead:
             runner.prestart()
-        said = "a worker process died; it may have run out of memory: see the system's log"
+        said = "a worker process died; it may have run out of memory; see the system's log"
         # Without this, the pool would wait for trainings whose results are no longer needed.
         with terminate_on_error(workers, BrokenProcessPool, lambda _: said):
             yield workers

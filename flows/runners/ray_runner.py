@@ -110,7 +110,7 @@ def _require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, ma
     try:
         faults = ray.get(_ask.options(scheduling_strategy=there).remote(common, mark, api))
     except RayError as error:
-        raise WorkerError(f"{name} can't be asked whether it fits: {first_line(error)}") from error
+        raise WorkerError(f"can't check whether {name} is compatible: {first_line(error)}") from error
     if faults:
         raise WorkerError(f"{name} {faults[0]}")
 

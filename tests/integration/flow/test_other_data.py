@@ -67,7 +67,7 @@ def found(folder: Path) -> dict[str, Any]:
     assert f"`mnist dataset pin {toml}`" in unpinned.stderr.splitlines()[-1]
     done = mnist("dataset", "pin", toml)
     assert done.returncode == 0, done.stderr
-    assert f"written into {toml}" in done.stdout
+    assert f"written to {toml}" in done.stdout
     run = mnist("run", *options)
     assert run.returncode == 0, run.stderr
     result: dict[str, Any] = json.loads(run.stdout)

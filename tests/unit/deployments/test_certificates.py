@@ -68,6 +68,6 @@ def test_a_ca_whose_key_is_elsewhere_stays(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert (
         refused.stderr
-        == f"{tmp_path}/ca.key is missing: put it back, or remove ca.* for a new CA, and all that it signed\n"
+        == f"{tmp_path}/ca.key is missing: restore it, or remove ca.*, cluster.* and client.* to create a new CA\n"
     )
     assert (tmp_path / "ca.crt").read_bytes() == before

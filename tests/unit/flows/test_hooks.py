@@ -51,5 +51,5 @@ def test_a_webhook_that_fails_is_a_warning_without_its_address(
         logger.addHandler(caplog.handler)
         told()
         logger.removeHandler(caplog.handler)
-    assert "the webhook of MNIST_WEBHOOK" in caplog.text
+    assert "the webhook in MNIST_WEBHOOK" in caplog.text
     assert "s3cret" not in caplog.text

@@ -159,12 +159,12 @@ def test_links_and_other_kinds_are_refused(home: Path, tmp_path: Path) -> None:
         lambda: os.mkfifo(file, 0o600),
     ):
         make()
-        refused("no plain file")
+        refused("not a file")
         file.unlink()
     folder = file.parent
     folder.rename(tmp_path / "moved")
     folder.symlink_to(tmp_path / "moved")
-    refused("no plain folder")
+    refused("not a folder")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -180,10 +180,10 @@ def test_a_secret_that_was_altered_is_refused(home: Path, text: str) -> None:
     file = server_credential().file
     assert file
     file.write_text(text)
-    refused("does not hold what was written")
+    refused("its content was altered")
 
 
 def test_a_home_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with temporary_settings({PREFECT_HOME: tmp_path / "file" / "home"}):
-        refused("can't keep the server's secret: .*Not a directory")
+        refused("can't store the server's secret: .*Not a directory")
