@@ -40,7 +40,7 @@ class CompatibilityCheck(WorkerPlugin):  # type: ignore[misc]  # the package has
             WorkerError: If the worker has other code or libraries, more than one thread, or no access to the root or
                 the API.
         """
-        apply_number_settings(self.common.surroundings)
+        apply_number_settings(self.common.environment)
         for fault in incompatibilities(self.common, self.mark, self.api, worker.state.nthreads):
             raise WorkerError(f"the Dask worker {worker.address} {fault}")
         configure_threads(threads=1)  # each worker runs one training at a time
