@@ -42,7 +42,7 @@ def batch_predictor(
         batches = max(1, -(-len(images) // BATCH))
         full = np.zeros((batches * BATCH, *images.shape[1:]), np.uint8)
         full[: len(images)] = images
-        # Not `predict`, which sets up a data set and callbacks at each call.
+        # Not `predict`, which sets up a dataset and callbacks at each call.
         found = [network.predict_on_batch(batch) for batch in np.split(full, batches)]
         outputs = np.concatenate(found, dtype=np.float32)[: len(images)]
         finite = np.isfinite(outputs)

@@ -25,7 +25,7 @@ def require_fitting_layers(recipe: Recipe, shape: Sequence[int], classes: int) -
     bars = recipe.augmentation.bars if recipe.augmentation else None
     if bars and bars.label >= classes:
         raise RecipeError(
-            f"the recipe {recipe.name}: augmentation.bars.label: {bars.label} is no label of this data set, whose labels are 0 "
+            f"the recipe {recipe.name}: augmentation.bars.label: {bars.label} is no label of this dataset, whose labels are 0 "
             f"to {classes - 1}"
         )
     for network in recipe.models:

@@ -87,7 +87,7 @@ def test_a_person_may_use_whatever_they_name(recipe: Path, monkeypatch: pytest.M
 
 def test_a_file_that_has_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(UNATTENDED, "1")
-    with pytest.raises(RecipeError, match=r"gone\.toml can't be looked at"):
+    with pytest.raises(RecipeError, match=r"gone\.toml can't be checked"):
         refuse_foreign(tmp_path / "gone.toml")
 
 

@@ -133,7 +133,7 @@ def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
     for harm in (path.unlink, lambda: path.write_bytes(whole[:-400] + bytes(400))):
         path.write_bytes(whole)
         monkeypatch.setattr("tasks.steps.train.check_validation", lambda *_, harm=harm: (harm(), None)[1])
-        with pytest.raises(StorageError, match=f"{path.name} can't be read any more"):
+        with pytest.raises(StorageError, match=f"{path.name} can no longer be read"):
             train.fn(training, splits["train"], work)
         shutil.rmtree(work.root / "unfinished")
 
@@ -410,7 +410,7 @@ def test_a_training_that_diverges_stops_and_leaves_nothing(
         train.fn(training, splits["train"], work)
     said = str(caught.value)
     assert said.startswith(f"the training of {name} (seed 1) diverged in epoch 1 of 2: the ")
-    assert "no model is kept: lower the recipe's learning_rate (1e+30)" in said
+    assert "the training was stopped without a model; lower the recipe's learning_rate (1e+30)" in said
     assert "\n" not in said
     assert not list((work.root / "models").glob("*"))
     assert not list((work.root / "records").glob("train-*"))
