@@ -72,7 +72,7 @@ def test_addresses_of_one_ending_are_refused_with_what_to_write(files: data.File
     path.write_text(
         re.sub(r'name = "(t10k-.*)"', r'urls = ["https://host/files/\1/content"]', path.read_text()), encoding="utf-8"
     )
-    with pytest.raises(DatasetError, match=r'called content, too; give each .* such as name = "test-labels.gz"'):
+    with pytest.raises(DatasetError, match=r'also called content; give each .* such as name = "test-labels.gz"'):
         load_dataset(str(path))
 
 

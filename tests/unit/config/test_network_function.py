@@ -89,10 +89,10 @@ def test_a_module_that_can_be_imported_will_do(folder: Path, monkeypatch: pytest
 
 REFUSED = [
     ("nets.py:leaves", r"^model 'net': nets.py:leaves fails: it exits \(3\) instead of returning"),
-    ("nets.py:maps", r"returns .*, not \(N, units\): flatten it"),
+    ("nets.py:maps", r"returns .*, not \(N, units\): flatten the output"),
     ("nets.py:broken", "nets.py:broken fails: by nothing"),
-    ("nets.py:coded", "brings a layer of its own, Lambda"),
-    ("nets.py:own", "brings a layer of its own, Own"),
+    ("nets.py:coded", "uses the unsupported layer Lambda"),
+    ("nets.py:own", "uses the unsupported layer Own"),
     ("nets.py:none", "^the function nets.py:none can't be imported: .* has no attribute 'none'"),
     ("nets.py:number", "can't be called: it is of type int"),
 ]
