@@ -154,7 +154,11 @@ def _unknown_format(content: bytes) -> str:
     found = brand or next((name for start, name in _OTHERS.items() if content.startswith(start)), None)
     if found is None:
         return NO_PICTURE
-    return found if " not a picture" in found else f"the format {found} is not supported: export it as PNG or JPEG"
+    return (
+        found
+        if " not a picture" in found
+        else f"the format {found} is not supported: export the picture as PNG or JPEG"
+    )
 
 
 def gray(image: Image.Image) -> Gray:

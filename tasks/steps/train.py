@@ -105,7 +105,7 @@ def _stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
         )
         raise DivergedError(
             f"the training of {network.name} (seed {training.seed}) diverged in epoch {epoch + 1} of {training.epochs}: "
-            f"{error}; the training was stopped without a model; lower the recipe's learning_rate "
+            f"{error}; the training was stopped, and no model was kept; lower the recipe's learning_rate "
             f"({training.learning_rate:g}){function}"
         ) from error
 

@@ -63,7 +63,7 @@ def test_runs_are_found_by_name_by_part_of_it_and_as_the_last(make, splits, work
     assert find_run(work.root, "last") == two
     for name in (one.run, "20260101", "run-1"):
         assert find_run(work.root, name) == one
-    with pytest.raises(RunError, match="fits 2 runs"):
+    with pytest.raises(RunError, match="matches 2 runs"):
         find_run(work.root, "2026")
     with pytest.raises(RunError, match="the runs are 20260101-000000-run-1, 20260102-000000-run-2"):
         find_run(work.root, "nope")
@@ -376,9 +376,9 @@ def test_a_champion_whose_entry_is_gone_is_named(make, splits, work: Workspace) 
         promote.fn(run, judge.fn(run, work), work)
     (line,) = champion_lines(work.root)
     (work.root / "champions" / line / "000001.json").unlink()
-    with pytest.raises(StorageError, match=r"entry 000001\.json is gone"):
+    with pytest.raises(StorageError, match=r"entry 000001\.json is missing"):
         roll_back(work.root, line)
-    with pytest.raises(StorageError, match=r"entry 000001\.json is gone"):
+    with pytest.raises(StorageError, match=r"entry 000001\.json is missing"):
         plan_pruning(work.root, 1)
 
 

@@ -228,7 +228,7 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_picture_of_another_format_is_named_with_a_remedy_whatever_it_is_called(kind: str, tmp_path: Path) -> None:
     (tmp_path / "picture.jpg").write_bytes(OTHERS[kind])
-    assert why(tmp_path / "picture.jpg") == f"the format {kind} is not supported: export it as PNG or JPEG"
+    assert why(tmp_path / "picture.jpg") == f"the format {kind} is not supported: export the picture as PNG or JPEG"
 
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_size() -> None:
@@ -255,7 +255,7 @@ def test_what_systems_keep_in_folders_is_passed_over_and_counted(tmp_path: Path)
     ]  # fmt: skip
     assert why(tmp_path / "._digit.png") == "it holds metadata of macOS, not a picture"
     (tmp_path / "photo.tga").write_bytes(b"\0" * 40)
-    assert why(tmp_path / "photo.tga") == "the format .tga is not supported: export it as PNG or JPEG"
+    assert why(tmp_path / "photo.tga") == "the format .tga is not supported: export the picture as PNG or JPEG"
 
 
 def test_pixels_without_any_difference_between_neighbours_and_edge_are_refused() -> None:
