@@ -97,8 +97,8 @@ def test_the_same_inputs_are_computed_once(work: Workspace, calls: list[str]) ->
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("memory", "exhaust memory: not enough memory: MemoryError; make the layers"),
-        ("tensor", "exhaust tensor: not enough memory: .*OOM when allocating.*; make the layers or the batch"),
+        ("memory", "exhaust memory: not enough memory: MemoryError; use smaller layers"),
+        ("tensor", "exhaust tensor: not enough memory: .*OOM when allocating.*; use smaller layers or a smaller batch"),
         (
             "operation",
             "exhaust operation: TensorFlow rejected an operation: .*; change the recipe's layers or function",
