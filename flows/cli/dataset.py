@@ -31,7 +31,7 @@ def list_(as_json: bool) -> None:
 
     found = built_in_datasets()
     if as_json:
-        echo_json([one.model_dump(mode="json") for one in found])
+        echo_json({"datasets": [one.model_dump(mode="json") for one in found]})
     else:
         show_rows([_describe_dataset(one) for one in found])
 

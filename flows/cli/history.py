@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 @ROOT
 @JSON
 def runs(root: str | None, as_json: bool) -> None:
-    """List the finished runs and studies, oldest first.
-
-    The studies follow the runs; --json omits them.
-    """
+    """List the finished runs, then the studies, oldest first."""
     from artifacts.terminal import show_runs
     from tasks.history.run_store import read_runs
     from tasks.schemas.runs import RunRecord, StudyRun
@@ -36,7 +33,10 @@ def runs(root: str | None, as_json: bool) -> None:
     for fault in (*unreadable, *unreadable_too):
         echo(f"left out: {fault}", err=True)
     if as_json:
-        echo_json([run.model_dump(mode="json") for run in found])
+        echo_json({
+            "runs": [run.model_dump(mode="json") for run in found],
+            "studies": [study.model_dump(mode="json") for study in studies],
+        })  # fmt: skip
     else:
         show_runs(found, studies)
 
@@ -121,7 +121,7 @@ def list_champions(root: str | None = None, as_json: bool = False) -> None:
     place = root_to_read(root)
     found = {line: champion_history(place, line) for line in champion_lines(place)}
     if as_json:
-        echo_json({line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()})
+        echo_json({"lines": {line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()}})
     else:
         show_champions(found)
 
@@ -153,7 +153,7 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
             )
     if as_json:
         entries = [one.model_dump(mode="json") for one in found]
-        echo_json(entries if lifting else entries[0])
+        echo_json({"lifted": entries} if lifting else entries[0])
     else:
         echo(said)
 

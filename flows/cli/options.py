@@ -13,6 +13,18 @@ def seed_or_date(context: click.Context, option: click.Parameter, value: Any) ->
     return value if value in (None, "date") else click.INT.convert(value, option, context)
 
 
+class AliasedOption(click.Option):
+    """An option whose help shows its first name only; the other names are those of earlier versions."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the name and the description for the help."""
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
 ROOT: Callable[[Command], Command] = click.option(
     "--root", metavar="DIR|s3://...", help="Folder or S3 prefix of all files.  [default: MNIST_ROOT, else data]"
 )

@@ -18,7 +18,7 @@ import click
 from flows.cli.dataset import dataset
 from flows.cli.history import champion, compare_command, runs
 from flows.cli.maintenance import prune, verify
-from flows.cli.options import DATASET, EPOCHS, EXPLAIN, JSON, MIRRORS, ROOT, RUNNER, seed_or_date
+from flows.cli.options import DATASET, EPOCHS, EXPLAIN, JSON, MIRRORS, ROOT, RUNNER, AliasedOption, seed_or_date
 from flows.cli.predict import predict
 from flows.cli.serve import serve
 from flows.cli.worker import worker
@@ -65,7 +65,14 @@ def cli() -> None:
     "--gate/--no-gate", default=True, help="Whether a failed gate fails the run; the report is published first."
 )
 @click.option(
-    "--line", default="main", show_default=True, metavar="NAME", help="Champion line in which the best model competes."
+    "--champion-line",
+    "--line",
+    "line",
+    cls=AliasedOption,
+    default="main",
+    show_default=True,
+    metavar="NAME",
+    help="Champion line in which the best model competes.",
 )
 @ROOT
 @MIRRORS

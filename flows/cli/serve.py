@@ -23,11 +23,10 @@ import click
 
 from flows.cli.options import JSON, ROOT
 from flows.processes import stop
-from flows.processes.console import echo
+from flows.processes.console import echo, json_document
 from flows.root_option import resolve_root
 from flows.server.serving import ALLOWED, HOST, PORT
 from tasks.errors import ServerError
-from tasks.safety.plain_text import json_line
 
 if TYPE_CHECKING:
     from flows.server.credential import Credential
@@ -247,7 +246,7 @@ def _deploy(env: Mapping[str, str]) -> None:
 def _process_output(served: Served, *, as_json: bool, worker: bool) -> str:
     """Return what the command prints once everything runs."""
     if as_json:
-        return json_line(describe_served(served, worker=worker))
+        return json_document(describe_served(served, worker=worker))
     return next_steps(served, worker=worker)
 
 

@@ -1,12 +1,13 @@
 """Print lines and JSON documents on standard output and standard error."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
+from tasks.base import SCHEMA_VERSION
 from tasks.errors import MnistError
 from tasks.safety.plain_text import json_line, printable
 
@@ -26,9 +27,14 @@ def echo(text: str, *, err: bool = False) -> None:
     click.echo(printable(text, keep="\n"), err=err)
 
 
-def echo_json(value: object) -> None:
-    """Print a value as one JSON document on standard output."""
-    click.echo(json_line(value))
+def echo_json(values: Mapping[str, object]) -> None:
+    """Print values as one JSON document on standard output, with the version of its schema."""
+    click.echo(json_document(values))
+
+
+def json_document(values: Mapping[str, object]) -> str:
+    """Return values as one line of JSON, with the version of its schema."""
+    return json_line({"schema_version": SCHEMA_VERSION, **values})
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from tasks.safety.redaction import redact
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32 LE starts like UTF-16 LE
 
 BUILTIN = Path(__file__).parent / "builtin"
+# Names of built-in files in earlier versions, which are still accepted.
+_EARLIER_NAMES = {"averaged": "ema", "dropped": "dropout", "widened": "wide"}
 
 # Values that `read_toml` accepts; an input form can reject all others before a run.
 NameOrFile = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|.+\.toml)$")]
@@ -75,9 +77,10 @@ def _toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
     if name_or_path.endswith(".toml"):
         return expand_user(name_or_path, what, refusal).absolute()
     names = sorted(path.stem for path in folder.glob("*.toml"))
-    if name_or_path not in names:
+    name = _EARLIER_NAMES.get(name_or_path, name_or_path)
+    if name not in names:
         raise refusal(f"unknown {what} {name_or_path!r}: give {', '.join(names)}, or the path of a .toml file")
-    return folder / f"{name_or_path}.toml"
+    return folder / f"{name}.toml"
 
 
 def validate(values: object, model: type[TomlModel], what: str, refusal: type[InputError]) -> TomlModel:

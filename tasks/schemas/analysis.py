@@ -10,7 +10,7 @@ from functools import cached_property
 
 from pydantic import AliasChoices, Field
 
-from tasks.base import Frozen
+from tasks.base import SCHEMA_VERSION, Frozen
 from tasks.schemas.findings import (
     Answer,
     Calibration,
@@ -97,6 +97,7 @@ class Analysis(Frozen):
     `altered` is None without augmentation, and `robustness` is None unless it was requested.
     """
 
+    schema_version: int = SCHEMA_VERSION
     subject: Subject
     samples: tuple[Sample, ...] = ()
     models: tuple[ModelAnalysis, ...]
@@ -256,6 +257,7 @@ class Provenance(Frozen):
 class Report(Frozen):
     """The content of a report, as in `report.json`; `omitted` lists the optional parts that the run left out."""
 
+    schema_version: int = SCHEMA_VERSION
     provenance: Provenance
     decision: Decision | None
     changes: Changes | None

@@ -6,7 +6,7 @@ by their index in the test split, and all values by seed are in the order of the
 
 from pydantic import AliasChoices, Field
 
-from tasks.base import Frozen
+from tasks.base import SCHEMA_VERSION, Frozen
 from tasks.config.recipe import ModelSpec
 from tasks.schemas.findings import SIGNIFICANT, Estimate, Picture
 from tasks.schemas.records import FileRecord, Record
@@ -136,6 +136,7 @@ class Study(Frozen):
     training misclassified; `hard` holds the hardest of the latter.
     """
 
+    schema_version: int = SCHEMA_VERSION
     dataset: str
     title: str
     license: str = Field(validation_alias=AliasChoices("license", "licence"))  # as files of earlier versions spell it

@@ -43,7 +43,7 @@ def toml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_after_others_of_other_models_or_without_predictions_finishes(toml: Path, tmp_path: Path) -> None:
     options = ("run", "--dataset", toml, "--root", tmp_path / "root", "--epochs", "5", "--json")
-    first = found(mnist(*options, "--recipe", "dropped"))
+    first = found(mnist(*options, "--recipe", "dropout"))
     assert (first["compared_with"], first["omitted"], first["promoted"]) == (None, [], True)
     other = found(mnist(*options))
     (omitted,) = other["omitted"]
@@ -58,14 +58,14 @@ def test_a_run_after_others_of_other_models_or_without_predictions_finishes(toml
     assert all(one["why"].endswith("No such file or directory") for one in again["omitted"])
     page = (tmp_path / "root" / again["report"]["html"]).read_text()
     assert page.count("left out: ") == len(parts)
-    listed = json.loads(mnist("runs", "--root", tmp_path / "root", "--json").stdout)
+    listed = json.loads(mnist("runs", "--root", tmp_path / "root", "--json").stdout)["runs"]
     assert [run["run"] for run in listed] == [first["run"], other["run"], again["run"]]
 
 
 def test_a_root_without_hard_links_has_champions(toml: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_LINKS)
     root, env = tmp_path / "root", {"PYTHONPATH": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
-    options = ("run", "--dataset", toml, "--root", root, "--epochs", "5", "--recipe", "dropped", "--json")
+    options = ("run", "--dataset", toml, "--root", root, "--epochs", "5", "--recipe", "dropout", "--json")
     result = found(mnist(*options, **env))
     assert result["promoted"]
     assert result["omitted"] == []

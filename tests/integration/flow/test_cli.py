@@ -160,12 +160,14 @@ def test_a_worse_run_fails_where_it_is_told_to(first: dict[str, Any], options: l
 
 def test_runs_are_listed(first: dict[str, Any]) -> None:
     assert first["run"] in mnist("runs", "--root", first["root"]).stdout
-    assert first["run"] in {run["run"] for run in json.loads(mnist("runs", "--root", first["root"], "--json").stdout)}
+    assert first["run"] in {
+        run["run"] for run in json.loads(mnist("runs", "--root", first["root"], "--json").stdout)["runs"]
+    }
 
 
 def test_champions_are_listed_and_rolled_back(first: dict[str, Any], folder: Path) -> None:
     root = first["root"]
-    (champions,) = json.loads(mnist("champion", "list", "--root", root, "--json").stdout).values()
+    (champions,) = json.loads(mnist("champion", "list", "--root", root, "--json").stdout)["lines"].values()
     assert champions[0]["run"] == first["run"]
     assert first["run"] in mnist("champion", "list", "--root", root).stdout
     done = mnist("champion", "rollback", "--lift", "--root", root)
@@ -218,7 +220,7 @@ def test_a_run_is_verified_and_a_changed_file_is_named(first: dict[str, Any], fo
 def test_runs_are_pruned_but_for_the_last_and_the_champions(first: dict[str, Any], tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(first["root"], root)
-    count = len(json.loads(mnist("runs", "--root", root, "--json").stdout))
+    count = len(json.loads(mnist("runs", "--root", root, "--json").stdout)["runs"])
     planned = json.loads(mnist("prune", "--keep", "1", "--dry-run", "--root", root, "--json").stdout)
     assert len(planned["runs"]) == count - len(planned["kept"]) > 0
     assert first["run"] in planned["kept"], "the champion's"
@@ -227,7 +229,7 @@ def test_runs_are_pruned_but_for_the_last_and_the_champions(first: dict[str, Any
     done = mnist("prune", "--keep", "1", "--root", root)
     assert f"removed {len(planned['runs'])} runs and {len(planned['files'])} other files" in done.stdout
     assert not any((root / path).exists() for path in planned["files"])
-    assert len(json.loads(mnist("runs", "--root", root, "--json").stdout)) == len(planned["kept"])
+    assert len(json.loads(mnist("runs", "--root", root, "--json").stdout)["runs"]) == len(planned["kept"])
     for run in planned["kept"]:
         assert mnist("verify", run, "--root", root).returncode == 0
 
@@ -358,7 +360,7 @@ def test_an_account_without_a_home_is_told_to_set_one(monkeypatch: pytest.Monkey
 def test_bad_input_ends_in_one_line_without_traceback(options: list[str]) -> None:
     done = run(*options, "--recipe", "nope")
     assert done.returncode == 2
-    names = "augmented, averaged, barred, best, cycled, dropped, onecycle, post, smoothed, specked, widened"
+    names = "augmented, barred, best, cycled, dropout, ema, onecycle, post, smoothed, specked, wide"
     said = f"mnist: unknown recipe 'nope': give {names}, or the path of a .toml file"
     assert done.stderr.splitlines()[-1] == said
     assert "Traceback" not in done.stderr

@@ -103,7 +103,7 @@ def test_a_picture_in_color_is_read(found: dict[str, Any], folder: Path, tmp_pat
 
 def test_the_built_in_data_sets_are_listed() -> None:
     done = mnist("dataset", "list", "--json")
-    assert [one["name"] for one in json.loads(done.stdout)] == [
+    assert [one["name"] for one in json.loads(done.stdout)["datasets"]] == [
         "emnist_digits", "emnist_letters", "fashion_mnist", "kmnist", "mnist",
     ]  # fmt: skip
     assert "Kuzushiji-MNIST" in mnist("dataset", "list").stdout

@@ -189,3 +189,10 @@ def test_names_of_the_greatest_length_are_taken(files: data.Files) -> None:
     text = path.read_text().replace('"9"]', f'"{"9" * 200}"]').replace('name = "tiny"', f'name = "{"a" * 64}"')
     path.write_text(text)
     assert len(load_dataset(str(path)).name) == 64
+
+
+def test_the_license_may_be_spelled_as_in_earlier_versions(files: data.Files) -> None:
+    path = files.toml()
+    expected = load_dataset(str(path))
+    path.write_text(path.read_text().replace("license =", "licence ="))
+    assert load_dataset(str(path)) == expected

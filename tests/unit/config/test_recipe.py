@@ -121,3 +121,8 @@ def test_an_ensemble_of_nothing_is_refused(tmp_path: Path, old: str, new: str, s
 @pytest.mark.parametrize("path", sorted((BUILTIN / "recipes").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_built_in_recipe_loads_by_its_name(path: Path) -> None:
     assert load_recipe(path.stem).name == path.stem
+
+
+@pytest.mark.parametrize(("earlier", "name"), [("averaged", "ema"), ("dropped", "dropout"), ("widened", "wide")])
+def test_the_names_of_recipes_in_earlier_versions_are_accepted(earlier: str, name: str) -> None:
+    assert load_recipe(earlier) == load_recipe(name)
