@@ -56,17 +56,19 @@ def at_once(models: tuple[str, ...], threads: int, *options: str) -> list[float]
 
 
 @click.command()
-@click.option("--batch", default=512, show_default=True)
-@click.option("--images", default=40_000, show_default=True, help="That each training learns.")
+@click.option("--batch", default=512, show_default=True, help="Batch size.")
+@click.option("--images", default=40_000, show_default=True, help="Images that each training processes.")
 @click.option("--learn", "model", type=click.Choice(MODELS), hidden=True)
 def main(batch: int, images: int, model: str | None) -> None:
-    """Measure both models at once with a share of the cores each, and one after the other with more and more threads."""
+    """Measure both models concurrently with a share of the cores each, and one after the other with 1 to 8 threads."""
     if model:
         click.echo(learn(model, batch, images))
         return
     options = ("--batch", f"{batch}", "--images", f"{images}")
     cores = len(os.sched_getaffinity(0))
-    click.echo("| trainings | threads each | plain, µs an image | batch norm, µs an image | both, seconds an epoch |")
+    click.echo(
+        "| trainings | threads each | plain, µs per image | batch norm, µs per image | both, seconds per epoch |"
+    )
     click.echo("|---|---:|---:|---:|---:|")
     counts = [count for count in (1, 2, 4, 8) if count <= cores]
     for threads in counts:
@@ -74,7 +76,7 @@ def main(batch: int, images: int, model: str | None) -> None:
         row(f"one after the other | {threads}", plain, batch_norm, plain + batch_norm)
     if cores > 1:
         plain, batch_norm = at_once(MODELS, cores // 2, *options)
-        row(f"at once | {cores // 2}", plain, batch_norm, max(plain, batch_norm))
+        row(f"concurrent | {cores // 2}", plain, batch_norm, max(plain, batch_norm))
 
 
 def row(what: str, plain: float, batch_norm: float, both: float) -> None:

@@ -136,7 +136,10 @@ def test_what_the_post_saw_is_held_against_the_noise_of_one_comparison() -> None
     assert (
         "The difference between plain and batch_norm is within error: batch_norm +12.50 points (95 % interval" in said
     )
-    assert "The post reported +0.27 points from one training of each, which is within the error of such a comparison" in said
+    assert (
+        "The post reported +0.27 points from one training of each, which is within the error of such a comparison"
+        in said
+    )
     (pair,) = study.pairs
     limit = 100 * 1.96 * pair.noise.both
     assert float(re.findall(r"comparison: ([\d.]+) points", said)[0]) == pytest.approx(limit, abs=0.02)
@@ -157,12 +160,12 @@ def test_fewer_than_five_seeds_carry_a_warning_and_no_statement_of_power(
 
 def test_the_gallery_says_how_many_images_there_are_and_where(study: Study, provenance: Provenance) -> None:
     many = study.model_copy(update={"hard": study.hard * 30, "wrong_twice": 57})
-    rendering = StudyRendering(many, provenance, {}, place="/root/runs/this-study/report.html")
+    rendering = StudyRendering(many, provenance, {}, place="runs/this-study/report.html")
     page, text = rendering.html("Study"), rendering.markdown()
     assert "<summary>24 of 57 images: show the 30 in this report</summary>" in page
     assert "This report shows 30 of 57 images" in page
-    assert "12 of 57 images; 30 are in /root/runs/this-study/report.html; the predictions for all images are" in text
-    assert "The complete report, with all its images, is the file /root/runs/this-study/report.html under the root" in text
+    assert "12 of 57 images; 30 are in runs/this-study/report.html; the predictions for all images are" in text
+    assert "The complete report, with all its images, is the file runs/this-study/report.html under the root" in text
     assert "<th><img" not in page
 
 
