@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from artifacts.common.templating import template_environment
 
-NOT_DRAWN = "*This figure is not available.*"
+NOT_DRAWN = "*This figure was left out.*"
 
 
 def figure_in(figures: Mapping[str, str], name: str, alt: str) -> Markup:

@@ -108,8 +108,8 @@ def count_noun(shown: int, held: int, total: int, place: str) -> str:
     """Return how many images a gallery in Markdown shows, the total, and where the other images are."""
     if shown == total:
         return f"{some_of(shown, total)}."
-    there = f"{'all' if held == total else f'{held:,}'} are in {place}"
-    return f"{some_of(shown, total)}; {there if held == total else f'{there}; {REST}'}."
+    there = f"{place} shows all" if held == total else f"{place} shows {held:,}; {REST}"
+    return f"{some_of(shown, total)}; {there}."
 
 
 def more_of(held: int, total: int) -> str:
@@ -195,4 +195,4 @@ def cleanlab_summary(found: LabelIssues) -> str:
     """Return how many labels cleanlab reports."""
     if found.by_cleanlab is None:
         return "cleanlab cannot report any, because all images have the same label"
-    return f"cleanlab reports {counted(found.by_cleanlab, 'image')}, {found.by_both:,} of them the same"
+    return f"cleanlab reports {counted(found.by_cleanlab, 'image')} ({found.by_both:,} in common)"

@@ -90,6 +90,6 @@ class StudyRendering:
         if len(study.arms) > FEW:
             return [f"misclassified by {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings"]
         return [
-            f"{arm.name}: wrong with {count} of {counted(len(study.seeds), 'seed')}"
+            f"{arm.name}: {count} of {counted(len(study.seeds), 'seed')} wrong"
             for arm, count in zip(study.arms, one.wrong, strict=True)
         ]

@@ -67,7 +67,7 @@ def confusions(study: Study) -> list[Row]:
             "label": classes[one.label],
             "predicted": classes[one.predicted],
             "models": f"{one.second} minus {one.first}",
-            "errors per training": f"{one.by_first:.1f} to {one.by_second:.1f}",
+            "errors per training": f"{one.first} {one.by_first:.1f}, {one.second} {one.by_second:.1f}",
             "difference": f"{one.difference.value:+z.1f}",
             "95 % interval": f"{one.difference.low:+z.1f} to {one.difference.high:+z.1f}",
             "p": p_value(one.p),

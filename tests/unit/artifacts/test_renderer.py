@@ -158,10 +158,7 @@ def test_errors_are_explained_in_both_forms(report: Report) -> None:
 def test_what_changed_stands_in_both_forms(report: Report) -> None:
     for text in (rendering_of(report).markdown().overview.replace("\\", ""), " ".join(html_of(report).text.split())):
         assert "Compared with run" in text
-        assert (
-            "6 test images that both runs evaluated (only the previous run evaluated 0 more, only this run 1 more)"
-            in text
-        )
+        assert "6 test images that both runs evaluated (evaluated only by earlier: 0, only by later: 1)" in text
         assert "recipe seed" in text
         assert "newly correct" in text
     page = Page(renderer.changes_page(changes_of_two(), "earlier against later"))
@@ -259,8 +256,8 @@ def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_
     whole = Report(provenance=provenance(), decision=None, changes=None, analysis=analysis)
     place = "runs/this-run/report.html"
     parts = Rendering(whole, dict.fromkeys(FIGURES, "data:,"), place=place).markdown()
-    assert f"12 of 20 images; all are in {place}." in parts.galleries
-    assert f"24 of 60 images; all are in {place}." in parts.models["plain"]
+    assert f"12 of 20 images; {place} shows all." in parts.galleries
+    assert f"24 of 60 images; {place} shows all." in parts.models["plain"]
     for text in (parts.overview, parts.galleries, *parts.models.values()):
         assert place in text
     fewer = whole.model_copy(update={"analysis": analysis.model_copy(update={"misclassified": 500})})

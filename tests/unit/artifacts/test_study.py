@@ -164,7 +164,7 @@ def test_the_gallery_says_how_many_images_there_are_and_where(study: Study, prov
     page, text = rendering.html("Study"), rendering.markdown()
     assert "<summary>24 of 57 images: show the 30 in this report</summary>" in page
     assert "This report shows 30 of 57 images" in page
-    assert "12 of 57 images; 30 are in runs/this-study/report.html; the predictions for all images are" in text
+    assert "12 of 57 images; runs/this-study/report.html shows 30; the predictions for all images are" in text
     assert "The complete report, with all its images, is the file runs/this-study/report.html under the root" in text
     assert "<th><img" not in page
 
