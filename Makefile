@@ -1,20 +1,20 @@
-# `make run` and `make test` do all the set-up: they need Python 3.11 to 3.13 and make, and use uv where it is installed.
+# `make run` and `make test` do all the set-up. They require Python 3.11 to 3.13, and use uv if it is installed.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 BIN := .venv/bin
 
-# The first Python at hand that the project runs on; `make PYTHON=/path/to/python run` names another.
+# The first suitable Python on the PATH; `make PYTHON=/path/to/python run` selects another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$python" && break; done)
 
 .PHONY: help run test test-fast setup format check lock audit reliability bench
-run: setup  ## the main job: both models on all of MNIST, and the report
+run: setup  ## train both models on all of MNIST, and write the report
 	@$(BIN)/mnist run $(ARGS)
 
-test: setup  ## all tests, three files at a time, since most of them wait for servers
+test: setup  ## run all tests, three files at a time, because most of them wait for servers
 	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-fast: setup  ## the unit tests: no server, no cluster, no bucket
+test-fast: setup  ## run the unit tests, which need no server, cluster or bucket
 	@$(BIN)/pytest --numprocesses 3 --dist loadfile tests/unit $(ARGS)
 
 setup: .venv/.setup  ## create .venv from requirements.lock
@@ -26,7 +26,7 @@ format: setup  ## sort imports and format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-check: setup  ## lint, format, types, imports, and whether the lock agrees with pyproject.toml
+check: setup  ## check lint, format, types, imports, and that the lock matches pyproject.toml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -35,10 +35,10 @@ check: setup  ## lint, format, types, imports, and whether the lock agrees with 
 	$(BIN)/python -m tests.tools.names
 	$(BIN)/python -m tests.tools.lock
 
-audit: setup  ## which locked versions have known vulnerabilities, as far as the index answers
+audit: setup  ## list locked versions with known vulnerabilities, if the package index answers
 	@$(BIN)/python -m tests.tools.audit
 
-reliability: setup  ## all that docs/reliability.md states; takes some three hours, and needs root for its disks
+reliability: setup  ## reproduce docs/reliability.md; takes about three hours, and needs root for its disks
 	$(BIN)/python -m tests.reliability crashes
 	$(BIN)/python -m tests.reliability kills
 	$(BIN)/python -m tests.reliability signals
@@ -50,15 +50,15 @@ reliability: setup  ## all that docs/reliability.md states; takes some three hou
 	$(BIN)/python -m tests.reliability tamper
 	$(BIN)/python -m tests.reliability fuzz
 
-bench: setup  ## all that docs/performance.md states of speed; takes some half an hour of an idle machine
+bench: setup  ## reproduce docs/performance.md; takes about half an hour on an idle machine
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: setup  ## resolve the dependencies again
+lock: setup  ## update requirements.lock to match pyproject.toml
 	$(BIN)/python -m tests.tools.lock --write
 	@$(MAKE) setup
 
 .venv/.setup: requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; name one with make PYTHON=/path/to/python" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; select one with make PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "setting up .venv from requirements.lock (2.4 GB, a minute or more) ..." >&2
 	@source deployments/settings.sh; \
 	if command -v uv >/dev/null; then \

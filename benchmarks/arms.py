@@ -71,7 +71,7 @@ class Bench(NamedTuple):
 def post_same_work(bench: Bench, place: Path) -> Sample:
     """Train, test and analyze both models with the post's program."""
     epochs = str(bench.epochs[0])
-    steps = [step for model in MODELS for step in (("train", model, epochs), ("evaluate", model), ("analyse", model))]
+    steps = [step for model in MODELS for step in (("train", model, epochs), ("evaluate", model), ("analyze", model))]
     return bench.post(place, *steps)
 
 

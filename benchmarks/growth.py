@@ -23,7 +23,7 @@ from tasks.storage.output_files import rewrite, rewritten
 
 IMAGES = 60_000
 SIZE = 28 * 28
-COLOURS = {"decode": "#4477aa", "predict": "#228833", "train": "#cc3311", "train-in-memory": "#aa3377"}
+COLORS = {"decode": "#4477aa", "predict": "#228833", "train": "#cc3311", "train-in-memory": "#aa3377"}
 
 
 def repeated(folder: Path, times: int) -> Path:
@@ -32,7 +32,7 @@ def repeated(folder: Path, times: int) -> Path:
     The training archives are gzip files with one member for each repetition.
     """
     folder.mkdir()
-    lines = [f'name = "times_{times}"', 'title = "MNIST, repeated"', 'licence = "as MNIST"', "shape = [28, 28]"]
+    lines = [f'name = "times_{times}"', 'title = "MNIST, repeated"', 'license = "as MNIST"', "shape = [28, 28]"]
     lines += [f"classes = {json.dumps([str(label) for label in range(10)])}", f'mirrors = ["{folder.as_uri()}"]']
     for split, count in (("train", IMAGES * times), ("test", 10_000)):
         lines += [f"[{split}]", f"count = {count}"]
@@ -56,10 +56,10 @@ def draw(found: Sequence[Grown], path: Path) -> None:
     canvas = Canvas(figsize=(9, 3.6), layout="constrained")
     panels = (("seconds", [one.seconds for one in found]), ("peak memory, MiB", [one.peak / 2**20 for one in found]))
     for axes, (what, values) in zip(canvas.subplots(1, 2), panels, strict=True):
-        for step, colour in COLOURS.items():
+        for step, color in COLORS.items():
             line = [(one.images, value) for one, value in zip(found, values, strict=True) if one.step == step]
             if line:
-                axes.plot(*zip(*line, strict=True), "o-", color=colour, label=step)
+                axes.plot(*zip(*line, strict=True), "o-", color=color, label=step)
         axes.set_xscale("log")
         axes.set_xlabel("images")
         axes.set_title(what)
@@ -96,7 +96,7 @@ def main(times: Sequence[int], train: int, to: Path) -> None:
         with TemporaryDirectory(prefix="mnist-growth-") as name:
             folder = Path(name)
             dataset = repeated(folder / "mirror", each)
-            for step in COLOURS if each <= train else ("decode", "predict"):
+            for step in COLORS if each <= train else ("decode", "predict"):
                 command: list[str | Path] = [sys.executable, "-m", "benchmarks.grown", step, dataset, folder / "root"]
                 one = Grown(*json.loads(run([command], {"TF_CPP_MIN_LOG_LEVEL": "3"}, folder).said))
                 found.append(one)

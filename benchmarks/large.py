@@ -52,7 +52,7 @@ def make(folder: Path, times: int) -> Path:
     lines = [
         f'name = "times_{times}"',
         'title = "MNIST, repeated and shifted"',
-        'licence = "as MNIST"',
+        'license = "as MNIST"',
         "shape = [28, 28]",
     ]
     lines += [f"classes = {json.dumps([str(label) for label in range(10)])}"]

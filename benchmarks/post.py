@@ -3,7 +3,7 @@
 It decodes IDX with loops over `struct`, keeps images as float64, and uses `model.fit`. It handles one model at a time,
 with one process each for training, evaluation and error analysis.
 
-`python -m benchmarks.post train|evaluate|analyse MIRROR FOLDER MODEL [EPOCHS]`.
+`python -m benchmarks.post train|evaluate|analyze MIRROR FOLDER MODEL [EPOCHS]`.
 """
 
 import gzip
@@ -92,7 +92,7 @@ def evaluate(mirror: Path, folder: Path, model: str) -> None:
     print(f"accuracy {accuracy:.4f}")
 
 
-def analyse(mirror: Path, folder: Path, model: str) -> None:
+def analyze(mirror: Path, folder: Path, model: str) -> None:
     """Count the errors of a saved model by label and by pattern, and draw the most frequent patterns."""
     import keras
     from matplotlib.figure import Figure
@@ -115,5 +115,5 @@ def analyse(mirror: Path, folder: Path, model: str) -> None:
 
 if __name__ == "__main__":
     step, place, results, name, *rest = sys.argv[1:]
-    steps: dict[str, Callable[..., None]] = {"train": train, "evaluate": evaluate, "analyse": analyse}
+    steps: dict[str, Callable[..., None]] = {"train": train, "evaluate": evaluate, "analyze": analyze}
     steps[step](Path(place), Path(results), name, *map(int, rest))

@@ -48,8 +48,8 @@ def shape() -> None:
         selection = submit(nothing, *found)
         explained = [pool.submit(nothing, model, selection) for model in models]
         wait_for_all([data, *models, *found, *trained, selection, *explained])
-        analysed = submit(nothing, *explained, *trained, data)
-        drawn = submit(nothing, analysed)
-    wait_for_all([analysed, drawn])
+        analyzed = submit(nothing, *explained, *trained, data)
+        drawn = submit(nothing, analyzed)
+    wait_for_all([analyzed, drawn])
     for _ in range(5):  # compare, judge, report and promote run in the flow's own process
         nothing(drawn)

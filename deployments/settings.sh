@@ -1,5 +1,6 @@
-# Sourced by bash, before pip or uv is called: of their settings, those count that say where packages come from, and how to get
-# there. All others are cleared, such as PIP_USER, PIP_TARGET or UV_SYSTEM_PYTHON: what is installed, and where, is ours to say.
+# Source this file in bash before calling pip or uv. It keeps the settings that select the sources of packages and the
+# access to them, and clears all others, such as PIP_USER, PIP_TARGET and UV_SYSTEM_PYTHON, which would change what is
+# installed, and where.
 for name in "${!PIP_@}" "${!UV_@}"; do
     case $name in
         *INDEX* | *FIND_LINKS | *PROXY | *CERT* | *_HOST | *TLS* | *KEYRING* | *TIMEOUT | *RETRIES) ;;
@@ -8,4 +9,4 @@ for name in "${!PIP_@}" "${!UV_@}"; do
     esac
 done
 unset name VIRTUAL_ENV CONDA_PREFIX
-export PIP_USER=0  # also where pip's configuration file says otherwise
+export PIP_USER=0  # overrides pip's configuration file

@@ -1,4 +1,4 @@
-"""Validation of the flow parameters that neither a recipe nor a data set checks, and the titles and names of runs.
+"""Validation of the flow parameters that neither a recipe nor a dataset checks, and the titles and names of runs.
 
 The command-line options are defined elsewhere, because they must not import slow modules.
 """
@@ -56,7 +56,8 @@ def validate_name(name: str, value: object) -> str:
         return TypeAdapter(Name).validate_python(value)
     except ValidationError as error:
         raise InputError(
-            f"{name} must be up to 64 small letters, digits and _, from a letter on, not {shorten_value(value)}"
+            f"{name} must be 1 to 64 lowercase letters, digits and underscores, starting with a letter, "
+            f"not {shorten_value(value)}"
         ) from error
 
 

@@ -62,6 +62,6 @@ def _post_notification(address: str, body: dict[str, Any]) -> None:
     try:
         httpx.post(address, json=body, timeout=seconds).raise_for_status()
     except httpx.HTTPStatusError as error:
-        raise ServerError(f"the webhook of MNIST_WEBHOOK answered HTTP {error.response.status_code}") from None
+        raise ServerError(f"the webhook in MNIST_WEBHOOK returned HTTP {error.response.status_code}") from None
     except Exception as error:  # noqa: BLE001  # the message of any error may contain the address
-        raise ServerError(f"the webhook of MNIST_WEBHOOK can't be reached: {type(error).__name__}") from None
+        raise ServerError(f"the webhook in MNIST_WEBHOOK can't be reached: {type(error).__name__}") from None

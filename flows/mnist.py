@@ -79,23 +79,26 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
     mirrors: Sequence[str] = (),
     runner: str = PROCESS,
 ) -> RunResult:
-    """Download and verify the archives, train both models, and report what they get wrong, which is better, what changed.
+    """Train the models of a recipe, analyze their errors, and report what changed since the previous run.
+
+    The archives are downloaded and verified first.
 
     Args:
-        dataset: A built-in data set (mnist), or the path of a .toml file on the worker's machine.
-        recipe: A built-in recipe (post), or the path of a .toml file on the worker's machine.
-        epochs: Passes over the training images, from 1. Empty: the recipe's.
-        seed: Seed of the trainings, from 0. The same seed gives the same models. date: made from the run's scheduled date, so
-            that each night trains anew. Empty: the recipe's.
-        validation: Share of the training images to hold out, from 0 to 0.5. Empty: the recipe's.
-        gate: Whether the run fails, once its report is published, if its best model does not pass the gate.
-        robustness: Whether all models are also asked about corrupted test images, for a section of the report.
-        line: The line of champions that the best model competes in. Runs of unlike recipes, such as of 3 and of 10 epochs, need
-            lines of their own.
-        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
-        mirrors: Where to look for the archives first: http, https or file addresses.
-        runner: Where the trainings run: process, on the worker's machine, or a cluster that the worker was started with
-            (--allow-runner).
+        dataset: Name of a built-in dataset, such as mnist, or path of a TOML file on the worker's machine.
+        recipe: Name of a built-in recipe, such as post, or path of a TOML file on the worker's machine.
+        epochs: Passes over the training images, at least 1. Empty: the number in the recipe.
+        seed: Seed of the trainings, at least 0. The same seed gives the same models. date: derived from the run's
+            scheduled date, so that each nightly run trains new models. Empty: the recipe's seed.
+        validation: Fraction of the training images to hold out for validation, from 0 to 0.5. Empty: the recipe's.
+        gate: Whether the run fails if its best model does not pass the gate. The report is published in any case.
+        robustness: Whether to evaluate all models on corrupted test images, too, for a section of the report.
+        line: Champion line in which the best model competes. Runs with different recipes, such as 3 and 10 epochs, need
+            separate lines.
+        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's MNIST_ROOT, or
+            data/.
+        mirrors: Mirrors to try first: http, https or file URLs.
+        runner: Where the trainings run: process for the worker's machine, or the URL of a cluster that the worker
+            allows (--allow-runner).
     """
     hide_expected_tracebacks()
     keep_out_of_prefect()
@@ -248,7 +251,7 @@ def _promote_best_model(run: RunRecord, decision: Decision, work: Workspace) -> 
     """
     champion = promote(run, decision, work)
     if decision.promotes and champion is None:
-        raise RunError("a model that it does not come up to has become the champion meanwhile")
+        raise RunError("the champion has changed in the meantime, and this model may not replace the new one")
     return champion
 
 

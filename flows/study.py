@@ -57,17 +57,21 @@ def study(
     mirrors: Sequence[str] = (),
     runner: str = PROCESS,
 ) -> StudyResult:
-    """Train the models of some recipes with many seeds, and say which differences are beyond the chance of seed and images.
+    """Train the models of the recipes with many seeds, and report which differences are significant.
+
+    A difference is significant if it exceeds the variation from seed to seed and from image to image.
 
     Args:
-        dataset: A built-in data set (mnist), or the path of a .toml file on the worker's machine.
-        recipes: Built-in recipes (post, onecycle), or paths of .toml files there; each model of each is compared.
-        seeds: How many seeds, from 2: the recipe's own and those that follow it.
-        epochs: Passes over the training images, from 1. Empty: each recipe's.
-        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: MNIST_ROOT of the worker, else data/.
-        mirrors: Where to look for the archives first: http, https or file addresses.
-        runner: Where the trainings run: process, on the worker's machine, or a cluster that the worker was started with
-            (--allow-runner).
+        dataset: Name of a built-in dataset, such as mnist, or path of a TOML file on the worker's machine.
+        recipes: Names of built-in recipes, such as post or onecycle, or paths of TOML files on the worker's machine.
+            All models of all recipes are compared.
+        seeds: Number of seeds, at least 2: the recipe's own seed and the seeds that follow it.
+        epochs: Passes over the training images, at least 1. Empty: the number in each recipe.
+        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's MNIST_ROOT, or
+            data/.
+        mirrors: Mirrors to try first: http, https or file URLs.
+        runner: Where the trainings run: process for the worker's machine, or the URL of a cluster that the worker
+            allows (--allow-runner).
     """
     hide_expected_tracebacks()
     keep_out_of_prefect()
@@ -77,7 +81,10 @@ def study(
         require_fitting_layers(plan, source.shape, len(source.classes))
     trials, where = plan_seed_runs(plans, seeds), require_allowed_runner(runner)
     if seeds < ENOUGH_SEEDS:
-        log(f"{seeds} seeds tell little of the spread from seed to seed; use {ENOUGH_SEEDS} or more", logging.WARNING)
+        log(
+            f"{seeds} seeds give a poor estimate of the variation between seeds; use {ENOUGH_SEEDS} or more",
+            logging.WARNING,
+        )
     with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
         result = _run_study(source, trials, where, work)
     return cast("StudyResult", Completed(message=result.verdict, data=result))

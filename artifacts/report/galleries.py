@@ -128,7 +128,7 @@ class InMarkdown:
         """Return an error of a model with its heat map, its nearest training images, and a description."""
         explanation = picture.answers[rank].explanation
         assert explanation  # noqa: S101  # only explained answers are passed
-        near = [self.analysis.trained_by_index[one.index].pixels for one in explanation.neighbours]
+        near = [self.analysis.trained_by_index[one.index].pixels for one in explanation.neighbors]
         pictures = (
             f'<img alt="test image {picture.number} and its heat map" '
             f'src="{explained_url(picture.pixels, explanation, self.shape)}"> '
@@ -136,7 +136,9 @@ class InMarkdown:
         )
         label = self.classes[picture.label]
         patch = markdown_name(text.patch_said(explanation, label, min(self.shape[:2]) // 2))
-        said = f"{self.caption(picture)}<br>{patch}; {markdown_name(text.neighbours_said(explanation, self.classes))}"
+        said = (
+            f"{self.caption(picture)}<br>{patch}; {markdown_name(text.describe_neighbors(explanation, self.classes))}"
+        )
         return Markup(f"{pictures}\n\n{said}")  # noqa: S704  # escaped by `markdown_name`
 
 

@@ -167,9 +167,9 @@ def patch_said(explanation: Explanation, label: str, largest: int) -> str:
     return f"erasing {size} changes the prediction to {label} ({percent(explanation.patch.probability, 0)})"
 
 
-def neighbours_said(explanation: Explanation, classes: tuple[str, ...]) -> str:
+def describe_neighbors(explanation: Explanation, classes: tuple[str, ...]) -> str:
     """Return the labels of the nearest training images and how unusual the distance to them is."""
-    labels = ", ".join(classes[near.label] for near in explanation.neighbours)
+    labels = ", ".join(classes[near.label] for near in explanation.neighbors)
     if explanation.rarity is None:
         return f"nearest training images: {labels}; no prediction is correct, so there is no distance to compare with"
     return f"nearest training images: {labels}; farther away than for {percent(explanation.rarity, 0)} of correct predictions"

@@ -1,4 +1,4 @@
-"""Commands that list the built-in data sets and pin the archives of a new one."""
+"""Commands that list the built-in datasets and pin the archives of a new one."""
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers immediately
 
 import codecs
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @click.group(name="dataset")
 def dataset() -> None:
-    """The data sets that are built in; and pin the archives of one of your own."""
+    """List the built-in datasets, or pin the archives of your own."""
 
 
 @dataset.command(name="list")
 @JSON
 def list_(as_json: bool) -> None:
-    """List the built-in data sets."""
+    """List the built-in datasets."""
     from artifacts.terminal import show_rows
     from tasks.config.dataset import built_in_datasets
 
@@ -40,9 +40,10 @@ def list_(as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.toml")
 @JSON
 def pin(file: Path, as_json: bool) -> None:
-    """Fetch each archive of FILE.toml whose size or SHA-256 it lacks, once, and write both into it.
+    """Pin the archives of FILE.toml.
 
-    From then on, no other bytes are taken for them. What the archives hold is held against the file before it is written.
+    The command downloads each archive once, checks its content, and adds the sizes and SHA-256 hashes that the file
+    lacks. After that, mnist accepts no other bytes for these archives.
     """
     from artifacts.terminal import show_rows
     from flows.cli.download_progress import show_downloads
@@ -52,12 +53,12 @@ def pin(file: Path, as_json: bool) -> None:
     from tasks.filesystem.regular_files import MOST_TEXT, expand_user, read_regular
     from tasks.storage.output_files import check_rewritable, rewrite, temporary_folder
 
-    path = expand_user(file, "data set", DatasetError).absolute()
+    path = expand_user(file, "dataset", DatasetError).absolute()
     try:
         content = read_regular(path, MOST_TEXT)
         text = text_of(content)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"can't read the data set {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise DatasetError(f"can't read the dataset {path}: {getattr(error, 'strerror', None) or error}") from error
     if lacks_pins(text, str(file)):
         check_rewritable(path)
     with temporary_folder("mnist-pin-") as scratch, show_downloads() as shown:
@@ -69,9 +70,9 @@ def pin(file: Path, as_json: bool) -> None:
         echo_json({"file": str(path), "pins": found})
     elif pins:
         show_rows([_describe_pins(one) for one in pins])
-        echo(f"written into {path}")
+        echo(f"sizes and hashes written to {path}")
     else:
-        echo(f"all archives of {path} were pinned before, and are what it says")
+        echo(f"all archives of {path} are already pinned, and match the file; nothing was changed")
 
 
 def _written_as(before: bytes, text: str) -> bytes:
@@ -82,7 +83,7 @@ def _written_as(before: bytes, text: str) -> bytes:
 
 
 def _describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
-    """Return a data set as a table row."""
+    """Return a dataset as a table row."""
     return {
         "name": one.name,
         "title": one.title,
@@ -90,7 +91,7 @@ def _describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
         "shape": " x ".join(map(str, one.shape)),
         "training images": f"{one.train.count:,}",
         "test images": f"{one.test.count:,}",
-        "licence": one.licence,
+        "license": one.license,
     }
 
 
@@ -101,5 +102,5 @@ def _describe_pins(one: "Pin") -> dict[str, str | int | float]:
         "name": one.archive.name,
         "bytes": f"{one.archive.bytes:,}",
         "SHA-256": one.archive.sha256,
-        "from": one.mirror,
+        "mirror": one.mirror,
     }

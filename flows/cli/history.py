@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @ROOT
 @JSON
 def runs(root: str | None, as_json: bool) -> None:
-    """List the finished runs, the earliest first; then the studies, which --json leaves out."""
+    """List the finished runs and studies, oldest first.
+
+    The studies follow the runs; --json omits them.
+    """
     from artifacts.terminal import show_runs
     from tasks.history.run_store import read_runs
     from tasks.schemas.runs import RunRecord, StudyRun
@@ -41,18 +44,20 @@ def runs(root: str | None, as_json: bool) -> None:
 @click.command("compare")
 @click.argument("before", metavar="RUN[:MODEL]")
 @click.argument("now", metavar="RUN[:MODEL]")
-@click.option("--fail-if-worse", is_flag=True, help="Exit with 1 unless NOW is shown not to be worse by the margin.")
+@click.option("--fail-if-worse", is_flag=True, help="Exit with code 1 unless the second run is not inferior.")
 @click.option(
     "--margin", type=click.FloatRange(0, 100, min_open=True), default=0.5, show_default=True, metavar="POINTS",
-    help="By how many points of accuracy NOW may be worse.",
+    help="Non-inferiority margin, in points of accuracy.",
 )  # fmt: skip
 @ROOT
 @JSON
 def compare_command(before: str, now: str, fail_if_worse: bool, margin: float, root: str | None, as_json: bool) -> None:
-    """Compare two runs over the same test images: what broke, what was fixed, and whether it matters.
+    """Compare two runs on the same test images.
 
-    A run goes by its name, by the beginning or the end of it, or by `last`. Models of one name are compared; with
-    MODEL, any two.
+    The comparison shows which errors are new, which were fixed, and whether the difference is significant.
+
+    RUN is the name of a run, the beginning or the end of a name, or `last`. Models of the same name are compared. With
+    MODEL, any two models can be compared.
     """
     from artifacts.report.renderer import changes_page
     from artifacts.terminal import show_changes
@@ -93,14 +98,14 @@ def _select_model(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunR
     (first, model), (second, other) = (text.partition(":")[::2] for text in (before, now))
     one, two = find_run(root, first), find_run(root, second)
     if bool(model) != bool(other):
-        raise RunError("give a model for both runs, as RUN:MODEL, or for none")
+        raise RunError("give a model for both runs, as RUN:MODEL, or for neither")
     return one, two, [(one.of(model), two.of(other))] if model else model_pairs(one, two)
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def champion(context: click.Context) -> None:
-    """Show the champions, or go back to the one before."""
+    """Show the champions, or roll back to the previous champion."""
     if context.invoked_subcommand is None:
         context.invoke(list_champions)
 
@@ -109,7 +114,7 @@ def champion(context: click.Context) -> None:
 @ROOT
 @JSON
 def list_champions(root: str | None = None, as_json: bool = False) -> None:
-    """Show every line of champions, the present one last."""
+    """List the champions of every line, the current one last."""
     from artifacts.terminal import show_champions
     from tasks.history.champions import champion_history, champion_lines
 
@@ -123,14 +128,14 @@ def list_champions(root: str | None = None, as_json: bool = False) -> None:
 
 @champion.command()
 @click.argument("line", required=False)
-@click.option("--lift", "lifting", is_flag=True, help="Let the models that were rolled back become the champion again.")
+@click.option("--lift", "lifting", is_flag=True, help="Allow models that were rolled back to become champion again.")
 @ROOT
 @JSON
 def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -> None:
-    """Make the champion before the present one the champion again.
+    """Restore the previous champion.
 
-    The present one stays down: no run promotes it again, until --lift. LINE is needed only where there is more than one, as
-    `mnist champion list` shows them.
+    No run promotes the model that is rolled back again, until --lift allows it. LINE is required only if there is more
+    than one champion line; `mnist champion list` shows the lines.
     """
     from tasks.history.champions import lift_rollback, roll_back
 
@@ -138,11 +143,14 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
         which = line or _only_line(place)
         if lifting:
             found = lift_rollback(place, which)
-            said = f"may become the champion again: {', '.join(one.title for one in found)}"
+            said = f"may become champion again: {', '.join(one.title for one in found)}"
         else:
             found = [roll_back(place, which)]
             title = _champion_title(found[0])
-            said = f"the champion is {title} again; the one before stays down until `rollback --lift {which}`"
+            said = (
+                f"the champion is {title} again; no run promotes the model that was rolled back until "
+                f"`mnist champion rollback --lift {which}`"
+            )
     if as_json:
         entries = [one.model_dump(mode="json") for one in found]
         echo_json(entries if lifting else entries[0])
@@ -160,7 +168,8 @@ def _only_line(root: "Root") -> str:
 
     found = champion_lines(root)
     if len(found) != 1:
-        raise RunError(f"give the line of champions: {', '.join(found)}" if found else f"no champion under {root}")
+        several = f"there are several champion lines; give one of them: {', '.join(found)}"
+        raise RunError(several if found else f"there is no champion under {root}; a run that passes the gate makes one")
     return found[0]
 
 

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 @ROOT
 @JSON
 def verify(run: str, root: str | None, as_json: bool) -> None:
-    """Hash every file of a run again, from the archives to the report, and name the first that is not what it was.
+    """Verify the hashes of all files of a run.
 
-    RUN is the name of a run or a study, the beginning or the end of it, or `last`, which is the default.
+    Every file is hashed again, from the archives to the report. If a file is missing or altered, the exit code is 1,
+    and the last line names the first such file.
+
+    RUN is the name of a run or a study, the beginning or the end of a name, or `last`, which is the default.
     """
     from artifacts.terminal import show_links
     from tasks.history.run_store import find_record, read_run
@@ -33,7 +36,7 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     record = read_run(path)
     if isinstance(record, ChecksumError):
         raise VerificationError(
-            f"run {path.parent.name} is broken at its own record: {record}; run again to make it anew"
+            f"run {path.parent.name} is broken at its own record: {record}; run again to make a new one"
         )
     links = list(verify_run(place, record))
     broken = [link for link in links if link.fault]
@@ -44,7 +47,7 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise VerificationError(
-            f"run {record.run} is broken at {broken[0].role}: {broken[0].fault}{more}; run again to make it anew"
+            f"run {record.run} is broken at {broken[0].role}: {broken[0].fault}{more}; run again to recreate it"
         )
 
 
@@ -54,19 +57,20 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     type=click.IntRange(min=1),
     required=True,
     metavar="N",
-    help="How many runs, and how many studies, stay.",
+    help="Number of runs, and number of studies, to keep.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @ROOT
 @JSON
 def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
-    """Remove all but the last N runs and N studies, and every file that no other refers to.
+    """Remove all but the last N runs and N studies.
 
-    The runs of champions stay, as far back as a rollback can go. While runs are under way, it waits for their end. Only files
-    go that mnist has made and that nobody has changed since; with --dry-run, nothing is touched.
+    Files that no other run or study refers to are removed with them, but only files that mnist made and that nobody has
+    changed since. The runs of champions are kept, as far back as a rollback can go. The command waits for runs in
+    progress to end.
 
-    Then the flow runs of these runs go from Prefect's history, with their logs and artifacts: at the server of PREFECT_API_URL,
-    else from Prefect's own database. What can't be removed there now goes with a later prune.
+    The flow runs of the removed runs are removed from Prefect's history, with their logs and artifacts: from the server
+    in PREFECT_API_URL, otherwise from Prefect's own database. A later prune removes those that can't be removed now.
     """
     from artifacts.terminal import show_pruning
     from flows.server.flow_run_history import clear_history, removable_flow_runs

@@ -14,7 +14,7 @@ def seed_or_date(context: click.Context, option: click.Parameter, value: Any) ->
 
 
 ROOT: Callable[[Command], Command] = click.option(
-    "--root", metavar="DIR|s3://...", help="Folder, or bucket, of all files.  [default: MNIST_ROOT, else data]"
+    "--root", metavar="DIR|s3://...", help="Folder or S3 prefix of all files.  [default: MNIST_ROOT, else data]"
 )
 JSON: Callable[[Command], Command] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, logs on stderr."
@@ -22,10 +22,10 @@ JSON: Callable[[Command], Command] = click.option(
 
 
 DATASET = click.option(
-    "--dataset", default="mnist", show_default=True, metavar="NAME|FILE.toml", help="What to learn from."
+    "--dataset", default="mnist", show_default=True, metavar="NAME|FILE.toml", help="Dataset name or TOML file."
 )
 EPOCHS = click.option(
-    "--epochs", type=int, metavar="N", help="Passes over the training images, instead of the recipe's."
+    "--epochs", type=int, metavar="N", help="Passes over the training images.  [default: the recipe's]"
 )
 MIRRORS = click.option(
     "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."
@@ -38,5 +38,5 @@ RUNNER = click.option(
     help="Where the trainings run: process, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT.",
 )
 EXPLAIN = click.option(
-    "--explain", is_flag=True, help="Show for each step whether it was found, and if not, what has changed."
+    "--explain", is_flag=True, help="Show for each step whether it was cached, and if not, what has changed."
 )

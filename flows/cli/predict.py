@@ -26,16 +26,20 @@ _FEW = 3  # names of skipped files to print
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER...", type=click.Path(path_type=Path))
-@click.option("--run", "name", default="last", show_default=True, metavar="RUN", help="The run whose models are asked.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print one line a picture and model, with all probabilities.")
+@click.option(
+    "--run", "name", default="last", show_default=True, metavar="RUN", help="Run whose models classify the images."
+)
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Print one CSV line for each image and model, with all probabilities."
+)
 @ROOT
 @JSON
 def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None, as_json: bool) -> None:
-    """Say what your own pictures show, each of one character.
+    """Classify your own images of one character each.
 
-    Any size, color and background will do: a picture is prepared as the training images were, and a page shows what the
-    network was shown. Where something else than one character may have been read, the answer is called doubtful. What can't be
-    read is named and left out, and the exit code is 1.
+    An image may have any size, color and background. It is prepared like the training images, and an HTML page shows
+    the prepared image. If it may show anything other than one character, the answer is marked as doubtful. Unreadable
+    images are listed and skipped (exit code 1).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.report.renderer import pictures_page
@@ -54,7 +58,8 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
             found = list(answers(paths, run, place, advance))
         answered = [one for one in found if isinstance(one, ClassifiedPicture)]
         unreadable = [one for one in found if isinstance(one, UnreadablePicture)]
-        text = pictures_page(answered, run.train.shape, f"{len(answered)} pictures, as {run.run} sees them")
+        count = f"{len(answered)} image{'' if len(answered) == 1 else 's'}"
+        text = pictures_page(answered, run.train.shape, f"{count}, classified by {run.run}")
         page = place / write_text(place, f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text).path
     if as_json:
         pictures = [one.model_dump(exclude={"pixels"}) for one in answered]
@@ -66,13 +71,13 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     else:
         show_guesses(answered, str(page))
     if passed_over:
-        echo(f"passed over, since not called like pictures: {_skipped_names(passed_over)}", err=True)
+        echo(f"skipped, because hidden or not named like an image: {_skipped_names(passed_over)}", err=True)
     for one in unreadable:
         echo(f"left out: {one.path}: {one.why}", err=True)
     if not paths:
-        raise UnreadableError(f"no picture found in {', '.join(map(str, images))}")
+        raise UnreadableError(f"no image found in {', '.join(map(str, images))}")
     if unreadable:
-        raise UnreadableError(f"{len(unreadable)} of {len(paths)} pictures left out, as the lines above say")
+        raise UnreadableError(f"{len(unreadable)} of {len(paths)} images left out; the lines above say why")
 
 
 def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) -> None:
@@ -100,5 +105,5 @@ def _progress(total: int) -> Iterator[Callable[[int], object]]:
 
     console = Screen(err=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("pictures", total=total)
+        task = bar.add_task("images", total=total)
         yield lambda count: bar.advance(task, count)

@@ -39,7 +39,7 @@ _PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mnist-error-analysis")
 def cli() -> None:
-    """Train image classifiers, and say with evidence which is better and on what each fails."""
+    """Train image classifiers, compare them, and analyze their errors."""
     from tasks.safety.redaction import redact_all_output
 
     redact_all_output()  # before any library logs
@@ -48,25 +48,32 @@ def cli() -> None:
 
 @cli.command()
 @DATASET
-@click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="What to train, and how.")
+@click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="Recipe name or TOML file.")
 @EPOCHS
 @click.option(
     "--seed", callback=seed_or_date, metavar="N|date",
-    help="Seed of the trainings, instead of the recipe's; date: a seed made from today's date in UTC.",
+    help="Seed of the trainings; date: a seed from today's date (UTC).  [default: the recipe's]",
 )  # fmt: skip
 @click.option(
-    "--validation", type=float, metavar="SHARE", help="Share of the training images to hold out, such as 0.1."
+    "--validation",
+    type=float,
+    metavar="FRACTION",
+    help="Fraction of the training images to hold out, such as 0.1.  [default: the recipe's]",
 )
-@click.option("--robustness", is_flag=True, help="Also ask all models about corrupted test images, for the report.")
-@click.option("--gate/--no-gate", default=True, help="Whether a failed gate fails the run, after its report.")
-@click.option("--line", default="main", show_default=True, metavar="NAME", help="Line of champions to compete in.")
+@click.option("--robustness", is_flag=True, help="Also evaluate robustness to image corruptions.")
+@click.option(
+    "--gate/--no-gate", default=True, help="Whether a failed gate fails the run; the report is published first."
+)
+@click.option(
+    "--line", default="main", show_default=True, metavar="NAME", help="Champion line in which the best model competes."
+)
 @ROOT
 @MIRRORS
 @RUNNER
 @EXPLAIN
 @JSON
 def run(as_json: bool, explain: bool, **parameters: Any) -> None:
-    """Run the flow: archives, Parquet, both models, evaluation, report."""
+    """Download the data, train the models, and report their errors."""
     from artifacts.screen import Screen
 
     console = Screen(err=True)
@@ -82,11 +89,11 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
 
 
 @cli.command("study")
-@click.option("--seeds", type=int, default=10, show_default=True, metavar="N", help="How many seeds, from 2.")
+@click.option("--seeds", type=int, default=10, show_default=True, metavar="N", help="Number of seeds, at least 2.")
 @DATASET
 @click.option(
     "--recipe", "recipes", multiple=True, default=("post",), show_default=True, metavar="NAME|FILE.toml",
-    help="What to train, and how; each model of each is compared. Repeatable.",
+    help="Recipe name or TOML file; all models of all recipes are compared. Repeatable.",
 )  # fmt: skip
 @EPOCHS
 @ROOT
@@ -95,7 +102,10 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
 @EXPLAIN
 @JSON
 def study_command(as_json: bool, explain: bool, **parameters: Any) -> None:
-    """Train the models with many seeds, and say which differences are beyond chance."""
+    """Train the models with many seeds and compare them.
+
+    The study reports which differences exceed the variation from seed to seed and from image to image.
+    """
     from artifacts.screen import Screen
 
     console = Screen(err=True)
@@ -200,7 +210,7 @@ def summary_line(error: Exception) -> str | None:
     if isinstance(error, MnistError):
         return str(error)
     if isinstance(error, TimeoutError):  # of a task run
-        return f"a step was ended: {error} What takes so long hangs: run again, or with fewer epochs"
+        return f"a step timed out: {str(error).rstrip('.')}; run again, or use fewer epochs"
     if isinstance(error, OSError):  # of a file that is not under the root, such as in a full temporary folder
         remedy = "; make room, or set TMPDIR to a folder that has some" if "temporary directory" in str(error) else ""
         return f"{error.filename or 'the system'}: {error.strerror or error}{remedy}"

@@ -64,12 +64,15 @@ class Served(NamedTuple):
 @click.option(
     "--worker/--no-worker",
     default=True,
-    help="Whether to make the deployments and run a worker, or only to show the UI.",
+    help="Whether to create the deployments and run a worker.",
 )
 @ROOT
 @JSON
 def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: str | None, as_json: bool) -> None:
-    """Run Prefect's server with its UI, the deployments and one worker on this machine, until Ctrl-C."""
+    """Run a Prefect server, its UI and a worker until Ctrl-C.
+
+    The command also creates the deployments. With --no-worker, it runs only the server and its UI.
+    """
     from flows.server.credential import server_credential, write_profiles
     from flows.server.database import make_database
     from flows.server.guard import LOOPBACK, allowed_addresses, canonical, in_url
@@ -84,8 +87,8 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     served = Served(address, place, credential, write_profiles(f"{address}/api", credential))
     if in_url(host) not in LOOPBACK and not host.startswith("127."):
         echo(
-            f"mnist: warning: {host}:{port} is open to the network without TLS: who reads the traffic learns the secret, "
-            "and can start runs on this machine; put a proxy with TLS before it, or leave --host away",
+            f"mnist: warning: {host}:{port} is open to the network without TLS: anyone who reads the traffic gets the "
+            "secret and can start runs on this machine; use a TLS proxy, or omit --host",
             err=True,
         )
     named = [part for name in allowed for part in ("--allowed-host", name)]
@@ -122,7 +125,7 @@ def _keep_worker_running(
         echo(_process_output(served, as_json=as_json, worker=True))
         _await_end(serving, working)
     while True:
-        echo("mnist: warning: the worker was killed; its runs end, and another starts", err=True)
+        echo("mnist: warning: the worker was killed; its runs end, and a new worker starts", err=True)
         with _start_tied_process(_WORKER, env) as working:
             _await_end(serving, working)
 
@@ -238,7 +241,7 @@ def _deploy(env: Mapping[str, str]) -> None:
             check=False,
         )
     if done.returncode:
-        raise ServerError(f"the deployments were refused: {' '.join(done.stderr.split()) or done.stdout}")
+        raise ServerError(f"Prefect rejected the deployments: {' '.join(done.stderr.split()) or done.stdout}")
 
 
 def _process_output(served: Served, *, as_json: bool, worker: bool) -> str:

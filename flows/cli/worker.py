@@ -10,20 +10,30 @@ _POOL = "mnist"
 
 
 @click.command()
-@click.option("--pool", default=_POOL, show_default=True, metavar="NAME", help="Work pool; made where there is none.")
-@click.option("--work-queue", "queues", multiple=True, metavar="NAME", help="Take this queue's runs only. Repeatable.")
+@click.option(
+    "--pool", default=_POOL, show_default=True, metavar="NAME", help="Work pool; created if it does not exist."
+)
+@click.option(
+    "--work-queue", "queues", multiple=True, metavar="NAME", help="Take runs only from this queue. Repeatable."
+)
 @click.option(
     "--limit", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-    help="Runs at once; one takes all cores.",
+    help="Maximum number of concurrent runs; one run uses all cores.",
 )  # fmt: skip
-@click.option("--name", metavar="NAME", help="What the worker is called in the UI.")
-@click.option("--with-healthcheck", is_flag=True, help="Answer at /health, port 8080 or PREFECT_WORKER_WEBSERVER_PORT.")
+@click.option("--name", metavar="NAME", help="Name of the worker in the UI.")
+@click.option(
+    "--with-healthcheck", is_flag=True, help="Serve /health on port 8080, or on PREFECT_WORKER_WEBSERVER_PORT."
+)
 @click.option(
     "--allow-runner", "runners", multiple=True, envvar="MNIST_RUNNERS", metavar="URL",
-    help="Let runs use this cluster: dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT. Repeatable; else MNIST_RUNNERS.",
+    help="Cluster that runs may use: dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT. Repeatable.  "
+    "[default: MNIST_RUNNERS]",
 )  # fmt: skip
 def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **options: object) -> None:
-    """Run the flows that a Prefect server asks for, and refuse all else, until Ctrl-C."""
+    """Run the project's flows for a Prefect server until Ctrl-C.
+
+    The worker rejects all other flow runs.
+    """
     import asyncio
     from contextlib import suppress
 
@@ -36,7 +46,9 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     allowed = [validate_runner(one) for one in runners]
     url = get_current_settings().api.url
     if not url:
-        raise ServerError("a worker needs a Prefect server: set PREFECT_API_URL, or use `mnist serve`, which has one")
+        raise ServerError(
+            "a worker needs a Prefect server: set PREFECT_API_URL, or use `mnist serve`, which starts a server"
+        )
     check_server(url)
     queues = options.pop("queues")
     made = MnistWorker(pool, runners=allowed, work_queues=list(queues), **options)  # type: ignore[call-overload]

@@ -134,7 +134,7 @@ def writable_home() -> None:
     try:
         home.mkdir(mode=0o700, parents=bool(os.environ.get(_HOME)), exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"can't make Prefect's home {home}: {error.strerror or error}; {remedy}") from error
+        raise SettingsError(f"can't create Prefect's home {home}: {error.strerror or error}; {remedy}") from error
     if not os.access(home, os.W_OK | os.X_OK):
         raise SettingsError(f"can't write to Prefect's home {home}; {remedy}")
 
@@ -157,9 +157,11 @@ def _refuse(path: "Path") -> None:
     for one in dict.fromkeys((given, real, *beside)):
         if fault := trust_fault(one):
             of = "it" if one == given else given
-            elsewhere = "call this in another folder" if path.name == str(path) else f"set another {_HOME} or path"
+            elsewhere = (
+                "run the command in another folder" if path.name == str(path) else f"set another {_HOME} or path"
+            )
             raise SettingsError(
-                f"{one} {fault}, and settings would be read from {of}, which can name code: "
+                f"{one} {fault}, and settings would be read from {of}, which can name code to run: "
                 f"remove it, change its owner or mode, or {elsewhere}"
             )
 
@@ -242,5 +244,5 @@ def _what_is_wrong(error: Exception) -> str:
 
     prefixes = {one.__name__: one.model_config.get("env_prefix") for one in PrefectBaseSettings.__subclasses__()}
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-    name = ".".join(str(one) for one in first["loc"]).upper() or "its settings together"
+    name = ".".join(str(one) for one in first["loc"]).upper() or "the combination of its settings"
     return f"{prefixes.get(error.title) or ''}{name}: {'not valid' if first['type'] in _QUOTING else first['msg']}"

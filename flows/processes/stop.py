@@ -31,7 +31,7 @@ _KILL_SECONDS = 0.5
 _POLL_SECONDS = 0.1
 _BOUNCE_SECONDS = 0.1  # `timeout` sends its signal to the process and again to its group
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-_LINE = "interrupted; the same command goes on from where it was"
+_LINE = "interrupted; run the same command to continue"
 
 
 class Ending:

@@ -5,19 +5,17 @@ pipe that is its standard input. When the pipe ends, the process terminates its 
 end in time, it kills itself.
 """
 
-import os
 import runpy
 import signal
 import sys
-import threading
 import time
 
 import psutil
 
+from flows.processes.parent import call_at_parent_exit
 from flows.processes.stop import ENDING
 from tasks.safety.redaction import redact_all_output
 
-_STDIN = 0
 # Time for the runs of a worker to report their end to the server; the worker itself would only kill them. Their own
 # limit is 6 s, or 7 s with the final report (flows/processes/tied_to_worker.py). The limit of `mnist serve` for the
 # worker and the server together is 14 s.
@@ -25,10 +23,8 @@ _CHILDREN_SECONDS = 8.0
 _END_SECONDS = 2.0
 
 
-def _run_until_parent_exits() -> None:
-    """Wait for the end of standard input, then terminate the children and this process."""
-    while os.read(_STDIN, 1):
-        pass
+def _end_with_children() -> None:
+    """Terminate the children and this process."""
     ENDING.line = ""  # the parent prints the reason
     this = psutil.Process()
     children = this.children()
@@ -43,5 +39,5 @@ def _run_until_parent_exits() -> None:
 if __name__ == "__main__":
     redact_all_output()
     del sys.argv[0]
-    threading.Thread(target=_run_until_parent_exits, daemon=True).start()
+    call_at_parent_exit(_end_with_children)
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -30,16 +30,16 @@ class Workers(ABC):
 
     A task whose record is cached runs in the flow's process, so that no worker starts for it.
 
-    `alone` is True if no other run can use the same server, which limits the number of concurrent trainings.
+    `exclusive_server` is True if no other run can use the same server, which limits the number of concurrent trainings.
     """
 
-    def __init__(self, *, alone: bool) -> None:
-        self.alone = alone
+    def __init__(self, *, exclusive_server: bool) -> None:
+        self.exclusive_server = exclusive_server
         self.submitted: list[PrefectFuture[Any]] = []
 
     def submit(self, task: CachedTask[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Submit a task like `submit`, but to a worker if its record is not cached."""
-        if self.alone:
+        if self.exclusive_server:
             task = task.with_options()
             task.tags = set()  # acquiring a concurrency slot takes two seconds, and no other run competes for one
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
@@ -48,16 +48,18 @@ class Workers(ABC):
             return submit(task, *args, **kwargs)
         # Prefect would look for the graph's edges in the worker, which gets the results in place of the futures.
         edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
-        future = self.send(task, parameters, edges)
+        future = self._dispatch(task, parameters, edges)
         self.submitted.append(future)
         return future
 
     @abstractmethod
-    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+    def _dispatch(
+        self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
+    ) -> PrefectFuture[Any]:
         """Send a task to a worker; `edges` are the task runs that its parameters come from."""
 
     @abstractmethod
-    def end(self) -> None:
+    def terminate(self) -> None:
         """Stop all computations, and make sure that nothing waits for results that will never arrive."""
 
 
@@ -83,7 +85,7 @@ def terminate_on_error(workers: Workers, lost: type[Exception], said: Callable[[
     try:
         yield
     except BaseException as error:
-        workers.end()
+        workers.terminate()
         if any(isinstance(one, lost) for one in causes(error)):
             raise WorkerError(said(error)) from error
         raise

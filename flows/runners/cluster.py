@@ -22,11 +22,13 @@ class ClusterWorkers(Workers):
 
     known: type[PrefectFuture[Any]]
 
-    def __init__(self, runner: TaskRunner[Any], *, alone: bool) -> None:
-        super().__init__(alone=alone)
+    def __init__(self, runner: TaskRunner[Any], *, exclusive_server: bool) -> None:
+        super().__init__(exclusive_server=exclusive_server)
         self.runner = runner
 
-    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+    def _dispatch(
+        self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
+    ) -> PrefectFuture[Any]:
         """Send a task to a worker.
 
         The results of other workers go to the worker directly. All other futures are resolved here.
@@ -39,10 +41,10 @@ class ClusterWorkers(Workers):
         here = visit_collection(parameters, visit_fn=resolved, return_data=True)
         return cast("PrefectFuture[Any]", self.runner.submit(task, here, dependencies=edges))
 
-    def end(self) -> None:
+    def terminate(self) -> None:
         """Cancel the tasks that have not started; tasks that have started finish, and their records are kept."""
-        self.withdraw([cast("Any", one).wrapped_future for one in self.submitted if isinstance(one, self.known)])
+        self.cancel([cast("Any", one).wrapped_future for one in self.submitted if isinstance(one, self.known)])
 
     @abstractmethod
-    def withdraw(self, futures: list[Any]) -> None:
+    def cancel(self, futures: list[Any]) -> None:
         """Cancel the futures that the cluster has not started."""

@@ -36,13 +36,13 @@ _STEPS = (
 class EnvironmentFingerprint(NamedTuple):
     """The properties that a flow and its workers must share.
 
-    `code` has the digests of the code by module, `libraries` the versions of libraries, and `surroundings` the
+    `code` has the digests of the code by module, `libraries` the versions of libraries, and `environment` the
     environment variables that may change the results of these libraries.
     """
 
     code: Mapping[str, str]
     libraries: Mapping[str, str]
-    surroundings: Mapping[str, str]
+    environment: Mapping[str, str]
 
     @classmethod
     def here(cls) -> "EnvironmentFingerprint":
@@ -56,28 +56,28 @@ def incompatibilities(common: EnvironmentFingerprint, mark: Root, api: str, thre
     """Yield the reasons why this process cannot act as a worker, each with a remedy."""
     here = EnvironmentFingerprint.here()
     if code := _differing_names(common.code, here.code):
-        yield f"has other code ({', '.join(code)}): install the same version there, and start it again"
+        yield f"has different code ({', '.join(code)}): install the same version there, and restart it"
     if stale := [name for name in here.code if is_stale(name)]:
-        yield f"runs code that has changed since it was started ({', '.join(stale)}): start it again"
+        yield f"runs code that has changed since it was started ({', '.join(stale)}): restart it"
     if libraries := _differing_names(common.libraries, here.libraries):
         said = ", ".join(f"{name} {here.libraries.get(name)}, not {common.libraries.get(name)}" for name in libraries)
-        yield f"has other libraries ({said}): install those of requirements.lock there, and start it again"
-    if other := _differing_names(common.surroundings, here.surroundings):
-        said = ", ".join(f"{name}={here.surroundings.get(name, '')}" for name in other)
-        wanted = ", ".join(f"{name}={common.surroundings.get(name, '')}" for name in other)
-        yield f"computes with {said}, not with {wanted}: start it again with the latter"
+        yield f"has different libraries ({said}): install the versions of requirements.lock there, and restart it"
+    if other := _differing_names(common.environment, here.environment):
+        said = ", ".join(f"{name}={here.environment.get(name, '')}" for name in other)
+        wanted = ", ".join(f"{name}={common.environment.get(name, '')}" for name in other)
+        yield f"computes with {said}, not with {wanted}: restart it with the latter"
     if threads != 1:
-        yield f"has {threads} threads, and Keras is no good in several: start it with --nthreads 1"
+        yield f"has {threads} threads, but can run only one training at a time: start it with --nthreads 1"
     root = mark.parent.parent
     try:
         if not mark.exists():
-            yield f"does not see the files under the root {root}: give a root that both have, such as s3://BUCKET/PREFIX"
+            yield f"does not see the files under the root {root}: give a root that both see, such as s3://BUCKET/PREFIX"
     except io_errors() as error:
         yield f"can't reach the root {root}: {error}"
     try:
         httpx.get(f"{api}/health", timeout=_ANSWER_SECONDS).raise_for_status()
     except httpx.HTTPError as error:
-        yield f"can't reach the Prefect server at {api} ({error}): set PREFECT_API_URL to one that it can"
+        yield f"can't reach the Prefect server at {api} ({error}): set PREFECT_API_URL to a server that it can reach"
 
 
 def _differing_names(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:

@@ -40,7 +40,7 @@ class CompatibilityCheck(WorkerPlugin):  # type: ignore[misc]  # the package has
             WorkerError: If the worker has other code or libraries, more than one thread, or no access to the root or
                 the API.
         """
-        apply_number_settings(self.common.surroundings)
+        apply_number_settings(self.common.environment)
         for fault in incompatibilities(self.common, self.mark, self.api, worker.state.nthreads):
             raise WorkerError(f"the Dask worker {worker.address} {fault}")
         configure_threads(threads=1)  # each worker runs one training at a time
@@ -51,7 +51,7 @@ class DaskWorkers(ClusterWorkers):
 
     known = PrefectDaskFuture
 
-    def withdraw(self, futures: list[Any]) -> None:
+    def cancel(self, futures: list[Any]) -> None:
         """Cancel the futures that have not started."""
         runner: Any = self.runner
         runner.client.cancel(futures)
@@ -74,7 +74,7 @@ def dask_workers(address: str, root: Root) -> Iterator[Workers]:
     with runner, probe_file(root) as mark:
         client = connect_to_dask(runner, address)
         fit = CompatibilityCheck(EnvironmentFingerprint.here(), mark, api)
-        workers = DaskWorkers(runner, alone=api in LOCAL)
+        workers = DaskWorkers(runner, exclusive_server=api in LOCAL)
         try:
             with terminate_on_error(
                 workers,
@@ -100,7 +100,7 @@ def _check_certificate() -> None:
     try:
         found = distributed.Security().get_connection_args("client")["ssl_context"]
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"the runner tls:// can't read its certificate ({error}): see {names}") from error
+        raise InputError(f"the runner tls:// can't read its certificate ({error}): check {names}") from error
     if found is None:
         raise InputError(f"the runner tls:// needs a certificate: set {names}, as deployments/certificates prints them")
 
@@ -114,7 +114,7 @@ def connect_to_dask(runner: DaskTaskRunner, address: str) -> distributed.Client:
     try:
         client = runner.client
     except OSError as error:
-        hint = "" if address.startswith("tls://") else ", tls://HOST:PORT if it wants encryption"
+        hint = "" if address.startswith("tls://") else ", such as tls://HOST:PORT if it requires encryption"
         raise WorkerError(
             f"no Dask scheduler answers at {address}: start it, or give another --runner{hint}"
         ) from error

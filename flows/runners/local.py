@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +20,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.processes.log_filters import outlive_readers
+from flows.processes.parent import call_at_parent_exit
 from flows.processes.startup import exclude_imports_from_gc
 from flows.processes.streams import STDERR, STDOUT
 from flows.runners.base import Workers, api_url, configure_threads, terminate_on_error
@@ -34,7 +34,7 @@ _LOST_SECONDS = 0.3  # a future that is not done this long after the end of its 
 class Runner(ProcessPoolTaskRunner):
     """Prefect's process pool runner, which can also start its processes before the first task."""
 
-    def start_ahead(self) -> None:
+    def prestart(self) -> None:
         """Start all processes."""
         assert self._executor  # noqa: S101  # set when the runner is entered
         with _block_sigint():
@@ -80,15 +80,17 @@ def _block_sigint() -> Iterator[None]:
 class ProcessWorkers(Workers):
     """Workers that are processes of this machine."""
 
-    def __init__(self, runner: Runner, *, alone: bool) -> None:
-        super().__init__(alone=alone)
+    def __init__(self, runner: Runner, *, exclusive_server: bool) -> None:
+        super().__init__(exclusive_server=exclusive_server)
         self.runner = runner
 
-    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+    def _dispatch(
+        self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
+    ) -> PrefectFuture[Any]:
         """Send a task to a process."""
         return self.runner.submit(task, parameters, dependencies=edges)
 
-    def end(self) -> None:
+    def terminate(self) -> None:
         """Terminate the processes immediately.
 
         If a process is terminated while another thread waits for its future, Prefect's runner never completes that
@@ -101,7 +103,7 @@ class ProcessWorkers(Workers):
             chained = cast("Any", future).wrapped_future.wrapped_future
             if not wait([chained], _LOST_SECONDS).done:
                 with suppress(InvalidStateError):
-                    chained.set_exception(WorkerError("it was ended before its result was there"))
+                    chained.set_exception(WorkerError("the step was ended before it had a result"))
 
 
 def _in_time(record: logging.LogRecord) -> bool:
@@ -122,10 +124,10 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
     runner = Runner(max_workers=count, initializer=_init_worker, initargs=(threads,))
     url = api_url()
     with api_settings(url), runner:
-        workers = ProcessWorkers(runner, alone=url in LOCAL)
+        workers = ProcessWorkers(runner, exclusive_server=url in LOCAL)
         if ahead:
-            runner.start_ahead()
-        said = "a worker process died; it may have run out of memory: see the system's log"
+            runner.prestart()
+        said = "a worker process died; it may have run out of memory; see the system's log"
         # Without this, the pool would wait for trainings whose results are no longer needed.
         with terminate_on_error(workers, BrokenProcessPool, lambda _: said):
             yield workers
@@ -148,16 +150,9 @@ def _init_worker(threads: int) -> None:
     """Initialize a new worker process, and import TensorFlow."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the flow handles Ctrl-C and ends its workers
     os.dup2(STDERR, STDOUT)  # output of the user's functions is not part of the flow's result
-    threading.Thread(target=_exit_when_parent_exits, daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        call_at_parent_exit(lambda: os._exit(1), parent=parent.pid)
     outlive_readers()
     configure_threads(threads)
     with exclude_imports_from_gc():
         import_keras()
-
-
-def _exit_when_parent_exits() -> None:
-    """Wait for the end of the parent process, regardless of its cause, and exit."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

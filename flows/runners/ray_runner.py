@@ -41,12 +41,14 @@ class RayWorkers(ClusterWorkers):
 
     known = PrefectRayFuture
 
-    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+    def _dispatch(
+        self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
+    ) -> PrefectFuture[Any]:
         """Send a task to a worker."""
-        sent: Any = super().send(task, parameters, edges)
+        sent: Any = super()._dispatch(task, parameters, edges)
         return Future(task_run_id=sent.task_run_id, wrapped_future=sent.wrapped_future)
 
-    def withdraw(self, futures: list[Any]) -> None:
+    def cancel(self, futures: list[Any]) -> None:
         """Cancel the futures that have not started."""
         for future in futures:
             ray.cancel(future)
@@ -61,7 +63,7 @@ def ray_workers(address: str, root: Root) -> Iterator[Workers]:
     """
     api = api_url()
     with _connect_to_ray(address) as runner, probe_file(root) as mark:
-        workers = RayWorkers(runner, alone=api in LOCAL)
+        workers = RayWorkers(runner, exclusive_server=api in LOCAL)
         with terminate_on_error(
             workers,
             WorkerCrashedError,
@@ -108,7 +110,7 @@ def _require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, ma
     try:
         faults = ray.get(_ask.options(scheduling_strategy=there).remote(common, mark, api))
     except RayError as error:
-        raise WorkerError(f"{name} can't be asked whether it fits: {first_line(error)}") from error
+        raise WorkerError(f"can't check whether {name} is compatible: {first_line(error)}") from error
     if faults:
         raise WorkerError(f"{name} {faults[0]}")
 

@@ -175,7 +175,7 @@ def _private_folder() -> Iterator[Path]:
         if isinstance(error, ServerError):
             raise
         raise ServerError(
-            f"can't keep the server's secret: {error.filename or folder}: {error.strerror or error}; "
+            f"can't store the server's secret: {error.filename or folder}: {error.strerror or error}; "
             "set PREFECT_SERVER_API_AUTH_STRING=user:password, or another PREFECT_HOME"
         ) from error
 
@@ -207,7 +207,7 @@ def _read_secret(file: Path) -> str:
         _check_private(file, os.fstat(stream.fileno()), stat.S_ISREG, "file")
         text = stream.read(1000).strip()
     if not _MADE.fullmatch(text):
-        raise _unsafe(file, "it does not hold what was written there", f"rm {file}")
+        raise _unsafe(file, "its content was altered", f"rm {file}")
     return text
 
 
@@ -219,11 +219,11 @@ def _check_private(path: Path, found: os.stat_result, is_kind: Callable[[int], b
             accounts.
     """
     if not is_kind(found.st_mode):
-        raise _unsafe(path, f"it is no plain {kind}", f"rm {path}")
+        raise _unsafe(path, f"it is a link, or not a {kind}", f"rm {path}")
     if found.st_uid != os.geteuid():
         raise _unsafe(path, "it belongs to another account", "set another PREFECT_HOME")
     if found.st_mode & _OTHERS:
-        remedy = f"rm {path}, which makes a new one" if kind == "file" else f"rm -r {path}"
+        remedy = f"rm {path}, and the next start makes a new one" if kind == "file" else f"rm -r {path}"
         raise _unsafe(path, "other accounts can use it", remedy)
 
 

@@ -125,9 +125,9 @@ def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]
     done = {one for one in noted if one.id not in unfinished and (one.flow in flows or one.at == place)}
     if file and file.exists():
         remove_remains(file, {one.id for one in done})
-    why = [f"Prefect has some as not finished: cancel or delete them at {place}"] if unfinished else []
+    why = [f"some are not finished: cancel or delete them at {place}"] if unfinished else []
     if elsewhere := sorted({one.at for one in noted if one not in done and one.id not in unfinished}):
-        why.append(f"set PREFECT_API_URL, or PREFECT_HOME, to where they are: {', '.join(elsewhere)}")
+        why.append(f"set PREFECT_API_URL or PREFECT_HOME to the history that holds them: {', '.join(elsewhere)}")
     return done, count, "; ".join(why)
 
 

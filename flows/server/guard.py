@@ -110,7 +110,7 @@ def canonical(host: str) -> str:
         except UnicodeError as error:
             raise InputError(f"--host takes an address or the name of this machine, not {host!r}") from error
     if "%" in bare:
-        raise InputError(f"--host {host}: an address with a zone can't stand in a URL; give :: or another address")
+        raise InputError(f"--host {host}: an address with a zone can't be part of a URL; give :: or another address")
     address = ipaddress.ip_address(found)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
@@ -161,13 +161,13 @@ class Guard:
         """Yield the reasons to reject a request; the first reason becomes the answer."""
         headers = Headers(scope=scope)
         if not scope["path"].startswith("/"):
-            yield Refusal(400, "the target of a request is a path of this server")
+            yield Refusal(400, "the request target must be a path of this server")
         if [one.lower() in self.own.hosts for one in headers.getlist("host")] != [True]:
-            yield Refusal(400, "the Host header is no address of this server: --allowed-host HOST would make it one")
+            yield Refusal(400, "the Host header is not an address of this server: allow it with --allowed-host HOST")
         if not self.is_own_page(scope, headers):
             yield Refusal(403, "a page of another origin may not use this server")
         if _has_body(headers) and not _is_json(headers):
-            yield Refusal(415, "a body needs one header Content-Type: application/json")
+            yield Refusal(415, "a body requires exactly one header Content-Type: application/json")
         if scope["type"] == "websocket":
             if not self.is_known(headers) and _SUBPROTOCOL not in scope["subprotocols"]:
                 yield Refusal(401, "Unauthorized")

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from flows.processes.parent import call_at_parent_exit
 from flows.processes.settings_files import writable_home
 from flows.processes.startup import exclude_imports_from_gc
 from flows.server.credential import client_settings, new_credential, setting_in_use
@@ -157,7 +158,7 @@ def check_server(url: str) -> None:
             f"no Prefect server answers at PREFECT_API_URL={public_address(url)} ({error}); {remedy}, or unset the variable"
         ) from error
     except (ValueError, TypeError) as error:  # not JSON, or not the JSON of Prefect's API
-        raise ServerError(_refusal_of(url, answers, "other content than Prefect's")) from error
+        raise ServerError(_refusal_of(url, answers, "content that is not Prefect's")) from error
     except OSError as error:
         file = PREFECT_API_SSL_CERT_FILE.value()
         raise ServerError(
@@ -176,11 +177,14 @@ def _refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str
         and last.headers.get("Content-Type") == "application/json"
         and b"--allowed-host" in last.read()
     ):
-        return f"the Prefect server at {place} refuses this address of it: start it with --allowed-host"
+        return f"the Prefect server at {place} rejects this address: start it with --allowed-host"
     if redirect:
         leads = public_address(str(redirect.url.join(redirect.headers["Location"])))
-        return f"{place} redirects to {leads} instead of answering as a Prefect server: set PREFECT_API_URL to where its API is"
-    return f"there is no Prefect server at {place}, which answers with {what}: PREFECT_API_URL mostly ends in /api"
+        return (
+            f"{place} redirects to {leads} instead of answering as a Prefect server: set PREFECT_API_URL to the "
+            "address of its API"
+        )
+    return f"there is no Prefect server at {place}, which answers with {what}: PREFECT_API_URL usually ends in /api"
 
 
 def _credential_refused() -> str:
@@ -193,8 +197,13 @@ def _credential_refused() -> str:
         )
     name, exported = found
     if exported:
-        return f"refuses the credential of {name}, which the environment sets, whatever a profile says: correct or unset it"
-    return f"refuses the credential of {name}, which Prefect's profile sets: correct it there, or set PREFECT_PROFILES_PATH"
+        return (
+            f"rejects the credential in {name}, which the environment sets, overriding any profile: correct or unset it"
+        )
+    return (
+        f"rejects the credential in {name}, which Prefect's profile sets: correct it there, or set "
+        "PREFECT_PROFILES_PATH"
+    )
 
 
 @contextmanager
@@ -219,7 +228,7 @@ def local_server() -> Iterator[Api]:
 
         def wait() -> None:
             if not wait_until_healthy(url, children[0]):
-                raise ServerError(f"the local Prefect server did not come up: {_last_line(said)}")
+                raise ServerError(f"the local Prefect server did not start: {_last_line(said)}")
             keeper.start()
 
         def end() -> None:
@@ -264,7 +273,7 @@ def _restart_on_exit(
         if len(children) > _RESTARTS:
             return
         logging.getLogger("flows.server.local_server").warning(
-            "the local Prefect server has died, and is started again"
+            "the local Prefect server has died; starting another one"
         )
         children.append(_spawn_server(listener, said, credential))
 
@@ -276,7 +285,7 @@ def describe_connection_error(error: BaseException | None) -> str | None:
     for one in causes(error):
         if isinstance(one, httpx.TransportError | httpx.HTTPStatusError):
             why = str(one).split("\n", maxsplit=1)[0] or type(one).__name__
-            return f"the Prefect server has gone or fails ({why}); run again: what was finished is found"
+            return f"the Prefect server is unreachable or failing ({why}); run again: finished steps are cached"
     return None
 
 
@@ -300,7 +309,7 @@ def _last_line(said: IO[bytes]) -> str:
     said.seek(0)
     lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
     named = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
-    return named[-1] if named else "see what `mnist serve --no-worker` says"
+    return named[-1] if named else "see the messages of `mnist serve --no-worker`"
 
 
 def stop_server(child: subprocess.Popen[bytes], seconds: float = _STOP_SECONDS) -> None:
@@ -382,11 +391,10 @@ def _run_server(fileno: int) -> None:
     guarded = Guard(app, own, credential, ui=False)
     web = uvicorn.Server(uvicorn.Config(guarded, log_level="error", lifespan="on"))
 
-    def end_with_parent() -> None:
-        sys.stdin.buffer.read()
+    def stop_serving() -> None:
         web.should_exit = True
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    call_at_parent_exit(stop_serving)
     with settings.temporary_settings(changed):
         web.run(sockets=[listener])
 

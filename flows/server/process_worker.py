@@ -129,7 +129,7 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC, so that Prefect does not regis
             executor = context.create_executor(flow_run, starter, resolve_flow=resolve, propose_submitting=False)
             result = await _executed(executor, status)
         if result is None or result.status_code is None:
-            raise RuntimeError("the process of the flow run has not started")
+            raise RuntimeError("the process of the flow run did not start")
         return ProcessWorkerResult(status_code=result.status_code, identifier=str(result.handle.pid))
 
     def reasons(self, flow_run: FlowRun, configuration: Configuration) -> list[str]:

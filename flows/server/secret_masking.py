@@ -40,12 +40,12 @@ def keep_out_of_prefect() -> None:
         return
     names = ", ".join(name for name in given if public[name] != given[name])
     log(
-        f"the parameter {names} holds credentials, which Prefect's server has stored; they are masked there now, but belong "
-        "into a data set's file on the worker's machine",
+        f"Prefect's server has stored credentials from the parameter {names}; masking them there now; put credentials "
+        "into a dataset file on the worker's machine instead",
         logging.WARNING,
     )
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(context.flow_run.id, parameters=public).raise_for_status()
     except Exception as error:  # noqa: BLE001  # any answer of the server: the run itself can continue
-        log(f"they could not be masked: {type(error).__name__}", logging.WARNING)
+        log(f"the credentials could not be masked on Prefect's server: {type(error).__name__}", logging.WARNING)

@@ -18,17 +18,21 @@ from flows.processes.console import Command, exit_with_one_line
 from tasks.safety.redaction import redact_all_output
 
 HOST: Callable[[Command], Command] = click.option(
-    "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to bind; 0.0.0.0 for all."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    help="Address to bind; 0.0.0.0 for all interfaces.",
 )
 PORT: Callable[[Command], Command] = click.option(
-    "--port", type=click.IntRange(1, 65535), default=4200, show_default=True, metavar="N", help="Port."
+    "--port", type=click.IntRange(1, 65535), default=4200, show_default=True, metavar="N", help="Port to bind."
 )
 ALLOWED: Callable[[Command], Command] = click.option(
     "--allowed-host",
     "allowed",
     multiple=True,
     metavar="HOST[:PORT]",
-    help="Another name of the server, such as that of a proxy. Repeatable.",
+    help="Additional name of the server, such as a proxy's. Repeatable.",
 )
 
 
@@ -36,10 +40,12 @@ ALLOWED: Callable[[Command], Command] = click.option(
 @HOST
 @PORT
 @ALLOWED
-@click.option("--log-level", default="info", show_default=True, metavar="LEVEL", help="From which level on to log.")
+@click.option(
+    "--log-level", default="info", show_default=True, metavar="LEVEL", help="Lowest level of the messages to log."
+)
 @click.option("--fd", type=int, hidden=True, help="Socket to serve at, bound by the parent.")
 def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int | None) -> None:
-    """Run Prefect's server with its UI, for those who have the credential."""
+    """Run a Prefect server with its UI that requires the credential."""
     redact_all_output()  # before any library logs
     os.environ.setdefault("PREFECT_UI_API_URL", "/api")  # relative to the address that the browser uses
 

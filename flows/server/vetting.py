@@ -83,7 +83,7 @@ def wrong_configuration(asked: Mapping[str, Any]) -> Iterator[str]:
         if first == "env":
             variables = {rest: value} if rest else value
             if not isinstance(variables, Mapping):
-                yield f"its env is {shorten_value(value)}"
+                yield f"its env is {shorten_value(value)}, not a mapping"
                 continue
             yield from (_wrong_variable(*one) for one in variables.items() if not _is_heartbeat(*one))
         elif name not in _HARMLESS:

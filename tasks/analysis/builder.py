@@ -32,7 +32,7 @@ def describe_subject(dataset: Dataset, recipe: Recipe) -> Subject:
     return Subject(
         dataset=dataset.name,
         title=dataset.title,
-        licence=dataset.licence,
+        license=dataset.license,
         classes=dataset.classes,
         shape=dataset.image_shape,
         recipe=recipe.name,
@@ -96,16 +96,16 @@ def build_analysis(
         suspects=suspected,
         misclassified=int(np.any([p.wrong for p in given], axis=0).sum()),
         pictures=shown,
-        trained=image_cards({*_neighbours_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
+        trained=image_cards({*_neighbors_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),
         altered=altered,
         robustness=robustness,
     )
 
 
-def _neighbours_in(explained: Iterable[Explanations]) -> set[int]:
+def _neighbors_in(explained: Iterable[Explanations]) -> set[int]:
     """Return the indices of the training images that any explanation names."""
-    return {near.index for found in explained for one in found.by_index.values() for near in one.neighbours}
+    return {near.index for found in explained for one in found.by_index.values() for near in one.neighbors}
 
 
 def _model_analysis(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, StringConstraints, model_validator
 
 from tasks.base import TEST, TRAIN, Frozen
 from tasks.config.toml_loader import BUILTIN, read_toml, validate
@@ -103,7 +103,7 @@ class Dataset(Frozen):
 
     name: Name
     title: str
-    licence: str
+    license: str = Field(validation_alias=AliasChoices("license", "licence"))  # as files of earlier versions spell it
     classes: tuple[ClassName, ...] = Field(min_length=2, max_length=1000)
     shape: tuple[Size, Size] | tuple[Size, Size, Literal[1, 3]]
     first_label: int = Field(default=0, ge=0, lt=2**16)

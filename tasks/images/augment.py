@@ -146,8 +146,8 @@ def affine(
     rows, columns = size
     y, x = np.arange(rows) - (rows - 1) / 2, np.arange(columns) - (columns - 1) / 2
     planes = [
-        (by_row[:, None] * y + (start + centre)[:, None])[:, :, None] + (by_column[:, None] * x)[:, None, :]
-        for (by_row, by_column, start), centre in ((down, (rows - 1) / 2), (across, (columns - 1) / 2))
+        (by_row[:, None] * y + (start + center)[:, None])[:, :, None] + (by_column[:, None] * x)[:, None, :]
+        for (by_row, by_column, start), center in ((down, (rows - 1) / 2), (across, (columns - 1) / 2))
     ]
     return np.asarray(np.stack(planes), np.float32)
 

@@ -150,8 +150,8 @@ def _center_by_mass(character: Image.Image, shape: tuple[int, ...]) -> NDArray[n
     small *= 255 / max(small.max(), 1)
     image = np.zeros(shape, np.uint8)
     places = [
-        int(np.clip(round(whole / 2 - centre), 0, whole - part))  # as in MNIST: at 14, not at 13.5
-        for whole, part, centre in zip(shape, small.shape, ndimage.center_of_mass(small), strict=True)
+        int(np.clip(round(whole / 2 - center), 0, whole - part))  # as in MNIST: at 14, not at 13.5
+        for whole, part, center in zip(shape, small.shape, ndimage.center_of_mass(small), strict=True)
     ]
     image[places[0] : places[0] + small.shape[0], places[1] : places[1] + small.shape[1]] = small.round()
     return image

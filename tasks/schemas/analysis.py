@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 
+from pydantic import AliasChoices, Field
+
 from tasks.base import Frozen
 from tasks.schemas.findings import (
     Answer,
@@ -61,7 +63,7 @@ class Subject(Frozen):
 
     dataset: str
     title: str
-    licence: str
+    license: str = Field(validation_alias=AliasChoices("license", "licence"))  # as files of earlier versions spell it
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     recipe: str

@@ -5,6 +5,8 @@ index in their split. Pixels and maps are raw bytes, rows x columns, in base64. 
 is None.
 """
 
+from pydantic import AliasChoices, Field
+
 from tasks.base import Frozen
 
 SIGNIFICANT = 0.05  # a difference with a smaller p-value is called significant
@@ -257,7 +259,9 @@ class NeighborSet(Frozen):
     none.
     """
 
-    neighbours: tuple[Neighbor, ...]
+    neighbors: tuple[Neighbor, ...] = Field(
+        validation_alias=AliasChoices("neighbors", "neighbours")
+    )  # as earlier versions spell it
     rarity: float | None
 
 

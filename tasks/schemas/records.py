@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from tasks.base import Frozen
 from tasks.safety.redaction import redact
@@ -217,10 +217,12 @@ class PredictionsRecord(Record):
 class AttributionRecord(PredictionsRecord):
     """The predictions of one model for the training split, with the nearest training images of its errors.
 
-    `neighbours` is a JSON file with the nearest training images of each misclassified test image.
+    `neighbors` is a JSON file with the nearest training images of each misclassified test image.
     """
 
-    neighbours: FileRecord
+    neighbors: FileRecord = Field(
+        validation_alias=AliasChoices("neighbors", "neighbours")
+    )  # as earlier versions spell it
 
 
 class SelectionRecord(Record):

@@ -4,6 +4,8 @@ An arm is one model of one recipe. Shares are between 0 and 1, intervals are 95 
 by their index in the test split, and all values by seed are in the order of the seeds.
 """
 
+from pydantic import AliasChoices, Field
+
 from tasks.base import Frozen
 from tasks.config.recipe import ModelSpec
 from tasks.schemas.findings import SIGNIFICANT, Estimate, Picture
@@ -136,7 +138,7 @@ class Study(Frozen):
 
     dataset: str
     title: str
-    licence: str
+    license: str = Field(validation_alias=AliasChoices("license", "licence"))  # as files of earlier versions spell it
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     images: int

@@ -66,7 +66,7 @@ def attribute(
     file = write_content_addressed(
         work.root, Folder.ATTRIBUTIONS, model.name, ".json", found.model_dump_json().encode()
     )
-    return AttributionRecord(**dict(record), neighbours=file)
+    return AttributionRecord(**dict(record), neighbors=file)
 
 
 def _images_at(paths: Sequence[Path], places: Sequence[int]) -> NDArray[np.uint8]:
@@ -101,6 +101,6 @@ def _attributed(
     """
     near = zip(places.tolist(), labels[places].tolist(), distances.tolist(), strict=True)
     return NeighborSet(
-        neighbours=tuple(Neighbor(index=place, label=label, distance=distance) for place, label, distance in near),
+        neighbors=tuple(Neighbor(index=place, label=label, distance=distance) for place, label, distance in near),
         rarity=rare,
     )

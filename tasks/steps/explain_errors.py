@@ -51,7 +51,7 @@ def explain(
         StorageError: If a file is missing or altered, or the model is rejected.
     """
     asked = read_split(require_all_valid(work.root, test.parts))
-    near = Attribution.model_validate_json(require_valid(work.root, attribution.neighbours).read_bytes()).by_index
+    near = Attribution.model_validate_json(require_valid(work.root, attribution.neighbors).read_bytes()).by_index
     (given,) = load_evaluated_split(test, [predictions], work).given
     chosen = Selection.model_validate_json(require_valid(work.root, selection.file).read_bytes()).indices
     network = load_model(require_valid(work.root, model.file))

@@ -115,7 +115,7 @@ def build_study(
     return Study(
         dataset=dataset.name,
         title=dataset.title,
-        licence=dataset.licence,
+        license=dataset.license,
         classes=dataset.classes,
         shape=dataset.image_shape,
         images=len(tested.marks.labels),

@@ -1,4 +1,4 @@
-"""Chain: every step after the trainings, as the flow calls them, in this process."""
+"""Run every step after the trainings in this process, in the order of the flow."""
 
 from collections.abc import Mapping
 

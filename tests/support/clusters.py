@@ -1,4 +1,4 @@
-"""Clusters on this machine, of Dask and of Ray: real ones, with workers in processes of their own, as on other machines."""
+"""Start real Dask and Ray clusters on this machine, with workers in separate processes, as on other machines."""
 
 import os
 import re
@@ -22,7 +22,7 @@ OPTIONS = ("--no-dashboard", "--host", "127.0.0.1")
 
 
 class Cluster:
-    """A scheduler's address, and the processes of the workers."""
+    """The address of a scheduler, and the processes of the workers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.workers, self.address = folder, list[subprocess.Popen[bytes]](), ""
@@ -30,7 +30,7 @@ class Cluster:
         self.address = self.said("scheduler", r"Scheduler at:\s+tcp://([\d.:]+)", self.scheduler)
 
     def start(self, name: str, *arguments: str, project: Path | None = None) -> subprocess.Popen[bytes]:
-        """Start a process, which works in a folder of its own, on the code of this project or of another copy of it."""
+        """Start a process in a separate folder, with the code of this project or of another copy of it."""
         folder = self.folder / name
         folder.mkdir()
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MNIST", "TF_"))}
@@ -39,7 +39,7 @@ class Cluster:
             return subprocess.Popen([DASK, *arguments, *OPTIONS], stdout=log, stderr=log, cwd=folder, env=env)
 
     def said(self, name: str, pattern: str, process: subprocess.Popen[bytes]) -> str:
-        """Wait until a process has said something."""
+        """Wait until the output of a process matches a pattern, and return the first group."""
         limit = time.monotonic() + SECONDS
         while time.monotonic() < limit:
             text = (self.folder / f"{name}.log").read_text()
@@ -50,7 +50,7 @@ class Cluster:
         raise TimeoutError(text)
 
     def add(self, *, threads: int = 1, project: Path | None = None) -> subprocess.Popen[bytes]:
-        """Start a worker, and wait for it to be one."""
+        """Start a worker, and wait until it is registered."""
         name = f"worker-{len(self.workers)}"
         options = ("--nthreads", str(threads), "--no-nanny", "--local-directory", str(self.folder / "scratch"))
         worker = self.start(name, "worker", f"tcp://{self.address}", *options, project=project)
@@ -67,7 +67,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster, without workers at first."""
+    """Start a cluster, without workers at first."""
     folder.mkdir(parents=True, exist_ok=True)
     made = Cluster(folder)
     try:
@@ -78,16 +78,17 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 @contextmanager
 def ray_head(folder: Path, processes: int = 2) -> Iterator[str]:
-    """A Ray cluster of one node: where its head answers. Its workers work on the code of this project."""
+    """Start a Ray cluster of one node, whose workers use the code of this project; yield the address of its head node."""
     env = os.environ | {
         "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "PREFECT_HOME": str(folder),
-        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",  # beside other tests, its 30 may be too few
+        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",  # its default of 30 can be too low while other tests run
+        "RAY_worker_niceness": "0",  # with its default of 15, workers hardly get a core while other tests run
     }  # fmt: skip
     port = free_port()
     options = ["--head", "--block", "--port", str(free_port()), "--ray-client-server-port", str(port), "--num-cpus",
                str(processes), "--include-dashboard", "false", "--node-ip-address", "127.0.0.1"]  # fmt: skip
-    # Its sockets' names must be short.
+    # The names of its sockets must be short.
     with (
         tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as short,
         (folder / "ray.log").open("wb") as log,
@@ -106,6 +107,6 @@ def ray_head(folder: Path, processes: int = 2) -> Iterator[str]:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody answers at a port."""
+    """Return whether a port accepts connections."""
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0

@@ -1,4 +1,4 @@
-"""Tiny real data: the first few hundred images of MNIST, archived anew, with a data set file of their own."""
+"""Create tiny real datasets: archives of the first few hundred images of MNIST, and a dataset file."""
 
 import gzip
 import hashlib
@@ -19,38 +19,38 @@ NAMES = {
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
 COUNTS = {"train": 600, "test": 300}
-FEW = {"train": 600, "test": 60}  # for whole runs: each image that a hardly trained network gets wrong is explained
+FEW = {"train": 600, "test": 60}  # for complete runs, which explain each misclassified image
 
 
 def first(name: str, count: int) -> NDArray[np.uint8]:
-    """The first `count` items of one of MNIST's archives, to be altered at will."""
+    """Return the first `count` items of one of MNIST's archives, as an array that can be modified."""
     with gzip.open(MIRROR / name) as stream:
         return next(read_blocks(stream, read_header(stream), count)).copy()
 
 
 @dataclass(frozen=True)
 class Files:
-    """A folder with four archives, and what their data set file says of them."""
+    """A folder with four archives, and the content of their dataset file."""
 
     folder: Path
     counts: dict[str, int]
-    classes: int | tuple[str, ...] = 10  # how many, called by their numbers; or their names
+    classes: int | tuple[str, ...] = 10  # the number of classes, which are named by their numbers, or their names
     mirrors: tuple[str, ...] = ()
     shape: tuple[int, ...] = (28, 28)
     name: str = "tiny"
 
     def write(self, name: str, content: bytes) -> None:
-        """Put other bytes in an archive's place; the data set file will pin them."""
+        """Replace the bytes of an archive; the dataset file will pin the new ones."""
         (self.folder / name).write_bytes(content)
 
     def toml(self, **changes: object) -> Path:
-        """Write the data set file for the archives as they are now."""
+        """Write the dataset file for the current archives."""
         self = replace(self, **changes)
         names = range(self.classes) if isinstance(self.classes, int) else self.classes
         lines = [
             f'name = "{self.name}"',
             'title = "Tiny"',
-            'licence = "as MNIST"',
+            'license = "as MNIST"',
             f"classes = {json.dumps([str(label) for label in names], ensure_ascii=False)}",
             f"shape = {list(self.shape)}",
             f"mirrors = {list(self.mirrors or (self.folder.as_uri(),))}".replace("'", '"'),
@@ -71,7 +71,7 @@ Plant = Callable[[str, NDArray[np.uint8], NDArray[np.uint8]], None]
 
 
 def make(folder: Path, counts: Mapping[str, int] = COUNTS, plant: Plant | None = None) -> Files:
-    """Write tiny archives into a folder; `plant` may first alter the images and labels of a split in place."""
+    """Write tiny archives into a folder; `plant` can first modify the images and labels of a split in place."""
     splits: dict[str, tuple[NDArray[np.uint8], Labels]] = {}
     for split, (images, labels) in NAMES.items():
         splits[split] = first(images, counts[split]), first(labels, counts[split])
@@ -83,7 +83,7 @@ def make(folder: Path, counts: Mapping[str, int] = COUNTS, plant: Plant | None =
 def of_arrays(
     folder: Path, splits: Mapping[str, tuple[NDArray[np.uint8], Labels]], classes: int | tuple[str, ...] = 10
 ) -> Files:
-    """Write the archives of any images and labels, by split."""
+    """Write archives of the given images and labels, by split."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, names in NAMES.items():
         for name, array in zip(names, splits[split], strict=True):

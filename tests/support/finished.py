@@ -1,4 +1,4 @@
-"""Finished runs in miniature: splits that real steps have made, and files that stand for the rest of the chain."""
+"""Create small finished runs: splits from real steps, and placeholder files for the other steps."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ def finished(
     number: int,
     flow_run: FlowRun | None = None,
 ) -> RunRecord:
-    """One run with a model and predictions of its own, and its report."""
+    """A run with its own model and predictions, and its report."""
     root = work.root
     weights = write_content_addressed(root, "models", "plain", ".keras", f"model {number}".encode())
     path, meta = root / "predicted.parquet", FIRST.meta.model_copy(update={"model_sha256": weights.sha256})
@@ -53,7 +53,7 @@ def finished(
 
 
 def recorded(root: Path, path: Path) -> FileRecord:
-    """The record of a file as it is."""
+    """Return the record of a file in its current state."""
     return FileRecord(path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path))
 
 

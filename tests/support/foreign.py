@@ -1,4 +1,4 @@
-"""Foreign files: what others may have put under every name that the project uses, beside, inside and behind links."""
+"""Create foreign files under every name that the project uses: beside its folders, inside them and behind links."""
 
 import hashlib
 import os
@@ -10,8 +10,8 @@ from typing import NamedTuple
 from tasks.storage.folders import MARK, RUN_NAME, Folder
 
 TEXT = b"a chapter of a thesis\n"
-BY_CONTENT = f"thesis-{hashlib.sha256(TEXT).hexdigest()[:12]}.keras"  # the very name that a file of ours would have
-# Names of the project's own kinds, which no file of ours has.
+BY_CONTENT = f"thesis-{hashlib.sha256(TEXT).hexdigest()[:12]}.keras"  # the name that a file of ours would have
+# Names in the forms that the project uses, but which none of its files has.
 NAMES = (
     "thesis.txt",
     BY_CONTENT,
@@ -44,43 +44,43 @@ FOLDERS = (
 
 
 class Seen(NamedTuple):
-    """What there is to lose of one path: its kind and mode, and its bytes, or where it leads."""
+    """The state of one path: its kind and mode, and its bytes or the target of its link."""
 
     mode: int
     content: bytes
 
 
 class Seeds:
-    """Foreign paths, and what they were."""
+    """Foreign paths and their original states."""
 
     def __init__(self) -> None:
         self.seen: dict[Path, Seen] = {}
 
     def add(self, path: Path, content: bytes = TEXT) -> None:
-        """Put a file where there is none."""
+        """Create a file if the path is free."""
         if not os.path.lexists(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             self.watch(path)
 
     def link(self, path: Path, target: Path) -> None:
-        """Put a link where there is none."""
+        """Create a link if the path is free."""
         if not os.path.lexists(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(target)
             self.watch(path)
 
     def watch(self, path: Path) -> None:
-        """Remember what a path is now."""
+        """Record the current state of a path."""
         self.seen[path] = look(path)
 
     def lost(self) -> list[str]:
-        """Which of them are gone, or are not what they were."""
+        """Return the paths that are missing or changed."""
         return [str(path) for path, seen in self.seen.items() if not os.path.lexists(path) or look(path) != seen]
 
 
 def look(path: Path) -> Seen:
-    """What a path is now."""
+    """Return the current state of a path."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         return Seen(mode, os.fsencode(path.readlink()))
@@ -88,7 +88,7 @@ def look(path: Path) -> Seen:
 
 
 def seed(root: Path, outside: Path, seeds: Seeds) -> None:
-    """Put foreign files under a root: beside every folder, inside it, and behind links in it, to folders `outside`."""
+    """Create foreign files under a root: beside every folder, inside it, and behind links in it to folders `outside`."""
     seeds.add(outside / "thesis.txt")
     for folder in Folder:
         seeds.add(root / f"{folder}.txt")
@@ -101,15 +101,15 @@ def seed(root: Path, outside: Path, seeds: Seeds) -> None:
 
 
 def folders_in(folder: Path) -> Iterator[Path]:
-    """A folder, and those in it: of ours, and such as others make."""
+    """Yield a folder and its subfolders: the project's own and foreign ones."""
     yield folder
     yield from (path for path in sorted(folder.glob("*")) if path.is_dir() and not path.is_symlink())
     yield from (folder / name for name in FOLDERS)
 
 
 def fill(folder: Path, outside: Path, seeds: Seeds) -> None:
-    """Put files and links of every name into one folder."""
-    # In the folder of a run, a record of others can't be told from one of ours that is broken: prune asks to move it away.
+    """Create files and links with every name in one folder."""
+    # In the folder of a run, a foreign record looks like a broken record of the project: prune asks the user to move it.
     own = {"run.json", "study.json"} if RUN_NAME.fullmatch(folder.name) else set[str]()
     for name in (name for name in NAMES if name not in own):
         seeds.add(folder / name)
@@ -123,7 +123,7 @@ def fill(folder: Path, outside: Path, seeds: Seeds) -> None:
 
 
 def behind_links(root: Path, outside: Path, seeds: Seeds) -> None:
-    """Move every folder of a root elsewhere, with foreign files in it, and put a link in its place."""
+    """Move every folder of a root elsewhere, add foreign files to it, and replace it with a link."""
     for folder in Folder:
         there = outside / folder
         there.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Mirrors that misbehave: an HTTP server on this machine, and what it may do to who asks it for an archive."""
+"""Run mirrors that misbehave: an HTTP server on this machine with one faulty answer for each kind of fault."""
 
 import gzip
 import http.server
@@ -23,7 +23,7 @@ Request = http.server.BaseHTTPRequestHandler
 Answer = Callable[[Request, bytes], None]
 
 
-# What the tests wait for, in place of half a minute: who stalls is found out before who is slow, as ever.
+# Shorter limits for the tests, instead of half a minute. As in production, a stall is detected before a slow transfer.
 IMPATIENT: tuple[tuple[ModuleType, str, float], ...] = (
     (http_errors, "_CONNECT_SECONDS", 1.0),
     (http_errors, "_STALL_SECONDS", 0.6),
@@ -34,7 +34,7 @@ IMPATIENT: tuple[tuple[ModuleType, str, float], ...] = (
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers every GET in one way, and remembers what it was asked."""
+    """A server that gives the same answer to every GET, and records the requests."""
 
     daemon_threads = True
 
@@ -50,7 +50,7 @@ class Server(http.server.ThreadingHTTPServer):
                 self.ranges.append(handler.headers.get("Range", ""))
                 try:
                     answer(handler, (folder / handler.path.partition("?")[0].rpartition("/")[2]).read_bytes())
-                except OSError:  # whoever asked has hung up
+                except OSError:  # the client has closed the connection
                     handler.close_connection = True
 
             def log_message(handler, *_: object) -> None:  # noqa: N805
@@ -61,15 +61,15 @@ class Server(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that broke is what is meant."""
+        """Ignore broken connections, which the tests cause on purpose."""
 
     @property
     def times(self) -> int:
-        """How often it was asked."""
+        """The number of requests."""
         return len(self.asked)
 
     def secure(self, certificate: Path) -> None:
-        """From now on, speak TLS."""
+        """Use TLS from now on."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         self.socket = context.wrap_socket(self.socket, server_side=True)
@@ -77,7 +77,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost with its key, and the certificate alone, for who shall trust it."""
+    """Create a certificate for localhost; return a file with its key, and a file without, for clients that trust it."""
     key, public = folder / "key.pem", folder / "public.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "1"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, "-keyout", key, "-out", public]
@@ -101,12 +101,12 @@ def whole(request: Request, content: bytes) -> None:
 
 
 def begun(request: Request) -> int:
-    """Where the asker wants to go on."""
+    """Return the offset from which the client wants to resume."""
     return int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
 
 
 def ranged(request: Request, content: bytes, most: int | None = None) -> None:
-    """Serve from where the asker wants to go on, but no more than `most` bytes, though all are promised."""
+    """Serve from the requested offset, but at most `most` bytes, although the header announces all of them."""
     start = begun(request)
     if start:
         head(request, len(content) - start, 206, Content_Range=f"bytes {start}-{len(content) - 1}/{len(content)}")
@@ -116,14 +116,14 @@ def ranged(request: Request, content: bytes, most: int | None = None) -> None:
 
 
 def reset(request: Request) -> None:
-    """Break a connection off the hard way."""
+    """Reset a connection."""
     request.wfile.flush()
     request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     request.connection.close()
     request.close_connection = True
 
 
-# What a download survives at the same mirror
+# Answers that a download survives without another mirror
 
 
 def in_pieces(request: Request, content: bytes) -> None:
@@ -135,7 +135,7 @@ def resets_once(request: Request, content: bytes) -> None:
     if begun(request):
         return ranged(request, content)
     ranged(request, content, len(content) // 2)
-    time.sleep(0.2)  # else the reset overtakes the bytes
+    time.sleep(0.2)  # otherwise the reset arrives before the bytes
     return reset(request)
 
 
@@ -148,7 +148,7 @@ def stalls_once(request: Request, content: bytes) -> None:
 
 
 def slow_but_steady(seconds: float) -> Answer:
-    """Slower than the limit of any single wait allows for the whole, but steady."""
+    """Return an answer that takes longer than the limit of a single wait, but is transferred steadily."""
 
     def answer(request: Request, content: bytes) -> None:
         head(request, len(content))
@@ -179,7 +179,7 @@ def busy_at_first(status: int, retry_after: Callable[[], str]) -> Answer:
 
 
 def labelled_as_packed(request: Request, content: bytes) -> None:
-    """The archive's own bytes, under a header that servers of .gz files are known to send."""
+    """Send the archive's own bytes with a Content-Encoding header that some servers send for .gz files."""
     head(request, len(content), Content_Encoding="gzip")
     request.wfile.write(content)
 
@@ -206,7 +206,7 @@ SURVIVED: dict[str, Answer] = {
     "302 to another place": redirects,
 }
 
-# What it passes over
+# Answers for which a download skips the mirror
 
 
 def truncated(request: Request, content: bytes) -> None:
@@ -242,7 +242,7 @@ def drips(request: Request, content: bytes) -> None:
 
 
 def drips_headers(request: Request, _content: bytes) -> None:
-    """Begin an answer, and never come to the end of its headers."""
+    """Start an answer whose headers never end."""
     request.wfile.write(b"HTTP/1.1 200 OK\r\n")
     for _ in range(100):
         request.wfile.write(b"X")
@@ -251,7 +251,7 @@ def drips_headers(request: Request, _content: bytes) -> None:
 
 
 def page(request: Request, _content: bytes) -> None:
-    """What a portal sends in the place of everything."""
+    """Send the page that a captive portal sends instead of any content."""
     whole(request, b"<!DOCTYPE html>\n<html><body>Log in to the network first.</body></html>")
 
 
@@ -269,7 +269,7 @@ def announces(size: int) -> Answer:
 
 
 def redirects_often(request: Request, _content: bytes) -> None:
-    """A circle that never comes back to the same address."""
+    """Redirect in a circle in which no address occurs twice."""
     head(request, 0, 302, Location=f"{request.path}{'&' if '?' in request.path else '?'}x")
 
 
@@ -292,14 +292,14 @@ def lies(request: Request, content: bytes) -> None:
 
 
 def packed(request: Request, content: bytes) -> None:
-    """Pack on the way what was asked for as it is."""
+    """Compress the content in transit, although the client has requested it uncompressed."""
     again = gzip.compress(content)
     head(request, len(again), Content_Encoding="gzip")
     request.wfile.write(again)
 
 
 def bomb(request: Request, _content: bytes) -> None:
-    """A megabyte of gzip that unpacks to a gigabyte: not the archive, and nobody's to unpack."""
+    """Send a megabyte of gzip that decompresses to a gigabyte: not the archive, and not to be decompressed."""
     thousand = gzip.compress(b"\0" * (1 << 20)) * 1000
     head(request, len(thousand), Content_Encoding="gzip")
     request.wfile.write(thousand)
@@ -341,7 +341,7 @@ def flood(request: Request, content: bytes) -> None:
 
 
 class Fault(NamedTuple):
-    """How a mirror fails, what is said of it, and whether it may pass."""
+    """A fault of a mirror, the reported reason, and whether the fault may be temporary."""
 
     answer: Answer
     reason: str
@@ -381,14 +381,14 @@ PASSED_OVER: dict[str, Fault] = {
 }
 
 
-# What is no HTTP server at all
+# Servers that do not speak HTTP
 
 Talk = Callable[[socket.socket], None]
 
 
 @contextmanager
 def listening(talk: Talk) -> Iterator[int]:
-    """A port of this machine where `talk` has the connection, as long as the block runs."""
+    """Yield a port of this machine whose connections `talk` handles while the block runs."""
     over = threading.Event()
 
     def accept() -> None:
@@ -413,21 +413,21 @@ def listening(talk: Talk) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             over.set()
-            accepting.join()  # before its port's number goes to another file
+            accepting.join()  # before another file gets the number of its descriptor
 
 
 def says_nothing(_connection: socket.socket) -> None:
-    """Accept, and leave it at that."""
+    """Accept a connection and send nothing."""
 
 
 def drips_a_handshake(connection: socket.socket) -> None:
-    """Begin a TLS record of 16 KiB, and never come to its end."""
+    """Start a TLS record of 16 KiB that never ends."""
     for byte in b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03" + bytes(1000):
         connection.sendall(bytes([byte]))
         time.sleep(0.1)
 
 
-SILENT: dict[str, tuple[str, Talk, str]] = {  # the scheme, what is said, and the reason
+SILENT: dict[str, tuple[str, Talk, str]] = {  # scheme, handler of the connection, and the reported reason
     "accepts and says nothing": ("http", says_nothing, "stalled"),
     "a TLS handshake that never begins": ("https", says_nothing, "no connection within"),
     "a TLS handshake that never ends": ("https", drips_a_handshake, "no connection within"),
@@ -435,7 +435,7 @@ SILENT: dict[str, tuple[str, Talk, str]] = {  # the scheme, what is said, and th
 
 
 def irregular(folder: Path, name: str) -> Iterator[tuple[str, str, str]]:
-    """Folders in which something else than a file has an archive's name: what it is, the folder's address, and the reason."""
+    """Yield folders in which the archive is not a regular file: its kind, the folder's address, and the reason."""
     for kind, reason in (("FIFO", "FIFO"), ("socket", "socket"), ("directory", "directory"), ("device", "device")):
         place = folder / kind
         place.mkdir(parents=True)
@@ -444,7 +444,7 @@ def irregular(folder: Path, name: str) -> Iterator[tuple[str, str, str]]:
             os.mkfifo(path)
         elif kind == "socket":
             here = Path.cwd()
-            os.chdir(place)  # the path of a socket may have a hundred characters
+            os.chdir(place)  # the path of a socket has a limit of about a hundred characters
             with socket.socket(socket.AF_UNIX) as bound:
                 bound.bind(name)
             os.chdir(here)

@@ -1,4 +1,4 @@
-"""Architectures by hand, for the tests that draw them: chains, branches, models within models."""
+"""Build architectures for the tests that draw them: chains, branches, nested models."""
 
 from tasks.schemas.architecture import Architecture, Node
 
@@ -20,7 +20,7 @@ def chain(length: int, name: str = "chain") -> Architecture:
 
 
 def residual(blocks: int = 3) -> Architecture:
-    """Blocks of three layers, each with a connection around the first two."""
+    """Build blocks of three layers, each with a skip connection around the first two."""
     nodes = [node("in", kind="InputLayer", shape=(8, 8, 1))]
     for block in range(blocks):
         start = nodes[-1].key
@@ -33,7 +33,7 @@ def residual(blocks: int = 3) -> Architecture:
 
 
 def branched() -> Architecture:
-    """Two inputs, four branches of unlike length, two outputs."""
+    """Build a model with two inputs, four branches of different lengths, and two outputs."""
     return model(
         node("left", kind="InputLayer"),
         node("right", kind="InputLayer", shape=(12,)),
@@ -49,13 +49,13 @@ def branched() -> Architecture:
 
 
 def dense_connections(length: int = 9) -> Architecture:
-    """Every layer takes from all before it."""
+    """Build a model in which every layer gets the outputs of all previous layers."""
     keys = [f"n{place}" for place in range(length)]
     return model(*(node(key, *keys[:place]) for place, key in enumerate(keys)), name="dense")
 
 
 def ensemble(members: int = 5) -> Architecture:
-    """Members of one form, each asked about two views."""
+    """Build an ensemble of identical members, each of which predicts two views."""
     nodes = [node("in", kind="InputLayer", shape=(8, 8)), node("shifted", "in", kind="Cropping2D", shape=(8, 8))]
     for place in range(members):
         inner = chain(4, f"m{place}")

@@ -1,4 +1,4 @@
-"""A data set as unlike MNIST as may be: in colour, not square, 300 classes from label 7 on, archives plain and in a zip."""
+"""Create a dataset as unlike MNIST as possible: color, not square, 300 classes starting at label 7, plain and zip archives."""
 
 import gzip
 import zipfile
@@ -17,7 +17,7 @@ Arrays = tuple[NDArray[np.uint8], NDArray[np.int16]]
 
 
 def arrays(split: str) -> Arrays:
-    """Images, (N, 24, 20, 3), in which a bright square tells the label by its place and colour, and labels, (N,), from 0 on."""
+    """Return images, (N, 24, 20, 3), with a square whose position and color encode the label, and labels from 0, (N,)."""
     rng = np.random.default_rng(len(split))
     labels = rng.permutation(np.arange(COUNTS[split]) % CLASSES).astype(np.int16)
     images = rng.integers(0, 30, (COUNTS[split], *SHAPE)).astype(np.uint8)
@@ -28,12 +28,12 @@ def arrays(split: str) -> Arrays:
 
 
 def make(folder: Path) -> Path:
-    """Write the archives, and a data set file that pins none of them."""
+    """Write the archives, and a dataset file that pins none of them."""
     folder.mkdir(parents=True)
     lines = [
         'name = "odd"',
         'title = "Odd $ things"',
-        'licence = "none"',
+        'license = "none"',
         f"classes = {[f'thing {label}' for label in range(CLASSES - 1)] + ['物']}".replace("'", '"'),
         f"shape = {list(SHAPE)}",
         f"first_label = {FIRST_LABEL}",

@@ -1,8 +1,8 @@
-"""Photos of handwriting as telephones take them, made of MNIST's test digits: desks, shadows, ruled paper, and no digit at all.
+"""Simulate phone photos of handwriting from MNIST's test digits: desks, shadows, ruled paper, and no digit at all.
 
-Each photo is drawn from a seed: paper, light, noise, blur and JPEG are the same for all kinds, only the disturbance differs.
-`python -m tests.support.photos ROOT FOLDER [EACH [SEED]]` writes EACH photos of every kind into the folder, has `mnist predict`
-read them, and prints how many are right, doubtful or refused, and wrong without a warning.
+Each photo is drawn from a seed. Paper, light, noise, blur and JPEG are the same for all kinds; only the disturbance differs.
+`python -m tests.support.photos ROOT FOLDER [EACH [SEED]]` writes EACH photos of every kind into the folder, classifies them
+with `mnist predict`, and prints how many are classified correctly, doubtful or rejected, and misclassified without a warning.
 """
 
 import io
@@ -26,21 +26,21 @@ Rng = np.random.Generator
 
 
 class Photo(NamedTuple):
-    """A photo as a JPEG file; `label` is None where no answer is right."""
+    """A photo as a JPEG file; `label` is None if no prediction is correct."""
 
     content: bytes
     label: int | None
 
 
 def polygon(points: list[tuple[float, float]], soft: float = 0.8) -> Levels:
-    """Draw a filled polygon: 1 inside, 0 outside, its edge `soft` pixels wide."""
+    """Draw a filled polygon: 1 inside, 0 outside, with an edge of `soft` pixels."""
     image = Image.new("L", (WIDE, HIGH))
     ImageDraw.Draw(image).polygon(points, 255)
     return np.asarray(image.filter(ImageFilter.GaussianBlur(soft)), np.float64) / 255
 
 
 def turned(rng: Rng, width: float, height: float, most: float = 8) -> list[tuple[float, float]]:
-    """Return the corners of a sheet around the middle, turned by up to `most` degrees."""
+    """Return the corners of a sheet around the center, rotated by up to `most` degrees."""
     angle = np.radians(rng.uniform(-most, most))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     corners = np.array([[-width, -height], [width, -height], [width, height], [-width, height]]) / 2
@@ -49,7 +49,7 @@ def turned(rng: Rng, width: float, height: float, most: float = 8) -> list[tuple
 
 
 def lines(rng: Rng, gap: float, *, both: bool, width: int = 2) -> Levels:
-    """Rule a sheet, 1 on the lines, turned by up to two degrees; `both` ways for squared paper."""
+    """Draw the lines of ruled paper as 1, rotated by up to two degrees; with `both`, of squared paper."""
     image = Image.new("L", (2 * WIDE, 2 * WIDE))
     draw = ImageDraw.Draw(image)
     for place in np.arange(rng.uniform(0, gap), 2 * WIDE, gap):
@@ -62,7 +62,7 @@ def lines(rng: Rng, gap: float, *, both: bool, width: int = 2) -> Levels:
 
 
 def ink(rng: Rng, digits: list[NDArray[np.uint8]], size: tuple[int, int] = (170, 280)) -> Levels:
-    """Place digits beside each other around the middle: 1 on the strokes."""
+    """Place digits side by side around the center, with 1 on the strokes."""
     edge = int(rng.integers(*size)) if len(digits) == 1 else int(rng.integers(130, 190))
     step = int(0.8 * edge)
     page = Image.new("L", (WIDE, HIGH))
@@ -70,21 +70,21 @@ def ink(rng: Rng, digits: list[NDArray[np.uint8]], size: tuple[int, int] = (170,
     top = (HIGH - edge) // 2 + int(rng.integers(-25, 26))
     for place, digit in enumerate(digits):
         large = Image.fromarray(digit).resize((edge, edge), Image.Resampling.BICUBIC)
-        # As sharp as a pen: of the enlarged image's soft slopes, the middle third.
+        # As sharp as a pen: keep the middle third of the soft slopes of the enlarged image.
         sharp = large.point(lambda level: int(min(255, max(0, (level - 85) * 3))))
         page.paste(255, (left + place * step, top), sharp)
     return np.asarray(page, np.float64) / 255
 
 
 def grain(rng: Rng) -> Levels:
-    """Draw a wooden surface, around 1."""
+    """Draw a wooden surface, with values around 1."""
     rows = rng.normal(0, 0.12, (HIGH // 4, 4))
     image = Image.fromarray(rows).resize((WIDE, HIGH), Image.Resampling.BICUBIC)
     return 1 + np.asarray(image, np.float64)
 
 
 def taken(rng: Rng, levels: Levels) -> bytes:
-    """Take the photo: uneven light, blur, noise, JPEG."""
+    """Render the photo: uneven light, blur, noise, JPEG."""
     across, down = np.meshgrid(np.linspace(-1, 1, WIDE), np.linspace(-1, 1, HIGH))
     light = 1 + rng.uniform(-0.08, 0.08) * across + rng.uniform(-0.08, 0.08) * down
     noisy = np.clip(levels * light + rng.normal(0, 2.5, levels.shape), 0, 255).astype(np.uint8)
@@ -97,18 +97,18 @@ PAPER, DESK, PEN, PENCIL, RULE = 222.0, 70.0, 45.0, 120.0, 175.0
 
 
 def written(strokes: Levels, paper: Levels | float = PAPER, level: float = PEN) -> Levels:
-    """Write on paper: ink takes its share of the light."""
+    """Draw strokes on paper; ink absorbs a fraction of the light."""
     return np.asarray(paper * (1 - strokes * (1 - level / PAPER)))
 
 
 def sheet(rng: Rng, page: Levels, desk: Levels | float = DESK, most: float = 8) -> Levels:
-    """Lay a page on a desk, which shows all around it."""
+    """Place a page on a desk that is visible on all sides."""
     inside = polygon(turned(rng, 0.84 * WIDE, 0.84 * HIGH, most))
     return page * inside + desk * (1 - inside)
 
 
 def beside(rng: Rng, page: Levels) -> Levels:
-    """Let the desk show at one or two sides."""
+    """Place a page on a desk that is visible on one or two sides."""
     slant = rng.uniform(-30, 30)
     corner = [(-9, -9), (rng.uniform(40, 90) + slant, -9), (rng.uniform(40, 90) - slant, HIGH + 9), (-9, HIGH + 9)]
     inside = 1 - polygon(corner)
@@ -118,7 +118,7 @@ def beside(rng: Rng, page: Levels) -> Levels:
 
 
 def half_shadow(rng: Rng, page: Levels) -> Levels:
-    """Throw a shadow with a straight edge that crosses the digit."""
+    """Draw a shadow with a straight edge across the digit."""
     x, slant = rng.uniform(0.35, 0.65) * WIDE, rng.uniform(-200, 200)
     return page * (
         1 - rng.uniform(0.35, 0.6) * polygon([(-9, -9), (x + slant, -9), (x - slant, HIGH + 9), (-9, HIGH + 9)])
@@ -126,14 +126,14 @@ def half_shadow(rng: Rng, page: Levels) -> Levels:
 
 
 def corner_shadow(rng: Rng, page: Levels) -> Levels:
-    """Throw a telephone's shadow into a corner."""
+    """Draw the shadow of a phone in a corner."""
     x, y = rng.uniform(0.25, 0.5) * WIDE, rng.uniform(0.3, 0.5) * HIGH
     points = [(-9, HIGH + 9), (-9, HIGH - y), (x, HIGH - 0.8 * y), (x * 1.1, HIGH + 9)]
     return page * (1 - rng.uniform(0.35, 0.6) * polygon(points, 2))
 
 
 def hand_shadow(rng: Rng, page: Levels) -> Levels:
-    """Throw the round shadow of a head or a hand."""
+    """Draw the round shadow of a head or a hand."""
     image = Image.new("L", (WIDE, HIGH))
     x, y, radius = rng.uniform(0.6, 1) * WIDE, rng.uniform(0.7, 1.1) * HIGH, rng.uniform(150, 260)
     ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), 255)
@@ -143,20 +143,20 @@ def hand_shadow(rng: Rng, page: Levels) -> Levels:
 
 
 def ruled(rng: Rng, *, both: bool = False, level: float = RULE, width: int = 2) -> Levels:
-    """Take a ruled or a squared page."""
+    """Draw a ruled or squared page."""
     gap = rng.uniform(26, 40) if both else rng.uniform(45, 80)
     return PAPER - (PAPER - level) * lines(rng, gap, both=both, width=width)
 
 
 def margin(page: Levels) -> Levels:
-    """Add the margin's line."""
+    """Add a margin line."""
     page = page.copy()
     page[:, 90:93] = 130
     return page
 
 
 def framed(page: Levels) -> Levels:
-    """Draw a box around the digit, as forms have it."""
+    """Draw a box around the digit, as on forms."""
     page = page.copy()
     for at in (slice(30, 34), slice(446, 450)):
         page[at, 60:580] = 60
@@ -207,7 +207,7 @@ KINDS = (*ONE, *NONE, *TWO)
 
 
 def photos(kind: str, each: int, seed: int = 0) -> Iterator[Photo]:
-    """Make photos of one kind, each of another of MNIST's test digits."""
+    """Create photos of one kind, each from a different test digit of MNIST."""
     images, labels = (data.first(name, 10 * each + 10) for name in data.NAMES["test"])
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     chosen = [int(np.flatnonzero(labels == number % 10)[number // 10]) for number in range(each)]
@@ -222,7 +222,7 @@ def photos(kind: str, each: int, seed: int = 0) -> Iterator[Photo]:
 
 
 def write(folder: Path, each: int, seed: int) -> dict[str, tuple[str, int | None]]:
-    """Write photos of all kinds into a folder; the kind and the label of each by name."""
+    """Write photos of all kinds into a folder; return the kind and the label of each by file name."""
     folder.mkdir(parents=True, exist_ok=True)
     known = {}
     for kind in KINDS:
@@ -234,7 +234,7 @@ def write(folder: Path, each: int, seed: int) -> dict[str, tuple[str, int | None
 
 
 def main(root: str, folder: str, each: str = "10", seed: str = "0") -> None:
-    """Have the photos read, and print a line for each kind and model."""
+    """Classify the photos, and print a line for each kind and model."""
     known = write(Path(folder), int(each), int(seed))
     names = [Path(folder, name) for name in known]
     command = [Path(sys.executable).with_name("mnist"), "predict", *names, "--root", root, "--json"]
@@ -252,14 +252,14 @@ def main(root: str, folder: str, each: str = "10", seed: str = "0") -> None:
 
 
 def judged(answer: dict[str, Any] | None, model: str, label: int | None) -> str:
-    """What a person makes of an answer."""
+    """Return how a user would interpret a prediction."""
     if answer is None or answer.get("doubts"):
         return "doubtful or refused"
     return "right" if answer["guesses"][model]["label"] == str(label) else "wrong without a warning"
 
 
 def said(counts: Counter[str]) -> str:
-    """Counts in words."""
+    """Return counts as text."""
     return ", ".join(f"{counts[what]} {what}" for what in ("right", "doubtful or refused", "wrong without a warning"))
 
 

@@ -1,4 +1,4 @@
-"""A local HTTP receiver: keeps what is posted to it, and answers as it is told."""
+"""Run a local HTTP receiver that keeps posted bodies and gives configurable answers."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Receiver(ThreadingHTTPServer):
-    """Listens on a port of its own of this machine."""
+    """A receiver on a free port of this machine."""
 
     def __init__(self, status: int) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -18,28 +18,28 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where to post, with something in it that must not be logged."""
+        """The address to post to, with a part that must not be logged."""
         return f"http://127.0.0.1:{self.server_port}/hooks/s3cret"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
+    """The handler of one request."""
 
     server: Receiver
 
-    def do_POST(self) -> None:  # http.server's name
-        """Keep the body."""
+    def do_POST(self) -> None:  # the name that http.server requires
+        """Keep the body of a request."""
         self.server.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(self.server.status)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def receiver(status: int = 200) -> Iterator[Receiver]:
-    """A receiver that listens while the block runs."""
+    """Yield a receiver that listens while the block runs."""
     with Receiver(status) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Small examples that several tests look at: splits of six images, two models' predictions for them, and the whole document."""
+"""Small examples that several tests share: splits of six images, predictions of two models, and the analysis document."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ FILE = FileRecord(path="m", bytes=1, sha256="0" * 64)
 
 
 def hashes(numbers: Iterable[int]) -> Hashes:
-    """Hashes that are made of one number each."""
+    """Return hashes, each of a single repeated byte."""
     return np.repeat(np.fromiter(numbers, np.uint8), 32).view(HASH)
 
 
@@ -66,7 +66,7 @@ EVERYWHERE = np.ones(6, bool)
 
 
 def explained(name: str, predictions: Predictions) -> Explanations:
-    """What explains one model's wrong answers: the first is mended by a patch, the others by none."""
+    """Return the explanations of one model's errors: a patch corrects the first, and none corrects the others."""
     wrong = np.flatnonzero(predictions.wrong).tolist()
     heat = base64.b64encode(bytes([0, 80, 160, 255])).decode()
     near = (Neighbor(index=2, label=2, distance=1.5), Neighbor(index=5, label=2, distance=2.5))
@@ -75,7 +75,7 @@ def explained(name: str, predictions: Predictions) -> Explanations:
         model=name,
         window=3,
         by_index={
-            index: Explanation(patch=patch if index == wrong[0] else None, heat=heat, neighbours=near, rarity=0.97)
+            index: Explanation(patch=patch if index == wrong[0] else None, heat=heat, neighbors=near, rarity=0.97)
             for index in wrong
         },
         focus=(SaliencyMap(label=0, count=2, peak=0.5, row=1, column=1, ink_here=1, ink_elsewhere=0, heat=heat),),
@@ -94,8 +94,8 @@ def record_of(name: str, given: Predictions) -> PredictionsRecord:
 
 
 def analysis_of_two() -> Analysis:
-    """The whole document for both."""
-    subject = Subject(dataset="drawn", title="Drawn", licence="-", classes=SPLIT.meta.classes, shape=(2, 2),
+    """Return the analysis document of both models."""
+    subject = Subject(dataset="drawn", title="Drawn", license="-", classes=SPLIT.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
     return build_analysis(
         subject=subject, data=profile_of([SPLIT]), trained=judged(TRAIN, [LEARNED, LEARNED]),
@@ -106,11 +106,11 @@ def analysis_of_two() -> Analysis:
 
 
 def analysis_of_many(wrong: int = 60) -> Analysis:
-    """The document for one model and its copy that take each of many images, twenty of each label, for the next label."""
+    """Return the document of a model and its copy that predict the next label for all images, twenty of each label."""
     labels = [0, 1, 2] * (wrong // 3)
     split = split_of(labels)
     given = predicted(split, [(label + 1) % 3 for label in labels], [0.5 + number / 200 for number in range(wrong)])
-    subject = Subject(dataset="drawn", title="Many", licence="-", classes=split.meta.classes, shape=(2, 2),
+    subject = Subject(dataset="drawn", title="Many", license="-", classes=split.meta.classes, shape=(2, 2),
                       recipe="r", description="d", learning_rate=0.1, validation=0.0)  # fmt: skip
     return build_analysis(
         subject=subject, data=profile_of([split]), trained=judged(TRAIN, [LEARNED, LEARNED]),
@@ -121,7 +121,7 @@ def analysis_of_many(wrong: int = 60) -> Analysis:
 
 
 def provenance() -> Provenance:
-    """Where a document came from that was made of nothing."""
+    """Return the provenance of a document without inputs."""
     made = Origin(step="profile", kind="profile", run="this-run", at=datetime(2026, 1, 2, tzinfo=UTC), seconds=1.5)
     return Provenance(
         run="this-run", began=made.at, root="/root", archives=(), splits=(), files=(),
@@ -131,7 +131,7 @@ def provenance() -> Provenance:
 
 
 def changes_of_two() -> Changes:
-    """What the second model does differently, as if it were a later run's."""
+    """Return the changes of the second model, as if it were from a later run."""
     pixels = encode_pixels(SPLIT.images[1])
     changed = Changed(index=1, label=0, pixels=pixels, before=model_answer(FIRST, 1), now=model_answer(SECOND, 1))
     one = ModelChanges(

@@ -1,4 +1,4 @@
-"""`mnist serve` as a user has it, in a process of its own, and what its API says of the runs."""
+"""Run `mnist serve` in a separate process, as a user does, and query its API."""
 
 import json
 import os
@@ -24,14 +24,14 @@ ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
+    """Return a free port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 def until(found: Callable[[], Any], what: str, seconds: float = START_SECONDS) -> Any:
-    """Wait until a function returns something, and return that."""
+    """Wait until a function returns a true value, and return that value."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         value = found()
@@ -42,62 +42,62 @@ def until(found: Callable[[], Any], what: str, seconds: float = START_SECONDS) -
 
 
 def answered(response: httpx.Response) -> tuple[httpx.Response] | None:
-    """A response, unless the server is too busy for one; in a tuple, since one that refuses counts as false."""
+    """Return the response in a tuple, because an error response is false, or None if the server is busy."""
     return None if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else (response,)
 
 
 class Api:
-    """Prefect's API, with the few questions that tests ask."""
+    """A client of Prefect's API with the few requests that tests need."""
 
     def __init__(self, url: str, credential: str | None = None) -> None:
         self.url = url
         self.client = httpx.Client(base_url=url, headers=authorization(credential), timeout=30)
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        """POST; where the database is busy, SQLite's at least, again, as Prefect's own client does."""
+        """Send a POST; if the database is busy, as SQLite's can be, send it again, as Prefect's own client does."""
         (response,) = until(lambda: answered(self.client.post(path, json=body)), f"POST {path}", 60)
         return response
 
     def ask(self, path: str, **body: Any) -> Any:
-        """What the API answers to a POST."""
+        """Return the response to a POST."""
         return self.post(path, body).raise_for_status().json()
 
     def run(self, identity: str) -> dict[str, Any]:
-        """A flow run."""
+        """Return a flow run."""
         found: dict[str, Any] = self.client.get(f"flow_runs/{identity}").raise_for_status().json()
         return found
 
     def ended(self, identity: str, seconds: float = START_SECONDS) -> dict[str, Any]:
-        """A flow run once it has ended."""
+        """Wait until a flow run has ended, and return it."""
         return until(lambda: self.in_state(identity, ENDED), f"the end of {identity}", seconds)
 
     def in_state(self, identity: str, states: set[str]) -> dict[str, Any] | None:
-        """A flow run if it is in one of these states."""
+        """Return a flow run if it is in one of these states."""
         run = self.run(identity)
         return run if run["state_type"] in states else None
 
     def tasks(self, identity: str) -> dict[str, dict[str, Any]]:
-        """The task runs of a flow run by name."""
+        """Return the task runs of a flow run by name."""
         found = self.ask("task_runs/filter", flow_runs={"id": {"any_": [identity]}})
         return {task["name"]: task for task in found}
 
     def artifacts(self, identity: str) -> dict[str, dict[str, Any]]:
-        """The artifacts of a flow run by key."""
+        """Return the artifacts of a flow run by key."""
         found = self.ask("artifacts/filter", flow_runs={"id": {"any_": [identity]}})
         return {one["key"]: one for one in found}
 
     def deployment(self, name: str, flow: str = "mnist") -> dict[str, Any]:
-        """A deployment of a flow."""
+        """Return a deployment of a flow."""
         found: dict[str, Any] = self.client.get(f"deployments/name/{flow}/{name}").raise_for_status().json()
         return found
 
     def start(self, deployment: str, flow: str = "mnist", **parameters: Any) -> httpx.Response:
-        """Ask for a run."""
+        """Request a run."""
         identity = self.deployment(deployment, flow)["id"]
         return self.post(f"deployments/{identity}/create_flow_run", {"parameters": parameters})
 
     def logs(self, identity: str) -> list[str]:
-        """The lines that a flow run and its tasks have logged."""
+        """Return the lines that a flow run and its tasks have logged."""
         found = self.ask("logs/filter", logs={"flow_run_id": {"any_": [identity]}}, sort="TIMESTAMP_ASC")
         return [line["message"] for line in found]
 
@@ -110,15 +110,15 @@ class Serving:
         self.credential, self.profiles = credential, profiles
 
     def processes(self) -> list[psutil.Process]:
-        """All that it has started."""
+        """The processes that it has started."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def worker(self) -> psutil.Process:
-        """The worker."""
+        """The process of the worker."""
         return until(lambda: next((p for p in self.processes() if "worker" in p.cmdline()), None), "the worker")
 
     def stop(self) -> list[psutil.Process]:
-        """Press Ctrl-C; what is left of its processes after that."""
+        """Send SIGINT, and return the processes that are left."""
         started = self.processes()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(90)
@@ -129,7 +129,7 @@ class Serving:
 def serving(
     home: Path, root: Path, auth: str = "", *, options: Sequence[str] = (), folder: Path | None = None, **env: str
 ) -> Iterator[Serving]:
-    """Run `mnist serve` on a free port, with a history of its own, and the user's own authentication or else the secret."""
+    """Run `mnist serve` on a free port, with a new history, and with the user's credential or otherwise the secret."""
     port = free_port()
     settings = {"PREFECT_HOME": str(home)} | ({"PREFECT_SERVER_API_AUTH_STRING": auth} if auth else {}) | env
     with subprocess.Popen(
@@ -153,5 +153,5 @@ def serving(
 
 
 def without_prefect(env: Any) -> dict[str, str]:
-    """An environment without what the session's own Prefect server, or another, has set."""
+    """Return an environment without the variables of the session's Prefect server or of any other server."""
     return {name: value for name, value in env.items() if not name.startswith(("PREFECT_API", "PREFECT_PROFILES"))}

@@ -1,4 +1,4 @@
-"""An object store that speaks S3's protocol, on this machine: moto's server in a process of its own."""
+"""Run an object store with S3's protocol on this machine: moto's server in a separate process."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ BUCKET = "bucket"
 
 @contextmanager
 def store(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a store with one bucket; what the environment must say to use it. Shadows of its roots lie in `folder`."""
+    """Run a store with one bucket; yield the variables that a client needs. Local caches of its roots are in `folder`."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]

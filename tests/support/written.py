@@ -1,4 +1,4 @@
-"""Written: arrays as IDX files and predictions as Parquet, for tests of what reads them."""
+"""Write arrays as IDX files and predictions as Parquet, for tests of their readers."""
 
 import struct
 from pathlib import Path
@@ -12,7 +12,7 @@ from tasks.data.predictions_parquet import Predictions, predictions_writer
 
 
 def write_idx(array: NDArray[Any]) -> bytes:
-    """Return an array as the bytes of an IDX file; an array whose type has no code in IDX is a KeyError."""
+    """Return an array as the bytes of an IDX file; a type without a code in IDX raises a KeyError."""
     dtype = array.dtype.newbyteorder(">") if array.dtype.itemsize > 1 else array.dtype
     codes = {np.dtype(name): code for code, name in DTYPES.items()}
     return struct.pack(f">HBB{array.ndim}I", 0, codes[dtype], array.ndim, *array.shape) + array.astype(dtype).tobytes()

@@ -1,6 +1,6 @@
-"""Whether any locked version has a known vulnerability, as far as the package index can be asked.
+"""Check the locked versions for known vulnerabilities with pip-audit.
 
-Ends with 1 if one has; with 0 if none has, or if nobody answers, which is said.
+The exit code is 1 if a version has one. It is 0 if none has, or if the package index does not answer, which is printed.
 """
 
 import json
@@ -14,7 +14,7 @@ SECONDS = 300
 
 
 def main() -> int:
-    """Ask, and print what was said."""
+    """Query the package index, print the vulnerabilities, and return the exit code."""
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "pip_audit", "--requirement", LOCK, "--require-hashes", "--disable-pip"]
         options = ["--format", "json", "--progress-spinner", "off", "--cache-dir", cache, "--timeout", "15"]
@@ -28,17 +28,17 @@ def main() -> int:
         return unanswered((asked.stderr.strip().splitlines() or ["no answer"])[-1])
     known = [package for package in packages if "vulns" in package]
     if not known:
-        return unanswered(f"the index knows none of the {len(packages)} packages")
+        return unanswered(f"the package index knows none of the {len(packages)} packages")
     found = [(package, vulnerability) for package in known for vulnerability in package["vulns"]]
     for package, vulnerability in found:
-        mended = ", ".join(vulnerability["fix_versions"]) or "no version yet"
-        print(f"{package['name']} {package['version']}: {vulnerability['id']}, mended in {mended}")  # noqa: T201
-    print(f"{len(known)} of {len(packages)} packages asked about, {len(found)} known vulnerabilities")  # noqa: T201
+        fixed = ", ".join(vulnerability["fix_versions"]) or "no version yet"
+        print(f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in {fixed}")  # noqa: T201
+    print(f"{len(known)} of {len(packages)} packages checked, {len(found)} known vulnerabilities")  # noqa: T201
     return int(bool(found))
 
 
 def unanswered(why: str) -> int:
-    """Nobody knows."""
+    """Print why the versions were not checked, and return the exit code 0."""
     print(f"NOT SCANNED for known vulnerabilities: {why}")  # noqa: T201
     return 0
 

@@ -1,6 +1,6 @@
-"""The diagrams of docs/networks.md: `python -m tests.tools.diagrams` draws them.
+"""Draw the diagrams of docs/networks.md: `python -m tests.tools.diagrams`.
 
-Built from the recipe itself and from what is published of VGG-16, so that a test can draw them again and compare.
+They are drawn from the recipe and from the published architecture of VGG-16, so that a test can draw and compare them.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "networks"
 
 
 def diagrams() -> dict[str, str]:
-    """Both diagrams, by the names of their files."""
+    """Return both diagrams as SVG, by file name."""
     import_keras()
     recipe = load_recipe("post")
     seed_everything(recipe.seed)  # numbers the layers from the start
@@ -28,7 +28,7 @@ def diagrams() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them into the docs."""
+    """Write the diagrams into the docs folder."""
     FOLDER.mkdir(exist_ok=True)
     for name, text in diagrams().items():
         (FOLDER / name).write_text(f"{text}\n")

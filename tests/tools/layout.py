@@ -1,4 +1,4 @@
-"""Check that the folders stay small enough to be surveyed: `python -m tests.tools.layout`."""
+"""Check that no folder has too many modules: `python -m tests.tools.layout`."""
 
 import sys
 from collections.abc import Iterator
@@ -6,28 +6,28 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 PACKAGES = ("flows", "tasks", "artifacts")
-MOST = 15  # modules in a folder
-# Modules in folders with limits of their own, `__init__` apart.
+MOST = 15  # modules in a folder, without `__init__.py`
+# Limits of particular folders.
 LIMITS = {"tasks": 3, "flows": 7, "tasks/steps": 20}
 
 
 def faults(project: Path) -> Iterator[str]:
-    """Find folders that hold more modules than their limit, and folders of modules that are no packages."""
+    """Yield a line for each folder that has more modules than its limit or is not a package."""
     for package in PACKAGES:
         folders = sorted({path.parent for path in (project / package).rglob("*.py")})
         if not folders:
-            yield f"{package} holds no modules"
+            yield f"{package} has no modules"
         for folder in folders:
             name = folder.relative_to(project).as_posix()
             count = sum(path.name != "__init__.py" for path in folder.glob("*.py"))
             if count > (most := LIMITS.get(name, MOST)):
-                yield f"{name} holds {count} modules, more than {most}: move some into a folder of their subject"
+                yield f"{name} has {count} modules, more than {most}: move the modules of one subject into a subfolder"
             if not (folder / "__init__.py").exists():
-                yield f"{name} holds no __init__.py"
+                yield f"{name} has no __init__.py: add one"
 
 
 def main() -> None:
-    """Print what is wrong, and exit with 1 if anything is."""
+    """Print all faults, and exit with code 1 if there are any."""
     if found := list(faults(PROJECT)):
         sys.exit("\n".join(found))
 

@@ -1,6 +1,6 @@
-"""Whether requirements.lock agrees with pyproject.toml; with `--write`, make it agree.
+"""Check that requirements.lock matches pyproject.toml; with `--write`, update it.
 
-The versions in the lock stay as long as pyproject.toml allows them: what is checked is that resolving changes nothing.
+A version in the lock stays as long as pyproject.toml allows it, so the lock matches if resolving changes nothing.
 """
 
 import shutil
@@ -14,7 +14,7 @@ LOCK = PROJECT / "requirements.lock"
 
 
 def resolve(lock: Path, *options: str) -> None:
-    """Resolve all dependencies into `lock`, which names no index."""
+    """Resolve all dependencies and write them to `lock`, without the URL of a package index."""
     command = [
         sys.executable,
         "-m",
@@ -34,7 +34,7 @@ def resolve(lock: Path, *options: str) -> None:
 
 
 def main() -> None:
-    """Check the lock, or write it."""
+    """Check the lock, or update it with `--write`."""
     if "--write" in sys.argv:
         resolve(LOCK, *(["--upgrade"] if "--upgrade" in sys.argv else []))
         return
@@ -43,7 +43,7 @@ def main() -> None:
         shutil.copy(LOCK, again)
         resolve(again)
         if again.read_text() != LOCK.read_text():
-            sys.exit("requirements.lock does not agree with pyproject.toml: run `make lock`")
+            sys.exit("requirements.lock does not match pyproject.toml: run `make lock`")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Check that no public name is defined at the top of two modules: `python -m tests.tools.names`."""
+"""Check that no two modules define the same public name: `python -m tests.tools.names`."""
 
 import ast
 import sys
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
-ENTRY_POINT = "main"  # of each module that is also a command
+ENTRY_POINT = "main"  # allowed in every module that is also a command
 PACKAGES = ("flows", "tasks", "artifacts")
 
 
 def public_names(tree: ast.Module) -> Iterator[str]:
-    """Find the public names that the top of a module defines; imported ones are of another module."""
+    """Yield the public names that a module defines at its top level; imported names are not included."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names = [node.name]
@@ -26,7 +26,7 @@ def public_names(tree: ast.Module) -> Iterator[str]:
 
 
 def defined_twice(project: Path) -> dict[str, list[str]]:
-    """Find the names that several modules define, with these modules."""
+    """Return the public names that more than one module defines, with these modules."""
     modules: defaultdict[str, set[str]] = defaultdict(set)
     for package in PACKAGES:
         for path in sorted((project / package).rglob("*.py")):
@@ -36,11 +36,15 @@ def defined_twice(project: Path) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Print each such name with its modules, and exit with 1 if there is any."""
+    """Print each name that is defined twice, with its modules, and exit with code 1 if there is any."""
     found = defined_twice(PROJECT)
     if found:
         lines = [f"{name}: {', '.join(where)}" for name, where in found.items()]
-        sys.exit("\n".join([*lines, f"{len(found)} public names are defined in more than one module"]))
+        sys.exit(
+            "\n".join(
+                [*lines, f"{len(found)} public names are defined in more than one module: rename all but one of each"]
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What takes long to import is imported only where it is needed. Which layer imports which: the contracts in pyproject.toml."""
+"""Test that slow libraries are imported only where needed. The layers are contracts in pyproject.toml."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_a_folder_with_too_many_modules_is_found(tmp_path: Path) -> None:
     assert list(faults(tmp_path)) == []
     for number in range(4):
         (tmp_path / "tasks" / f"module_{number}.py").touch()
-    assert [fault.split(":")[0] for fault in faults(tmp_path)] == ["tasks holds 4 modules, more than 3"]
+    assert [fault.split(":")[0] for fault in faults(tmp_path)] == ["tasks has 4 modules, more than 3"]
 
 
 def test_a_public_name_that_two_modules_define_is_found(tmp_path: Path) -> None:

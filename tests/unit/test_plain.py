@@ -1,4 +1,4 @@
-"""Texts of users stay texts: nothing prints them around the one screen and the one stream that keep them plain."""
+"""Test that users' text stays plain: no code bypasses the screen and the stream that escape it."""
 
 import ast
 import html
@@ -27,9 +27,9 @@ PRINTERS = {
     "artifacts/screen.py",
     "deployments/__main__.py",
     "flows/processes/console.py",
-    "flows/processes/log_filters.py",  # changes what rich does at a broken pipe, and prints nothing
+    "flows/processes/log_filters.py",  # changes how rich handles a broken pipe, and prints nothing
 }
-# Whose strings are markup unless told otherwise, or which print by themselves.
+# Modules that treat strings as markup by default, or that print themselves.
 OF_THE_SCREEN = {
     "Console",
     "print",
@@ -43,7 +43,7 @@ OF_THE_SCREEN = {
     "Tree",
 }
 PRINTED = {"print", "click.echo", "click.secho", "click.style", "click.echo_via_pager", "sys.stdout.write"}
-LITERALS = {"TextColumn", "status", "from_markup", "render_markup"}  # what they print is markup
+LITERALS = {"TextColumn", "status", "from_markup", "render_markup"}  # they print markup
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
@@ -87,7 +87,7 @@ PLAIN = r"[/b] :smile: \x1b[2J \x9b31m \u202e \xff \ud800 \r\n" + "\u200d 物"
 
 
 class Terminal(io.StringIO):
-    """A stream that claims to be a terminal, or not."""
+    """A stream that may claim to be a terminal."""
 
     encoding = "utf-8"
     tty = True
@@ -117,7 +117,7 @@ def test_json_is_ascii_whatever_a_value_holds() -> None:
     assert line.isascii()
     assert json.loads(line)["path\\xff"][1:] == [None, 1.5, None]
     assert json.loads(line)["path\\xff"][0].startswith("[/b] :smile: \x1b[2J")
-    json.loads(line)["path\\xff"][0].encode()  # no half of a character
+    json.loads(line)["path\\xff"][0].encode()  # not half of a character
 
 
 def test_strings_texts_and_cells_reach_the_terminal_plain(terminal: Terminal) -> None:

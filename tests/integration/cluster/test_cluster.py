@@ -153,7 +153,7 @@ def test_a_worker_with_other_code_is_found_out_before_it_trains(dask: Cluster, t
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("mnist: the Dask worker tcp://127.0.0.1:")
-    assert last.endswith("has other code (tasks.training.network): install the same version there, and start it again")
+    assert last.endswith("has different code (tasks.training.network): install the same version there, and restart it")
     assert not (root / "models").exists()
     assert not list((root / "locks").glob("cluster-*"))
 
@@ -164,7 +164,10 @@ def test_a_worker_of_several_threads_is_refused(dask: Cluster, tmp_path: Path) -
     done = mnist("run", "--dataset", str(toml), "--epochs", "1", "--root", str(tmp_path / "root"),
                  "--runner", f"dask://{dask.address}")  # fmt: skip
     assert done.returncode == 2
-    assert "has 2 threads, and Keras is no good in several: start it with --nthreads 1" in done.stderr.splitlines()[-1]
+    assert (
+        "has 2 threads, but can run only one training at a time: start it with --nthreads 1"
+        in done.stderr.splitlines()[-1]
+    )
 
 
 def test_without_a_scheduler_or_a_worker_it_is_said(
@@ -190,13 +193,11 @@ def test_what_is_not_common_is_said_with_what_to_do(tmp_path: Path) -> None:
         assert [fault.split(",")[0] for fault in incompatibilities(here, mark, api, 2)] == ["has 2 threads"]
         other = here._replace(libraries={**here.libraries, "keras": "1.0"})
         assert [fault.split(":")[0] for fault in incompatibilities(other, mark, api, 1)] == [
-            f"has other libraries (keras {here.libraries['keras']}, not 1.0)"
+            f"has different libraries (keras {here.libraries['keras']}, not 1.0)"
         ]
         other = here._replace(surroundings={"TF_ENABLE_ONEDNN_OPTS": "0"})
         (fault,) = incompatibilities(other, mark, api, 1)
-        assert fault.startswith(
-            "computes with TF_ENABLE_ONEDNN_OPTS=, not with TF_ENABLE_ONEDNN_OPTS=0: start it again"
-        )
+        assert fault.startswith("computes with TF_ENABLE_ONEDNN_OPTS=, not with TF_ENABLE_ONEDNN_OPTS=0: restart it")
         (fault,) = incompatibilities(here, mark, "http://127.0.0.1:9/api", 1)
         assert fault.startswith("can't reach the Prefect server at http://127.0.0.1:9/api")
     (fault,) = incompatibilities(here, mark, api, 1)

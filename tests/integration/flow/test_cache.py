@@ -95,8 +95,8 @@ def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
 
 def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
     text = copy.dataset.read_text()
-    copy.dataset.write_text(text.replace('licence = "as MNIST"', 'licence = "as it was"'))
-    said = "input dataset.licence: as MNIST -> as it was"
+    copy.dataset.write_text(text.replace('license = "as MNIST"', 'license = "as it was"'))
+    said = "input dataset.license: as MNIST -> as it was"
     assert copy.computed() == {
         "decode train": said,
         "decode test": said,

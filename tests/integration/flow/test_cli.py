@@ -251,7 +251,7 @@ def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dic
     assert len(some.stdout.splitlines()) == 1 + 3 * 2
     assert some.stdout.startswith("path,model,label,0,1,2")
     *left_out, last = some.stderr.splitlines()
-    assert last == "mnist: 2 of 5 pictures left out, as the lines above say"
+    assert last == "mnist: 2 of 5 images left out; the lines above say why"
     assert left_out == [
         f"left out: {tmp_path / 'bad.png'}: it is no picture that can be read",
         f"left out: {tmp_path / 'none.jpg'}: No such file or directory",
@@ -270,7 +270,7 @@ def test_doubtful_answers_and_files_that_were_passed_over_are_named(
     done = mnist("predict", tmp_path, "--root", first["root"], "--run", first["run"], *([form] if form else []))
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "passed over, since not called like pictures: 4 (.DS_Store, ._one.png, Thumbs.db, ...)"
+        "skipped, because hidden or not named like an image: 4 (.DS_Store, ._one.png, Thumbs.db, ...)"
     ]
     reason = "it shows more than one character"
     if form == "--json":
@@ -439,7 +439,7 @@ def test_ctrl_c_ends_the_workers_and_the_server(
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "mnist: interrupted; the same command goes on from where it was"
+    assert said.splitlines()[-1] == "mnist: interrupted; run the same command to continue"
     assert "Traceback" not in said
     assert gone(children) == []
 

@@ -57,13 +57,15 @@ class InThreads(Workers):
     """Workers that are one thread of this process, in which a test can plant faults."""
 
     def __init__(self, runner: ThreadPoolTaskRunner[Any]) -> None:
-        super().__init__(alone=True)
+        super().__init__(exclusive_server=True)
         self.runner = runner
 
-    def send(self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]) -> PrefectFuture[Any]:
+    def _dispatch(
+        self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
+    ) -> PrefectFuture[Any]:
         return self.runner.submit(task, parameters, dependencies=edges)
 
-    def end(self) -> None:
+    def terminate(self) -> None:
         """Leave the thread to the runner."""
 
 

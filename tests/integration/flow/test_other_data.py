@@ -67,7 +67,7 @@ def found(folder: Path) -> dict[str, Any]:
     assert f"`mnist dataset pin {toml}`" in unpinned.stderr.splitlines()[-1]
     done = mnist("dataset", "pin", toml)
     assert done.returncode == 0, done.stderr
-    assert f"written into {toml}" in done.stdout
+    assert f"written to {toml}" in done.stdout
     run = mnist("run", *options)
     assert run.returncode == 0, run.stderr
     result: dict[str, Any] = json.loads(run.stdout)
@@ -91,7 +91,7 @@ def test_the_report_has_every_pair_and_keeps_many_labels_short(found: dict[str, 
     assert "24 x 20 pixels in color" in text
 
 
-def test_a_picture_in_colour_is_read(found: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+def test_a_picture_in_color_is_read(found: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     images, labels = odd.arrays("train")
     Image.fromarray(images[0]).resize((100, 120), Image.Resampling.NEAREST).save(tmp_path / "one.png")
     done = mnist("predict", tmp_path / "one.png", "--root", folder / "root", "--json")

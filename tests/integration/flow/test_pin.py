@@ -62,7 +62,7 @@ def test_a_read_only_file_that_lacks_nothing_is_checked(tmp_path: Path) -> None:
     path.chmod(0o444)
     done = pin(path)
     assert done.returncode == 0, done.stderr
-    assert "were pinned before" in done.stdout
+    assert "are already pinned" in done.stdout
 
 
 def test_where_no_mirror_serves_an_archive_the_file_is_to_be_corrected(tmp_path: Path) -> None:

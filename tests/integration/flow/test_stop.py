@@ -19,7 +19,7 @@ from tests.reliability.signals import Ended, Trial, faults, listens, signalled, 
 from tests.support import data
 from tests.support.serving import MNIST, without_prefect
 
-LINE = "mnist: interrupted; the same command goes on from where it was"
+LINE = "mnist: interrupted; run the same command to continue"
 
 
 @pytest.fixture

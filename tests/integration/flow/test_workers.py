@@ -48,8 +48,8 @@ def test_a_result_that_comes_after_the_workers_were_ended_is_not_complained_of(
     late: Future[bytes] = Future()
     chained = _ChainedFuture(resolved)
     resolved.set_result(late)
-    ProcessWorkers(Runner(max_workers=1), alone=True).end()
-    chained.set_exception(WorkerError("it was ended before its result was there"))
+    ProcessWorkers(Runner(max_workers=1), exclusive_server=True).terminate()
+    chained.set_exception(WorkerError("the step was ended before it had a result"))
     late.set_result(b"")
     assert caplog.records == []
 

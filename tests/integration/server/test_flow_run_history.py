@@ -246,7 +246,7 @@ def test_no_server_is_started_for_what_the_database_does_not_have(
     add_pending_flow_runs(root, {here, there})
     found = flow_run_history.clear_history(root)
     assert (found.flow_runs, found.left) == (0, 1)
-    assert found.why == "set PREFECT_API_URL, or PREFECT_HOME, to where they are: http://other.example/api"
+    assert found.why == "set PREFECT_API_URL or PREFECT_HOME to the history that holds them: http://other.example/api"
     assert pending_flow_runs(root) == {there}
 
 

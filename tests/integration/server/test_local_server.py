@@ -140,12 +140,12 @@ REFUSED: dict[str, tuple[Answer, dict[str, str], str]] = {
     "a page": (
         lambda _: (200, {"Content-Type": "text/html"}, "<html>"),
         {},
-        "there is no Prefect server at .* other content",
+        "there is no Prefect server at .* content that is not Prefect's",
     ),
     "something else": (
         lambda _: (404, {}, ""),
         {},
-        "there is no Prefect server at .* HTTP 404: PREFECT_API_URL mostly",
+        "there is no Prefect server at .* HTTP 404: PREFECT_API_URL usually",
     ),
     "a number": (lambda _: (200, {}, "5"), {}, "there is no Prefect server at "),
     "another address": (
@@ -159,12 +159,12 @@ REFUSED: dict[str, tuple[Answer, dict[str, str], str]] = {
     "another password": (
         asked_for(Authorization="x"),
         {"PREFECT_API_AUTH_STRING": "me:other"},
-        "refuses the credential of PREFECT_API_AUTH_STRING, which the environment sets, whatever a profile says",
+        "rejects the credential in PREFECT_API_AUTH_STRING, which the environment sets, overriding any profile",
     ),
     "another header": (
         asked_for(Authorization="x"),
         {"PREFECT_API_AUTH_STRING": "me:other", "PREFECT_CLIENT_CUSTOM_HEADERS": '{"Authorization": "Basic eA=="}'},
-        "refuses the credential of PREFECT_CLIENT_CUSTOM_HEADERS, which the environment sets",
+        "rejects the credential in PREFECT_CLIENT_CUSTOM_HEADERS, which the environment sets",
     ),
     "no such file": (
         asked_for(),
@@ -188,7 +188,7 @@ def test_a_credential_of_the_profile_is_said_to_be_that() -> None:
         answering(asked_for(Authorization="x")) as url,
         api_settings(url),
         temporary_settings({PREFECT_API_AUTH_STRING: "a:b"}),
-        pytest.raises(ServerError, match="of PREFECT_API_AUTH_STRING, which Prefect's profile sets"),
+        pytest.raises(ServerError, match="in PREFECT_API_AUTH_STRING, which Prefect's profile sets"),
     ):
         check_server(url)
 

@@ -299,7 +299,7 @@ def test_a_home_that_can_t_be_made_is_named_in_one_line(
     monkeypatch.delenv("PREFECT_HOME")
     monkeypatch.setenv("HOME", home if home.startswith("~") else str(tmp_path / home))
     named = (
-        "has no home directory" if home.startswith("~") else f"can't make Prefect's home {tmp_path / home}/.prefect: "
+        "has no home directory" if home.startswith("~") else f"can't create Prefect's home {tmp_path / home}/.prefect: "
     )
     with pytest.raises(SettingsError, match=f"{named}.*set PREFECT_HOME to a folder that can be written"):
         writable_home()

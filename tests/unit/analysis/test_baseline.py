@@ -21,7 +21,7 @@ def test_a_model_that_always_answers_the_same_does_not_pass(always: int) -> None
 
 
 def test_a_model_passes_once_the_sign_test_says_so() -> None:
-    """Of the images that only one of the two gets right, k are the model's: five of five are enough, four are not."""
+    """Of the images that only one of the two classifies correctly, the model has k: five of five suffice, four do not."""
     for count, passed in ((4, False), (5, True)):
         assert float(binom.sf(count - 1, count, 0.5)) < 0.05 or not passed
         assert better_than_most_frequent(answering([0] * 60 + [1] * count + [0] * (40 - count))).passed == passed

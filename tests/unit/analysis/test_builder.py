@@ -29,7 +29,7 @@ def test_every_training_image_that_is_named_is_held() -> None:
         for picture in document.pictures
         for answer in picture.answers
         if answer.explanation
-        for near in answer.explanation.neighbours
+        for near in answer.explanation.neighbors
     }
     suspected = {suspect.index for suspect in document.suspects[1].shown}
     assert named == {2, 5}

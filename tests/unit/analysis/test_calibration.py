@@ -8,7 +8,7 @@ from tests.support.samples import FIRST, hashes
 
 
 def binary(confidence: list[float], right: list[bool]) -> Predictions:
-    """Answers of two classes, always 0, with these probabilities; right or wrong as given."""
+    """Return predictions of two classes, always class 0, with these probabilities; correct or incorrect as given."""
     sure = np.array(confidence, np.float32)
     return Predictions(
         meta=PredictionsMeta(model="m", model_sha256="0"),
@@ -36,7 +36,7 @@ def test_log_loss_and_brier_score_agree_with_scikit_learn() -> None:
     probabilities = FIRST.probabilities.astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     assert found.log_loss.value == pytest.approx(log_loss(FIRST.labels, probabilities), rel=1e-6)
-    # Over more than two classes scikit-learn leaves Brier's sum as it is.
+    # For more than two classes, scikit-learn does not halve Brier's sum.
     assert found.brier.value == pytest.approx(brier_score_loss(FIRST.labels, probabilities), rel=1e-6)
 
 

@@ -10,7 +10,7 @@ LEFT, RIGHT = (0, 0, 2), (0, 26, 2)  # row, column, edge
 
 def picture(index: int, label: int, corner: tuple[int, int, int] | None) -> Picture:
     patch = Patch(row=corner[0], column=corner[1], edge=corner[2], probability=0.9) if corner else None
-    explanation = Explanation(patch=patch, heat="", neighbours=(), rarity=0)
+    explanation = Explanation(patch=patch, heat="", neighbors=(), rarity=0)
     answer = Answer(predicted=0, probability=0.9, label_probability=0.1, explanation=explanation)
     return Picture(index=index, number=index, sha256="", label=label, pixels="", answers=(answer,))
 
@@ -30,7 +30,7 @@ def test_patches_of_one_label_in_one_place_stand_out_against_the_other_labels() 
     one = found[9, "top left"]
     assert one.stands_out
     assert (one.here.count, one.here.total, one.elsewhere.count, one.elsewhere.total) == (8, 9, 0, 12)
-    # No other p-value is as small: Holm multiplies the smallest by the number of tests, here of (label, place) pairs.
+    # No other p-value is as small. Holm multiplies the smallest by the number of tests, here (label, place) pairs.
     assert one.p == pytest.approx(fisher_exact([[8, 1], [0, 12]]).pvalue * len(found))
     assert not found[9, "top right"].stands_out
     assert not any(mending.stands_out for key, mending in found.items() if key[0] != 9)

@@ -1,7 +1,7 @@
-"""Data and models that leave nothing to measure: every step after the training gives an answer, and no number that is none.
+"""Test data and models without anything to measure: every step after the training returns finite numbers or none.
 
-Models are made by hand, since what matters is what they answer: drawn weights, or weights that are always right, always wrong,
-or say the same of every image.
+The models are made by hand, because only their predictions matter: random weights, or weights that always predict correctly,
+always incorrectly, or the same for every image.
 """
 
 import json
@@ -35,11 +35,11 @@ from tests.support.samples import model as record_like
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 Arrays = dict[str, tuple[NDArray[np.uint8], NDArray[np.int16]]]
-Kernel = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # what becomes of a kernel that was drawn
+Kernel = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # replaces a random kernel
 
 
 def digits(train: int, test: int) -> Arrays:
-    """MNIST's first images."""
+    """Return MNIST's first images."""
     counts = {"train": train, "test": test}
     return {
         split: (data.first(images, counts[split]), data.first(labels, counts[split]).astype(np.int16))
@@ -48,7 +48,7 @@ def digits(train: int, test: int) -> Arrays:
 
 
 def noise(train: int, test: int, classes: int, shape: tuple[int, ...]) -> Arrays:
-    """Noise, with the labels one after the other."""
+    """Return noise, with the labels in turn."""
     rng = np.random.default_rng(1)
     return {
         split: (rng.integers(0, 256, (count, *shape)).astype(np.uint8), (np.arange(count) % classes).astype(np.int16))
@@ -57,7 +57,7 @@ def noise(train: int, test: int, classes: int, shape: tuple[int, ...]) -> Arrays
 
 
 def two_tones(train: int, test: int) -> Arrays:
-    """Black images of label 0, white ones of label 1."""
+    """Return black images with label 0, and white images with label 1."""
     return {
         split: (np.repeat(labels.astype(np.uint8) * 255, 16).reshape(-1, 4, 4), labels)
         for split, labels in (
@@ -84,7 +84,7 @@ def constant(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def right(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """For two tones: a white image is of the second label, and a black one, of which nothing is seen, of the first."""
+    """Predict the second label for a white image, and the first label for a black one, which gives no activation."""
     return np.where(np.arange(kernel.shape[1]) == 1, 9, 0).astype(np.float32) + 0 * kernel
 
 
@@ -136,8 +136,10 @@ def made_by_hand(name: str, train: SplitRecord, kernel: Kernel, seed: int, work:
     )
 
 
-def analysed(arrays: Arrays, classes: int | tuple[str, ...], kernel: Kernel, work: Workspace, folder: Path) -> Analysis:
-    """Every step after the training, as the flow calls them."""
+def analysis_of(
+    arrays: Arrays, classes: int | tuple[str, ...], kernel: Kernel, work: Workspace, folder: Path
+) -> Analysis:
+    """Run every step after the training, in the order of the flow."""
     dataset = load_dataset(str(data.of_arrays(folder, arrays, classes).toml()))
     splits = decoded(dataset, work)
     models = {
@@ -152,7 +154,7 @@ def test_every_step_answers(case: str, work: Workspace, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("default", category=DeprecationWarning)
-        analysis = analysed(*CASES[case], work, tmp_path / "mirror")
+        analysis = analysis_of(*CASES[case], work, tmp_path / "mirror")
         figures = {name: figure_url(draw()) for name, draw in figures_of(analysis).items()}
         rendering = Rendering(Report(provenance=PROVENANCE, decision=None, changes=None, analysis=analysis), figures)
         texts = [rendering.html("degenerate"), rendering.markdown().whole]

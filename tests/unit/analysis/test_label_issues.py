@@ -8,7 +8,7 @@ COUNT = 300
 
 
 def models(wrong_labels: list[int]) -> list[Predictions]:
-    """Two models that know the truth of COUNT images in 3 classes, for labels of which some are wrong."""
+    """Return two models that predict the true classes of COUNT images in 3 classes, for labels of which some are wrong."""
     rng = np.random.default_rng(0)
     truth = np.arange(COUNT) % 3
     labels = truth.astype(np.uint8)
@@ -33,7 +33,7 @@ def test_wrong_labels_are_named_by_the_models_and_by_cleanlab() -> None:
     wrong = list(range(7, COUNT, 25))
     found = label_issues_of("test", models(wrong))
     assert found.named == len(wrong)
-    assert len(wrong) // 2 <= found.by_both == found.by_cleanlab  # it estimates how many there are, and prunes the rest
+    assert len(wrong) // 2 <= found.by_both == found.by_cleanlab  # it estimates the number, and drops the rest
     assert sorted(one.index for one in found.shown) == wrong
     assert all(one.said == one.index % 3 and one.label == (one.index + 1) % 3 for one in found.shown)
 

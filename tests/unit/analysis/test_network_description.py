@@ -1,4 +1,4 @@
-"""Keras's own models, described."""
+"""Test the descriptions of Keras's own models."""
 
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def test_branches_residual_connections_and_several_inputs_and_outputs(keras: Any
     layers = keras.layers
     picture, facts = keras.Input((8, 8, 1), name="picture"), keras.Input((3,), name="facts")
     stem = layers.Conv2D(4, 3, strides=2, padding="same", name="stem")(picture)
-    added = layers.Conv2D(4, (1, 3), padding="same", name="side")(stem) + stem  # an operation, and no layer
+    added = layers.Conv2D(4, (1, 3), padding="same", name="side")(stem) + stem  # an operation, not a layer
     flat = layers.Flatten(name="flat")(added)
     both = layers.Concatenate(name="both")([flat, layers.Dropout(0.25, name="drop")(facts)])
     model = keras.Model([picture, facts], {"digit": layers.Dense(10, name="digit")(both), "flat": flat})

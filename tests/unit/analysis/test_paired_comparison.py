@@ -29,7 +29,7 @@ DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def judged(work: Workspace, test: SplitRecord, wrong: int, *, start: int = 0, name: str = "plain") -> PredictionsRecord:
-    """A model that is wrong about `wrong` images of the split, from `start` on."""
+    """Return a model that misclassifies `wrong` images of the split, starting at `start`."""
     split = read_split([work.root / test.file.path])
     answers = split.labels.astype(int).tolist()
     answers[start : start + wrong] = [(answer + 1) % 10 for answer in answers[start : start + wrong]]
@@ -100,7 +100,7 @@ def test_a_run_is_compared_with_the_last_of_its_line_images_and_models(make, spl
 
 
 def like(run: RunRecord, day: int, work: Workspace, **changes: object) -> RunRecord:
-    """Another finished run that differs from one only in what is said."""
+    """Return another finished run that differs from a run only in the given values."""
     own = {"run": f"2026010{day}-000000-run-{day}", "began": DAY.replace(day=day), "number": 0}
     return save_run(run.model_copy(update={**own, **changes}), work)
 
@@ -214,7 +214,7 @@ def test_predictions_that_were_altered_are_refused(make, splits, work: Workspace
 
 
 def test_a_champion_may_be_found_again_by_a_run_of_the_same_inputs(make, splits, work: Workspace) -> None:  # noqa: ANN001
-    run = make(1, judged(work, splits["test"], 3), gate=Gate(margin=0.0001))  # 300 images never prove so small a margin
+    run = make(1, judged(work, splits["test"], 3), gate=Gate(margin=0.0001))  # 300 images can't prove this margin
     promote.fn(run, judge.fn(run, work), work)
     assert judge.fn(run, work).passed
 
@@ -272,7 +272,7 @@ def test_the_best_model_follows_the_champion_unless_it_is_worse(make, splits, wo
 
     same = make(2, judged(work, splits["test"], 3, name="better"), gate=gate)
     promote.fn(same, judge.fn(same, work), work)
-    assert len(champion_history(work.root, champion_line(first))) == 1  # it is the champion already
+    assert len(champion_history(work.root, champion_line(first))) == 1  # it is already the champion
 
     worse = make(3, judged(work, splits["test"], 30), gate=gate)
     decision = judge.fn(worse, work)
@@ -331,7 +331,7 @@ def test_the_champion_that_a_rollback_goes_back_to_is_not_held_down(make, splits
     for run in (*runs, runs[0]):
         promote.fn(run, judge.fn(run, work), work)
     (line,) = champion_lines(work.root)
-    for _ in runs:  # to the second, and on to the first
+    for _ in runs:  # to the second run, and then to the first
         roll_back(work.root, line)
     assert [one.run for one in held_down(champion_history(work.root, line))] == [runs[1].run]
 
@@ -386,7 +386,7 @@ def test_a_decision_against_a_champion_that_has_changed_is_taken_again(make, spl
     gate = Gate(margin=0.01)
     worse, better = (make(day, judged(work, splits["test"], wrong), gate=gate) for day, wrong in ((1, 60), (2, 0)))
     early = judge.fn(worse, work)
-    assert early.passed  # there is no champion yet
+    assert early.passed  # there is no champion so far
     promote.fn(better, judge.fn(better, work), work)
     assert promote.fn(worse, early, work) is None
     assert [one.run for one in champion_history(work.root, champion_line(worse))] == [better.run]

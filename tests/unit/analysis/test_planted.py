@@ -1,4 +1,4 @@
-"""Defects that are planted in real data: the report must lead its reader to each."""
+"""Plant defects in real data: the report must lead its reader to each of them."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from tests.support import data
 from tests.support.chain import analyzed
 
 COUNTS = {"train": 20_000, "test": 2_000}
-ENOUGH = {"batch": 128, "epochs": 2}  # steps on a third of the images to learn what all of them teach in three epochs
+ENOUGH = {"batch": 128, "epochs": 2}  # enough steps to train on a third of the images
 SWAPPED = 200
-CORNER = slice(0, 3)  # of rows and of columns
+CORNER = slice(0, 3)  # rows and columns
 
 Images = NDArray[np.uint8]
 
@@ -27,8 +27,8 @@ Images = NDArray[np.uint8]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def analysed(folder: Path, plant: data.Plant, seed: int = 1) -> Analysis:
-    """The whole way from archives with a planted defect to the analysis."""
+def analysis_of(folder: Path, plant: data.Plant, seed: int = 1) -> Analysis:
+    """Run all steps from archives with a planted defect to the analysis."""
     source = load_dataset(str(data.make(folder / "mirror", COUNTS, plant).toml()))
     work, plan = (
         Workspace(root=folder / "root", run="planted"),
@@ -48,7 +48,7 @@ def test_swapped_labels_are_suspects_of_the_training_split(tmp_path: Path) -> No
             planted.extend(np.flatnonzero(labels == 7)[:SWAPPED].tolist())
             labels[planted] = 1
 
-    found = analysed(tmp_path, swap)
+    found = analysis_of(tmp_path, swap)
     (of_training,) = (one for one in found.suspects if one.split == "train")
     pattern = of_training.patterns[0]
     assert (pattern.label, pattern.said) == (1, 7)
@@ -63,7 +63,7 @@ def test_dirt_in_the_corner_of_all_nines_is_where_the_models_look(tmp_path: Path
     def dirty(_: str, images: Images, labels: Images) -> None:
         images[labels == 9, CORNER, CORNER] = 255
 
-    found = analysed(tmp_path, dirty, seed=2)  # by which both models use the dirt: ink elsewhere would do as well
+    found = analysis_of(tmp_path, dirty, seed=2)  # with this seed, both models use the dirt
     for model in found.models:
         focus = {one.label: one for one in model.focus}
         assert max(focus[9].row, focus[9].column) <= 4  # the window of 5 around it covers dirt
@@ -78,7 +78,7 @@ def test_dirt_that_the_training_images_do_not_have_is_what_erasing_mends(tmp_pat
         if split == "test":
             images[labels == 9, 0:9, 0:9] = 255
 
-    found = analysed(tmp_path, dirty)
+    found = analysis_of(tmp_path, dirty)
     assert found.labels[0].label == 9
     assert found.labels[0].stands_out(0)
     lines = standouts(found)

@@ -7,7 +7,7 @@ LABELS = np.repeat(np.arange(3, dtype=np.uint8), 200)
 
 
 def answers(seed: int, often: float, seeds: int = 6) -> np.ndarray:
-    """Answers that take 1 for 2 in a share of the trainings and images, and 0 for 1 in a tenth of that of anyone's."""
+    """Return predictions that confuse 1 with 2 with the given probability, and 0 with 1 in 2 % of the images."""
     draws = np.random.default_rng(seed)
     given = np.tile(LABELS, (seeds, 1))
     given[(draws.random(given.shape) < often) & (given == 1)] = 2

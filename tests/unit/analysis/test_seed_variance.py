@@ -1,4 +1,4 @@
-"""The statistics of many seeds, held against cases that are known, and against chance that was made here."""
+"""Compare the statistics of many seeds with known cases, and with simulations."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from tasks.schemas.study import ComparisonNoise
 
 
 def drawn(rng: np.random.Generator, seeds: int, images: int, gain: float = 0.0) -> NDArray[np.bool_]:
-    """Right answers: some images are harder than others, and some seeds are better."""
+    """Simulate correct predictions: some images are harder than others, and some seeds are better."""
     hard, luck = rng.normal(2.0, 1.0, images), rng.normal(0, 0.15, (seeds, 1))
     return np.asarray(rng.normal(0, 0.5, (seeds, images)) < hard + luck + gain)
 
@@ -38,7 +38,7 @@ def test_the_interval_of_a_share_ends_at_0_and_1() -> None:
 def test_a_deviation_has_the_chi_squared_interval() -> None:
     found = seed_deviation(np.array([-1.0, 1.0] * 5) * (9 / 10) ** 0.5)
     assert found.value == pytest.approx(1)
-    assert (found.low, found.high) == pytest.approx((0.68784, 1.82562), abs=1e-4)  # of any table, 9 degrees of freedom
+    assert (found.low, found.high) == pytest.approx((0.68784, 1.82562), abs=1e-4)  # chi-square table, 9 degrees
 
 
 def test_seeds_that_all_answer_alike_leave_the_chance_of_the_images() -> None:
@@ -91,7 +91,7 @@ def test_the_interval_for_both_from_two_seeds_holds_the_truth_as_often_as_it_say
     rng = np.random.default_rng(3)
     truth = drawn(rng, 300, 20_000, 0.1).mean() - drawn(rng, 300, 20_000).mean()
     trials = [two_way_comparison(*fresh(rng, 2)).over_both for _ in range(400)]
-    assert sum(found.low <= truth <= found.high for found in trials) / 400 >= 0.94  # of the sum alone, 0.91
+    assert sum(found.low <= truth <= found.high for found in trials) / 400 >= 0.94  # for the sum only, 0.91
 
 
 def test_the_interval_for_both_holds_the_truth_nineteen_times_in_twenty() -> None:
@@ -103,7 +103,7 @@ def test_the_interval_for_both_holds_the_truth_nineteen_times_in_twenty() -> Non
 
 
 def fresh(rng: np.random.Generator, seeds: int = 6) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Two arms on the same, new images, with new seeds."""
+    """Simulate two arms on the same new images, with new seeds."""
     hard = rng.normal(2.0, 1.0, 400)
     first, second = (
         np.asarray(rng.normal(0, 0.5, (seeds, 400)) < hard + rng.normal(0, 0.15, (seeds, 1)) + gain)
@@ -114,7 +114,7 @@ def fresh(rng: np.random.Generator, seeds: int = 6) -> tuple[NDArray[np.bool_], 
 
 def test_more_seeds_are_needed_for_a_smaller_difference() -> None:
     noise = ComparisonNoise(seeds=0.001, images=0.001, both=0.0014)
-    assert seeds_needed(0.001, noise) == 10  # of any table: effect 1, paired, two-sided 5 %, power 80 %
+    assert seeds_needed(0.001, noise) == 10  # power table: effect 1, paired, two-sided 5 %, power 80 %
     assert seeds_needed(-0.001, noise) == 10
     assert TTestPower().power(0.5, seeds_needed(0.0005, noise), 0.05) >= 0.8
     assert seeds_needed(1, noise) == 2

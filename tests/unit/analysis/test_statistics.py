@@ -1,4 +1,4 @@
-"""Against published worked examples, which have no code in common with ours."""
+"""Compare the statistics with published worked examples, which share no code with this project."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ MEDIA = {"both": 20, "only_first": 12, "only_second": 2, "neither": 16}
 
 
 def predictions_with(right: list[bool]) -> Predictions:
-    """Predictions of two classes for images labelled 0, right or wrong as given."""
+    """Return predictions of two classes for images with label 0, correct or incorrect as given."""
     probabilities = np.array([[0.9, 0.1] if one else [0.1, 0.9] for one in right], np.float32)
     return Predictions(
         meta=PredictionsMeta(model="m", model_sha256="0"),

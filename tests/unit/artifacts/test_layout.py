@@ -19,7 +19,7 @@ def placed(architecture: Architecture, width: float) -> Layout:
 
 
 def frames(found: Layout) -> dict[str, tuple[float, float, float, float]]:
-    """What each node covers: box and label, as left, top, right and bottom."""
+    """Return the area that each node covers with its box and label, as left, top, right and bottom."""
     return {
         key: (x - 50, y - ROOM.height / 2, x + 50, found.labels[key] + ROOM.label)
         for key, (x, y) in found.centers.items()
@@ -52,7 +52,7 @@ def test_wires_are_straight_and_stay_out_of_boxes_and_labels(name: str, width: f
                 assert 0 <= min(x, to_x) <= max(x, to_x) <= found.width
                 assert 0 <= min(y, to_y) <= max(y, to_y) <= found.height
                 for key, (left, top, right, bottom) in boxes.items():
-                    # Beside a box, within its column, run only the wires that leave it or come to it.
+                    # Beside a box, its column contains only the wires that start or end at the box.
                     middle = found.centers[key][0]
                     inner = (left, right) if y != to_y else (middle - ROOM.width / 2, middle + ROOM.width / 2)
                     crosses = min(x, to_x) < inner[1] and max(x, to_x) > inner[0]

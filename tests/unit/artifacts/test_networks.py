@@ -16,7 +16,7 @@ __all__ = ["analysis", "report"]  # fixtures
 
 
 def post(name: str, *between: str) -> Architecture:
-    """The post's network, with layers of other kinds in between."""
+    """Build the post's network with layers of other kinds in between."""
     kinds = ["Conv2D 8"] * 2 + ["MaxPooling2D 8", *between] + ["Conv2D 16"] * 3 + ["MaxPooling2D 16", "Flatten 784"]
     nodes = [node("in", kind="InputLayer", shape=(28, 28))]
     for place, said in enumerate([*kinds, "Dense 256", "Dense 256", "Dense 10"]):
@@ -88,7 +88,7 @@ def test_a_report_without_descriptions_has_no_such_section(report: Report) -> No
 
 
 class Balanced(HTMLParser):
-    """Whether what is opened is closed, in order."""
+    """A parser that checks that all elements are closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Balanced(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Nothing stays open."""
+        """Ignore elements that close themselves."""
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag

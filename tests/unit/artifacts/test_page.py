@@ -1,4 +1,4 @@
-"""The page in a real browser: sorting, the bar of filters, links into the page, and galleries that open."""
+"""Test the page in a real browser: sorting, the filter bar, links into the page, and galleries that open."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ TABLE = """
 | `b9` | 2026-01-02 09:00:00 | this one | 10.25 % | 3 to 5° | 0.5 | 9 | – | <img alt="x"> |
 | `a` | 2025-12-31 23:59:59 | 20260101-235959-z | 9.05 % | -3 to 3° | 0.02 | 2 | 90 | <img alt="x"> |
 """
-SORTED = {  # the rows by their first cell, ascending
+SORTED = {  # the first cells of the rows, in ascending order
     "name": ["a", "b9", "b10"],
     "at (UTC)": ["a", "b9", "b10"],
     "by run": ["a", "b10", "b9"],
@@ -106,7 +106,7 @@ def test_pictures_and_their_captions_can_not_be_torn_apart(opened: Opened) -> No
     shown = opened(page(PICTURES, "t"))
     assert shown.locator("th button").count() == 0
     shown = opened(page(TABLE, "t"))
-    assert shown.locator("th button").count() == len(SORTED)  # none for the column of pictures
+    assert shown.locator("th button").count() == len(SORTED)  # none for the image column
 
 
 def test_every_table_of_the_report_comes_back_to_its_order(opened: Opened, report: str) -> None:
@@ -122,7 +122,7 @@ def test_every_table_of_the_report_comes_back_to_its_order(opened: Opened, repor
 
 
 def covered(bar: Locator, target: Locator) -> bool:
-    """Whether the bar lies over the target, or the target is outside of the window."""
+    """Return whether the bar covers the target, or the target is outside of the window."""
     one, other = bar.bounding_box(), target.bounding_box()
     assert one
     assert other

@@ -36,7 +36,7 @@ def test_every_figure_has_room_for_long_names(names: list[str], figure: str) -> 
     models = tuple(model.model_copy(update={"name": f"{model.name}{'_more' * 11}"}) for model in analysis.models)
     subject = analysis.subject.model_copy(update={"classes": tuple(names)})
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # matplotlib's, that nothing is left for the axes
+        warnings.simplefilter("error")  # Matplotlib's warning that no space is left for the axes
         figure_url(FIGURES[figure](analysis.model_copy(update={"subject": subject, "models": models})))
 
 

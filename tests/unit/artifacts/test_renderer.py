@@ -54,7 +54,7 @@ def report(analysis: Analysis) -> Report:
 
 
 class Page(HTMLParser):
-    """What a browser would fetch, and the text that it would show."""
+    """A parser that collects the addresses that a browser would request, and the text that it would show."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ def rendering_of(report: Report) -> Rendering:
 
 @cache
 def drawn_once(document: str) -> dict[str, str]:
-    """The figures of an analysis, which many tests look at."""
+    """Return the figures of an analysis, which many tests share."""
     return {name: figure_url(draw()) for name, draw in figures_of(Analysis.model_validate_json(document)).items()}
 
 

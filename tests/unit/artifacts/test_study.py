@@ -24,7 +24,7 @@ from tasks.steps.study_analysis import build_study, claim_of, plan_seed_runs
 from tests.support.samples import judged, model, predicted, split_of
 
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1]
-ANSWERS = {  # by model, then by seed: one image that all get wrong, and some that only some do
+ANSWERS = {  # by model, then by seed: one image that all misclassify, and others that only some misclassify
     "plain": ([1, 1, 2, 0, 1, 2, 0, 0], [1, 1, 2, 0, 2, 2, 0, 1], [1, 0, 2, 0, 1, 2, 0, 1]),
     "batch_norm": ([1, 1, 2, 0, 1, 2, 0, 1], [1, 1, 2, 0, 1, 2, 0, 1], [2, 1, 2, 0, 1, 2, 0, 1]),
 }

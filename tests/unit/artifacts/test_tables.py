@@ -1,4 +1,4 @@
-"""Models may have any name, and columns are headed by names: no name may hide a column, or another model's."""
+"""Test tables of models with arbitrary names: names are column headers, and none may hide another column."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ NAMES = ("label", "images", "predicted", "feature", "range", "corruption", "seve
 
 
 def named(first: str, second: str) -> Analysis:
-    """The analysis of two models of these names."""
+    """Return the analysis of two models with these names."""
     text = analysis_of_two().model_dump_json()
     analysis = Analysis.model_validate_json(text)
     models = tuple(

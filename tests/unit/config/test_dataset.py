@@ -82,7 +82,7 @@ def test_addresses_of_one_ending_are_refused_with_what_to_write(files: data.File
         ("count = 300", "count = 0", "test.count"),
         ("count = 300\n", "", "test.count: Field required"),
         ("shape = [28, 28]", "shape = [28]", "shape"),
-        ('title = "Tiny"', 'title = "Tiny"\ncolour = "red"', "colour: Extra inputs are not permitted"),
+        ('title = "Tiny"', 'title = "Tiny"\ncolor = "red"', "color: Extra inputs are not permitted"),
         *(
             (
                 f'name = "{data.NAMES["test"][0]}"',

@@ -8,7 +8,7 @@ from tasks.data import batching
 from tasks.data.batching import BatchStream, Block, held_out_indices
 from tasks.data.split_parquet import SplitMeta, SplitWriter
 
-COUNT, GROUP = 250, 30  # images, each of which holds its own number; and images in a row group
+COUNT, GROUP = 250, 30  # number of images, each of which contains its own number; images per row group
 NONE = np.zeros(0, np.intp)
 
 Made = Callable[..., BatchStream]

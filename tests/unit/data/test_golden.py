@@ -1,5 +1,7 @@
-"""Golden values of MNIST itself. The label counts are those of Yann LeCun's archives as TFDS and torchvision count them; the
-hashes of all pixels were taken by `zcat images.gz | tail -c +17 | sha256sum`, which has no code in common with ours.
+"""Test golden values of MNIST itself.
+
+The label counts are those of Yann LeCun's archives, according to TFDS and torchvision. The hashes of all pixels were computed
+with `zcat images.gz | tail -c +17 | sha256sum`, which shares no code with this project.
 """
 
 import hashlib

@@ -74,7 +74,7 @@ def good(files: data.Files) -> Iterator[mirrors.Server]:
 
 
 def pinned_from(files: data.Files, scratch: Path, *servers: mirrors.Server) -> tuple[str, list[str], list[str]]:
-    """What is pinned of a file that pins nothing: its text, the mirrors that served it, and what was said of the others."""
+    """Pin an unpinned file; return its text, the mirrors that served the archives, and the messages about the others."""
     path = files.toml(mirrors=tuple(server.url for server in servers))
     text = re.sub(r"^(bytes|sha256) = .*\n?", "", path.read_text(), flags=re.MULTILINE)
     scratch.mkdir()
@@ -83,7 +83,7 @@ def pinned_from(files: data.Files, scratch: Path, *servers: mirrors.Server) -> t
     return text, [one.mirror for one in pins], said
 
 
-# What gives itself away without a hash, and the reason.
+# Content that is recognized as wrong without a hash, and the reason.
 NO_ARCHIVE: dict[str, tuple[mirrors.Answer, str]] = {
     "an HTML page with status 200": (mirrors.page, "it served no archive: .* a web page"),
     "something else": (mirrors.answering(b"SQLite format 3"), "neither gzip, zip nor IDX"),

@@ -1,4 +1,4 @@
-"""The certificates of a Dask cluster: pairs of a key and a certificate that fit, however an earlier call has ended."""
+"""Test the certificates of a Dask cluster: keys and certificates match, regardless of how an earlier call ended."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parents[3] / "deployments" / "certificates"
 PAIRS = ("ca", "cluster", "client")
 OPENSSL = shutil.which("openssl") or "openssl"
-# Does what openssl does, and when it was called so often, kills the script that has called it.
+# Calls openssl, and kills the calling script after a given number of calls.
 KILLER = """#!/usr/bin/env bash
 echo >>"$COUNT"
 "$REAL" "$@" || exit
@@ -68,6 +68,6 @@ def test_a_ca_whose_key_is_elsewhere_stays(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert (
         refused.stderr
-        == f"{tmp_path}/ca.key is missing: put it back, or remove ca.* for a new CA, and all that it signed\n"
+        == f"{tmp_path}/ca.key is missing: restore it, or remove ca.*, cluster.* and client.* to create a new CA\n"
     )
     assert (tmp_path / "ca.crt").read_bytes() == before

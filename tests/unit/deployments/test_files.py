@@ -1,4 +1,4 @@
-"""The files of the deployments: what their own linters say, and that no secret stands in them."""
+"""Test the files of the deployments: their linters find no fault, and they contain no secret."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def test_every_secret_of_the_compose_file_comes_from_the_environment_and_has_no_
     text = (FOLDER / "compose.yaml").read_text()
     named = re.findall(r"\$\{(\w+)(:\?|:-)?", text)
     assert {name for name, how in named if how == ":?"} == {"POSTGRES_PASSWORD", "PREFECT_AUTH"}
-    assert {name for name, how in named if how != ":?"} == {"MNIST_WEBHOOK"}  # may be empty: then nobody is told
+    assert {name for name, how in named if how != ":?"} == {"MNIST_WEBHOOK"}  # may be empty: no notifications
     for service in yaml.safe_load(text)["services"].values():
         secrets = [
             str(value) for name, value in service.get("environment", {}).items() if re.search("PASS|AUTH|URL$", name)
@@ -86,7 +86,7 @@ def test_every_server_is_behind_the_guard() -> None:
     compose = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]["server"]["command"]
     unit = (FOLDER / "systemd" / "mnist-server.service").read_text()
     assert compose[:4] == ["python", "-P", "-m", "flows.server.serving"]
-    assert compose[-2:] == ["--allowed-host", "server"]  # the name by which the other services know it
+    assert compose[-2:] == ["--allowed-host", "server"]  # its name for the other services
     assert "/python -P -m flows.server.serving " in unit
     project = FOLDER.parent
     for file in (

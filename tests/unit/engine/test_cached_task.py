@@ -32,7 +32,7 @@ def note(text: str, work: Workspace, hint: str = "") -> ChangesRecord:
 
 @step("stall", timeout_seconds=0.5)
 def stall(work: Workspace) -> ChangesRecord:
-    """Take longer than it may."""
+    """Take longer than the time limit."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         time.sleep(0.05)
@@ -41,7 +41,7 @@ def stall(work: Workspace) -> ChangesRecord:
 
 @step("slow")
 def slow(work: Workspace) -> ChangesRecord:
-    """Take a while."""
+    """Take some time."""
     CALLS.append("slow")
     time.sleep(0.5)
     return ChangesRecord(file=write_content_addressed(work.root, "notes", "slow", ".txt", b"slow"))
@@ -57,13 +57,13 @@ def pair(notes: Sequence[ChangesRecord], settings: dict[str, Any], work: Workspa
 
 @step("fail")
 def fail(work: Workspace) -> ChangesRecord:
-    """Meet what the system says when the disk is full."""
+    """Raise the error of a full disk."""
     raise OSError(28, "No space left on device", str(work.root / "x"))
 
 
 @step("exhaust {kind}")
 def exhaust(kind: str, work: Workspace) -> ChangesRecord:
-    """Need more memory than there is, or have TensorFlow refuse what a function of the user's asks."""
+    """Request more memory than available, or an operation that TensorFlow rejects."""
     import tensorflow as tf
 
     if kind == "memory":

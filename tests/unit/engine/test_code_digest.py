@@ -20,7 +20,7 @@ STEPS = {
     for path in sorted((CODE_ROOT / "tasks").rglob("*.py"))
     if "@step(" in path.read_text()
 }
-# Libraries that shape what a step writes, by the name of their import.
+# Libraries that shape the output of a step, by the name of their import.
 FORMATS = {
     name: name
     for name in ("cleanlab", "keras", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "tensorflow")
@@ -61,7 +61,7 @@ def test_a_training_depends_on_the_network_and_not_on_the_report() -> None:
 
 
 def test_what_seeds_a_training_counts_and_what_only_runs_it_does_not() -> None:
-    assert "tasks.training.keras_runtime" in transitive_imports("tasks.steps.train")  # it holds `seed_everything`
+    assert "tasks.training.keras_runtime" in transitive_imports("tasks.steps.train")  # it contains `seed_everything`
     assert [name for name in PLUMBING if not module_path(name)] == []
     assert not transitive_imports("tasks.steps.train") & PLUMBING
 

@@ -1,4 +1,4 @@
-"""The mechanism for optional parts."""
+"""Test the mechanism for optional parts."""
 
 import pytest
 
@@ -15,7 +15,7 @@ FAILING = [True]
 
 @step("partial")
 def partial(work: Workspace) -> ChangesRecord:
-    """Leave out what fails."""
+    """Omit a part that fails."""
     omitted: list[Omission] = []
     text = b"without"
     with optional("the figure", omitted):

@@ -1,4 +1,4 @@
-"""A name that one process gets, with and without hard links."""
+"""Test that only one process gets a name, with and without hard links."""
 
 import os
 import threading

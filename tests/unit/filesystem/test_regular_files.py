@@ -68,7 +68,7 @@ def test_a_tilde_that_is_nobodys_is_said_with_the_path(
     def unknown(_uid: int) -> None:
         raise KeyError
 
-    monkeypatch.delenv("HOME")  # a container's user may have neither this nor a name
+    monkeypatch.delenv("HOME")  # a container's user may have neither this variable nor a name
     monkeypatch.setattr("pwd.getpwuid", unknown)
     uses: dict[str, tuple[type[InputError], Callable[[], object]]] = {
         f"root {path}": (InputError, lambda: open_root(path)),

@@ -1,4 +1,4 @@
-"""Recipes with functions in a worker's run: only from files that nobody but the worker's user and root can have written."""
+"""Test that a worker's run accepts recipes with functions only from files that no other account can have written."""
 
 import grp
 import os
@@ -120,7 +120,7 @@ def test_a_group_is_private_if_it_has_the_users_name_and_no_other_member(
 
 
 def acl(mask: int) -> bytes:
-    """An access control list with the rights of mode 0600, those to read and write for another user, and a mask."""
+    """Return an access control list with the rights of mode 0600, read and write access for another user, and a mask."""
     entries = ((0x01, 6, -1), (0x02, 6, OTHER), (0x04, 0, -1), (0x10, mask, -1), (0x20, 0, -1))
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
 
@@ -134,5 +134,5 @@ def test_a_list_that_lets_another_user_write_is_a_fault_and_one_that_is_masked_i
         pytest.skip(f"no access control lists here: {error}")
     os.chown(path, -1, os.getegid())
     assert trust_fault(path) == "can be written by others (mode 0660)"
-    path.chmod(0o600)  # as setfacl has it, the mask: the list stays, and grants nothing
+    path.chmod(0o600)  # the mask, as with setfacl: the list remains, and grants nothing
     assert trust_fault(path) is None

@@ -14,12 +14,12 @@ from tests.support.receiver import receiver
 
 @flow(name="mnist")
 def nothing() -> None:
-    """A flow to tell of."""
+    """Do nothing; the notifications are about this flow."""
 
 
 def told(message: str = "the gate failed: plain is not promoted") -> None:
     run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), name="mnist post 3 epochs seed 7"))
-    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # there is no server here
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # there is no server in this test
         notify_webhook(cast("Flow[..., Any]", nothing), run, Failed(message=message))
 
 
@@ -51,5 +51,5 @@ def test_a_webhook_that_fails_is_a_warning_without_its_address(
         logger.addHandler(caplog.handler)
         told()
         logger.removeHandler(caplog.handler)
-    assert "the webhook of MNIST_WEBHOOK" in caplog.text
+    assert "the webhook in MNIST_WEBHOOK" in caplog.text
     assert "s3cret" not in caplog.text

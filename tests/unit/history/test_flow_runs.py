@@ -1,4 +1,4 @@
-"""Which flow runs are noted when runs are pruned, and until when."""
+"""Test which flow runs are noted when runs are pruned, and for how long."""
 
 import shutil
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_the_flow_runs_of_what_goes_are_noted_until_they_are_struck_out(work: Wo
 def test_a_note_whose_run_is_still_there_and_is_kept_counts_no_more(work: Workspace, runs: list[RunRecord]) -> None:
     add_pending_flow_runs(
         work.root, plan_pruning(work.root, 1).history
-    )  # then a kill, and a later prune that keeps more
+    )  # then a kill, and a later prune that keeps more runs
     apply_pruning(work.root, plan_pruning(work.root, 2))
     assert pending_flow_runs(work.root) == {flow_run(1)}
 
@@ -69,7 +69,7 @@ def test_a_flow_run_that_a_kept_run_is_of_too_stays(
 ) -> None:
     validate_root(work.root)
     finished(work, splits, tiny, 1, flow_run(1))
-    finished(work, splits, tiny, 2, flow_run(1, "http://other.example/api"))  # which Prefect has tried again
+    finished(work, splits, tiny, 2, flow_run(1, "http://other.example/api"))  # which Prefect has retried
     apply_pruning(work.root, plan_pruning(work.root, 1))
     assert pending_flow_runs(work.root) == set()
 
@@ -86,7 +86,7 @@ def test_the_flow_runs_of_a_root_stay_when_a_copy_of_it_is_pruned(
     (tmp_path / "link").symlink_to(str(work.root))
     for same in (work.root, tmp_path / "link"):
         assert plan_pruning(same, 1).history == {here}
-    shutil.rmtree(str(work.root))  # it was a move, then
+    shutil.rmtree(str(work.root))  # so it was a move
     assert plan_pruning(copy, 1).history == {here}
 
 

@@ -1,4 +1,4 @@
-"""Whether every change to a run is found, and whether only what no kept run needs is removed."""
+"""Test that verify finds every change to a run, and that prune removes only files that no remaining run needs."""
 
 import os
 import random
@@ -96,7 +96,7 @@ def test_what_no_kept_run_refers_to_goes_and_nothing_else(work: Workspace, runs:
 
 
 def files_of(run: RunRecord) -> set[str]:
-    """The files that no other run has."""
+    """Return the files that no other run has."""
     return {link.file.path for link in run.manifest[-3:]} | {f"runs/{run.run}/run.json"}
 
 

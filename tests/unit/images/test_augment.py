@@ -14,13 +14,13 @@ def drawn(plan: Augmentation, images: Images, label: int = 7, seed: int = 1) -> 
 
 @pytest.fixture
 def strokes() -> Images:
-    """An upright stroke each, in the middle."""
+    """Return images with one vertical stroke in the center."""
     images = np.zeros((50, 28, 28), np.uint8)
     images[:, 4:24, 13:15] = 255
     return images
 
 
-def centre(images: Images) -> NDArray[np.float64]:
+def center(images: Images) -> NDArray[np.float64]:
     weights = images.reshape(len(images), 28, 28).astype(float)
     places = np.indices((28, 28)).reshape(2, 1, 28, 28)
     return np.asarray((places * weights).sum(axis=(2, 3)) / weights.sum(axis=(1, 2)))
@@ -38,14 +38,14 @@ def test_the_same_draws_give_the_same_images_and_others_do_not(strokes: Images) 
 
 
 def test_a_shift_moves_the_centre_by_no_more_than_planned(strokes: Images) -> None:
-    moved = centre(drawn(Augmentation(shift=3), strokes)) - centre(strokes)
+    moved = center(drawn(Augmentation(shift=3), strokes)) - center(strokes)
     assert np.abs(moved).max() <= 3.01
     assert np.abs(moved).max(axis=1).min() > 2, "and comes near to it, down and across"
 
 
 def test_a_rotation_turns_about_the_centre(strokes: Images) -> None:
     turned = drawn(Augmentation(rotation=30), strokes)
-    np.testing.assert_allclose(centre(turned), centre(strokes), atol=0.1)
+    np.testing.assert_allclose(center(turned), center(strokes), atol=0.1)
     tops = [np.flatnonzero(image[5] > 100).mean() for image in turned if (image[5] > 100).any()]
     assert max(tops) - min(tops) > 5, "the upper ends swing to both sides"
 
@@ -69,7 +69,7 @@ def test_a_shear_leaves_rows_in_their_place(strokes: Images) -> None:
 def test_an_elastic_distortion_bends_but_hardly_moves(strokes: Images) -> None:
     bent = drawn(Augmentation(elastic=1), strokes)
     assert (bent != strokes).any(axis=(1, 2)).all()
-    assert np.abs(centre(bent) - centre(strokes)).max() < 4
+    assert np.abs(center(bent) - center(strokes)).max() < 4
 
 
 def test_smooth_noise_keeps_its_deviation() -> None:
@@ -77,7 +77,7 @@ def test_smooth_noise_keeps_its_deviation() -> None:
     np.testing.assert_allclose((noise @ smoothing(28, 4.0).T).std(axis=0), 1, atol=0.05)
 
 
-def test_no_image_leaks_into_its_neighbour() -> None:
+def test_no_image_leaks_into_its_neighbor() -> None:
     images = np.zeros((40, 28, 28), np.uint8)
     images[::2] = 255
     moved = drawn(Augmentation(shift=5, rotation=20, elastic=2), images)
@@ -114,7 +114,7 @@ def test_an_image_without_ink_gets_no_bar() -> None:
     np.testing.assert_array_equal(drawn(Augmentation(bars=BarSettings(label=7, share=1)), blank), blank)
 
 
-def test_images_in_colour_and_of_other_sizes_keep_their_shape() -> None:
+def test_images_in_color_and_of_other_sizes_keep_their_shape() -> None:
     plan = Augmentation(
         shift=2, rotation=10, elastic=1, bars=BarSettings(label=7, share=1), specks=SpeckSettings(share=1)
     )

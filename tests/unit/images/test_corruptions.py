@@ -30,10 +30,10 @@ def test_the_same_images_are_harmed_in_the_same_way(kind: str, images: NDArray[n
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
-def test_colour_and_other_sizes_keep_their_shape(kind: str) -> None:
-    coloured = np.random.default_rng(1).integers(0, 256, (4, 40, 52, 3), np.uint8)
-    found = corrupt(coloured, kind, 5)
-    assert (found.shape, found.dtype) == (coloured.shape, np.uint8)
+def test_color_and_other_sizes_keep_their_shape(kind: str) -> None:
+    colored = np.random.default_rng(1).integers(0, 256, (4, 40, 52, 3), np.uint8)
+    found = corrupt(colored, kind, 5)
+    assert (found.shape, found.dtype) == (colored.shape, np.uint8)
 
 
 def test_the_last_inversion_is_the_negative(images: NDArray[np.uint8]) -> None:

@@ -33,7 +33,7 @@ def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
 def seven(
     size: tuple[int, int] = (200, 300), paper: object = "white", ink: object = "black", mode: str = "RGB"
 ) -> Image.Image:
-    """A seven on paper, off the centre."""
+    """Draw a seven on paper, off center."""
     image = Image.new(mode, size, paper)  # type: ignore[arg-type]
     width, height = size
     points = [(width * 0.1, height * 0.1), (width * 0.5, height * 0.1), (width * 0.25, height * 0.6)]
@@ -57,8 +57,8 @@ def test_a_picture_is_bright_on_black_in_its_box_and_centred() -> None:
     assert image.max() == 255
     assert max(np.ptp(rows), np.ptp(columns)) + 1 in {19, 20}
     assert np.ptp(columns) / np.ptp(rows) == pytest.approx(0.4 * 200 / (0.5 * 300), abs=0.12)
-    centre = ndimage.center_of_mass(image)
-    assert centre == pytest.approx((14, 14), abs=0.6)
+    center = ndimage.center_of_mass(image)
+    assert center == pytest.approx((14, 14), abs=0.6)
 
 
 def light_from_the_side(image: Image.Image) -> Image.Image:
@@ -72,7 +72,7 @@ def dirty(image: Image.Image) -> Image.Image:
 
 
 def on_transparency(image: Image.Image) -> Image.Image:
-    """A picture with a transparent margin."""
+    """Return a picture with a transparent margin."""
     page = Image.new("RGBA", (image.width + 80, image.height + 80), (0, 0, 0, 0))
     page.paste(image.convert("RGBA"), (40, 40))
     return page
@@ -80,7 +80,7 @@ def on_transparency(image: Image.Image) -> Image.Image:
 
 SAME: dict[str, Callable[[], Image.Image]] = {
     "light on dark": lambda: seven(paper="black", ink="white"),
-    "colours": lambda: seven(paper="#ffeecc", ink="#224488"),
+    "colors": lambda: seven(paper="#ffeecc", ink="#224488"),
     "pale pencil": lambda: seven(paper="#eeeeee", ink="#aaaaaa"),
     "on transparency": lambda: seven(paper=(0, 0, 0, 0), ink=(0, 0, 0, 255), mode="RGBA"),
     "white on transparency": lambda: seven(paper=(0, 0, 0, 0), ink=(255, 255, 255, 255), mode="RGBA"),
@@ -104,7 +104,7 @@ SAME: dict[str, Callable[[], Image.Image]] = {
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_size_colour_and_background_make_no_difference(name: str) -> None:
+def test_size_color_and_background_make_no_difference(name: str) -> None:
     image = SAME[name]()
     assert alike(shown(image, "TIFF" if image.mode == "F" else "PNG"), shown(seven())) > 0.93
 
@@ -142,7 +142,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def with_chunk(content: bytes, added: bytes, before: bytes = b"IDAT") -> bytes:
-    """A PNG with one more chunk."""
+    """Return a PNG with an additional chunk."""
     place = content.index(before) - 4
     return content[:place] + added + content[place:]
 
@@ -233,7 +233,7 @@ def test_a_picture_of_another_format_is_named_with_a_remedy_whatever_it_is_calle
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_size() -> None:
     content = encoded(Image.new("L", (12_000, 9_000), 255), "JPEG")
-    # The picture itself would take 108 MB: the decoded rows are those of an eighth.
+    # The whole picture would take 108 MB; the decoded rows are those of an eighth of its size.
     with pytest.raises(PictureError, match="nothing in it stands out"):
         to_mnist_form(content, SHAPE)
     assert alike(shown(seven((9_000, 13_500)).convert("L"), "JPEG"), shown(seven())) > 0.95
@@ -258,7 +258,7 @@ def test_what_systems_keep_in_folders_is_passed_over_and_counted(tmp_path: Path)
     assert why(tmp_path / "photo.tga") == "pictures of the kind .tga are not read: export it as PNG or JPEG"
 
 
-def test_pixels_without_any_difference_between_neighbours_and_edge_are_refused() -> None:
+def test_pixels_without_any_difference_between_neighbors_and_edge_are_refused() -> None:
     checks = Image.fromarray((255 * (np.indices((64, 64)).sum(0) % 2)).astype(np.uint8))
     with pytest.raises(PictureError, match="nothing in it stands out"):
         to_mnist_form(encoded(checks), SHAPE)
@@ -271,7 +271,7 @@ def test_every_common_format_is_read(kind: str) -> None:
 
 def test_a_telephones_turned_picture_is_turned_back() -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # to be rotated by 90 degrees
     stream = io.BytesIO()
     seven().rotate(90, expand=True).save(stream, "JPEG", exif=exif)
     assert alike(to_mnist_form(stream.getvalue(), SHAPE), shown(seven())) > 0.95
@@ -281,7 +281,7 @@ def test_mnists_own_images_stay_what_they_are() -> None:
     images = data.first(data.NAMES["test"][0], 50)
     found = np.array([alike(shown(Image.fromarray(255 - image)), image) for image in images])
     assert np.median(found) > 0.999
-    assert (found > 0.95).mean() > 0.9, "the others are a pixel off: their centre of mass lies between two"
+    assert (found > 0.95).mean() > 0.9, "the others are a pixel off: their center of mass lies between two"
 
 
 REFUSED = {
@@ -312,7 +312,7 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) ->
 
 
 def why(path: Path) -> str:
-    """What is said of a picture that can't be read."""
+    """Return the message for a picture that can't be read."""
     found = prepare_picture(path, SHAPE)
     assert isinstance(found, UnreadablePicture)
     assert len(found.why.splitlines()) == 1
@@ -328,7 +328,7 @@ def test_a_header_that_claims_gigapixels_is_refused_before_anything_is_decoded()
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG file."""
+    """Return a chunk of a PNG file."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
@@ -340,7 +340,7 @@ def test_what_is_no_file_that_ends_is_named_at_once(tmp_path: Path, monkeypatch:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "loop").symlink_to(tmp_path)
     with socket.socket(socket.AF_UNIX) as listener:
-        monkeypatch.chdir(tmp_path)  # the path of a socket may have some hundred bytes
+        monkeypatch.chdir(tmp_path)  # the path of a socket has a limit of about a hundred bytes
         listener.bind("socket.png")
         found = [path for path in pictures_in([tmp_path]) if isinstance(path, Path)]
         assert {path.name: why(path) for path in found} == {

@@ -9,7 +9,7 @@ from tests.support import data
 
 
 def drawn(*rectangles: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """A black image with white rectangles: top, left, height, width."""
+    """Return a black image with white rectangles, given as top, left, height, width."""
     image = np.zeros((28, 28), np.uint8)
     for top, left, height, width in rectangles:
         image[top : top + height, left : left + width] = 255
@@ -28,7 +28,7 @@ def test_box_ink_and_pieces_are_counted() -> None:
     assert found["ink"].tolist() == pytest.approx([100 * 60 / 784, 100 * 64 / 784, 0])
 
 
-def test_of_a_picture_in_colour_its_light_is_measured() -> None:
+def test_of_a_picture_in_color_its_light_is_measured() -> None:
     red, grey, half = np.zeros((3, 4, 4, 3), np.uint8)
     red[..., 0], grey[:], half[:2] = 255, 51, 255
     found = measured(red, grey, half)

@@ -1,4 +1,4 @@
-"""A model that is known through and through: it says 1 where any ink lies in the top left corner, else 0."""
+"""Test occlusion with a fully known model: it predicts 1 if there is ink in the top left corner, and 0 otherwise."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def test_the_heat_map_is_bright_where_erasing_helps() -> None:
     (heat,) = occlusion_maps(np.array([digit((2, 1))]), np.zeros(1, np.uint8), predict)
     assert heat.shape == (28, 28)
     assert (heat > 0.8).nonzero()[0].tolist() == [row for row in range(5) for _ in range(3)]
-    np.testing.assert_allclose(heat[:5, 3], 0.5, atol=0.01)  # halfway between two windows, of which one helps
+    np.testing.assert_allclose(heat[:5, 3], 0.5, atol=0.01)  # halfway between two windows, one with effect
     assert heat[14, 14] < 0.2
 
 
@@ -81,7 +81,7 @@ def test_sizes_fit_the_image() -> None:
     assert max(edges((8, 100))) <= 4
 
 
-def test_in_colour_the_mean_takes_the_place_of_what_is_erased() -> None:
+def test_in_color_the_mean_takes_the_place_of_what_is_erased() -> None:
     images = np.full((2, 28, 28, 3), (90, 30, 60), np.uint8)
     images[0, 2, 1] = (200, 0, 0)
     blank = blank_of(images)

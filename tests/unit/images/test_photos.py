@@ -1,4 +1,4 @@
-"""Photos with a desk, a shadow or ruled paper: read as the plain photo of the same digit, or called doubtful."""
+"""Test photos with a desk, a shadow or ruled paper: prepared like the plain photo of the digit, or marked as doubtful."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from tests.support.photos import NONE, ONE, TWO, photos
 
 SHAPE = (28, 28)
 EACH, SEED = 4, 7
-ALIKE = 0.8  # correlation with the digit that was drawn; different digits reach 0.6
+ALIKE = 0.8  # correlation with the drawn digit; different digits reach 0.6
 
 
 def looked_at(content: bytes) -> Character | None:
-    """What is read of a photo, if it is not refused."""
+    """Return the prepared image of a photo, or None if it is rejected."""
     try:
         return read_character(content, SHAPE)
     except PictureError:
@@ -22,7 +22,7 @@ def looked_at(content: bytes) -> Character | None:
 
 
 def drawn(number: int) -> np.ndarray:
-    """The digit of the photo with this number."""
+    """Return the digit of the photo with this number."""
     images, labels = (data.first(name, 10 * EACH + 10) for name in data.NAMES["test"])
     return images[int(np.flatnonzero(labels == number)[0])]
 
@@ -36,7 +36,7 @@ def test_a_digit_is_read_apart_from_what_is_around_it(kind: str) -> None:
         assert np.corrcoef(found.image.ravel(), drawn(number).ravel())[0, 1] > ALIKE, (kind, number)
 
 
-@pytest.mark.parametrize("seed", [SEED, 3])  # with 3, thin edges of blank sheets were once taken for a 1
+@pytest.mark.parametrize("seed", [SEED, 3])  # with 3, thin edges of blank sheets were once classified as 1
 @pytest.mark.parametrize("kind", [*NONE, *TWO])
 def test_no_digit_and_two_digits_are_doubtful_or_refused(kind: str, seed: int) -> None:
     for number, photo in enumerate(photos(kind, EACH, seed)):
@@ -52,5 +52,5 @@ def test_plain_digits_raise_no_doubt() -> None:
 
 
 def pgm(image: np.ndarray) -> bytes:
-    """A picture file without any compression."""
+    """Return a picture file without compression."""
     return b"P5 28 28 255 " + image.tobytes()

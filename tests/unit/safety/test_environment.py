@@ -1,4 +1,4 @@
-"""What of the environment counts: the table itself, and each library in a process that was started in a hostile one."""
+"""Test which variables apply: the table itself, and each library in a process with a hostile environment."""
 
 import json
 import os
@@ -20,7 +20,7 @@ HERE = "/here"
 
 
 def called(here: Path, code: str, *options: str, **variables: str) -> str:
-    """What Python code prints in a folder, in an environment of these variables alone, with nothing on standard error."""
+    """Return the output of Python code in a folder, with only these variables; standard error must be empty."""
     env = {"PATH": os.defpath, "HOME": str(here), **variables}
     done = subprocess.run(
         [sys.executable, *options, "-c", code], cwd=here, env=env, capture_output=True, text=True, check=False
@@ -193,7 +193,7 @@ def test_a_worker_computes_as_its_flow_does(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     apply_number_settings({"TF_ENABLE_ONEDNN_OPTS": "0", "OPENBLAS_CORETYPE": "Haswell"})
     found = {name: os.environ[name] for name in environment.NUMBERS if name in os.environ}
-    assert found == {"TF_ENABLE_ONEDNN_OPTS": "0"}  # NumPy is imported, and can't change any more
+    assert found == {"TF_ENABLE_ONEDNN_OPTS": "0"}  # NumPy is already imported, so its setting can't change
 
 
 def test_a_server_of_our_own_gets_the_home_the_profile_and_the_database_alone() -> None:
@@ -221,7 +221,7 @@ print(json.dumps([keras.config.floatx(), keras.config.epsilon(), keras.config.im
 
 @pytest.mark.parametrize("own", [True, False])
 def test_keras_takes_no_settings_of_another_project(tmp_path: Path, own: bool) -> None:
-    """And downloads of a user's function lie where they would."""
+    """Keras's settings are the project's, and downloads of a user's function have their usual place."""
     home = tmp_path / ("theirs" if own else ".keras")
     home.mkdir()
     hostile = {"floatx": "float16", "epsilon": 1e-3, "image_data_format": "channels_first", "backend": "torch"}

@@ -1,4 +1,4 @@
-"""A real network on tiny real data: what it says of its training images, and which of them its wrong answers are like."""
+"""Test attribution with a real network on tiny real data: training predictions, and the neighbors of its errors."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def attributed(splits: dict[str, SplitRecord], work: Workspace) -> Attributed:
     model = train.fn(training, splits["train"], work)
     predictions = evaluate.fn(model, splits["test"], work)
     record = attribute.fn(model, predictions, splits["train"], splits["test"], work)
-    found = Attribution.model_validate_json((work.root / record.neighbours.path).read_bytes())
+    found = Attribution.model_validate_json((work.root / record.neighbors.path).read_bytes())
     wrong = read_predictions(work.root / predictions.file.path).wrong
     assert list(found.by_index) == np.flatnonzero(wrong).tolist()
     return model, record, found
@@ -52,7 +52,7 @@ def test_it_says_of_the_training_images_what_an_evaluation_says(
     np.testing.assert_allclose(given.probabilities, asked.probabilities, atol=1e-5)
 
 
-def test_the_neighbours_are_the_nearest_of_what_it_learned_from(
+def test_the_neighbors_are_the_nearest_of_what_it_learned_from(
     attributed: Attributed, splits: dict[str, SplitRecord], work: Workspace
 ) -> None:
     import keras
@@ -67,9 +67,9 @@ def test_the_neighbours_are_the_nearest_of_what_it_learned_from(
     known = features.predict(learned.images[kept], verbose=0)
     for index, one in found.by_index.items():
         far = np.linalg.norm(known - features.predict(asked.images[index][None], verbose=0), axis=1)
-        assert [near.distance for near in one.neighbours] == pytest.approx(np.sort(far)[:NEAREST].tolist(), rel=1e-3)
-        assert far[np.searchsorted(kept, one.neighbours[0].index)] == pytest.approx(far.min(), rel=1e-3)
-        assert all(near.label == learned.labels[near.index] for near in one.neighbours)
+        assert [near.distance for near in one.neighbors] == pytest.approx(np.sort(far)[:NEAREST].tolist(), rel=1e-3)
+        assert far[np.searchsorted(kept, one.neighbors[0].index)] == pytest.approx(far.min(), rel=1e-3)
+        assert all(near.label == learned.labels[near.index] for near in one.neighbors)
 
 
 def test_what_is_nearest_does_not_hang_on_the_blocks() -> None:

@@ -223,7 +223,7 @@ def test_a_mirror_that_only_starts_slowly_is_not_left(
 
     monkeypatch.setattr(http_errors, "_STALL_SECONDS", 5.0)
     monkeypatch.setattr(attempt_limits, "_SLOW_SECONDS", 2.0)
-    monkeypatch.setattr(attempt_limits, "_RATE", archive.bytes / 4)  # the body comes more than twice as fast
+    monkeypatch.setattr(attempt_limits, "_RATE", archive.bytes / 4)  # the body arrives more than twice as fast
     late = serve(starts_late)
     assert download.fn(archive, (late.url,), work).mirror == late.url
 
@@ -232,7 +232,7 @@ def test_an_attempt_has_an_allowance(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_limits, "_ALLOWANCE_SECONDS", 0.5)
-    monkeypatch.setattr(attempt_limits, "_RATE", archive.bytes)  # one second more for all of it
+    monkeypatch.setattr(attempt_limits, "_RATE", archive.bytes)  # one additional second for the whole body
     slow = serve(mirrors.slow_but_steady(3.0))
     with pytest.raises(NoMirrorError, match=r"it took more than the 2 s that 5\d,\d+ bytes may take"):
         download.fn(archive, (slow.url,), work)
@@ -248,7 +248,7 @@ WAITING: dict[str, Callable[[contextlib.ExitStack], str]] = {
 
 @contextlib.contextmanager
 def no_names() -> Iterator[str]:
-    """A machine whose name server says nothing."""
+    """Simulate a machine whose name server never answers."""
     over = threading.Event()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
@@ -258,7 +258,7 @@ def no_names() -> Iterator[str]:
 
 @pytest.fixture
 def stopping() -> Iterator[Callable[[float], None]]:
-    """Tell the process to stop after some seconds; and that it need not, in the end."""
+    """Set the stop flag of the process after some seconds, and clear it at the end."""
     timers = []
 
     def after(seconds: float) -> None:
@@ -316,7 +316,7 @@ def test_a_mirror_does_not_hold_a_process_that_is_to_stop(
         download.fn(archive, (serve(answer).url,), work)
     assert time.monotonic() - began < 12  # of a wait of 60
     kept = [path.stat().st_size for path in work.root.rglob("*.partial")]
-    assert answer not in {mirrors.drips, mirrors.stalls} or kept > [0]  # what has come is there for later
+    assert answer not in {mirrors.drips, mirrors.stalls} or kept > [0]  # the received bytes are kept for a later run
 
 
 def test_whoever_is_to_stop_does_not_try_again(archive: Archive, stopping: Callable[[float], None]) -> None:
@@ -347,7 +347,7 @@ def test_no_fault_of_a_mirror_shows_its_secrets(
     assert "***@127.0.0.1" in shown
     assert "canary" not in shown
     if server:
-        assert "canary-query" in server.asked[0]  # it is asked with them, all the same
+        assert "canary-query" in server.asked[0]  # the mirror is still requested with them
 
 
 def test_a_redirects_secrets_are_not_shown(
@@ -411,7 +411,7 @@ def test_a_kept_archive_is_not_fetched_again_whatever_the_mirrors(
 
 
 class Ended:
-    """What Prefect hands to a retry condition."""
+    """A state with an error, as Prefect passes it to a retry condition."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error

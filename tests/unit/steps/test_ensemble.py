@@ -19,7 +19,7 @@ from tasks.training.inference import batch_predictor, load_model
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        # TensorFlow's own modules, on import and when a model is traced.
+        # From TensorFlow's own modules, on import and when a model is traced.
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
 

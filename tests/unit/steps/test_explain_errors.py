@@ -1,4 +1,4 @@
-"""A real network on tiny real data, explained."""
+"""Test explanations of a real network on tiny real data."""
 
 import base64
 import json
@@ -60,9 +60,9 @@ def test_every_chosen_error_is_explained(
     network = load_model(work.root / model.file.path)
     for index, one in found.by_index.items():
         assert len(base64.b64decode(one.heat)) == 28 * 28
-        assert len(one.neighbours) == 5
-        assert [near.distance for near in one.neighbours] == sorted(near.distance for near in one.neighbours)
-        assert all(near.label == train_split.labels[near.index] and near.index in kept for near in one.neighbours)
+        assert len(one.neighbors) == 5
+        assert [near.distance for near in one.neighbors] == sorted(near.distance for near in one.neighbors)
+        assert all(near.label == train_split.labels[near.index] and near.index in kept for near in one.neighbors)
         assert 0 <= one.rarity <= 1
         if one.patch:
             image = test_split.images[index].copy()

@@ -7,7 +7,7 @@ from tasks.data.split_parquet import Split
 from tasks.steps.profile_data import profile_of
 from tests.support.samples import hashes, split_of
 
-Drawn = list[tuple[int, int]]  # (which bytes an image has, its label)
+Drawn = list[tuple[int, int]]  # (number of the image's content, its label)
 SPLITS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=20)
 
 

@@ -125,7 +125,7 @@ def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
 ) -> None:
     path = work.root / splits["train"].file.path
     whole = path.read_bytes()
-    # As if it were too large for one window: it is read anew in each epoch.
+    # As if the split were too large for one window: it is read again in each epoch.
     monkeypatch.setattr(
         "tasks.data.batching.BatchStream.all_is_read", property(lambda _: False, lambda _, __: None), raising=False
     )
@@ -139,7 +139,7 @@ def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
 
 
 class Died(BaseException):
-    """What no code of ours catches, as none does SIGKILL."""
+    """An exception that, like SIGKILL, no code of this project catches."""
 
 
 @contextmanager
@@ -284,7 +284,7 @@ def test_averaged_weights_are_what_keras_averages(splits: dict[str, SplitRecord]
     average = [weight.numpy() for weight in model.trainable_variables]
     for number, (images, labels) in enumerate(feed.epoch(0)):
         model.train_on_batch(images, labels)
-        keep = 0.7 if number else 0.0  # the average starts at the first weights
+        keep = 0.7 if number else 0.0  # the average starts with the initial weights
         average = [
             keep * before + (1 - keep) * weight.numpy()
             for before, weight in zip(average, model.trainable_variables, strict=True)
@@ -375,7 +375,7 @@ def test_a_model_that_is_not_the_recorded_one_is_not_loaded(splits: dict[str, Sp
 
 
 def test_nothing_is_unpickled(splits: dict[str, SplitRecord], work: Workspace) -> None:
-    """The interpreter's own audit says so, of every step that reads what others have written."""
+    """Every step that reads files is checked with the interpreter's audit events."""
     code = """
 import sys
 from tasks.engine.workspace import Workspace
@@ -448,7 +448,7 @@ def test_a_schedule_of_few_steps_comes_down_again() -> None:
 
 
 def test_a_record_with_numbers_that_are_not_finite_is_none(splits: dict[str, SplitRecord], work: Workspace) -> None:
-    """As earlier versions kept of a training that had diverged."""
+    """Earlier versions kept such records of diverged trainings."""
     record = train.fn(TRAININGS["plain"].model_copy(update={"epochs": 1}), splits["train"], work)
     (path,) = (work.root / "records").glob("train-*")
     envelope = load_with_checksum(path.read_bytes())

@@ -1,4 +1,4 @@
-"""What the user has named stays what it was, but for its bytes."""
+"""Test that a file which the user has named keeps its other properties when its content is replaced."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Which folders are roots, which become one, and which are refused before a byte is written."""
+"""Test which folders are roots, which become roots, and which are rejected before anything is written."""
 
 import os
 import shutil
@@ -32,14 +32,14 @@ MNIST = Path(sys.executable).with_name("mnist")
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A root that an earlier version has made."""
+    """Return a root that an earlier version has created."""
     with tarfile.open(FIXTURE) as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path / "root"
 
 
 def paths(root: Path) -> dict[str, bytes | None]:
-    """Every path under a root, and its bytes."""
+    """Return every path under a root, and its bytes."""
     return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
 
 
@@ -186,7 +186,7 @@ def test_what_the_first_run_of_an_earlier_version_left_when_it_was_killed_is_ado
 
 @pytest.fixture
 def restored(tmp_path: Path) -> Path:
-    """What a back-up without hidden files has of a root in whose first run nothing was finished."""
+    """Return a backup without hidden files of a root whose first run was killed before its first record."""
     key = "download-0123456789abcdef"
     with (
         open_workspace(validate_root(tmp_path / "first"), "20260101-000000-some-run") as work,

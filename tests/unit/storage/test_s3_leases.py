@@ -1,4 +1,4 @@
-"""Locks in a real store: across threads and processes, also where a holder is killed."""
+"""Test locks in a real store: across threads and processes, and with a killed holder."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ from tasks.storage.s3_leases import Lease, exclusive_lease, exclusive_when_idle,
 from tests.support.samples import FILE, FIRST, model, record_of
 from tests.support.stores import BUCKET, store
 
-SOON = 20.0  # seconds after which a thread that has not come to an end hangs
+SOON = 20.0  # seconds after which a thread that has not ended is considered hung
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def silent(_line: str, _level: int) -> None:
 
 
 def in_thread(context) -> tuple[threading.Event, threading.Event, threading.Thread]:  # noqa: ANN001
-    """Enter and leave a context in another thread: whether it is in, what lets it out, and the thread."""
+    """Enter and leave a context in another thread; return an event for entered, an event to leave, and the thread."""
     entered, leave = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -151,7 +151,7 @@ def test_an_object_that_is_no_lease_is_neither_taken_over_nor_removed(root: UPat
 def test_who_was_taken_for_dead_neither_renews_nor_removes_what_is_another_s(root: UPath) -> None:
     asleep, other = Lease(root / "lock", "asleep"), Lease(root / "lock", "other")
     assert asleep.take()
-    asleep.over.set()  # it renews no more, as a process that is stopped
+    asleep.over.set()  # it no longer renews, like a suspended process
     asleep.thread.join()
     assert not other.take()
     assert other.take(instead_of=asleep.version)
@@ -172,7 +172,7 @@ def test_a_root_is_shared_by_many_and_had_alone_by_one(root: UPath) -> None:
         entered, leave, thread = in_thread(
             exclusive_when_idle(root / "locks" / "at-work", root / "locks" / "root.lock", "prune", said)
         )
-        for _ in range(3):  # who is at work can go on, and come to an end
+        for _ in range(3):  # a process at work can continue and end
             with shared_lease(root / "locks" / "at-work", root / "locks" / "root.lock", "a step", silent):
                 assert not entered.wait(0.3)
         assert said
@@ -189,7 +189,7 @@ def test_a_root_is_shared_by_many_and_had_alone_by_one(root: UPath) -> None:
 
 
 class Gone:
-    """A folder that a store forgets between two of its answers, as the last lease in it is given back."""
+    """A folder that disappears between two responses of the store, because the last lease in it is released."""
 
     def glob(self, pattern: str) -> list[UPath]:
         raise FileNotFoundError(pattern)

@@ -1,4 +1,4 @@
-"""Each in a process of its own: what is imported with Keras can't be told in one that has imported more."""
+"""Test the import of Keras in separate processes, because this process has already imported other libraries."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ with h5py.File(sys.argv[1], "w") as file:
 
 
 def test_what_goes_after_a_write_that_failed_says_nothing_more(tmp_path: Path) -> None:
-    """What the process does in the end is not looked at: left to itself, HDF5 ends it."""
+    """The end of the process is not checked, because HDF5 itself ends it."""
     command = [sys.executable, "-c", FULL, str(tmp_path / "full.h5")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0

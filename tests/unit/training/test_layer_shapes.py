@@ -52,7 +52,7 @@ def test_layers_in_the_wrong_order_are_refused(said: str) -> None:
 
 
 def test_bars_for_a_label_that_no_class_has_are_refused() -> None:
-    recipe = load_recipe("barred")  # for sevens
+    recipe = load_recipe("barred")  # of sevens
     require_fitting_layers(recipe, (28, 28), 8)
     with pytest.raises(
         RecipeError, match=r"augmentation.bars.label: 7 is no label of this data set, whose labels are 0 to 6"

@@ -1,4 +1,4 @@
-"""The secret of a server: made once, for this account alone, and refused where others could have read or replaced it."""
+"""Test the secret of a server: created once, private, and rejected if others could have read or replaced it."""
 
 import os
 import stat
@@ -47,7 +47,7 @@ def test_two_first_starts_at_once_agree(home: Path) -> None:
 
 
 def server_credential_in(home: Path) -> Credential:
-    with temporary_settings({PREFECT_HOME: home}):  # settings are a thread's own
+    with temporary_settings({PREFECT_HOME: home}):  # settings are local to a thread
         return server_credential()
 
 
@@ -89,7 +89,7 @@ def test_each_server_has_profiles_that_name_it_and_the_secret_and_are_written_ag
 API = "http://127.0.0.1:4200/api"
 MINE = Credential("mnist:mine", Path("secret"))
 OTHERS = {
-    "PREFECT_API_URL": "",  # which wins over a profile, too
+    "PREFECT_API_URL": "",  # which also takes precedence over a profile
     "PREFECT_API_AUTH_STRING": "me:other",
     "PREFECT_PROFILE": "cloud",
     "PREFECT_CLIENT_CUSTOM_HEADERS": '{"authorization": "Basic eA=="}',
@@ -159,12 +159,12 @@ def test_links_and_other_kinds_are_refused(home: Path, tmp_path: Path) -> None:
         lambda: os.mkfifo(file, 0o600),
     ):
         make()
-        refused("no plain file")
+        refused("not a file")
         file.unlink()
     folder = file.parent
     folder.rename(tmp_path / "moved")
     folder.symlink_to(tmp_path / "moved")
-    refused("no plain folder")
+    refused("not a folder")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -180,10 +180,10 @@ def test_a_secret_that_was_altered_is_refused(home: Path, text: str) -> None:
     file = server_credential().file
     assert file
     file.write_text(text)
-    refused("does not hold what was written")
+    refused("its content was altered")
 
 
 def test_a_home_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with temporary_settings({PREFECT_HOME: tmp_path / "file" / "home"}):
-        refused("can't keep the server's secret: .*Not a directory")
+        refused("can't store the server's secret: .*Not a directory")

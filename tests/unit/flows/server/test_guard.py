@@ -1,4 +1,4 @@
-"""The guard before each Prefect server: who passes, for HTTP and WebSockets, on the routes that Prefect has."""
+"""Test which requests pass the guard of a Prefect server, for HTTP and WebSockets, on Prefect's own routes."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ HOST = "127.0.0.1:4200"
 OWN = "http://127.0.0.1:4200"
 KNOWN = authorization(CREDENTIAL)
 JSON = {"Content-Type": "application/json", "Content-Length": "2"}
-PASSED = 299  # the status that stands for: the application was asked
+PASSED = 299  # the status of a request that reached the application
 Headers = dict[str, str] | list[tuple[str, str]]
 
 
@@ -48,7 +48,7 @@ def app() -> FastAPI:
 
 
 class Asked(FastAPI):
-    """Prefect's routes, with an application behind them that says only that it was asked."""
+    """Prefect's routes in front of an application that only reports that a request reached it."""
 
     def __init__(self, app: FastAPI) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def pairs(headers: Headers) -> list[tuple[str, str]]:
 def exchange(
     guard: Guard, kind: str, path: str, headers: Headers, method: str = "GET", said: Iterable[Message] = (), **more: Any
 ) -> list[Message]:
-    """All that the guarded application sends."""
+    """Return all messages that the guarded application sends."""
     sent: list[Message] = []
     coming = iter(said)
 
@@ -235,7 +235,7 @@ def test_health_and_the_uis_files_are_open_to_reading_alone(app: FastAPI) -> Non
 
 
 def test_a_path_that_only_looks_like_the_apis_reaches_nothing_of_it(app: FastAPI) -> None:
-    # The guard asks the application's own routes: what they do not take for the API's is a file of the UI, or missing.
+    # The guard uses the application's own routes: a path that is not the API's is a file of the UI, or missing.
     for path in ("//api/version", "/./api/version", "/x/../api/version", "/API/version", "/api%2fversion", "/\\api"):
         route, _ = Guard(app, allowed_addresses("127.0.0.1", 4200), CREDENTIAL, ui=True).route(
             {"type": "http", "path": path, "root_path": "", "method": "GET", "headers": []}
@@ -273,7 +273,7 @@ def test_answers_and_refusals_can_be_framed_and_guessed_by_nobody(app: FastAPI) 
         assert b"access-control-allow-origin" not in dict(found)
         assert b"www-authenticate" not in dict(
             found
-        )  # with which a browser would keep the credential, and send it unasked
+        )  # with which a browser would store the credential, and send it with every request
 
 
 SOCKETS = ("/api/events/in", "/api/events/out", "/api/logs/out", "/api/task_runs/subscriptions/scheduled",
@@ -289,7 +289,7 @@ def said(text: str | None) -> list[Message]:
 def socket(
     app: FastAPI, path: str, headers: Headers, protocols: list[str], messages: list[Message]
 ) -> tuple[list[Message], list[Message]]:
-    """What a WebSocket's client gets, and what the application hears after it has accepted."""
+    """Return the messages to the client of a WebSocket, and the messages to the application after it has accepted."""
     asked = Asked(app)
     guard = Guard(asked, allowed_addresses("127.0.0.1", 4200), CREDENTIAL, ui=True)
     more = {"subprotocols": protocols, "extensions": {"websocket.http.response": {}}}
@@ -347,7 +347,7 @@ def test_a_proxys_name_is_an_address_too_with_https_and_no_other_port(app: FastA
 
     assert passes("mnist.example.org", "https://mnist.example.org")
     assert passes("mnist.example.org:4200", "http://mnist.example.org:4200")
-    assert passes("127.0.0.1:4200", "https://mnist.example.org")  # where the proxy does not hand on the name
+    assert passes("127.0.0.1:4200", "https://mnist.example.org")  # if the proxy does not forward the name
     assert passes("server:8443", "https://server:8443")
     assert passes("[fd00::1]:4200", "http://[fd00::1]:4200")
     assert not passes("mnist.example.org", "https://mnist.example.org:8443")
