@@ -10,7 +10,7 @@ from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.analysis import Check
 from tasks.schemas.findings import SIGNIFICANT
 
-_NAME = "better than the most frequent class, beyond chance"
+_NAME = "significantly better than the most frequent class"
 
 
 def better_than_most_frequent(predictions: Predictions) -> Check:
@@ -19,9 +19,7 @@ def better_than_most_frequent(predictions: Predictions) -> Check:
 
     counts = np.bincount(predictions.labels)
     if counts.max() == len(predictions.labels):
-        return Check(
-            name=_NAME, passed=False, found="all test images are of one class, on which no model can be better"
-        )
+        return Check(name=_NAME, passed=False, found="all test images have the same label, so no model can be better")
     frequent = predictions.labels == counts.argmax()
     better, worse = int((~predictions.wrong & ~frequent).sum()), int((predictions.wrong & frequent).sum())
     p = float(binomtest(better, better + worse, 0.5, alternative="greater").pvalue) if better + worse else 1.0

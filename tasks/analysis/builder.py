@@ -28,7 +28,7 @@ from tasks.schemas.robustness import AccuracyGap, CorruptionAccuracy, Corruption
 
 
 def describe_subject(dataset: Dataset, recipe: Recipe) -> Subject:
-    """Return the names and the descriptions of the analyzed data set and recipe."""
+    """Return the names and the descriptions of the analyzed dataset and recipe."""
     return Subject(
         dataset=dataset.name,
         title=dataset.title,
@@ -60,7 +60,7 @@ def build_analysis(
     """Return the whole analysis document, from values in memory.
 
     Args:
-        subject: Description of the data set and the recipe.
+        subject: Description of the dataset and the recipe.
         data: Profile of the data.
         trained: The training split and the predictions of all models for it.
         tested: The test split and the predictions of all models for it.

@@ -130,8 +130,8 @@ def disagreement_groups(
         "both right": ~one.wrong & ~other.wrong,
         f"only {names[0]} wrong": one.wrong & ~other.wrong,
         f"only {names[1]} wrong": ~one.wrong & other.wrong,
-        "both wrong, same answer": one.wrong & other.wrong & same,
-        "both wrong, different answers": one.wrong & other.wrong & ~same,
+        "both wrong, same prediction": one.wrong & other.wrong & same,
+        "both wrong, different predictions": one.wrong & other.wrong & ~same,
     }
     return tuple(
         DisagreementGroup(

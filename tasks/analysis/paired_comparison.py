@@ -32,7 +32,7 @@ def model_pairs(before: RunRecord, now: RunRecord) -> list[PredictionsPair]:
     """
     shared = [model.name for model in now.models if model.name in {other.name for other in before.models}]
     if not shared:
-        raise RunError(f"runs {before.run} and {now.run} have no model of one name; give RUN:MODEL for each")
+        raise RunError(f"runs {before.run} and {now.run} have no model name in common; give RUN:MODEL for each")
     return [(before.of(name), now.of(name)) for name in shared]
 
 
@@ -123,7 +123,7 @@ def common_images(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp
         if places.get(key)
     ]
     if not found:
-        raise RunError("the two have judged no image in common; only runs over the same test images can be compared")
+        raise RunError("the two runs have no image in common; only runs over the same test images can be compared")
     old, new = np.array(found, np.intp).T
     return old, new
 

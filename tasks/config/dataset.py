@@ -39,11 +39,11 @@ def _file_name(name: str) -> str:
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(
-            "an archive's name, which is the end of the first of its `urls` if it has no `name`, consists of letters, "
-            'digits, _, - and .: give the archive one of its own, such as name = "images.gz"'
+            "an archive's name must consist of letters, digits, _, - and . (without `name`, it is the end of the first of "
+            'its `urls`): give the archive a valid name, such as name = "images.gz"'
         )
     if len(name.encode()) > _MOST_NAME:
-        raise ValueError(f"a file's name has at most {_MOST_NAME} bytes here")
+        raise ValueError(f"an archive's name may have at most {_MOST_NAME} bytes")
     return name
 
 
@@ -117,7 +117,7 @@ class Dataset(Frozen):
         """Reject duplicate class names."""
         again = [name for name, count in Counter(self.classes).items() if count > 1]
         if again:
-            raise ValueError(f"classes need different names, {again[0]!r} stands for more than one")
+            raise ValueError(f"class names must be unique, but {again[0]!r} occurs more than once")
         return self
 
     @property
@@ -149,11 +149,11 @@ def load_dataset(name_or_path: str, mirrors: Sequence[str] = ()) -> Dataset:
         DatasetError: If the dataset is unknown, unreadable or half-specified.
         InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
-    values, path = read_toml(name_or_path, "data set", DatasetError)
+    values, path = read_toml(name_or_path, "dataset", DatasetError)
     for place in unpinned(values):
         raise DatasetError(
-            f"the data set {name_or_path}: {place} has no size or no SHA-256: `mnist dataset pin {name_or_path}` fetches it "
-            "once, and writes both into the file"
+            f"the dataset {name_or_path}: {place} has no size or no SHA-256: `mnist dataset pin {name_or_path}` downloads "
+            "the archive once and writes both into the file"
         )
     return dataset_of(values, name_or_path, path.parent, mirrors)
 
@@ -179,7 +179,7 @@ def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str]
         DatasetError: If the values are half-specified.
         InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
-    dataset = validate(values, Dataset, f"the data set {called}", DatasetError)
+    dataset = validate(values, Dataset, f"the dataset {called}", DatasetError)
     given = tuple(_mirror_urls(mirrors, Path.cwd()))
     own = (*_mirror_urls(dataset.mirrors, folder), *_offline_mirrors(dataset.name, folder))
     _refuse_two_of_one_name(dataset, called)
@@ -212,8 +212,8 @@ def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
     for place, archive in dataset.parts().items():
         if first.setdefault(archive.name, archive.whole) != archive.whole:
             raise DatasetError(
-                f"the data set {called}: {place}: another archive is called {archive.name}, too; give each of them a name of "
-                f'its own in its table, such as name = "{place.replace(".", "-")}.gz"'
+                f"the dataset {called}: {place}: another archive is also called {archive.name}; give each archive a "
+                f'different name in its table, such as name = "{place.replace(".", "-")}.gz"'
             )
 
 

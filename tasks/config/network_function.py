@@ -66,7 +66,7 @@ def file_of(function: str, folder: Path) -> Path:
         raise RecipeError(f"the function {function}: can't import {place}: {fault_in_function(error)}") from error
     if spec is None or not spec.has_location or spec.origin is None:
         raise RecipeError(
-            f"the function {function}: there is no module {place}; give a path that ends in .py, or install it"
+            f"the function {function}: there is no module {place}; install the module, or give a path that ends in .py"
         )
     return Path(spec.origin)
 
@@ -80,14 +80,14 @@ def import_function(function: str, file: Path | None, code: str | None) -> Calla
     place, _, called = function.rpartition(":")
     found = file or file_of(function, Path.cwd())
     if code_of(function, found) != code:
-        raise RecipeError(f"the function {function}: {found} is another than when the run began; run again")
+        raise RecipeError(f"the function {function}: {found} has changed since the run began; run again")
     try:
         module = _module_of(found) if place.endswith(".py") else importlib.import_module(place)
         made = getattr(module, called)
     except (Exception, SystemExit) as error:  # a script without a main guard may call sys.exit
         raise RecipeError(f"the function {function} can't be imported: {fault_in_function(error)}") from error
     if not callable(made):
-        raise RecipeError(f"the function {function} is none: it is a {type(made).__name__}")
+        raise RecipeError(f"the function {function} can't be called: it is of type {type(made).__name__}")
     return made  # type: ignore[no-any-return]
 
 
@@ -95,7 +95,8 @@ def fault_in_function(error: BaseException) -> str:
     """Return the reason why user code failed, in one line."""
     if isinstance(error, SystemExit):
         return (
-            f'it exits ({error.code}) instead of returning; put what a script does behind `if __name__ == "__main__":`'
+            f"it exits ({error.code}) instead of returning; "
+            'move code that only a script needs below `if __name__ == "__main__":`'
         )
     return first_line(error)
 

@@ -201,10 +201,10 @@ class Recipe(Settings):
         networks = [network.name for network in self.models]
         names = [*networks, *(ensemble.name for ensemble in self.ensembles)]
         if len(set(names)) < len(names):
-            raise ValueError(f"models need different names, these are {', '.join(names)}")
+            raise ValueError(f"model names must be unique, but the recipe has {', '.join(names)}")
         for ensemble in self.ensembles:
             if unknown := sorted(set(ensemble.members) - set(networks)):
-                raise ValueError(f"the ensemble {ensemble.name!r} has members that are no models: {', '.join(unknown)}")
+                raise ValueError(f"the ensemble {ensemble.name!r} has unknown members: {', '.join(unknown)}")
         return self
 
     def gate(self, dataset: str) -> Gate:
@@ -256,11 +256,11 @@ def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tupl
         RecipeError: If there is no recipe, one cannot be loaded, or two have the same name.
     """
     if isinstance(names_or_paths, str) or not names_or_paths:
-        raise RecipeError(f"give a list of one recipe or more, not {names_or_paths!r}")
+        raise RecipeError(f"give a list of one or more recipes, not {names_or_paths!r}")
     recipes = tuple(load_recipe(one, **changes) for one in names_or_paths)
     names = [recipe.name for recipe in recipes]
     if len(set(names)) < len(names):
-        raise RecipeError(f"recipes that are compared need different names, these are {', '.join(names)}")
+        raise RecipeError(f"recipes to compare must have different names, but these are called {', '.join(names)}")
     return recipes
 
 

@@ -30,7 +30,7 @@ def read_toml(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[
 
     Args:
         name_or_path: Name of a built-in file, or a path that ends in `.toml`.
-        what: What the file describes, for messages and the folder of built-in files: "recipe" or "data set".
+        what: What the file describes, for messages and the folder of built-in files: "recipe" or "dataset".
         refusal: Type of the error to raise.
 
     Returns:
@@ -45,7 +45,7 @@ def read_toml(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[
     except OSError as error:
         raise refusal(f"can't read the {what} {path}: {error.strerror or error}") from error
     except RecursionError as error:
-        raise refusal(f"the {what} {path} is not TOML that anyone would write: it is nested too deeply") from error
+        raise refusal(f"can't read the {what} {path}: its TOML is nested too deeply") from error
     except ValueError as error:  # not UTF-8, or not TOML
         raise refusal(f"the {what} {path} is not TOML: {error}") from error
 
@@ -71,7 +71,7 @@ def _toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
     Raises:
         refusal: If there is no built-in file with that name, or the home directory in the path is unknown.
     """
-    folder = BUILTIN / f"{what.replace(' ', '')}s"
+    folder = BUILTIN / f"{what}s"
     if name_or_path.endswith(".toml"):
         return expand_user(name_or_path, what, refusal).absolute()
     names = sorted(path.stem for path in folder.glob("*.toml"))
@@ -90,10 +90,11 @@ def validate(values: object, model: type[TomlModel], what: str, refusal: type[In
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        place = ".".join(str(part) for part in first["loc"])
+        where = f"{place}: " if place else ""
         found = "" if first["type"] == "missing" else f", not {shorten_value(first['input'])}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise refusal(f"{what}: {where}: {first['msg'].removeprefix('Value error, ')}{found}{more}") from error
+        raise refusal(f"{what}: {where}{first['msg'].removeprefix('Value error, ')}{found}{more}") from error
 
 
 def shorten_value(value: object) -> str:

@@ -91,9 +91,9 @@ def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: in
         raise type(error)(f"{archive.called}: {error}") from error
     except _BROKEN as error:
         fault = (
-            "bytes follow the end of its gzip data; pack it again"
+            "bytes follow the end of its gzip data; compress the file again"
             if _goes_on(path, archive.member)
-            else f"not a whole gzip file: {error}"
+            else f"not a complete gzip file: {error}"
         )
         raise ArchiveError(f"{archive.called}: {fault}") from error
 
@@ -112,14 +112,14 @@ def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
     try:
         with zipfile.ZipFile(path) as files:
             if member not in files.namelist():
-                raise ArchiveError(f"the zip file holds no {member}")
+                raise ArchiveError(f"the zip file has no member {member}")
             with files.open(member) as stream:
                 yield stream
     except (DecodeError, *_BROKEN):
         raise
     # Encrypted members and unsupported compression methods raise a RuntimeError.
     except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, OSError) as error:
-        raise ArchiveError(f"not a zip file that can be read: {error}") from error
+        raise ArchiveError(f"not a readable zip file: {error}") from error
 
 
 @contextmanager
@@ -187,5 +187,5 @@ def _check_header(found: Header, expected: Header) -> None:
     for what, has, wants in differences:
         if has != wants:
             raise ContentError(
-                f"{what} {has}, not {wants}: it holds {describe_header(found)}, not {describe_header(expected)}"
+                f"{what} {has}, not {wants}: the file holds {describe_header(found)}, not {describe_header(expected)}"
             )

@@ -75,8 +75,8 @@ class AttemptLimit:
         """
         now = time.monotonic()
         if now - self.began > self.seconds:
-            what = f"{self.size:,} bytes" if self.size else "an answer"
-            raise MirrorError(f"it took more than the {self.seconds:.0f} s that {what} may take")
+            what = f"{self.size:,} bytes" if self.size else "the first response"
+            raise MirrorError(f"it exceeded the limit of {self.seconds:.0f} s for {what}")
         self.samples.append((now, self.received))
         while self.samples[1][0] <= now - _SLOW_SECONDS:
             self.samples.popleft()

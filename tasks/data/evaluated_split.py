@@ -43,5 +43,7 @@ def load_evaluated_split(
     ]
     for one, found in zip(predictions, given, strict=True):
         if not np.array_equal(found.sha256, marks.sha256):
-            raise StorageError(f"{one.file.path} holds predictions for other images than {record.file.path}")
+            raise StorageError(
+                f"{one.file.path} holds predictions for images that differ from those in {record.file.path}"
+            )
     return EvaluatedSplit(marks, given, partial(read_images, paths))

@@ -48,7 +48,7 @@ async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Resp
         client.stream("GET", address.reveal(), headers=headers) as response,
     ):
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise MirrorError(f"it has no more than the first {have:,} bytes", passing=True)
+            raise MirrorError(f"it has no bytes after the first {have:,}", passing=True)
         if not response.is_success:
             raise _status_fault(response)
         yield response
@@ -73,7 +73,7 @@ def starts_at(response: httpx.Response, have: int) -> bool:
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return False
     if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-        raise MirrorError("it answers with another part than it was asked for")
+        raise MirrorError("it sent a different byte range than requested")
     return True
 
 
@@ -99,7 +99,7 @@ async def http_faults() -> AsyncIterator[None]:
     except StorageError:
         raise
     except httpx.TooManyRedirects:
-        raise MirrorError("it redirects in a circle") from None
+        raise MirrorError("it redirects too many times") from None
     except httpx.ConnectTimeout:
         raise MirrorError(f"no connection within {_CONNECT_SECONDS:g} s", passing=True) from None
     except httpx.ReadTimeout:
@@ -109,9 +109,11 @@ async def http_faults() -> AsyncIterator[None]:
     except (httpx.HTTPError, OSError) as error:
         raise MirrorError(_http_reason(error), passing=isinstance(error, httpx.TransportError | OSError)) from None
     except ImportError as error:
-        raise MirrorError(f"the proxy of the environment can't be used: {error}") from None
+        raise MirrorError(f"the proxy set in the environment can't be used: {error}") from None
     except (httpx.InvalidURL, ValueError):  # their text may contain part of a password
-        raise MirrorError("its address, one that it redirects to, or the proxy of the environment is no URL") from None
+        raise MirrorError(
+            "its address, a redirect target, or the proxy set in the environment is not a valid URL"
+        ) from None
 
 
 def _http_reason(error: BaseException) -> str:
@@ -133,9 +135,7 @@ def _http_reason(error: BaseException) -> str:
 def _status_fault(response: httpx.Response) -> MirrorError:
     """Return the error for a response whose status code is not a success."""
     status, wait = response.status_code, _wait_of(response.headers.get("Retry-After", ""))
-    reason = f"HTTP {status} {response.reason_phrase[:_LONGEST]}" + (
-        f", to be tried again in {wait:.0f} s" if wait else ""
-    )
+    reason = f"HTTP {status} {response.reason_phrase[:_LONGEST]}" + (f", retry after {wait:.0f} s" if wait else "")
     return MirrorError(reason, passing=status in _TRANSIENT_STATUS, wait=wait)
 
 

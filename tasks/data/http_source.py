@@ -77,9 +77,9 @@ class Target:
             self.refuse_full_disk(self.patience.size)
             return
         if total is not None and total > self.most:
-            raise MirrorError(f"it announces {total:,} bytes, more than the {self.most:,} that the archive can have")
+            raise MirrorError(f"it announces {total:,} bytes, more than the maximum of {self.most:,} for this archive")
         if total is not None and total - self.size > (room := _room_at(self.path)):
-            raise MirrorError(f"it announces {total:,} bytes, and {self.path.parent} has room for {room:,}")
+            raise MirrorError(f"it announces {total:,} bytes, but {self.path.parent} has only {room:,} bytes free")
         self.patience.expect(self.most if total is None else total)
 
     def refuse_full_disk(self, size: int) -> None:
@@ -92,7 +92,8 @@ class Target:
         if needed > room:
             with storage_errors(self.path):
                 raise OSError(
-                    errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed:,} bytes are to come, and {room:,} are free"
+                    errno.ENOSPC,
+                    f"{os.strerror(errno.ENOSPC)}: {needed:,} more bytes are needed, and {room:,} are free",
                 )
 
 
@@ -128,7 +129,7 @@ def append_chunks(
     address = Address(url)
     target = Target(path, most, patience or AttemptLimit(most), report)
     if address.lacks_secrets:
-        raise MirrorError("its user info or query values were left out; give the whole address again")
+        raise MirrorError("its user info or query values were removed; give the full address again")
     if urlsplit(address).scheme == "file":
         _copy(address, target)
         return ""

@@ -35,10 +35,10 @@ def read_header(stream: BinaryIO) -> Header:
     """
     zero, code, rank = struct.unpack(">HBB", _read_exactly(stream, 4))
     if zero:
-        raise IdxFormatError(f"an IDX file starts with two zero bytes, this one with {zero:#06x}")
+        raise IdxFormatError(f"expected two zero bytes at the start of an IDX file, got {zero:#06x}")
     if code not in DTYPES:
         known = ", ".join(f"{known:#04x}" for known in DTYPES)
-        raise IdxFormatError(f"unknown element type {code:#04x}; IDX has {known}")
+        raise IdxFormatError(f"unknown element type {code:#04x}; IDX defines {known}")
     shape: tuple[int, ...] = struct.unpack(f">{rank}I", _read_exactly(stream, 4 * rank))
     return Header(np.dtype(DTYPES[code]), shape)
 
@@ -60,7 +60,7 @@ def read_blocks(stream: BinaryIO, header: Header, items: int) -> Iterator[NDArra
         )
         yield flat.reshape((n, *header.shape[1:]) if header.shape else ())
     if stream.read(1):
-        raise IdxFormatError(f"more bytes than its header promises: {describe_header(header)}")
+        raise IdxFormatError(f"more bytes than its header announces: {describe_header(header)}")
 
 
 def _read_exactly(stream: BinaryIO, size: int) -> bytes:

@@ -26,7 +26,7 @@ class NoMirrorError(DownloadError):
     def __init__(
         self, archive: Archive, faults: list[tuple[str, MirrorError]], remedy: str = "give another --mirror"
     ) -> None:
-        reasons = "; ".join(f"{mirror}: {fault}" for mirror, fault in faults) or "there is no mirror"
+        reasons = "; ".join(f"{mirror}: {fault}" for mirror, fault in faults) or "no mirror is configured"
         super().__init__(f"{archive.name}: no mirror served it ({reasons}); check the network or {remedy}")
         self.faults = faults
         self.passing = any(fault.passing for _, fault in faults)
@@ -55,7 +55,7 @@ def first_to_serve(
             fetched(url)
         except MirrorError as fault:
             faults.append((mirror, fault))
-            tell(f"{archive.name}: passed over {mirror}: {fault}", logging.WARNING)
+            tell(f"{archive.name}: skipped {mirror}: {fault}", logging.WARNING)
         else:
             return mirror, faults
     raise NoMirrorError(archive, faults)
@@ -84,13 +84,13 @@ def download_file(
     while True:
         have = size_of(path)
         if have:
-            tell(f"{name}: taken up again at byte {have:,}, from {url}", logging.INFO)
+            tell(f"{name}: resuming at byte {have:,} from {url}", logging.INFO)
         try:
             return append_chunks(url, path, most, patience, report)
         except MirrorError as fault:
             goes += 1
             if fault.wait is not None and fault.wait <= _LONGEST_WAIT and not waited:
-                tell(f"{name}: {url} asks to wait {fault.wait:.0f} s", logging.INFO)
+                tell(f"{name}: waiting {fault.wait:.0f} s, as requested by {url}", logging.INFO)
                 patience.pause(fault.wait)
                 waited = True
             elif not fault.passing or goes > _AGAIN or not have < size_of(path) < most:

@@ -93,7 +93,7 @@ def pin_archives(
     pinned = dataset_of(document.unwrap(), called, folder)
     for place, archive in pinned.parts().items():
         if archive.whole != had[archive.name][0]:
-            raise DatasetError(f"the data set {called}: {place}: {archive.name} is not what its size and SHA-256 say")
+            raise DatasetError(f"the dataset {called}: {place}: {archive.name} does not match its size and SHA-256")
     _check_archive(pinned, scratch)
     return tomlkit.dumps(document), pins
 
@@ -116,7 +116,7 @@ def _parsed(text: str, called: str) -> tomlkit.TOMLDocument:
     try:
         return tomlkit.parse(text)
     except ValueError as error:  # base class of tomlkit's parse errors
-        raise DatasetError(f"the data set {called} is not TOML: {error}") from error
+        raise DatasetError(f"the dataset {called} is not TOML: {error}") from error
 
 
 def _table_at(document: tomlkit.TOMLDocument, place: str) -> Any:
@@ -181,7 +181,7 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
             _refuse_other(wanted, path)
         except (DatasetError, DecodeError) as error:
             refused.append(type(error)(f"{error}, from {url}"))
-            raise MirrorError(f"it served something else: {error}") from None
+            raise MirrorError(f"it served a different file: {error}") from None
 
     try:
         mirror, _ = first_to_serve(archive, wanted.dataset.mirrors, fetch, tell)
@@ -203,17 +203,17 @@ def _refuse_other(wanted: Wanted, path: Path) -> None:
     """
     size = path.stat().st_size
     if size > wanted.most:
-        raise MirrorError(f"it served more than the {wanted.most:,} bytes that the archive can have")
+        raise MirrorError(f"it served more than the maximum of {wanted.most:,} bytes for this archive")
     with path.open("rb") as stream:
         first = stream.read(2)
     if first not in _MAGIC:
         what = "a web page" if looks_like_a_page(path) else "neither gzip, zip nor IDX"
-        raise MirrorError(f"it served no archive: {size:,} bytes that are {what}")
+        raise MirrorError(f"it did not serve an archive: {size:,} bytes that are {what}")
     for place, part, header in wanted.parts():
         pinned = part.sha256 != _UNKNOWN
         if (pinned and sha256_of(path) != part.sha256) or (wanted.sized and size != part.bytes):
-            said = f"{place}: {part.name} is not what its size and SHA-256 say"
-            raise DatasetError(f"the data set {wanted.called}: {said}")
+            said = f"{place}: {part.name} does not match its size and SHA-256"
+            raise DatasetError(f"the dataset {wanted.called}: {said}")
         for _ in read_archive_blocks(path, part, header, rows_of(wanted.dataset.shape)):
             raise_if_stopping()
 

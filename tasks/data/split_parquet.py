@@ -279,7 +279,7 @@ def read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{path} can't be read any more: {first_line(error)}; run again to make it anew") from error
+        raise StorageError(f"{path} can no longer be read: {first_line(error)}; run again to recreate it") from error
 
 
 def _meta_of(schema: pa.Schema) -> SplitMeta:

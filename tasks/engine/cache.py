@@ -123,9 +123,9 @@ def look_up_record(key: Key, record_type: type[Kept], root: Root) -> Kept | Cach
     except OSError as error:
         return CacheMiss(f"its record can't be read: {error.strerror or error}")
     except (ChecksumError, KeyError, TypeError, ValidationError):
-        return CacheMiss("its record was altered, or is another version's")
+        return CacheMiss("its record was altered, or another version wrote it")
     if envelope.get("key") != key.parts:
-        return CacheMiss("its record is of another key")
+        return CacheMiss("its record belongs to another key")
     fault = next((found for file in record.files() if (found := verify_file(root, file))), None)
     return CacheMiss(fault) if fault else record
 
@@ -179,7 +179,7 @@ def _key_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
         changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
         files = [name for name in changed if isinstance(new.get(name, old.get(name)), PurePosixPath)]
         if files:
-            yield f"other files: {', '.join(dict.fromkeys(name.split('.')[0] for name in files))}"
+            yield f"changed files: {', '.join(dict.fromkeys(name.split('.')[0] for name in files))}"
         if kind == "code" and changed:
             yield f"code: {', '.join(changed)}"
         else:

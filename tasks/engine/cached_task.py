@@ -123,7 +123,7 @@ def _reason_for_computing(key: Key, name: str, root: Root) -> str:
 
     Earlier records that cannot be compared, perhaps of another version, do not stop the step.
     """
-    with optional(f"why {name} is computed", []):
+    with optional(f"reason for computing {name}", []):
         return explain_miss(key, name, root)
     return "no earlier record can be compared"
 
@@ -135,7 +135,7 @@ def _as_cached_state(record: Kept) -> Kept:
     """
     if TaskRunContext.get() is None or record.origin is None:
         return record
-    return cast("Kept", Completed(name="Cached", message=f"made by run {record.origin.run}", data=record))
+    return cast("Kept", Completed(name="Cached", message=f"computed by run {record.origin.run}", data=record))
 
 
 def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Workspace) -> Kept:
@@ -145,7 +145,7 @@ def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Ke
         StorageError: If a file cannot be read or written.
         WorkerError: If memory is short, or if TensorFlow rejects an operation.
     """
-    log(f"{name}: computed, {why}")
+    log(f"{name}: computing ({why})")
     began = perf_counter()
     try:
         record = compute()
@@ -185,7 +185,7 @@ def _failure_of_tensorflow(error: Exception) -> str:
     """
     errors = getattr(sys.modules.get("tensorflow"), "errors", None)
     if isinstance(error, MemoryError) or (errors and isinstance(error, errors.ResourceExhaustedError)):
-        return f"not enough memory: {first_line(error)}; make the layers or the batch of the recipe smaller"
+        return f"not enough memory: {first_line(error)}; use smaller layers or a smaller batch in the recipe"
     if errors and isinstance(error, errors.OpError):
-        return f"TensorFlow refused an operation: {first_line(error)}; change the recipe's layers or function"
+        return f"TensorFlow rejected an operation: {first_line(error)}; change the recipe's layers or function"
     return ""

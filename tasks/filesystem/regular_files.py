@@ -75,7 +75,7 @@ def _follow_links(path: Path) -> os.stat_result:
         raise FileNotFoundError(errno.ENOENT, "it is a broken symbolic link", str(path)) from error
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a link that leads in a circle", str(path)) from error
+            raise OSError(errno.ELOOP, "it is a circular symbolic link", str(path)) from error
         raise
 
 
@@ -86,7 +86,7 @@ def _check_regular(path: Path, found: os.stat_result) -> None:
         OSError: If the status `found` is not that of a regular file.
     """
     if not stat.S_ISREG(found.st_mode):
-        what = _KINDS.get(stat.S_IFMT(found.st_mode), "it is of an unknown kind")
+        what = _KINDS.get(stat.S_IFMT(found.st_mode), "its type is unknown")
         raise OSError(errno.EINVAL, f"{what}, not a regular file", str(path))
 
 

@@ -32,7 +32,7 @@ def refuse_foreign(path: Path) -> None:
     for one in dict.fromkeys((given, *given.parents, real, *real.parents)):
         if fault := trust_fault(one):
             raise RecipeError(
-                f"a worker runs functions only from files that nobody else can write, and {one} {fault}: "
+                f"a worker runs functions only from files that no other user can write, but {one} {fault}; "
                 "change its owner or mode, or run `mnist run` yourself"
             )
 
@@ -42,9 +42,9 @@ def trust_fault(path: Path) -> str | None:
     try:
         found = path.lstat()
     except OSError as error:
-        return f"can't be looked at: {error.strerror or error}"
+        return f"can't be checked: {error.strerror or error}"
     if not _is_trusted(found.st_uid):
-        return f"belongs to the user {found.st_uid}"
+        return f"belongs to user {found.st_uid}"
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return None  # links have no mode; in a sticky folder such as /tmp, users cannot replace others' files
     if _others_write(path, found):

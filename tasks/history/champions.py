@@ -27,7 +27,7 @@ def champion_history(root: Root, line: str) -> list[Champion]:
     try:
         return [read_checksummed(path, Champion) for path in matching(root, f"{CHAMPIONS_FOLDER}/{line}/{ENTRY}")]
     except OSError as error:
-        raise StorageError(f"can't read the champions: {error}; put the file back, or move its folder away") from error
+        raise StorageError(f"can't read the champions: {error}; restore the file, or move its folder away") from error
 
 
 def entry_of(champions: Sequence[Champion], number: int) -> Champion:
@@ -39,7 +39,7 @@ def entry_of(champions: Sequence[Champion], number: int) -> Champion:
     found = next((entry for entry in champions if entry.number == number), None)
     if found is None:
         raise StorageError(
-            f"can't read the champions: entry {number:06}.json is gone; put the file back, or move its folder away"
+            f"can't read the champions: entry {number:06}.json is missing; restore the file, or move its folder away"
         )
     return found
 
@@ -81,7 +81,7 @@ def roll_back(root: Root, line: str) -> Champion:
     champions = champion_history(root, line)
     below = champions[-1].below if champions else None
     if below is None:
-        raise RunError(f"there is no champion of {line} to go back to")
+        raise RunError(f"there is no earlier champion of {line} to roll back to")
     return _append_as("rolled back", entry_of(champions, below), champions, line, root)
 
 
@@ -97,7 +97,7 @@ def lift_rollback(root: Root, line: str) -> list[Champion]:
     champions = champion_history(root, line)
     down = held_down(champions)
     if not down:
-        raise RunError(f"no model of {line} stays down after a rollback")
+        raise RunError(f"no rollback of {line} is in effect")
     _append_as("lifted", champions[-1], champions, line, root)
     return down
 
@@ -114,5 +114,5 @@ def _append_as(action: str, entry: Champion, champions: Sequence[Champion], line
         return append_entry(entry.model_copy(update=now), line, root)
     except FileExistsError as error:
         raise RunError(
-            f"another run has just changed the champion of {line}; look at the list, and try again"
+            f"another process has just changed the champion of {line}; check `mnist champion list`, and try again"
         ) from error

@@ -115,12 +115,12 @@ def predecessor(root: Root, run: RunRecord) -> Predecessor:
 def _why_incomparable(one: RunRecord, other: RunRecord) -> str:
     """Return the reason why an earlier run can't be compared with another; empty if it can."""
     if one.line != other.line:
-        return f"it is of the line of champions {one.line}, this run of {other.line}"
+        return f"it belongs to the line of champions {one.line}, this run to {other.line}"
     if champion_line(one) != champion_line(other):
-        return "it was judged on other test images or labels"
+        return "it was evaluated on different test images or labels"
     names, others = ([model.name for model in run.models] for run in (one, other))
     if not set(names) & set(others):
-        return f"it has other models ({', '.join(names)}) than this run ({', '.join(others)})"
+        return f"its models ({', '.join(names)}) have no name in common with this run's ({', '.join(others)})"
     return ""
 
 
@@ -174,9 +174,10 @@ def _match_run(names: Sequence[str], name: str, root: Root) -> str:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise RunError(f"{name!r} fits {len(fitting)} runs: {_join_names(fitting)}; give more of the name")
+        raise RunError(f"{name!r} matches {len(fitting)} runs: {_join_names(fitting)}; give a longer part of the name")
     raise RunError(
-        f"no finished run {name!r} under {root}: " + (f"there are {_join_names(names)}" if names else "there is none")
+        f"no finished run {name!r} under {root}: "
+        + (f"the runs are {_join_names(names)}" if names else "there are no runs")
     )
 
 

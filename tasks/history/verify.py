@@ -46,13 +46,21 @@ def _foreign_predictions(root: Root, entry: ManifestEntry, models: set[str]) -> 
         )
     except (OSError, pa.ArrowException, TypeError, KeyError, ValidationError):
         return f"{root / entry.file.path} holds no predictions"
-    return None if meta.model_sha256 in models else f"{root / entry.file.path} is of a model that is not the run's"
+    return (
+        None
+        if meta.model_sha256 in models
+        else f"{root / entry.file.path} holds predictions of a model that is not part of the run"
+    )
 
 
 def _foreign_split(run: CompletedRun, entry: ManifestEntry, archives: set[str]) -> str | None:
     """Return what is wrong with a split that was not made from the run's archives; None if valid."""
     sources = {hash_ for split in (run.train, run.test) if entry.file in split.parts for hash_ in split.archives}
-    return None if sources and sources <= archives else f"{entry.file.path} is from archives that are not the run's"
+    return (
+        None
+        if sources and sources <= archives
+        else f"{entry.file.path} was made from archives that are not part of the run"
+    )
 
 
 def _sealed_files(root: Root, run: CompletedRun) -> Iterator[tuple[str, Root]]:

@@ -34,9 +34,9 @@ _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _FILLING = b"\x55" * 4096  # codes that decode to other pixels than a premature end
 _LOST = 0.1  # fraction of rows or pixels; a picture that lacks more is damaged
 _BLOCK = 16  # most rows that a JPEG encodes together
-NO_PICTURE = "it is no picture that can be read"
+NO_PICTURE = "it is not a readable picture"
 _OTHERS = {  # formats that are not supported, by the first bytes of a file
-    b"\x00\x05\x16\x07": "it holds what macOS keeps beside a file, and is no picture",
+    b"\x00\x05\x16\x07": "it holds metadata of macOS, not a picture",
     b"%PDF": "PDF",
     b"%!PS": "PostScript",
     b"8BPS": "Photoshop",
@@ -102,7 +102,7 @@ def _open_picture(content: bytes, mode: str) -> Image.Image:
     most = _MOST_REDUCED if by_row else _MOST_PIXELS
     image.draft(mode, (_WORKING, _WORKING))  # decodes a JPEG at a reduced size
     if width * height > most or image.width * image.height > _MOST_PIXELS:
-        raise PictureError(f"it has {width:,} x {height:,} pixels; the most are {most:,}: make it smaller")
+        raise PictureError(f"it has {width:,} x {height:,} pixels; the maximum is {most:,}: make it smaller")
     return image
 
 
@@ -154,7 +154,11 @@ def _unknown_format(content: bytes) -> str:
     found = brand or next((name for start, name in _OTHERS.items() if content.startswith(start)), None)
     if found is None:
         return NO_PICTURE
-    return found if " no picture" in found else f"it is {found}, which is not read: export it as PNG or JPEG"
+    return (
+        found
+        if " not a picture" in found
+        else f"the format {found} is not supported: export the picture as PNG or JPEG"
+    )
 
 
 def gray(image: Image.Image) -> Gray:

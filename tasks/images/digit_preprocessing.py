@@ -32,10 +32,8 @@ from tasks.images.strokes import (
 
 _BOX = 20 / 28  # longer side of the character, as a fraction of the shorter side of the image
 _EVEN = 0.9  # fraction of the picture's edge; if less is background, the picture shows more than paper
-_UNEVEN = (
-    "what stands out may be paper, a desk, a shadow or lines: no strokes of a character were found apart from them"
-)
-_ODD = "what stands out hardly has the shape of strokes: it may be a part of a shadow, of a sheet or of lines"
+_UNEVEN = "the foreground may be paper, a desk, a shadow or lines: no separate strokes of a character were found"
+_ODD = "the foreground hardly has the shape of strokes: it may be part of a shadow, of a sheet or of lines"
 _SEVERAL = "it shows more than one character"
 
 
@@ -126,7 +124,7 @@ def _foreground(ink: Gray) -> Mask:
         PictureError: If nothing stands out from the background.
     """
     if ink.max() < CONTRAST or np.ptp(ink) < 1:
-        raise PictureError("nothing in it stands out from its background")
+        raise PictureError("it shows no foreground: nothing contrasts enough with its background")
     pieces, _ = ndimage.label(ink > threshold(ink), EIGHT)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tasks.errors import PictureError
 
-DAMAGED = "its pixels are damaged or cut off: save or copy it again"
+DAMAGED = "its pixels are damaged or incomplete: save or copy it again"
 _PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4)
 _EXIF = b"Exif\0\0"

@@ -211,7 +211,7 @@ def _without_unusable(given: dict[str, str]) -> dict[str, str]:
     after, lines = dict(given), [line for line in given.get(SET_ASIDE, "").splitlines() if line]
     for name in _PROXIES:
         if given.get(name) and not _PROXY.fullmatch(given[name]):  # the value may hold a password
-            lines.append(f"{name} names no proxy of the kind http://HOST:PORT")
+            lines.append(f"{name} is not a proxy URL such as http://HOST:PORT")
             del after[name]
     file, folder = given.get(_CERTIFICATES), given.get(_CERTIFICATE_FOLDER)
     if file and (fault := _fault_of_certificates(file)):

@@ -61,7 +61,7 @@ class Architecture(Frozen):
         known: set[str] = set()
         for node in self.nodes:
             if node.key in known or not known.issuperset(node.inputs):
-                raise ValueError(f"node {node.key!r} is there twice, or stands before one of its inputs")
+                raise ValueError(f"node {node.key!r} occurs twice, or precedes one of its inputs")
             known.add(node.key)
         return self
 

@@ -93,7 +93,9 @@ class RunRecord(CompletedRun):
         for one in self.predictions:
             if one.model == model:
                 return one
-        raise RunError(f"run {self.run} has no model {model!r}, only {', '.join(m.name for m in self.models)}")
+        raise RunError(
+            f"run {self.run} has no model {model!r}; its models are {', '.join(m.name for m in self.models)}"
+        )
 
 
 Kind = TypeVar("Kind", bound=CompletedRun)

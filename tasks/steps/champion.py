@@ -80,7 +80,7 @@ def _why_held_down(run: RunRecord, champions: Sequence[Champion]) -> str:
     best = _best_model(run)
     if not any(one.model.file.sha256 == best.file.sha256 for one in held_down(champions)):
         return ""
-    return f"it was rolled back, and stays down until `mnist champion rollback --lift {champion_line(run)}`"
+    return f"it was rolled back; `mnist champion rollback --lift {champion_line(run)}` allows it again"
 
 
 def _best_model(run: RunRecord) -> ModelRecord:
@@ -104,14 +104,14 @@ def _compare_with_champion(
     if champion.predictions.file == best.file:
         return Check(name="not inferior to the champion", passed=True, found="it is the champion itself")
     given = read_required_predictions(best, work)
-    with optional(f"comparison with the champion, {champion.title}, image by image", omitted):
+    with optional(f"paired comparison with the champion, {champion.title}", omitted):
         require_predictions(champion.predictions, work)
         difference = compare_paired(
             read_required_predictions(champion.predictions, work), given, ("champion", best.model)
         ).difference
-        return _check_against("champion", difference, gate)
+        return _check_against("the champion", difference, gate)
     one, other = (share_estimate(each.count - each.errors, each.count) for each in (champion.predictions, best))
-    return _check_against("champion, by its accuracy alone,", difference_of(one, other), gate)
+    return _check_against("the champion by accuracy alone", difference_of(one, other), gate)
 
 
 def _check_against(first: str, difference: Estimate, gate: Gate) -> Check:
@@ -127,14 +127,14 @@ def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
             passed=best.accuracy > gate.floor or not gate.floor,
             found=f"{_percentage(best.accuracy)} against {_percentage(gate.floor)}"
             if gate.floor
-            else "the recipe names none",
+            else "the recipe sets no floor",
         ),
         Check(
-            name="not too good to be true",
+            name="below the ceiling",
             passed=best.accuracy < gate.ceiling or gate.ceiling == 1,
             found=f"{_percentage(best.accuracy)} against {_percentage(gate.ceiling)}"
             if gate.ceiling < 1
-            else "the recipe names no bound",
+            else "the recipe sets no ceiling",
         ),
     ]
 
@@ -150,7 +150,7 @@ def not_inferior(first: str, difference: Estimate, margin: float) -> Check:
     The lower bound of the confidence interval of the difference must exceed `-margin`.
     """
     return Check(
-        name=f"not inferior to {first} by {100 * margin:g} points or more",
+        name=f"not inferior to {first} by {100 * margin:g} {'point' if margin == 0.01 else 'points'} or more",
         passed=difference.low > -margin,
         found=difference.points,
     )
@@ -162,7 +162,7 @@ def _not_worse(first: str, difference: Estimate) -> Check:
     The upper bound of the confidence interval of the difference must not be negative.
     """
     return Check(
-        name=f"not worse than {first} beyond chance",
+        name=f"not significantly worse than {first}",
         passed=difference.high >= 0,
         found=difference.points,
     )

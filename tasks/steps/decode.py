@@ -18,7 +18,7 @@ def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRe
     """Decode one split.
 
     Args:
-        dataset: The data set, with the expected content of its archives.
+        dataset: The dataset, with the expected content of its archives.
         name: "train" or "test".
         images: Record of the archive of images.
         labels: Record of the archive of labels.

@@ -55,7 +55,7 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
     mirror, faults = first_to_serve(archive, mirrors, lambda url: _fetch(url, archive, path))
     stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
     file = move_into_store(work.root, Folder.ARCHIVES, stem, suffix, path)
-    log(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 as pinned")
+    log(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 matches the pinned one")
     passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
     return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
 
@@ -90,7 +90,7 @@ def _fetch(url: Address, archive: Archive, path: Path) -> None:
     fault = _fault_in(path, archive, packed)
     if fault and begun:
         path.unlink()
-        log(f"{archive.name}: what an earlier try has left does not fit; from the beginning")
+        log(f"{archive.name}: the partial file of an earlier attempt does not match; downloading again from the start")
         _fetch(url, archive, path)
     elif fault:
         if size_of(path) >= archive.bytes:
@@ -101,13 +101,13 @@ def _fetch(url: Address, archive: Archive, path: Path) -> None:
 def _fault_in(path: Path, archive: Archive, packed: str) -> MirrorError | None:
     """Return the fault in the bytes that a mirror has served, or None if they are the pinned bytes."""
     size = size_of(path)
-    how = f", packed on the way as {packed}" if packed else ""
+    how = f" (encoded as {packed} in transit)" if packed else ""
     if looks_like_a_page(path):
-        how += ", which are a web page"
+        how += " (a web page)"
     if size != archive.bytes:
         found = f"more than {archive.bytes:,}" if size > archive.bytes else f"{size:,}"
         return MirrorError(f"it served {found} bytes, not {archive.bytes:,}{how}", passing=size < archive.bytes)
     digest = sha256_of(path)
     if digest != archive.sha256:
-        return MirrorError(f"it served other bytes: SHA-256 {digest[:12]}…, not {archive.sha256[:12]}…{how}")
+        return MirrorError(f"it served a different file: SHA-256 {digest[:12]}…, not {archive.sha256[:12]}…{how}")
     return None

@@ -59,7 +59,7 @@ def save_predictions(model: ModelRecord, split: SplitRecord, answers: Answers, w
                 write(found)
         file = move_into_store(work.root, Folder.PREDICTIONS, f"{model.name}-{split.name}", ".parquet", path)
     accuracy = 1 - errors / split.count
-    log(f"{model.name} on {split.name}: {accuracy:.2%} right, {errors:,} of {split.count:,} wrong")
+    log(f"{model.name} on {split.name}: accuracy {accuracy:.2%}, {errors:,} of {split.count:,} misclassified")
     return PredictionsRecord(
         model=model.name,
         split=split.name,

@@ -63,7 +63,7 @@ def explain(
     sizes = len(list(edges(asked.meta.shape[:2])))
 
     def progressed(n: int) -> None:
-        bar.refresh(0.8 * n / sizes, f"{model.name}: erasing, size {n} of {sizes}")
+        bar.refresh(0.8 * n / sizes, f"{model.name}: correcting patches, size {n} of {sizes}")
 
     by_index: dict[int, Explanation] = {}
     focus: tuple[SaliencyMap, ...] = ()
@@ -75,11 +75,11 @@ def explain(
             index: Explanation(patch=patch, heat=_pack_shares(heat), **dict(near[index]))
             for index, patch, heat in zip(wrong.tolist(), patches, heats, strict=True)
         }
-    bar.refresh(0.9, f"{model.name}: where it looks")
-    with optional(f"focus of {model.name}", omitted):
+    bar.refresh(0.9, f"{model.name}: saliency maps")
+    with optional(f"saliency maps of {model.name}", omitted):
         focus = tuple(_focus_maps(asked, given, predict, blank))
     found = Explanations(model=model.name, window=heat_window(asked.meta.shape[:2]), by_index=by_index, focus=focus)
-    bar.refresh(1.0, f"{model.name}: {len(by_index)} wrong answers explained")
+    bar.refresh(1.0, f"{model.name}: explained {len(by_index)} errors")
     file = write_content_addressed(
         work.root, Folder.EXPLANATIONS, model.name, ".json", found.model_dump_json().encode()
     )

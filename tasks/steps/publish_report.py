@@ -87,7 +87,7 @@ def report(
         rendering = Rendering(whole, drawn, networks, place)
         page = rendering.html(title)
     html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
-    log(f"the whole report: {work.root / html.path}")
+    log(f"full report: {work.root / html.path}")
     return ReportRecord(
         html=html,
         markdown=write_page(work.root, f"{folder}/report.md", rendering.markdown().whole, (work.run,)),
@@ -154,11 +154,11 @@ def _pages_of(rendering: Rendering, most: int) -> Pages:
     """Return the pages for Prefect's UI, with at most `most` images per gallery."""
     parts = rendering.markdown(most)
     models = {
-        f"model-{name.replace('_', '-')}": (f"{name}: its network, and its errors, explained", text)
+        f"model-{name.replace('_', '-')}": (f"Network diagram and explained errors of {name}", text)
         for name, text in parts.models.items()
     }
     return {
-        "report": ("What came out of the error analysis", f"{parts.overview}\n\n{parts.origins}"),
+        "report": ("Results of the error analysis", f"{parts.overview}\n\n{parts.origins}"),
         **models,
-        "galleries": ("The misclassified images", parts.galleries),
+        "galleries": ("Misclassified images", parts.galleries),
     }

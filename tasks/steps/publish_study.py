@@ -47,7 +47,7 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
     if TaskRunContext.get() is not None:
         with optional("artifact study", omitted):
             text = StudyRendering(study, provenance, figures, omitted, place).markdown()
-            create_markdown_artifact(text, "study", "What came out of the study")
+            create_markdown_artifact(text, "study", "Results of the study")
         for key, description, rows in tables.study_tables(study):
             with optional(f"artifact {key}", omitted):
                 create_table_artifact(for_ui(rows), key, description)
@@ -56,7 +56,7 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
         log(line)
     page = rendering.html(f"{study.title}: study of {work.run}")
     html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
-    log(f"the whole report: {work.root / html.path}")
+    log(f"full report: {work.root / html.path}")
     return ReportRecord(
         html=html,
         markdown=write_page(work.root, f"{folder}/report.md", rendering.markdown(), (work.run,)),

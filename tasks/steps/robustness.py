@@ -30,14 +30,14 @@ def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> Robustness
     chosen = sample_indices(len(marks.labels))
     found_at = read_images(paths, chosen)
     images, labels = np.stack([found_at[place] for place in chosen.tolist()]), marks.labels[chosen]
-    bar = ProgressBar(f"stressing-{model.name}", f"{model.name}: on corrupted images")
+    bar = ProgressBar(f"stressing-{model.name}", f"{model.name}: evaluating on corrupted images")
     by_image = np.zeros(len(chosen), int)
     counts: dict[str, tuple[int, ...]] = {}
     for number, kind in enumerate(CORRUPTIONS, start=1):
         right = np.stack([predict(corrupt(images, kind, one)).argmax(axis=1) == labels for one in SEVERITIES])
         by_image += right.sum(axis=0)
         counts[kind] = tuple(right.sum(axis=1).tolist())
-        bar.refresh(number / len(CORRUPTIONS), f"{model.name}: on corrupted images, {kind}")
+        bar.refresh(number / len(CORRUPTIONS), f"{model.name}: evaluated on corrupted images, {kind}")
     found = CorruptionCounts(
         model=model.name,
         images=len(chosen),

@@ -19,7 +19,7 @@ from tasks.schemas.records import SplitRecord
 from tasks.storage.content_files import move_into_store, require_all_valid
 from tasks.storage.folders import Folder
 
-_MOST, _LEAST = 250_000, 10_000  # images: more than most data sets have, and enough for intervals of 0.1 points
+_MOST, _LEAST = 250_000, 10_000  # images: more than most datasets have, and enough for intervals of 0.1 points
 _MOST_BYTES = 256 << 20  # bytes of pixels: a sample of larger images holds fewer
 
 
@@ -54,7 +54,7 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
                 some = slice(start, start + rows_of(split.shape))
                 writer.write(drawn.images[some], drawn.labels[some], drawn.indices[some])
         first, *further = (move_into_store(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
-    log(f"{split.name}: {count:,} of {split.count:,} images drawn, to be looked at more closely")
+    log(f"{split.name}: sampled {count:,} of {split.count:,} images for a closer analysis")
     return split.model_copy(
         update={
             "name": name,

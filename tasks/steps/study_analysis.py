@@ -45,7 +45,9 @@ def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
         InputError: If there are fewer than two seeds, which give no variance, or more than the maximum.
     """
     if type(seeds) is not int or not 2 <= seeds <= _MOST_SEEDS:  # bool is a subclass of int
-        raise InputError(f"seeds must be a number from 2 to {_MOST_SEEDS:,}, not {seeds!r}: one alone has no spread")
+        raise InputError(
+            f"seeds must be a number from 2 to {_MOST_SEEDS:,}, not {seeds!r}: a single seed has no variance"
+        )
     trials = (
         SeedRun(arm=learner.name if len(plans) == 1 else f"{learner.name} ({plan.name})", **dict(learner))
         for number in range(seeds)
@@ -67,7 +69,7 @@ def analyze_study(
     """Compare all arms over all seeds.
 
     Args:
-        dataset: The data set.
+        dataset: The dataset.
         trials: Seed runs by title.
         models: Record of the model of each seed run, by title.
         predictions: Record of the test predictions of each seed run, by title.
@@ -97,7 +99,7 @@ def build_study(
     """Return the study document, from values in memory.
 
     Args:
-        dataset: The data set.
+        dataset: The dataset.
         trials: Seed runs by title.
         models: Record of the model of each seed run, by title.
         tested: The test split, with the predictions in the order of `trials`.
@@ -198,7 +200,7 @@ def claim_of(dataset: str, names: Sequence[str], trials: Iterable[SeedRun]) -> C
     """Return the difference that the 2018 post published between its two models.
 
     Returns:
-        None if the post has no result for the data set, or if the study has no pair of these models that was trained
+        None if the post has no result for the dataset, or if the study has no pair of these models that was trained
         with the same settings.
     """
     published = difference_published(dataset)

@@ -64,7 +64,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         progress.begin(epoch)
         seed_epoch(model, training.seed, epoch)
         model.reset_metrics()
-        # Not `fit`: it takes 20 % longer for small batches, and the deletion of its data sets blocks for seconds.
+        # Not `fit`: it takes 20 % longer for small batches, and the deletion of its datasets blocks for seconds.
         for images, labels in batches(feed, training, epoch):
             progress.learned(len(labels), learn((images, labels)))
         with _stopped_if_diverged(training, epoch):
@@ -105,7 +105,7 @@ def _stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
         )
         raise DivergedError(
             f"the training of {network.name} (seed {training.seed}) diverged in epoch {epoch + 1} of {training.epochs}: "
-            f"{error}; it was stopped, and no model is kept: lower the recipe's learning_rate "
+            f"{error}; the training was stopped, and no model was kept; lower the recipe's learning_rate "
             f"({training.learning_rate:g}){function}"
         ) from error
 

@@ -49,13 +49,15 @@ def open_root(place: str) -> Root:
     if _SCHEME not in place:
         root = expand_user(place, "root").absolute()
         if in_text(root) != str(root):
-            raise InputError(f"can't use the root {root}: its name is not UTF-8, which records need; rename it")
+            raise InputError(
+                f"can't use the root {root}: its name is not UTF-8, which records require; rename the folder"
+            )
         return root
     if not place.startswith("s3://") or place == "s3://":
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
     if public_address(place) != place:
         raise InputError(
-            f"can't use the root {public_address(place)}: an address of a bucket holds no credentials; "
+            f"can't use the root {public_address(place)}: the address of a bucket must not hold credentials; "
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
     try:
@@ -75,7 +77,7 @@ def local_cache_dir(root: Root) -> Path:
     if isinstance(root, Path):
         return root
     caches = os.environ.get("XDG_CACHE_HOME") or expand_user(
-        "~/.cache", "folder of caches, unless XDG_CACHE_HOME names another,"
+        "~/.cache", "cache folder (or the one that XDG_CACHE_HOME names)"
     )
     return Path(caches, "mnist-error-analysis", hashlib.sha256(str(root).encode()).hexdigest()[:16])
 
@@ -96,7 +98,9 @@ def unreachable(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith(
         "Invalid endpoint"
     ):  # an error of botocore that repeats the address
-        return "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is no address such as https://HOST"
+        return (
+            "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is not an address such as https://HOST"
+        )
     if isinstance(error, _store_errors()):
         return f"the object store: {error}; check the network, AWS_ENDPOINT_URL and the credentials"
     return None
@@ -266,7 +270,9 @@ def checked_store(root: "UPath") -> "UPath":
             probe.fs.rm_file(probe.path)
     except io_errors() as error:
         raise unwritable(root, error) from error
-    raise StorageError(f"can't lock under the root {root}: its store knows no conditional writes (If-None-Match)")
+    raise StorageError(
+        f"can't lock under the root {root}: its store does not support conditional writes (If-None-Match)"
+    )
 
 
 def unwritable(root: "UPath", error: Exception) -> StorageError:

@@ -43,7 +43,7 @@ def load_with_checksum(raw: bytes) -> Any:
     try:
         return json.loads(checked_body(raw))
     except (ValueError, RecursionError) as error:  # only if the content that got the checksum is not our JSON
-        raise ChecksumError(f"it holds no JSON: {error}") from error
+        raise ChecksumError(f"it does not hold JSON: {error}") from error
 
 
 def checked_body(raw: bytes) -> bytes:

@@ -216,7 +216,7 @@ def require_valid(root: Root, file: FileRecord) -> Path:
     """
     fault = verify_file(root, file)
     if fault:
-        raise StorageError(f"{fault}; run again to make it anew")
+        raise StorageError(f"{fault}; run again to recreate it")
     return local_cache_dir(root) / file.path
 
 

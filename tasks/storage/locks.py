@@ -63,9 +63,7 @@ def exclusive_lock(root: Root, who: str, say: Say) -> Iterator[None]:
     Raises:
         StorageError: If the root cannot be locked.
     """
-    with _locked(
-        local_cache_dir(root) / LOCKS_FOLDER / _ROOT, LockFlags.EXCLUSIVE, who, say, others="the runs under way"
-    ):
+    with _locked(local_cache_dir(root) / LOCKS_FOLDER / _ROOT, LockFlags.EXCLUSIVE, who, say, others="the active runs"):
         if isinstance(root, Path):
             yield
             return

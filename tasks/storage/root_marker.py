@@ -22,7 +22,7 @@ from tasks.errors import StorageError
 from tasks.storage.folders import MARK
 
 _FORMAT = 1
-_ABOUT = "mnist keeps its files in this folder, and removes only what it has made here; see `mnist prune --help`"
+_ABOUT = "mnist keeps its files in this folder, and removes only files that it created; see `mnist prune --help`"
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 _SIGNATURE = re.compile(r"\.([0-9a-f]{16})(?=\.|$)")
 
@@ -66,7 +66,9 @@ def read_mark(content: bytes, place: object) -> Mark:
             return Mark(found["token"])
     except (ValueError, KeyError, TypeError):
         pass
-    raise StorageError(f"{place} is not the mark of a root, or is that of a later version: move it away, or upgrade")
+    raise StorageError(
+        f"{place} is not the mark of a root, or a later version wrote it: move it away, or upgrade mnist"
+    )
 
 
 def find_mark(folder: Path) -> Mark | None:

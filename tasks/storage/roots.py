@@ -63,7 +63,7 @@ def existing_root(root: Root) -> Root:
         StorageError: If the folder cannot be read, or if its mark is invalid.
     """
     if not _is_root(known_root(root)):
-        raise RootError(f"nothing was ever made under {root}: give the --root, or MNIST_ROOT, of the runs")
+        raise RootError(f"there are no runs under {root}: give the --root, or MNIST_ROOT, of the runs")
     return root
 
 
@@ -181,8 +181,8 @@ def _root_refusal(root: Root) -> RootError:
     more = f" and {len(names) - _MOST_FOREIGN} more" if len(names) > _MOST_FOREIGN else ""
     inside = next((name for name in _SUBFOLDERS if name not in names), f"{_SUBFOLDERS[0]}-{len(names)}")
     return RootError(
-        f"{root} is not a root of mnist, and is not empty: it holds {', '.join(names[:_MOST_FOREIGN])}{more}; "
-        f"give a folder of its own, such as --root {root / inside}"
+        f"{root} is not a root of mnist and is not empty: it holds {', '.join(names[:_MOST_FOREIGN])}{more}; "
+        f"give a separate folder, such as --root {root / inside}"
     )
 
 

@@ -108,7 +108,7 @@ class Watch:
         if not version or time.monotonic() - self.since <= LEASE_SECONDS:
             return None
         if not _is_lease(path):
-            raise StorageError(f"{path} is no lock, but an object of somebody's: move it away")
+            raise StorageError(f"{path} is not a lock, but another object: move it away")
         return version
 
 
@@ -186,7 +186,7 @@ def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> 
             if not living(folder, watches):
                 yield
                 return
-        told.of(lambda: f"waiting for the runs under way: {folder} holds their leases")
+        told.of(lambda: f"waiting for the active runs: {folder} holds their leases")
         pause(_POLL_SECONDS)
 
 

@@ -57,8 +57,8 @@ def load_checkpoint(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:
         state = read_checksummed(path, State)
         weights = require_valid(work.unfinished, state.weights)
     except StorageError as error:
-        log(f"{model.name}: the back-up is of no use, from the first epoch then: {error}")
+        log(f"{model.name}: can't use the checkpoint, training from the first epoch: {error}")
         return ()
     model.load_weights(weights)
-    log(f"{model.name}: goes on after epoch {len(state.history)}, from the back-up of a run that did not finish")
+    log(f"{model.name}: resuming after epoch {len(state.history)}, from the checkpoint of an unfinished run")
     return state.history

@@ -117,7 +117,7 @@ def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | Unreadabl
     except PictureError as error:
         why = str(error)
         if why == NO_PICTURE and path.suffix.lower() in _UNREAD:
-            why = f"pictures of the kind {path.suffix} are not read: export it as PNG or JPEG"
+            why = f"the format {path.suffix} is not supported: export the picture as PNG or JPEG"
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
     return UnreadablePicture(path=in_text(path), why=why)

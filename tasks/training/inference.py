@@ -42,15 +42,15 @@ def batch_predictor(
         batches = max(1, -(-len(images) // BATCH))
         full = np.zeros((batches * BATCH, *images.shape[1:]), np.uint8)
         full[: len(images)] = images
-        # Not `predict`, which sets up a data set and callbacks at each call.
+        # Not `predict`, which sets up a dataset and callbacks at each call.
         found = [network.predict_on_batch(batch) for batch in np.split(full, batches)]
         outputs = np.concatenate(found, dtype=np.float32)[: len(images)]
         finite = np.isfinite(outputs)
         if not altered and not finite.all():
             count = int((~finite.all(axis=1)).sum())
             raise DivergedError(
-                f"model {network.name} computes numbers that are not finite for {count:,} of {len(images):,} images: lower the "
-                "recipe's learning_rate, or change the model's function, such as where it divides by what an image can make 0"
+                f"model {network.name} outputs values that are not finite for {count:,} of {len(images):,} images: lower the "
+                "recipe's learning_rate, or change the model's function, for example a division by a value that can be 0"
             )
         return outputs if finite.all() else np.where(finite, outputs, np.float32(0))
 
@@ -70,7 +70,7 @@ def load_model(path: Path) -> "keras.Model":
         with zipfile.ZipFile(path) as parts:
             strange = set(parts.namelist()) - _PARTS
         if strange:
-            raise StorageError(f"can't load the model {path}: it holds {', '.join(sorted(strange))}")
+            raise StorageError(f"can't load the model {path}: it holds unexpected parts: {', '.join(sorted(strange))}")
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except StorageError:
         raise

@@ -25,8 +25,8 @@ def require_fitting_layers(recipe: Recipe, shape: Sequence[int], classes: int) -
     bars = recipe.augmentation.bars if recipe.augmentation else None
     if bars and bars.label >= classes:
         raise RecipeError(
-            f"the recipe {recipe.name}: augmentation.bars.label: {bars.label} is no label of this data set, whose labels are 0 "
-            f"to {classes - 1}"
+            f"the recipe {recipe.name}: augmentation.bars.label: {bars.label} is not a label of this dataset, whose labels are "
+            f"0 to {classes - 1}"
         )
     for network in recipe.models:
         if network.layers:
@@ -44,7 +44,7 @@ def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
         for number, layer in enumerate(network.layers, start=1):
             maps = _output_maps(layer, maps, f"layer {number}, {layer.layer}")
         if maps:
-            raise RecipeError("its last layer gives maps, not a vector: add a layer flatten")
+            raise RecipeError("its last layer outputs feature maps, not a vector: add a flatten layer")
     except RecipeError as error:
         said = f"the layers of model {network.name!r} don't fit images of {size[0]} x {size[1]} pixels"
         raise RecipeError(f"{said}: {error}") from error
@@ -63,10 +63,10 @@ def _output_maps(layer: Layer, maps: Maps, called: str) -> Maps:
             return maps[0] // size, maps[1] // size
         case MaxPool(size=size) if maps:
             raise RecipeError(
-                f"{called} of size {size}, gets maps of {maps[0]} x {maps[1]}: take fewer or smaller max_pool layers"
+                f"{called} of size {size}, receives feature maps of {maps[0]} x {maps[1]}: use fewer or smaller max_pool layers"
             )
         case Conv() | MaxPool():
-            raise RecipeError(f"{called}, gets a vector: put it before flatten")
+            raise RecipeError(f"{called}, receives a vector: move it before flatten")
         case Flatten():
             return None
         case BatchNorm() | Dropout() | Dense():

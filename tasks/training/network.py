@@ -90,13 +90,13 @@ def _made_by_function(network: Network, before: list[Any], classes: int) -> "ker
         raise RecipeError(f"model {network.name!r}: {network.function} fails: {fault_in_function(error)}") from error
     if len(made.shape) != 2:
         raise RecipeError(
-            f"model {network.name!r}: {network.function} returns {made.shape}, not (N, units): flatten it"
+            f"model {network.name!r}: {network.function} returns {made.shape}, not (N, units): flatten the output"
         )
     for layer in model.layers:
         if not type(layer).__module__.startswith("keras.") or isinstance(layer, keras.layers.Lambda):
             raise RecipeError(
-                f"model {network.name!r}: {network.function} brings a layer of its own, {type(layer).__name__}: a saved model "
-                "is loaded without its code, so give layers of Keras's, and no Lambda"
+                f"model {network.name!r}: {network.function} uses the unsupported layer {type(layer).__name__}: a saved "
+                "model is loaded without its code, so use only Keras's own layers, and no Lambda"
             )
     return model
 

@@ -77,7 +77,7 @@ def look(page: Page, ui: str, api: Api, run: dict[str, Any], pictures: Path) -> 
         keep(page, f"{pictures}-artifact-{key}.png")
 
     page.goto(f"{ui}/artifacts/key/report")
-    expect(page.get_by_text("What came out of the error analysis").first).to_be_visible()
+    expect(page.get_by_text("Results of the error analysis").first).to_be_visible()
     histories = page.get_by_text(run["name"], exact=True)
     expect(histories.nth(1)).to_be_visible()  # this run and one before
     keep(page, f"{pictures}-history.png")

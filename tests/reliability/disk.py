@@ -230,7 +230,7 @@ FAULTS: dict[str, Callable[[Tried], str]] = {
     },
     **{f"every file in {name} gone": harmed(name, Path.unlink) for name in FOLDERS},
     **{f"every file in {name} altered": harmed(name, altered) for name in FOLDERS},
-    "archives gone between steps": between_steps("archives", "SHA-256 as pinned", Path.unlink),
+    "archives gone between steps": between_steps("archives", "SHA-256 matches the pinned one", Path.unlink),
     "splits gone between steps": between_steps("splits", "epoch 1/3", Path.unlink),
     "splits altered between steps": between_steps("splits", "epoch 1/3", altered),
     "models gone between steps": between_steps("models", "'train plain' - Finished", Path.unlink),

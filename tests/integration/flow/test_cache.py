@@ -88,9 +88,9 @@ def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
     expected = TRAINED | EVALUATED | ATTRIBUTED | EXPLAINED | DESCRIBED | {"analyze", "draw"}
     assert set(computed) == expected | ({"select"} & set(computed))
     assert all(computed[step] == "input training.seed: 1 -> 5" for step in TRAINED)
-    assert all(computed[step] == "other files: model" for step in EVALUATED)
-    assert all(computed[step] == "other files: model, predictions" for step in ATTRIBUTED)
-    assert computed["analyze"].startswith("other files: models, predictions, attributions")
+    assert all(computed[step] == "changed files: model" for step in EVALUATED)
+    assert all(computed[step] == "changed files: model, predictions" for step in ATTRIBUTED)
+    assert computed["analyze"].startswith("changed files: models, predictions, attributions")
 
 
 def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
@@ -101,7 +101,7 @@ def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
         "decode train": said,
         "decode test": said,
         "analyze": said,
-        "draw": "other files: analysis",
+        "draw": "changed files: analysis",
     }
 
 

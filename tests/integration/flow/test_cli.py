@@ -170,7 +170,7 @@ def test_champions_are_listed_and_rolled_back(first: dict[str, Any], folder: Pat
     assert first["run"] in mnist("champion", "list", "--root", root).stdout
     done = mnist("champion", "rollback", "--lift", "--root", root)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "stays down after a rollback" in done.stderr
+    assert "is in effect" in done.stderr
     done = mnist("champion", "rollback", "--root", str(folder / "empty"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
@@ -253,7 +253,7 @@ def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dic
     *left_out, last = some.stderr.splitlines()
     assert last == "mnist: 2 of 5 images left out; the lines above say why"
     assert left_out == [
-        f"left out: {tmp_path / 'bad.png'}: it is no picture that can be read",
+        f"left out: {tmp_path / 'bad.png'}: it is not a readable picture",
         f"left out: {tmp_path / 'none.jpg'}: No such file or directory",
     ]
 

@@ -100,7 +100,7 @@ def test_the_run_shows_its_graph_its_progress_and_its_artifacts(tmp_path: Path) 
         tasks = task_runs(client, run)
         for name in again.cached:
             assert tasks[name].state_name == "Cached"
-            assert tasks[name].state.message == f"made by run {result.run}"
+            assert tasks[name].state.message == f"computed by run {result.run}"
         assert tasks["report"].state_name == "Completed"
         assert upstream(tasks, "evaluate plain on test") == {"train plain", "decode test"}
         assert upstream(tasks, "select") == {"decode test", "evaluate plain on test", "evaluate batch_norm on test"}

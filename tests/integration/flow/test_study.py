@@ -108,7 +108,7 @@ def test_recipes_are_compared_with_each_other(options: list[str], tmp_path: Path
     ("given", "says"),
     [
         (["--seeds", "1"], "seeds must be a number from 2 to"),
-        (["--recipe", "post", "--recipe", "post"], "need different names"),
+        (["--recipe", "post", "--recipe", "post"], "must have different names"),
         (["--recipe", "nowhere"], "unknown recipe 'nowhere'"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_prefix_of_others_is_refused_and_nothing_is_written(bucket: Bucket) ->
     bucket.put("theirs/models/thesis.keras")
     for command in ("prune --keep 1", "prune --keep 1 --dry-run", "runs", "champion list", "champion rollback"):
         said = bucket.mnist("theirs", command, code=2)
-        assert f"holds models; give a folder of its own, such as --root s3://{BUCKET}/theirs/mnist" in said
+        assert f"holds models; give a separate folder, such as --root s3://{BUCKET}/theirs/mnist" in said
         assert said.count("\n") == 1
     assert bucket.holds("theirs").keys() == {"models/thesis.keras"}
 

@@ -213,7 +213,7 @@ def test_a_certificate_is_checked_as_prefects_client_does(tmp_path: Path) -> Non
     ("url", "line"),
     [
         ("https://server.invalid/api", "SSL_CERT_FILE=/none.pem: No such file or directory"),
-        ("http://server.invalid/api", "ALL_PROXY names no proxy of the kind http://HOST:PORT"),
+        ("http://server.invalid/api", "ALL_PROXY is not a proxy URL such as http://HOST:PORT"),
     ],
 )
 def test_a_variable_that_was_set_aside_is_named_where_the_users_server_needs_it(

@@ -203,9 +203,7 @@ def test_the_trainings_run_side_by_side(api: Api, completed: dict[str, Any]) -> 
 
 
 def test_the_logs_hold_the_figures_and_do_not_flood(api: Api, completed: dict[str, Any]) -> None:
-    lines = until(
-        lambda: [line for line in api.logs(completed["id"]) if line.startswith("the whole report")], "logs", 30
-    )
+    lines = until(lambda: [line for line in api.logs(completed["id"]) if line.startswith("full report")], "logs", 30)
     lines = api.logs(completed["id"])
     for model in ("plain", "batch_norm"):
         assert sum(line.startswith(f"{model}: epoch") for line in lines) == 1

@@ -31,7 +31,7 @@ def test_nothing_is_better_where_all_test_images_are_of_one_class() -> None:
     for labels in ([1], [1] * 50):
         check = better_than_most_frequent(answering(labels, labels))
         assert not check.passed
-        assert "all test images are of one class" in check.found
+        assert "all test images have the same label" in check.found
 
 
 def test_chance_alone_passes_once_in_twenty_times_at_most() -> None:

@@ -52,11 +52,11 @@ def test_the_surest_errors_come_first() -> None:
 def test_every_image_is_in_one_group() -> None:
     found = disagreement_groups(("plain", "other"), FIRST, SECOND, EVERYWHERE)
     assert {group.name: group.count for group in found} == {
-        "both right": 2, "only plain wrong": 3, "only other wrong": 0, "both wrong, same answer": 1,
-        "both wrong, different answers": 0,
+        "both right": 2, "only plain wrong": 3, "only other wrong": 0, "both wrong, same prediction": 1,
+        "both wrong, different predictions": 0,
     }  # fmt: skip
     assert {group.name: group.shown for group in found if group.shown} == {
-        "only plain wrong": (5, 1, 3), "both wrong, same answer": (4,),
+        "only plain wrong": (5, 1, 3), "both wrong, same prediction": (4,),
     }  # fmt: skip
 
 

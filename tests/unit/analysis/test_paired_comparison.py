@@ -63,11 +63,11 @@ def test_runs_are_found_by_name_by_part_of_it_and_as_the_last(make, splits, work
     assert find_run(work.root, "last") == two
     for name in (one.run, "20260101", "run-1"):
         assert find_run(work.root, name) == one
-    with pytest.raises(RunError, match="fits 2 runs"):
+    with pytest.raises(RunError, match="matches 2 runs"):
         find_run(work.root, "2026")
-    with pytest.raises(RunError, match="there are 20260101-000000-run-1, 20260102-000000-run-2"):
+    with pytest.raises(RunError, match="the runs are 20260101-000000-run-1, 20260102-000000-run-2"):
         find_run(work.root, "nope")
-    with pytest.raises(RunError, match="there is none"):
+    with pytest.raises(RunError, match="there are no runs"):
         find_run(work.root / "elsewhere", "last")
 
 
@@ -78,17 +78,17 @@ def test_a_run_is_compared_with_the_last_of_its_line_images_and_models(make, spl
     weekly = like(night, 2, work, line="weekly")
     assert predecessor(work.root, weekly).run is None
     assert [omission.line for omission in predecessor(work.root, weekly).omitted] == [
-        f"left out: comparison with run {night.run}: it is of the line of champions main, this run of weekly"
+        f"left out: comparison with run {night.run}: it belongs to the line of champions main, this run to weekly"
     ]
     inverted = like(night, 3, work, test=night.test.model_copy(update={"pixels_sha256": "1" * 64}))
     found, (omission,) = predecessor(work.root, inverted)
     assert found is None
-    assert omission.why == "it is of the line of champions weekly, this run of main"
+    assert omission.why == "it belongs to the line of champions weekly, this run to main"
     other = make(4, one.model_copy(update={"model": "other"}))
     found, (omission,) = predecessor(work.root, other)
     assert found is None
     assert omission.part == f"comparison with run {night.run}"
-    assert omission.why == "it has other models (plain) than this run (other)"
+    assert omission.why == "its models (plain) have no name in common with this run's (other)"
     assert predecessor(work.root, like(night, 5, work, dataset="another")) == (None, [])
 
     again = like(night, 6, work)
@@ -200,9 +200,9 @@ def test_runs_without_a_common_image_or_model_are_refused(make, splits, work: Wo
     with pytest.raises(RunError, match="no image in common"):
         common_images(FIRST, other)
     one, two = make(1, judged(work, splits["test"], 1)), make(2, judged(work, splits["test"], 1, name="other"))
-    with pytest.raises(RunError, match="no model of one name"):
+    with pytest.raises(RunError, match="no model name in common"):
         model_pairs(one, two)
-    with pytest.raises(RunError, match="has no model 'x', only plain"):
+    with pytest.raises(RunError, match="has no model 'x'; its models are plain"):
         one.of("x")
 
 
@@ -233,7 +233,7 @@ def test_a_model_that_always_answers_one_class_never_becomes_champion(make, spli
         run = make(day, record, gate=gate)
         decision = judge.fn(run, work)
         assert [one.name for one in decision.checks if not one.passed] == [
-            "better than the most frequent class, beyond chance"
+            "significantly better than the most frequent class"
         ]
         assert promote.fn(run, decision, work) is None
         assert not champion_history(work.root, champion_line(run))
@@ -244,7 +244,7 @@ def test_without_a_margin_a_model_must_not_be_worse_beyond_chance(make, splits, 
     promote.fn(first, judge.fn(first, work), work)
     assert judge.fn(make(2, judged(work, splits["test"], 5, start=100)), work).passed
     worse = judge.fn(make(3, judged(work, splits["test"], 30, start=100)), work)
-    assert [check.name for check in worse.checks if not check.passed] == ["not worse than champion beyond chance"]
+    assert [check.name for check in worse.checks if not check.passed] == ["not significantly worse than the champion"]
 
 
 def test_not_inferior_goes_by_the_interval() -> None:
@@ -277,7 +277,7 @@ def test_the_best_model_follows_the_champion_unless_it_is_worse(make, splits, wo
     worse = make(3, judged(work, splits["test"], 30), gate=gate)
     decision = judge.fn(worse, work)
     assert [check.name for check in decision.checks if not check.passed] == [
-        "not inferior to champion by 1 points or more"
+        "not inferior to the champion by 1 point or more"
     ]
     assert promote.fn(worse, decision, work) is None
 
@@ -296,7 +296,7 @@ def test_a_rollback_is_one_more_entry_and_goes_further_back(make, splits, work: 
     assert roll_back(work.root, line).run.endswith("run-2")
     assert roll_back(work.root, line).run.endswith("run-1")
     assert [one.action for one in champion_history(work.root, line)] == ["promoted"] * 3 + ["rolled back"] * 2
-    with pytest.raises(RunError, match=r"no champion of tiny-.* to go back to"):
+    with pytest.raises(RunError, match=r"no earlier champion of tiny-.* to roll back to"):
         roll_back(work.root, line)
 
 
@@ -322,7 +322,7 @@ def test_a_champion_that_was_rolled_back_stays_down_until_that_is_lifted(make, s
     entry = promote.fn(second, judge.fn(second, work), work)
     assert entry is not None
     assert entry.run == second.run
-    with pytest.raises(RunError, match=r"no model of tiny-\w+ stays down"):
+    with pytest.raises(RunError, match=r"no rollback of tiny-\w+ is in effect"):
         lift_rollback(work.root, line)
 
 
@@ -342,10 +342,10 @@ def test_a_champion_without_predictions_is_compared_by_its_accuracy(make, splits
     (work.root / first.predictions[0].file.path).unlink()
     better = judge.fn(make(2, judged(work, splits["test"], 3)), work)
     assert better.promotes
-    assert better.checks[-1].name == "not worse than champion, by its accuracy alone, beyond chance"
+    assert better.checks[-1].name == "not significantly worse than the champion by accuracy alone"
     assert "+5.67 points" in better.checks[-1].found
     (omission,) = better.omitted
-    assert omission.line.startswith(f"left out: comparison with the champion, plain of {first.run}, image by image: ")
+    assert omission.line.startswith(f"left out: paired comparison with the champion, plain of {first.run}: ")
     assert omission.why.endswith("No such file or directory"), "to run again would not help"
     assert not judge.fn(make(3, judged(work, splits["test"], 90)), work).passed
 
@@ -366,7 +366,7 @@ def test_without_a_history_that_can_be_read_no_model_is_promoted(make, splits, w
     decision = judge.fn(make(2, judged(work, splits["test"], 0)), work)
     assert (decision.passed, decision.promotes) == (True, False)
     assert "can't read the champions" in gate_summary(decision)
-    assert "put the file back, or move its folder away" in decision.omitted[0].line
+    assert "restore the file, or move its folder away" in decision.omitted[0].line
     assert promote.fn(first, decision, work) is None
 
 
@@ -376,9 +376,9 @@ def test_a_champion_whose_entry_is_gone_is_named(make, splits, work: Workspace) 
         promote.fn(run, judge.fn(run, work), work)
     (line,) = champion_lines(work.root)
     (work.root / "champions" / line / "000001.json").unlink()
-    with pytest.raises(StorageError, match=r"entry 000001\.json is gone"):
+    with pytest.raises(StorageError, match=r"entry 000001\.json is missing"):
         roll_back(work.root, line)
-    with pytest.raises(StorageError, match=r"entry 000001\.json is gone"):
+    with pytest.raises(StorageError, match=r"entry 000001\.json is missing"):
         plan_pruning(work.root, 1)
 
 

@@ -170,9 +170,9 @@ def test_a_network_without_an_end_is_refused() -> None:
 
 
 def test_an_architecture_whose_layers_are_out_of_order_is_refused() -> None:
-    with pytest.raises(ValueError, match="stands before one of its inputs"):
+    with pytest.raises(ValueError, match="precedes one of its inputs"):
         networks.model(node("a", "b"), node("b"))
-    with pytest.raises(ValueError, match="is there twice"):
+    with pytest.raises(ValueError, match="occurs twice"):
         networks.model(node("a"), node("a"))
 
 

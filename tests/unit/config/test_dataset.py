@@ -29,12 +29,12 @@ def test_a_mirror_that_is_neither_url_nor_folder_is_refused() -> None:
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     known = "emnist_digits, emnist_letters, fashion_mnist, kmnist, mnist"
-    with pytest.raises(DatasetError, match=f"unknown data set 'mnits': give {known}, or"):
+    with pytest.raises(DatasetError, match=f"unknown dataset 'mnits': give {known}, or"):
         load_dataset("mnits")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"can't read the data set .*none\.toml"):
+    with pytest.raises(DatasetError, match=r"can't read the dataset .*none\.toml"):
         load_dataset(str(tmp_path / "none.toml"))
 
 
@@ -72,7 +72,7 @@ def test_addresses_of_one_ending_are_refused_with_what_to_write(files: data.File
     path.write_text(
         re.sub(r'name = "(t10k-.*)"', r'urls = ["https://host/files/\1/content"]', path.read_text()), encoding="utf-8"
     )
-    with pytest.raises(DatasetError, match=r'called content, too; give each .* such as name = "test-labels.gz"'):
+    with pytest.raises(DatasetError, match=r'also called content; give each .* such as name = "test-labels.gz"'):
         load_dataset(str(path))
 
 
@@ -87,7 +87,7 @@ def test_addresses_of_one_ending_are_refused_with_what_to_write(files: data.File
             (
                 f'name = "{data.NAMES["test"][0]}"',
                 f'name = "{name}"',
-                'test.images.name: an archive\'s name.* consists of letters, .* such as name = "images.gz"',
+                'test.images.name: an archive\'s name.* must consist of letters, .* such as name = "images.gz"',
             )
             for name in ("../outside.gz", "..", ".", "", "a/b.gz", ".gz", "a b.gz")
         ),
@@ -133,7 +133,7 @@ def test_archives_of_one_name_must_be_one_file(files: data.Files) -> None:
     path = files.toml()
     text = path.read_text()
     path.write_text(text.replace(data.NAMES["test"][1], data.NAMES["train"][1]))
-    with pytest.raises(DatasetError, match="another archive is called"):
+    with pytest.raises(DatasetError, match="another archive is also called"):
         load_dataset(str(path))
 
 
@@ -158,7 +158,7 @@ def test_an_address_that_is_none_is_refused(files: data.Files) -> None:
 def test_two_classes_of_one_name_are_refused(files: data.Files) -> None:
     path = files.toml()
     path.write_text(path.read_text().replace('"9"]', '"8"]'))
-    with pytest.raises(DatasetError, match="'8' stands for more than one"):
+    with pytest.raises(DatasetError, match="'8' occurs more than once"):
         load_dataset(str(path))
 
 
@@ -168,7 +168,7 @@ LONG = {
     '"8", "9"]': ('"8", " "]', r"classes\.9: "),
     f'name = "{data.NAMES["test"][1]}"': (
         f'name = "{"ä" * 76}"',
-        "test.labels.name: a file's name has at most 150 bytes",
+        "test.labels.name: an archive's name may have at most 150 bytes",
     ),
 }
 

@@ -71,7 +71,7 @@ def test_the_code_is_part_of_the_network_and_its_place_is_not(folder: Path, tmp_
     (elsewhere / "nets.py").write_text(NETS + "# changed")
     (changed,) = load_recipe(str(elsewhere / "own.toml")).models
     assert before.model_dump() == moved.model_dump() != changed.model_dump()
-    with pytest.raises(RecipeError, match="is another than when the run began"):
+    with pytest.raises(RecipeError, match="has changed since the run began"):
         build(moved, (8, 6), 7)
 
 
@@ -89,12 +89,12 @@ def test_a_module_that_can_be_imported_will_do(folder: Path, monkeypatch: pytest
 
 REFUSED = [
     ("nets.py:leaves", r"^model 'net': nets.py:leaves fails: it exits \(3\) instead of returning"),
-    ("nets.py:maps", r"returns .*, not \(N, units\): flatten it"),
+    ("nets.py:maps", r"returns .*, not \(N, units\): flatten the output"),
     ("nets.py:broken", "nets.py:broken fails: by nothing"),
-    ("nets.py:coded", "brings a layer of its own, Lambda"),
-    ("nets.py:own", "brings a layer of its own, Own"),
+    ("nets.py:coded", "uses the unsupported layer Lambda"),
+    ("nets.py:own", "uses the unsupported layer Own"),
     ("nets.py:none", "^the function nets.py:none can't be imported: .* has no attribute 'none'"),
-    ("nets.py:number", "is none: it is a int"),
+    ("nets.py:number", "can't be called: it is of type int"),
 ]
 
 
@@ -106,7 +106,9 @@ def test_a_function_that_can_not_stand_there_is_refused(folder: Path, function: 
 
 
 def test_a_script_that_exits_when_it_is_imported_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    says = r"can't be imported: it exits \(2\) instead of returning; put what a script does behind `if __name__"
+    says = (
+        r"can't be imported: it exits \(2\) instead of returning; move code that only a script needs below `if __name__"
+    )
     (folder / "script.py").write_text("import sys\nsys.exit(2)\n")
     (network,) = load_recipe(str(recipe(folder, "script.py:net"))).models
     with pytest.raises(RecipeError, match=says):

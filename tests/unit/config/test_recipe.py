@@ -39,7 +39,7 @@ def test_a_change_out_of_range_is_refused(change: dict[str, float], says: str) -
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('name = "batch_norm"\nlayers', 'name = "plain"\nlayers', "models need different names"),
+        ('name = "batch_norm"\nlayers', 'name = "plain"\nlayers', "model names must be unique"),
         ('layer = "flatten"', 'layer = "flaten"', "flaten"),
         ("units = 256", "units = 0", "units"),
         ('name = "post"', f'name = "{"p" * 65}"', "name: String should have at most 64 characters"),
@@ -101,8 +101,8 @@ def test_an_ensemble_is_made_of_its_members_with_several_seeds(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('"batch_norm"]', '"other"]', "the ensemble 'both' has members that are no models: other"),
-        ('name = "both"', 'name = "plain"', "models need different names"),
+        ('"batch_norm"]', '"other"]', "the ensemble 'both' has unknown members: other"),
+        ('name = "both"', 'name = "plain"', "model names must be unique"),
         (
             '["plain", "batch_norm"]\nseeds = 2',
             '["plain"]',

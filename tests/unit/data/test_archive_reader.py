@@ -29,12 +29,18 @@ def label_99(unpacked: bytes) -> bytes:
 
 
 CORRUPTIONS = [
-    ("truncated gzip", IMAGES, lambda b: b[:-100], ArchiveError, "not a whole gzip file"),
+    ("truncated gzip", IMAGES, lambda b: b[:-100], ArchiveError, "not a complete gzip file"),
     ("bytes behind gzip", IMAGES, lambda b: b + b"more", ArchiveError, "bytes follow the end of its gzip data"),
     ("behind two parts", LABELS, lambda b: b + b + b"\x1f", ArchiveError, "bytes follow the end of its gzip data"),
-    ("no gzip at all", IMAGES, lambda b: b"PK" + b[2:], ArchiveError, "not a whole gzip file"),
-    ("a wrong check sum", IMAGES, lambda b: b[:-8] + b"\0\0\0\0" + b[-4:], ArchiveError, "not a whole gzip file"),
-    ("broken deflate data", IMAGES, lambda b: b[:2000] + bytes(200) + b[2200:], ArchiveError, "not a whole gzip file"),
+    ("no gzip at all", IMAGES, lambda b: b"PK" + b[2:], ArchiveError, "not a complete gzip file"),
+    ("a wrong check sum", IMAGES, lambda b: b[:-8] + b"\0\0\0\0" + b[-4:], ArchiveError, "not a complete gzip file"),
+    (
+        "broken deflate data",
+        IMAGES,
+        lambda b: b[:2000] + bytes(200) + b[2200:],
+        ArchiveError,
+        "not a complete gzip file",
+    ),
     ("magic number", IMAGES, repacked(lambda b: b"\1" + b[1:]), IdxFormatError, "two zero bytes"),
     ("unknown type", IMAGES, repacked(lambda b: b[:2] + b"\7" + b[3:]), IdxFormatError, "unknown element type 0x07"),
     (
@@ -63,7 +69,7 @@ CORRUPTIONS = [
     ("shape", IMAGES, lambda _: gzip.compress(write_idx(np.zeros((300, 28, 27), np.uint8))), ContentError, "shape"),
     ("label", LABELS, repacked(label_99), ContentError, "label 99 at index 10"),
     ("too short", IMAGES, repacked(lambda b: b[:-1]), IdxFormatError, "ends 1 bytes early"),
-    ("too long", LABELS, repacked(lambda b: b + b"\0"), IdxFormatError, "more bytes than its header promises"),
+    ("too long", LABELS, repacked(lambda b: b + b"\0"), IdxFormatError, "more bytes than its header announces"),
 ]
 
 
@@ -139,7 +145,7 @@ def test_a_data_set_as_unlike_mnist_as_may_be_comes_back_bit_for_bit(tmp_path: P
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"PK\3\4 and no more", "not a zip file that can be read"), (None, "the zip file holds no inside/images.gz")],
+    [(b"PK\3\4 and no more", "not a readable zip file"), (None, "the zip file has no member inside/images.gz")],
 )
 def test_a_zip_file_that_is_none_or_lacks_the_member_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
     path = odd.make(tmp_path / "odd")

@@ -41,7 +41,7 @@ def test_what_was_pinned_and_is_another_file_is_refused(files: data.Files, tmp_p
     name = data.NAMES["test"][1]
     other = data.make(tmp_path / "other", {"train": 600, "test": 299}).folder / name
     files.write(name, other.read_bytes())
-    with pytest.raises(DatasetError, match=rf"test.labels: {name} is not what its size and SHA-256 say"):
+    with pytest.raises(DatasetError, match=rf"test.labels: {name} does not match its size and SHA-256"):
         pinned(path, tmp_path / "scratch")
 
 
@@ -85,9 +85,9 @@ def pinned_from(files: data.Files, scratch: Path, *servers: mirrors.Server) -> t
 
 # Content that is recognized as wrong without a hash, and the reason.
 NO_ARCHIVE: dict[str, tuple[mirrors.Answer, str]] = {
-    "an HTML page with status 200": (mirrors.page, "it served no archive: .* a web page"),
+    "an HTML page with status 200": (mirrors.page, "it did not serve an archive: .* a web page"),
     "something else": (mirrors.answering(b"SQLite format 3"), "neither gzip, zip nor IDX"),
-    "a length header that promises less": (mirrors.promises_less, "not a whole gzip file|ends .* early"),
+    "a length header that promises less": (mirrors.promises_less, "not a complete gzip file|ends .* early"),
     "a length header that promises 64 GiB": (mirrors.announces(64 << 30), "announces 68,719,476,736 bytes, more than"),
     "a length header that promises what no disk holds": (mirrors.announces(10**18), "announces .* bytes, more than"),
     "endless": (mirrors.endless, "more than"),
@@ -110,7 +110,7 @@ def test_a_mirror_that_serves_no_archive_is_named_and_another_asked(
         bad.shutdown()
     assert served == [good.url] * 4
     assert len(said) >= 4
-    assert all(re.search(f"passed over {bad.url}: .*({reason})", line) for line in said if "passed over" in line), said
+    assert all(re.search(f"skipped {bad.url}: .*({reason})", line) for line in said if "skipped" in line), said
     for split, kinds in data.NAMES.items():
         for kind, name_ in zip(("images", "labels"), kinds, strict=True):
             digest = hashlib.sha256((files.folder / name_).read_bytes()).hexdigest()
@@ -122,7 +122,7 @@ def test_a_download_that_breaks_off_is_taken_up_again(files: data.Files, tmp_pat
         _, served, said = pinned_from(files, tmp_path / "scratch", server)
         server.shutdown()
     assert served == [server.url] * 4
-    assert any("taken up again" in line for line in said)
+    assert any("resuming at byte" in line for line in said)
 
 
 def test_a_download_that_is_taken_up_again_needs_no_more_room_than_was_announced(
@@ -153,7 +153,7 @@ def test_a_mirror_of_other_bytes_than_were_pinned_is_passed_over(
         )
         changed.shutdown()
     assert pins == []
-    assert any(f"{name}: passed over {changed.url}: it served" in line for line in said)
+    assert any(f"{name}: skipped {changed.url}: it served" in line for line in said)
 
 
 def test_what_is_no_regular_file_is_not_pinned(files: data.Files, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_what_is_no_regular_file_is_not_pinned(files: data.Files, tmp_path: Path
         said: list[str] = []
         _, pins = pin_archives(text, "x", path.parent, scratch, tell=lambda line, _, said=said: said.append(line))  # type: ignore[misc]
         assert len(pins) == 4
-        assert said == [f"{name}: passed over {url}: it is a {reason}, not a file"]
+        assert said == [f"{name}: skipped {url}: it is a {reason}, not a file"]
 
 
 @pytest.mark.parametrize(

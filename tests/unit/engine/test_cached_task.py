@@ -97,9 +97,12 @@ def test_the_same_inputs_are_computed_once(work: Workspace, calls: list[str]) ->
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("memory", "exhaust memory: not enough memory: MemoryError; make the layers"),
-        ("tensor", "exhaust tensor: not enough memory: .*OOM when allocating.*; make the layers or the batch"),
-        ("operation", "exhaust operation: TensorFlow refused an operation: .*; change the recipe's layers or function"),
+        ("memory", "exhaust memory: not enough memory: MemoryError; use smaller layers"),
+        ("tensor", "exhaust tensor: not enough memory: .*OOM when allocating.*; use smaller layers or a smaller batch"),
+        (
+            "operation",
+            "exhaust operation: TensorFlow rejected an operation: .*; change the recipe's layers or function",
+        ),
     ],
 )
 def test_what_memory_or_an_operation_lacks_is_one_line(work: Workspace, kind: str, says: str) -> None:
@@ -158,7 +161,7 @@ def test_a_step_says_why_it_was_computed(work: Workspace, monkeypatch: pytest.Mo
 def test_the_input_that_changed_is_named(work: Workspace) -> None:
     pair.fn([note.fn("a", work), note.fn("b", work)], {"seed": 1, "deep": [1, {"x": 2}]}, work)
     again = pair.fn([note.fn("a", work), note.fn("c", work)], {"seed": 2, "deep": [1, {"x": 3}]}, work)
-    assert why(again) == "other files: notes; input settings.seed: 1 -> 2; input settings.deep.1.x: 2 -> 3"
+    assert why(again) == "changed files: notes; input settings.seed: 1 -> 2; input settings.deep.1.x: 2 -> 3"
 
 
 def test_runs_that_need_the_same_make_it_once(work: Workspace, calls: list[str]) -> None:

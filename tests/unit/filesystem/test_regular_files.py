@@ -72,7 +72,7 @@ def test_a_tilde_that_is_nobodys_is_said_with_the_path(
     monkeypatch.setattr("pwd.getpwuid", unknown)
     uses: dict[str, tuple[type[InputError], Callable[[], object]]] = {
         f"root {path}": (InputError, lambda: open_root(path)),
-        f"data set {path}": (DatasetError, lambda: load_dataset(path)),
+        f"dataset {path}": (DatasetError, lambda: load_dataset(path)),
         f"recipe {path}": (RecipeError, lambda: load_recipe(path)),
         f"function's file {path}.py": (RecipeError, lambda: file_of(f"{path}.py:made", tmp_path)),
     }

@@ -199,7 +199,7 @@ def test_a_jpeg_without_its_lower_part_is_not_read() -> None:
     content = saved(seven((400, 600)), "JPEG")
     early = saved(seven((400, 600)), "JPEG", progressive=True)
     for broken in (*(content[: int(left * len(content))] for left in (0.3, 0.5, 0.7)), early[: int(0.2 * len(early))]):
-        with pytest.raises(PictureError, match="damaged or cut off"):
+        with pytest.raises(PictureError, match="damaged or incomplete"):
             to_mnist_form(broken, SHAPE)
 
 
@@ -210,7 +210,7 @@ def test_a_png_without_its_end_is_read_and_a_damaged_one_is_not() -> None:
     place = content.index(b"IDAT")
     damaged = content[: place + 40] + b"\xaa" * 30 + content[place + 70 :]
     for broken in (damaged, content[:-60], content[: len(content) // 2], content[:place] + b"IDAT\0\0"):
-        with pytest.raises(PictureError, match="damaged or cut off"):
+        with pytest.raises(PictureError, match="damaged or incomplete"):
             to_mnist_form(broken, SHAPE)
 
 
@@ -228,16 +228,16 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_picture_of_another_format_is_named_with_a_remedy_whatever_it_is_called(kind: str, tmp_path: Path) -> None:
     (tmp_path / "picture.jpg").write_bytes(OTHERS[kind])
-    assert why(tmp_path / "picture.jpg") == f"it is {kind}, which is not read: export it as PNG or JPEG"
+    assert why(tmp_path / "picture.jpg") == f"the format {kind} is not supported: export the picture as PNG or JPEG"
 
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_size() -> None:
     content = encoded(Image.new("L", (12_000, 9_000), 255), "JPEG")
     # The whole picture would take 108 MB; the decoded rows are those of an eighth of its size.
-    with pytest.raises(PictureError, match="nothing in it stands out"):
+    with pytest.raises(PictureError, match="it shows no foreground"):
         to_mnist_form(content, SHAPE)
     assert alike(shown(seven((9_000, 13_500)).convert("L"), "JPEG"), shown(seven())) > 0.95
-    with pytest.raises(PictureError, match="9,000 x 9,000 pixels; the most are 64,000,000: make it smaller"):
+    with pytest.raises(PictureError, match="9,000 x 9,000 pixels; the maximum is 64,000,000: make it smaller"):
         to_mnist_form(saved(Image.new("L", (9_000, 9_000), 255), "JPEG", progressive=True), SHAPE)
 
 
@@ -253,14 +253,14 @@ def test_what_systems_keep_in_folders_is_passed_over_and_counted(tmp_path: Path)
     assert sorted(path.name for path in passed) == [
         *(".DS_Store", "._digit.png", ".hidden.png", ".thumbnails", "@eaDir", "Thumbs.db", "__MACOSX", "notes.txt"),
     ]  # fmt: skip
-    assert why(tmp_path / "._digit.png") == "it holds what macOS keeps beside a file, and is no picture"
+    assert why(tmp_path / "._digit.png") == "it holds metadata of macOS, not a picture"
     (tmp_path / "photo.tga").write_bytes(b"\0" * 40)
-    assert why(tmp_path / "photo.tga") == "pictures of the kind .tga are not read: export it as PNG or JPEG"
+    assert why(tmp_path / "photo.tga") == "the format .tga is not supported: export the picture as PNG or JPEG"
 
 
 def test_pixels_without_any_difference_between_neighbors_and_edge_are_refused() -> None:
     checks = Image.fromarray((255 * (np.indices((64, 64)).sum(0) % 2)).astype(np.uint8))
-    with pytest.raises(PictureError, match="nothing in it stands out"):
+    with pytest.raises(PictureError, match="it shows no foreground"):
         to_mnist_form(encoded(checks), SHAPE)
 
 
@@ -308,7 +308,7 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) ->
     found = pictures_in([tmp_path, tmp_path / "c.txt", tmp_path / "none.png"])
     assert [path.name for path in found if isinstance(path, Path)] == ["a.png", "b.JPG", "d.gif", "c.txt", "none.png"]
     assert why(tmp_path / "none.png") == "No such file or directory"
-    assert why(tmp_path / "c.txt") == "it is no picture that can be read"
+    assert why(tmp_path / "c.txt") == "it is not a readable picture"
 
 
 def why(path: Path) -> str:
@@ -347,7 +347,7 @@ def test_what_is_no_file_that_ends_is_named_at_once(tmp_path: Path, monkeypatch:
             "pipe.png": "it is a pipe (FIFO), not a regular file",
             "device.png": "it is a device, not a regular file",
             "broken.png": "it is a broken symbolic link",
-            "circle.png": "it is a link that leads in a circle",
+            "circle.png": "it is a circular symbolic link",
             "socket.png": "it is a socket, not a regular file",
         }
     assert why(Path("/dev/null")) == "it is a device, not a regular file"

@@ -159,9 +159,9 @@ def test_certificates_that_can_t_be_used_stop_what_needs_them_alone(
 
 
 def test_a_proxy_that_was_set_aside_is_not_gone_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(environment.SET_ASIDE, "ALL_PROXY names no proxy of the kind http://HOST:PORT")
+    monkeypatch.setenv(environment.SET_ASIDE, "ALL_PROXY is not a proxy URL such as http://HOST:PORT")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with pytest.raises(MirrorError, match="ALL_PROXY names no proxy"):
+    with pytest.raises(MirrorError, match="ALL_PROXY is not a proxy"):
         append_chunks("http://mirror.invalid/archive", tmp_path / "got", 5)
     with pytest.raises(MirrorError, match="refused"):
         append_chunks("http://127.0.0.1:9/archive", tmp_path / "got", 5)

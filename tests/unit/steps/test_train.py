@@ -133,7 +133,7 @@ def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
     for harm in (path.unlink, lambda: path.write_bytes(whole[:-400] + bytes(400))):
         path.write_bytes(whole)
         monkeypatch.setattr("tasks.steps.train.check_validation", lambda *_, harm=harm: (harm(), None)[1])
-        with pytest.raises(StorageError, match=f"{path.name} can't be read any more"):
+        with pytest.raises(StorageError, match=f"{path.name} can no longer be read"):
             train.fn(training, splits["train"], work)
         shutil.rmtree(work.root / "unfinished")
 
@@ -410,7 +410,7 @@ def test_a_training_that_diverges_stops_and_leaves_nothing(
         train.fn(training, splits["train"], work)
     said = str(caught.value)
     assert said.startswith(f"the training of {name} (seed 1) diverged in epoch 1 of 2: the ")
-    assert "no model is kept: lower the recipe's learning_rate (1e+30)" in said
+    assert "no model was kept; lower the recipe's learning_rate (1e+30)" in said
     assert "\n" not in said
     assert not list((work.root / "models").glob("*"))
     assert not list((work.root / "records").glob("train-*"))
@@ -433,7 +433,7 @@ def test_a_model_that_divides_by_what_is_black_is_refused_where_an_image_is_as_i
     flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
     network = keras.Model(inputs, keras.ops.divide(flat, keras.ops.max(flat, axis=1, keepdims=True)), name="scaled")
     images = np.array([np.zeros((2, 2)), np.full((2, 2), 255)], np.uint8)
-    with pytest.raises(DivergedError, match="model scaled computes numbers that are not finite for 1 of 2 images"):
+    with pytest.raises(DivergedError, match="model scaled outputs values that are not finite for 1 of 2 images"):
         batch_predictor(network)(images)
     np.testing.assert_array_equal(batch_predictor(network, altered=True)(images), [[0] * 4, [1] * 4])
 

@@ -78,7 +78,7 @@ def test_a_root_is_shared_by_many_or_had_alone(tmp_path: Path, lines: list[str])
         assert not entered.wait(1.5)
     assert entered.wait(5)
     thread.join()
-    assert lines == [f"waiting for the runs under way: {tmp_path}/locks/root.lock is locked"]
+    assert lines == [f"waiting for the active runs: {tmp_path}/locks/root.lock is locked"]
 
 
 def test_a_root_that_cannot_be_locked_is_said(tmp_path: Path) -> None:

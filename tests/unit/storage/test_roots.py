@@ -61,7 +61,7 @@ def test_what_counts_as_empty_becomes_a_root(tmp_path: Path, make: Callable[[Pat
     root = tmp_path / "root"
     make(root)
     assert known_root(root) == root
-    with pytest.raises(RootError, match="nothing was ever made under"):
+    with pytest.raises(RootError, match="there are no runs under"):
         existing_root(root)
     assert find_mark(root) is None
     assert find_mark(validate_root(root)) == mark_root(existing_root(root))

@@ -25,7 +25,7 @@ def test_smaller_ones_are_refused_with_the_layer_that_does_not_take_them(
 ) -> None:
     expected = (
         f"the layers of model 'plain' don't fit images of {shape[0]} x {shape[1]} pixels: "
-        f"layer {number}, max_pool of size 2, gets maps of {size}: take fewer or smaller max_pool layers"
+        f"layer {number}, max_pool of size 2, receives feature maps of {size}: use fewer or smaller max_pool layers"
     )
     with pytest.raises(RecipeError) as caught:
         require_fitting_layers(load_recipe("post"), shape, 10)
@@ -33,12 +33,12 @@ def test_smaller_ones_are_refused_with_the_layer_that_does_not_take_them(
 
 
 MISFITS: dict[str, tuple[Layer, ...]] = {
-    "gives maps, not a vector: add a layer flatten": (Conv(layer="conv", filters=1, kernel=1),),
-    "layer 2, conv, gets a vector: put it before flatten": (
+    "outputs feature maps, not a vector: add a flatten layer": (Conv(layer="conv", filters=1, kernel=1),),
+    "layer 2, conv, receives a vector: move it before flatten": (
         Flatten(layer="flatten"),
         Conv(layer="conv", filters=1, kernel=1),
     ),
-    "layer 2, max_pool, gets a vector: put it before flatten": (
+    "layer 2, max_pool, receives a vector: move it before flatten": (
         Flatten(layer="flatten"),
         MaxPool(layer="max_pool", size=1),
     ),
@@ -55,7 +55,7 @@ def test_bars_for_a_label_that_no_class_has_are_refused() -> None:
     recipe = load_recipe("barred")  # of sevens
     require_fitting_layers(recipe, (28, 28), 8)
     with pytest.raises(
-        RecipeError, match=r"augmentation.bars.label: 7 is no label of this data set, whose labels are 0 to 6"
+        RecipeError, match=r"augmentation.bars.label: 7 is not a label of this dataset, whose labels are 0 to 6"
     ):
         require_fitting_layers(recipe, (28, 28), 7)
 
