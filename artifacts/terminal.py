@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from artifacts.common import rows as common_rows
-from artifacts.common.formatting import interval, percent
+from artifacts.common.formatting import counted, interval, percent
 from artifacts.report import tables
 from artifacts.report.text import change_summary, gate_summary
 from artifacts.screen import Screen
@@ -16,7 +16,7 @@ from tasks.schemas.runs import Champion, RunRecord, StudyRun, held_down
 def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
     """Print a run's result on standard output.
 
-    With `explain`, show for each step whether its record was found and, if not, why it was computed.
+    With `explain`, show for each step whether its record was cached and, if not, why it was computed.
     """
     screen = Screen()
     rows = [
@@ -35,7 +35,7 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
     if explain:
         screen.table(tables.steps(result.steps))
     elif result.cached:
-        screen.say(f"found from earlier runs: {', '.join(result.cached)}")
+        screen.say(f"cached: {', '.join(result.cached)}")
     screen.say(result.verdict)
     screen.say(gate_summary(result.decision))
     _show_omissions(screen, result.omitted)
@@ -69,11 +69,11 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
         }
         for arm in result.arms
     ]
-    screen.table(rows, f"{result.dataset}, {len(result.seeds)} seeds, study {result.run}")
+    screen.table(rows, f"{result.dataset}, {counted(len(result.seeds), 'seed')}, study {result.run}")
     if explain:
         screen.table(tables.steps(result.steps))
     elif result.cached:
-        screen.say(f"found from earlier runs: {len(result.cached)} of {len(result.steps)} steps")
+        screen.say(f"cached: {len(result.cached)} of {counted(len(result.steps), 'step')}")
     screen.say(result.verdict)
     _show_omissions(screen, result.omitted)
     screen.say(f"{result.seconds:.1f} s")
@@ -87,8 +87,8 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
     rows = [
         {
             "run": run.run,
-            "data set": run.dataset,
-            "recipe": f"{run.recipe.name}, {run.recipe.epochs} epochs, seed {run.recipe.seed}",
+            "dataset": run.dataset,
+            "recipe": f"{run.recipe.name}, {counted(run.recipe.epochs, 'epoch')}, seed {run.recipe.seed}",
             "accuracy": ", ".join(f"{one.model} {percent(one.accuracy)}" for one in run.predictions),
         }
         for run in runs
@@ -96,15 +96,15 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
     if rows:
         screen.table(rows)
     else:
-        screen.say("no finished run")
+        screen.say("no finished runs")
     if studies:
         found: list[common_rows.Row] = [
             {
                 "study": one.run,
-                "data set": one.dataset,
+                "dataset": one.dataset,
                 "arms": ", ".join(one.arms),
                 "seeds": len(one.trials) // len(one.arms),
-                "what came out": one.verdict,
+                "result": one.verdict,
             }
             for one in studies
         ]
@@ -118,10 +118,10 @@ def show_links(run: str, links: Sequence[VerifiedFile]) -> None:
     """
     screen = Screen()
     shown = [link for link in links if link.fault or link.role != "record"]
-    rows = [{"step": link.role, "file": link.path, "": link.fault or "sound"} for link in shown]
+    rows = [{"step": link.role, "file": link.path, "status": link.fault or "unchanged"} for link in shown]
     screen.table(rows, f"run {run}")
     broken = sum(link.fault is not None for link in links)
-    screen.say(f"{len(links)} files, {broken or 'none'} broken")
+    screen.say(f"{counted(len(links), 'file')}, {broken or 'none'} broken")
 
 
 def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
@@ -131,9 +131,14 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
         screen.print(path)
     size = f"{what.bytes / 1e6:,.1f} MB"
     done = "removed" if removed else "would remove"
-    screen.say(f"{done} {len(what.runs)} runs and {len(what.files)} other files, {size}; {len(what.kept)} runs stay")
+    runs, files, kept = (
+        counted(len(what.runs), "run"),
+        counted(len(what.files), "other file"),
+        counted(len(what.kept), "run"),
+    )
+    screen.say(f"{done} {runs} and {files}, {size}; {'kept' if removed else 'would keep'} {kept}")
     if history.flow_runs:
-        screen.say(f"{done} {history.flow_runs} flow runs from Prefect's history, with their logs and artifacts")
+        screen.say(f"{done} {counted(history.flow_runs, 'flow run')} from Prefect's history, with logs and artifacts")
 
 
 def show_guesses(shown: Sequence[ClassifiedPicture], page: str) -> None:
@@ -149,19 +154,19 @@ def show_guesses(shown: Sequence[ClassifiedPicture], page: str) -> None:
     ]
     if rows:
         screen.table(rows)
-    screen.print(f"what the network was shown:  {page}")
+    screen.print(f"images as the network received them:  {page}")
 
 
 def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
     """Print how two runs compare."""
     screen = Screen()
-    screen.table(tables.changes(changes), f"{changes.now} against {changes.before}")
+    screen.table(tables.changes(changes), f"{changes.now} compared with {changes.before}")
     screen.say(change_summary(changes))
     for model, check in zip(changes.models, checks, strict=True):
         screen.say(f"{model.now}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
     if changes.settings:
         screen.table(tables.settings(changes))
-    screen.print(f"pictures:  {page}")
+    screen.print(f"changed images:  {page}")
 
 
 def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
@@ -174,14 +179,14 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
                 "since": f"{one.at:%Y-%m-%d %H:%M}",
                 "model": one.model.name,
                 "accuracy": percent(one.predictions.accuracy),
-                "of run": one.run,
-                "how": one.action,
+                "run": one.run,
+                "action": one.action,
             }
             for one in champions
         ]
         screen.table(rows, line)
         for one in held_down(champions):
-            screen.say(f"stays down since a rollback: {one.title}")
+            screen.say(f"rolled back, not promoted again: {one.title}")
     if not lines:
         screen.say("no champion yet")
 

@@ -20,21 +20,34 @@ from tests.support.serving import without_prefect
 
 
 @click.command()
-@click.option("--rounds", default=3, show_default=True, help="How often each arm is run.")
-@click.option("--only", default="", metavar="NAME,NAME", help="These figures alone.")
-@click.option("--dataset", default="mnist", show_default=True, help="As `mnist run` takes it.")
+@click.option("--rounds", default=3, show_default=True, help="Number of times to run each arm.")
+@click.option("--only", default="", metavar="NAME,NAME", help="Measure only these figures.")
+@click.option("--dataset", default="mnist", show_default=True, help="Dataset name or TOML file.")
 @click.option(
-    "--mirror", type=click.Path(exists=True, path_type=Path), default=MIRROR, help="The folder of its archives."
+    "--mirror",
+    type=click.Path(exists=True, path_type=Path),
+    default=MIRROR,
+    help="Folder with the archives of the dataset.",
 )
 @click.option(
-    "--epochs", default=(3, 10), show_default=True, type=(int, int), help="Of the same work, and of the post."
+    "--epochs",
+    default=(3, 10),
+    show_default=True,
+    type=(int, int),
+    help="Epochs of the arms that do the same work, and of the post's best model.",
 )
-@click.option("--to", type=click.Path(path_type=Path), default=Path("docs/benchmarks"), show_default=True)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    default=Path("docs/benchmarks"),
+    show_default=True,
+    help="Folder for the results.",
+)
 def main(rounds: int, only: str, dataset: str, mirror: Path, epochs: tuple[int, int], to: Path) -> None:
     """Measure the figures, print them as a table, and write benchmarks.json and benchmarks.svg."""
     names = only.split(",") if only else list(FIGURES)
     if unknown := set(names) - set(FIGURES):
-        raise click.UsageError(f"no such figure: {', '.join(sorted(unknown))}; there are {', '.join(FIGURES)}")
+        raise click.UsageError(f"no such figure: {', '.join(sorted(unknown))}; the figures are {', '.join(FIGURES)}")
     figures = {name: figure for name, figure in FIGURES.items() if name in names}
     samples: dict[str, list[Sample]] = {
         name: [] for name in ARMS if any(name in each.arms for each in figures.values())

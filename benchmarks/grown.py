@@ -1,4 +1,4 @@
-"""Run one step on an enlarged data set: `python -m benchmarks.grown STEP DATASET ROOT` prints a Grown as JSON."""
+"""Run one step on an enlarged dataset: `python -m benchmarks.grown STEP DATASET ROOT` prints a Grown as JSON."""
 
 import json
 import re

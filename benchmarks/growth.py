@@ -27,7 +27,7 @@ COLORS = {"decode": "#4477aa", "predict": "#228833", "train": "#cc3311", "train-
 
 
 def repeated(folder: Path, times: int) -> Path:
-    """Write archives with MNIST's training split repeated `times` times, and return the data set file that names them.
+    """Write archives with MNIST's training split repeated `times` times, and return the dataset file that names them.
 
     The training archives are gzip files with one member for each repetition.
     """
@@ -73,10 +73,21 @@ def draw(found: Sequence[Grown], path: Path) -> None:
 
 @click.command()
 @click.option(
-    "--times", multiple=True, type=int, default=(1, 10, 100), show_default=True, help="How often MNIST is repeated."
+    "--times",
+    multiple=True,
+    type=int,
+    default=(1, 10, 100),
+    show_default=True,
+    help="Number of repetitions of MNIST; can be given several times.",
 )
-@click.option("--train", default=10, show_default=True, help="Up to how many times it is trained on, too.")
-@click.option("--to", type=click.Path(path_type=Path), default=Path("docs/benchmarks"), show_default=True)
+@click.option("--train", default=10, show_default=True, help="Largest number of repetitions to train on.")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    default=Path("docs/benchmarks"),
+    show_default=True,
+    help="Folder for the results.",
+)
 def main(times: Sequence[int], train: int, to: Path) -> None:
     """Measure, print a table, and write growth.json and growth.svg."""
     found: list[Grown] = []

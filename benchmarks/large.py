@@ -1,6 +1,6 @@
 """Measure a whole run on millions of images: `python -m benchmarks.large`.
 
-It measures the time of each step and the memory of each process. The data set consists of repeated and shifted MNIST
+It measures the time of each step and the memory of each process. The dataset consists of repeated and shifted MNIST
 images. The command is `mnist run` for both models and one epoch.
 """
 
@@ -48,7 +48,7 @@ def archive(split: str, kind: str, times: int) -> Iterator[bytes]:
 
 
 def make(folder: Path, times: int) -> Path:
-    """Write the archives and the data set file that pins them, and return its path."""
+    """Write the archives and the dataset file that pins them, and return its path."""
     lines = [
         f'name = "times_{times}"',
         'title = "MNIST, repeated and shifted"',
@@ -99,11 +99,17 @@ def what(process: psutil.Process) -> str:
 
 
 @click.command()
-@click.option("--times", default=100, show_default=True, help="How often MNIST is repeated.")
-@click.option("--to", type=click.Path(path_type=Path), default=Path("docs/benchmarks"), show_default=True)
-@click.option("--keep", type=click.Path(path_type=Path), help="Work in this folder, and leave the run there.")
+@click.option("--times", default=100, show_default=True, help="Number of repetitions of MNIST.")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    default=Path("docs/benchmarks"),
+    show_default=True,
+    help="Folder for the results.",
+)
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder to work in; the run stays there.")
 def main(times: int, to: Path, keep: Path | None) -> None:
-    """Make the set, run, print two tables, and write large.json."""
+    """Make the dataset, run the pipeline, print two tables, and write large.json."""
     with TemporaryDirectory(prefix="mnist-large-") as name:
         folder = keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +133,9 @@ def main(times: int, to: Path, keep: Path | None) -> None:
             watch.over.set()
             watch.thread.join()
         if process.returncode:
-            raise SystemExit(f"exit {process.returncode}: {(folder / 'run.log').read_text()[-2000:]}")
+            raise SystemExit(
+                f"mnist run failed with exit code {process.returncode}: {(folder / 'run.log').read_text()[-2000:]}"
+            )
         result = json.loads(said)
         files = sorted(path.name for path in (folder / "root" / "splits").iterdir())
     found = {

@@ -38,9 +38,8 @@ def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder
             out, _ = process.communicate()
             peak = max(peak, sampler.end())
         if process.returncode:
-            raise SystemExit(
-                f"{' '.join(map(str, command))}: exit {process.returncode}; {(folder / f'{number}.err').read_text()[-2000:]}"
-            )
+            log = (folder / f"{number}.err").read_text()[-2000:]
+            raise SystemExit(f"{' '.join(map(str, command))} failed with exit code {process.returncode}: {log}")
         said.append(out)
     return Taken(time.perf_counter() - began, peak, "".join(said))
 

@@ -56,11 +56,11 @@ def at_once(models: tuple[str, ...], threads: int, *options: str) -> list[float]
 
 
 @click.command()
-@click.option("--batch", default=512, show_default=True)
-@click.option("--images", default=40_000, show_default=True, help="That each training learns.")
+@click.option("--batch", default=512, show_default=True, help="Batch size.")
+@click.option("--images", default=40_000, show_default=True, help="Images that each training processes.")
 @click.option("--learn", "model", type=click.Choice(MODELS), hidden=True)
 def main(batch: int, images: int, model: str | None) -> None:
-    """Measure both models at once with a share of the cores each, and one after the other with more and more threads."""
+    """Measure both models concurrently with a share of the cores each, and one after the other with 1 to 8 threads."""
     if model:
         click.echo(learn(model, batch, images))
         return

@@ -1,5 +1,7 @@
 """Format numbers for reading: shares as percentages, and differences of shares in percentage points."""
 
+import re
+
 from tasks.schemas.findings import SIGNIFICANT, Estimate, Share, Slice
 
 FEW = 3  # up to this many models, each pair gets its own sentence and columns
@@ -16,11 +18,12 @@ UNITS = {
     "contrast": " %",
     "saturation": " %",
 }
+_LOCAL_FOLDERS = re.compile(r"file://\S*/(?=[^/\s]+/[^/\s]+)")  # all of a file URL up to its last two parts
 
 
 def percent(value: float, digits: int = 2) -> str:
     """Return a share as a percentage, with a space before the percent sign."""
-    return f"{100 * value:.{digits}f} %"
+    return f"{100 * value:z.{digits}f} %"
 
 
 def rate(share: Share, digits: int = 2) -> str:
@@ -37,7 +40,7 @@ def interval(share: Share | Estimate, digits: int = 2) -> str:
 
 def estimate(found: Estimate, digits: int = 4) -> str:
     """Return an estimate with its confidence interval."""
-    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+    return f"{found.value:z.{digits}f} ({found.low:z.{digits}f} to {found.high:z.{digits}f})"
 
 
 def p_value(p: float, *, sign: bool = False) -> str:
@@ -48,10 +51,20 @@ def p_value(p: float, *, sign: bool = False) -> str:
 def range_of(part: Slice, *, unit: bool = True) -> str:
     """Return the range of a slice, with the unit of its feature if `unit` is true."""
     digits = 0 if part.low == int(part.low) and part.high == int(part.high) else 1
-    low, high = f"{part.low:.{digits}f}", f"{part.high:.{digits}f}"
+    low, high = f"{part.low:z.{digits}f}", f"{part.high:z.{digits}f}"
     return (low if low == high else f"{low} to {high}") + (UNITS[part.feature] if unit else "")
 
 
 def significant(p: float) -> str:
-    """Return a corrected p-value as a word, for readers who are not used to p-values."""
-    return "yes" if p < SIGNIFICANT else "within error"
+    """Return whether a corrected p-value is significant as a word, for readers who are not used to p-values."""
+    return "yes" if p < SIGNIFICANT else "no"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun, in the singular or the plural."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def without_local_folders(text: str) -> str:
+    """Return a text with the folders of this machine removed from its file URLs, except the last one."""
+    return _LOCAL_FOLDERS.sub("file:…/", text)

@@ -9,7 +9,7 @@ Row = Mapping[str, str | int | float]
 NO_WIDTH = "\u200b"
 # Positions after the bracket of a link, a tag or an entity, and before the marker of a list, a heading or a quotation.
 _MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")
-COLUMN_NAMES = ("label", "predicted", "all models say")  # columns of class names, which can be digits
+COLUMN_NAMES = ("label", "predicted", "predicted by all models")  # columns of class names, which can be digits
 
 
 def row(fixed: Row, *named: tuple[str, Row]) -> Row:

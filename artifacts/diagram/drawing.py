@@ -146,7 +146,7 @@ def _sorted_nodes(nodes: Sequence[Node]) -> tuple[Node, ...]:
     while waiting:
         ready = [node for node in waiting if known.issuperset(node.inputs)]
         if not ready:
-            raise ValueError("the layers take from each other in a circle")
+            raise ValueError("the layers form a cycle")
         found += ready
         known |= {node.key for node in ready}
         waiting = [node for node in waiting if node.key not in known]

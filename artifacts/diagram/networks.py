@@ -57,7 +57,7 @@ def _network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
     caption = f"The layers of {title}"
     return DrawnNetwork(
         name=title,
-        summary=f"{summary}, from which the post shrunk its own" if original else summary,
+        summary=f"{summary}; the post derived its network from it" if original else summary,
         # `svg` escapes all texts.
         wide=Markup(svg(architecture, caption, f"{identity}-wide") if drawn else ""),  # noqa: S704
         narrow=Markup(svg(architecture, caption, f"{identity}-narrow", NARROW) if drawn else ""),  # noqa: S704
@@ -78,7 +78,7 @@ def layer_rows(architecture: Architecture, within: str = "") -> Iterator[Row]:
             "settings": ", ".join(details_of(node)) or UNDEFINED,
             "output": shape_said(node.shape) or UNDEFINED,
             "parameters": f"{node.parameters:,}",
-            "takes from": ", ".join(node.inputs) or UNDEFINED,
+            "inputs": ", ".join(node.inputs) or UNDEFINED,
         }
         if node.inner:
             yield from layer_rows(node.inner, f"{within}{node.key} / ")

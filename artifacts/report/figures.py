@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from artifacts.common import plotting
-from artifacts.common.formatting import UNITS, range_of
+from artifacts.common.formatting import UNITS, counted, range_of
 from artifacts.common.plotting import MARKERS, WIDTH, color, panels
 from tasks.schemas.analysis import Analysis, ModelAnalysis
 from tasks.schemas.robustness import Robustness
@@ -60,7 +60,7 @@ def training_curves(analysis: Analysis) -> Figure:
         at, end = [model.epochs + apart * (rank + 1)], dict[str, Any](color=color(rank), marker="s", linestyle="none")
         error.errorbar(at, [tested], yerr=bars, capsize=3, label=f"{named[rank]}, test", **end)
         loss.plot(at, [model.calibration.log_loss.value], label=f"{named[rank]}, test", **end)
-    for axis, title in ((loss, "loss (cross-entropy, nats)"), (error, "error rate, test with 95 % interval")):
+    for axis, title in ((loss, "loss (cross-entropy, nats)"), (error, "error rate (test: with 95 % interval)")):
         axis.set_yscale("log")
         axis.set(title=title, xlabel="epoch")
         axis.grid(visible=True, axis="y", alpha=0.2)
@@ -94,7 +94,7 @@ def draw_errors_by_label(analysis: Analysis) -> Figure:
     classes = plotting.font_safe_labels(analysis.subject.classes)
     plotting.name_columns(axis, [classes[line.label] for line in lines])
     which = f" ({_LABELS} of {len(classes)} labels)" if len(classes) > _LABELS else ""
-    axis.set(xlabel="label", ylabel="share wrong", title=f"error rate by label, with 95 % interval and count{which}")
+    axis.set(xlabel="label", ylabel="error rate", title=f"error rate by label, with 95 % interval and count{which}")
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.legend(frameon=False)
     return figure
@@ -113,7 +113,7 @@ def confusion_matrices(analysis: Analysis) -> Figure:
         axis.imshow(np.ma.masked_equal(counts, 0), cmap="YlOrRd", norm=LogNorm(0.4, most))
         if not many:
             _write_counts(axis, np.array(model.confusion), most)
-        axis.set_title(f"{plotting.shorten_label(model.name)}: {model.errors:,} errors")
+        axis.set_title(f"{plotting.shorten_label(model.name)}: {counted(model.errors, 'error')}")
         axis.set(xlabel="predicted", ylabel="label")
         plotting.name_columns(axis, classes)
         plotting.name_rows(axis, classes)
@@ -141,7 +141,7 @@ def reliability(analysis: Analysis) -> Figure:
     """Draw the accuracy by confidence with 95 % intervals, and the number of predictions below."""
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    curve.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="as probable as it says")
+    curve.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="perfect calibration")
     width = 0.8 / len(analysis.models)
     for rank, model in enumerate(analysis.models):
         bins = model.calibration.bins
@@ -159,8 +159,8 @@ def reliability(analysis: Analysis) -> Figure:
         step = (bins[0].high - bins[0].low) * width
         left = centres + (rank - (len(analysis.models) - 1) / 2) * step
         counts.bar(left, [one.right.total for one in bins], step, color=color(rank), alpha=0.85)
-    curve.set(ylabel="share right", title="reliability: are answers as often right as their probability says?")
-    counts.set(xlabel="probability of the answer", ylabel="answers", yscale="log", xlim=(0, 1.01))
+    curve.set(ylabel="accuracy", title="reliability: accuracy of the predictions by confidence")
+    counts.set(xlabel="confidence", ylabel="predictions", yscale="log", xlim=(0, 1.01))
     for axis in (curve, counts):
         axis.spines[["top", "right"]].set_visible(False)
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -187,7 +187,7 @@ def focus(analysis: Analysis) -> Figure:
             if label in found:
                 heat = np.frombuffer(base64.b64decode(found[label].heat), np.uint8).reshape(analysis.subject.shape[:2])
                 axis.imshow(heat, cmap="cividis", vmin=0, vmax=255)
-                axis.set_xlabel(f"-{100 * found[label].peak:.0f} pts", fontsize=7)
+                axis.set_xlabel(f"{-100 * found[label].peak:z.0f} points", fontsize=7)
             axis.set_title(classes[label] if first else "", fontsize=size)
         row[0].set_ylabel(plotting.shorten_label(model.name, plotting.LETTERS), fontsize=8)
     return figure
@@ -221,7 +221,7 @@ def slice_rates(analysis: Analysis) -> Figure:
         axis.set_xticks(range(len(parts)), [range_of(part, unit=False) for part in parts], fontsize=7.5)
         axis.set_title(f"{feature} ({UNITS[feature].strip()})" if UNITS[feature] else feature, fontsize=9)
         axis.set_ylim(bottom=0)
-        axis.set_ylabel("share wrong", fontsize=8)
+        axis.set_ylabel("error rate", fontsize=8)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     marks = [
         Line2D([], [], marker=MARKERS[rank % len(MARKERS)], color=color(rank)) for rank, _ in enumerate(analysis.models)

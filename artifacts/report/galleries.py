@@ -67,7 +67,9 @@ class InMarkdown:
 
     def cell(self, picture: Picture, split: str = "test") -> tuple[str, str]:
         """Return an image and its caption."""
-        return self.image(picture.pixels, f"{split} image {picture.number}"), self.caption(picture)
+        return self.image(
+            picture.pixels, f"{split} image {picture.number}, labeled {self.classes[picture.label]}"
+        ), self.caption(picture)
 
     def caption(self, picture: Picture) -> str:
         """Return the label of an image and the models' predictions, with the wrong ones in bold."""
@@ -101,7 +103,7 @@ class InMarkdown:
         """Return images that only one of two runs got right; `total` includes images that are not shown."""
         cells = [
             (
-                self.image(one.pixels, f"test image {one.index}"),
+                self.image(one.pixels, f"test image {one.index}, labeled {classes[one.label]}"),
                 "<br>".join(
                     (
                         f"#{one.index}, label **{markdown_name(classes[one.label])}**",

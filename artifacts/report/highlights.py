@@ -6,7 +6,7 @@ verdict.
 
 from collections.abc import Iterator
 
-from artifacts.common.formatting import p_value, percent
+from artifacts.common.formatting import counted, p_value, percent
 from artifacts.report.text import compared_with, standing_slices
 from tasks.schemas.analysis import Analysis
 
@@ -17,7 +17,7 @@ _MOST_DOUBTED = 10  # pairs of labels per split, those with the most images; the
 
 
 def standouts(analysis: Analysis) -> list[str]:
-    """Return all highlights: labels, slices, unusual image regions, correcting regions, and suspicious labels."""
+    """Return all highlights: labels, slices, unusual image regions, correcting regions, and possible label errors."""
     return [
         *_standing_labels(analysis),
         *standing_slices(analysis),
@@ -42,24 +42,24 @@ def _odd_places(analysis: Analysis) -> Iterator[str]:
         for focus in model.focus:
             if focus.ink_elsewhere < _LONELY < focus.ink_here and focus.peak > _LONELY:
                 yield (
-                    f"{model.name} goes by row {focus.row}, column {focus.column} for label "
-                    f"{analysis.subject.classes[focus.label]}: ink lies there in {percent(focus.ink_here, 0)} of its images "
-                    f"and in {percent(focus.ink_elsewhere, 1)} of all others, and without it the label's probability falls by "
-                    f"{100 * focus.peak:.0f} points on {focus.count} images"
+                    f"{model.name} relies on row {focus.row}, column {focus.column} for label "
+                    f"{analysis.subject.classes[focus.label]}: {percent(focus.ink_here, 0)} of the images of this label have "
+                    f"ink there, {percent(focus.ink_elsewhere, 1)} of all others do; erasing it lowers the label's probability "
+                    f"by {100 * focus.peak:.0f} points, averaged over {counted(focus.count, 'image')}"
                 )
 
 
 def _mending_places(analysis: Analysis) -> Iterator[str]:
     """Yield the border regions whose erasure corrects significantly more errors on one label than on others.
 
-    Such a region may hold an artifact, such as dirt.
+    Such a region may hold an artifact of the images, such as a mark in a corner.
     """
     for one in analysis.mendings:
         if one.stands_out and one.place != "middle" and one.here.count >= _ENOUGH:
             yield (
-                f"{one.model}: erasing a patch at the {one.place} mends {one.here.count} of the {one.here.total} errors on "
-                f"label {analysis.subject.classes[one.label]} that any patch mends, on other labels {one.elsewhere.count} of "
-                f"{one.elsewhere.total}, corrected p {p_value(one.p, sign=True)}"
+                f"{one.model}: erasing a patch at the {one.place} corrects {one.here.count} of the {one.here.total} errors on "
+                f"label {analysis.subject.classes[one.label]} that erasing any patch corrects; on other labels, it corrects "
+                f"{one.elsewhere.count} of {one.elsewhere.total}; corrected p {p_value(one.p, sign=True)}"
             )
 
 
@@ -70,6 +70,6 @@ def _suspicious_labels(analysis: Analysis) -> Iterator[str]:
         for line in found.patterns[:_MOST_DOUBTED]:
             if line.count >= _ENOUGH:
                 yield (
-                    f"{line.count} {found.split} images are labelled {classes[line.label]}, and all models are sure that they "
-                    f"are {classes[line.said]}: suspects of a wrong label"
+                    f"possible label errors: {line.count} {found.split} images are labeled {classes[line.label]}, and all "
+                    f"models confidently predict {classes[line.said]}"
                 )

@@ -88,7 +88,7 @@ class Rendering:
         drawn = InHtml(self.report.analysis)
         parts = [self.rendered(f"{part}.md.j2", drawn, networks=self.networks) for part in ("overview", "galleries")]
         every = len(self.report.analysis.pictures) == self.report.analysis.misclassified
-        errors = f"## {'Every error' if every else 'Errors'}, explained\n\n{drawn.errors_gallery()}"
+        errors = f"## {'All errors' if every else 'Errors'} with explanations\n\n{drawn.errors_gallery()}"
         return page("\n\n".join((*parts, errors, self.rendered("origins.md.j2", drawn))), title)
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:
@@ -138,5 +138,5 @@ def changes_page(changes: Changes, title: str) -> str:
 
 def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
     """Return a user's own images as the network received them, with each model's prediction, as one HTML page."""
-    most = f"The first {_MOST_SHOWN:,} of {len(shown):,}.\n\n" if len(shown) > _MOST_SHOWN else ""
+    most = f"The first {_MOST_SHOWN:,} of {len(shown):,} images.\n\n" if len(shown) > _MOST_SHOWN else ""
     return page(f"# {markdown_name(title)}\n\n{most}{InHtml().own_gallery(shown[:_MOST_SHOWN], shape)}", title)

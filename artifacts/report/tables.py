@@ -16,7 +16,8 @@ _MOST_ROWS = 200  # rows of a table that go into Prefect's database
 
 
 def results(analysis: Analysis) -> list[Row]:
-    """Return one row for each model: its results, and the post's results where the post published any."""
+    """Return one row for each model: its results, and the post's results if the post published any for these models."""
+    compared = any(model.published for model in analysis.models)
     return [
         {
             "model": model.name,
@@ -27,7 +28,7 @@ def results(analysis: Analysis) -> list[Row]:
             "loss": f"{model.calibration.log_loss.value:.4f}",
             "parameters": f"{model.parameters:,}",
             "fit": f"{model.fit_seconds:.0f} s",
-            "the post": published(model),
+            **({"the post": published(model)} if compared else {}),
         }
         for model in analysis.models
     ]
@@ -38,9 +39,9 @@ def pairs(analysis: Analysis) -> list[Row]:
     return [
         {
             **_differing(pair),
-            "right where the other is wrong": f"{pair.second} {pair.only_second:,}, {pair.first} {pair.only_first:,}",
+            "correct where the other is wrong": f"{pair.second} {pair.only_second:,}, {pair.first} {pair.only_first:,}",
             "p": p_value(pair.p),
-            "real": significant(pair.p),
+            "significant": significant(pair.p),
         }
         for pair in analysis.comparisons
     ]
@@ -77,7 +78,10 @@ def errors_by_label(analysis: Analysis) -> list[Row]:
             {"label": analysis.subject.classes[line.label], "images": line.errors[0].total},
             *((model.name, _counted(errors, "")) for model, errors in zip(analysis.models, line.errors, strict=True)),
             *((pair, {": p": p_value(p)}) for pair, p in zip(between, line.p if few else (), strict=True)),
-            *((pair, {": real": significant(p)}) for pair, p in zip(between, line.p if few else (), strict=True)),
+            *(
+                (pair, {": significant": significant(p)})
+                for pair, p in zip(between, line.p if few else (), strict=True)
+            ),
         )
         for line in analysis.labels
     ]
@@ -89,11 +93,11 @@ def _counted(errors: Share, headed: str) -> Row:
 
 
 def patterns(analysis: Analysis) -> list[Row]:
-    """Return one row for each (predicted, label) pattern, the most frequent first."""
+    """Return one row for each (label, predicted) pattern, the most frequent first."""
     classes = analysis.subject.classes
     return [
         row(
-            {"predicted": classes[pattern.predicted], "label": classes[pattern.label]},
+            {"label": classes[pattern.label], "predicted": classes[pattern.predicted]},
             *((model.name, {"": count}) for model, count in zip(analysis.models, pattern.counts, strict=True)),
         )
         for pattern in analysis.patterns
@@ -104,12 +108,12 @@ def slices(analysis: Analysis) -> list[Row]:
     """Return one row for each slice, with each model's error rate and whether it stands out."""
     return [
         row(
-            {"measured": part.feature, "range": range_of(part), "images": part.errors[0].total},
+            {"feature": part.feature, "range": range_of(part), "images": part.errors[0].total},
             *(
                 (
                     model.name,
                     {
-                        **_counted(part.errors[rank], " wrong"),
+                        **_counted(part.errors[rank], " errors"),
                         " p": p_value(part.p[rank]),
                         " stands out": "yes" if part.stands_out(rank) else "no",
                     },
@@ -123,14 +127,14 @@ def slices(analysis: Analysis) -> list[Row]:
 
 def groups(analysis: Analysis) -> list[Row]:
     """Return one row for each way in which two models agree or disagree."""
-    return [{"images": group.count, "answered": group.name} for group in analysis.groups]
+    return [{"images": group.count, "outcome": group.name} for group in analysis.groups]
 
 
 def suspect_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
     """Return one row for each (label, predicted) pair of the label issues that all models agree on."""
     classes = analysis.subject.classes
     return [
-        {"label": classes[line.label], "all models say": classes[line.said], "images": line.count}
+        {"label": classes[line.label], "predicted by all models": classes[line.said], "images": line.count}
         for line in found.patterns
     ]
 
@@ -148,7 +152,7 @@ def robustness(found: Robustness) -> list[Row]:
     return [
         {
             "model": model.model,
-            "as they are": percent(model.clean.value),
+            "original": percent(model.clean.value),
             "95 % interval": interval(model.clean),
             "corrupted, mean": percent(model.mean.value),
             "95 % interval of the mean": interval(model.mean),
@@ -182,10 +186,10 @@ def changes(found: Changes) -> list[Row]:
     """Return one row for each pair of models of two runs."""
     return [
         {
-            "model": model.now if model.now == model.before else f"{model.now} against {model.before}",
-            "newly wrong": model.comparison.only_first,
-            "newly right": model.comparison.only_second,
-            "still wrong": model.comparison.both_wrong,
+            "model": model.now if model.now == model.before else f"{model.now} compared with {model.before}",
+            "newly misclassified": model.comparison.only_first,
+            "newly correct": model.comparison.only_second,
+            "still misclassified": model.comparison.both_wrong,
             "difference, points": f"{100 * model.comparison.difference.value:+z.2f}",
             "95 % interval, points": interval(model.comparison.difference),
             "p": p_value(model.comparison.p),
@@ -200,13 +204,13 @@ def settings(found: Changes) -> list[Row]:
 
 
 def steps(lines: Sequence[StepLine]) -> list[Row]:
-    """Return one row for each step: whether its record was found and, if not, why it was computed."""
+    """Return one row for each step: whether its record was cached and, if not, why it was computed."""
     return [
         {
             "step": line.name,
-            "found": "hit" if line.cached else "miss",
-            "why": "" if line.cached else line.origin.why,
-            "by run": line.origin.run if line.cached else "this one",
+            "cached": "yes" if line.cached else "no",
+            "reason to compute": "" if line.cached else line.origin.why,
+            "made by run": line.origin.run if line.cached else "this run",
             "seconds": f"{line.origin.seconds:.2f}",
         }
         for line in lines
@@ -229,10 +233,22 @@ def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
     """
     title = analysis.subject.title
     whole = (
-        ("results", f"All models on {title}'s test images, beside the post's figures", results(analysis)),
-        ("errors-by-label", "Errors by label, the most first; p-values corrected by Holm", errors_by_label(analysis)),
-        ("patterns", "Errors by (predicted, label), the commonest first", patterns(analysis)),
-        ("slices", "Errors by what can be measured on an image; p-values corrected by Holm", slices(analysis)),
+        (
+            "results",
+            f"All models on the test images of {title}, with the results of the 2018 blog post for MNIST",
+            results(analysis),
+        ),
+        (
+            "errors-by-label",
+            "Errors by label, most errors first; p-values corrected with Holm's method",
+            errors_by_label(analysis),
+        ),
+        ("patterns", "Errors by label and prediction, most frequent first", patterns(analysis)),
+        (
+            "slices",
+            "Errors by slice of measured image features; p-values corrected with Holm's method",
+            slices(analysis),
+        ),
     )
     return [(key, f"{says}{_first_of(rows)}", rows[:_MOST_ROWS]) for key, says, rows in whole]
 

@@ -5,7 +5,7 @@ They are plain text. Shares are percentages; differences of shares are in percen
 
 from collections.abc import Sequence
 
-from artifacts.common.formatting import UNDEFINED, interval, p_value, percent, range_of, rate
+from artifacts.common.formatting import UNDEFINED, counted, interval, p_value, percent, range_of, rate
 from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
 from tasks.schemas.findings import (
     Answer,
@@ -26,8 +26,7 @@ def verdict(comparison: Comparison) -> str:
     if comparison.better == first:
         first, second = second, first
         difference = Estimate(value=-difference.value, low=-difference.high, high=-difference.low)
-    images = f"{comparison.total:,} image{'' if comparison.total == 1 else 's'}"
-    test = f"over {images}, exact McNemar p {p_value(comparison.p, sign=True)}"
+    test = f"over {counted(comparison.total, 'image')}, exact McNemar p {p_value(comparison.p, sign=True)}"
     if comparison.tests > 1:
         test += f", corrected for {comparison.tests} pairs"
     if comparison.real:
@@ -39,9 +38,7 @@ def headline(analysis: Analysis) -> str:
     """Return the first sentences of the report: how the most accurate model compares with each other model."""
     if not analysis.comparisons:
         (model,) = analysis.models
-        return (
-            f"{model.name} is right about {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)})."
-        )
+        return f"{model.name} has an accuracy of {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)})."
     best = max(analysis.models, key=lambda model: model.accuracy.value).name
     said = " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
     return _of_one_seed(said, "two" if len(analysis.models) == 2 else f"{len(analysis.models)}")
@@ -51,21 +48,21 @@ def _of_one_seed(said: str, models: str) -> str:
     """Return verdicts on models trained with one seed, with their limits and the suggestion to run a study."""
     said = said.replace("The difference", "the difference", said.startswith("The difference"))
     return (
-        f"For these {models} trained models (one seed each), {said} Next, mnist study shows whether other seeds agree."
+        f"For these {models} trained models (one seed each), {said} Run mnist study to test whether other seeds agree."
     )
 
 
 def sampled(analysis: Analysis) -> str:
-    """Return the sentence that says which samples of a large data set were analyzed."""
+    """Return the sentence that says which samples of a large dataset were analyzed."""
     drawn = " and ".join(f"{one.count:,} of the {one.drawn_from:,} {one.split}" for one in analysis.samples)
-    return f"The accuracies are over all test images; all else is found from {drawn} images, drawn at random."
+    return f"The accuracies cover all test images; everything else is computed from {drawn} images, drawn at random."
 
 
 def accuracies(analysis: Analysis) -> list[str]:
     """Return one line for each model with its accuracy and number of errors."""
     return [
-        f"{model.name}: {percent(model.accuracy.value)} right (95 % interval {interval(model.accuracy)}), "
-        f"{model.errors:,} of {model.accuracy.total:,} wrong"
+        f"{model.name}: accuracy {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)}), "
+        f"{model.errors:,} of {model.accuracy.total:,} misclassified"
         for model in analysis.models
     ]
 
@@ -76,43 +73,53 @@ def gate_summary(decision: Decision) -> str:
         return f"The gate failed: {decision.challenger} does not become the champion."
     if decision.withheld:
         return f"The gate passed, but {decision.challenger} does not become the champion: {decision.withheld}."
-    before = f"follows {decision.champion} as champion" if decision.champion else "is the first champion"
+    before = f"replaces {decision.champion} as champion" if decision.champion else "is the first champion"
     return f"The gate passed: {decision.challenger} {before}."
 
 
 def not_compared(omitted: Sequence[Omission]) -> str:
     """Return one or more sentences that say why a report shows no changes."""
     found = [f"No {one.part}: {one.why}." for one in omitted if one.part.startswith(COMPARISON)]
-    return " ".join(found) or "This is the first run of its data set, line of champions and test images under its root."
+    return " ".join(found) or "This is the first run under its root with this dataset, champion line and test images."
 
 
 def change_summary(changes: Changes) -> str:
     """Return the differences between two runs, with one sentence for each pair of models."""
     if all(not model.comparison.only_first and not model.comparison.only_second for model in changes.models):
-        return f"All answers are as right or wrong as in {changes.before}."
+        return f"The models classify the same images correctly as in {changes.before}."
     said = " ".join(verdict(model.comparison) for model in changes.models)
     return _of_one_seed(said, "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}")
 
 
-REST = "the predictions for all images are among the files under \u201cWhere it came from\u201d"
+REST = "the predictions for all images are in the files listed under \u201cProvenance\u201d"
+POST = (
+    "The post is the 2018 blog post that trained a seven-layer, VGG-like network on MNIST, with and without batch "
+    "normalization."
+)
+POST_MACHINE = " Its results were measured on an Intel i5-6300HQ."
+
+
+def mentions_post(analysis: Analysis) -> bool:
+    """Return whether the report mentions the post, so that it must explain the term."""
+    return "the post" in analysis.subject.description.lower() or any(model.published for model in analysis.models)
 
 
 def count_noun(shown: int, held: int, total: int, place: str) -> str:
     """Return how many images a gallery in Markdown shows, the total, and where the other images are."""
     if shown == total:
         return f"{some_of(shown, total)}."
-    there = f"{'all' if held == total else f'{held:,}'} are in {place}"
-    return f"{some_of(shown, total)}; {there if held == total else f'{there}; {REST}'}."
+    there = f"{place} shows all" if held == total else f"{place} shows {held:,}; {REST}"
+    return f"{some_of(shown, total)}; {there}."
 
 
 def more_of(held: int, total: int) -> str:
     """Return the label of the control that opens a gallery."""
-    return "show all" if held == total else f"show the {held:,} that this report holds"
+    return "show all" if held == total else f"show the {held:,} in this report"
 
 
 def some_of(shown: int, total: int) -> str:
     """Return how many images are shown out of a total."""
-    return f"{shown:,} of {total:,} image{'' if total == 1 else 's'}"
+    return f"{shown:,} of {counted(total, 'image')}"
 
 
 def standing_slices(analysis: Analysis) -> list[str]:
@@ -135,7 +142,7 @@ def standing_slices(analysis: Analysis) -> list[str]:
 def compared_with(errors: Share, elsewhere: Share) -> str:
     """Return an error rate with its interval and counts, and the error rate of all other images."""
     return (
-        f"{percent(errors.value)} wrong ({interval(errors)}; {errors.count} of {errors.total:,}), "
+        f"error rate {percent(errors.value)} ({interval(errors)}; {errors.count} of {errors.total:,}), "
         f"elsewhere {rate(elsewhere)}"
     )
 
@@ -144,27 +151,28 @@ def published(model: ModelAnalysis) -> str:
     """Return the post's result for the model with the same number of epochs, or else all its results."""
     same = [result for result in model.published if result.epochs == model.epochs]
     if same:
-        return f"{percent(same[0].accuracy)}, {same[0].errors} errors"
-    return ", ".join(f"{percent(result.accuracy)} ({result.epochs} epochs)" for result in model.published) or UNDEFINED
+        return f"{percent(same[0].accuracy)}, {counted(same[0].errors, 'error')}"
+    results = (f"{percent(result.accuracy)} ({counted(result.epochs, 'epoch')})" for result in model.published)
+    return ", ".join(results) or UNDEFINED
 
 
 def patch_said(explanation: Explanation, label: str, largest: int) -> str:
     """Return the effect of erasing a square on a prediction."""
     if not largest:
-        return "the image is too small for parts of it to be erased"
+        return "the image is too small to erase parts of it"
     if explanation.patch is None:
-        return f"erasing no square of up to {largest} x {largest} pixels makes it a {label}"
+        return f"no square of up to {largest} x {largest} pixels changes the prediction to {label} when erased"
     edge = explanation.patch.edge
     size = "this pixel" if edge == 1 else f"this {edge} x {edge} square"
-    return f"erasing {size} makes it a {label} ({percent(explanation.patch.probability, 0)})"
+    return f"erasing {size} changes the prediction to {label} ({percent(explanation.patch.probability, 0)})"
 
 
 def describe_neighbors(explanation: Explanation, classes: tuple[str, ...]) -> str:
     """Return the labels of the nearest training images and how unusual the distance to them is."""
     labels = ", ".join(classes[near.label] for near in explanation.neighbors)
     if explanation.rarity is None:
-        return f"nearest training images: {labels}; no answer is right, whose distance would say how far is far"
-    return f"nearest training images: {labels}; farther than for {percent(explanation.rarity, 0)} of right answers"
+        return f"nearest training images: {labels}; no prediction is correct, so there is no distance to compare with"
+    return f"nearest training images: {labels}; farther away than for {percent(explanation.rarity, 0)} of correct predictions"
 
 
 def answer_said(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
@@ -180,11 +188,11 @@ def suspected(suspect: LabelIssue) -> str:
     """Return which methods report a label issue, with cleanlab's label quality."""
     who = [name for name, yes in (("all models", suspect.named), ("cleanlab", suspect.cleanlab)) if yes]
     quality = UNDEFINED if suspect.quality is None else f"{suspect.quality:.3f}"
-    return f"suspected by {' and '.join(who)}; cleanlab's label quality {quality}"
+    return f"reported by {' and '.join(who)}; cleanlab's label quality {quality}"
 
 
 def cleanlab_summary(found: LabelIssues) -> str:
     """Return how many labels cleanlab reports."""
     if found.by_cleanlab is None:
-        return f"cleanlab suspects {UNDEFINED}, since it compares labels, and all images have the same"
-    return f"cleanlab suspects {found.by_cleanlab:,}, {found.by_both:,} of them the same"
+        return "cleanlab cannot report any, because all images have the same label"
+    return f"cleanlab reports {counted(found.by_cleanlab, 'image')} ({found.by_both:,} in common)"

@@ -25,7 +25,7 @@ def accuracy_by_seed(study: Study) -> Figure:
         axis.plot(values, height, MARKERS[rank % len(MARKERS)], color=color(rank), alpha=0.5, markersize=5)
         _bar(axis, arm.accuracy, rank + 0.3, rank)
     _finish(axis, [shorten_label(arm.name) for arm in study.arms])
-    axis.set(xlabel="accuracy", title="accuracy by seed; below each, the mean with its 95 % interval for other seeds")
+    axis.set(xlabel="accuracy", title="accuracy by seed; below, the mean with its 95 % interval for other seeds")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.2f} %"))
     return figure
 
@@ -51,7 +51,7 @@ def differences(study: Study) -> Figure:
             label = f"mean, {name}" if not row else None
             _bar(axis, getattr(pair, field), row + 0.15 * rank, rank, label)
     _finish(axis, [f"{shorten_label(pair.second)}\nminus {shorten_label(pair.first)}" for pair in study.pairs])
-    axis.set(xlabel="points of accuracy", title="difference by seed, and its mean with 95 % intervals")
+    axis.set(xlabel="difference of accuracy, points", title="difference by seed, and the mean with 95 % intervals")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+z.2f}"))
     figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
     return figure
@@ -89,7 +89,9 @@ def draw_wrong_by(study: Study) -> Figure:
         at = np.arange(1, seeds + 1) + (rank - (len(study.arms) - 1) / 2) * width
         axis.bar(at, arm.wrong_by[1:], width, color=color(rank), alpha=0.85, label=shorten_label(arm.name))
     axis.set(
-        xlabel="seeds that get an image wrong", ylabel="images", title="which errors are the seed's, and which stay"
+        xlabel="seeds that misclassify an image",
+        ylabel="images",
+        title="images by the number of seeds that misclassify them",
     )
     if seeds <= 20:
         axis.set_xticks(range(1, seeds + 1))

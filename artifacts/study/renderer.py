@@ -5,12 +5,13 @@ from functools import partial
 
 from markupsafe import Markup
 
-from artifacts.common.formatting import FEW
+from artifacts.common.formatting import FEW, counted
 from artifacts.common.html_page import figure_in, page
 from artifacts.common.images import picture_url, shown_at
 from artifacts.common.templating import markdown_name, plain, template_environment
 from artifacts.report import tables
 from artifacts.report.galleries import InHtml, counted_table
+from artifacts.report.text import POST
 from artifacts.study import tables as study_tables
 from artifacts.study import text
 from tasks.schemas.analysis import Provenance
@@ -67,6 +68,7 @@ class StudyRendering:
             tables=tables,
             tables_of=study_tables,
             says=text,
+            post=POST,
             figure=partial(figure_in, self.figures),
             gallery=gallery,
             place=place,
@@ -75,10 +77,10 @@ class StudyRendering:
     def cell(self, one: Hard) -> tuple[str, str]:
         """Return the Markdown of one image, and a caption that says how often it is misclassified."""
         study, picture = self.study, one.picture
-        alt = plain(f"test image {picture.number}")
+        alt = plain(f"test image {picture.number}, labeled {study.classes[picture.label]}")
         image = f'<img width="{shown_at(study.shape)[1]}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
         lines = [f"#{picture.number}, label **{markdown_name(study.classes[picture.label])}**"]
-        lines.append(f"taken for **{markdown_name(study.classes[one.taken_for])}**")
+        lines.append(f"most often predicted: **{markdown_name(study.classes[one.taken_for])}**")
         lines += [markdown_name(line) for line in self.counts(one)]
         return image, "<br>".join(lines)
 
@@ -86,7 +88,8 @@ class StudyRendering:
         """Return how often an image is misclassified: by each arm if there are few, otherwise in total."""
         study = self.study
         if len(study.arms) > FEW:
-            return [f"wrong in {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings"]
+            return [f"misclassified by {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings"]
         return [
-            f"{arm.name}: wrong {count} of {len(study.seeds)}" for arm, count in zip(study.arms, one.wrong, strict=True)
+            f"{arm.name}: {count} of {counted(len(study.seeds), 'seed')} wrong"
+            for arm, count in zip(study.arms, one.wrong, strict=True)
         ]

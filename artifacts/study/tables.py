@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from artifacts.common.formatting import UNDEFINED, interval, p_value, percent, significant
+from artifacts.common.formatting import UNDEFINED, counted, interval, p_value, percent, significant
 from artifacts.common.rows import Row, row
 from tasks.schemas.study import Study
 
@@ -16,8 +16,8 @@ def arms(study: Study) -> list[Row]:
             "epochs": arm.epochs,
             "mean accuracy": percent(arm.accuracy.value),
             "95 % interval": interval(arm.accuracy),
-            "least": percent(1 - max(arm.errors) / study.images),
-            "greatest": percent(1 - min(arm.errors) / study.images),
+            "lowest": percent(1 - max(arm.errors) / study.images),
+            "highest": percent(1 - min(arm.errors) / study.images),
             "deviation, points": f"{100 * arm.deviation.value:.3f}",
             "95 % interval, points": interval(arm.deviation, 3),
             "fit": f"{arm.fit_seconds:.0f} s",
@@ -39,7 +39,7 @@ def pair_rows(study: Study) -> list[Row]:
             "other images": interval(pair.over_images, 3),
             "both": interval(pair.over_both, 3),
             "p": p_value(pair.p),
-            "real": significant(pair.p),
+            "significant": significant(pair.p),
             "seeds needed": UNDEFINED if pair.needed is None else pair.needed,
         }
         for pair in study.pairs
@@ -67,11 +67,11 @@ def confusions(study: Study) -> list[Row]:
             "label": classes[one.label],
             "predicted": classes[one.predicted],
             "models": f"{one.second} minus {one.first}",
-            "errors a training": f"{one.by_first:.1f} to {one.by_second:.1f}",
+            "errors per training": f"{one.first} {one.by_first:.1f}, {one.second} {one.by_second:.1f}",
             "difference": f"{one.difference.value:+z.1f}",
             "95 % interval": f"{one.difference.low:+z.1f} to {one.difference.high:+z.1f}",
             "p": p_value(one.p),
-            "real": significant(one.p),
+            "significant": significant(one.p),
         }
         for one in sorted(study.confusions, key=lambda one: one.p)
     ]
@@ -90,10 +90,10 @@ def stubborn(study: Study) -> list[Row]:
     return [
         {
             "model": arm.name,
-            "every seed right": arm.wrong_by[0],
-            "some wrong": arm.sometimes_wrong,
+            "every seed correct": arm.wrong_by[0],
+            "some seeds wrong": arm.sometimes_wrong,
             "every seed wrong": arm.always_wrong,
-            "errors of one seed, on average": f"{sum(arm.errors) / len(arm.errors):.1f}",
+            "mean errors per seed": f"{sum(arm.errors) / len(arm.errors):.1f}",
         }
         for arm in study.arms
     ]
@@ -102,8 +102,16 @@ def stubborn(study: Study) -> list[Row]:
 def study_tables(study: Study) -> Sequence[tuple[str, str, list[Row]]]:
     """Return every table that is not empty, as (key, description, rows) of its Prefect artifact."""
     found = (
-        ("study-models", f"All models on {study.title}'s test images over {len(study.seeds)} seeds", arms(study)),
-        ("study-pairs", "Differences, paired by seed and image; p-values corrected by Holm", pair_rows(study)),
+        (
+            "study-models",
+            f"All models on the test images of {study.title}, over {counted(len(study.seeds), 'seed')}",
+            arms(study),
+        ),
+        (
+            "study-pairs",
+            "Differences, paired by seed and image; p-values corrected with Holm's method",
+            pair_rows(study),
+        ),
         ("study-seeds", "Errors by seed", by_seed(study)),
     )
     return [one for one in found if one[2]]

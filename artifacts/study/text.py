@@ -5,7 +5,7 @@ Differences are in percentage points, and every claim comes with its interval.
 
 from statistics import NormalDist
 
-from artifacts.common.formatting import FEW, p_value, percent
+from artifacts.common.formatting import FEW, counted, p_value, percent
 from tasks.schemas.study import ENOUGH_SEEDS, Claim, ModelPair, Study, StudyModel
 
 _Z = NormalDist().inv_cdf(0.975)  # half-width of a 95 % interval, in standard deviations
@@ -16,17 +16,12 @@ def points(share: float) -> str:
     return f"{100 * share:.2f} points"
 
 
-def _count_images(number: int, noun: str) -> str:
-    """Return a count with its noun, in the singular or the plural."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
     """Return a sentence on whether two arms differ significantly, over seeds and images together."""
     found = pair.over_both
     says = (
-        f"{found.points} over {_count_images(seeds, 'seed')} and {images:,} images, which covers the chance of "
-        f"either; p {p_value(pair.p, sign=True)}"
+        f"{found.points} over {counted(seeds, 'seed')} and {counted(images, 'image')}, accounting for the choice of both; "
+        f"p {p_value(pair.p, sign=True)}"
     )
     if not pair.real:
         return f"The difference between {pair.first} and {pair.second} is within error: {pair.second} {says}."
@@ -38,8 +33,8 @@ def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
 def _noise_summary(pair: ModelPair) -> str:
     """Return a sentence on the noise of a comparison with one training each, by its source."""
     return (
-        f"A comparison of one training each is off by {points(pair.noise.both)} (standard deviation): with other seeds alone "
-        f"by {points(pair.noise.seeds)}, with other test images alone by {points(pair.noise.images)}."
+        f"The difference between one training of each varies with a standard deviation of {points(pair.noise.both)}: "
+        f"{points(pair.noise.seeds)} from other seeds alone, {points(pair.noise.images)} from other test images alone."
     )
 
 
@@ -52,12 +47,12 @@ def _claimed(claim: Claim, pair: ModelPair, seeds: int) -> str:
     where = "within" if abs(claim.difference) < limit else "beyond"
     who = claim.said_by[0].upper() + claim.said_by[1:]
     says = (
-        f"{who} saw {100 * claim.difference:+z.2f} points with one training of each: that is {where} the error of such a "
-        f"comparison, which is {points(limit)} either way (95 %), as {seeds} seeds of these trainings show it."
+        f"{who} reported {100 * claim.difference:+z.2f} points from one training of each, which is {where} the error of such "
+        f"a comparison: {points(limit)} in either direction (95 %), estimated from {counted(seeds, 'seed')}."
     )
     if pair.needed is None:
         return says
-    return f"{says} {_count_images(pair.needed, 'seed')} of each would show such a difference on these images (power 80 %)."
+    return f"{says} {counted(pair.needed, 'seed')} of each would detect such a difference on these images (power 80 %)."
 
 
 def too_few(seeds: int) -> str | None:
@@ -66,8 +61,8 @@ def too_few(seeds: int) -> str | None:
         return None
     freedom = "1 degree" if seeds == 2 else f"{seeds - 1} degrees"
     return (
-        f"Only {seeds} seeds: the spread from seed to seed is known from {freedom} of freedom, so the intervals are wide, "
-        "the error of one comparison is a rough guess, and the number of seeds needed can't be told; "
+        f"Only {counted(seeds, 'seed')}: the deviation from seed to seed is estimated with {freedom} of freedom, so the "
+        "intervals are wide, the error of one comparison is a rough estimate, and the number of seeds needed is unknown; "
         f"use {ENOUGH_SEEDS} seeds or more."
     )
 
@@ -86,7 +81,7 @@ def headlines(study: Study) -> list[str]:
     ]
     if not study.pairs:
         lines = [
-            f"{arm.name} is right about {_mean_accuracy(arm)} over {_count_images(seeds, 'seed')}."
+            f"{arm.name} has a mean accuracy of {_mean_accuracy(arm)} over {counted(seeds, 'seed')}."
             for arm in study.arms
         ]
     claim = _claim_pair(study)

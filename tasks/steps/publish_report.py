@@ -74,7 +74,7 @@ def report(
         provenance=provenance, decision=decision, changes=changed, analysis=document, omitted=tuple(left_out)
     )
     title, folder = f"{document.subject.title}: error analysis of {work.run}", f"{Folder.RUNS}/{work.run}"
-    place = str(work.root / free_name(work.root, f"{folder}/report.html", (work.run,)))
+    place = free_name(work.root, f"{folder}/report.html", (work.run,))
     rendering = Rendering(whole, drawn, networks, place)
     for line in (*words.accuracies(document), words.headline(document), words.gate_summary(decision)):
         log(line)

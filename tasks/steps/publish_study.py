@@ -43,7 +43,7 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
         with optional(f"figure {name}", omitted):
             figures[name] = figure_url(draw())
     folder = f"{Folder.RUNS}/{work.run}"
-    place = str(work.root / free_name(work.root, f"{folder}/report.html", (work.run,)))
+    place = free_name(work.root, f"{folder}/report.html", (work.run,))
     if TaskRunContext.get() is not None:
         with optional("artifact study", omitted):
             text = StudyRendering(study, provenance, figures, omitted, place).markdown()

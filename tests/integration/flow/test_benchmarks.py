@@ -56,7 +56,7 @@ def test_threads_are_held_against_trainings() -> None:
 def test_a_figure_that_is_not_there_is_refused() -> None:
     done = bench("--only", "nosuch")
     assert done.returncode == 2
-    assert "no such figure: nosuch; there are same," in done.stderr
+    assert "no such figure: nosuch; the figures are same," in done.stderr
 
 
 def test_rounds_are_held_against_each_other() -> None:

@@ -117,7 +117,7 @@ def test_explain_shows_it_on_the_terminal_and_the_report_does_too(copy: Copy) ->
     (split,) = copy.root.glob("splits/test-*.parquet")
     split.write_bytes(b"")
     done = copy.run("--explain")
-    assert re.search(r"│ decode test +│ miss  │ .* has 0 bytes, not [\d,]+ +│ this one", done.stdout), done.stdout
-    assert re.search(r"│ train plain +│ hit ", done.stdout)
+    assert re.search(r"│ decode test +│ no     │ .* has 0 bytes, not [\d,]+ +│ this run", done.stdout), done.stdout
+    assert re.search(r"│ train plain +│ yes ", done.stdout)
     (report,) = re.findall(r"report: +(\S+)\.html", done.stdout)
-    assert re.search(r"\| decode test \| miss \| .*has 0 bytes", Path(f"{report}.md").read_text())
+    assert re.search(r"\| decode test \| no \| .*has 0 bytes", Path(f"{report}.md").read_text())

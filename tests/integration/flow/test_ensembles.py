@@ -89,7 +89,7 @@ def test_corrupted_images_have_a_section_of_the_report(ran: dict[str, Any], repo
     markdown = (Path(options[5]) / ran["report"]["markdown"]).read_text()
     assert "## Corrupted images" in markdown
     assert all(f"| {kind} |" in markdown for kind in found.examples)
-    assert "## Corrupted images" in markdown.split("## Where they look")[0]
+    assert "## Corrupted images" in markdown.split("## Saliency maps")[0]
 
 
 def test_a_second_run_trains_and_asks_nothing(ran: dict[str, Any], options: list[str]) -> None:

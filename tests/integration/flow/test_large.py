@@ -58,7 +58,7 @@ def test_the_report_says_what_was_looked_at_and_names_images_by_their_place_in_t
         Sample(split="train", count=100, drawn_from=600),
         Sample(split="test", count=100, drawn_from=300),
     )
-    said = "all else is found from 100 of the 600 train and 100 of the 300 test images, drawn at random"
+    said = "everything else is computed from 100 of the 600 train and 100 of the 300 test images, drawn at random"
     for kind in ("html", "markdown"):
         assert said in (root / result.report[kind]).read_text()
 

@@ -55,8 +55,8 @@ def test_swapped_labels_are_suspects_of_the_training_split(tmp_path: Path) -> No
     assert pattern.count > 0.4 * SWAPPED
     assert {one.index for one in of_training.shown if one.label == 1} <= set(planted)
     assert sum(one.label == 1 for one in of_training.shown) > 12
-    (said,) = (line for line in standouts(found) if "labelled 1" in line and "they are 7" in line)
-    assert said.startswith(f"{pattern.count} train images")
+    (said,) = (line for line in standouts(found) if "labeled 1" in line and "predict 7" in line)
+    assert said.startswith(f"possible label errors: {pattern.count} train images")
 
 
 def test_dirt_in_the_corner_of_all_nines_is_where_the_models_look(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_dirt_in_the_corner_of_all_nines_is_where_the_models_look(tmp_path: Path
         assert max(focus[9].row, focus[9].column) <= 4  # the window of 5 around it covers dirt
         assert focus[9].ink_here == 1
         assert all(one.row > 4 or one.column > 4 for label, one in focus.items() if label != 9)
-        assert any(f"{model.name} goes by" in line and "for label 9" in line for line in standouts(found))
-    assert not [line for line in standouts(found) if " goes by " in line and "label 9" not in line]
+        assert any(f"{model.name} relies on" in line and "for label 9" in line for line in standouts(found))
+    assert not [line for line in standouts(found) if " relies on " in line and "label 9" not in line]
 
 
 def test_dirt_that_the_training_images_do_not_have_is_what_erasing_mends(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_dirt_that_the_training_images_do_not_have_is_what_erasing_mends(tmp_pat
     assert found.labels[0].stands_out(0)
     lines = standouts(found)
     assert any("label 9" in line and "wrong" in line for line in lines)
-    assert any("erasing a patch at the top left mends" in line and "on label 9" in line for line in lines)
+    assert any("erasing a patch at the top left corrects" in line and "on label 9" in line for line in lines)
     two_pieces = next(part for part in found.slices if part.feature == "components" and part.low == 2)
     assert any(two_pieces.stands_out(rank) for rank in range(2))
     assert any("components 2" in line for line in lines)

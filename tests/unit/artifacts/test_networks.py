@@ -45,7 +45,7 @@ def test_the_table_names_every_layer_and_what_it_takes_from() -> None:
     rows = list(layer_rows(networks.ensemble(2)))
     assert [row["layer"] for row in rows][:6] == ["in", "shifted", "m0", "m0 / n0", "m0 / n1", "m0 / n2"]
     assert len({tuple(row) for row in rows}) == 1
-    assert rows[-1]["takes from"] == "m0, m0 (call 2), m1, m1 (call 2)"
+    assert rows[-1]["inputs"] == "m0, m0 (call 2), m1, m1 (call 2)"
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_page_shows_every_network_wide_and_narrow(rendering: Rendering) -> N
         for rank, name in enumerate(names, 1)
         for form in ("wide", "narrow")
     ]
-    assert page.index("The networks</h2>") < page.index("<svg") < page.index("How they learned</h2>")
+    assert page.index("The networks</h2>") < page.index("<svg") < page.index("Training curves</h2>")
     assert all(f"the layers of {name} as a table" in page for name in names)
     assert page.count("<svg") == page.count("</svg>") == 6
     ids = re.findall(r' id="([^"]+)"', page)

@@ -151,7 +151,7 @@ def test_the_bar_stays_with_the_errors_and_leaves_with_them(opened: Opened, repo
     assert bar.bounding_box() | {"y": 0} == bar.bounding_box()  # type: ignore[operator]  # it has a box
     shown.evaluate("scrollTo(0, document.body.scrollHeight)")
     shown.wait_for_timeout(100)
-    after = shown.get_by_role("heading", name="Where it came from").bounding_box()
+    after = shown.get_by_role("heading", name="Provenance").bounding_box()
     box = bar.bounding_box()
     assert after
     assert box

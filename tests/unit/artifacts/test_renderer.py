@@ -130,7 +130,7 @@ def test_markdown_tables_html_and_json_state_the_same_numbers(report: Report) ->
             for row in tables.patterns(report.analysis)
         )
     for group in document["groups"]:
-        assert {"images": group["count"], "answered": group["name"]} in tables.groups(report.analysis)
+        assert {"images": group["count"], "outcome": group["name"]} in tables.groups(report.analysis)
 
 
 def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Report) -> None:
@@ -150,17 +150,17 @@ def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Rep
 def test_errors_are_explained_in_both_forms(report: Report) -> None:
     parts, text = rendering_of(report).markdown(), " ".join(html_of(report).text.split())
     for form in (parts.models["plain"].replace("\\", ""), text):
-        assert "erasing this pixel makes it a c0 (75 %)" in form
-        assert "erasing no square of up to 1 x 1 pixels makes it a c2" in form
-        assert "nearest training images: c2, c2; farther than for 97 % of right answers" in form
+        assert "erasing this pixel changes the prediction to c0 (75 %)" in form
+        assert "no square of up to 1 x 1 pixels changes the prediction to c2 when erased" in form
+        assert "nearest training images: c2, c2; farther away than for 97 % of correct predictions" in form
 
 
 def test_what_changed_stands_in_both_forms(report: Report) -> None:
     for text in (rendering_of(report).markdown().overview.replace("\\", ""), " ".join(html_of(report).text.split())):
-        assert "Against run" in text
-        assert "6 test images that both judged (0 only then, 1 only now)" in text
+        assert "Compared with run" in text
+        assert "6 test images that both runs evaluated (evaluated only by earlier: 0, only by later: 1)" in text
         assert "recipe seed" in text
-        assert "newly right" in text
+        assert "newly correct" in text
     page = Page(renderer.changes_page(changes_of_two(), "earlier against later"))
     assert "recipe seed" in page.text
     assert [link for link in page.links if link.startswith("data:image/png")]
@@ -185,7 +185,7 @@ def test_one_model_alone_is_reported(report: Report) -> None:
         }
     )
     text = html_of(report.model_copy(update={"analysis": alone})).text
-    assert "plain is right about 33.33 %" in text
+    assert "plain has an accuracy of 33.33 %" in text
 
 
 def test_images_of_another_shape_are_drawn_in_their_own() -> None:
@@ -206,9 +206,9 @@ def test_images_of_another_shape_are_drawn_in_their_own() -> None:
 
 def test_the_report_says_what_came_from_which_run(report: Report) -> None:
     origins = rendering_of(report).markdown().origins.replace("\\", "")
-    assert "| train plain | hit | – | an-earlier-run |" in origins
-    assert "| profile | miss | code: tasks.steps.profile_data | this one |" in origins
-    assert "passed over https://host/: HTTP 404 (t10k.gz)" in origins
+    assert "| train plain | yes | – | an-earlier-run |" in origins
+    assert "| profile | no | code: tasks.steps.profile_data | this run |" in origins
+    assert "skipped mirror https://host/: HTTP 404 (t10k.gz)" in origins
 
 
 def test_names_that_users_write_take_no_effect(report: Report) -> None:
@@ -246,7 +246,7 @@ def test_the_verdict_says_when_a_difference_is_within_error() -> None:
 def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Report) -> None:
     said = words.headline(report.analysis)
     assert said.startswith("For these two trained models (one seed each), ")
-    assert said.endswith("mnist study shows whether other seeds agree.")
+    assert said.endswith("Run mnist study to test whether other seeds agree.")
     assert said in rendering_of(report).markdown().overview.replace("\\", "")
     assert words.change_summary(changes_of_two()).startswith("For these two trained models (one seed each), ")
 
@@ -254,16 +254,16 @@ def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Re
 def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_are() -> None:
     analysis = analysis_of_many()
     whole = Report(provenance=provenance(), decision=None, changes=None, analysis=analysis)
-    place = "/root/runs/this-run/report.html"
+    place = "runs/this-run/report.html"
     parts = Rendering(whole, dict.fromkeys(FIGURES, "data:,"), place=place).markdown()
-    assert f"12 of 20 images; all are in {place}." in parts.galleries
-    assert f"24 of 60 images; all are in {place}." in parts.models["plain"]
+    assert f"12 of 20 images; {place} shows all." in parts.galleries
+    assert f"24 of 60 images; {place} shows all." in parts.models["plain"]
     for text in (parts.overview, parts.galleries, *parts.models.values()):
         assert place in text
     fewer = whole.model_copy(update={"analysis": analysis.model_copy(update={"misclassified": 500})})
     html = Rendering(fewer, dict.fromkeys(FIGURES, "data:,")).html("t")
-    assert "60 of 500 images are in this report; the predictions for all images are" in html
-    assert "Every error" not in html
+    assert "This report shows 60 of 500 images; the predictions for all images are" in html
+    assert "All errors" not in html
 
 
 def test_a_row_of_pictures_is_as_wide_as_the_ui_shows() -> None:
@@ -360,7 +360,7 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
     overview = rendering.markdown().overview
     assert "## Corrupted images" in overview
     assert "<h2" in (html := rendering.html("title"))
-    assert re.search(r"<h2[^>]*>Where they look</h2>", html)
+    assert re.search(r"<h2[^>]*>Saliency maps</h2>", html)
     assert "| plain | 83.33 % | 43.65 to 96.99 | 63.33 % |" in overview
     assert "| other minus plain | +0.00 | 0.00 to 0.00 |" in overview
     assert "| blur | ![blur](data:image/png;base64," in overview
@@ -374,7 +374,7 @@ def test_augmented_images_stand_below_what_they_were(report: Report) -> None:
     altered = AugmentationPreview(before=pixels, after=pixels[::-1])
     whole = report.model_copy(update={"analysis": report.analysis.model_copy(update={"altered": altered})})
     alts = Page(rendering_of(whole).html("title")).alts
-    assert alts.index("Training images") + 1 == alts.index("The same, augmented")
+    assert alts.index("Training images") + 1 == alts.index("The same images, augmented")
     assert "augmented" not in " ".join(html_of(report).alts)
 
 

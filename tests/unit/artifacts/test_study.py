@@ -136,10 +136,13 @@ def test_what_the_post_saw_is_held_against_the_noise_of_one_comparison() -> None
     assert (
         "The difference between plain and batch_norm is within error: batch_norm +12.50 points (95 % interval" in said
     )
-    assert "The post saw +0.27 points with one training of each: that is within the error of such a comparison" in said
+    assert (
+        "The post reported +0.27 points from one training of each, which is within the error of such a comparison"
+        in said
+    )
     (pair,) = study.pairs
     limit = 100 * 1.96 * pair.noise.both
-    assert float(re.findall(r"which is ([\d.]+) points", said)[0]) == pytest.approx(limit, abs=0.02)
+    assert float(re.findall(r"comparison: ([\d.]+) points", said)[0]) == pytest.approx(limit, abs=0.02)
 
 
 @pytest.mark.parametrize(("seeds", "freedom"), [(2, "1 degree"), (4, "3 degrees")])
@@ -148,21 +151,21 @@ def test_fewer_than_five_seeds_carry_a_warning_and_no_statement_of_power(
 ) -> None:
     study = study_over(seeds)
     text = rendering_of(study, provenance).markdown()
-    assert f"Only {seeds} seeds: the spread from seed to seed is known from {freedom} of freedom" in text
+    assert f"Only {seeds} seeds: the deviation from seed to seed is estimated with {freedom} of freedom" in text
     assert study.claim
     assert [pair.needed for pair in study.pairs] == [None]
-    assert not re.search("power 80 %|The post saw|with a probability of 80 %", text)
+    assert not re.search("power 80 %|The post reported|with a power of 80 %", text)
     assert not [line for line in study_words.said_first(study_over(5)) if line.startswith("Only")]
 
 
 def test_the_gallery_says_how_many_images_there_are_and_where(study: Study, provenance: Provenance) -> None:
     many = study.model_copy(update={"hard": study.hard * 30, "wrong_twice": 57})
-    rendering = StudyRendering(many, provenance, {}, place="/root/runs/this-study/report.html")
+    rendering = StudyRendering(many, provenance, {}, place="runs/this-study/report.html")
     page, text = rendering.html("Study"), rendering.markdown()
-    assert "<summary>24 of 57 images: show the 30 that this report holds</summary>" in page
-    assert "30 of 57 images are in this report" in page
-    assert "12 of 57 images; 30 are in /root/runs/this-study/report.html; the predictions for all images are" in text
-    assert "The whole report, with all its images, is the file /root/runs/this-study/report.html." in text
+    assert "<summary>24 of 57 images: show the 30 in this report</summary>" in page
+    assert "This report shows 30 of 57 images" in page
+    assert "12 of 57 images; runs/this-study/report.html shows 30; the predictions for all images are" in text
+    assert "The complete report, with all its images, is the file runs/this-study/report.html under the root" in text
     assert "<th><img" not in page
 
 
@@ -179,9 +182,9 @@ def test_the_page_shows_all_parts_and_needs_no_other_file(study: Study, provenan
     page = rendering.html("Study")
     assert page.count("data:image/png;base64,") == len(rendering.figures) + len(study.hard)
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
-    for title in ("The models", "The differences", "One comparison", "The errors that stay", "Where it came from"):
+    for title in ("Models", "Differences", "Noise of one comparison", "Persistent errors", "Provenance"):
         assert title in page
-    assert "1 image is got wrong by every training of every model." in page
+    assert "Every training of every model misclassifies 1 image." in page
     text = rendering.markdown()
     assert all(line.replace("_", "\\_") in text for line in study_words.headlines(study))
 
@@ -203,8 +206,8 @@ def test_tables_have_one_row_a_thing(study: Study) -> None:
 def test_one_model_alone_is_described(study: Study, provenance: Provenance) -> None:
     alone = study.model_copy(update={"arms": study.arms[:1], "pairs": (), "claim": None, "hard": ()})
     (line,) = study_words.headlines(alone)
-    assert line.startswith("plain is right about 75.00 % (95 % interval")
-    assert "The differences" not in rendering_of(alone, provenance).markdown()
+    assert line.startswith("plain has a mean accuracy of 75.00 % (95 % interval")
+    assert "## Differences" not in rendering_of(alone, provenance).markdown()
 
 
 def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
@@ -234,7 +237,7 @@ def test_of_many_models_the_best_is_held_against_the_others(study: Study, proven
     page = rendering_of(
         many.model_copy(update={"hard": (study.hard[0].model_copy(update={"wrong": (3, 3, 3, 2)}),)}), provenance
     )
-    assert "wrong in 11 of 12 trainings" in page.markdown()
+    assert "misclassified by 11 of 12 trainings" in page.markdown()
     said = study_words.headlines(many)
     assert len(said) == 3
     assert all("batch_norm" in line for line in said)

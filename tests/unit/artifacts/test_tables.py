@@ -16,7 +16,7 @@ from tasks.schemas.results import ClassifiedPicture, ClassPrediction
 from tasks.schemas.robustness import CorruptionCounts
 from tests.support.samples import analysis_of_two
 
-NAMES = ("label", "images", "predicted", "measured", "range", "corruption", "severity", "seed", "picture", "model")
+NAMES = ("label", "images", "predicted", "feature", "range", "corruption", "severity", "seed", "picture", "model")
 
 
 def named(first: str, second: str) -> Analysis:
