@@ -33,6 +33,7 @@ check: setup  ## check lint, format, types, imports, and that the lock matches p
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.tools.layout
 	$(BIN)/python -m tests.tools.names
+	$(BIN)/python -m tests.tools.words
 	$(BIN)/python -m tests.tools.lock
 
 audit: setup  ## list locked versions with known vulnerabilities, if the package index answers

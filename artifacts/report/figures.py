@@ -155,9 +155,9 @@ def reliability(analysis: Analysis) -> Figure:
             "linewidth": 1,
         }
         curve.errorbar(at, values, yerr=bars, capsize=2, label=plotting.shorten_label(model.name), **style)
-        centres = np.array([(one.low + one.high) / 2 for one in bins])
+        centers = np.array([(one.low + one.high) / 2 for one in bins])
         step = (bins[0].high - bins[0].low) * width
-        left = centres + (rank - (len(analysis.models) - 1) / 2) * step
+        left = centers + (rank - (len(analysis.models) - 1) / 2) * step
         counts.bar(left, [one.right.total for one in bins], step, color=color(rank), alpha=0.85)
     curve.set(ylabel="accuracy", title="reliability: accuracy of the predictions by confidence")
     counts.set(xlabel="confidence", ylabel="predictions", yscale="log", xlim=(0, 1.01))

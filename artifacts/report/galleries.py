@@ -119,9 +119,9 @@ class InMarkdown:
     def explained_gallery(self, rank: int) -> Markup:
         """Return the most confident errors of a model, each with its explanation."""
         found = [(p, p.answers[rank]) for p in self.analysis.pictures if p.answers[rank].explanation]
-        surest = sorted(found, key=lambda one: -one[1].probability)[: self.most]
-        shown = [self.explained(picture, rank) for picture, _ in surest]
-        count = text.count_noun(len(surest), len(found), self.analysis.models[rank].errors, self.place)
+        confident = sorted(found, key=lambda one: -one[1].probability)[: self.most]
+        shown = [self.explained(picture, rank) for picture, _ in confident]
+        count = text.count_noun(len(confident), len(found), self.analysis.models[rank].errors, self.place)
         return Markup("\n\n").join([*shown, markdown_name(count)] if shown else [Markup("None.")])
 
     def explained(self, picture: Picture, rank: int) -> Markup:

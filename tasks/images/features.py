@@ -33,12 +33,12 @@ def features(images: NDArray[np.uint8]) -> pd.DataFrame:
 
 def _light(images: NDArray[np.uint8]) -> pd.DataFrame:
     """Return the brightness, its standard deviation within each image, and the mean saturation, in % of the maximum."""
-    grey = images.mean(axis=3)
+    gray = images.mean(axis=3)
     most, least = images.max(axis=3).astype(np.float64), images.min(axis=3).astype(np.float64)
     return pd.DataFrame(
         {
-            "brightness": grey.mean(axis=(1, 2)) / 255 * 100,
-            "contrast": grey.std(axis=(1, 2)) / 127.5 * 100,
+            "brightness": gray.mean(axis=(1, 2)) / 255 * 100,
+            "contrast": gray.std(axis=(1, 2)) / 127.5 * 100,
             "saturation": ((most - least) / np.maximum(most, 1)).mean(axis=(1, 2)) * 100,
         }
     )
@@ -110,7 +110,7 @@ def _components(ink: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the number of connected pieces of ink, (N,); pixels that touch at a corner are connected."""
     within = np.zeros((3, 3, 3), bool)
     within[1] = True  # neighbors are in the same image, not in the next one
-    labelled, _ = ndimage.label(ink, within)
-    firsts = np.unique(labelled, return_index=True)
+    labeled, _ = ndimage.label(ink, within)
+    firsts = np.unique(labeled, return_index=True)
     places = firsts[1][firsts[0] > 0] // ink[0].size
     return np.bincount(places, minlength=len(ink))

@@ -45,16 +45,16 @@ def choose_examples(given: Sequence[Predictions], most: int) -> list[int]:
     The most confident error of each (predicted, label) pattern comes first, then the second most confident of each, and
     so on.
     """
-    surest: dict[int, tuple[float, tuple[int, int]]] = {}
+    highest: dict[int, tuple[float, tuple[int, int]]] = {}
     for predictions in given:
         indices = predictions.wrong.nonzero()[0]
         wrong = predictions.take(indices)
         patterns = zip(wrong.predicted.tolist(), wrong.labels.tolist(), strict=True)
-        for index, sure, pattern in zip(indices.tolist(), wrong.confidence.tolist(), patterns, strict=True):
-            surest[index] = max(surest.get(index, (0.0, pattern)), (sure, pattern))
+        for index, confidence, pattern in zip(indices.tolist(), wrong.confidence.tolist(), patterns, strict=True):
+            highest[index] = max(highest.get(index, (0.0, pattern)), (confidence, pattern))
     rank: defaultdict[tuple[int, int], int] = defaultdict(int)
     turns: list[tuple[int, float, int]] = []
-    for index, (sure, pattern) in sorted(surest.items(), key=lambda item: (-item[1][0], item[0])):
-        turns.append((rank[pattern], -sure, index))
+    for index, (confidence, pattern) in sorted(highest.items(), key=lambda item: (-item[1][0], item[0])):
+        turns.append((rank[pattern], -confidence, index))
         rank[pattern] += 1
     return [index for _, _, index in sorted(turns)[:most]]

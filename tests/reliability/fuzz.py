@@ -149,7 +149,7 @@ BODIES = broken([RECORD, RUN_JSON])
 TARGETS = {
     "IDX": Target(broken(IDX) | st.binary(max_size=64), read_idx, (DecodeError,)),
     "archives": Target(broken(GZIP) | st.binary(max_size=64), read_archive, (DecodeError,)),
-    "data set files": Target(broken([DATASET]), read_toml(load_dataset), (InputError,)),
+    "dataset files": Target(broken([DATASET]), read_toml(load_dataset), (InputError,)),
     "recipe files": Target(broken(RECIPES), read_toml(load_recipe), (InputError,)),
     "pictures": Target(
         broken(pictures()) | st.binary(max_size=64),

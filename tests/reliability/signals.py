@@ -55,7 +55,7 @@ class Ended(NamedTuple):
     reached: bool
 
 
-def signalled(trial: Trial, env: Mapping[str, str], after: float, number: int, again: float | None) -> Ended:
+def signaled(trial: Trial, env: Mapping[str, str], after: float, number: int, again: float | None) -> Ended:
     """Start a command, and send it a signal, or two; the clock starts when it has its handlers, some 30 ms after its start."""
     with subprocess.Popen(
         [MNIST, *trial.arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -261,7 +261,7 @@ def one(
             env.pop("PREFECT_API_URL")
             env |= {"PREFECT_HOME": str(root.with_suffix(".home")), "PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL}
             threading.Thread(target=start_a_run, args=(trial.arguments[2], place.dataset), daemon=True).start()
-        ended = signalled(trial, env, after, sent, again)
+        ended = signaled(trial, env, after, sent, again)
     wrong = list(faults(trial, ended, sent, again, mark))
     if root.exists() and name not in {"pin", "serve"}:
         wrong += [f"incomplete: {broken}" for broken in incomplete(root)]

@@ -32,7 +32,7 @@ CORPUS: dict[str, list[bytes]] = {
         gzip.compress(IMAGES)[:-4],
         gzip.compress(b"") * 10_000,  # members without content
     ],
-    "data set files": [
+    "dataset files": [
         *NASTY,
         *(DATASET.replace(b"https://ossci-datasets.s3.amazonaws.com/mnist/", piece) for piece in NASTY),
         *(DATASET.replace(b"60000", piece) for piece in NASTY),

@@ -178,7 +178,7 @@ def busy_at_first(status: int, retry_after: Callable[[], str]) -> Answer:
     return answer
 
 
-def labelled_as_packed(request: Request, content: bytes) -> None:
+def labeled_as_packed(request: Request, content: bytes) -> None:
     """Send the archive's own bytes with a Content-Encoding header that some servers send for .gz files."""
     head(request, len(content), Content_Encoding="gzip")
     request.wfile.write(content)
@@ -202,7 +202,7 @@ SURVIVED: dict[str, Answer] = {
     "right bytes, a length header that promises more": promises_more,
     "429, Retry-After 1 second": busy_at_first(429, lambda: "1"),
     "503, Retry-After a date": busy_at_first(503, in_a_second),
-    "right bytes, labelled as packed": labelled_as_packed,
+    "right bytes, labeled as packed": labeled_as_packed,
     "302 to another place": redirects,
 }
 

@@ -15,7 +15,7 @@ import pytest
 from tasks.history.flow_runs import add_pending_flow_runs, pending_flow_runs
 from tasks.schemas.runs import FlowRun
 from tasks.storage.roots import validate_root
-from tests.reliability.signals import Ended, Trial, faults, listens, signalled, silent
+from tests.reliability.signals import Ended, Trial, faults, listens, signaled, silent
 from tests.support import data
 from tests.support.serving import MNIST, without_prefect
 
@@ -29,7 +29,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 def ended(trial: Trial, env: dict[str, str], after: float, number: int, again: float | None = None) -> Ended:
     """How a command has ended after a signal, without fault."""
-    found = signalled(trial, env | trial.env, after, number, again)
+    found = signaled(trial, env | trial.env, after, number, again)
     assert found.reached
     assert list(faults(trial, found, number, again, env["MNIST_TRIAL"])) == []
     return found

@@ -28,7 +28,7 @@ from tasks.history.run_store import read_runs
 from tasks.schemas.records import SplitRecord
 from tasks.schemas.runs import FlowRun, RunRecord
 from tasks.storage.roots import validate_root
-from tests.reliability.signals import Trial, faults, signalled
+from tests.reliability.signals import Trial, faults, signaled
 from tests.support.finished import finished
 from tests.support.serving import MNIST, serving
 
@@ -270,7 +270,7 @@ def test_a_prune_that_is_interrupted_while_it_clears_the_history_ends_in_time_an
     (mine,), _ = remembered(1)
     add_pending_flow_runs(root, {mine})
     trial = Trial(["prune", "--keep", "1", "--root", str(root)])
-    ended = signalled(trial, os.environ | {"MNIST_TRIAL": str(tmp_path)}, 2.5, signal.SIGINT, None)
+    ended = signaled(trial, os.environ | {"MNIST_TRIAL": str(tmp_path)}, 2.5, signal.SIGINT, None)
     assert list(faults(trial, ended, signal.SIGINT, None, str(tmp_path))) == []
     assert mnist("prune", "--keep", "1", "--root", root).returncode == 0
     assert pending_flow_runs(root) == set()

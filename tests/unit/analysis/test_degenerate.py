@@ -123,9 +123,9 @@ def made_by_hand(name: str, train: SplitRecord, kernel: Kernel, seed: int, work:
     import keras
 
     seed_everything(seed)
-    grey = [] if len(train.shape) == 3 else [keras.layers.Reshape((*train.shape, 1))]
+    gray = [] if len(train.shape) == 3 else [keras.layers.Reshape((*train.shape, 1))]
     network = keras.Sequential([
-        keras.Input(train.shape, dtype="uint8"), *grey, keras.layers.Rescaling(1 / 255), keras.layers.Flatten(),
+        keras.Input(train.shape, dtype="uint8"), *gray, keras.layers.Rescaling(1 / 255), keras.layers.Flatten(),
         keras.layers.Dense(len(train.classes), activation="softmax"),
     ], name=name)  # fmt: skip
     drawn, bias = network.layers[-1].get_weights()

@@ -189,8 +189,8 @@ def test_images_are_found_by_their_content_wherever_they_stand() -> None:
     order = np.array([5, 0, 3, 1])
     old, new = common_images(FIRST, SECOND.take(order))
     assert (old.tolist(), new.tolist()) == (order.tolist(), [0, 1, 2, 3])
-    relabelled = SECOND.model_copy(update={"labels": (SECOND.labels + np.array([1, 0, 0, 0, 0, 0])).astype(np.uint8)})
-    assert common_images(FIRST, relabelled)[0].tolist() == [1, 2, 3, 4, 5]
+    relabeled = SECOND.model_copy(update={"labels": (SECOND.labels + np.array([1, 0, 0, 0, 0, 0])).astype(np.uint8)})
+    assert common_images(FIRST, relabeled)[0].tolist() == [1, 2, 3, 4, 5]
     same = FIRST.model_copy(update={"sha256": hashes([0] * 6)})
     assert [one.tolist() for one in common_images(same, same)] == [[0, 1, 2, 3, 4, 5]] * 2
 

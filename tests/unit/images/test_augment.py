@@ -121,6 +121,6 @@ def test_images_in_color_and_of_other_sizes_keep_their_shape() -> None:
     images = np.random.default_rng(3).integers(0, 256, (6, 20, 33, 3), np.uint8)
     found = drawn(plan, images)
     assert (found.shape, found.dtype) == (images.shape, np.uint8)
-    grey = np.repeat(images[..., :1], 3, axis=-1)
-    moved = drawn(plan, grey)
+    gray = np.repeat(images[..., :1], 3, axis=-1)
+    moved = drawn(plan, gray)
     np.testing.assert_array_equal(moved[..., 0], moved[..., 2])

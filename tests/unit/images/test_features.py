@@ -29,9 +29,9 @@ def test_box_ink_and_pieces_are_counted() -> None:
 
 
 def test_of_a_picture_in_color_its_light_is_measured() -> None:
-    red, grey, half = np.zeros((3, 4, 4, 3), np.uint8)
-    red[..., 0], grey[:], half[:2] = 255, 51, 255
-    found = measured(red, grey, half)
+    red, gray, half = np.zeros((3, 4, 4, 3), np.uint8)
+    red[..., 0], gray[:], half[:2] = 255, 51, 255
+    found = measured(red, gray, half)
     assert found["brightness"].tolist() == pytest.approx([100 / 3, 20, 50])
     assert found["contrast"].tolist() == pytest.approx([0, 0, 100])
     assert found["saturation"].tolist() == pytest.approx([100, 0, 0])
