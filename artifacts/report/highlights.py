@@ -71,5 +71,5 @@ def _suspicious_labels(analysis: Analysis) -> Iterator[str]:
             if line.count >= _ENOUGH:
                 yield (
                     f"possible label errors: {line.count} {found.split} images are labeled {classes[line.label]}, and all "
-                    f"models confidently predict {classes[line.said]}"
+                    f"models confidently predict {classes[line.predicted]}"
                 )

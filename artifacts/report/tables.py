@@ -134,7 +134,7 @@ def suspect_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
     """Return one row for each (label, predicted) pair of the label issues that all models agree on."""
     classes = analysis.subject.classes
     return [
-        {"label": classes[line.label], "predicted by all models": classes[line.said], "images": line.count}
+        {"label": classes[line.label], "predicted by all models": classes[line.predicted], "images": line.count}
         for line in found.patterns
     ]
 

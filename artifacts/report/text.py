@@ -29,7 +29,7 @@ def verdict(comparison: Comparison) -> str:
     test = f"over {counted(comparison.total, 'image')}, exact McNemar p {p_value(comparison.p, sign=True)}"
     if comparison.tests > 1:
         test += f", corrected for {comparison.tests} pairs"
-    if comparison.real:
+    if comparison.significant:
         return f"{second} is better than {first}: {difference.points} {test}."
     return f"The difference between {first} and {second} is within error: {second} {difference.points} {test}."
 

@@ -23,7 +23,7 @@ def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
         f"{found.points} over {counted(seeds, 'seed')} and {counted(images, 'image')}, accounting for the choice of both; "
         f"p {p_value(pair.p, sign=True)}"
     )
-    if not pair.real:
+    if not pair.significant:
         return f"The difference between {pair.first} and {pair.second} is within error: {pair.second} {says}."
     if found.value > 0:
         return f"{pair.second} is better than {pair.first}: {says}."

@@ -52,14 +52,14 @@ def label_issues_of(
         by_cleanlab=int(found.sum()) if issues else None,
         by_both=int((named & found).sum()) if issues else None,
         patterns=tuple(
-            LabelIssuePattern(label=label, said=said, count=count)
-            for (label, said), count in sorted(patterns.items(), key=lambda item: (-item[1], item[0]))
+            LabelIssuePattern(label=label, predicted=predicted, count=count)
+            for (label, predicted), count in sorted(patterns.items(), key=lambda item: (-item[1], item[0]))
         ),
         shown=tuple(
             LabelIssue(
                 index=index,
                 label=int(labels[index]),
-                said=int(probabilities[index].argmax()),
+                predicted=int(probabilities[index].argmax()),
                 probabilities=tuple(float(p.probabilities[index].max()) for p in given),
                 named=bool(named[index]),
                 cleanlab=bool(found[index]),

@@ -71,7 +71,7 @@ class Comparison(Frozen):
         return self.both_right + self.only_first + self.only_second + self.both_wrong
 
     @property
-    def real(self) -> bool:
+    def significant(self) -> bool:
         """Whether the difference is statistically significant."""
         return self.p < SIGNIFICANT
 
@@ -165,7 +165,7 @@ class Slice(Frozen):
 class LabelIssue(Frozen):
     """An image whose label may be wrong.
 
-    `said` is the label with the highest mean probability over the models, and `probabilities` holds the confidence of
+    `predicted` is the label with the highest mean probability over the models, and `probabilities` holds the confidence of
     each model. `named` tells whether all models agree on another label with high confidence, and `cleanlab` whether
     cleanlab reports the image. `quality` is cleanlab's label quality score: low for a doubtful label, None if cleanlab
     can't score the split.
@@ -173,7 +173,7 @@ class LabelIssue(Frozen):
 
     index: int
     label: int
-    said: int
+    predicted: int
     probabilities: tuple[float, ...]
     named: bool
     cleanlab: bool
@@ -181,10 +181,10 @@ class LabelIssue(Frozen):
 
 
 class LabelIssuePattern(Frozen):
-    """The number of label issues with label `label` that the models classify as `said`."""
+    """The number of label issues with label `label` that the models classify as `predicted`."""
 
     label: int
-    said: int
+    predicted: int
     count: int
 
 

@@ -85,7 +85,7 @@ class ModelPair(Frozen):
     needed: int | None = None
 
     @property
-    def real(self) -> bool:
+    def significant(self) -> bool:
         """Whether the difference is statistically significant."""
         return self.p < SIGNIFICANT
 

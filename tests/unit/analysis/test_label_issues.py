@@ -35,7 +35,7 @@ def test_wrong_labels_are_named_by_the_models_and_by_cleanlab() -> None:
     assert found.named == len(wrong)
     assert len(wrong) // 2 <= found.by_both == found.by_cleanlab  # it estimates the number, and drops the rest
     assert sorted(one.index for one in found.shown) == wrong
-    assert all(one.said == one.index % 3 and one.label == (one.index + 1) % 3 for one in found.shown)
+    assert all(one.predicted == one.index % 3 and one.label == (one.index + 1) % 3 for one in found.shown)
 
 
 def test_right_labels_are_not_suspected() -> None:
@@ -46,7 +46,7 @@ def test_right_labels_are_not_suspected() -> None:
 def test_a_swap_stands_out_as_a_pattern() -> None:
     swapped = [index for index in range(COUNT) if index % 3 == 2][:20]
     (pattern,) = label_issues_of("train", models(swapped)).patterns
-    assert (pattern.label, pattern.said, pattern.count) == (0, 2, 20)
+    assert (pattern.label, pattern.predicted, pattern.count) == (0, 2, 20)
 
 
 def test_models_that_disagree_or_are_unsure_name_nobody() -> None:

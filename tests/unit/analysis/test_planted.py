@@ -51,7 +51,7 @@ def test_swapped_labels_are_suspects_of_the_training_split(tmp_path: Path) -> No
     found = analysis_of(tmp_path, swap)
     (of_training,) = (one for one in found.suspects if one.split == "train")
     pattern = of_training.patterns[0]
-    assert (pattern.label, pattern.said) == (1, 7)
+    assert (pattern.label, pattern.predicted) == (1, 7)
     assert pattern.count > 0.4 * SWAPPED
     assert {one.index for one in of_training.shown if one.label == 1} <= set(planted)
     assert sum(one.label == 1 for one in of_training.shown) > 12

@@ -58,7 +58,7 @@ def test_a_pair_of_prediction_files_gives_mcnemars_published_p_value(tmp_path: P
     found = compare_predictions("a", given[0], "b", given[1])
     assert (found.both_right, found.only_first, found.only_second, found.both_wrong) == tuple(MEDIA.values())
     assert f"{found.p:.6f}" == "0.012939"
-    assert found.real
+    assert found.significant
     assert found.better == "a"
     assert found.same_wrong == 16
 
@@ -87,7 +87,7 @@ def test_the_paired_difference_turns_with_its_order() -> None:
 
 def test_two_that_answer_alike_do_not_differ() -> None:
     found = compare_predictions("a", FIRST, "b", FIRST)
-    assert (found.difference.value, found.p, found.real) == (0, 1, False)
+    assert (found.difference.value, found.p, found.significant) == (0, 1, False)
     assert found.difference.low < 0 < found.difference.high
 
 
