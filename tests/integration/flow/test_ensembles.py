@@ -83,9 +83,9 @@ def test_an_ensemble_is_a_model_like_any_other(ran: dict[str, Any], report: Repo
 def test_corrupted_images_have_a_section_of_the_report(ran: dict[str, Any], report: Report, options: list[str]) -> None:
     found = report.analysis.robustness
     assert found
-    assert found.images == 60
+    assert found.images == data.FEW["test"]
     assert [model.model for model in found.models] == ["tiny", "several"]
-    assert found.models[0].clean.count == 60 - ran["models"]["tiny"]["errors"]
+    assert found.models[0].clean.count == data.FEW["test"] - ran["models"]["tiny"]["errors"]
     markdown = (Path(options[5]) / ran["report"]["markdown"]).read_text()
     assert "## Corrupted images" in markdown
     assert all(f"| {kind} |" in markdown for kind in found.examples)

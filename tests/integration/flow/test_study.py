@@ -50,13 +50,15 @@ def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Pat
     assert all(len(arm["errors"]) == 2 for arm in first["arms"])
     (pair,) = first["pairs"]
     errors = {arm["name"]: arm["errors"] for arm in first["arms"]}
-    expected = [(plain - bn) / 60 for plain, bn in zip(errors["plain"], errors["batch_norm"], strict=True)]
+    expected = [
+        (plain - bn) / data.FEW["test"] for plain, bn in zip(errors["plain"], errors["batch_norm"], strict=True)
+    ]
     assert pair["by_seed"] == pytest.approx(expected)
     assert f"{100 * pair['over_both']['value']:+.2f} points (95 % interval" in first["verdict"]
     study = Study.model_validate_json((root / first["report"]["json"]).read_bytes())
     assert study.claim is None, "the post knew no such data"
     for arm in study.arms:
-        assert sum(arm.wrong_by) == 60
+        assert sum(arm.wrong_by) == data.FEW["test"]
         assert sum(number * count for number, count in enumerate(arm.wrong_by)) == sum(arm.errors)
     assert all(sum(one.wrong) > 1 for one in study.hard)
     assert study.confusions

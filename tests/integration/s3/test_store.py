@@ -112,7 +112,7 @@ def test_it_is_verified_listed_compared_and_predicts(
     found = mnist.said("verify", first["run"])
     assert found["sound"]
     assert first["run"] in [run["run"] for run in mnist.said("runs")["runs"]]
-    assert mnist.said("compare", first["run"], other["run"])["images"] == 60
+    assert mnist.said("compare", first["run"], other["run"])["images"] == data.FEW["test"]
     (champions,) = mnist.said("champion", "list")["lines"].values()
     assert [entry["number"] for entry in champions][:1] == [1]
     picture = Path(data.MIRROR).parents[2] / "docs" / "errors.png"

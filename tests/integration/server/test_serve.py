@@ -208,7 +208,8 @@ def test_the_logs_hold_the_figures_and_do_not_flood(api: Api, completed: dict[st
     for model in ("plain", "batch_norm"):
         assert sum(line.startswith(f"{model}: epoch") for line in lines) == 1
         assert any(
-            line.startswith(f"{model}: ") and "of 60 wrong" in line and "95 % interval" in line for line in lines
+            line.startswith(f"{model}: accuracy ") and "95 % interval" in line and f"of {data.FEW['test']}" in line
+            for line in lines
         )
     assert any("The gate passed" in line for line in lines)
     assert len(lines) < 80
