@@ -76,8 +76,8 @@ STEPS = [
 
 
 def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
-    assert set(first) == {"run", "root", "seconds", "dataset", "models", "verdict", "comparisons", "decision", "promoted",
-                          "report", "cached", "steps", "compared_with", "omitted"}  # fmt: skip
+    assert set(first) == {"schema_version", "run", "root", "seconds", "dataset", "models", "verdict", "comparisons",
+                          "decision", "promoted", "report", "cached", "steps", "compared_with", "omitted"}  # fmt: skip
     assert (first["compared_with"], first["omitted"]) == (None, [])
     assert first["promoted"]
     (comparison,) = first["comparisons"]
