@@ -12,5 +12,3 @@ class Frozen(BaseModel):
 
 
 TRAIN, TEST = "train", "test"  # the names of the splits
-# Version of all JSON documents for users; it increases when a key is removed, is renamed, or changes its meaning.
-SCHEMA_VERSION = 1

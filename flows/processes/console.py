@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from tasks.base import SCHEMA_VERSION
 from tasks.errors import MnistError
 from tasks.safety.plain_text import json_line, printable
+from tasks.schema_version import SCHEMA_VERSION
 
 Command = Callable[..., Any]
 

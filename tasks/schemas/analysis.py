@@ -10,7 +10,8 @@ from functools import cached_property
 
 from pydantic import AliasChoices, Field
 
-from tasks.base import SCHEMA_VERSION, Frozen
+from tasks.base import Frozen
+from tasks.schema_version import SCHEMA_VERSION
 from tasks.schemas.findings import (
     Answer,
     Calibration,

@@ -6,8 +6,9 @@ by their index in the test split, and all values by seed are in the order of the
 
 from pydantic import AliasChoices, Field
 
-from tasks.base import SCHEMA_VERSION, Frozen
+from tasks.base import Frozen
 from tasks.config.recipe import ModelSpec
+from tasks.schema_version import SCHEMA_VERSION
 from tasks.schemas.findings import SIGNIFICANT, Estimate, Picture
 from tasks.schemas.records import FileRecord, Record
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli.run import cli
-from tasks.base import SCHEMA_VERSION
+from tasks.schema_version import SCHEMA_VERSION
 
 
 @pytest.mark.parametrize("option", ["--champion-line", "--line"])
