@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 PROJECT = Path(__file__).parents[3]
-ONLY_LOGGED = ("progress", "removing", "why")  # of these parts, nothing is missing afterwards
+ONLY_LOGGED = ("progress", "reason", "removing")  # of these parts, nothing is missing afterwards
 ELSEWHERE = {"notification"}  # only of runs that fail: tests/unit/flows/test_hooks.py
 # Of each kind of part: what it calls, by module and name, and the step that is to be computed for it.
 KINDS = {
@@ -47,8 +47,8 @@ KINDS = {
     "figure": (plotting, "figure_url", "draw"),
     "artifact": (publish_report, "create_table_artifact", ""),
     "progress": (task_progress, "create_progress_artifact", "explain"),
+    "reason": (cached_task, "explain_miss", "draw"),
     "removing temporary files": (workspace, "_remove_stale_files", ""),
-    "why": (cached_task, "explain_miss", "draw"),
 }
 STEPS = ("describe", "draw", "explain", "stress")
 
@@ -88,7 +88,7 @@ class Heard:
 
 def kind(part: str) -> str:
     """A part without the names of what it belongs to."""
-    if part.split(maxsplit=1)[0] in {"figure", "artifact", "progress", "why"}:
+    if part.split(maxsplit=1)[0] in {"figure", "artifact", "progress", "reason"}:
         return part.split(maxsplit=1)[0]
     text = re.sub(r"(run )?\d{8}-\d{6}-[a-z]+-[a-z]+", "RUN", part)
     return re.sub(r"\b(plain|batch_norm)\b", "MODEL", text)
