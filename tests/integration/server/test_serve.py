@@ -267,7 +267,7 @@ def test_each_night_trains_anew_and_is_compared_with_the_night_before(api: Api, 
 
     first, second, _weekly, third, again = (run.run for run in finished_runs(open_root(str(root))))
     before = [
-        re.search(r"Against run \*\*(\S+)\*\*", (root / "runs" / name / "report.md").read_text())
+        re.search(r"Compared with run \*\*(\S+)\*\*", (root / "runs" / name / "report.md").read_text())
         for name in (second, third, again)
     ]
     assert [found and found[1] for found in before] == [first, second, third]

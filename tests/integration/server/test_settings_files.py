@@ -85,7 +85,7 @@ def test_own_files_are_taken_in_a_folder_that_all_share(here: Path, name: str) -
 @pytest.mark.parametrize("name", HERE)
 def test_a_file_of_another_account_is_named_with_its_fault(here: Path, name: str) -> None:
     file = written(here / name)
-    with pytest.raises(SettingsError, match=f"^{file} belongs to the user {file.stat().st_uid}, .*another folder$"):
+    with pytest.raises(SettingsError, match=f"^{file} belongs to user {file.stat().st_uid}, .*another folder$"):
         refuse_foreign_settings()
 
 
@@ -224,7 +224,7 @@ def test_every_process_refuses_settings_of_another_account_in_one_line(here: Pat
     os.chown(here / name, OTHER, OTHER)
     done = called(here, *COMMANDS[command])
     assert done.returncode == 2
-    assert done.stderr.startswith(f"mnist: {here / name} belongs to the user {OTHER}, ")
+    assert done.stderr.startswith(f"mnist: {here / name} belongs to user {OTHER}, ")
     assert len(done.stderr.splitlines()) == 1
     assert not made.exists()
 
@@ -234,7 +234,7 @@ def test_profiles_of_another_account_are_refused(here: Path) -> None:
     file = written(here.parent / "home" / "profiles.toml")
     os.chown(file, OTHER, OTHER)
     done = called(here, "-m", "flows.cli.app", "worker")
-    assert (done.returncode, done.stderr.split(", ")[0]) == (2, f"mnist: {file} belongs to the user {OTHER}")
+    assert (done.returncode, done.stderr.split(", ")[0]) == (2, f"mnist: {file} belongs to user {OTHER}")
 
 
 LATER = """
@@ -265,7 +265,7 @@ def test_a_file_that_turns_up_during_a_run_is_refused_where_others_can_add_files
     here: Path, name: str, text: str
 ) -> None:
     refused = called(here, "-c", LATER, name, text, str(OTHER))
-    assert refused.stdout.startswith(f"{here / name} belongs to the user {OTHER}, "), refused.stderr
+    assert refused.stdout.startswith(f"{here / name} belongs to user {OTHER}, "), refused.stderr
     (here / name).unlink()
     taken = called(here, "-c", LATER, name, text, str(os.geteuid()))
     assert taken.stdout.strip() == "taken", taken.stderr

@@ -112,7 +112,7 @@ def test_a_half_specified_file_is_refused_with_the_field(files: data.Files, old:
 )
 def test_whatever_stands_in_a_file_is_refused_in_one_line(values: object) -> None:
     with pytest.raises(DatasetError) as caught:
-        validate(values, Dataset, "the data set", DatasetError)
+        validate(values, Dataset, "the dataset", DatasetError)
     assert "\n" not in str(caught.value)
 
 

@@ -120,7 +120,7 @@ def test_no_error_of_ours_shows_a_secret(tmp_path: Path, files: data.Files) -> N
     with pytest.raises(InputError) as root:
         open_root("s3://KEY:canary@bucket/prefix")
     with pytest.raises(DatasetError) as table:
-        validate({"name": "http://user:canary@host/" + "x" * 100}, Dataset, "the data set", DatasetError)
+        validate({"name": "http://user:canary@host/" + "x" * 100}, Dataset, "the dataset", DatasetError)
     with pytest.raises(DatasetError) as missing:
         load_dataset("http://user:canary@host/x.toml")
     path = files.toml()
