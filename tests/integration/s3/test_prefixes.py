@@ -70,7 +70,7 @@ def test_an_earlier_version_s_is_read_adopted_and_pruned_and_what_is_foreign_sta
     foreign |= {"thesis.txt", "runs/exp1/run.json", "locks/at-work/thesis.txt"}
     for name in foreign:
         bucket.put(f"{old}/{name}")
-    (run, last) = (one["run"] for one in bucket.mnist(old, "runs --json"))
+    (run, last) = (one["run"] for one in bucket.mnist(old, "runs --json")["runs"])
     foreign |= {f"runs/{run}/notes.txt"}
     bucket.put(f"{old}/runs/{run}/notes.txt")
     before = bucket.holds(old)
@@ -96,7 +96,7 @@ def test_a_prefix_of_others_is_refused_and_nothing_is_written(bucket: Bucket) ->
 
 
 def test_only_copies_of_ours_go_from_the_shadow(bucket: Bucket, old: str) -> None:
-    (run, _) = (one["run"] for one in bucket.mnist(old, "runs --json"))
+    (run, _) = (one["run"] for one in bucket.mnist(old, "runs --json")["runs"])
     bucket.mnist(old, f"verify {run}")
     (copy,) = bucket.shadows.rglob(f"runs/{run}/report.md")
     page = copy.with_name("report.html")
