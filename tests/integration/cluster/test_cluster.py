@@ -195,7 +195,7 @@ def test_what_is_not_common_is_said_with_what_to_do(tmp_path: Path) -> None:
         assert [fault.split(":")[0] for fault in incompatibilities(other, mark, api, 1)] == [
             f"has different libraries (keras {here.libraries['keras']}, not 1.0)"
         ]
-        other = here._replace(surroundings={"TF_ENABLE_ONEDNN_OPTS": "0"})
+        other = here._replace(environment={"TF_ENABLE_ONEDNN_OPTS": "0"})
         (fault,) = incompatibilities(other, mark, api, 1)
         assert fault.startswith("computes with TF_ENABLE_ONEDNN_OPTS=, not with TF_ENABLE_ONEDNN_OPTS=0: restart it")
         (fault,) = incompatibilities(here, mark, "http://127.0.0.1:9/api", 1)
