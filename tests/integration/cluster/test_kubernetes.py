@@ -89,7 +89,7 @@ class Cluster:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("DASK")}
         return subprocess.run(
             [*command, "--root", root, "--runner", f"{runner}://127.0.0.1:{self.port}"],
-            env=clean | env, capture_output=True, text=True, timeout=200, check=False,
+            env=clean | env, capture_output=True, text=True, timeout=400, check=False,
         )  # fmt: skip
 
 
