@@ -1,1 +1,1 @@
-"""Benchmarks of the pipeline against what a person would otherwise do."""
+"""Benchmark the pipeline against the commands that a person would otherwise run."""

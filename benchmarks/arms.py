@@ -1,4 +1,7 @@
-"""Arms of the benchmarks: each runs the commands that a person would run, and returns their time and memory."""
+"""Define the arms of the benchmarks.
+
+Each arm runs the commands that a person would run, and returns their time and memory.
+"""
 
 import json
 import shutil
@@ -26,7 +29,7 @@ class Sample(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """Settings that all arms share; `epochs` holds the epochs of the same work and those of the post."""
+    """Settings that all arms share; `epochs` holds the epochs of the same work and the epochs of the post."""
 
     folder: Path
     dataset: str
@@ -91,7 +94,7 @@ def again(bench: Bench, place: Path) -> Sample:
 
 
 def onecycle(bench: Bench, place: Path) -> Sample:
-    """Run the pipeline with an empty root; the seconds are those until both models were tested."""
+    """Run the pipeline with an empty root; the result has the seconds until both models were tested."""
     sample, tested = bench.mnist(place, "onecycle", "--recipe", "onecycle")
     return sample._replace(seconds=tested)
 

@@ -1,4 +1,7 @@
-"""Figures of the benchmarks: the time of one arm relative to another, as the median and the range over the rounds."""
+"""Define the figures of the benchmarks.
+
+A figure is the time of one arm relative to another, as the median and the range over the rounds.
+"""
 
 from collections.abc import Mapping, Sequence
 from statistics import median

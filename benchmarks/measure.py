@@ -1,4 +1,4 @@
-"""Measurement of the time of commands and of the memory of all their processes together."""
+"""Measure the time of commands and the total memory of all their processes."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ class Taken(NamedTuple):
 
 
 def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder: Path) -> Taken:
-    """Run commands one after the other and measure them as one."""
+    """Run commands one after the other and return one measurement of all of them."""
     began, peak, said = time.perf_counter(), 0, []
     for number, command in enumerate(commands):
         with (
@@ -45,7 +45,7 @@ def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder
 
 
 class Sampler:
-    """Sampler of the memory of a process and all its descendants, a few times a second."""
+    """Sampler that reads the memory of a process and all its descendants a few times a second."""
 
     def __init__(self, pid: int) -> None:
         self.process, self.over, self.peak = psutil.Process(pid), threading.Event(), 0

@@ -1,6 +1,6 @@
-"""Measure orchestration alone: a run that starts like the command, but whose steps do nothing.
+"""Measure the orchestration alone: a run that starts like the command, but whose steps do nothing.
 
-`python -m benchmarks.nothing [without-tensorflow]`.
+Usage: `python -m benchmarks.nothing [without-tensorflow]`.
 """
 
 import sys

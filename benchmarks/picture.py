@@ -1,4 +1,4 @@
-"""Chart of the figures that have a limit: their median, their range, and the limit."""
+"""Draw a chart of the figures that have a limit: their median, their range, and the limit."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

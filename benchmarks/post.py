@@ -1,9 +1,9 @@
-"""The post's program, rewritten from its description, as a person would write it in an afternoon.
+"""Implement the post's program from its description, as a person would write it in an afternoon.
 
 It decodes IDX with loops over `struct`, keeps images as float64, and uses `model.fit`. It handles one model at a time,
 with one process each for training, evaluation and error analysis.
 
-`python -m benchmarks.post train|evaluate|analyze MIRROR FOLDER MODEL [EPOCHS]`.
+Usage: `python -m benchmarks.post train|evaluate|analyze MIRROR FOLDER MODEL [EPOCHS]`.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""Flow with the same structure and workers as the real flow, but with steps that do nothing."""
+"""Define a flow with the same structure and workers as the real flow, but with steps that do nothing."""
 
 from collections.abc import Mapping
 from inspect import BoundArguments

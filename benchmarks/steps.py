@@ -1,6 +1,6 @@
 """Measure a single step inside its process, so that the interpreter's start and the imports do not count.
 
-`python -m benchmarks.steps ARM DATASET MIRROR ROOT` prints the seconds.
+Usage: `python -m benchmarks.steps ARM DATASET MIRROR ROOT`, which prints the seconds.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""What all tests share: tiny real data, a workspace, and a Prefect server for modules that ask for one."""
+"""Define the shared fixtures: tiny real data, a workspace, and a Prefect server for modules that need it."""
 
 import atexit
 import os
@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before Prefect is imported: its history of these tests goes where nobody looks for it.
+# Set these variables before Prefect is imported, so that the history of the tests is written to a temporary folder.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "0"
 os.environ.pop("PREFECT_API_URL", None)
@@ -58,14 +58,14 @@ def decoded(dataset: Dataset, work: Workspace) -> dict[str, SplitRecord]:
 
 @pytest.fixture
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """TensorFlow in the tests' own process, as a worker has it."""
+    """Run TensorFlow in the tests' own process with one thread, as a worker does."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its own modules', on import and when a model is traced
+        warnings.simplefilter("ignore", DeprecationWarning)  # TensorFlow's warnings on import and on tracing
         monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
         yield
 
 
-@pytest.fixture(scope="module")  # its settings go before those of the environment, which other modules test
+@pytest.fixture(scope="module")  # its settings override those of the environment, which other modules test
 def prefect() -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=180):
         yield

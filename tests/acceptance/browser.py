@@ -1,6 +1,7 @@
-"""The report of a run in a real browser.
+"""Check the report of a run in a real browser.
 
-Every picture is drawn, nothing is fetched from elsewhere, nothing is wider than the page, filters and sorting work.
+All images are decoded, nothing is loaded from another address, nothing is wider than the page, and filters and sorting
+work.
 """
 
 import json
@@ -11,10 +12,10 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 DRAWN = "Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode(); }))"
-# Cards outside the window are laid out only when they come into it.
+# The browser lays out cards outside the window only when they scroll into view.
 PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 300))))"
 WIDER = "document.documentElement.scrollWidth > window.innerWidth"
-# Which texts of visible diagrams lie on each other, or reach out of theirs. Two lines may touch.
+# Return the texts of visible diagrams that overlap another text or extend beyond their diagram. Two lines may touch.
 OVERLAPPING = """[...document.querySelectorAll('svg')].filter(svg => svg.getClientRects().length).flatMap(svg => {
     const whole = svg.getBoundingClientRect();
     const texts = [...svg.querySelectorAll('text')].map(text => ({ said: text.textContent, at: text.getBoundingClientRect() }));
@@ -29,7 +30,7 @@ SIZES = {"screen": (1100, 1300), "telephone": (400, 800)}
 
 
 def main(result_path: str, screenshots: str) -> None:
-    """Look at the report of a run, and keep pictures of it in a folder."""
+    """Check the report of a run, and save screenshots of it in a folder."""
     result = json.loads(Path(result_path).read_text())
     report = Path(result["root"]) / result["report"]["html"]
     folder = Path(screenshots)
@@ -42,7 +43,7 @@ def main(result_path: str, screenshots: str) -> None:
 
 
 def look_at_report(browser: Browser, report: Path, scheme: str, folder: Path) -> None:
-    """Load the report in both sizes, and refuse whatever a reader would stumble over."""
+    """Load the report in both sizes, and fail on errors, missing images, requests elsewhere, and text that overlaps."""
     page = browser.new_page(color_scheme="dark" if scheme == "dark" else "light")
     complaints: list[str] = []
     asked: list[str] = []
@@ -70,7 +71,7 @@ def look_at_report(browser: Browser, report: Path, scheme: str, folder: Path) ->
 
 
 def filters_work(page: Page) -> None:
-    """Choose a label, then a model, and see only what they admit; then all again."""
+    """Filter by label and then by model, check that only matching cards are visible, and reset the filters."""
     cards = page.locator("#errors > figure")
     total = cards.count()
     label = cards.first.get_attribute("data-label")
@@ -88,7 +89,7 @@ def filters_work(page: Page) -> None:
 
 
 def sorting_works(page: Page) -> None:
-    """Sort the table of errors by label by its count of images, up and down, by keyboard."""
+    """Sort the table of errors by label by its number of images, in both directions, with the keyboard."""
     table = page.locator("table", has=page.locator("th", has_text="images")).first
     button = table.locator("th", has_text="images").locator("button")
     for order in ("ascending", "descending"):

@@ -1,7 +1,11 @@
-"""Handwriting that is not MNIST's, through `mnist predict`: scikit-learn's digits, by 43 people, as pictures of 8 x 8 pixels.
+"""Classify handwriting that is not from MNIST with `mnist predict`: scikit-learn's digits.
 
-Source of the digits: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository.
-Takes the root of a run on MNIST, and a folder for the pictures; ends with 1 if the models read too few of them.
+The digits are images of 8 x 8 pixels, written by 43 people.
+
+Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository.
+
+The arguments are the root of a run on MNIST and a folder for the images. The exit code is 1 if a model's accuracy is
+too low.
 """
 
 import json
@@ -15,11 +19,11 @@ from sklearn.datasets import load_digits
 
 MNIST = Path(sys.executable).with_name("mnist")
 COUNT = 1000
-LEAST = 0.80  # what is drawn in 8 x 8 pixels is hard to read even for people
+LEAST = 0.80  # digits of 8 x 8 pixels are hard to read even for people
 
 
 def main(root: str, folder: str) -> int:
-    """Write the pictures, have them read, and say how many were read rightly."""
+    """Write the images, classify them, print each model's accuracy, and return the exit code."""
     digits = load_digits()
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)

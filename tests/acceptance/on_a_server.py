@@ -1,6 +1,6 @@
-"""The README's section "On a server", run as it stands.
+"""Run the commands of the README's section "On a server" as they are printed there.
 
-The first command goes on while the others run; then both UIs are walked through.
+The first command keeps running while the others run. At the end, a browser visits both UIs.
 """
 
 import os
@@ -25,7 +25,7 @@ ADDRESS = "http://127.0.0.1:4200"
 
 
 def commands() -> list[str]:
-    """The commands of the section's first block."""
+    """Return the commands of the section's first block."""
     section = (PROJECT / "README.md").read_text().partition("\n## On a server\n")[2].partition("\n## ")[0]
     block = re.search(r"```console\n(.*?)```", section, re.DOTALL)
     assert block, "the README has no commands for a server"
@@ -33,18 +33,18 @@ def commands() -> list[str]:
 
 
 def main(screenshots: str) -> None:
-    """Run them all."""
+    """Run all commands of the section."""
     serve, *others = commands()
     assert serve.endswith("mnist serve"), serve
     with tempfile.TemporaryDirectory() as home:
-        # Prefect's home is where the README has it.
+        # Prefect's home is in the default place, as in the README.
         env = {name: value for name, value in without_prefect(os.environ).items() if name != "PREFECT_HOME"}
         take_history(os.environ.get("PREFECT_HOME"), Path(home))
         run(serve, others, env | {"HOME": home}, Path(screenshots))
 
 
 def take_history(prefect_home: str | None, home: Path) -> None:
-    """Let the server know the runs of before, of which the UI is to show a training."""
+    """Copy the history of earlier runs to the server's home, because the UI has to show a training from it."""
     earlier = Path(prefect_home or Path.home() / ".prefect") / "prefect.db"
     (home / ".prefect").mkdir(mode=0o700)
     with closing(sqlite3.connect(earlier)) as source, closing(sqlite3.connect(home / ".prefect/prefect.db")) as copy:
@@ -59,7 +59,7 @@ def run(serve: str, others: list[str], env: dict[str, str], screenshots: Path) -
     ):
         try:
             until(lambda: server.poll() is not None or "Ctrl-C" in read(said), "mnist serve")
-            # In one shell, since the first of them is an `export`.
+            # Run all of them in one shell, because the first is an `export`.
             subprocess.run(["bash", "-ec", "\n".join(others)], cwd=PROJECT, env=env, check=True)
             secret = re.search(r"password: the content of (\S+)$", read(said), re.MULTILINE)
             assert secret, read(said)
@@ -69,11 +69,11 @@ def run(serve: str, others: list[str], env: dict[str, str], screenshots: Path) -
             server.send_signal(signal.SIGINT)
             server.wait(90)
     assert psutil.wait_procs(started, 10)[1] == []
-    assert server.returncode == 130  # as Ctrl-C has it
+    assert server.returncode == 130  # the exit code of Ctrl-C
 
 
 def read(stream: IO[str]) -> str:
-    """All that a file holds by now."""
+    """Return the current content of a file."""
     stream.seek(0)
     return stream.read()
 

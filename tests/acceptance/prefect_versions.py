@@ -1,7 +1,7 @@
-"""The whole flow on a server, with the lowest and the highest Prefect that pyproject.toml allows.
+"""Test the complete flow on a server with the lowest and the highest Prefect version that pyproject.toml allows.
 
-Each version gets an environment of its own: the lock's versions, as far as that Prefect admits them. The lock's own Prefect is
-left out, since all other tests run with it.
+Each version gets a separate environment with the locked versions, as far as that Prefect version allows them. The
+locked Prefect version is skipped, because all other tests run with it.
 """
 
 import re
@@ -27,7 +27,7 @@ UV = (sys.executable, "-m", "uv")
 
 
 def lowest() -> str:
-    """The lowest version that pyproject.toml allows."""
+    """Return the lowest version that pyproject.toml allows."""
     dependencies = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
     (bounds,) = (one for one in dependencies if re.match(r"prefect[><=]", one))
     found = re.search(r">=([\d.]+)", bounds)
@@ -36,14 +36,14 @@ def lowest() -> str:
 
 
 def locked(lock: Path = LOCK) -> str:
-    """The version in a lock."""
+    """Return the Prefect version of a lock."""
     found = re.search(r"^prefect==(\S+)", lock.read_text(), re.MULTILINE)
     assert found
     return found[1]
 
 
 def resolve(folder: Path, *options: str) -> Path:
-    """A lock for this Python that differs from the project's only where the options ask for it."""
+    """Write a lock for this Python that differs from the project's lock only where the options require it."""
     lock = folder / LOCK.name
     shutil.copy(LOCK, lock)
     command = [
@@ -60,7 +60,7 @@ def resolve(folder: Path, *options: str) -> Path:
 
 
 def test(lock: Path, folder: Path) -> None:
-    """Run the tests of the whole flow in an environment of this lock."""
+    """Run the tests of the complete flow in an environment with this lock."""
     python = folder / "venv" / "bin" / "python"
     subprocess.run([*UV, "venv", "--quiet", "--python", sys.executable, folder / "venv"], check=True)
     subprocess.run([*UV, "pip", "sync", "--quiet", "--python", python, lock], check=True)
@@ -80,7 +80,7 @@ def test(lock: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Test both ends of the range."""
+    """Test both ends of the version range."""
     with tempfile.TemporaryDirectory() as name:
         places = [Path(name) / end for end in ("lowest", "highest")]
         for place in places:

@@ -1,7 +1,7 @@
-"""What a user does in Prefect's UI, in a real browser, in both of its versions.
+"""Use both versions of Prefect's UI in a real browser, as a user does.
 
-Dashboard, a run's graph, a task's logs, every artifact with every picture, an artifact's history, and a run from the form,
-which refuses what is wrong.
+The check visits the dashboard, the graph of a run, the logs of a task, every artifact with all its images, and the
+history of an artifact. It starts a run from the form, which rejects invalid values.
 """
 
 import json
@@ -20,11 +20,11 @@ VERSIONS = {"v1": "", "v2": "/v2"}
 CUT = (
     "[...document.querySelectorAll('table:has(img)')].some(one => one.scrollWidth > one.parentElement.clientWidth + 1)"
 )
-SECONDS = 20_000  # milliseconds, for the slowest page on a busy machine
+SECONDS = 20_000  # in milliseconds, enough for the slowest page on a busy machine
 
 
 def walk(address: str, credential: str, folder: Path) -> None:
-    """Walk through both UIs of the server at an address, and keep pictures in a folder."""
+    """Visit both UIs of the server at an address, and save screenshots in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     api = Api(f"{address}/api/", credential)
     with api.client, sync_playwright() as playwright:
@@ -45,7 +45,7 @@ def walk(address: str, credential: str, folder: Path) -> None:
 
 
 def log_in(page: Page, ui: str, credential: str) -> None:
-    """Give the credential to a UI, which asks for it before it shows anything."""
+    """Enter the credential in a UI, which asks for it before it shows anything."""
     page.goto(f"{ui}/dashboard")
     page.wait_for_url("**/login**")
     page.locator("input[type=password]").fill(credential)
@@ -54,7 +54,7 @@ def log_in(page: Page, ui: str, credential: str) -> None:
 
 
 def look(page: Page, ui: str, api: Api, run: dict[str, Any], pictures: Path) -> None:
-    """Look at what there is of one run."""
+    """Visit the pages of one run."""
     page.goto(f"{ui}/dashboard")
     expect(page.get_by_text("Flow Runs", exact=True).first).to_be_visible()
     keep(page, f"{pictures}-dashboard.png")
@@ -79,19 +79,19 @@ def look(page: Page, ui: str, api: Api, run: dict[str, Any], pictures: Path) -> 
     page.goto(f"{ui}/artifacts/key/report")
     expect(page.get_by_text("Results of the error analysis").first).to_be_visible()
     histories = page.get_by_text(run["name"], exact=True)
-    expect(histories.nth(1)).to_be_visible()  # this run and one before
+    expect(histories.nth(1)).to_be_visible()  # this run and an earlier run
     keep(page, f"{pictures}-history.png")
 
 
 def trained(api: Api) -> dict[str, Any]:
-    """The last training of any run that was not found in the cache."""
+    """Return the last training of any run that was not cached."""
     wanted = {"name": {"any_": ["train plain"]}, "state": {"name": {"any_": ["Completed"]}}}
     found: dict[str, Any] = api.ask("task_runs/filter", task_runs=wanted, sort="END_TIME_DESC")[0]
     return found
 
 
 def look_at_artifact(page: Page, artifact: dict[str, Any]) -> None:
-    """Every picture of a page is decoded, every table shows its first row."""
+    """Check that all images of an artifact's page are decoded, or that a table shows its first row."""
     if artifact["type"] == "markdown":
         assert artifact["key"].startswith("model-") == ("data:image/svg+xml" in artifact["data"])
         drawings = artifact["data"].count("data:image/svg+xml")
@@ -107,7 +107,7 @@ def look_at_artifact(page: Page, artifact: dict[str, Any]) -> None:
 
 
 def start_from_the_form(page: Page, ui: str, api: Api, pictures: Path) -> None:
-    """Fill in the form of the deployment: what is wrong is refused, what is right runs."""
+    """Submit the form of the deployment: an invalid value is rejected, and valid values start a run."""
     deployment = api.deployment("on-demand")["id"]
     of_it = {"deployments": {"id": {"any_": [deployment]}}}
     before = {run["id"] for run in api.ask("flow_runs/filter", **of_it)}
@@ -124,13 +124,13 @@ def start_from_the_form(page: Page, ui: str, api: Api, pictures: Path) -> None:
     expect(page.get_by_text("Passes over the training images").first).to_be_visible()
     page.wait_for_timeout(1000)
     page.get_by_role("button", name="Submit").click()
-    page.wait_for_timeout(5000)  # the browser goes on only while Playwright waits for it
+    page.wait_for_timeout(5000)  # the browser makes progress only while Playwright waits for it
     (started,) = until(lambda: {run["id"] for run in api.ask("flow_runs/filter", **of_it)} - before, "a run")
     assert api.ended(started, 600)["state_type"] in {"COMPLETED", "FAILED"}
 
 
 def keep(page: Page, path: str) -> None:
-    """Take a picture once the page is at rest."""
+    """Take a screenshot after the page has settled."""
     page.wait_for_timeout(1500)
     page.screenshot(path=path)
 

@@ -1,6 +1,7 @@
 """Check the locked versions for known vulnerabilities with pip-audit.
 
-The exit code is 1 if a version has one. It is 0 if none has, or if the package index does not answer, which is printed.
+The exit code is 1 if a version has a known vulnerability, and 0 otherwise. If the package index does not answer, the
+tool says that nothing was scanned and exits with code 0.
 """
 
 import json

@@ -1,6 +1,7 @@
 """Draw the diagrams of docs/networks.md: `python -m tests.tools.diagrams`.
 
-They are drawn from the recipe and from the published architecture of VGG-16, so that a test can draw and compare them.
+The diagrams are drawn from the recipe and from the published architecture of VGG-16, so that a test can draw and
+compare them.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ def diagrams() -> dict[str, str]:
     """Return both diagrams as SVG, by file name."""
     import_keras()
     recipe = load_recipe("post")
-    seed_everything(recipe.seed)  # numbers the layers from the start
+    seed_everything(recipe.seed)  # restarts the numbers of the layers
     post = architecture_of(build(recipe.models[0], (28, 28), 10))
     return {
         "vgg16.svg": svg(vgg16(), "VGG-16", "vgg16", alone=True),

@@ -7,7 +7,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 PACKAGES = ("flows", "tasks", "artifacts")
 MOST = 15  # modules in a folder, without `__init__.py`
-# Limits of particular folders.
+# Limits of individual folders.
 LIMITS = {"tasks": 3, "flows": 7, "tasks/steps": 20}
 
 

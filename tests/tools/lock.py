@@ -1,6 +1,6 @@
 """Check that requirements.lock matches pyproject.toml; with `--write`, update it.
 
-A version in the lock stays as long as pyproject.toml allows it, so the lock matches if resolving changes nothing.
+A locked version stays as long as pyproject.toml allows it, so the lock matches if another resolution changes nothing.
 """
 
 import shutil

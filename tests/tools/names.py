@@ -12,7 +12,7 @@ PACKAGES = ("flows", "tasks", "artifacts")
 
 
 def public_names(tree: ast.Module) -> Iterator[str]:
-    """Yield the public names that a module defines at its top level; imported names are not included."""
+    """Yield the public names that a module defines at its top level, without imported names."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names = [node.name]
@@ -26,7 +26,7 @@ def public_names(tree: ast.Module) -> Iterator[str]:
 
 
 def defined_twice(project: Path) -> dict[str, list[str]]:
-    """Return the public names that more than one module defines, with these modules."""
+    """Return the public names that more than one module defines, with the modules that define them."""
     modules: defaultdict[str, set[str]] = defaultdict(set)
     for package in PACKAGES:
         for path in sorted((project / package).rglob("*.py")):

@@ -1,6 +1,6 @@
-"""Check the spelling of all texts, and that no text has a phrase that the style of this project excludes.
+"""Check the spelling of all texts, and report phrases that the style of this project excludes.
 
-Spelling is checked by codespell, with American spelling; its settings are in pyproject.toml.
+codespell checks for American spelling; its settings are in pyproject.toml.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 SUFFIXES = {".py", ".md", ".j2", ".toml", ".yaml", ".service", ".sh", ".js", ".css"}
-# Each phrase with what to write instead. Tests are not searched.
+# Excluded phrases and their replacements. Tests are not searched.
 PHRASES = {
     r"\banew\b": "again",
     r"\bgoes by\b": "relies on",
@@ -39,7 +39,7 @@ def tracked() -> list[str]:
 
 
 def phrases_in(text: str) -> Iterator[str]:
-    """Yield each excluded phrase of a text, with its line and what to write instead."""
+    """Yield each excluded phrase of a text, with its line number and its replacement."""
     for number, line in enumerate(text.splitlines(), 1):
         for pattern, better in PHRASES.items():
             if found := re.search(pattern, line, re.IGNORECASE):
