@@ -1,4 +1,7 @@
-"""Trainings on clusters of Dask and Ray: the same results as here, though a worker is lost; who does not fit is refused."""
+"""Test trainings on Dask and Ray clusters.
+
+The results are the same as without a cluster, even if a worker is killed. Incompatible workers are rejected.
+"""
 
 import json
 import os
@@ -28,7 +31,7 @@ from tests.support.serving import until
 
 MNIST = Path(sys.executable).with_name("mnist")
 PROJECT = Path(__file__).parents[3]
-SECONDS = 420  # a study whose worker is killed, on two cores that other tests use too, took 280
+SECONDS = 420  # a study with a killed worker took 280 s on two cores that other tests used too
 RECIPE = """
 base = "post"
 name = "mine"
@@ -51,7 +54,7 @@ def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def made(root: Path) -> set[str]:
-    """The models and predictions under a root; their names hold their content's hash."""
+    """Return the names of the models and predictions under a root; the names contain the hash of the content."""
     return {path.name for folder in ("models", "predictions") for path in (root / folder).iterdir()}
 
 
@@ -63,7 +66,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def studying(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A study of the post's networks and of an ensemble of both."""
+    """Return the arguments of a study of the post's networks and of an ensemble of both."""
     recipe = tmp_path_factory.mktemp("recipe") / "mine.toml"
     recipe.write_text(RECIPE)
     return ["study", "--seeds", "2", "--recipe", str(recipe), *options]
@@ -71,7 +74,7 @@ def studying(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> li
 
 @pytest.fixture(scope="module")
 def alone(studying: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A study without a cluster."""
+    """Return the result of a study without a cluster."""
     root = tmp_path_factory.mktemp("alone")
     done = mnist(*studying, "--root", str(root))
     assert done.returncode == 0, done.stderr
@@ -80,7 +83,7 @@ def alone(studying: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict
 
 @contextmanager
 def killing(root: Path, kill: Callable[[], object]) -> Iterator[None]:
-    """Kill a worker once two trainings have begun."""
+    """Kill a worker after two trainings have begun."""
 
     def work() -> None:
         until(lambda: len(list((root / "locks").glob("train-*.lock"))) >= 2, "two trainings", SECONDS)
@@ -94,7 +97,7 @@ def killing(root: Path, kill: Callable[[], object]) -> Iterator[None]:
 
 
 def studied_and_run(runner: str, root: Path, studying: list[str], options: list[str], alone: dict[str, Any]) -> None:
-    """A study on a cluster has the records of one without; and what is left of the cluster is of use for a whole run."""
+    """Check that a study on a cluster makes the same records, and that the remaining workers can do a complete run."""
     done = mnist(*studying, "--root", str(root), "--runner", runner)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""The Dask cluster of `kubernetes.yaml`, by its own arguments and environment, but without Kubernetes."""
+"""Test the Dask cluster of `kubernetes.yaml`, with its arguments and environment, but without Kubernetes."""
 
 import json
 import os
@@ -25,14 +25,17 @@ TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 
 
 def certificates(folder: Path) -> dict[str, str]:
-    """Make certificates as docs/scale.md has it; the variables that are printed for a client."""
+    """Create certificates as docs/scale.md describes, and return the printed variables for a client."""
     command = [FOLDER / "certificates", folder]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
 
 
 class Cluster:
-    """The scheduler and a worker of the manifests on this machine: the secret's files and the service are elsewhere here."""
+    """The scheduler and a worker of the manifests on this machine.
+
+    The files of the secret and the address of the service differ here.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -41,7 +44,7 @@ class Cluster:
         self.deployments = {one["metadata"]["name"]: one for one in manifests if one["kind"] == "Deployment"}
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
-        """Start what a pod runs."""
+        """Start the command of a pod."""
         (container,) = self.deployments[name]["spec"]["template"]["spec"]["containers"]
         own = {one["name"]: str(one["value"]) for one in container["env"]} | {
             "XDG_CACHE_HOME": str(self.folder / "cache")
@@ -58,19 +61,19 @@ class Cluster:
             )  # fmt: skip
 
     def here(self, argument: str) -> str:
-        """An argument with the places of this machine."""
+        """Replace the paths and the address in an argument with those of this machine."""
         for there, here in (("tls.crt", "cluster.crt"), ("tls.key", "cluster.key"), ("dask-scheduler", "127.0.0.1")):
             argument = argument.replace(there, here)
         return argument.replace("/etc/dask", str(self.folder / "tls")).replace("8786", str(self.port))
 
     def said(self, name: str, text: str) -> None:
-        """Wait until a process has said something."""
+        """Wait until a text is in the log of a process."""
         log = self.folder / f"{name}.log"
         until(lambda: text in log.read_text(), f"{text!r} of {name}", 60)
 
     @contextmanager
     def up(self) -> Iterator["Cluster"]:
-        """Run it."""
+        """Run the cluster while the block runs."""
         started = []
         try:
             for name, text in (("dask-scheduler", "Scheduler at:"), ("dask-worker", "Registered to")):
@@ -83,7 +86,7 @@ class Cluster:
                 process.wait()
 
     def mnist(self, runner: str, root: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run the flow on it."""
+        """Run the flow on the cluster."""
         dataset = data.make(root.with_name(f"{root.name}-data"), data.FEW).toml()
         command = [BIN / "mnist", "run", "--dataset", dataset, "--epochs", "1", "--no-gate", "--json"]
         clean = {key: value for key, value in os.environ.items() if not key.startswith("DASK")}
@@ -122,11 +125,11 @@ def test_the_private_keys_are_their_owners_alone(tmp_path: Path) -> None:
     assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
     before = [key.read_bytes() for key in keys]
     assert certificates(tmp_path / "tls") == first
-    assert [key.read_bytes() for key in keys] == before  # called again, it replaces nothing
+    assert [key.read_bytes() for key in keys] == before  # a second call replaces nothing
 
 
 def without_answer(port: int, context: ssl.SSLContext | None) -> bool:
-    """Whether a Dask scheduler hangs up on who sends it a message."""
+    """Return whether a Dask scheduler closes the connection after a message."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
         try:
             with context.wrap_socket(plain) if context else plain as connection:
@@ -139,7 +142,7 @@ def without_answer(port: int, context: ssl.SSLContext | None) -> bool:
 
 
 def anonymous(ca: str, certificate: tuple[str, str] | None = None) -> ssl.SSLContext:
-    """A client's context."""
+    """Return the TLS context of a client, with a certificate if one is given."""
     context = ssl.create_default_context(cafile=ca)
     context.check_hostname = False
     if certificate:
@@ -154,7 +157,7 @@ def test_who_has_no_certificate_gets_no_answer(running: Cluster, tmp_path: Path)
     assert without_answer(running.port, None)
     assert without_answer(running.port, anonymous(ca))
     assert without_answer(running.port, anonymous(ca, (str(other / "client.crt"), str(other / "client.key"))))
-    assert not without_answer(running.port, anonymous(ca, pair))  # Dask greets first
+    assert not without_answer(running.port, anonymous(ca, pair))  # Dask sends the first message
 
 
 @pytest.mark.parametrize("missing", ["all", "pair", "encryption", "another CA's"])

@@ -1,4 +1,4 @@
-"""The command on a root that others have left in disorder, and on a file system without hard links."""
+"""Test the command on a root with earlier runs and missing files, and on a file system without hard links."""
 
 import json
 import os

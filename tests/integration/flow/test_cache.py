@@ -1,4 +1,7 @@
-"""What a change recomputes, in a copy of the project whose code, libraries and inputs are changed one at a time."""
+"""Test which steps a change recomputes.
+
+The code, the libraries and the inputs of a copy of the project are changed one at a time.
+"""
 
 import json
 import os
@@ -26,7 +29,7 @@ TRAINED = {"train plain", "train batch_norm"}
 
 
 class Copy:
-    """A copy of the project, with a root of its own."""
+    """A copy of the project with a separate root."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.root, self.extra = folder / "project", folder / "root", folder / "extra"
@@ -43,7 +46,7 @@ class Copy:
         )  # fmt: skip
 
     def computed(self, *options: str) -> dict[str, str]:
-        """Which steps a run computes, and why."""
+        """Run the flow and return the computed steps with the reason for each."""
         done = self.run("--json", *options)
         assert done.returncode == 0, done.stderr[-3000:]
         found: dict[str, Any] = json.loads(done.stdout)
@@ -52,7 +55,7 @@ class Copy:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory, prefect: None) -> Copy:
-    """The copy, after its first run."""
+    """Return the copy after its first run."""
     copy = Copy(tmp_path_factory.mktemp("cache"))
     computed = copy.computed()
     assert len(computed) == 21
@@ -72,7 +75,7 @@ def test_changed_code_recomputes_the_steps_that_depend_on_it(copy: Copy) -> None
     path.write_text(path.read_text() + "\nUNUSED = 1\n")
     assert copy.computed() == dict.fromkeys(
         EXPLAINED | {"analyze"}, "code: tasks.images.occlusion"
-    )  # which has its window
+    )  # the analysis uses the module's window
 
 
 def test_another_version_of_a_library_recomputes_the_steps_that_it_shapes(copy: Copy) -> None:

@@ -1,4 +1,4 @@
-"""The command as a user has it: in a process of its own, on tiny real data, with a server of its own."""
+"""Test the command as a user runs it: in a separate process, on tiny real data, with a separate server."""
 
 import csv
 import hashlib
@@ -152,7 +152,7 @@ def test_a_worse_run_fails_where_it_is_told_to(first: dict[str, Any], options: l
     root = first["root"]
     same = (first["run"], first["run"], "--root", root, "--fail-if-worse")
     assert mnist("compare", *same, "--margin", "10").returncode == 0
-    done = mnist("compare", *same, "--margin", "0.001")  # too few images to prove it
+    done = mnist("compare", *same, "--margin", "0.001")  # too few images to prove that it is not inferior
     assert done.returncode == 1
     assert "not inferior to plain before by 0.001 points or more: no" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -310,7 +310,7 @@ def test_pictures_of_any_name_are_all_answered(form: str, first: dict[str, Any],
 
 @pytest.fixture(scope="module")
 def strict(folder: Path) -> Path:
-    """A recipe whose floor no model reaches."""
+    """Return a recipe whose floor no model reaches."""
     text = (Path(__file__).parents[3] / "tasks/config/builtin/recipes/post.toml").read_text()
     path = folder / "strict.toml"
     path.write_text(text.replace("[gates.mnist]", "[gates.tiny]").replace("floor = 0.95", "floor = 0.998"))
@@ -353,7 +353,7 @@ def test_an_account_without_a_home_is_told_to_set_one(monkeypatch: pytest.Monkey
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", unknown)
     with pytest.raises(RuntimeError) as caught:
-        Path.home()  # as Prefect does when it is imported
+        Path.home()  # Prefect does this when it is imported
     assert summary_line(caught.value) == "this account has no home directory: set HOME to a folder that it can write to"
 
 
@@ -369,7 +369,7 @@ def test_bad_input_ends_in_one_line_without_traceback(options: list[str]) -> Non
 
 
 def test_a_full_disk_ends_in_one_line_and_leaves_no_file(options: list[str], tmp_path: Path) -> None:
-    # A limit on the size of a file, as `ulimit -f` sets it, is the full disk that needs no administrator.
+    # A limit on the size of a file, as `ulimit -f` sets it, acts like a full disk and needs no root privileges.
     limited = ("bash", "-c", f'ulimit -f 8; trap "" XFSZ; exec "{MNIST}" run "$@"', "mnist")
     home = {"PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///:memory:"}
     done = subprocess.run(
@@ -413,7 +413,7 @@ def test_a_server_that_does_not_answer_is_named(options: list[str], tmp_path: Pa
 
 @pytest.fixture
 def training(options: list[str], tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
-    """A run in the middle of its trainings, with all the processes that it has started."""
+    """Yield a run in the middle of its trainings, with all the processes that it has started."""
     with subprocess.Popen(
         [MNIST, "run", *options, "--root", str(tmp_path / "root"), "--epochs", "2000"],
         stdout=subprocess.PIPE,

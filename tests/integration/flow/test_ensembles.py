@@ -1,4 +1,4 @@
-"""A recipe with an ensemble, as a user has it: through the run, on corrupted images as well, and through a study."""
+"""Test a recipe with an ensemble as a user runs it: in a run, on corrupted images, and in a study."""
 
 import json
 import subprocess

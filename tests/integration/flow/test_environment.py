@@ -1,4 +1,4 @@
-"""A whole run in surroundings that are all hostile at once, compared with one in clean ones."""
+"""Compare a complete run in an environment that is hostile in every respect with a run in a clean environment."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.support import data
 
 MNIST = Path(sys.executable).with_name("mnist")
 SHADOW = "raise SystemExit('shadow')"
-# What other projects, shells and administrators may have left there.
+# Variables that other projects, shells and administrators may have set.
 HOSTILE = {
     "KERAS_BACKEND": "torch",
     "KERAS_MAX_EPOCHS": "0",
@@ -81,7 +81,7 @@ HOSTILE = {
 
 
 def run(here: Path, toml: Path, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:
-    """The result of a run in a folder that is also its home, in an environment of these variables alone."""
+    """Run in the folder `here`, which is also the home folder, with only these variables, and return the result."""
     command = [MNIST, "run", "--dataset", toml, "--root", root, "--epochs", "1", "--no-gate", "--json"]
     env = {"PATH": os.defpath, "HOME": str(here), **variables}
     done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, timeout=800, check=False)
@@ -98,7 +98,7 @@ def silent_proxy() -> Iterator[str]:
 
 
 def hostile(here: Path, proxy: str) -> dict[str, str]:
-    """A folder full of other projects' files, and an environment that names some of them."""
+    """Fill a folder with the files of other projects, and return an environment that names some of them."""
     other = here / "other"
     (here / "flows").mkdir(parents=True)
     for folder in (other, here / ".keras"):
@@ -121,7 +121,7 @@ def models(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def drawn(root: Path) -> list[str]:
-    """The names of the figures' files, which their content gives."""
+    """Return the names of the files of the figures, which are derived from their content."""
     return sorted(path.name for path in (root / "figures").iterdir())
 
 

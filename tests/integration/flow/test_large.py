@@ -1,4 +1,4 @@
-"""The whole way of a set that is too large to be looked at whole: many files, samples, and a report that says so."""
+"""Test a run on a dataset that is too large to analyze completely: many files, samples, and a report that says so."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ RECIPE = 'base = "post"\nname = "quick"\nepochs = 2\nbatch = 32\nvalidation = 0.
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many images a row group, a file and a sample that 600 are a large set."""
+    """Reduce the sizes of row groups, files and samples, so that 600 images are a large dataset."""
     monkeypatch.setattr(split_parquet, "_ROWS", 64)
     monkeypatch.setattr(split_parquet, "_PART_BYTES", 200 * SIZE)
     monkeypatch.setattr(sample, "_LEAST", 10)

@@ -1,4 +1,4 @@
-"""The flow on a real Prefect server: its states, its artifacts, and a deployment that a worker runs."""
+"""Test the flow on a real Prefect server: its states, its artifacts, and its messages."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def task_runs(client: SyncPrefectClient, run: FlowRun) -> dict[str, TaskRun]:
 
 
 def artifacts(client: SyncPrefectClient, run: FlowRun) -> dict[str, dict[str, Any]]:
-    """What the UI asks for: the artifacts of one run by key."""
+    """Return the artifacts of one run by key, with the request that the UI sends."""
     body = {"flow_runs": {"id": {"any_": [str(run.id)]}}, "limit": 100, "offset": 0}
     response = client.request("POST", "/artifacts/filter", json=body)
     return {item["key"]: item for item in response.json()}
@@ -77,7 +77,7 @@ def test_a_bad_archive_is_a_failed_run_with_the_same_message(files: data.Files, 
 
 
 def test_a_training_that_fails_is_what_the_run_fails_with(files: data.Files, tmp_path: Path) -> None:
-    """And not the steps after it, which fail because of it."""
+    """Check that the run fails with the error of the training, and not of later steps, which fail because of it."""
     text = (PROJECT / "tasks/config/builtin/recipes/post.toml").read_text()
     deep = text.replace('{ layer = "flatten" }', '{ layer = "max_pool", size = 20 },\n    { layer = "flatten" }')
     assert deep != text
@@ -119,7 +119,7 @@ def test_the_run_shows_its_graph_its_progress_and_its_artifacts(tmp_path: Path) 
         }  # fmt: skip
         for item in found.values():
             if item["type"] == "table":
-                json.loads(item["data"], parse_constant=refused)  # what JSON has no word for: NaN, Infinity
+                json.loads(item["data"], parse_constant=refused)  # rejects NaN and Infinity, which JSON can't express
         assert all(len(item["data"].encode()) < 512 * 1024 for item in found.values())
         assert "data:image/png;base64," in found["report"]["data"]
         assert result.run in found["report"]["data"]

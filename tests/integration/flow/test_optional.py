@@ -1,4 +1,7 @@
-"""Each optional part of a run raises in turn; the run finishes, registers, says so in one line, and the next tries again."""
+"""Test a failure in each optional part of a run.
+
+The run completes, is recorded, and reports the failure in one line. The next run tries the part again.
+"""
 
 import ast
 import re
@@ -25,13 +28,13 @@ from tests.support import data
 
 pytestmark = [
     pytest.mark.usefixtures("prefect", "one_thread"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # TensorFlow's own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # TensorFlow's warnings
 ]
 
 PROJECT = Path(__file__).parents[3]
-ONLY_LOGGED = ("progress", "reason", "removing")  # of these parts, nothing is missing afterwards
-ELSEWHERE = {"notification"}  # only of runs that fail: tests/unit/flows/test_hooks.py
-# Of each kind of part: what it calls, by module and name, and the step that is to be computed for it.
+ONLY_LOGGED = ("progress", "reason", "removing")  # a failure in these parts is only logged; no result is missing
+ELSEWHERE = {"notification"}  # only in runs that fail: tests/unit/flows/test_hooks.py
+# For each kind of part: the module and name of a function that it calls, and the step to compute again for it.
 KINDS = {
     "comparison with runs before this one": (flow, "predecessor", ""),
     "comparison with RUN": (flow, "compare", ""),
@@ -54,7 +57,7 @@ STEPS = ("describe", "draw", "explain", "stress")
 
 
 class InThreads(Workers):
-    """Workers that are one thread of this process, in which a test can plant faults."""
+    """Workers that are one thread of this process, so that a test can inject failures."""
 
     def __init__(self, runner: ThreadPoolTaskRunner[Any]) -> None:
         super().__init__(exclusive_server=True)
@@ -76,7 +79,7 @@ def in_threads(*_: object, **__: object) -> Iterator[Workers]:
 
 
 class Heard:
-    """Takes the place of the mechanism's logger, which hears of each part as it begins."""
+    """Replacement for the logger of `optional_parts` that records the name of each part that begins."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -87,7 +90,7 @@ class Heard:
 
 
 def kind(part: str) -> str:
-    """A part without the names of what it belongs to."""
+    """Return the kind of a part: its name without the names of runs, models and artifacts."""
     if part.split(maxsplit=1)[0] in {"figure", "artifact", "progress", "reason"}:
         return part.split(maxsplit=1)[0]
     text = re.sub(r"(run )?\d{8}-\d{6}-[a-z]+-[a-z]+", "RUN", part)
@@ -109,14 +112,17 @@ Run = Callable[..., tuple[RunResult, list[str]]]
 
 @pytest.fixture
 def run(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the flow in this process, where the data and the trainings are found; some steps are computed again."""
+    """Return a function that runs the flow in this process.
+
+    The data and the trainings are cached; the steps that are passed to it are computed again.
+    """
     monkeypatch.setattr(flow, "open_workers", in_threads)
 
     def once(*again: str, seed: int = 1) -> tuple[RunResult, list[str]]:
         root = folder / "root"
         for path in (path for name in again for path in root.glob(f"records/{name}-*.json")):
             path.unlink()
-        for path in root.glob("champions/*/00000[2-9].json"):  # so that the champion is always another run's
+        for path in root.glob("champions/*/00000[2-9].json"):  # so that the champion always belongs to another run
             path.unlink()
         heard = Heard()
         monkeypatch.setattr(optional_parts, "_LOGGER", heard)
@@ -128,14 +134,14 @@ def run(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Make one kind of part raise."""
+    """Return a function that makes one kind of part raise an error."""
 
     def planted(which: str) -> None:
         module, name, _ = KINDS[which]
         sound, calls = getattr(module, name), count()
 
         def failing(*arguments: Any, **named: Any) -> Any:
-            if name == "_remove_stale_files" and next(calls) % 2 == 0:  # the one before a run is not optional
+            if name == "_remove_stale_files" and next(calls) % 2 == 0:  # the removal before a run is not optional
                 return sound(*arguments, **named)
             raise RuntimeError("planted")
 
@@ -146,7 +152,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 @pytest.fixture
 def before(folder: Path, run: Run) -> None:
-    """Two runs: one to compare with, which is the champion, and one whose steps are found."""
+    """Create two runs: the champion, which later runs are compared with, and a run whose steps are cached."""
     if not (folder / "root" / "runs").exists():
         run(seed=2)
         run()
@@ -173,7 +179,7 @@ def test_a_sound_run_leaves_nothing_out_and_each_kind_of_part_is_known(run: Run)
 
 
 def words(folder: Path) -> Iterator[str]:
-    """The first word of each part that a module names."""
+    """Yield the first word of each name that a module passes to `optional`."""
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "optional":
@@ -200,7 +206,7 @@ def test_a_run_without_any_optional_part_finishes_and_the_next_has_all(run: Run,
     with pytest.MonkeyPatch.context() as patch:
         for which, (module, name, _) in KINDS.items():
             patch.setattr(module, name, getattr(module, name))  # restored at the end
-            if which != "comparison with RUN":  # without earlier runs there is none
+            if which != "comparison with RUN":  # without earlier runs, there is no comparison
                 plant(which)
         result, _ = run(*STEPS)
     assert len(result.omitted) > 10

@@ -1,4 +1,4 @@
-"""The whole way on a data set that no one has seen, with a network of the user's own, as a user has it."""
+"""Test a complete run on an unknown dataset with a network of the user, as a user runs it."""
 
 import json
 import subprocess

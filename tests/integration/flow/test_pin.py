@@ -1,4 +1,4 @@
-"""The data set file that `mnist dataset pin` fills in stays where it is, and whose it is; nothing is left when it is ended."""
+"""Test that `mnist dataset pin` keeps the place and the mode of the dataset file, and cleans up if it is stopped."""
 
 import codecs
 import os
@@ -41,7 +41,7 @@ def test_ends_of_lines_and_a_byte_order_mark_stay_as_they_were(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     after = path.read_bytes()
     assert after.startswith(codecs.BOM_UTF8)
-    assert after.count(b"\r\n") == after.count(b"\n") == before.count(b"\n") + 9  # the last line had none
+    assert after.count(b"\r\n") == after.count(b"\n") == before.count(b"\n") + 9  # the last line had no line break
 
 
 def test_a_read_only_file_is_refused_before_anything_is_fetched_and_left_as_it_is(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_where_no_mirror_serves_an_archive_the_file_is_to_be_corrected(tmp_path:
     assert done.stderr.splitlines()[-1].endswith(f"; check the network or correct `mirrors` or `urls` in {path}")
 
 
-@pytest.mark.parametrize("limit", ["0", "1"])  # KiB of a file: a full disk that needs no administrator
+@pytest.mark.parametrize("limit", ["0", "1"])  # KiB of a file: acts like a full disk and needs no root privileges
 def test_without_room_for_temporary_files_another_folder_is_proposed(tmp_path: Path, limit: str) -> None:
     path = odd.make(tmp_path / "odd")
     limited = ["bash", "-c", f'ulimit -f {limit}; trap "" XFSZ; exec "{MNIST}" dataset pin "$1"', "mnist", path]

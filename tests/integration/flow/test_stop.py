@@ -1,4 +1,4 @@
-"""How a command ends: by a signal at whatever moment, and with standard streams that are closed or full."""
+"""Test how a command ends: after a signal at any time, and with standard streams that are closed or full."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def ended(trial: Trial, env: dict[str, str], after: float, number: int, again: float | None = None) -> Ended:
-    """How a command has ended after a signal, without fault."""
+    """Send a signal to a command, check that nothing is wrong with its end, and return its outcome."""
     found = signaled(trial, env | trial.env, after, number, again)
     assert found.reached
     assert list(faults(trial, found, number, again, env["MNIST_TRIAL"])) == []
@@ -59,7 +59,7 @@ def test_a_worker_leaves_the_last_line_to_the_command_that_it_is_tied_to(env: di
         ) as process:  # fmt: skip
             while process.poll() is None and not listens(process.pid):
                 time.sleep(0.01)
-            assert process.communicate(timeout=30)[1] == ""  # which closes its standard input
+            assert process.communicate(timeout=30)[1] == ""  # `communicate` closes its standard input
     assert process.returncode == 143
 
 

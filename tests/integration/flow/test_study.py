@@ -1,4 +1,4 @@
-"""A study as a user has it: in a process of its own, on tiny real data, with a server of its own."""
+"""Test a study as a user runs it: in a separate process, on tiny real data, with a separate server."""
 
 import json
 import subprocess

@@ -30,14 +30,14 @@ def test_a_process_that_dies_in_the_middle_of_a_message_keeps_nobody_waiting() -
         queue, forwarding = runner._subprocess_message_queue, runner._message_forwarding_thread
         assert queue
         assert forwarding
-        queue._wlock.acquire()  # which that process would never release
-    queue.cancel_join_thread()  # else a failure of this test would be waited for at the end of all tests
+        queue._wlock.acquire()  # the dead process would never release the lock
+    queue.cancel_join_thread()  # otherwise the end of all tests would wait for a failure of this test
     assert not forwarding.is_alive()
 
 
 @step("die")
 def die(work: Workspace) -> ChangesRecord:
-    """End the process that this runs in, as the system does when memory is short."""
+    """End this process, as the operating system does when memory runs out."""
     os._exit(1)
 
 
@@ -56,7 +56,7 @@ def test_a_result_that_comes_after_the_workers_were_ended_is_not_complained_of(
 
 @step("talk")
 def talk(work: Workspace) -> ChangesRecord:
-    """Print, as a function of the user's may."""
+    """Print, as a function of the user may do."""
     sys.stdout.write("not the result")
     sys.stdout.flush()
     return ChangesRecord(file=write_content_addressed(work.root, "notes", "note", ".txt", b""))

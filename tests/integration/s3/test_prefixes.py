@@ -1,4 +1,4 @@
-"""Roots in a store: which prefix is one, and what of it goes."""
+"""Test roots in an object store: which prefixes are roots, and which objects prune removes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ MNIST = Path(sys.executable).with_name("mnist")
 
 
 class Bucket:
-    """A bucket, and the command on prefixes of it."""
+    """A bucket, and the command on its prefixes."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self.env, self.shadows = env, Path(env["XDG_CACHE_HOME"])
@@ -32,7 +32,7 @@ class Bucket:
         self.s3.put_object(Bucket=BUCKET, Key=name, Body=content)
 
     def holds(self, prefix: str) -> dict[str, str]:
-        """The objects under a prefix, and a mark that changes with their content."""
+        """Return the objects under a prefix with their ETags, which change with their content."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{prefix}/")
         return {
             one["Key"].removeprefix(f"{prefix}/"): one["ETag"] for page in pages for one in page.get("Contents", [])
@@ -55,7 +55,10 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
 
 @pytest.fixture
 def old(bucket: Bucket, tmp_path: Path) -> str:
-    """A root of an earlier version, under a prefix; without champions, so that a run of it can go."""
+    """Upload a root of an earlier version, and return its prefix.
+
+    It has no champions, so that one of its runs can be pruned.
+    """
     with tarfile.open(FIXTURE) as archive:
         archive.extractall(tmp_path, filter="data")
     for path in (tmp_path / "root").rglob("*"):

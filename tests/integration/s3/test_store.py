@@ -1,4 +1,4 @@
-"""Whole runs on a root in S3: everything that a folder can do, and nothing left but what was meant."""
+"""Test complete runs on a root in S3: every command works as in a folder, and no unintended objects are left."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ROOT = f"s3://{BUCKET}/a/root"
 
 
 class Mnist:
-    """The command, on a store."""
+    """The command on an object store."""
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.env, self.shadow = env, Path(env["XDG_CACHE_HOME"])
@@ -93,7 +93,7 @@ def test_a_whole_run_leaves_in_the_store_what_it_leaves_in_a_folder(
             != set()
         )
     records = [{name for name in names if re.match("records/(?!draw)", name)} for names in (held, there)]
-    assert records[0] == records[1] != set()  # what is drawn tells how long a training took
+    assert records[0] == records[1] != set()  # the record of `draw` depends on the duration of the trainings
     assert not [name for name in held if "part" in name or name.startswith(("scratch", "unfinished", "locks"))]
     assert b"<html" in mnist.content(first["report"]["html"])[:100]
 
@@ -103,7 +103,7 @@ def test_a_second_run_finds_everything_also_where_nothing_was_copied_yet(mnist: 
         again = mnist.run()
         assert not [step for step in again["steps"] if not step["cached"]]
         assert again["models"] == first["models"]
-        shutil.rmtree(mnist.shadow)  # as on another machine
+        shutil.rmtree(mnist.shadow)  # as on another machine, which has no local cache
 
 
 def test_it_is_verified_listed_compared_and_predicts(
@@ -133,7 +133,7 @@ def test_what_was_altered_in_the_store_is_found_and_made_anew(mnist: Mnist, firs
 
 
 def test_prune_removes_what_nobody_needs(mnist: Mnist, other: dict[str, Any]) -> None:
-    last = mnist.run(seed=2)  # all of it is found
+    last = mnist.run(seed=2)  # all steps are cached
     assert last["models"] == other["models"]
     before = mnist.names()
     planned = mnist.said("prune", "--keep", "1", "--dry-run")

@@ -1,4 +1,4 @@
-"""Prefect's database, copied from the template of the set-up: whole, private, and only where there is none."""
+"""Test the copy of the template database: it is complete and private, and is made only if there is no database."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def test_the_setup_has_made_the_template_with_all_tables_and_no_row() -> None:
     assert len(tables(template_file())) > 100
     with closing(sqlite3.connect(template_file())) as database:
         for name in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            ((rows,),) = database.execute(f'SELECT count(*) FROM "{name[0]}"')  # noqa: S608  # names of the database's own
+            ((rows,),) = database.execute(f'SELECT count(*) FROM "{name[0]}"')  # noqa: S608  # names from the database
             assert rows == (1 if name[0] == "alembic_version" else 0), name
 
 

@@ -1,4 +1,4 @@
-"""What `mnist prune` takes from Prefect's history, and what it leaves: row by row, in the database itself."""
+"""Test which rows `mnist prune` removes from Prefect's database and which it keeps, row by row."""
 
 import json
 import os
@@ -58,7 +58,7 @@ ours, theirs = flow(body, name="mnist"), flow(body, name="somebody's")
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A Prefect home of its own, for this process and for commands."""
+    """Set a separate Prefect home for this process and for commands, and yield it."""
     for name in [
         name for name in os.environ if name.startswith("PREFECT_") and name != "PREFECT_SERVER_ANALYTICS_ENABLED"
     ]:
@@ -78,12 +78,12 @@ def root(work: Workspace) -> Path:
 
 
 def rows(home: Path) -> Rows:
-    """Every row of the database, by table and first key."""
+    """Return every row of the database, by table and by ID (or first column)."""
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         found: Rows = {}
         for table in tables:
-            described = database.execute(f'SELECT * FROM "{table}"')  # noqa: S608  # names of the database's own
+            described = database.execute(f'SELECT * FROM "{table}"')  # noqa: S608  # names from the database
             columns = [column[0] for column in described.description]
             key = columns.index("id") if "id" in columns else 0
             found[table] = {row[key]: row for row in described}
@@ -92,7 +92,10 @@ def rows(home: Path) -> Rows:
 
 
 def remembered(count: int) -> tuple[list[FlowRun], list[FlowRun]]:
-    """Runs of ours and of others by turns, at a temporary server, in the home of this process."""
+    """Run the project's flow and a foreign flow in turn on a temporary server, and return the flow runs of each.
+
+    The server has Prefect's home of this process.
+    """
     with start_server() as early, server(early) as api:
         api.wait()
         both = [(ours(), theirs()) for _ in range(count)]
@@ -107,7 +110,7 @@ def mnist(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def about(table: str, found: Rows, ids: set[str]) -> set[Any]:
-    """The rows of a table that belong to some flow runs."""
+    """Return the keys of a table's rows that belong to the given flow runs."""
     columns = list(found[f"{table}, columns"])
     place = columns.index(CASCADING[table])
     return {key for key, row in found[table].items() if row[place] in ids}
@@ -216,7 +219,7 @@ def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -
         assert "http://other.example/api" in found.why
         assert pending_flow_runs(root) == {waiting, elsewhere}
         late = ours()
-        # Without its address, the database is the same, and that server goes on.
+        # Without the server's address, the database is the same, and the server keeps running.
         patch.delenv("PREFECT_API_URL")
         patch.delenv("PREFECT_API_AUTH_STRING")
         refresh_global_settings_context()
@@ -256,7 +259,7 @@ def test_what_a_kill_left_behind_goes_though_the_flow_run_has_gone(home: Path, r
     with start_server() as early, server(early) as api:
         api.wait()
         with get_client(sync_client=True) as client:
-            flow_run_history.remove_flow_runs(client, [mine.id])  # then the kill
+            flow_run_history.remove_flow_runs(client, [mine.id])  # a kill at this point
     assert flow_run_history.clear_history(root).left == 0
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         dump = "\n".join(database.iterdump())

@@ -1,4 +1,4 @@
-"""`mnist serve` with the secret of its own: attacked from a browser, and used by the UIs and by commands beside it."""
+"""Test `mnist serve` with a generated secret: attacks from a browser, both UIs, and commands on the same machine."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The temporary server of a run: it knows this process alone, whatever the user has set for other servers."""
+"""Test that the temporary server of a run accepts only this process, regardless of settings for other servers."""
 
 import json
 import ssl
@@ -20,7 +20,7 @@ from flows.server.local_server import api_settings, check_server, server, start_
 from tasks.errors import ServerError
 from tasks.safety.environment import SET_ASIDE
 
-# What a user may have set for a server elsewhere, in the environment or in a profile.
+# Settings that a user may have for another server, in the environment or in a profile.
 HOSTILE = {
     "PREFECT_SERVER_API_AUTH_STRING": "me:mine",
     "PREFECT_API_AUTH_STRING": "me:other",
@@ -48,7 +48,7 @@ def test_it_lets_in_its_own_process_and_nobody_else(
     with start_server() as early, server(early) as api:
         api.wait()
         with get_client(sync_client=True) as client:
-            client.read_flows()  # the server lets this process in
+            client.read_flows()  # the server accepts this process
         for headers in ({}, authorization("me:mine"), authorization("me:other")):
             refused = httpx.post(f"{api.url}/flows/filter", json={}, headers=headers)
             assert refused.status_code == 401
@@ -83,7 +83,7 @@ Answer = Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], str]]
 
 @contextmanager
 def answering(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Serve at an address, which would be that of an API, what is no Prefect server, or hardly one."""
+    """Run a server that imitates Prefect's API with the given answers, and yield its API URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -109,7 +109,7 @@ def answering(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str
 
 
 def asked_for(**wanted: str) -> Answer:
-    """Answer as Prefect does that knows no flows and asks for certain headers."""
+    """Return an answer like Prefect's: an empty list of flows, or 401 if a wanted header is missing or differs."""
 
     def answer(request: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], str]:
         if any(request.headers.get(name.replace("_", "-")) != value for name, value in wanted.items()):

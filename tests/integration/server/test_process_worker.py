@@ -1,4 +1,4 @@
-"""What the worker refuses, without a server; and the private parts of Prefect that it stands on, which may change."""
+"""Test which jobs the worker rejects, without a server, and the private parts of Prefect that the worker relies on."""
 
 import inspect
 import os
@@ -25,7 +25,7 @@ SOUND = {"env": {HEARTBEAT: "30"}, "labels": {"a": "b"}, "name": "x", "stream_ou
 
 
 def deployment(folder: Path, **changes: Any) -> Any:
-    """A deployment as `prefect deploy` makes it, but for some changes."""
+    """Return a deployment like those that `prefect deploy` creates, with some changes."""
     step = {WORKING_DIRECTORY: {"directory": str(folder)}}
     none = dict.fromkeys(("path", "storage_document_id", "infrastructure_document_id"))
     return SimpleNamespace(**{"entrypoint": "flows.mnist.mnist", "pull_steps": [step], **none, **changes})
@@ -113,7 +113,7 @@ def test_without_a_deployment_nothing_is_run(tmp_path: Path) -> None:
 
 def test_a_flow_run_takes_only_the_clusters_of_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RUNNERS, raising=False)
-    assert require_allowed_runner("dask://a:1") == "dask://a:1"  # a person's own run
+    assert require_allowed_runner("dask://a:1") == "dask://a:1"  # a run that a person starts
     monkeypatch.setenv(RUNNERS, "")
     assert require_allowed_runner("process") == "process"
     with pytest.raises(InputError, match="start the worker with --allow-runner dask://a:1"):
@@ -132,7 +132,7 @@ def test_a_package_in_the_working_folder_does_not_stand_in_for_the_projects(tmp_
         "sitecustomize.py",
     ):
         (tmp_path / name).write_text("print('evil')\n")
-    # Its worker is not this process's parent, so that it ends before it asks for a run.
+    # The given worker, process 1, is not the parent of the command, so the command ends before it requests a run.
     done = subprocess.run([*command_of("mnist")[:-1], "1"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("mnist: the worker that started this run has ended\n")
@@ -166,7 +166,7 @@ def test_a_template_of_an_unknown_shape_is_seen() -> None:
 
 
 class TestContract:
-    """Prefect's private parts: if one of these fails, read what changed before the worker is trusted again."""
+    """Private parts of Prefect: if one of these tests fails, review what changed before you trust the worker again."""
 
     def test_the_job_configuration_has_the_fields_that_were_looked_at(self) -> None:
         fields = {"command", "env", "labels", "name", "stream_output", "working_dir"}
@@ -184,14 +184,14 @@ class TestContract:
     def test_processes_are_started_with_what_the_worker_gives(self) -> None:
         taken = set(inspect.signature(EngineCommandStarter.__init__).parameters)
         assert {"command", "cwd", "env", "isolate_process_group", "env_overrides_settings", "control_channel"} <= taken
-        assert "entrypoint" in taken  # which the worker leaves away
+        assert "entrypoint" in taken  # the worker omits it
         executor = inspect.signature(FlowRunExecutorContext.create_executor).parameters
         assert {"starter", "resolve_flow", "propose_submitting"} <= set(executor)
         assert "task_status" in inspect.signature(FlowRunExecutor.submit).parameters
 
     def test_nothing_but_run_starts_anything(self) -> None:
         source = inspect.getsource(sys.modules[BaseWorker.__module__])
-        # `submit` is for who holds the worker as an object; `kill_infrastructure` is what a cancellation calls.
+        # Callers that hold the worker as an object use `submit`; a cancellation calls `kill_infrastructure`.
         assert source.count("self.run(") == 2
         assert source.count("self._initiate_run(") == 1
         assert not MnistWorker("mnist").cleanup_handler_registry

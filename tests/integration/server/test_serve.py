@@ -1,4 +1,4 @@
-"""Server, deployments and worker on this machine, through `mnist serve`, with authentication and a webhook."""
+"""Test the server, the deployments and the worker of `mnist serve`, with authentication and a webhook."""
 
 import http.server
 import os
@@ -65,7 +65,7 @@ def started(api: Api, dataset: str, **parameters: Any) -> str:
 
 @pytest.fixture(scope="module")
 def completed(served: Serving, api: Api, dataset: str) -> dict[str, Any]:
-    """A run through the command line, as the README has it."""
+    """Start a run from the command line, as in the README, and return it."""
     env = {"PREFECT_API_URL": api.url.rstrip("/"), "PREFECT_API_AUTH_STRING": AUTH}
     done = subprocess.run(
         [PREFECT, "deployment", "run", "mnist/on-demand", "--watch", "--param", f"dataset={dataset}", "--param", "epochs=1"],
@@ -222,7 +222,7 @@ def test_a_failed_gate_is_told_to_the_webhook(api: Api, dataset: str, folder: Pa
     run = api.ended(started(api, dataset, epochs=1, recipe=str(strict)))
     assert run["state_name"] == "Failed"
     assert run["state"]["message"].count("the gate failed: ") == 1
-    assert set(api.artifacts(run["id"])) >= PARTS  # the evidence comes first
+    assert set(api.artifacts(run["id"])) >= PARTS  # the report is published before the gate fails
     body = until(lambda: next((one for one in told.received if one["run_id"] == run["id"]), None), "the webhook", 30)
     assert "the gate failed" in body["text"]
 
@@ -241,7 +241,7 @@ def test_a_study_can_be_started_from_the_form_too(api: Api, dataset: str, comple
 
 
 def scheduled(api: Api, deployment: str, at: str, **parameters: Any) -> dict[str, Any]:
-    """A run of a deployment for a date that has passed, once it has ended."""
+    """Start a run of a deployment with a scheduled date in the past, and return it after it has ended."""
     identity = api.deployment(deployment)["id"]
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at}}
     response = api.post(f"deployments/{identity}/create_flow_run", {"parameters": parameters, "state": state})
@@ -259,7 +259,7 @@ def test_each_night_trains_anew_and_is_compared_with_the_night_before(api: Api, 
 
     states = [{name: task["state_name"] for name, task in api.tasks(run["id"]).items()} for run in ended]
     trained = [found["train plain"] for found in states]
-    # On a Sunday, the weekly run has the same seed as the nightly; here, it has as few epochs as well.
+    # On a Sunday, the weekly run has the same seed as the nightly run; in this test, both also train for one epoch.
     assert trained == ["Completed", "Completed", "Cached", "Completed", "Cached"]
     data_steps = [name for name in states[0] if name.startswith(("download", "decode"))]
     assert len(data_steps) == 6
@@ -284,21 +284,21 @@ def test_a_killed_worker_leaves_no_process_and_a_crashed_run(
     until(lambda: in_training(api, identity), "the second epoch")
     running = [process for process in served.processes() if "flows.processes.tied_to_parent" not in process.cmdline()]
     assert len(running) >= 3  # the run, and a process for each model
-    assert not any("uvicorn" in " ".join(process.cmdline()) for process in running)  # no server of its own
+    assert not any("uvicorn" in " ".join(process.cmdline()) for process in running)  # the run uses no separate server
     served.worker().send_signal(signal.SIGKILL)
     assert psutil.wait_procs(running, 60)[1] == []
     run = api.ended(identity)
     assert run["state_name"] == "Crashed"
     until(lambda: [one for one in told.received if one["run_id"] == identity], "the webhook", 30)
 
-    again = api.ended(started(api, dataset, epochs=1))  # another worker is there
+    again = api.ended(started(api, dataset, epochs=1))  # another worker has started
     assert again["state_name"] == "Completed", again["state"]
     tasks = api.tasks(again["id"])
     assert tasks["train plain"]["state_name"] == tasks["train batch_norm"]["state_name"] == "Cached"
 
 
 def test_ctrl_c_ends_all_of_it_and_its_runs_say_so(served: Serving, api: Api, dataset: str, folder: Path) -> None:
-    identity = started(api, dataset, epochs=2000)  # not those of another test, which this training would go on from
+    identity = started(api, dataset, epochs=2000)  # another number than in other tests, to resume no training of theirs
     until(lambda: in_training(api, identity), "the second epoch")
     assert served.stop() == []
     assert served.process.returncode == 130
@@ -308,7 +308,7 @@ def test_ctrl_c_ends_all_of_it_and_its_runs_say_so(served: Serving, api: Api, da
 
 
 class Late(http.server.BaseHTTPRequestHandler):
-    """A server that is too busy for its first answer."""
+    """A server that is too busy to send its first answer in time."""
 
     asked: ClassVar[list[str]] = []
 
@@ -347,7 +347,7 @@ def test_an_open_bind_is_warned_of_and_asks_for_the_secret_all_the_same(tmp_path
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout
-        process.stdout.readline()  # it is ready, and has warned
+        process.stdout.readline()  # the server is ready and has printed its warning
         address = f"http://127.0.0.1:{port}"
         answers = [httpx.get(f"{address}/api/version"), httpx.get(f"{address}/", headers={"Host": "evil.example"})]
         process.send_signal(signal.SIGINT)

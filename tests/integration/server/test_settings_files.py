@@ -1,4 +1,7 @@
-"""Settings that Prefect reads unasked: none are taken from what another account can have written, before a run or during it."""
+"""Test the settings files that Prefect reads automatically: files that another account can write are rejected.
+
+They are checked before a run and during it.
+"""
 
 import os
 import subprocess
@@ -18,10 +21,10 @@ from tasks.filesystem import trusted_files
 from tests.support.serving import free_port, without_prefect
 
 PROJECT = Path(__file__).parents[3]
-OTHER = 12345  # a user's ID
+OTHER = 12345  # the ID of a user
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
-# Settings that name code, in each of the files.
+# Settings that name code, for each of the files.
 LOGGING = """
 version: 1
 handlers: {own: {(): subprocess.call, args: [touch, %s]}}
@@ -48,7 +51,7 @@ COMMANDS = {
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, such as /tmp; and a home of Prefect's of one's own."""
+    """Change to a folder like /tmp, with a separate Prefect home, and return the folder."""
     for name in NAMED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
@@ -62,7 +65,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All files are another account's."""
+    """Make all files belong to another account."""
     monkeypatch.setattr(os, "geteuid", lambda: OTHER)
     monkeypatch.setattr(trusted_files, "_code_owner", lambda: OTHER)
     monkeypatch.setattr(trusted_files, "_ROOT", OTHER)
@@ -169,7 +172,7 @@ def test_a_file_that_the_environment_names_is_checked_too(
 
 
 def test_it_is_these_files_that_prefect_reads(here: Path) -> None:
-    """Prefect's private parts: where this fails, read what its settings are taken from now."""
+    """Check Prefect's private parts; if this test fails, read which files Prefect now reads its settings from."""
     settings = Settings()
     assert {settings.model_config["env_file"], settings.model_config["toml_file"]} == {".env", "prefect.toml"}
     assert PyprojectTomlConfigSettingsSource(Settings).toml_file_path == Path("pyproject.toml")
@@ -198,7 +201,7 @@ def called(here: Path, *command: str, **env: str) -> subprocess.CompletedProcess
 
 
 def with_code(here: Path, name: str) -> Path:
-    """Give the folder settings that make a file, and return that."""
+    """Write settings that create a file, and return the path of that file."""
     made = here / "made"
     logging = here / "logging.yml"
     logging.write_text(LOGGING % made)
@@ -208,7 +211,7 @@ def with_code(here: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_do_run_code(here: Path, name: str) -> None:
-    """Else the tests below would show nothing."""
+    """Check that such settings run code; otherwise, the tests below would prove nothing."""
     made = with_code(here, name)
     called(here, "-c", "import flows, prefect.logging.configuration as c; c.setup_logging()")
     assert made.exists()
@@ -272,7 +275,7 @@ def test_a_file_that_turns_up_during_a_run_is_refused_where_others_can_add_files
 
 
 def test_a_link_to_the_projects_own_file_is_not_that_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose link it is could turn it later."""
+    """Reject the link, because its owner could change its target later."""
     (here / "pyproject.toml").symlink_to(PROJECT / "pyproject.toml")
     here.chmod(0o777)
     with pytest.raises(SettingsError, match="can be written by others"):

@@ -1,5 +1,6 @@
-"""The worker, through `mnist serve`: every attack of `tests.reliability.attack_worker` is refused, and the project's
-flows run.
+"""Test the worker of `mnist serve`: it rejects every attack of `tests.reliability.attack_worker`.
+
+Afterwards, it still runs the project's flows.
 """
 
 import re
@@ -33,7 +34,7 @@ def outcomes(served: Serving) -> dict[str, tuple[str, bool]]:
     return {name: (ended, verdict == "refused") for verdict, name, ended in found}
 
 
-@pytest.mark.timeout(600)  # some forty runs, one after the other
+@pytest.mark.timeout(600)  # about forty runs, one after the other
 @pytest.mark.parametrize("name", [*ATTACKS, *TEMPLATES, *RACES, "no cluster was called"])
 def test_an_attack_runs_no_code(outcomes: dict[str, tuple[str, bool]], name: str) -> None:
     ended, fine = outcomes[name]
