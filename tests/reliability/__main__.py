@@ -1,6 +1,7 @@
-"""Break the pipeline on purpose, and print the rows of docs/reliability.md: `python -m tests.reliability kills --times 200`.
+"""Inject faults into the pipeline and print the rows of docs/reliability.md.
 
-Every command prints what it does as it goes, its rows last, and ends with 1 if anything was lost.
+Example: `python -m tests.reliability kills --times 200`. Every command prints its progress, and its rows last. The exit
+code is 1 if anything was lost.
 """
 
 import sys
@@ -16,15 +17,15 @@ SEED = click.option("--seed", default=1, show_default=True, help="The same seed 
 
 @click.group()
 def cli() -> None:
-    """Break the pipeline on purpose."""
+    """Inject faults into the pipeline."""
 
 
 def finish(rows: Iterator[Row]) -> None:
-    """Print the rows, those before an error too, and fail if anything was lost."""
+    """Print the rows, including those before an error, and exit with code 1 if anything was lost."""
     found: list[Row] = []
     try:
         for row in rows:
-            found.append(row)  # noqa: PERF402  # one by one, to have them after an error
+            found.append(row)  # noqa: PERF402  # one by one, to keep them after an error
     finally:
         say("\n".join((HEAD, *(row.markdown() for row in found))))
     sys.exit(any(row.survived < row.tried for row in found))
@@ -34,7 +35,7 @@ def finish(rows: Iterator[Row]) -> None:
 @click.option("--times", default=200, show_default=True)
 @SEED
 def kills(times: int, seed: int) -> None:
-    """SIGKILL to a process of a whole run, at a drawn moment."""
+    """Send SIGKILL to one process or all processes of a complete run at a random moment."""
     from tests.reliability.kills import main
 
     finish(main(times, seed))
@@ -45,7 +46,7 @@ def kills(times: int, seed: int) -> None:
 @click.option("--only", default="", metavar="COMMAND", help="Only the commands in whose names it is found.")
 @SEED
 def signals(times: int, only: str, seed: int) -> None:
-    """SIGINT or SIGTERM to each command, at a drawn moment; a second one now and then."""
+    """Send SIGINT or SIGTERM to each command at a random moment, sometimes twice."""
     from tests.reliability.signals import main
 
     finish(main(times, seed, only))
@@ -54,7 +55,7 @@ def signals(times: int, only: str, seed: int) -> None:
 @cli.command()
 @click.option("--steps", default="", metavar="STEP,...", help="Only these, and what they need.")
 def crashes(steps: str) -> None:
-    """SIGKILL before every single file operation of every step."""
+    """Send SIGKILL before every file operation of every step."""
     from tests.reliability.crashes import main
 
     finish(main(steps.split(",") if steps else ()))
@@ -62,7 +63,7 @@ def crashes(steps: str) -> None:
 
 @cli.command()
 def network() -> None:
-    """Mirrors that do all that mirrors can do."""
+    """Download from mirrors with every known fault."""
     from tests.reliability.network import main
 
     finish(main())
@@ -71,7 +72,7 @@ def network() -> None:
 @cli.command()
 @SEED
 def tamper(seed: int) -> None:
-    """A byte changed in every file of a run, and every file gone."""
+    """Change a byte in every file of a run, and remove every file."""
     from tests.reliability.tampering import main
 
     finish(main(seed))
@@ -81,7 +82,7 @@ def tamper(seed: int) -> None:
 @click.option("--times", default=100_000, show_default=True)
 @SEED
 def fuzz(times: int, seed: int) -> None:
-    """Broken inputs for everything that reads what others have written."""
+    """Pass broken inputs to every reader of files from others."""
     from tests.reliability.fuzzing import main
 
     finish(main(times, seed))
@@ -90,7 +91,7 @@ def fuzz(times: int, seed: int) -> None:
 @cli.command()
 @click.option("--count", default=10, show_default=True)
 def together(count: int) -> None:
-    """Many runs at once, of the same inputs and of different ones."""
+    """Start many runs at once, with the same inputs and with different inputs."""
     from tests.reliability.together import main
 
     finish(main(count))
@@ -99,7 +100,7 @@ def together(count: int) -> None:
 @cli.command()
 @click.option("--names", default="", metavar="PATTERN", help="Only the faults in whose names it is found.")
 def disk(names: str) -> None:
-    """Disks and roots of all kinds; files that go or change. Needs root, for `mount`."""
+    """Use faulty disks, unusual roots, and files that disappear or change. Needs root privileges for `mount`."""
     from tests.reliability.disk import main
 
     finish(main(names))
@@ -117,7 +118,7 @@ def disk(names: str) -> None:
     help="With --server: search it, too. Repeatable.",
 )
 def canaries(server: str, folders: tuple[Path, ...]) -> None:
-    """A secret in every place that a user can put one, then a search of all that is left."""
+    """Put a secret in every place where a user can put one, and search all output for it."""
     from tests.reliability.canaries import main
 
     finish(main(server, folders))
@@ -126,7 +127,7 @@ def canaries(server: str, folders: tuple[Path, ...]) -> None:
 @cli.command()
 @click.option("--only", default="", metavar="inside|linked|refused", help="One trial of the three.")
 def foreign(only: str) -> None:
-    """Files of others under every name that the project uses."""
+    """Create foreign files under every name that the project uses."""
     from tests.reliability.foreign import main
 
     finish(main(only))

@@ -1,9 +1,10 @@
-"""Attack a running server: `python -m tests.reliability.attack http://127.0.0.1:4200 [FILE]`; exit code 1 if anything gets
-through.
+"""Attack a running server: `python -m tests.reliability.attack http://127.0.0.1:4200 [FILE]`.
 
-Pages of other origins are opened in a headless Chromium, and try what pages can; names that were bound to the server's address
-are asked for; and every route of Prefect's is called without a credential and with wrong ones. FILE may hold the credential:
-with it, the server is asked at the end whether any page has written something.
+A headless Chromium opens pages of other origins, which try everything that pages can do. Requests use other host names
+at the server's address. Every route of Prefect is called without a credential and with wrong credentials.
+
+FILE may contain the credential. With it, the server is asked at the end whether a page has written something. The exit
+code is 1 if an attack succeeds.
 """
 
 import http.server
@@ -59,7 +60,7 @@ PAGE = Path(__file__).with_suffix(".js").read_text()
 
 
 class Trial(NamedTuple):
-    """What was tried, from where, and what came of it: `breach` is empty if it was refused."""
+    """An attack, its source, and its result; `breach` is empty if the attack was rejected."""
 
     source: str
     what: str
@@ -67,7 +68,7 @@ class Trial(NamedTuple):
 
 
 def attack(target: str, credential: str | None = None, origins: Iterable[str] = tuple(ORIGINS)) -> Iterator[Trial]:
-    """Try everything on the server at an address such as http://127.0.0.1:4200, by pages of these origins."""
+    """Try all attacks on the server at an address such as http://127.0.0.1:4200, with pages of these origins."""
     yield from called(target)
     yield from rebound(target)
     yield from raw(target)
@@ -77,7 +78,7 @@ def attack(target: str, credential: str | None = None, origins: Iterable[str] = 
 
 
 def called(target: str) -> Iterator[Trial]:
-    """Call every route of the installed Prefect as somebody unknown."""
+    """Call every route of the installed Prefect without a valid credential."""
     from prefect.server.api.server import create_app
 
     routes = [
@@ -103,12 +104,12 @@ def called(target: str) -> Iterator[Trial]:
 
 
 def unless_refused(answer: httpx.Response) -> str:
-    """Describe an answer that is no refusal."""
+    """Return the status of a response that is not a rejection, or an empty string."""
     return "" if answer.status_code in REFUSED else f"status {answer.status_code}"
 
 
 def rebound(target: str) -> Iterator[Trial]:
-    """Ask for other names at the server's address, as a page does whose name was bound to it."""
+    """Request other host names at the server's address, as a page does after DNS rebinding."""
     port = urlsplit(target).port
     with httpx.Client(timeout=SECONDS) as client:
         for host in (one.format(port=port) for one in HOSTS):
@@ -119,7 +120,7 @@ def rebound(target: str) -> Iterator[Trial]:
 
 
 def raw(target: str) -> Iterator[Trial]:
-    """Send what no HTTP library would."""
+    """Send requests that no HTTP library sends."""
     place = urlsplit(target)
     own = f"Host: {place.netloc}\r\n"
     lines = {
@@ -137,12 +138,12 @@ def raw(target: str) -> Iterator[Trial]:
             connection.sendall(text.encode())
             connection.settimeout(SECONDS)
             status = connection.recv(4096).partition(b" ")[2][:3]
-        # A path with dots may be a file of the UI, or none: it must not be an answer of the API.
+        # A path with dots may be a file of the UI or a missing file, but the API must not answer it.
         yield Trial("a raw request", what, f"status {status.decode()}" if status == b"200" else "")
 
 
 def browsed(target: str, name: str, origins: Iterable[str]) -> Iterator[Trial]:
-    """Open pages of other origins, and of names that were bound to the server's address."""
+    """Open pages of other origins, and pages under other host names that resolve to the server's address."""
     with page_server() as port, sync_playwright() as playwright:
         rules = "--host-resolver-rules=MAP *.test 127.0.0.1"
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", rules])
@@ -162,7 +163,7 @@ def browsed(target: str, name: str, origins: Iterable[str]) -> Iterator[Trial]:
 
 
 def tried(context: BrowserContext, source: str, address: str, target: str, name: str) -> Iterator[Trial]:
-    """Let one page try all that pages can: what it read, and what the server answered to it unread."""
+    """Let one page try everything that pages can do; yield what it read, and responses that it could not read."""
     passed: list[tuple[str, int]] = []
     context.on(
         "response",
@@ -176,7 +177,7 @@ def tried(context: BrowserContext, source: str, address: str, target: str, name:
     page.goto(address)
     found: list[tuple[str, str | None]] = page.evaluate(PAGE, {"target": target, "name": name, "sockets": SOCKETS})
     for what, read in found:
-        # A page that was let in by CORS could read a refusal, too: that one does no harm.
+        # A page that CORS admits can read a rejection too, which does no harm.
         harmless = read is None or "Unauthorized" in read
         yield Trial(source, what, "" if harmless else f"read {json.dumps(read)}")
     for what, status in passed:
@@ -184,7 +185,7 @@ def tried(context: BrowserContext, source: str, address: str, target: str, name:
 
 
 def read_back(target: str, name: str, credential: str | None) -> Iterator[Trial]:
-    """Ask the server for what a page may have written; without a credential, a server that wants one can't be asked."""
+    """Check whether a page has written a variable; without a credential, skip a server that requires one."""
     with httpx.Client(timeout=SECONDS, headers=authorization(credential)) as client:
         answer = client.get(f"{target}/api/variables/name/{name}")
     if credential or answer.status_code != httpx.codes.UNAUTHORIZED:
@@ -194,7 +195,7 @@ def read_back(target: str, name: str, credential: str | None) -> Iterator[Trial]
 
 @contextmanager
 def page_server() -> Iterator[int]:
-    """Serve an empty page on a free port, under /sandbox one without an origin."""
+    """Serve an empty page on a free port, and under /sandbox a page without an origin; yield the port."""
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -215,7 +216,7 @@ def page_server() -> Iterator[int]:
 
 
 def main(target: str, file: str | None = None) -> int:
-    """Attack, and print a table."""
+    """Run all attacks, print a table, and return the exit code."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,8 +1,11 @@
-"""Attacks on a worker through Prefect's API: `python -m tests.reliability.attack_worker API_URL`, on the worker's machine.
+"""Attack a worker through Prefect's API: `python -m tests.reliability.attack_worker API_URL`, on the worker's machine.
 
-Each asks a worker to run code that is not the project's, which would leave a file, the canary. In: the API of a running
-`mnist serve`, and its credentials in PREFECT_API_AUTH_STRING. Out: a line for each attack; exit code 1 if one was not refused.
-All that it makes on the server has names that begin with `attack`, and is removed in the end, but for the runs.
+Each attack asks the worker to run code that is not part of the project and would create a file, the canary. The input
+is the API of a running `mnist serve`, with its credential in PREFECT_API_AUTH_STRING. The output is one line for each
+attack. The exit code is 1 if an attack was not rejected.
+
+Everything that the attacks create on the server has a name that starts with `attack` and is removed at the end, except
+for the flow runs.
 """
 
 import copy
@@ -25,13 +28,13 @@ import httpx
 from tests.support.serving import Api, answered, until
 
 POOL = "mnist"
-SECONDS = 400.0  # a worker with one place takes one run every 10 seconds
+SECONDS = 400.0  # a worker with a concurrency limit of one starts a run every 10 seconds
 REFUSED = "refused by the worker, which runs the project's flows only: "
-QUICK = {"dataset": "no_such_data"}  # what runs all the same is over at once
+QUICK = {"dataset": "no_such_data"}  # a run that is not rejected fails at once
 
 
 class Trap:
-    """A folder of an attacker: whatever code is run there, whether as package, module, script or pickle, leaves the canary."""
+    """A folder of an attacker; any package, module, script or pickle in it creates the canary when it is run."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -58,7 +61,7 @@ class Trap:
 
 
 class Evil:
-    """Makes a folder where it is unpickled."""
+    """Object that creates a folder when it is unpickled."""
 
     def __init__(self, canary: str) -> None:
         self.canary = canary
@@ -68,7 +71,7 @@ class Evil:
 
 
 class Attacker:
-    """Somebody who may use the API."""
+    """A user of the API who attacks the worker."""
 
     def __init__(self, api: Api, pool: str = POOL) -> None:
         self.api, self.pool = api, pool
@@ -76,13 +79,13 @@ class Attacker:
         self.made: list[str] = []
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        """Call the API; where its database is busy, again."""
+        """Call the API, and repeat the call while its database is busy."""
         call = partial(self.api.client.request, method, path, json=body)
         (response,) = until(lambda: answered(call()), f"{method} {path}", 60)
         return response
 
     def deployment(self, name: str, **changes: Any) -> str:
-        """Make a deployment that is as the project's own but for some changes."""
+        """Create a copy of the project's deployment with some changes, and return its ID."""
         kept = {key: self.model[key] for key in ("flow_id", "entrypoint", "pull_steps", "job_variables", "path")}
         body = {"name": f"attack-{name}", "work_pool_name": self.pool, **kept, **changes}
         identity: str = self.api.post("deployments/", body).raise_for_status().json()["id"]
@@ -90,31 +93,31 @@ class Attacker:
         return identity
 
     def run_of(self, deployment: str, **options: Any) -> str:
-        """Ask for a run of a deployment."""
+        """Start a run of a deployment, and return its ID."""
         body = {"parameters": QUICK, **options}
         response = self.api.post(f"deployments/{deployment}/create_flow_run", body).raise_for_status()
         return str(response.json()["id"])
 
     def variables(self, name: str, **variables: Any) -> str:
-        """Ask for a run of a sound deployment with job variables of one's own."""
+        """Start a run of a valid deployment with the given job variables."""
         return self.run_of(self.deployment(name), job_variables=variables)
 
     def deployed(self, name: str, **changes: Any) -> str:
-        """Ask for a run of a deployment that is not as it should be."""
+        """Start a run of a deployment with invalid fields."""
         return self.run_of(self.deployment(name, **changes))
 
     def alone(self, **options: Any) -> str:
-        """Ask for a run in the pool, without a deployment."""
+        """Start a run in the pool without a deployment."""
         state = {"type": "SCHEDULED", "state_details": {}}
         body = {"flow_id": self.model["flow_id"], "work_pool_name": self.pool, "parameters": QUICK, "state": state}
         return str(self.api.post("flow_runs/", body | options).raise_for_status().json()["id"])
 
     def stepped(self, name: str, step: str, **options: Any) -> str:
-        """Ask for a run of a deployment with a pull step."""
+        """Start a run of a deployment with a pull step."""
         return self.deployed(name, pull_steps=[{f"prefect.deployments.steps.{step}": options}])
 
     def clean_up(self) -> None:
-        """Remove the deployments and the block."""
+        """Remove the deployments and the blocks."""
         for block in self.api.ask("block_documents/filter", block_documents={"name": {"like_": "attack"}}):
             self.call("DELETE", f"block_documents/{block['id']}")
         for identity in self.made:
@@ -122,7 +125,7 @@ class Attacker:
 
 
 class Called:
-    """A port that counts its callers."""
+    """A port that counts its connections."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -130,18 +133,18 @@ class Called:
         threading.Thread(target=self.count, daemon=True).start()
 
     def count(self) -> None:
-        """Hang up on everybody."""
+        """Accept connections and close them at once."""
         while True:
             caller, _ = self.listener.accept()
             self.callers += 1
             caller.close()
 
 
-CALLED = Called()  # where an attacker's cluster would be
+CALLED = Called()  # the address of an attacker's cluster
 
 
 def stored(one: Attacker, name: str, trap: Trap) -> str:
-    """Ask for a run of a deployment whose code is in a block of storage."""
+    """Start a run of a deployment whose code is in a storage block."""
     kind = one.call("GET", "block_types/slug/local-file-system").raise_for_status().json()["id"]
     schema = one.api.ask("block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind]}})[0]["id"]
     block = {"name": "attack", "block_type_id": kind, "block_schema_id": schema, "data": {"basepath": str(trap.folder)}}
@@ -152,7 +155,7 @@ def stored(one: Attacker, name: str, trap: Trap) -> str:
 
 
 def changed(one: Attacker, name: str, trap: Trap) -> str:
-    """Ask for a run of a sound deployment, and change that before the worker takes it."""
+    """Start a run of a valid deployment, and change the deployment before the worker starts the run."""
     deployment = one.deployment(name)
     run = one.run_of(deployment)
     steps = [{"prefect.deployments.steps.run_shell_script": {"script": trap.command}}]
@@ -214,7 +217,7 @@ ATTACKS: dict[str, Attack] = {
 
 
 def attacked(one: Attacker, folder: Path) -> Iterator[tuple[str, str, bool]]:
-    """Try everything; the name of each attack, how its run ended, and whether it was refused and left no canary."""
+    """Try all attacks; yield the name of each, how its run ended, and whether it was rejected without a canary."""
     traps = {name: Trap(folder / name) for name in ATTACKS}
     runs = {name: attack(one, name, traps[name]) for name, attack in ATTACKS.items()}
     for name, identity in runs.items():
@@ -230,7 +233,7 @@ def attacked(one: Attacker, folder: Path) -> Iterator[tuple[str, str, bool]]:
 
 
 def verdict(one: Attacker, name: str, identity: str, trap: Trap) -> tuple[str, str, bool]:
-    """What came of an attack."""
+    """Wait for the end of an attack's run; return the attack's name, how the run ended, and whether it was rejected."""
     state = one.api.ended(identity, SECONDS)["state"]
     refused = state["type"] == "CRASHED" and str(state["message"]).startswith(REFUSED) and "\n" not in state["message"]
     return name, f"{state['type']}: {state['message']}", refused and not trap.canary.exists()
@@ -251,7 +254,7 @@ TEMPLATES: dict[str, Callable[[dict[str, Any], Trap], None]] = {
 
 @contextmanager
 def template_of(one: Attacker, change: Callable[[dict[str, Any], Trap], None], trap: Trap) -> Iterator[None]:
-    """Give the pool another template for a while."""
+    """Replace the pool's job template while the block runs."""
     path = f"work_pools/{one.pool}"
     template = one.call("GET", path).raise_for_status().json()["base_job_template"]
     other = copy.deepcopy(template)
@@ -264,7 +267,10 @@ def template_of(one: Attacker, change: Callable[[dict[str, Any], Trap], None], t
 
 
 def templated(one: Attacker, name: str, trap: Trap) -> str:
-    """Ask for runs until the worker has heard of another template of its pool: the first run that did not go through."""
+    """Start runs until the worker knows the changed template of its pool, and return the ID of the last run.
+
+    It is the first run that the worker does not execute, unless the time limit of two minutes has passed.
+    """
     one.call("DELETE", "variables/name/attack_command")
     one.api.post("variables/", {"name": "attack_command", "value": trap.command}).raise_for_status()
     limit = time.monotonic() + 120
@@ -280,7 +286,7 @@ def templated(one: Attacker, name: str, trap: Trap) -> str:
 
 
 def flipped(one: Attacker, name: str, trap: Trap) -> dict[str, Any]:
-    """Change a deployment to and fro while its run starts: whatever the worker sees, the run is ours or none."""
+    """Change a deployment back and forth while its run starts; the worker must run the project's flow or nothing."""
     deployment = one.deployment(name)
     sound = {key: one.model[key] for key in ("entrypoint", "pull_steps")} | {"work_pool_name": one.pool}
     steps = [{"prefect.deployments.steps.run_shell_script": {"script": trap.command}}]
@@ -295,7 +301,7 @@ def flipped(one: Attacker, name: str, trap: Trap) -> dict[str, Any]:
 
 
 def pickled(one: Attacker, name: str, trap: Trap) -> dict[str, Any]:
-    """Declare a run completed while its process starts, with a result that is a pickle of the attacker's."""
+    """Set a run to Completed while its process starts, with a pickle of the attacker as its result."""
     run = one.run_of(one.deployment(name))
     until(lambda: one.api.run(run)["state_name"] in {"Pending", "Submitting"}, "a run that starts", SECONDS)
     result = {
@@ -304,12 +310,12 @@ def pickled(one: Attacker, name: str, trap: Trap) -> dict[str, Any]:
     }  # fmt: skip
     completed = {"type": "COMPLETED", "name": "Completed", "message": "attack", "data": result}
     one.api.post(f"flow_runs/{run}/set_state", {"state": completed, "force": True})
-    time.sleep(20)  # for its process to have started, and to have asked
+    time.sleep(20)  # time for its process to start and to query the run
     return dict(one.api.run(run)["state"])
 
 
 def recipe(one: Attacker, name: str, trap: Trap) -> dict[str, Any]:
-    """Name a recipe with a function, in a file that everybody can write: a sound run, which must not import it."""
+    """Start a valid run with a recipe that names a function in a world-writable file, which must not be imported."""
     file = trap.folder / "evil.toml"
     file.write_text('base = "post"\nname = "evil"\n[[models]]\nname = "evil"\nfunction = "evil.py:evil"\n')
     file.chmod(0o666)

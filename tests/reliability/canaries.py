@@ -1,8 +1,8 @@
-"""Canaries: a secret of its own in every place that a user can put one, then a search of all that the commands leave.
+"""Put a distinct secret, a canary, in every place where a user can put one, and search all that the commands leave.
 
-Searched are: what a command prints, its JSON, every file under the root and Prefect's home (databases as raw bytes, archives
-unpacked), and the arguments of every process that it starts. What the user typed or wrote stays the user's: the arguments of
-the command itself, and the data set's file.
+The search covers the output of a command, its JSON, every file under the root and Prefect's home (databases as raw
+bytes, archives decompressed), and the arguments of every process that the command starts. It does not cover the user's
+own text: the arguments of the command itself and the dataset file.
 """
 
 import base64
@@ -31,11 +31,11 @@ from tests.support import data, mirrors
 from tests.support.serving import without_prefect
 
 NOWHERE = "127.0.0.1:9"  # nothing listens there
-UNPACKED = 16 << 20  # bytes of an archive that are looked at
+UNPACKED = 16 << 20  # limit of the decompressed bytes to search
 
 
 class Trial(NamedTuple):
-    """A command, what its environment has besides, and whether it may succeed."""
+    """A command, its additional environment variables, and whether it must succeed."""
 
     name: str
     arguments: Sequence[str]
@@ -44,24 +44,24 @@ class Trial(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """A secret that was found, and where."""
+    """A secret and the place where it was found."""
 
     secret: str
     place: str
 
 
 class Canaries:
-    """Secrets that stand nowhere else, by the place that they are put in."""
+    """Unique secrets, one for each place."""
 
     def __init__(self) -> None:
         self.mark = f"canary{uuid.uuid4().hex[:12]}"
 
     def __call__(self, place: str) -> str:
-        """The secret of a place."""
+        """Return the secret of a place."""
         return f"{self.mark}-{place}"
 
     def found_in(self, content: bytes) -> set[str]:
-        """The secrets in some bytes, as they are, quoted, or as HTTP's Basic authentication encodes them."""
+        """Return the secrets in some bytes, in plain text, quoted, or encoded for HTTP Basic authentication."""
         pattern = re.escape(self.mark.encode()) + rb"-[\w.-]+"
         found = {match.decode() for match in re.findall(pattern, content, re.IGNORECASE)}
         coded = base64.b64encode(f"me:{self.mark}".encode()).rstrip(b"=")[:-1]
@@ -69,7 +69,7 @@ class Canaries:
 
 
 def environment(canary: Canaries, home: Path) -> dict[str, str]:
-    """An environment that has a secret wherever one may be."""
+    """Return an environment with a secret in every variable that can hold one."""
     return without_prefect(os.environ) | {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
@@ -89,12 +89,12 @@ def environment(canary: Canaries, home: Path) -> dict[str, str]:
 
 
 def mirror(canary: Canaries, host: str, place: str) -> str:
-    """A mirror with a secret in its user info and one in its query."""
+    """Return a mirror's URL with a secret in its user info and another in its query."""
     return f"http://me:{canary(place)}@{host}/mnist/?sig={canary(place)}-query"
 
 
 def quick_trials(canary: Canaries, folder: Path, host: str) -> Iterator[Trial]:
-    """Failures that need no training; `host` is a server that has the archives."""
+    """Yield commands that need no training, most of which fail; `host` is a server that has the archives."""
     files = data.make(folder / "archives", data.FEW)
     alone = dataset(files, [mirror(canary, NOWHERE, "own"), mirror(canary, "host.invalid", "own-proxied")])
     run = ("run", "--no-gate", "--epochs", "1", "--root", str(folder / "root"))
@@ -130,7 +130,7 @@ def quick_trials(canary: Canaries, folder: Path, host: str) -> Iterator[Trial]:
 
 
 def long_trials(canary: Canaries, folder: Path, host: str) -> Iterator[Trial]:
-    """A run and a study to their end, with mirrors that fail before the one that serves."""
+    """Yield complete runs and a study, with mirrors that fail before the mirror that works."""
     given = ("--mirror", mirror(canary, NOWHERE, "first"), "--mirror", mirror(canary, host, "second"))
     own = dataset(data.make(folder / "archives", data.FEW), [mirror(canary, NOWHERE, "own-last")])
     common = ("--dataset", str(own), "--epochs", "1", "--root", str(folder / "root"), *given, "--json")
@@ -140,13 +140,13 @@ def long_trials(canary: Canaries, folder: Path, host: str) -> Iterator[Trial]:
 
 
 def dataset(files: data.Files, addresses: list[str]) -> Path:
-    """A data set's file with mirrors of its own; it is the user's, and not searched."""
+    """Write a dataset file with the given mirrors; the file belongs to the user and is not searched."""
     path = files.toml(mirrors=tuple(addresses))
     return shutil.move(path, path.with_name(f"{uuid.uuid4().hex}.toml"))
 
 
 def unpinned(files: data.Files, addresses: list[str], name: str) -> Path:
-    """A data set's file that pins nothing."""
+    """Write a dataset file without sizes and hashes."""
     path = files.toml(mirrors=tuple(addresses))
     text = re.sub(r"^(bytes|sha256) = .*\n?", "", path.read_text(), flags=re.MULTILINE)
     other = path.with_name(f"{name}.toml")
@@ -155,7 +155,7 @@ def unpinned(files: data.Files, addresses: list[str], name: str) -> Path:
 
 
 def tried(trial: Trial, canary: Canaries, folder: Path, seconds: float = SECONDS) -> tuple[int, list[Leak]]:
-    """Run a command, and stop it where it takes too long: its exit code, and every secret that it left anywhere."""
+    """Run a command, stop it after `seconds`, and return its exit code and every secret that it leaked."""
     env = environment(canary, folder / "home") | trial.env
     arguments: set[str] = set()
     with (
@@ -184,7 +184,7 @@ def tried(trial: Trial, canary: Canaries, folder: Path, seconds: float = SECONDS
 
 
 def collect_arguments(process: subprocess.Popen[bytes], arguments: set[str]) -> None:
-    """Note the arguments of all processes that a process starts, until it ends."""
+    """Record the arguments of all processes that a process starts, until it ends."""
     while process.poll() is None:
         with suppress(psutil.Error):
             for child in psutil.Process(process.pid).children(recursive=True):
@@ -194,7 +194,7 @@ def collect_arguments(process: subprocess.Popen[bytes], arguments: set[str]) -> 
 
 
 def leaks_in(canary: Canaries, folders: Sequence[Path]) -> list[Leak]:
-    """Every secret in the names and contents of the files of some folders."""
+    """Return every secret in the names and contents of the files of some folders."""
     leaks = []
     for path in (path for folder in folders for path in folder.rglob("*")):
         contents = [str(path).encode(), *(readable(path) if path.is_file() else ())]
@@ -203,7 +203,7 @@ def leaks_in(canary: Canaries, folders: Sequence[Path]) -> list[Leak]:
 
 
 def readable(path: Path) -> Iterator[bytes]:
-    """The bytes of a file: as they are, and unpacked, if it is packed."""
+    """Yield the bytes of a file, and the decompressed bytes if it is compressed."""
     try:
         raw = path.read_bytes()
     except OSError:
@@ -219,7 +219,7 @@ def readable(path: Path) -> Iterator[bytes]:
 
 
 def rows(trials: str, folder: Path) -> Iterator[Row]:
-    """Try commands of one kind, "quick" or "long", and print each leak."""
+    """Try the commands of one kind, "quick" or "long", and print each leak."""
     canary = Canaries()
     served = data.make(folder / "served", data.FEW)
     with mirrors.Server(mirrors.whole, served.folder) as server:
@@ -237,7 +237,7 @@ def rows(trials: str, folder: Path) -> Iterator[Row]:
 
 
 def main(server: str, folders: Sequence[Path]) -> Iterator[Row]:
-    """Try all commands; or, with a `server`, runs that are started through its API, and search some folders."""
+    """Try all commands; with a `server`, instead start a run through its API and search the given folders."""
     if server:
         yield from at_server(server, folders)
         return
@@ -247,7 +247,7 @@ def main(server: str, folders: Sequence[Path]) -> Iterator[Row]:
 
 
 def at_server(server: str, folders: Sequence[Path]) -> Iterator[Row]:
-    """Start a run with secrets at a server, and search what the server and some folders have of it in the end."""
+    """Start a run with secrets on a server, and search what the server and the folders contain after its end."""
     os.environ["PREFECT_API_URL"] = f"{server.rstrip('/').removesuffix('/api')}/api"
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (

@@ -1,7 +1,8 @@
-"""Crashes: SIGKILL before every single file operation of every step, one after another.
+"""Crash every step before each of its file operations with SIGKILL.
 
-Each step runs in a forked process that kills itself at its n-th operation on a file under the root, for every n there is;
-then the step runs again, in another process, and must make what it makes undisturbed, and leave nothing temporary.
+Each step runs in a forked process that kills itself at its n-th operation on a file under the root, for every n. Then
+the step runs again in another process. It must produce the same result as an undisturbed step and leave no temporary
+files.
 """
 
 import os
@@ -57,7 +58,7 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Case(NamedTuple):
-    """What every step needs, and what the steps before it have made."""
+    """Inputs that every step needs, and the results of the steps before it."""
 
     dataset: Dataset
     recipe: Recipe
@@ -65,13 +66,13 @@ class Case(NamedTuple):
 
     @property
     def data(self) -> PreparedData:
-        """The archives and the splits."""
+        """Archives and splits."""
         archives = {archive.name: archive for archive in self.got["download"]}
         return PreparedData(archives, dict(zip((TRAIN, TEST), self.got["decode"], strict=True)), samples={})
 
     @property
     def evidence(self) -> RunEvidence:
-        """What the analysis takes, of one model."""
+        """Input of the analysis for one model."""
         kinds = {"models": "train", "predictions": "evaluate", "attributions": "attribute", "explanations": "explain"}
         return RunEvidence(
             train=self.data.train, test=self.data.test, profile=self.got["profile"], measures=self.got["measure"],
@@ -82,14 +83,14 @@ class Case(NamedTuple):
 
     @property
     def records(self) -> RunRecords:
-        """All of the run."""
+        """All records of the run."""
         models = self.evidence.models
         layers = dict.fromkeys(models, self.got["describe"])
         trained = TrainedModels(models, trainings=models, ensembles={})
         return RunRecords(self.data, trained, self.evidence, layers, self.got["analyze"], self.got["draw"])
 
     def run(self, work: Workspace) -> RunRecord:
-        """The run so far."""
+        """Return the record of the run so far."""
         return run_record(self.dataset, self.recipe, "main", self.records, work)
 
 
@@ -107,7 +108,7 @@ def decodes(case: Case, work: Workspace) -> Any:
 
 
 def finish(case: Case, work: Workspace) -> Any:
-    """All that is done anew in every run: judge, report, remember, promote."""
+    """Do everything that is not cached in a run: judge, report, save the run, promote."""
     run = case.run(work)
     decision = judge.fn(run, work)
     steps = case.records.steps
@@ -126,18 +127,18 @@ def compares(case: Case, work: Workspace) -> Any:
 
 
 def flow_run(number: int) -> FlowRun:
-    """What Prefect's history would call a run."""
+    """Return a flow run as Prefect's history identifies it."""
     return FlowRun(id=UUID(int=number), flow=UUID(int=0), at="http://127.0.0.1:4200/api", root="/root")
 
 
 def prunes(_case: Case, work: Workspace) -> Any:
-    """Remove all runs but the last and the champion's."""
+    """Remove all runs except the last and the champion's."""
     apply_pruning(work.root, plan_pruning(work.root, 1))
     return sorted(str(path.relative_to(work.root)) for path in work.root.rglob("*") if path.is_file())
 
 
 def broken_runs(root: Path, kept: Sequence[RunRecord]) -> list[str]:
-    """Which of the runs that must stay have lost something."""
+    """Return the names of kept runs that have lost a file."""
     return [run.run for run in kept if any(link.fault for link in verify_run(root, run))]
 
 
@@ -163,7 +164,7 @@ STEPS: dict[str, Step] = {
 
 
 def in_child(body: Callable[[], Any]) -> int:
-    """Run `body` in a forked process; its exit code, or the negative signal that has ended it."""
+    """Run `body` in a forked process; return its exit code, or the negative number of the signal that ended it."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -171,7 +172,7 @@ def in_child(body: Callable[[], Any]) -> int:
     try:
         body()
         code = 0
-    except BaseException:  # noqa: BLE001  # whatever it was, the parent sees the exit code
+    except BaseException:  # noqa: BLE001  # whatever the error is, the parent sees the exit code
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -179,7 +180,10 @@ def in_child(body: Callable[[], Any]) -> int:
 
 
 def operations(root: Path, at: int | None) -> Callable[[], int]:
-    """Count the operations on files under `root` in this process, and end it before number `at`, counted from 0."""
+    """Count the operations on files under `root` in this process, and kill the process before operation `at`.
+
+    Operations are counted from 0. The returned function gives the count so far.
+    """
     count = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -195,7 +199,7 @@ def operations(root: Path, at: int | None) -> Callable[[], int]:
 
 
 def result_of(step: Step, case: Case, root: Path) -> Any:
-    """What a step makes, as far as it is the same in every run of it."""
+    """Return the result of a step without the parts that differ between runs."""
     with open_workspace(root, "a-run") as work:
         found = step(case, work)
         if isinstance(found, Record) and "history" in type(found).model_fields:
@@ -205,12 +209,12 @@ def result_of(step: Step, case: Case, root: Path) -> Any:
 
 
 def without_origin(found: Any) -> Any:
-    """A record without who made it and when; anything else as it is."""
+    """Return a record without its origin; return other values unchanged."""
     return found.model_copy(update={"origin": None}) if isinstance(found, Record) else found
 
 
 def tried(name: str, step: Step, case: Case, before: Path, kept: Sequence[RunRecord] = ()) -> Iterator[str]:
-    """Kill a step before each of its operations; of each try, what was lost, if anything."""
+    """Kill a step before each of its operations; yield the losses of each trial, or an empty string."""
     folder = Path(tempfile.mkdtemp(dir=before.parent))
 
     def fresh(label: str) -> Path:
@@ -233,7 +237,7 @@ def tried(name: str, step: Step, case: Case, before: Path, kept: Sequence[RunRec
 
 
 def lost(step: Step, case: Case, root: Path, at: int, expected: str, kept: Sequence[RunRecord]) -> Iterator[str]:
-    """What is wrong after a kill before operation `at`."""
+    """Yield everything that is wrong after a kill before operation `at`."""
 
     def killed() -> None:
         operations(root, at)
@@ -256,7 +260,7 @@ def lost(step: Step, case: Case, root: Path, at: int, expected: str, kept: Seque
 
 
 def main(only: Sequence[str] = ()) -> Iterator[Row]:
-    """Kill every step, or only some, before each of its operations, and sum it up."""
+    """Kill every step, or only the given steps, before each of its operations, and yield one row for each step."""
     from tasks.training.keras_runtime import import_keras
 
     os.environ |= thread_settings(threads=1)
@@ -273,7 +277,7 @@ def main(only: Sequence[str] = ()) -> Iterator[Row]:
         case.got[name] = in_parent(step, case, root)
     work = Workspace(root=root, run="a-run", began=BEGAN)
     shutil.rmtree(root / "runs")
-    shutil.rmtree(root / "champions")  # the step before has promoted the model
+    shutil.rmtree(root / "champions")  # the previous step has promoted the model
     splits = {split.name: split for split in case.got["decode"]}
     runs = [finished(work, splits, dataset, number, flow_run(number)) for number in (1, 2, 3, 4)]
     crown(work, runs[1], 1, None)
@@ -284,7 +288,7 @@ def main(only: Sequence[str] = ()) -> Iterator[Row]:
 
 
 def summed(fault: str, tries: Iterator[str]) -> Row:
-    """One row of many tries."""
+    """Return one row for many trials."""
     losses = list(tries)
     for loss in filter(None, losses):
         say(f"LOST {loss}")
@@ -294,7 +298,10 @@ def summed(fault: str, tries: Iterator[str]) -> Row:
 
 
 def in_parent(step: Step, case: Case, root: Path) -> Any:
-    """Do a step for good, in a process of its own: TensorFlow must not run in the one that is forked from."""
+    """Run a step undisturbed in a separate process, and return its result.
+
+    TensorFlow must not run in the process that is forked.
+    """
     import cloudpickle
 
     kept = root.parent / "record"

@@ -1,7 +1,7 @@
-"""Disk: file systems that are full, read-only or elsewhere; files that go or change; roots of all kinds. Needs root, to mount.
+"""Test disk faults: full, read-only and separate file systems, files that disappear or change, and unusual roots.
 
-After each fault: exit code 2 and one line, or a run that ends well; and the next run on a sound disk makes what an
-undisturbed one makes.
+After each fault, the run ends with exit code 2 and one line, or it succeeds. The next run on a working disk must
+produce the same result as an undisturbed run. Mounting needs root privileges.
 """
 
 import os
@@ -19,15 +19,15 @@ from tests.reliability.world import World, incomplete, left_over, made, result, 
 
 NOBODY = 65534
 KIB = 1024
-# KiB: from the first archive to the report of a run of some 5 MB
+# Sizes in KiB, from the first archive to the report of a run of about 5 MB.
 FULL = (16, 48, 150, 400, 800, 1600, 3200, 3600, 4000, 4400)
-# Of a first run: nothing has changed, and nothing was asked about corrupted images.
+# Folders of a first run, which compares no runs and does not evaluate corrupted images.
 FOLDERS = (*(name for name in prune.FOLDERS if name not in {"changes", "robustness"}), "records")
 
 
 @contextmanager
 def mounted(size: int) -> Iterator[Path]:
-    """A file system of its own, of `size` KiB."""
+    """Mount a separate file system of `size` KiB, and yield its folder."""
     place = Path(tempfile.mkdtemp(prefix="mnist-disk-"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", place], check=True)
     try:
@@ -38,18 +38,21 @@ def mounted(size: int) -> Iterator[Path]:
 
 
 def remount(place: Path, option: str) -> None:
-    """Change a mounted file system."""
+    """Change an option of a mounted file system."""
     subprocess.run(["mount", "-o", f"remount,{option}", place], check=True)
 
 
 class Tried:
-    """What one fault has led to."""
+    """Checks of the runs after one fault."""
 
     def __init__(self, place: World, expected: object) -> None:
         self.place, self.expected = place, expected
 
     def refused(self, root: Path, says: str, *through: str) -> str:
-        """A run, `through` another command, that must end with one line; what is wrong with how it did."""
+        """Start a run `through` another command, check that it ends with one line, and return what is wrong.
+
+        An empty `says` also allows a run that succeeds.
+        """
         command = [*through, *self.place.command(root)]
         done = subprocess.run(command, env=self.place.env("disk"), capture_output=True, text=True, check=False)
         last = (done.stderr.splitlines() or [""])[-1]
@@ -60,10 +63,10 @@ class Tried:
         return "" if good else f"exit code {done.returncode}: {done.stderr[-2000:]}"
 
     def goes_on(self, root: Path, *, harmed: bool = False) -> str:
-        """A run that must make what an undisturbed one makes; what is wrong.
+        """Start a run that must produce the result of an undisturbed run, and return what is wrong.
 
-        What a fault itself has `harmed` is made anew. Only a record may stay as it is: where the steps before it took other
-        times, its key is another one, and nobody reads it again.
+        With `harmed`, the files that the fault has damaged are computed again. Only a record may stay damaged: if the
+        steps before it took other times, its key differs, and no step reads the damaged record again.
         """
         before = incomplete(root) if root.exists() else []
         if before and not harmed:
@@ -91,7 +94,7 @@ def read_only(tried: Tried) -> str:
 
 
 def turned_read_only(tried: Tried) -> str:
-    """A root that has become read-only since its last run."""
+    """Use a root that has become read-only since its last run."""
     with mounted(100 * KIB) as place:
         wrong = tried.goes_on(place / "root")
         remount(place, "ro")
@@ -110,7 +113,7 @@ def strange_name(name: str) -> Callable[[Tried], str]:
 
 
 def another_user(tried: Tried) -> str:
-    """A root of nobody's, for a process that has none of root's powers."""
+    """Use a root of another user, in a process without root privileges."""
     root = tried.place.folder / "of nobody"
     root.mkdir(mode=0o755)
     os.chown(root, NOBODY, NOBODY)
@@ -119,7 +122,7 @@ def another_user(tried: Tried) -> str:
 
 
 def occupied(make: Callable[[Path], object], says: str) -> Callable[[Tried], str]:
-    """A place where the root, or one of its folders, is something else."""
+    """Return a fault in which the root, or one of its folders, is not a folder."""
 
     def fault(tried: Tried) -> str:
         root = Path(tempfile.mkdtemp(dir=tried.place.folder)) / "root"
@@ -147,7 +150,7 @@ def folder_is_a_file(name: str) -> Callable[[Path], None]:
 
 
 def linked(tried: Tried) -> str:
-    """A root that is a link to a folder."""
+    """Use a root that is a link to a folder."""
     target = Path(tempfile.mkdtemp(dir=tried.place.folder))
     root = tried.place.folder / "link"
     root.symlink_to(target)
@@ -155,7 +158,7 @@ def linked(tried: Tried) -> str:
 
 
 def harmed(folder: str, harm: Callable[[Path], object]) -> Callable[[Tried], str]:
-    """Every file of one folder, after a run: gone or altered. The next run makes it anew."""
+    """Return a fault that removes or alters every file of one folder after a run; the next run creates them again."""
 
     def fault(tried: Tried) -> str:
         root = Path(tempfile.mkdtemp(dir=tried.place.folder))
@@ -174,7 +177,7 @@ def altered(path: Path) -> None:
 
 
 def between_steps(folder: str, after: str, harm: Callable[[Path], object]) -> Callable[[Tried], str]:
-    """Files that go or change while the run goes on; the line of the log after which they do."""
+    """Return a fault that removes or alters files during a run, after the line of the log that contains `after`."""
 
     def fault(tried: Tried) -> str:
         root = Path(tempfile.mkdtemp(dir=tried.place.folder))
@@ -239,7 +242,7 @@ FAULTS: dict[str, Callable[[Tried], str]] = {
 
 
 def main(names: str) -> Iterator[Row]:
-    """Try every fault in whose name the pattern `names` is found."""
+    """Try every fault whose name matches the pattern `names`."""
     with world() as place:
         tried = Tried(place, made(result(place.run(place.folder / "undisturbed"))))
         for name, fault in FAULTS.items():

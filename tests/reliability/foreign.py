@@ -1,7 +1,8 @@
-"""Foreign: files of others under every name that the project uses; whatever it then does, each byte of theirs is still there.
+"""Create foreign files under every name that the project uses, and check that every byte of them survives.
 
-A root is seeded beside, inside and behind links. Then come a run, a study, a run that is killed, more seeds beside what that
-has left, another run, comparisons, a rollback, a dry run of prune and prune itself, and verify.
+Foreign files are created beside, inside and behind links in a root. Then follow a run, a study, a run that is killed,
+more foreign files beside what that run has left, another run, comparisons, a rollback, a dry run of prune, prune
+itself, and verify.
 """
 
 import json
@@ -21,7 +22,7 @@ LAST = ("--no-gate",)
 
 
 class Trial:
-    """One root, what was put there, and what was wrong."""
+    """A root, its foreign files, and the faults that were found."""
 
     def __init__(self, place: World, name: str) -> None:
         self.place, self.name = place, name
@@ -29,7 +30,7 @@ class Trial:
         self.seeds, self.faults = Seeds(), list[str]()
 
     def does(self, what: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        """A command that must end with a code, and must leave all foreign files as they are."""
+        """Run a command that must end with an exit code and leave all foreign files unchanged."""
         done = subprocess.run(
             [MNIST, *arguments, "--root", self.root],
             env=self.place.env(self.name),
@@ -41,20 +42,20 @@ class Trial:
         return done
 
     def look(self, what: str, went_well: bool, said: str) -> None:
-        """Note what is wrong after a command."""
+        """Record what is wrong after a command."""
         say(f"    {what}: {len(self.seeds.seen)} foreign paths, {len(lost := self.seeds.lost())} lost")
         self.faults += [f"after {what}: {path}" for path in lost]
         if not went_well:
             self.faults.append(f"{what} ended otherwise: {said[-2000:]}")
 
     def runs(self, seed: int) -> str:
-        """A run of one seed; its name."""
+        """Do a run with a seed, and return its name."""
         done = self.place.run(self.root, *LAST, "--seed", str(seed), trial=self.name)
         self.look(f"run {seed}", done.returncode == 0, done.stderr)
         return str(result(done)["run"])
 
     def is_killed(self) -> None:
-        """A run whose processes are all killed in the middle of a training."""
+        """Start a run, and kill all its processes in the middle of a training."""
         with subprocess.Popen(
             self.place.command(self.root, "--epochs", "2000"), env=self.place.env(self.name), stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -68,7 +69,7 @@ class Trial:
         self.look("kill", process.returncode == -9, "")
 
     def is_pruned(self) -> None:
-        """What a dry run lists is what goes, and the dry run itself touches nothing."""
+        """Prune, and check that a dry run changes nothing and lists the paths that prune removes."""
         before = paths_in(self.root)
         planned = json.loads(self.does("prune --dry-run", "prune", "--keep", "1", "--dry-run", "--json").stdout)
         if paths_in(self.root) != before:
@@ -80,12 +81,12 @@ class Trial:
 
 
 def paths_in(root: Path) -> set[str]:
-    """Every path under a root, of what links lead to as well, but not of the links in it."""
+    """Return every path under a root, without the contents of linked folders."""
     return {path.relative_to(root).as_posix() for path in root.rglob("*")}
 
 
 def whole(trial: Trial, sow: Callable[[Path, Path, Seeds], None]) -> Trial:
-    """Everything that a root goes through."""
+    """Run all commands on a root."""
     first = trial.runs(1)
     sow(trial.root, trial.outside, trial.seeds)
     second = trial.runs(2)
@@ -113,7 +114,7 @@ REFUSED = ("run", "study", "serve", "prune --keep 1", "prune --keep 1 --dry-run"
 
 
 def refused(trial: Trial) -> Trial:
-    """Every command on a folder that is not ours: one line with a folder to use instead, and nothing is written."""
+    """Run every command on a folder that is not a root: each proposes another folder in one line and writes nothing."""
     for folder in ("scratch/thesis", "runs/exp1", "locks", "records", "models", ".git", "src"):
         trial.seeds.add(trial.root / folder / "thesis.txt")
     before = paths_in(trial.root)
@@ -128,7 +129,7 @@ def refused(trial: Trial) -> Trial:
 
 
 def row(what: str, trial: Trial, extra: Sequence[str] = ()) -> Row:
-    """One row: a foreign path is a try."""
+    """Return one row, in which each foreign path is a trial."""
     faults = [*trial.faults, *extra]
     for fault in faults:
         say(f"LOST {fault}")
@@ -136,7 +137,7 @@ def row(what: str, trial: Trial, extra: Sequence[str] = ()) -> Row:
 
 
 def inside_of(place: World) -> Row:
-    """A root with foreign paths everywhere."""
+    """Test a root with foreign paths everywhere."""
     inside = whole(Trial(place, "inside"), seed)
     foreign = {
         path.relative_to(inside.root).parts[:2] for path in inside.seeds.seen if path.is_relative_to(inside.root)
@@ -154,7 +155,7 @@ TRIALS: dict[str, Callable[[World], Row]] = {
 
 
 def main(only: str = "") -> Iterator[Row]:
-    """Seed, do everything, and count."""
+    """Run the trials, and yield a row for each."""
     with world() as place:
         for name, trial in TRIALS.items():
             if only in {"", name}:

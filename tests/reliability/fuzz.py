@@ -1,7 +1,7 @@
-"""Fuzz: what anyone may hand over, drawn by Hypothesis from sound examples that are then broken.
+"""Define fuzz targets for all inputs from outside; Hypothesis draws valid examples and breaks them.
 
-For each kind of input there is one function that must either take it or refuse it by one of the project's own errors, within
-a second of the processor's time, and in no more memory than twice the input and a constant.
+For each kind of input, one function must either accept an input or reject it with one of the project's own errors. It
+may use one second of processor time, and memory for twice the input plus a constant.
 """
 
 import gzip
@@ -34,8 +34,8 @@ from tasks.storage.checksummed_json import add_checksum
 from tests.support.samples import FILE
 from tests.support.written import write_idx
 
-SECONDS = 1.0  # of the processor, not of the clock: the machine may be busy
-CONSTANT = 32 << 20  # bytes, for the reader's own buffers: for pictures, some arrays of 512 x 512 floats
+SECONDS = 1.0  # processor time instead of wall time, because the machine may be busy
+CONSTANT = 32 << 20  # bytes for the buffers of the reader: for images, some arrays of 512 x 512 floats
 
 BYTE = np.dtype(np.uint8)
 ARRAYS = [np.arange(np.prod(shape or (1,)), dtype=dtype).reshape(shape)
@@ -60,7 +60,7 @@ NASTY = [
 
 @st.composite
 def broken(draw: st.DrawFn, sound: list[bytes]) -> bytes:
-    """One of the sound examples, after up to four cuts, insertions, replacements or repetitions."""
+    """Draw one of the valid examples, after up to four cuts, insertions, replacements or repetitions."""
     content = draw(st.sampled_from(sound))
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, len(content)))
@@ -71,7 +71,7 @@ def broken(draw: st.DrawFn, sound: list[bytes]) -> bytes:
 
 
 class Target(NamedTuple):
-    """A kind of input: how it is drawn, who reads it, and by which errors it may be refused."""
+    """A kind of input: its strategy, its reader, and the errors with which the reader may reject it."""
 
     inputs: st.SearchStrategy[bytes]
     read: Callable[[bytes, Path], Any]
@@ -79,14 +79,14 @@ class Target(NamedTuple):
 
 
 def read_idx(content: bytes, _folder: Path) -> None:
-    """As the decoder does: the header, then everything."""
+    """Read an IDX file as the decoder does: the header, then all items."""
     stream = io.BytesIO(content)
     for _ in read_blocks(stream, read_header(stream), 100):
         pass
 
 
 def read_archive(content: bytes, folder: Path) -> None:
-    """As the decoder does, for an archive that should hold 5 images."""
+    """Read an archive that should contain 5 images, as the decoder does."""
     path = folder / "archive.gz"
     path.write_bytes(content)
     for _ in read_archive_blocks(
@@ -96,7 +96,7 @@ def read_archive(content: bytes, folder: Path) -> None:
 
 
 def read_toml(load: Callable[[str], Any]) -> Callable[[bytes, Path], None]:
-    """Load a file of the user's."""
+    """Return a reader of a TOML file of the user."""
 
     def read(content: bytes, folder: Path) -> None:
         path = folder / "file.toml"
@@ -107,7 +107,7 @@ def read_toml(load: Callable[[str], Any]) -> Callable[[bytes, Path], None]:
 
 
 def read_record(content: bytes, folder: Path) -> None:
-    """As a step does that looks for its record: a broken one is a miss, never a hit."""
+    """Look up a record as a step does; a broken record must be a cache miss."""
     key = Key({"step": "decode"}, "decode-0")
     path = key.path(folder)
     path.parent.mkdir(exist_ok=True)
@@ -116,14 +116,14 @@ def read_record(content: bytes, folder: Path) -> None:
 
 
 def read_run_record(content: bytes, folder: Path) -> None:
-    """As whoever looks back does."""
+    """Read the record of a run, as the commands on finished runs do."""
     path = folder / "run.json"
     path.write_bytes(content)
     assert isinstance(read_run(path), RunRecord | ChecksumError)
 
 
 def read_champion(content: bytes, folder: Path) -> None:
-    """As the gate does."""
+    """Read the history of champions, as the gate does."""
     path = folder / CHAMPIONS_FOLDER / "line" / "000001.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -131,7 +131,7 @@ def read_champion(content: bytes, folder: Path) -> None:
 
 
 def pictures() -> list[bytes]:
-    """One small picture in each format."""
+    """Return a small image in each format."""
     image = Image.new("L", (40, 60), 255)
     ImageDraw.Draw(image).line([(5, 5), (30, 5), (12, 50)], 0, width=4)
     found = []
@@ -165,9 +165,9 @@ TARGETS = {
 
 
 def check(target: Target, content: bytes, folder: Path) -> None:
-    """Hand an input over, once for its time and once for its memory; whatever is wrong with how it is taken is raised.
+    """Pass an input to a target twice, to measure its time and its memory, and raise an error if anything is wrong.
 
-    Tracing memory makes some readers two hundred times as slow: it must not be on while time is taken.
+    Tracing memory makes some readers two hundred times slower, so it must be off while time is measured.
     """
     began = time.thread_time()
     hand_over(target, content, folder)
@@ -183,6 +183,6 @@ def check(target: Target, content: bytes, folder: Path) -> None:
 
 
 def hand_over(target: Target, content: bytes, folder: Path) -> None:
-    """Let a target read an input, or refuse it by one of its errors."""
+    """Let a target read an input or reject it with one of its errors."""
     with suppress(*target.errors):
         target.read(content, folder)

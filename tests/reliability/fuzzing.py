@@ -1,4 +1,4 @@
-"""Fuzzing: many drawn inputs for everything that reads what others have written."""
+"""Pass many drawn inputs to every reader of files from others."""
 
 import tempfile
 import warnings
@@ -12,7 +12,7 @@ from tests.reliability.table import Row, say
 
 
 def main(times: int, drawn_by: int) -> Iterator[Row]:
-    """Draw so many inputs, in equal parts for each target."""
+    """Draw `times` inputs in total, in equal parts for each target."""
     warnings.simplefilter("ignore")
     each = -(-times // len(TARGETS))
     for name, target in TARGETS.items():
@@ -22,7 +22,10 @@ def main(times: int, drawn_by: int) -> Iterator[Row]:
 
 
 def fuzzed(target: Target, times: int, drawn_by: int) -> int:
-    """Draw `times` inputs for one target; how many it were. The first that is taken badly is raised, as small as it gets."""
+    """Draw `times` inputs for one target, and return the number of inputs.
+
+    The first input that is handled wrongly is shrunk and raises its error.
+    """
     tried = 0
 
     @seed(drawn_by)

@@ -1,7 +1,7 @@
-"""Kills: SIGKILL to a process of a run at a moment that a seeded random has drawn; then the same run again.
+"""Send SIGKILL to processes of a run at a moment that a seeded generator draws, and repeat the run.
 
-After each kill: no process is left; no file under a final name is incomplete; the next run ends well, with the results of an
-undisturbed run, and leaves nothing temporary.
+After each kill, no process is left, and no file with a final name is incomplete. The next run succeeds with the results
+of an undisturbed run, and leaves no temporary files.
 """
 
 import random
@@ -18,12 +18,12 @@ import psutil
 from tests.reliability.table import Row, say
 from tests.reliability.world import World, all_gone, incomplete, left_over, made, processes, result, world
 
-VICTIMS = {"the flow": 6, "a worker": 6, "all at once": 4, "the server": 1}  # by how often each is drawn
-LONGEST = 1.0  # seconds between a line of the log and the kill: more than the next line takes, mostly
+VICTIMS = {"the flow": 6, "a worker": 6, "all at once": 4, "the server": 1}  # with the weight of each
+LONGEST = 1.0  # seconds between a line of the log and the kill; usually more than until the next line
 
 
 class Kill(NamedTuple):
-    """Who was killed, after which line of the log, and what was wrong with how the run then ended, if anything."""
+    """The killed process, the last line of the log before the kill, and the fault in how the run ended, if any."""
 
     victim: str
     line: str
@@ -31,7 +31,7 @@ class Kill(NamedTuple):
 
 
 def kill(place: World, trial: str, root: Path, rng: random.Random, lines: int) -> Kill:
-    """Start a run and kill one of its processes."""
+    """Start a run and kill one or all of its processes."""
     (victim,) = rng.choices(list(VICTIMS), list(VICTIMS.values()))
     line, delay = rng.randrange(lines), rng.choice([0, rng.uniform(0, LONGEST)])
     own = victim == "the server"
@@ -52,7 +52,7 @@ def kill(place: World, trial: str, root: Path, rng: random.Random, lines: int) -
 
 
 def victims(victim: str, process: subprocess.Popen[str], trial: str) -> list[psutil.Process]:
-    """The processes to kill; if the chosen one is not there yet, or no longer, the flow."""
+    """Return the processes to kill; if the chosen process does not exist yet or any longer, return the flow."""
     children = [one for one in processes(trial) if one.pid != process.pid]
     chosen = {
         "the flow": [],
@@ -64,7 +64,7 @@ def victims(victim: str, process: subprocess.Popen[str], trial: str) -> list[psu
 
 
 def trials(times: int, seed: int) -> Iterator[tuple[Kill, str]]:
-    """Kill so many times; of each, who was killed and when, and what was lost, if anything."""
+    """Kill `times` runs; yield the details of each kill, and its losses or an empty string."""
     with world() as place:
         undisturbed = place.run(place.folder / "undisturbed")
         expected, lines = made(result(undisturbed)), undisturbed.stderr.count("\n")
@@ -76,7 +76,7 @@ def trials(times: int, seed: int) -> Iterator[tuple[Kill, str]]:
 
 
 def lost(place: World, trial: str, root: Path, expected: object, killed: Kill) -> Iterator[str]:
-    """What a kill has done beyond ending the run."""
+    """Yield the effects of a kill other than the end of the run."""
     if killed.fault:
         yield killed.fault
     left = all_gone(trial)
@@ -97,7 +97,7 @@ def lost(place: World, trial: str, root: Path, expected: object, killed: Kill) -
 
 
 def main(times: int, seed: int) -> Iterator[Row]:
-    """Kill, say what happened, and sum it up by victim."""
+    """Kill, print the result of each trial, and yield a row for each kind of victim."""
     tried: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for number, (killed, loss) in enumerate(trials(times, seed)):

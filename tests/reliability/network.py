@@ -1,4 +1,4 @@
-"""Network: every mirror of tests/support/mirrors.py, once before a good one and once alone, through the download step."""
+"""Download from every mirror of tests/support/mirrors.py, once before a working mirror and once alone."""
 
 import os
 import re
@@ -60,11 +60,11 @@ def main() -> Iterator[Row]:
             yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
 
 
-Unreachable = AbstractContextManager[tuple[str, str]]  # a mirror's URL, and what is said of it
+Unreachable = AbstractContextManager[tuple[str, str]]  # a mirror's URL, and the reason that is reported
 
 
 def unreachable(content: Path, folder: Path) -> dict[str, Unreachable]:
-    """Mirrors that no answer comes from, or none that may be taken."""
+    """Return mirrors that give no answer, or an answer that must be rejected."""
     return {
         "refuses the connection": nullcontext(("http://127.0.0.1:9/", "refused")),
         "no such host": nullcontext(("http://no-such-host.invalid/", "no-such-host|not known|resol")),
@@ -79,7 +79,7 @@ def unreachable(content: Path, folder: Path) -> dict[str, Unreachable]:
 
 @contextmanager
 def secure(answer: Answer, content: Path, folder: Path, *, trusted: bool) -> Iterator[tuple[str, str]]:
-    """A mirror that speaks TLS."""
+    """Run a mirror with TLS; yield its URL and the expected reason."""
     both, public = certificate(folder)
     if trusted:
         os.environ["SSL_CERT_FILE"] = str(public)
@@ -92,21 +92,21 @@ def secure(answer: Answer, content: Path, folder: Path, *, trusted: bool) -> Ite
 
 @contextmanager
 def proxied(proxy: str, reason: str) -> Iterator[tuple[str, str]]:
-    """A mirror behind a proxy of the environment."""
+    """Set a proxy in the environment; yield the URL of a mirror behind it and the expected reason."""
     os.environ["HTTP_PROXY"] = proxy
     yield "http://mirror.invalid/", reason
     del os.environ["HTTP_PROXY"]
 
 
 def left_for(url: str, reason: str, archive: Archive, folder: Path, work: Workspace) -> bool:
-    """Whether a mirror is left for another, with the reason kept."""
+    """Return whether a mirror is skipped for another one, with the reason in the record."""
     record = download.fn(archive, (url, folder.as_uri()), work)
     (said,) = record.passed_over
     return said.startswith(f"{url}: ") and re.search(reason, said, re.IGNORECASE) is not None
 
 
 def borne(answer: Answer, archive: Archive, folder: Path, work: Workspace) -> bool:
-    """Whether a difficult mirror serves the archive all the same."""
+    """Return whether the archive is downloaded from a difficult mirror."""
     with Server(answer, folder) as server:
         record = download.fn(archive, (server.url,), work)
         server.shutdown()
@@ -114,7 +114,11 @@ def borne(answer: Answer, archive: Archive, folder: Path, work: Workspace) -> bo
 
 
 def passed_over(fault: Fault, archive: Archive, folder: Path, work: Workspace) -> int:
-    """How many of two went well: before a good mirror, with the reason kept; and alone, with the reason in the error."""
+    """Return how many of two trials succeed.
+
+    In the first, the faulty mirror is before a working mirror, and the record has the reason. In the second, it is
+    alone, and the error names it.
+    """
     with Server(fault.answer, folder) as bad, Server(whole, folder) as good:
         record = download.fn(archive, (bad.url, good.url), work)
         (said,) = record.passed_over

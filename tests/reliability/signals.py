@@ -1,7 +1,8 @@
-"""Signals: SIGINT or SIGTERM to a command at a moment that a seeded random has drawn; then the same command again.
+"""Send SIGINT or SIGTERM to a command at a moment that a seeded generator draws, and repeat the command.
 
-After each signal: the command ends in time, with the signal's exit code and one line; no process is left; no file under a final
-name is incomplete; the same command then succeeds with the results of an undisturbed one, and leaves nothing temporary.
+After each signal, the command ends in time, with the signal's exit code and one line. No process is left, and no file
+with a final name is incomplete. The same command then succeeds with the results of an undisturbed command, and leaves
+no temporary files.
 """
 
 import json
@@ -28,7 +29,7 @@ from tests.support.mirrors import listening, says_nothing
 from tests.support.serving import free_port
 
 LONGEST = 5.0  # seconds from the signal to the end
-LONGEST_SERVE = 15.0  # where a run is under way
+LONGEST_SERVE = 15.0  # if a run is in progress
 AT_ONCE = 2.0  # after a second signal
 CREDENTIAL = "mnist:signals"  # of the server that `serve` starts
 LOOKING_BACK = {"compare", "verify", "predict", "prune"}  # commands that need finished runs
@@ -36,17 +37,20 @@ TERM = 1 << (signal.SIGTERM - 1)
 
 
 class Trial(NamedTuple):
-    """One command: its arguments, what its environment says more, and how what it prints is compared."""
+    """A command: its arguments, additional environment variables, and limits; `same` makes its output comparable."""
 
     arguments: list[str]
     env: Mapping[str, str] = {}
     same: Callable[[str], object] = bool
     longest: float = LONGEST
-    ends: bool = True  # by itself, so that it can be run again
+    ends: bool = True  # whether it ends by itself, so that it can be repeated
 
 
 class Ended(NamedTuple):
-    """How a command has ended, and how long after the last signal; `reached` is whether it was still there for it."""
+    """How a command ended.
+
+    `seconds` is the time since the last signal; `reached` is false if the command ended before the signal.
+    """
 
     code: int
     seconds: float
@@ -56,7 +60,10 @@ class Ended(NamedTuple):
 
 
 def signaled(trial: Trial, env: Mapping[str, str], after: float, number: int, again: float | None) -> Ended:
-    """Start a command, and send it a signal, or two; the clock starts when it has its handlers, some 30 ms after its start."""
+    """Start a command, and send it one signal or two.
+
+    The time `after` starts when the command has set its handlers, about 30 ms after its start.
+    """
     with subprocess.Popen(
         [MNIST, *trial.arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
@@ -81,7 +88,7 @@ def signaled(trial: Trial, env: Mapping[str, str], after: float, number: int, ag
 
 
 def send(process: subprocess.Popen[str], number: int) -> None:
-    """Send a signal; SIGINT to the whole group, as a terminal does."""
+    """Send a signal; SIGINT goes to the whole process group, as from a terminal."""
     if number == signal.SIGINT and process.poll() is None:
         os.killpg(process.pid, number)
     else:
@@ -89,7 +96,7 @@ def send(process: subprocess.Popen[str], number: int) -> None:
 
 
 def listens(pid: int) -> bool:
-    """Whether a process handles SIGTERM, by what Linux says of it."""
+    """Return whether a process handles SIGTERM, according to /proc."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -98,9 +105,9 @@ def listens(pid: int) -> bool:
 
 
 def faults(trial: Trial, ended: Ended, number: int, again: float | None, mark: str) -> Iterator[str]:
-    """What is wrong with how a command has ended."""
+    """Yield everything that is wrong with how a command ended."""
     if not ended.reached:
-        return  # it was over before the signal
+        return  # it ended before the signal
     longest = trial.longest if again is None else AT_ONCE
     if ended.seconds > longest:
         yield f"it took {ended.seconds:.1f} s to end"
@@ -121,13 +128,13 @@ def faults(trial: Trial, ended: Ended, number: int, again: float | None, mark: s
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """A server that accepts, and never says anything."""
+    """Run a server that accepts connections and sends nothing; yield its URL."""
     with listening(says_nothing) as port:
         yield f"http://127.0.0.1:{port}"
 
 
 def finished_root(place: World) -> Path:
-    """A root with two runs, as the commands that look back need it."""
+    """Return a root with two runs for the commands that need finished runs."""
     root = place.folder / "finished"
     for seed in ("1", "2"):
         done = subprocess.run([MNIST, *run_of(place, root, "--seed", seed).arguments], env=place.env("first"),
@@ -137,7 +144,7 @@ def finished_root(place: World) -> Path:
 
 
 def run_of(place: World, root: Path, *options: str) -> Trial:
-    """A run of one epoch."""
+    """Return the command of a run with one epoch."""
     given = [
         "run",
         "--dataset",
@@ -154,7 +161,7 @@ def run_of(place: World, root: Path, *options: str) -> Trial:
 
 
 def pinning(place: World, root: Path) -> Trial:
-    """The pinning of a data set's file, a copy of which lies under the root."""
+    """Return the command that pins a copy of the dataset file under the root."""
     root.mkdir(parents=True, exist_ok=True)
     lines = place.dataset.read_text().splitlines()
     path = root / "unpinned.toml"
@@ -164,7 +171,7 @@ def pinning(place: World, root: Path) -> Trial:
 
 
 def looking_back(place: World, root: Path, name: str, folder: Path) -> Trial:
-    """A command that works on finished runs."""
+    """Return a command that needs finished runs."""
     shutil.copytree(folder, root, dirs_exist_ok=True)
     first, second = sorted(path.name for path in (root / "runs").iterdir())
     image = str(Path(__file__).parents[2] / "docs" / "errors.png")
@@ -178,7 +185,7 @@ def looking_back(place: World, root: Path, name: str, folder: Path) -> Trial:
 
 
 def trial_of(name: str, place: World, root: Path, finished: Path, nobody: str) -> Trial:
-    """A command by its name; `nobody` is a server that never answers."""
+    """Return a command by its name; `nobody` is a server that never answers."""
     if name == "study":
         given = ["--dataset", str(place.dataset), "--seeds", "2", "--epochs", "1", "--root", str(root), "--json"]
         return Trial(["study", *given], same=lambda text: json.loads(text)["verdict"])
@@ -200,12 +207,12 @@ def trial_of(name: str, place: World, root: Path, finished: Path, nobody: str) -
 
 
 def store_at(address: str) -> dict[str, str]:
-    """An object store at an address, as the root."""
+    """Return the environment that sets an object store's address."""
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
     return keys | {"AWS_ENDPOINT_URL": address}
 
 
-# Up to when a signal is drawn, in seconds after the start: some more than the command takes, or than it needs to come to wait.
+# Latest moment of a signal, in seconds: a little longer than the command takes, or than it needs before it waits.
 COMMANDS = {
     "run": 40.0, "study": 40.0, "serve": 30.0, "pin": 2.0, "predict": 12.0, "compare": 3.0, "verify": 2.0, "prune": 2.0,
     "run, a silent mirror": 15.0, "run, a silent server": 8.0, "run, a silent store": 12.0, "prune, a root at work": 3.0,
@@ -215,7 +222,7 @@ OWN_SERVER = {"run", "study", "run, a silent mirror", "run, a silent store"}
 
 @contextmanager
 def at_work_elsewhere(name: str, root: Path) -> Iterator[None]:
-    """For what waits for a root, another that has it."""
+    """Hold the lock of the root while the block runs, if the command is one that waits for the root."""
     if name != "prune, a root at work":
         yield
         return
@@ -227,7 +234,7 @@ def at_work_elsewhere(name: str, root: Path) -> Iterator[None]:
 
 
 def trials(names: list[str], times: int, seed: int) -> Iterator[tuple[str, str, str]]:
-    """Each command so many times; of each, what was sent when, and what was wrong."""
+    """Try each command `times` times; yield the signals of each trial, and what was wrong."""
     with world() as place, silent() as nobody:
         finished = finished_root(place) if LOOKING_BACK & {*names} else place.folder
         expected: dict[str, object] = {}
@@ -249,7 +256,7 @@ def one(
     mark: str,
     expected: dict[str, Any],
 ) -> tuple[str, str]:
-    """One trial: what was sent when, and what was wrong."""
+    """Run one trial; return the signals and their times, and what was wrong."""
     sent, after = rng.choice([signal.SIGINT, signal.SIGTERM]), rng.uniform(0, COMMANDS[name])
     again = rng.choice([None, None, None, rng.uniform(0.2, 1)])
     with at_work_elsewhere(name, root):
@@ -274,11 +281,11 @@ def one(
 
 
 def same_again(name: str, trial: Trial, env: Mapping[str, str], root: Path, expected: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with the same command, run again to its end."""
+    """Repeat the same command until it ends, and yield what is wrong."""
     done = subprocess.run(
         [MNIST, *trial.arguments], env=env, capture_output=True, text=True, timeout=SECONDS, check=False
     )
-    # Of the picture that is predicted, only whether it can be is of interest.
+    # The prediction only has to succeed; its result is not compared.
     if done.returncode:
         yield f"the same command then ended with {done.returncode}: {done.stderr[-2000:]}"
         return
@@ -290,7 +297,7 @@ def same_again(name: str, trial: Trial, env: Mapping[str, str], root: Path, expe
 
 
 def start_a_run(port: str, dataset: Path) -> None:
-    """As soon as a server serves, start a run there that lasts."""
+    """Start a long run on a server as soon as the server answers."""
     import httpx
 
     limit = time.monotonic() + COMMANDS["serve"]
@@ -307,7 +314,7 @@ def start_a_run(port: str, dataset: Path) -> None:
 
 
 def running(home: Path) -> list[str]:
-    """The runs that a server's database has as under way."""
+    """Return the names of the runs that are in progress according to a server's database."""
     if not (home / "prefect.db").exists():
         return []
     with closing(sqlite3.connect(home / "prefect.db")) as database:
@@ -315,7 +322,7 @@ def running(home: Path) -> list[str]:
 
 
 def main(times: int, seed: int, only: str = "") -> Iterator[Row]:
-    """Send signals, say what happened, and sum it up by command."""
+    """Send signals, print the result of each trial, and yield a row for each command."""
     say(f"seed {seed}")
     names = [name for name in COMMANDS if only in name]
     tried: Counter[str] = Counter()

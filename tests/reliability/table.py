@@ -1,10 +1,10 @@
-"""The table of docs/reliability.md: a row a fault, printed by the command that tries it."""
+"""Format the table of docs/reliability.md: one row for each fault, printed by the command that tries it."""
 
 from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """A fault, how many times it was tried, how many were survived, and what was lost in the others."""
+    """A fault, the number of trials, the number of survived trials, and the losses in the others."""
 
     fault: str
     tried: int
@@ -12,7 +12,7 @@ class Row(NamedTuple):
     lost: str = ""
 
     def markdown(self) -> str:
-        """The row; what was lost is nothing where all were survived."""
+        """Return the row as Markdown; the losses are "nothing" if all trials were survived."""
         lost = self.lost or ("nothing" if self.tried == self.survived else "see the log")
         return f"| {self.fault} | {self.tried:,} | {self.survived:,} | {lost} |"
 
@@ -21,5 +21,5 @@ HEAD = "| fault | tried | survived | lost |\n| --- | ---: | ---: | --- |"
 
 
 def say(line: str) -> None:
-    """Say how far it is."""
+    """Print a line of progress."""
     print(line, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Tampering: one byte changed, in many places of every file of a real run; every file gone; and `mnist verify` afterwards."""
+"""Change single bytes in every file of a real run, remove every file, and check that `mnist verify` finds it."""
 
 import random
 from collections import Counter
@@ -11,11 +11,11 @@ from tasks.schemas.runs import RunRecord
 from tests.reliability.table import Row, say
 from tests.reliability.world import result, world
 
-PLACES = 40  # a file, besides its first and its last byte
+PLACES = 40  # changed bytes in each file, besides the first and the last byte
 
 
 def main(seed: int) -> Iterator[Row]:
-    """Change every file of a run."""
+    """Change and remove every file of a run."""
     rng = random.Random(seed)
     tried: Counter[str] = Counter()
     found: Counter[str] = Counter()
@@ -35,7 +35,7 @@ def main(seed: int) -> Iterator[Row]:
                 tried[role] += 1
                 found[role] += broken_at(root, name, path)
             path.unlink()
-            if role not in {"a record of a step", "champion"}:  # none of the run's: a record that is gone is made anew
+            if role not in {"a record of a step", "champion"}:  # not part of the run: a missing record is created again
                 tried[role] += 1
                 found[role] += broken_at(root, name, path)
             path.write_bytes(content)
@@ -45,7 +45,7 @@ def main(seed: int) -> Iterator[Row]:
 
 
 def broken_at(root: Path, name: str, path: Path) -> bool:
-    """Whether `mnist verify` names this file."""
+    """Return whether `mnist verify` names this file."""
     run = read_run(record_path(root, name))
     if not isinstance(run, RunRecord):
         return path == record_path(root, name)

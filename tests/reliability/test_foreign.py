@@ -1,4 +1,7 @@
-"""Whether anything of others goes. The whole of it, with real runs: `python -m tests.reliability foreign`."""
+"""Test that no foreign file is removed or changed.
+
+`python -m tests.reliability foreign` does the complete test, with real runs.
+"""
 
 import os
 import shutil
@@ -34,9 +37,9 @@ def silent(_line: str, _level: int) -> None:
 
 
 def died_at(work: Workspace) -> list[Path]:
-    """What a run leaves that is killed: each kind of temporary name, made as the run makes it."""
+    """Create what a killed run leaves: each kind of temporary file, made as the run makes it; return the paths."""
     scratch = Workspace(root=work.root, run="died").scratch()
-    folder = scratch.__enter__()  # never left
+    folder = scratch.__enter__()  # never exited
     signed = [folder / "plain.keras", folder / "epoch.weights.h5"]
     for path in signed:
         path.write_bytes(b"half")
@@ -88,7 +91,7 @@ def test_each_foreign_byte_outlives_everything(
 
 
 def alone_is_waited_for(work: Workspace):  # noqa: ANN201
-    """A key of the workspace's root, held as a step holds it."""
+    """Lock a key of the workspace's root, as a step does."""
     return key_lock(work.root, "train-0123456789abcded", "run this-run", silent)
 
 

@@ -1,4 +1,7 @@
-"""A corpus of inputs that have once been taken badly, or may be; and some more, drawn. Many more: tests/reliability."""
+"""Test a corpus of inputs that were once handled wrongly or may be, and some drawn inputs.
+
+`python -m tests.reliability fuzz` draws many more.
+"""
 
 import gzip
 import struct
@@ -17,16 +20,16 @@ IMAGES = struct.pack(">HBB3I", 0, 8, 3, 5, 28, 28)
 CORPUS: dict[str, list[bytes]] = {
     "IDX": [
         *NASTY,
-        struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1),  # promises what no memory holds
+        struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1),  # declares a size that exceeds any memory
         struct.pack(">HBB255I", 0, 8, 255, *[1] * 255),
-        struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 0, 28),  # many images of no pixels
+        struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 0, 28),  # many images without pixels
         *(content[:-1] for content in IDX),
         *(content + b"\0" for content in IDX),
     ],
     "archives": [
         *NASTY,
         *GZIP,
-        gzip.compress(IMAGES + b"\0" * (100 << 20)),  # a bomb: 100 MB behind a header of 4 kB
+        gzip.compress(IMAGES + b"\0" * (100 << 20)),  # a decompression bomb: 100 MB behind a header of 4 kB
         gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 2**31, 28, 28)),
         gzip.compress(IMAGES) + b"rubbish",
         gzip.compress(IMAGES)[:-4],

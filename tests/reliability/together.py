@@ -1,4 +1,4 @@
-"""Together: ten runs of the same inputs at once, and ten of different ones."""
+"""Start ten runs with the same inputs at once, and ten with different inputs."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tests.reliability.world import MNIST, World, all_gone, left_over, made, res
 
 
 def at_once(place: World, root: str, options: Sequence[Sequence[str]]) -> tuple[list[dict[str, Any]], str]:
-    """Start a run for each of the options at the same moment; what they made, and all that they have logged."""
+    """Start a run for each of the options at the same moment; return the results, and the logs of all runs."""
     runs = [
         subprocess.Popen(
             place.command(place.folder / root, *one), env=place.env(root), stdout=subprocess.PIPE,
@@ -25,7 +25,7 @@ def at_once(place: World, root: str, options: Sequence[Sequence[str]]) -> tuple[
 
 
 def faults_of(place: World, root: str, found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What is wrong under a root after runs at once."""
+    """Yield everything that is wrong under a root after concurrent runs."""
     if remains := left_over(place.folder / root):
         yield f"left over: {remains}"
     if left := all_gone(root):
@@ -39,7 +39,7 @@ def faults_of(place: World, root: str, found: Sequence[dict[str, Any]]) -> Itera
 
 
 def main(count: int) -> Iterator[Row]:
-    """Run `count` at once, twice."""
+    """Start `count` runs at once with the same inputs, and again with different inputs."""
     with world() as place:
         alone = made(result(place.run(place.folder / "alone")))
         found, said = at_once(place, "same", [()] * count)
@@ -56,7 +56,7 @@ def main(count: int) -> Iterator[Row]:
 
 
 def row(fault: str, count: int, faults: Sequence[str]) -> Row:
-    """One row; every fault counts as a run that did not survive."""
+    """Return one row; every fault counts as a run that did not survive."""
     for one in faults:
         say(f"LOST {one}")
     return Row(fault, count, max(0, count - len(faults)))

@@ -1,4 +1,4 @@
-"""A world to break things in: tiny real data, one server behind the guard, and what an undisturbed run makes of it."""
+"""Set up the environment of fault trials: tiny real data, a guarded server, and checks of the results of a run."""
 
 import hashlib
 import json
@@ -24,33 +24,33 @@ from tests.support.serving import free_port, until, without_prefect
 
 MNIST = Path(sys.executable).with_name("mnist")
 PYTHON = Path(sys.executable)
-COUNTS = {"train": 600, "test": 40}  # three epochs get 26 of 40 right, and the gate asks for about 15
-MARK = "MNIST_TRIAL"  # in the environment of everything that a trial starts
-SECONDS = 900  # a run of an epoch took more than 300 on two cores with a load of 17
-CREDENTIAL = "mnist:a-password-of-trials"  # no part of a path: it is masked wherever it is printed
+COUNTS = {"train": 600, "test": 40}  # three epochs classify 26 of 40 correctly; the gate requires about 15
+MARK = "MNIST_TRIAL"  # set in the environment of every process of a trial
+SECONDS = 900  # a run of one epoch took more than 300 s on two cores with a load of 17
+CREDENTIAL = "mnist:a-password-of-trials"  # not part of a path, since it is masked wherever it is printed
 BY_CONTENT = re.compile(r".+-([0-9a-f]{12})\.[\w.]+")
 
 
 class World(NamedTuple):
-    """Where trials happen."""
+    """Environment of trials: a folder, a dataset file, and the API of a server."""
 
     folder: Path
     dataset: Path
     api: str
 
     def command(self, root: Path, *options: str) -> list[str]:
-        """A run of three epochs."""
+        """Return the command of a run with three epochs."""
         given = ["--dataset", str(self.dataset), "--root", str(root), "--epochs", "3", "--json"]
         return [str(PYTHON), "-m", "flows.cli.app", "run", *given, *options]
 
     def env(self, trial: str, *, own_server: bool = False) -> dict[str, str]:
-        """What a trial's processes see; with `own_server`, they start their own."""
+        """Return the environment of a trial's processes; with `own_server`, they start a separate server."""
         settings = {"PREFECT_HOME": str(self.folder / "home"), MARK: trial, "PREFECT_LOGGING_EXTRA_LOGGERS": ""}
         server = {} if own_server else {"PREFECT_API_URL": self.api, "PREFECT_API_AUTH_STRING": CREDENTIAL}
         return without_prefect(os.environ) | settings | server
 
     def run(self, root: Path, *options: str, trial: str = "plain", **env: str) -> subprocess.CompletedProcess[str]:
-        """A run to its end."""
+        """Do a run and wait for its end."""
         return subprocess.run(
             self.command(root, *options),
             env=self.env(trial) | env,
@@ -63,7 +63,7 @@ class World(NamedTuple):
 
 @contextmanager
 def world() -> Iterator[World]:
-    """A world, gone at the end."""
+    """Create the environment of trials, and remove it after the block."""
     folder = Path(tempfile.mkdtemp(prefix="mnist-reliability-"))
     dataset = data.make(folder / "mirror", COUNTS).toml()
     port = free_port()
@@ -82,7 +82,7 @@ def world() -> Iterator[World]:
 
 
 def answers(port: int) -> bool:
-    """Whether a server is up."""
+    """Return whether a server answers."""
     import httpx
 
     try:
@@ -92,14 +92,14 @@ def answers(port: int) -> bool:
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What a run that must succeed has printed."""
+    """Return the printed result of a run that must have succeeded."""
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 def made(found: dict[str, Any]) -> dict[str, Any]:
-    """What two runs of the same inputs have in common, down to the last bit of every probability."""
+    """Return the parts of a result that runs with the same inputs share, down to the last bit of every probability."""
     return {
         "verdict": found["verdict"],
         "probabilities": {
@@ -116,12 +116,12 @@ def made(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def incomplete(root: Path) -> list[str]:
-    """Files under a final name that are not whole: named by a hash that is not theirs, or sealed and broken."""
+    """Return files with a final name that are incomplete: their hash, their checksum or their end is wrong."""
     return [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and not whole(path, root)]
 
 
 def whole(path: Path, root: Path) -> bool:
-    """Whether a file is what its name says, or has no final name."""
+    """Return whether a file is complete according to its name, or has no final name."""
     top = path.relative_to(root).parts[0]
     named = BY_CONTENT.fullmatch(path.name)
     if top in {"scratch", "locks", ROOT_MARK} or path.name.endswith((".part", ".partial")):
@@ -134,7 +134,7 @@ def whole(path: Path, root: Path) -> bool:
 
 
 def sound(raw: bytes) -> bool:
-    """Whether a sealed file is whole."""
+    """Return whether a file has a valid checksum."""
     try:
         return bool(checked_body(raw))
     except OSError:
@@ -142,13 +142,13 @@ def sound(raw: bytes) -> bool:
 
 
 def left_over(root: Path) -> list[str]:
-    """Temporary files, of whatever kind, that nobody needs any more."""
+    """Return temporary files of any kind that no run needs any longer."""
     found = [*root.rglob("*.part"), *root.glob("scratch/*"), *root.glob("unfinished/*"), *root.glob("locks/*")]
     return [str(path.relative_to(root)) for path in found if path.name != "root.lock"]
 
 
 def processes(trial: str) -> list[psutil.Process]:
-    """All processes that a trial has started and that still live."""
+    """Return all living processes that a trial has started."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -160,7 +160,7 @@ def processes(trial: str) -> list[psutil.Process]:
 
 
 def all_gone(trial: str, seconds: float = 60) -> list[psutil.Process]:
-    """What still lives of a trial's processes, when all had time to end."""
+    """Wait for the processes of a trial to end, and return those that are still alive after the time limit."""
     limit = time.monotonic() + seconds
     while (left := processes(trial)) and time.monotonic() < limit:
         time.sleep(0.2)
