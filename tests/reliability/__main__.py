@@ -118,7 +118,7 @@ def disk(names: str) -> None:
     help="With --server: search it, too. Repeatable.",
 )
 def canaries(server: str, folders: tuple[Path, ...]) -> None:
-    """Put a secret in every place where a user can put one, and search all output for it."""
+    """Put a secret in every place where a user can put one, and search everything that the commands leave."""
     from tests.reliability.canaries import main
 
     finish(main(server, folders))
@@ -127,7 +127,7 @@ def canaries(server: str, folders: tuple[Path, ...]) -> None:
 @cli.command()
 @click.option("--only", default="", metavar="inside|linked|refused", help="One trial of the three.")
 def foreign(only: str) -> None:
-    """Create foreign files under every name that the project uses."""
+    """Create foreign files under every name that the project uses, and check that they survive."""
     from tests.reliability.foreign import main
 
     finish(main(only))

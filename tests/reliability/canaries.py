@@ -247,7 +247,7 @@ def main(server: str, folders: Sequence[Path]) -> Iterator[Row]:
 
 
 def at_server(server: str, folders: Sequence[Path]) -> Iterator[Row]:
-    """Start a run with secrets on a server, and search what the server and the folders contain after its end."""
+    """Start a run with secrets on a server, and search its records on the server and the folders after its end."""
     os.environ["PREFECT_API_URL"] = f"{server.rstrip('/').removesuffix('/api')}/api"
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (

@@ -172,7 +172,7 @@ def in_child(body: Callable[[], Any]) -> int:
     try:
         body()
         code = 0
-    except BaseException:  # noqa: BLE001  # whatever the error is, the parent sees the exit code
+    except BaseException:  # noqa: BLE001  # the parent sees the exit code of any error
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -300,7 +300,7 @@ def summed(fault: str, tries: Iterator[str]) -> Row:
 def in_parent(step: Step, case: Case, root: Path) -> Any:
     """Run a step undisturbed in a separate process, and return its result.
 
-    TensorFlow must not run in the process that is forked.
+    TensorFlow must not run in this process, which is forked for each trial.
     """
     import cloudpickle
 

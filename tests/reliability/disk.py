@@ -49,7 +49,7 @@ class Tried:
         self.place, self.expected = place, expected
 
     def refused(self, root: Path, says: str, *through: str) -> str:
-        """Start a run `through` another command, check that it ends with one line, and return what is wrong.
+        """Start a run `through` another command, check that it ends with one line, and return the fault, if any.
 
         An empty `says` also allows a run that succeeds.
         """
@@ -63,10 +63,11 @@ class Tried:
         return "" if good else f"exit code {done.returncode}: {done.stderr[-2000:]}"
 
     def goes_on(self, root: Path, *, harmed: bool = False) -> str:
-        """Start a run that must produce the result of an undisturbed run, and return what is wrong.
+        """Start a run that must produce the result of an undisturbed run, and return the fault, if any.
 
-        With `harmed`, the files that the fault has damaged are computed again. Only a record may stay damaged: if the
-        steps before it took other times, its key differs, and no step reads the damaged record again.
+        With `harmed`, the root may contain files that the fault has damaged, and the run computes them again. Only a
+        record may stay damaged: if the durations of the steps before it differ, so does its key, and no step reads the
+        damaged record again.
         """
         before = incomplete(root) if root.exists() else []
         if before and not harmed:

@@ -42,14 +42,14 @@ class Trial:
         return done
 
     def look(self, what: str, went_well: bool, said: str) -> None:
-        """Record what is wrong after a command."""
+        """Record the lost files and a wrong outcome after a command."""
         say(f"    {what}: {len(self.seeds.seen)} foreign paths, {len(lost := self.seeds.lost())} lost")
         self.faults += [f"after {what}: {path}" for path in lost]
         if not went_well:
             self.faults.append(f"{what} ended otherwise: {said[-2000:]}")
 
     def runs(self, seed: int) -> str:
-        """Do a run with a seed, and return its name."""
+        """Run the flow with a seed, and return the name of the run."""
         done = self.place.run(self.root, *LAST, "--seed", str(seed), trial=self.name)
         self.look(f"run {seed}", done.returncode == 0, done.stderr)
         return str(result(done)["run"])

@@ -234,7 +234,7 @@ def at_work_elsewhere(name: str, root: Path) -> Iterator[None]:
 
 
 def trials(names: list[str], times: int, seed: int) -> Iterator[tuple[str, str, str]]:
-    """Try each command `times` times; yield the signals of each trial, and what was wrong."""
+    """Try each command `times` times; yield the signals and the faults of each trial."""
     with world() as place, silent() as nobody:
         finished = finished_root(place) if LOOKING_BACK & {*names} else place.folder
         expected: dict[str, object] = {}
@@ -256,7 +256,7 @@ def one(
     mark: str,
     expected: dict[str, Any],
 ) -> tuple[str, str]:
-    """Run one trial; return the signals and their times, and what was wrong."""
+    """Run one trial; return the signals with their times, and the faults."""
     sent, after = rng.choice([signal.SIGINT, signal.SIGTERM]), rng.uniform(0, COMMANDS[name])
     again = rng.choice([None, None, None, rng.uniform(0.2, 1)])
     with at_work_elsewhere(name, root):
@@ -281,7 +281,7 @@ def one(
 
 
 def same_again(name: str, trial: Trial, env: Mapping[str, str], root: Path, expected: dict[str, Any]) -> Iterator[str]:
-    """Repeat the same command until it ends, and yield what is wrong."""
+    """Repeat the same command until it ends, and yield the faults."""
     done = subprocess.run(
         [MNIST, *trial.arguments], env=env, capture_output=True, text=True, timeout=SECONDS, check=False
     )

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """A fault, the number of trials, the number of survived trials, and the losses in the others."""
+    """A fault, the number of trials, the number of survived trials, and the losses in the other trials."""
 
     fault: str
     tried: int

@@ -1,4 +1,4 @@
-"""Change single bytes in every file of a real run, remove every file, and check that `mnist verify` finds it."""
+"""Change bytes in every file of a real run, remove every file, and check that `mnist verify` finds each change."""
 
 import random
 from collections import Counter

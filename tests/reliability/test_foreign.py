@@ -37,7 +37,7 @@ def silent(_line: str, _level: int) -> None:
 
 
 def died_at(work: Workspace) -> list[Path]:
-    """Create what a killed run leaves: each kind of temporary file, made as the run makes it; return the paths."""
+    """Create each kind of temporary file that a killed run leaves, as a run creates it, and return the paths."""
     scratch = Workspace(root=work.root, run="died").scratch()
     folder = scratch.__enter__()  # never exited
     signed = [folder / "plain.keras", folder / "epoch.weights.h5"]

@@ -50,7 +50,7 @@ class World(NamedTuple):
         return without_prefect(os.environ) | settings | server
 
     def run(self, root: Path, *options: str, trial: str = "plain", **env: str) -> subprocess.CompletedProcess[str]:
-        """Do a run and wait for its end."""
+        """Run the flow and wait for its end."""
         return subprocess.run(
             self.command(root, *options),
             env=self.env(trial) | env,

@@ -166,7 +166,7 @@ def test_a_template_of_an_unknown_shape_is_seen() -> None:
 
 
 class TestContract:
-    """Private parts of Prefect: if one of these tests fails, review what changed before you trust the worker again."""
+    """Private parts of Prefect: if one of these tests fails, review the change before you trust the worker again."""
 
     def test_the_job_configuration_has_the_fields_that_were_looked_at(self) -> None:
         fields = {"command", "env", "labels", "name", "stream_output", "working_dir"}
