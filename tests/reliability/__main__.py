@@ -35,7 +35,10 @@ def finish(rows: Iterator[Row]) -> None:
 @click.option("--times", default=200, show_default=True)
 @SEED
 def kills(times: int, seed: int) -> None:
-    """Send SIGKILL to one process or all processes of a complete run at a random moment."""
+    """Send SIGKILL to processes of a run at a random moment.
+
+    The signal goes to one process of a complete run, or to all of them.
+    """
     from tests.reliability.kills import main
 
     finish(main(times, seed))
@@ -46,7 +49,10 @@ def kills(times: int, seed: int) -> None:
 @click.option("--only", default="", metavar="COMMAND", help="Only the commands in whose names it is found.")
 @SEED
 def signals(times: int, only: str, seed: int) -> None:
-    """Send SIGINT or SIGTERM to each command at a random moment, sometimes twice."""
+    """Send SIGINT or SIGTERM to each command, sometimes twice.
+
+    The moments are random.
+    """
     from tests.reliability.signals import main
 
     finish(main(times, seed, only))
@@ -91,7 +97,7 @@ def fuzz(times: int, seed: int) -> None:
 @cli.command()
 @click.option("--count", default=10, show_default=True)
 def together(count: int) -> None:
-    """Start many runs at once, with the same inputs and with different inputs."""
+    """Start many runs at once, with equal and different inputs."""
     from tests.reliability.together import main
 
     finish(main(count))
@@ -100,7 +106,10 @@ def together(count: int) -> None:
 @cli.command()
 @click.option("--names", default="", metavar="PATTERN", help="Only the faults in whose names it is found.")
 def disk(names: str) -> None:
-    """Use faulty disks, unusual roots, and files that disappear or change. Needs root privileges for `mount`."""
+    """Use faulty disks, unusual roots, and files that change.
+
+    Files are also removed. Needs root privileges for `mount`.
+    """
     from tests.reliability.disk import main
 
     finish(main(names))
@@ -118,7 +127,10 @@ def disk(names: str) -> None:
     help="With --server: search it, too. Repeatable.",
 )
 def canaries(server: str, folders: tuple[Path, ...]) -> None:
-    """Put a secret in every place where a user can put one, and search everything that the commands leave."""
+    """Put a secret in every place, and search for leaks.
+
+    The places are all those where a user can put a secret. The search covers everything that the commands leave.
+    """
     from tests.reliability.canaries import main
 
     finish(main(server, folders))
@@ -127,7 +139,10 @@ def canaries(server: str, folders: tuple[Path, ...]) -> None:
 @cli.command()
 @click.option("--only", default="", metavar="inside|linked|refused", help="One trial of the three.")
 def foreign(only: str) -> None:
-    """Create foreign files under every name that the project uses, and check that they survive."""
+    """Check that foreign files survive every command.
+
+    Foreign files are created under every name that the project uses.
+    """
     from tests.reliability.foreign import main
 
     finish(main(only))
