@@ -349,7 +349,7 @@ def test_a_model_that_brings_other_files_is_refused(work: Workspace, name: str) 
     load_model(path)
     with zipfile.ZipFile(path, "a") as parts:
         parts.writestr(name, "x")
-    with pytest.raises(StorageError, match=f"it holds {name}"):
+    with pytest.raises(StorageError, match=f"it holds unexpected parts: {name}"):
         load_model(path)
 
 
