@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from artifacts.common.formatting import counted
 from tasks.schemas.architecture import Node, Shape
 
 _FACE = 78.0  # size of the largest side in a diagram, in pixels
@@ -138,7 +139,7 @@ def shape_said(shape: Shape) -> str:
 
 def parameters_said(parameters: int) -> str:
     """Return a number of parameters as text."""
-    return f"{parameters:,} param{'' if parameters == 1 else 's'}"
+    return counted(parameters, "param")
 
 
 def breadth(text: str, size: float, *, bold: bool = False) -> float:

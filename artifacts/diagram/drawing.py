@@ -12,6 +12,7 @@ from importlib import resources
 from itertools import accumulate
 from typing import NamedTuple
 
+from artifacts.common.formatting import counted
 from artifacts.diagram.boxes import (
     ORDER,
     SMALL,
@@ -262,7 +263,7 @@ def _told(architecture: Architecture) -> str:
     count = len(architecture.nodes)
     named = "; ".join(_line_of_node(node) for node in architecture.nodes[:_TOLD])
     more = f"; and {count - _TOLD:,} more" if count > _TOLD else ""
-    return f"{count:,} layer{'' if count == 1 else 's'}, {parameters_said(architecture.parameters)}: {named}{more}."
+    return f"{counted(count, 'layer')}, {parameters_said(architecture.parameters)}: {named}{more}."
 
 
 def _line_of_node(node: Node) -> str:
