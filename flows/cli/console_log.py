@@ -12,17 +12,17 @@ from prefect.logging.configuration import setup_logging
 from rich.text import Text
 
 from artifacts.screen import Screen
-from flows.processes.log_filters import RUNS
+from flows.processes.prefect_compat import EVENTS_LOGGER, RUN_LOGGERS, is_failure_note
 
 _WORKER_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # log level of the console in worker processes
 
 
 def _no_failures(record: logging.LogRecord) -> bool:
     """Return whether to keep a record: drop reports of a run's failure, which the command prints as its last line."""
-    if record.name == "EventsWorker":
-        return False  # it reports the number of events that it still has to send
-    failure = record.levelno >= logging.ERROR or record.getMessage().startswith("Finished in state Failed")
-    return not (failure and record.name.startswith(RUNS))
+    if record.name == EVENTS_LOGGER:
+        return False
+    failure = record.levelno >= logging.ERROR or is_failure_note(record)
+    return not (failure and record.name.startswith(RUN_LOGGERS))
 
 
 class ConsoleLines(logging.Handler):

@@ -136,6 +136,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
     Returns:
         The flow's result, the hint for viewing the run in the UI, and the gate's error if the gate failed.
     """
+    from flows.processes.prefect_compat import without_prefect_handlers
     from flows.processes.startup import exclude_imports_from_gc
     from flows.server.local_server import server, start_server
 
@@ -169,7 +170,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
         flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())
         stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
         stack.enter_context(stop.reporting(lambda: report_crash(flow_run.id)))
-        stack.enter_context(stop.without_prefect_handlers())
+        stack.enter_context(without_prefect_handlers())
         failed = None
         try:
             result = run_with_prefect(flow, flow_run, parameters)

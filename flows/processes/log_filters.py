@@ -4,10 +4,9 @@ import logging
 
 from rich.console import Console
 
+from flows.processes.prefect_compat import RUN_LOGGERS, is_time_limit_note
 from tasks.errors import MnistError
 from tasks.safety.redaction import redact_all_output
-
-RUNS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def _strip_traceback(record: logging.LogRecord) -> bool:
@@ -16,7 +15,7 @@ def _strip_traceback(record: logging.LogRecord) -> bool:
     Returns:
         False for the note, which Prefect logs for each task with a time limit that runs in a thread.
     """
-    if record.getMessage().startswith("Timeout of ") and "seconds configured" in record.getMessage():
+    if is_time_limit_note(record):
         return False  # the limit takes effect after the blocking call: soon enough for a limit of hours
     if record.exc_info and isinstance(record.exc_info[1], MnistError):
         record.exc_info = None
@@ -27,7 +26,7 @@ def _strip_traceback(record: logging.LogRecord) -> bool:
 def hide_expected_tracebacks() -> None:
     """Add the filter to the loggers of Prefect's runs in this process, and mask secrets in all its logs."""
     redact_all_output()
-    for name in RUNS:
+    for name in RUN_LOGGERS:
         logging.getLogger(name).addFilter(_strip_traceback)
 
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -241,23 +241,6 @@ def nothing_to_undo() -> Iterator[None]:
         ENDING.at_once = False
     if ENDING.signal:  # a signal came at the last moment, before the thread could handle it
         _tell_main_thread(ENDING.signal, None)
-
-
-@contextmanager
-def without_prefect_handlers() -> Iterator[None]:
-    """Keep Prefect from handling SIGTERM in a flow of this process.
-
-    Prefect would send the signal again, which would count as a second one.
-    """
-    from prefect import flow_engine
-
-    names = vars(flow_engine)
-    theirs = names["capture_sigterm"]
-    names["capture_sigterm"] = nullcontext
-    try:
-        yield
-    finally:
-        names["capture_sigterm"] = theirs
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from prefect.task_runners import TaskRunner
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import resolve_inputs_sync
 
+from flows.processes.prefect_compat import wrapped_future
 from flows.runners.base import Workers
 
 
@@ -43,7 +44,7 @@ class ClusterWorkers(Workers):
 
     def terminate(self) -> None:
         """Cancel the tasks that have not started; tasks that have started finish, and their records are kept."""
-        self.cancel([cast("Any", one).wrapped_future for one in self.submitted if isinstance(one, self.known)])
+        self.cancel([wrapped_future(one) for one in self.submitted if isinstance(one, self.known)])
 
     @abstractmethod
     def cancel(self, futures: list[Any]) -> None:

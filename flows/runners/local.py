@@ -4,7 +4,6 @@ Prefect's task runner spawns one process for each concurrent training. The flow 
 steps that wait for disk and network.
 """
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import Any
 
 from joblib import cpu_count
 from prefect import Task
@@ -21,6 +20,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.processes.log_filters import outlive_readers
 from flows.processes.parent import call_at_parent_exit
+from flows.processes.prefect_compat import ProcessPoolHooks, drop_late_results, process_future
 from flows.processes.startup import exclude_imports_from_gc
 from flows.processes.streams import STDERR, STDOUT
 from flows.runners.base import Workers, api_url, configure_threads, terminate_on_error
@@ -31,33 +31,18 @@ from tasks.training.keras_runtime import import_keras
 _LOST_SECONDS = 0.3  # a future that is not done this long after the end of its process will never be done
 
 
-class Runner(ProcessPoolTaskRunner):
+class Runner(ProcessPoolHooks, ProcessPoolTaskRunner):
     """Prefect's process pool runner, which can also start its processes before the first task."""
 
     def prestart(self) -> None:
         """Start all processes."""
-        assert self._executor  # noqa: S101  # set when the runner is entered
         with _block_sigint():
-            for _ in range(self._max_workers):
-                self._executor.submit(int)  # each call starts a process, as long as no process is idle
+            self.start_processes()
 
     def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:  # type: ignore[override]
         """Submit a task, which may start a process."""
         with _block_sigint():
             return super().submit(*args, **kwargs)
-
-    def _stop_message_forwarding(self) -> None:
-        """End the thread that forwards the log messages of the processes, which have all ended.
-
-        Prefect would put a last message into their queue. It would wait forever if a process died while writing a
-        message, because that process still holds the lock of the queue. After the writing end is closed, the thread
-        reads all messages and then the end of file.
-        """
-        queue, thread = self._subprocess_message_queue, self._message_forwarding_thread
-        if queue is not None and thread is not None:
-            queue._writer.close()  # noqa: SLF001
-            thread.join(timeout=5)
-        self._subprocess_message_queue = self._message_forwarding_thread = None
 
 
 @contextmanager
@@ -96,19 +81,14 @@ class ProcessWorkers(Workers):
         If a process is terminated while another thread waits for its future, Prefect's runner never completes that
         future. The futures of lost tasks therefore get an error here.
         """
-        logging.getLogger("concurrent.futures").addFilter(_in_time)
+        drop_late_results()
         for child in multiprocessing.active_children():
             child.terminate()
         for future in self.submitted:
-            chained = cast("Any", future).wrapped_future.wrapped_future
-            if not wait([chained], _LOST_SECONDS).done:
+            lost = process_future(future)
+            if not wait([lost], _LOST_SECONDS).done:
                 with suppress(InvalidStateError):
-                    chained.set_exception(WorkerError("the step was ended before it had a result"))
-
-
-def _in_time(record: logging.LogRecord) -> bool:
-    """Reject the log record of a result that arrived after its future got an error."""
-    return not (record.exc_info and isinstance(record.exc_info[1], InvalidStateError))
+                    lost.set_exception(WorkerError("the step was ended before it had a result"))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from prefect_ray.task_runners import PrefectRayFuture, RayTaskRunner
 from ray.exceptions import RayError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from flows.processes.prefect_compat import has_final_state, wrapped_future
 from flows.runners.base import Workers, api_url, terminate_on_error, thread_settings
 from flows.runners.cluster import ClusterWorkers
 from flows.runners.compatibility import EnvironmentFingerprint, incompatibilities, probe_file
@@ -32,7 +33,7 @@ class Future(PrefectRayFuture[Any]):  # type: ignore[misc]  # the package has no
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the final state, unless it is known."""
-        if self._final_state is None:
+        if not has_final_state(self):
             super().wait(timeout)
 
 
@@ -45,8 +46,8 @@ class RayWorkers(ClusterWorkers):
         self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
     ) -> PrefectFuture[Any]:
         """Send a task to a worker."""
-        sent: Any = super()._dispatch(task, parameters, edges)
-        return Future(task_run_id=sent.task_run_id, wrapped_future=sent.wrapped_future)
+        sent = super()._dispatch(task, parameters, edges)
+        return Future(task_run_id=sent.task_run_id, wrapped_future=wrapped_future(sent))
 
     def cancel(self, futures: list[Any]) -> None:
         """Cancel the futures that have not started."""

@@ -13,18 +13,18 @@ from typing import cast
 from uuid import UUID
 
 from flows.processes.console import exit_with_one_line
+from flows.processes.prefect_compat import FLOW_RUN_ID_VARIABLE, listen_to_worker
 from flows.server.vetting import FLOW_NAMES, flow_of
 from tasks.safety.redaction import redact_all_output
 
 
 def _execute(name: str, flow_run_id: UUID) -> None:
     """Run a flow and report its final state to the API and to the worker."""
-    from prefect._internal.control_listener import configure_from_env
     from prefect.engine import handle_engine_signals
     from prefect.flow_engine import load_flow_run, run_flow
     from prefect.logging.loggers import flow_run_logger
 
-    configure_from_env()
+    listen_to_worker()
     with handle_engine_signals(flow_run_id):
         flow_run = load_flow_run(flow_run_id)
         flow = flow_of(name)
@@ -48,7 +48,7 @@ def main(name: str, worker: str) -> None:
 
     redact_all_output()
     outlive_readers()
-    _execute(name, UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
+    _execute(name, UUID(os.environ[FLOW_RUN_ID_VARIABLE]))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from flows.processes.parent import call_at_parent_exit
+from flows.processes.prefect_compat import TEMPORARY_SERVER, drain_queues
 from flows.processes.settings_files import writable_home
 from flows.processes.startup import exclude_imports_from_gc
 from flows.server.credential import client_settings, new_credential, setting_in_use
@@ -47,8 +48,7 @@ _AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 
 # Settings of Prefect's own temporary server; analytics is off because it needs internet access.
 _CHILD_ENV = {
-    "PREFECT__SERVER_EPHEMERAL": "1",
-    "PREFECT__SERVER_FINAL": "1",
+    **TEMPORARY_SERVER,
     "PREFECT_UI_ENABLED": "0",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
     # No client requests block types from this server. If it recorded their registration, the user's server would never
@@ -348,11 +348,7 @@ def drain() -> None:
 
     The caller does so while the server still answers and the console is still filtered.
     """
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
-
-    for service in (APILogWorker, EventsWorker):
-        service.drain_all(timeout=_in_time(_DRAIN_SECONDS), at_exit=False)
+    drain_queues(lambda: _in_time(_DRAIN_SECONDS))
 
 
 def _in_time(seconds: float) -> float:

@@ -2,8 +2,7 @@
 
 The API selects one of the flows and its parameters, and nothing else. The worker uses neither the deployment's pull
 steps nor the job's command, working directory or environment, and it rejects a flow run that asks for others
-(`flows.server.vetting`). Therefore, a change between the check and the start has no effect. This module and
-`flows.server.execute` use private parts of Prefect's worker.
+(`flows.server.vetting`). Therefore, a change between the check and the start has no effect.
 """
 
 import asyncio
@@ -24,15 +23,11 @@ from prefect import Flow
 from prefect.client.schemas.objects import Flow as ApiFlow
 from prefect.client.schemas.objects import FlowRun, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutor, FlowRunExecutorContext
-from prefect.runner._process_manager import ProcessHandle
-from prefect.runner._starter_engine import EngineCommandStarter
-from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 from pydantic import ConfigDict, PrivateAttr
 
+from flows.processes.prefect_compat import WorkerHooks, run_command
 from flows.server.vetting import ENTRY_POINTS, RUNNERS, flow_of, objections, wrong_configuration
-from tasks.errors import first_line
 from tasks.filesystem.trusted_files import UNATTENDED
 from tasks.safety.redaction import redact
 
@@ -70,7 +65,8 @@ class Configuration(ProcessJobConfiguration):
         return {name: str(value) if isinstance(value, Path) else value for name, value in changed.items()}
 
 
-class MnistWorker(ProcessWorker, ABC):  # an ABC, so that Prefect does not register it in place of its own worker
+# An ABC, so that Prefect does not register it in place of its own worker.
+class MnistWorker(WorkerHooks, ProcessWorker, ABC):
     """A worker that runs the project's flows and rejects all other flow runs."""
 
     job_configuration = Configuration
@@ -116,21 +112,18 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC, so that Prefect does not regis
         async def resolve(_flow_run: FlowRun) -> Flow[..., Any]:
             return await anyio.to_thread.run_sync(flow_of, name)
 
-        async with FlowRunExecutorContext() as context:
-            starter = EngineCommandStarter(
-                command=command_to_string(command_of(name)),
-                cwd=self.folder,
-                env=self.environment(configuration),
-                stream_output=configuration.stream_output,
-                control_channel=context.control_channel,
-                isolate_process_group=True,
-                env_overrides_settings=True,
-            )
-            executor = context.create_executor(flow_run, starter, resolve_flow=resolve, propose_submitting=False)
-            result = await _executed(executor, status)
-        if result is None or result.status_code is None:
+        result = await run_command(
+            command_of(name),
+            flow_run,
+            resolve_flow=resolve,
+            status=status,
+            cwd=self.folder,
+            env=self.environment(configuration),
+            stream_output=configuration.stream_output,
+        )
+        if result is None:
             raise RuntimeError("the process of the flow run did not start")
-        return ProcessWorkerResult(status_code=result.status_code, identifier=str(result.handle.pid))
+        return result
 
     def reasons(self, flow_run: FlowRun, configuration: Configuration) -> list[str]:
         """Return the reasons to reject a flow run.
@@ -149,19 +142,9 @@ class MnistWorker(ProcessWorker, ABC):  # an ABC, so that Prefect does not regis
         """Log why a flow run is rejected, put it into a Crashed state, and report it as not started."""
         line = redact(f"refused by the worker, which runs the project's flows only: {'; '.join(reasons)}")
         self.get_flow_run_logger(flow_run).error(line)
-        await self._propose_crashed_state(flow_run, line)
+        await self.crash(flow_run, line)
         status.started(PermissionError(line))  # same report as Prefect's worker for a run that did not start
         return ProcessWorkerResult(status_code=0, identifier="refused")
-
-    async def _cancel_run(self, flow_run_id: UUID) -> None:
-        """Cancel a run that was not started.
-
-        An error, such as that of an unusable job template, is logged and does not end the worker.
-        """
-        try:
-            await super()._cancel_run(flow_run_id)
-        except Exception as error:  # noqa: BLE001  # any answer of the API
-            self._logger.warning("the flow run %s can't be cancelled: %s", flow_run_id, first_line(error))
 
     def environment(self, configuration: Configuration) -> dict[str, str | None]:
         """Return the environment of a flow run.
@@ -178,19 +161,6 @@ def command_of(name: str) -> list[str]:
     With `-P`, no module in the current folder can replace the project's packages.
     """
     return [sys.executable, "-P", "-m", "flows.server.execute", name, str(os.getpid())]
-
-
-async def _executed(executor: FlowRunExecutor, status: TaskStatus[Any]) -> FlowRunExecutionResult | None:
-    """Run the process to its end, and report its PID to the status after the start."""
-    results: list[FlowRunExecutionResult | None] = []
-
-    async def execute(*, task_status: TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED) -> None:
-        results.append(await executor.submit(task_status=task_status))
-
-    async with anyio.create_task_group() as group:
-        handle = await group.start(execute)
-        status.started(handle.pid)
-    return results[0]
 
 
 def _is_alive(process: psutil.Process) -> bool:

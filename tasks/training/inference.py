@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import DivergedError, StorageError, first_line
-from tasks.training.keras_runtime import import_keras
+from tasks.training.keras_runtime import MODEL_PARTS, import_keras
 
 if TYPE_CHECKING:
     import keras
 
 
 BATCH = 512  # within 10 % of the fastest batch size on all tested processors; a row group is a multiple of it
-# All parts that Keras writes into a model's file. Keras would also unpack other parts.
-_PARTS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 
 
 def batch_predictor(
@@ -68,7 +66,7 @@ def load_model(path: Path) -> "keras.Model":
 
     try:
         with zipfile.ZipFile(path) as parts:
-            strange = set(parts.namelist()) - _PARTS
+            strange = set(parts.namelist()) - MODEL_PARTS
         if strange:
             raise StorageError(f"can't load the model {path}: it holds unexpected parts: {', '.join(sorted(strange))}")
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -5,8 +5,6 @@ where they need it, because the import takes many seconds and the flow process n
 """
 # ruff: noqa: PLC0415
 
-import json
-import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from tasks.errors import RecipeError, first_line
 from tasks.schemas.records import FileRecord
 from tasks.storage.content_files import move_into_store, storage_errors
 from tasks.storage.folders import Folder
+from tasks.training.keras_runtime import reproducible_parts
 from tasks.training.training_progress import Figures
 
 if TYPE_CHECKING:
@@ -183,21 +182,10 @@ def cross_entropy(smoothing: float) -> "str | Callable[[Any, Any], Any]":
 
 
 def save(model: "keras.Model", path: Path) -> None:
-    """Save a model so that equal weights give equal bytes.
-
-    The time of saving is replaced by a constant, and object addresses are replaced by running numbers.
-    """
+    """Save a model so that equal weights give equal bytes."""
     model.save(path)
     with zipfile.ZipFile(path) as saved:
-        parts = {name: saved.read(name) for name in saved.namelist()}
-    metadata = json.loads(parts["metadata.json"])
-    parts["metadata.json"] = json.dumps(metadata | {"date_saved": "1980-01-01@00:00:00"}).encode()
-    numbers: dict[bytes, int] = {}
-    parts["config.json"] = re.sub(
-        rb'(?<="shared_object_id": )\d+',
-        lambda found: b"%d" % numbers.setdefault(found[0], len(numbers)),
-        parts["config.json"],
-    )
+        parts = reproducible_parts({name: saved.read(name) for name in saved.namelist()})
     with zipfile.ZipFile(path, "w") as saved:
         for name in sorted(parts):
             saved.writestr(zipfile.ZipInfo(name), parts[name])  # ZipInfo's default time is 1980-01-01

@@ -16,6 +16,7 @@ PROJECT = Path(__file__).parents[2]
 LOCK = PROJECT / "requirements.lock"
 TESTS = (
     "tests/unit/flows/server/test_guard.py",
+    "tests/unit/flows/test_prefect_compat.py",
     "tests/integration/flow/test_mnist.py",
     "tests/integration/server/test_process_worker.py",
     "tests/integration/server/test_serve.py::test_the_deployments_stand_as_the_file_has_them",

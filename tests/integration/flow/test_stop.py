@@ -178,20 +178,6 @@ def test_streams_that_are_closed_or_full_end_in_the_right_code(rest: str, env: d
     assert (done.returncode, done.stderr) == CLOSED[rest]
 
 
-def test_prefects_engine_still_has_what_is_replaced_in_it() -> None:
-    from contextlib import nullcontext
-
-    from prefect import flow_engine
-
-    from flows.processes import stop
-
-    before = flow_engine.capture_sigterm  # type: ignore[attr-defined]
-    assert callable(before)
-    with stop.without_prefect_handlers():
-        assert flow_engine.capture_sigterm is nullcontext  # type: ignore[attr-defined]
-    assert flow_engine.capture_sigterm is before  # type: ignore[attr-defined]
-
-
 def test_the_first_numbers_are_taken_before_any_socket(tmp_path: Path) -> None:
     code = (
         "from flows.processes import streams; streams.replace_closed_streams()\n"

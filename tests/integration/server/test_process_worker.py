@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from prefect.runner._flow_run_executor import FlowRunExecutor, FlowRunExecutorContext
-from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
@@ -180,14 +178,6 @@ class TestContract:
         )
         prepared = inspect.signature(ProcessJobConfiguration.prepare_for_flow_run).parameters
         assert list(inspect.signature(Configuration.prepare_for_flow_run).parameters) == list(prepared)
-
-    def test_processes_are_started_with_what_the_worker_gives(self) -> None:
-        taken = set(inspect.signature(EngineCommandStarter.__init__).parameters)
-        assert {"command", "cwd", "env", "isolate_process_group", "env_overrides_settings", "control_channel"} <= taken
-        assert "entrypoint" in taken  # the worker omits it
-        executor = inspect.signature(FlowRunExecutorContext.create_executor).parameters
-        assert {"starter", "resolve_flow", "propose_submitting"} <= set(executor)
-        assert "task_status" in inspect.signature(FlowRunExecutor.submit).parameters
 
     def test_nothing_but_run_starts_anything(self) -> None:
         source = inspect.getsource(sys.modules[BaseWorker.__module__])
