@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from tasks.safety.plain_text import printable
 
 Row = Mapping[str, str | int | float]
+TableArtifact = tuple[str, str, Sequence[Row]]  # key, description and rows
 NO_WIDTH = "\u200b"
 # Positions after the bracket of a link, a tag or an entity, and before the marker of a list, a heading or a quotation.
 _MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from artifacts.common.html_page import figure_in, page
+from artifacts.common.html_page import page
 from artifacts.common.images import strip_url
+from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
 from artifacts.common.templating import markdown_name, template_environment
 from artifacts.diagram.networks import DrawnNetwork
 from artifacts.report import tables
@@ -21,7 +22,6 @@ from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import ClassifiedPicture
 
-MOST_IMAGES = 24  # images that a gallery in Markdown shows
 _MOST_SHOWN = 1000  # images of the user on one page, which takes half a megabyte
 
 
@@ -33,13 +33,8 @@ class MarkdownParts(NamedTuple):
     galleries: str
     origins: str
 
-    @property
-    def whole(self) -> str:
-        """All parts as one text."""
-        return "\n\n".join((self.overview, *self.models.values(), self.galleries, self.origins))
 
-
-class Rendering:
+class Rendering(DocumentRendering):
     """Renderer of one report with its figures and the diagrams of its networks.
 
     Args:
@@ -49,6 +44,8 @@ class Rendering:
         place: Path of the HTML page, to which the Markdown refers.
     """
 
+    most_images = 24
+
     def __init__(
         self,
         report: Report,
@@ -56,18 +53,36 @@ class Rendering:
         networks: Sequence[DrawnNetwork] = (),
         place: str = "report.html",
     ) -> None:
-        self.report, self.figures, self.networks, self.place = report, figures, networks, place
+        super().__init__(
+            report, report.provenance, figures, report.omitted, place,
+            report=report, analysis=report.analysis, strip=self.strip, tables=tables, words=words, standouts=standouts,
+        )  # fmt: skip
+        self.report, self.networks = report, networks
         self.parts = cache(self.parts_of)
 
-    def markdown(self, most: int = MOST_IMAGES) -> MarkdownParts:
-        """Return every part as Markdown; a gallery shows up to `most` images."""
-        return self.parts(most)
+    def pages(self, most: int) -> MarkdownArtifacts:
+        """Return the results with their provenance, one page for each model, and the galleries."""
+        parts = self.parts(most)
+        models = {
+            f"model-{name.replace('_', '-')}": (f"Network diagram and explained errors of {name}", text)
+            for name, text in parts.models.items()
+        }
+        return {
+            "report": ("Results of the error analysis", f"{parts.overview}\n\n{parts.origins}"),
+            **models,
+            "galleries": ("Misclassified images", parts.galleries),
+        }
+
+    def markdown(self) -> str:
+        """Return all parts as one text."""
+        parts = self.parts(self.most_images)
+        return "\n\n".join((parts.overview, *parts.models.values(), parts.galleries, parts.origins))
 
     def parts_of(self, most: int) -> MarkdownParts:
-        """Render every part as Markdown; `markdown` returns the cached result."""
+        """Render every part as Markdown with up to `most` images per gallery; `parts` caches the result."""
         drawn = InMarkdown(self.report.analysis, most, self.place)
         pages = {
-            model.name: self.rendered(
+            model.name: self.with_galleries(
                 "model.md.j2",
                 drawn,
                 place=self.place,
@@ -78,55 +93,34 @@ class Rendering:
             for rank, model in enumerate(self.report.analysis.models)
         }
         overview, galleries, origins = (
-            self.rendered(f"{part}.md.j2", drawn, networks=(), place=self.place)
+            self.with_galleries(f"{part}.md.j2", drawn, networks=(), place=self.place)
             for part in ("overview", "galleries", "origins")
         )
         return MarkdownParts(overview, pages, galleries, origins)
 
-    def html(self, title: str) -> str:
-        """Return the whole report as one HTML page."""
+    def page_text(self) -> str:
+        """Return the Markdown of the HTML page, with galleries in HTML."""
         drawn = InHtml(self.report.analysis)
-        parts = [self.rendered(f"{part}.md.j2", drawn, networks=self.networks) for part in ("overview", "galleries")]
+        parts = [
+            self.with_galleries(f"{part}.md.j2", drawn, networks=self.networks) for part in ("overview", "galleries")
+        ]
         every = len(self.report.analysis.pictures) == self.report.analysis.misclassified
         errors = f"## {'All errors' if every else 'Errors'} with explanations\n\n{drawn.errors_gallery()}"
-        return page("\n\n".join((*parts, errors, self.rendered("origins.md.j2", drawn))), title)
+        return "\n\n".join((*parts, errors, self.rendered("origins.md.j2")))
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:
         """Return the network of a model and, if it is the post's, VGG-16, from which the post's network was derived."""
         own = [one for one in self.networks if one.name == model and not one.original]
         return own + [one for one in self.networks if one.original and any(other.shrunk for other in own)]
 
-    def rendered(self, template: str, drawn: Galleries, **more: Any) -> str:
-        """Render a template."""
-        return (
-            template_environment()
-            .get_template(template)
-            .render(
-                {
-                    "report": self.report,
-                    "provenance": self.report.provenance,
-                    "analysis": self.report.analysis,
-                    "figure": self.figure,
-                    "strip": self.strip,
-                    "gallery": drawn.gallery,
-                    "suspect_gallery": drawn.suspect_gallery,
-                    "changed_gallery": drawn.changed_gallery,
-                    "place": None,
-                    "tables": tables,
-                    "words": words,
-                    "standouts": standouts,
-                    **more,
-                }
-            )
-        )
+    def with_galleries(self, template: str, drawn: Galleries, **more: Any) -> str:
+        """Render a template that shows galleries."""
+        galleries = {name: getattr(drawn, name) for name in ("gallery", "suspect_gallery", "changed_gallery")}
+        return self.rendered(template, **{**galleries, **more})
 
     def strip(self, several: Sequence[str], alt: str) -> Markup:
         """Return images side by side as one Markdown image."""
         return Markup(f"![{alt}]({strip_url(several, self.report.analysis.subject.shape)})")  # noqa: S704  # no user text
-
-    def figure(self, name: str, alt: str) -> Markup:
-        """Return a figure as a Markdown image."""
-        return figure_in(self.figures, name, alt)
 
 
 def changes_page(changes: Changes, title: str) -> str:

@@ -6,9 +6,9 @@ A table is a list of rows; a row maps each column to a text or a finite number.
 from collections.abc import Sequence
 
 from artifacts.common.formatting import FEW, estimate, interval, p_value, percent, range_of, rate, significant
-from artifacts.common.rows import Row, row
+from artifacts.common.rows import Row, TableArtifact, row
 from artifacts.report.text import published
-from tasks.schemas.analysis import Analysis, Changes, Decision, Provenance, StepLine
+from tasks.schemas.analysis import Analysis, Changes, Decision, StepLine
 from tasks.schemas.findings import Comparison, LabelIssues, Share
 from tasks.schemas.robustness import AccuracyGap, Robustness
 
@@ -217,16 +217,7 @@ def steps(lines: Sequence[StepLine]) -> list[Row]:
     ]
 
 
-def passed_over(provenance: Provenance) -> dict[str, list[str]]:
-    """Return the reasons why mirrors were skipped, each with the names of the archives that it applies to."""
-    reasons: dict[str, list[str]] = {}
-    for archive in provenance.archives:
-        for reason in archive.passed_over:
-            reasons.setdefault(reason, []).append(archive.name)
-    return reasons
-
-
-def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
+def all_tables(analysis: Analysis) -> Sequence[TableArtifact]:
     """Return every table of the analysis with its artifact's key and description.
 
     A table is limited to its first 200 rows, because Prefect keeps artifacts in its database.

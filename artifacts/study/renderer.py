@@ -1,28 +1,21 @@
 """Render one study as Markdown, and with the same template as one self-contained HTML page."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-
-from markupsafe import Markup
+from collections.abc import Mapping, Sequence
 
 from artifacts.common.formatting import FEW, counted
-from artifacts.common.html_page import figure_in, page
 from artifacts.common.images import picture_url, shown_at
-from artifacts.common.templating import markdown_name, plain, template_environment
-from artifacts.report import tables
+from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
+from artifacts.common.templating import markdown_name, plain
 from artifacts.report.galleries import InHtml, counted_table
 from artifacts.report.text import POST
-from artifacts.study import tables as study_tables
-from artifacts.study import text
+from artifacts.study import tables, text
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import Omission
 from tasks.schemas.study import Hard, Study
 
-_SHOWN_IN_UI = 12  # images, so that the artifact is small enough for Prefect's database
 
-
-class StudyRendering:
-    """A study to render, with its provenance, its figures and its omissions.
+class StudyRendering(DocumentRendering):
+    """Renderer of one study with its provenance, its figures and its omissions.
 
     Args:
         study: The study.
@@ -32,6 +25,8 @@ class StudyRendering:
         place: The path of the HTML page, which the Markdown refers to.
     """
 
+    most_images = 12
+
     def __init__(
         self,
         study: Study,
@@ -40,39 +35,32 @@ class StudyRendering:
         omitted: Sequence[Omission] = (),
         place: str = "report.html",
     ) -> None:
-        self.study, self.provenance, self.figures, self.omitted, self.place = study, provenance, figures, omitted, place
+        super().__init__(study, provenance, figures, omitted, place, study=study, tables=tables, words=text, post=POST)
+        self.study = study
 
-    def markdown(self, most: int = _SHOWN_IN_UI) -> str:
-        """Return the report as Markdown, with up to `most` images."""
+    def pages(self, most: int) -> MarkdownArtifacts:
+        """Return the whole study as one page."""
+        return {"study": ("Results of the study", self.markdown(most))}
+
+    def markdown(self, most: int = most_images) -> str:
+        """Return the study as Markdown, with up to `most` images."""
         study, shown = self.study, self.study.hard[:most]
         return self.rendered(
-            lambda: counted_table([self.cell(one) for one in shown], len(study.hard), study.wrong_twice, self.place),
-            self.place,
+            "study.md.j2",
+            gallery=lambda: counted_table(
+                [self.cell(one) for one in shown], len(study.hard), study.wrong_twice, self.place
+            ),
+            place=self.place,
         )
 
-    def html(self, title: str) -> str:
-        """Return the report as one HTML page, with all images."""
+    def page_text(self) -> str:
+        """Return the Markdown of the HTML page, with all images."""
         study = self.study
         pairs = [(one, self.counts(one)) for one in study.hard]
-        return page(
-            self.rendered(lambda: InHtml().stubborn_gallery(pairs, study.wrong_twice, study.classes, study.shape)),
-            title,
+        return self.rendered(
+            "study.md.j2",
+            gallery=lambda: InHtml().stubborn_gallery(pairs, study.wrong_twice, study.classes, study.shape),
         )
-
-    def rendered(self, gallery: Callable[[], Markup], place: str | None = None) -> str:
-        """Return the rendered template, with the gallery that `gallery` returns."""
-        return template_environment().get_template("study.md.j2").render(
-            study=self.study,
-            provenance=self.provenance,
-            omitted=self.omitted,
-            tables=tables,
-            tables_of=study_tables,
-            says=text,
-            post=POST,
-            figure=partial(figure_in, self.figures),
-            gallery=gallery,
-            place=place,
-        )  # fmt: skip
 
     def cell(self, one: Hard) -> tuple[str, str]:
         """Return the Markdown of one image, and a caption that says how often it is misclassified."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from artifacts.common.formatting import UNDEFINED, counted, interval, p_value, percent, significant
-from artifacts.common.rows import Row, row
+from artifacts.common.rows import Row, TableArtifact, row
 from tasks.schemas.study import Study
 
 
@@ -99,7 +99,7 @@ def stubborn(study: Study) -> list[Row]:
     ]
 
 
-def study_tables(study: Study) -> Sequence[tuple[str, str, list[Row]]]:
+def study_tables(study: Study) -> Sequence[TableArtifact]:
     """Return every table that is not empty, as (key, description, rows) of its Prefect artifact."""
     found = (
         (

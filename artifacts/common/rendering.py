@@ -1,0 +1,86 @@
+"""Render a document with its figures: the part that the report of a run and the report of a study share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from artifacts.common.html_page import page
+from artifacts.common.templating import template_environment
+from tasks.base import Frozen
+from tasks.schemas.analysis import Provenance
+from tasks.schemas.records import Omission
+
+NOT_DRAWN = "*This figure was left out.*"
+
+MarkdownArtifacts = dict[str, tuple[str, str]]  # description and Markdown by key
+
+
+class DocumentRendering(ABC):
+    """Renderer of one document as Markdown, and with the same templates as one self-contained HTML page.
+
+    A subclass supplies the templates, with the tables and the sentences that they use.
+
+    Args:
+        document: Document to render.
+        provenance: Origin of its content.
+        figures: Figures as data URLs, by name.
+        omitted: Optional parts that were left out.
+        place: Path of the HTML page, to which the Markdown refers.
+        names: What the templates of the subclass can use in addition.
+    """
+
+    most_images: int  # images that a gallery in Markdown shows
+
+    def __init__(
+        self,
+        document: Frozen,
+        provenance: Provenance,
+        figures: Mapping[str, str],
+        omitted: Sequence[Omission],
+        place: str,
+        **names: Any,
+    ) -> None:
+        self.document, self.figures, self.omitted, self.place = document, figures, tuple(omitted), place
+        self.names = {
+            "provenance": provenance,
+            "passed_over": _passed_over(provenance),
+            "omitted": omitted,
+            "figure": self.figure,
+            "place": None,
+            **names,
+        }
+
+    @abstractmethod
+    def pages(self, most: int) -> MarkdownArtifacts:
+        """Return the pages for Prefect's UI, with at most `most` images per gallery."""
+
+    @abstractmethod
+    def markdown(self) -> str:
+        """Return the whole document as Markdown."""
+
+    @abstractmethod
+    def page_text(self) -> str:
+        """Return the Markdown of the HTML page, with galleries in HTML."""
+
+    def html(self, title: str) -> str:
+        """Return the whole document as one HTML page."""
+        return page(self.page_text(), title)
+
+    def rendered(self, template: str, **more: Any) -> str:
+        """Render a template."""
+        return template_environment().get_template(template).render({**self.names, **more})
+
+    def figure(self, name: str, alt: str) -> Markup:
+        """Return a figure as a Markdown image, or a placeholder if the figure was left out."""
+        return Markup(f"![{alt}]({self.figures[name]})" if name in self.figures else NOT_DRAWN)  # noqa: S704  # not user input
+
+
+def _passed_over(provenance: Provenance) -> dict[str, list[str]]:
+    """Return the reasons why mirrors were skipped, each with the names of the archives that it applies to."""
+    reasons: dict[str, list[str]] = {}
+    for archive in provenance.archives:
+        for reason in archive.passed_over:
+            reasons.setdefault(reason, []).append(archive.name)
+    return reasons
