@@ -13,6 +13,10 @@ from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import Omission
 
 NOT_DRAWN = "*This figure was left out.*"
+_POST = (
+    "The post is the 2018 blog post that trained a seven-layer, VGG-like network on MNIST, with and without batch "
+    "normalization."
+)
 
 MarkdownArtifacts = dict[str, tuple[str, str]]  # description and Markdown by key
 
@@ -47,6 +51,7 @@ class DocumentRendering(ABC):
             "provenance": provenance,
             "passed_over": _passed_over(provenance),
             "omitted": omitted,
+            "post": _POST,
             "figure": self.figure,
             "place": None,
             **names,

@@ -17,7 +17,7 @@ from artifacts.common.templating import markdown_name, template_environment
 from artifacts.diagram.networks import DrawnNetwork
 from artifacts.report import tables
 from artifacts.report import text as words
-from artifacts.report.galleries import Galleries, InHtml, InMarkdown
+from artifacts.report.galleries import InHtml, InMarkdown, changed_cards, own_cards
 from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import ClassifiedPicture
@@ -113,9 +113,13 @@ class Rendering(DocumentRendering):
         own = [one for one in self.networks if one.name == model and not one.original]
         return own + [one for one in self.networks if one.original and any(other.shrunk for other in own)]
 
-    def with_galleries(self, template: str, drawn: Galleries, **more: Any) -> str:
+    def with_galleries(self, template: str, drawn: InMarkdown | InHtml, **more: Any) -> str:
         """Render a template that shows galleries."""
-        galleries = {name: getattr(drawn, name) for name in ("gallery", "suspect_gallery", "changed_gallery")}
+        galleries = {
+            "gallery": drawn.gallery,
+            "suspect_gallery": drawn.suspect_gallery,
+            "changed_gallery": drawn.changed_gallery,
+        }
         return self.rendered(template, **{**galleries, **more})
 
     def strip(self, several: Sequence[str], alt: str) -> Markup:
@@ -126,11 +130,11 @@ class Rendering(DocumentRendering):
 def changes_page(changes: Changes, title: str) -> str:
     """Return the differences between two runs as one HTML page."""
     template = template_environment().get_template("changes.md.j2")
-    text = template.render(changes=changes, changed_gallery=InHtml().changed_gallery, tables=tables, words=words)
+    text = template.render(changes=changes, changed_gallery=changed_cards, tables=tables, words=words)
     return page(f"# {markdown_name(title)}\n\n{text}", title)
 
 
 def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
     """Return a user's own images as the network received them, with each model's prediction, as one HTML page."""
     most = f"The first {_MOST_SHOWN:,} of {len(shown):,} images.\n\n" if len(shown) > _MOST_SHOWN else ""
-    return page(f"# {markdown_name(title)}\n\n{most}{InHtml().own_gallery(shown[:_MOST_SHOWN], shape)}", title)
+    return page(f"# {markdown_name(title)}\n\n{most}{own_cards(shown[:_MOST_SHOWN], shape)}", title)

@@ -91,35 +91,12 @@ def change_summary(changes: Changes) -> str:
     return _of_one_seed(said, "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}")
 
 
-REST = "the predictions for all images are in the files listed under \u201cProvenance\u201d"
-POST = (
-    "The post is the 2018 blog post that trained a seven-layer, VGG-like network on MNIST, with and without batch "
-    "normalization."
-)
 POST_MACHINE = " Its results were measured on an Intel i5-6300HQ."
 
 
 def mentions_post(analysis: Analysis) -> bool:
     """Return whether the report mentions the post, so that it must explain the term."""
     return "the post" in analysis.subject.description.lower() or any(model.published for model in analysis.models)
-
-
-def count_noun(shown: int, held: int, total: int, place: str) -> str:
-    """Return how many images a gallery in Markdown shows, the total, and where the other images are."""
-    if shown == total:
-        return f"{some_of(shown, total)}."
-    there = f"{place} shows all" if held == total else f"{place} shows {held:,}; {REST}"
-    return f"{some_of(shown, total)}; {there}."
-
-
-def more_of(held: int, total: int) -> str:
-    """Return the label of the control that opens a gallery."""
-    return "show all" if held == total else f"show the {held:,} in this report"
-
-
-def some_of(shown: int, total: int) -> str:
-    """Return how many images are shown out of a total."""
-    return f"{shown:,} of {counted(total, 'image')}"
 
 
 def standing_slices(analysis: Analysis) -> list[str]:

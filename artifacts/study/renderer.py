@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 from artifacts.common.formatting import FEW, counted
-from artifacts.common.images import picture_url, shown_at
+from artifacts.common.galleries import cards, counted_table, image_element, label_line
 from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
-from artifacts.common.templating import markdown_name, plain
-from artifacts.report.galleries import InHtml, counted_table
-from artifacts.report.text import POST
+from artifacts.common.templating import markdown_name
 from artifacts.study import tables, text
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import Omission
 from tasks.schemas.study import Hard, Study
+
+_FIRST = 24  # images that the gallery shows before it is opened
 
 
 class StudyRendering(DocumentRendering):
@@ -35,7 +35,7 @@ class StudyRendering(DocumentRendering):
         omitted: Sequence[Omission] = (),
         place: str = "report.html",
     ) -> None:
-        super().__init__(study, provenance, figures, omitted, place, study=study, tables=tables, words=text, post=POST)
+        super().__init__(study, provenance, figures, omitted, place, study=study, tables=tables, words=text)
         self.study = study
 
     def pages(self, most: int) -> MarkdownArtifacts:
@@ -59,17 +59,20 @@ class StudyRendering(DocumentRendering):
         pairs = [(one, self.counts(one)) for one in study.hard]
         return self.rendered(
             "study.md.j2",
-            gallery=lambda: InHtml().stubborn_gallery(pairs, study.wrong_twice, study.classes, study.shape),
+            gallery=lambda: cards(
+                "study_cards.html.j2", "stubborn", pairs, _FIRST, study.wrong_twice, study.classes, shape=study.shape
+            ),
         )
 
     def cell(self, one: Hard) -> tuple[str, str]:
         """Return the Markdown of one image, and a caption that says how often it is misclassified."""
-        study, picture = self.study, one.picture
-        alt = plain(f"test image {picture.number}, labeled {study.classes[picture.label]}")
-        image = f'<img width="{shown_at(study.shape)[1]}" alt="{alt}" src="{picture_url(picture.pixels, study.shape)}">'
-        lines = [f"#{picture.number}, label **{markdown_name(study.classes[picture.label])}**"]
-        lines.append(f"most often predicted: **{markdown_name(study.classes[one.taken_for])}**")
-        lines += [markdown_name(line) for line in self.counts(one)]
+        classes, picture = self.study.classes, one.picture
+        lines = [
+            label_line(picture.number, classes[picture.label]),
+            f"most often predicted: **{markdown_name(classes[one.taken_for])}**",
+            *(markdown_name(line) for line in self.counts(one)),
+        ]
+        image = image_element(picture.pixels, self.study.shape, picture.number, classes[picture.label])
         return image, "<br>".join(lines)
 
     def counts(self, one: Hard) -> list[str]:
