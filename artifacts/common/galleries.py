@@ -1,6 +1,6 @@
 """Draw image galleries: as Markdown tables of enlarged images, and as HTML cards of small ones that the page enlarges."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -12,15 +12,13 @@ from artifacts.common.templating import markdown_name, picture_table, plain, tem
 REST = "the predictions for all images are in the files listed under \u201cProvenance\u201d"
 
 
-def image_element(pixels: str, shape: Sequence[int], number: int, label: str, split: str = "test") -> str:
-    """Return an `<img>` element with an enlarged image of a split."""
+def captioned(
+    pixels: str, shape: Sequence[int], number: int, label: str, said: Iterable[str], split: str = "test"
+) -> tuple[str, str]:
+    """Return an enlarged image of a split as an `<img>` element, and its caption: its label, and lines of Markdown."""
     alt = plain(f"{split} image {number}, labeled {label}")
-    return f'<img width="{shown_at(shape)[1]}" alt="{alt}" src="{picture_url(pixels, tuple(shape))}">'
-
-
-def label_line(number: int, label: str) -> str:
-    """Return the first line of a caption: the number of an image, and its label."""
-    return f"#{number}, label **{markdown_name(label)}**"
+    image = f'<img width="{shown_at(shape)[1]}" alt="{alt}" src="{picture_url(pixels, tuple(shape))}">'
+    return image, "<br>".join((f"#{number}, label **{markdown_name(label)}**", *said))
 
 
 def counted_table(cells: Sequence[tuple[str, str]], held: int, total: int, place: str) -> Markup:

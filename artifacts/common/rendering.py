@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 from markupsafe import Markup
 
@@ -18,13 +18,14 @@ _POST = (
     "normalization."
 )
 
+Document = TypeVar("Document", bound=Frozen)
 MarkdownArtifacts = dict[str, tuple[str, str]]  # description and Markdown by key
 
 
-class DocumentRendering(ABC):
+class DocumentRendering(ABC, Generic[Document]):
     """Renderer of one document as Markdown, and with the same templates as one self-contained HTML page.
 
-    A subclass supplies the templates, with the tables and the sentences that they use.
+    A subclass supplies the templates.
 
     Args:
         document: Document to render.
@@ -32,30 +33,21 @@ class DocumentRendering(ABC):
         figures: Figures as data URLs, by name.
         omitted: Optional parts that were left out.
         place: Path of the HTML page, to which the Markdown refers.
-        names: What the templates of the subclass can use in addition.
     """
 
-    most_images: int  # images that a gallery in Markdown shows
+    most_images: ClassVar[int]  # images that a gallery in Markdown shows
+    names: ClassVar[Mapping[str, Any]]  # tables and sentences that the templates use
 
     def __init__(
         self,
-        document: Frozen,
+        document: Document,
         provenance: Provenance,
         figures: Mapping[str, str],
-        omitted: Sequence[Omission],
-        place: str,
-        **names: Any,
+        omitted: Sequence[Omission] = (),
+        place: str = "report.html",
     ) -> None:
-        self.document, self.figures, self.omitted, self.place = document, figures, tuple(omitted), place
-        self.names = {
-            "provenance": provenance,
-            "passed_over": _passed_over(provenance),
-            "omitted": omitted,
-            "post": _POST,
-            "figure": self.figure,
-            "place": None,
-            **names,
-        }
+        self.document, self.provenance, self.figures = document, provenance, figures
+        self.omitted, self.place = tuple(omitted), place
 
     @abstractmethod
     def pages(self, most: int) -> MarkdownArtifacts:
@@ -75,7 +67,17 @@ class DocumentRendering(ABC):
 
     def rendered(self, template: str, **more: Any) -> str:
         """Render a template."""
-        return template_environment().get_template(template).render({**self.names, **more})
+        return template_environment().get_template(template).render({
+            **self.names,
+            "document": self.document,
+            "provenance": self.provenance,
+            "passed_over": _passed_over(self.provenance),
+            "omitted": self.omitted,
+            "figure": self.figure,
+            "place": None,
+            "post": _POST,
+            **more,
+        })  # fmt: skip
 
     def figure(self, name: str, alt: str) -> Markup:
         """Return a figure as a Markdown image, or a placeholder if the figure was left out."""

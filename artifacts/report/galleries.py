@@ -6,7 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from artifacts.common.galleries import cards, count_noun, counted_table, image_element, label_line
+from artifacts.common.galleries import captioned, cards, count_noun, counted_table
 from artifacts.common.images import explained_url, strip_url
 from artifacts.common.templating import markdown_name
 from artifacts.report import text
@@ -41,17 +41,13 @@ class InMarkdown(_Galleries):
         self.most, self.place = most, place
 
     def cell(self, picture: Picture, split: str = "test") -> tuple[str, str]:
-        """Return an image and its caption."""
-        image = image_element(picture.pixels, self.shape, picture.number, self.classes[picture.label], split)
-        return image, self.caption(picture)
-
-    def caption(self, picture: Picture) -> str:
-        """Return the label of an image and the models' predictions, with the wrong ones in bold."""
-        lines = [label_line(picture.number, self.classes[picture.label])]
+        """Return an image and its caption: its label and the models' predictions, with the wrong ones in bold."""
+        said = []
         for model, answer in zip(self.names, picture.answers, strict=True):
-            said = markdown_name(text.answer_said(answer, picture.label, self.classes))
-            lines.append(f"{markdown_name(model)}: {said if answer.predicted == picture.label else f'**{said}**'}")
-        return "<br>".join(lines)
+            line = markdown_name(text.answer_said(answer, picture.label, self.classes))
+            said.append(f"{markdown_name(model)}: {line if answer.predicted == picture.label else f'**{line}**'}")
+        label = self.classes[picture.label]
+        return captioned(picture.pixels, self.shape, picture.number, label, said, split)
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
         """Return test images with every model's prediction."""
@@ -72,11 +68,11 @@ class InMarkdown(_Galleries):
         """Return images that only one of two runs got right."""
         cells = []
         for one in shown[: min(self.most, _FIRST)]:
-            lines = [label_line(one.index, classes[one.label])]
-            for title, answer in (("before", one.before), ("now", one.now)):
-                lines.append(f"{title}: {markdown_name(text.answer_said(answer, one.label, tuple(classes)))}")
-            image = image_element(one.pixels, shape, one.index, classes[one.label])
-            cells.append((image, "<br>".join(lines)))
+            said = [
+                f"{title}: {markdown_name(text.answer_said(answer, one.label, tuple(classes)))}"
+                for title, answer in (("before", one.before), ("now", one.now))
+            ]
+            cells.append(captioned(one.pixels, shape, one.index, classes[one.label], said))
         return counted_table(cells, len(shown), total, self.place)
 
     def explained_gallery(self, rank: int) -> Markup:
@@ -99,9 +95,8 @@ class InMarkdown(_Galleries):
         )
         label = self.classes[picture.label]
         patch = markdown_name(text.patch_said(explanation, label, min(self.shape[:2]) // 2))
-        said = (
-            f"{self.caption(picture)}<br>{patch}; {markdown_name(text.describe_neighbors(explanation, self.classes))}"
-        )
+        _, caption = self.cell(picture)
+        said = f"{caption}<br>{patch}; {markdown_name(text.describe_neighbors(explanation, self.classes))}"
         return Markup(f"{pictures}\n\n{said}")  # noqa: S704  # escaped by `markdown_name`
 
 

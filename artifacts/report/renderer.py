@@ -6,7 +6,7 @@ galleries differ.
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from markupsafe import Markup
 
@@ -34,17 +34,11 @@ class MarkdownParts(NamedTuple):
     origins: str
 
 
-class Rendering(DocumentRendering):
-    """Renderer of one report with its figures and the diagrams of its networks.
-
-    Args:
-        report: Report to render.
-        figures: Figures as data URLs, by name.
-        networks: Diagrams of the models' networks.
-        place: Path of the HTML page, to which the Markdown refers.
-    """
+class Rendering(DocumentRendering[Report]):
+    """Renderer of one report with its figures and the diagrams of its networks."""
 
     most_images = 24
+    names: ClassVar = {"tables": tables, "words": words, "standouts": standouts}
 
     def __init__(
         self,
@@ -53,11 +47,8 @@ class Rendering(DocumentRendering):
         networks: Sequence[DrawnNetwork] = (),
         place: str = "report.html",
     ) -> None:
-        super().__init__(
-            report, report.provenance, figures, report.omitted, place,
-            report=report, analysis=report.analysis, strip=self.strip, tables=tables, words=words, standouts=standouts,
-        )  # fmt: skip
-        self.report, self.networks = report, networks
+        super().__init__(report, report.provenance, figures, report.omitted, place)
+        self.analysis, self.networks = report.analysis, networks
         self.parts = cache(self.parts_of)
 
     def pages(self, most: int) -> MarkdownArtifacts:
@@ -80,7 +71,7 @@ class Rendering(DocumentRendering):
 
     def parts_of(self, most: int) -> MarkdownParts:
         """Render every part as Markdown with up to `most` images per gallery; `parts` caches the result."""
-        drawn = InMarkdown(self.report.analysis, most, self.place)
+        drawn = InMarkdown(self.analysis, most, self.place)
         pages = {
             model.name: self.with_galleries(
                 "model.md.j2",
@@ -90,7 +81,7 @@ class Rendering(DocumentRendering):
                 networks=self.networks_beside(model.name),
                 gallery=lambda rank=rank: drawn.explained_gallery(rank),
             )
-            for rank, model in enumerate(self.report.analysis.models)
+            for rank, model in enumerate(self.analysis.models)
         }
         overview, galleries, origins = (
             self.with_galleries(f"{part}.md.j2", drawn, networks=(), place=self.place)
@@ -100,13 +91,13 @@ class Rendering(DocumentRendering):
 
     def page_text(self) -> str:
         """Return the Markdown of the HTML page, with galleries in HTML."""
-        drawn = InHtml(self.report.analysis)
+        drawn = InHtml(self.analysis)
         parts = [
             self.with_galleries(f"{part}.md.j2", drawn, networks=self.networks) for part in ("overview", "galleries")
         ]
-        every = len(self.report.analysis.pictures) == self.report.analysis.misclassified
+        every = len(self.analysis.pictures) == self.analysis.misclassified
         errors = f"## {'All errors' if every else 'Errors'} with explanations\n\n{drawn.errors_gallery()}"
-        return "\n\n".join((*parts, errors, self.rendered("origins.md.j2")))
+        return "\n\n".join((*parts, errors, self.with_galleries("origins.md.j2", drawn)))
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:
         """Return the network of a model and, if it is the post's, VGG-16, from which the post's network was derived."""
@@ -114,17 +105,19 @@ class Rendering(DocumentRendering):
         return own + [one for one in self.networks if one.original and any(other.shrunk for other in own)]
 
     def with_galleries(self, template: str, drawn: InMarkdown | InHtml, **more: Any) -> str:
-        """Render a template that shows galleries."""
-        galleries = {
+        """Render a template with its galleries."""
+        shown = {
+            "analysis": self.analysis,
+            "strip": self.strip,
             "gallery": drawn.gallery,
             "suspect_gallery": drawn.suspect_gallery,
             "changed_gallery": drawn.changed_gallery,
         }
-        return self.rendered(template, **{**galleries, **more})
+        return self.rendered(template, **{**shown, **more})
 
     def strip(self, several: Sequence[str], alt: str) -> Markup:
         """Return images side by side as one Markdown image."""
-        return Markup(f"![{alt}]({strip_url(several, self.report.analysis.subject.shape)})")  # noqa: S704  # no user text
+        return Markup(f"![{alt}]({strip_url(several, self.analysis.subject.shape)})")  # noqa: S704  # no user text
 
 
 def changes_page(changes: Changes, title: str) -> str:

@@ -5,7 +5,17 @@ They are plain text. Shares are percentages; differences of shares are in percen
 
 from collections.abc import Sequence
 
-from artifacts.common.formatting import UNDEFINED, counted, interval, p_value, percent, range_of, rate
+from artifacts.common.formatting import (
+    UNDEFINED,
+    counted,
+    interval,
+    p_value,
+    percent,
+    range_of,
+    rate,
+    verdict_on,
+    with_interval,
+)
 from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
 from tasks.schemas.findings import (
     Answer,
@@ -29,16 +39,14 @@ def verdict(comparison: Comparison) -> str:
     test = f"over {counted(comparison.total, 'image')}, exact McNemar p {p_value(comparison.p, sign=True)}"
     if comparison.tests > 1:
         test += f", corrected for {comparison.tests} pairs"
-    if comparison.significant:
-        return f"{second} is better than {first}: {difference.points} {test}."
-    return f"The difference between {first} and {second} is within error: {second} {difference.points} {test}."
+    return verdict_on(first, second, f"{difference.points} {test}", significant=comparison.significant)
 
 
 def headline(analysis: Analysis) -> str:
     """Return the first sentences of the report: how the most accurate model compares with each other model."""
     if not analysis.comparisons:
         (model,) = analysis.models
-        return f"{model.name} has an accuracy of {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)})."
+        return f"{model.name} has an accuracy of {with_interval(model.accuracy)}."
     best = max(analysis.models, key=lambda model: model.accuracy.value).name
     said = " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
     return _of_one_seed(said, "two" if len(analysis.models) == 2 else f"{len(analysis.models)}")
@@ -61,7 +69,7 @@ def sampled(analysis: Analysis) -> str:
 def accuracies(analysis: Analysis) -> list[str]:
     """Return one line for each model with its accuracy and number of errors."""
     return [
-        f"{model.name}: accuracy {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)}), "
+        f"{model.name}: accuracy {with_interval(model.accuracy)}, "
         f"{model.errors:,} of {model.accuracy.total:,} misclassified"
         for model in analysis.models
     ]
