@@ -29,6 +29,10 @@ class _Galleries:
         """Return the images of a split by their index."""
         return self.analysis.by_index if split == "test" else self.analysis.trained_by_index
 
+    def strip(self, several: Sequence[str], alt: str) -> Markup:
+        """Return images side by side as one Markdown image."""
+        return Markup(f"![{alt}]({strip_url(several, self.shape)})")  # noqa: S704  # no user text
+
 
 class InMarkdown(_Galleries):
     """Galleries in Markdown.
@@ -100,26 +104,8 @@ class InMarkdown(_Galleries):
         return Markup(f"{pictures}\n\n{said}")  # noqa: S704  # escaped by `markdown_name`
 
 
-def changed_cards(shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]) -> Markup:
-    """Return images that only one of two runs got right as HTML; `total` includes images that are not shown."""
-    return _cards("changed", shown, _FIRST, total, tuple(classes), shape=shape)
-
-
-def own_cards(shown: Sequence[ClassifiedPicture], shape: Sequence[int]) -> Markup:
-    """Return a user's own images, as the network received them, as HTML."""
-    titles = ["; doubtful: ".join((Path(one.path).name, *one.doubts)) for one in shown]
-    return _cards("own", list(zip(titles, shown, strict=True)), shape=shape)
-
-
-def _cards(macro: str, *arguments: object, shape: Sequence[int]) -> Markup:
-    """Return the output of a macro of the report's card template."""
-    return cards("report_cards.html.j2", macro, *arguments, shape=shape, words=text)
-
-
 class InHtml(_Galleries):
     """Galleries in HTML; the images are small, and the page enlarges them."""
-
-    changed_gallery = staticmethod(changed_cards)
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
         """Return test images with every model's prediction, each linked to its details."""
@@ -139,6 +125,22 @@ class InHtml(_Galleries):
     def drawn(self, macro: str, *arguments: object) -> Markup:
         """Return the output of a macro that shows images of the analysis."""
         return _cards(macro, *arguments, self.names, self.classes, shape=self.shape)
+
+    @staticmethod
+    def changed_gallery(shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]) -> Markup:
+        """Return images that only one of two runs got right."""
+        return _cards("changed", shown, _FIRST, total, tuple(classes), shape=shape)
+
+    @staticmethod
+    def own_gallery(shown: Sequence[ClassifiedPicture], shape: Sequence[int]) -> Markup:
+        """Return a user's own images as the network received them."""
+        titles = ["; doubtful: ".join((Path(one.path).name, *one.doubts)) for one in shown]
+        return _cards("own", list(zip(titles, shown, strict=True)), shape=shape)
+
+
+def _cards(macro: str, *arguments: object, shape: Sequence[int]) -> Markup:
+    """Return the output of a macro of the report's card template."""
+    return cards("report_cards.html.j2", macro, *arguments, shape=shape, words=text)
 
 
 def _wrong_answers(picture: Picture) -> str:

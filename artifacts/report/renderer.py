@@ -6,18 +6,15 @@ galleries differ.
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, NamedTuple
-
-from markupsafe import Markup
+from typing import ClassVar, NamedTuple
 
 from artifacts.common.html_page import page
-from artifacts.common.images import strip_url
 from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
 from artifacts.common.templating import markdown_name, template_environment
 from artifacts.diagram.networks import DrawnNetwork
 from artifacts.report import tables
 from artifacts.report import text as words
-from artifacts.report.galleries import InHtml, InMarkdown, changed_cards, own_cards
+from artifacts.report.galleries import InHtml, InMarkdown
 from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import ClassifiedPicture
@@ -48,7 +45,7 @@ class Rendering(DocumentRendering[Report]):
         place: str = "report.html",
     ) -> None:
         super().__init__(report, report.provenance, figures, report.omitted, place)
-        self.analysis, self.networks = report.analysis, networks
+        self.networks = networks
         self.parts = cache(self.parts_of)
 
     def pages(self, most: int) -> MarkdownArtifacts:
@@ -71,63 +68,44 @@ class Rendering(DocumentRendering[Report]):
 
     def parts_of(self, most: int) -> MarkdownParts:
         """Render every part as Markdown with up to `most` images per gallery; `parts` caches the result."""
-        drawn = InMarkdown(self.analysis, most, self.place)
+        drawn = InMarkdown(self.document.analysis, most, self.place)
         pages = {
-            model.name: self.with_galleries(
+            model.name: self.rendered(
                 "model.md.j2",
-                drawn,
+                drawn=drawn,
                 place=self.place,
                 model=model,
+                rank=rank,
                 networks=self.networks_beside(model.name),
-                gallery=lambda rank=rank: drawn.explained_gallery(rank),
             )
-            for rank, model in enumerate(self.analysis.models)
+            for rank, model in enumerate(self.document.analysis.models)
         }
         overview, galleries, origins = (
-            self.with_galleries(f"{part}.md.j2", drawn, networks=(), place=self.place)
+            self.rendered(f"{part}.md.j2", drawn=drawn, networks=(), place=self.place)
             for part in ("overview", "galleries", "origins")
         )
         return MarkdownParts(overview, pages, galleries, origins)
 
     def page_text(self) -> str:
         """Return the Markdown of the HTML page, with galleries in HTML."""
-        drawn = InHtml(self.analysis)
-        parts = [
-            self.with_galleries(f"{part}.md.j2", drawn, networks=self.networks) for part in ("overview", "galleries")
-        ]
-        every = len(self.analysis.pictures) == self.analysis.misclassified
-        errors = f"## {'All errors' if every else 'Errors'} with explanations\n\n{drawn.errors_gallery()}"
-        return "\n\n".join((*parts, errors, self.with_galleries("origins.md.j2", drawn)))
+        drawn = InHtml(self.document.analysis)
+        parts = ("overview", "galleries", "errors", "origins")
+        return "\n\n".join(self.rendered(f"{part}.md.j2", drawn=drawn, networks=self.networks) for part in parts)
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:
         """Return the network of a model and, if it is the post's, VGG-16, from which the post's network was derived."""
         own = [one for one in self.networks if one.name == model and not one.original]
         return own + [one for one in self.networks if one.original and any(other.shrunk for other in own)]
 
-    def with_galleries(self, template: str, drawn: InMarkdown | InHtml, **more: Any) -> str:
-        """Render a template with its galleries."""
-        shown = {
-            "analysis": self.analysis,
-            "strip": self.strip,
-            "gallery": drawn.gallery,
-            "suspect_gallery": drawn.suspect_gallery,
-            "changed_gallery": drawn.changed_gallery,
-        }
-        return self.rendered(template, **{**shown, **more})
-
-    def strip(self, several: Sequence[str], alt: str) -> Markup:
-        """Return images side by side as one Markdown image."""
-        return Markup(f"![{alt}]({strip_url(several, self.analysis.subject.shape)})")  # noqa: S704  # no user text
-
 
 def changes_page(changes: Changes, title: str) -> str:
     """Return the differences between two runs as one HTML page."""
     template = template_environment().get_template("changes.md.j2")
-    text = template.render(changes=changes, changed_gallery=changed_cards, tables=tables, words=words)
+    text = template.render(changes=changes, drawn=InHtml, tables=tables, words=words)
     return page(f"# {markdown_name(title)}\n\n{text}", title)
 
 
 def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
     """Return a user's own images as the network received them, with each model's prediction, as one HTML page."""
     most = f"The first {_MOST_SHOWN:,} of {len(shown):,} images.\n\n" if len(shown) > _MOST_SHOWN else ""
-    return page(f"# {markdown_name(title)}\n\n{most}{own_cards(shown[:_MOST_SHOWN], shape)}", title)
+    return page(f"# {markdown_name(title)}\n\n{most}{InHtml.own_gallery(shown[:_MOST_SHOWN], shape)}", title)

@@ -17,15 +17,7 @@ from artifacts.common.formatting import (
     with_interval,
 )
 from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
-from tasks.schemas.findings import (
-    Answer,
-    Comparison,
-    Estimate,
-    Explanation,
-    LabelIssue,
-    LabelIssues,
-    Share,
-)
+from tasks.schemas.findings import Answer, Comparison, Estimate, Explanation, LabelIssue, LabelIssues, Share
 from tasks.schemas.records import Omission
 from tasks.schemas.runs import COMPARISON
 

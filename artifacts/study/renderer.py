@@ -24,25 +24,17 @@ class StudyRendering(DocumentRendering[Study]):
 
     def markdown(self, most: int = most_images) -> str:
         """Return the study as Markdown, with up to `most` images."""
-        study, shown = self.document, self.document.hard[:most]
-        return self.rendered(
-            "study.md.j2",
-            gallery=lambda: counted_table(
-                [self.cell(one) for one in shown], len(study.hard), study.wrong_twice, self.place
-            ),
-            place=self.place,
-        )
+        study = self.document
+        cells = [self.cell(one) for one in study.hard[:most]]
+        gallery = counted_table(cells, len(study.hard), study.wrong_twice, self.place)
+        return self.rendered("study.md.j2", gallery=gallery, place=self.place)
 
     def page_text(self) -> str:
         """Return the Markdown of the HTML page, with all images."""
         study = self.document
         pairs = [(one, self.counts(one)) for one in study.hard]
-        return self.rendered(
-            "study.md.j2",
-            gallery=lambda: cards(
-                "study_cards.html.j2", "stubborn", pairs, _FIRST, study.wrong_twice, study.classes, shape=study.shape
-            ),
-        )
+        arguments = "stubborn", pairs, _FIRST, study.wrong_twice, study.classes
+        return self.rendered("study.md.j2", gallery=cards("study_cards.html.j2", *arguments, shape=study.shape))
 
     def cell(self, one: Hard) -> tuple[str, str]:
         """Return the Markdown of one image, and a caption that says how often it is misclassified."""
