@@ -66,7 +66,7 @@ class Rendering(DocumentRendering[Report]):
         parts = self.parts(self.most_images)
         return "\n\n".join((parts.overview, *parts.models.values(), parts.galleries, parts.origins))
 
-    def parts_of(self, most: int) -> MarkdownParts:
+    def parts_of(self, most: int = most_images) -> MarkdownParts:
         """Render every part as Markdown with up to `most` images per gallery; `parts` caches the result."""
         drawn = InMarkdown(self.document.analysis, most, self.place)
         pages = {

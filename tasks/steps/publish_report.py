@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -97,7 +98,7 @@ def _networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) ->
 
 
 def publish(
-    rendering_of: Callable[[tuple[Omission, ...], str], DocumentRendering],
+    rendering_of: Callable[[tuple[Omission, ...], str], DocumentRendering[Any]],
     *,
     title: str,
     verdict: str,
@@ -143,7 +144,7 @@ def publish(
     )
 
 
-def _publish_artifacts(rendering: DocumentRendering, tables: Iterable[TableArtifact]) -> list[Omission]:
+def _publish_artifacts(rendering: DocumentRendering[Any], tables: Iterable[TableArtifact]) -> list[Omission]:
     """Publish the pages and the tables of a document as artifacts of the task run, if there is one.
 
     Returns:
@@ -161,7 +162,7 @@ def _publish_artifacts(rendering: DocumentRendering, tables: Iterable[TableArtif
     return omitted
 
 
-def _pages_that_fit(rendering: DocumentRendering, omitted: list[Omission]) -> MarkdownArtifacts:
+def _pages_that_fit(rendering: DocumentRendering[Any], omitted: list[Omission]) -> MarkdownArtifacts:
     """Return every page with the largest number of images per gallery that keeps the page within the size limit.
 
     The number is halved until all pages fit. A page that is too large even with one image per gallery is added to
