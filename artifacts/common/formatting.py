@@ -1,4 +1,4 @@
-"""Format numbers for reading: shares as percentages, and differences of shares in percentage points."""
+"""Format numbers and comparisons for reading: shares as percentages, and their differences in percentage points."""
 
 import re
 

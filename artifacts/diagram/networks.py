@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from artifacts.common.formatting import UNDEFINED
+from artifacts.common.formatting import UNDEFINED, counted
 from artifacts.common.rows import Row
 from artifacts.diagram.boxes import details_of, shape_said
 from artifacts.diagram.drawing import NARROW, TOO_MANY, svg, svg_url
@@ -52,7 +52,7 @@ def _network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
     original = architecture == vgg16()
     title = "VGG-16" if original else architecture.name
     count = sum(1 for _ in architecture.layers())
-    summary = f"{title}: {count:,} layer{'' if count == 1 else 's'}, {architecture.parameters:,} parameters"
+    summary = f"{title}: {counted(count, 'layer')}, {architecture.parameters:,} parameters"
     drawn = count <= TOO_MANY
     caption = f"The layers of {title}"
     return DrawnNetwork(
