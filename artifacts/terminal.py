@@ -1,6 +1,6 @@
 """Terminal output of the commands: results, lists of runs, comparisons, and champions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from artifacts.common import rows as common_rows
 from artifacts.common.formatting import counted, interval, percent
@@ -8,7 +8,6 @@ from artifacts.report import tables
 from artifacts.report.text import change_summary, gate_summary
 from artifacts.screen import Screen
 from tasks.schemas.analysis import Changes, Check
-from tasks.schemas.records import Omission
 from tasks.schemas.results import ClassifiedPicture, Cleared, Pruning, RunResult, StudyResult, VerifiedFile
 from tasks.schemas.runs import Champion, RunRecord, StudyRun, held_down
 
@@ -18,7 +17,6 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
 
     With `explain`, show for each step whether its record was cached and, if not, why it was computed.
     """
-    screen = Screen()
     rows = [
         {
             "model": name,
@@ -31,31 +29,12 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
         }
         for name, model in result.models.items()
     ]
-    screen.table(rows, f"{result.dataset}, run {result.run}")
-    if explain:
-        screen.table(tables.steps(result.steps))
-    elif result.cached:
-        screen.say(f"cached: {', '.join(result.cached)}")
-    screen.say(result.verdict)
-    screen.say(gate_summary(result.decision))
-    _show_omissions(screen, result.omitted)
-    screen.say(f"{result.seconds:.1f} s")
-    screen.print(f"report:  {result.root}/{result.report['html']}")
-    screen.print(f"in the UI:  {look_at}")
-
-
-def _show_omissions(screen: Screen, omitted: Sequence[Omission]) -> None:
-    """Print a line for each optional part that a run left out."""
-    for one in omitted:
-        screen.say(one.line)
+    said = (result.verdict, gate_summary(result.decision))
+    _show_result(result, f"run {result.run}", rows, ", ".join(result.cached), said, look_at, explain=explain)
 
 
 def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> None:
-    """Print a study's result on standard output.
-
-    With `explain`, show for each step whether its record was found and, if not, why it was computed.
-    """
-    screen = Screen()
+    """Print a study's result on standard output, with its steps as in `show`."""
     rows: list[common_rows.Row] = [
         {
             "model": arm.name,
@@ -69,14 +48,30 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
         }
         for arm in result.arms
     ]
-    screen.table(rows, f"{result.dataset}, {counted(len(result.seeds), 'seed')}, study {result.run}")
+    title = f"{counted(len(result.seeds), 'seed')}, study {result.run}"
+    cached = f"{len(result.cached)} of {counted(len(result.steps), 'step')}"
+    _show_result(result, title, rows, cached, [result.verdict], look_at, explain=explain)
+
+
+def _show_result(
+    result: RunResult | StudyResult,
+    title: str,
+    rows: Sequence[common_rows.Row],
+    cached: str,
+    said: Iterable[str],
+    look_at: str,
+    *,
+    explain: bool,
+) -> None:
+    """Print the models of a result, its steps, its sentences and omissions, and where its report is."""
+    screen = Screen()
+    screen.table(rows, f"{result.dataset}, {title}")
     if explain:
         screen.table(tables.steps(result.steps))
     elif result.cached:
-        screen.say(f"cached: {len(result.cached)} of {counted(len(result.steps), 'step')}")
-    screen.say(result.verdict)
-    _show_omissions(screen, result.omitted)
-    screen.say(f"{result.seconds:.1f} s")
+        screen.say(f"cached: {cached}")
+    for line in (*said, *(one.line for one in result.omitted), f"{result.seconds:.1f} s"):
+        screen.say(line)
     screen.print(f"report:  {result.root}/{result.report['html']}")
     screen.print(f"in the UI:  {look_at}")
 

@@ -1,1 +1,1 @@
-"""Pages, number formats, images and axes that the report and the study share."""
+"""Renderer, galleries, pages, number formats, images and axes that the report and the study share."""

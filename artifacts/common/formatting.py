@@ -1,4 +1,4 @@
-"""Format numbers for reading: shares as percentages, and differences of shares in percentage points."""
+"""Format numbers and comparisons for reading: shares as percentages, and their differences in percentage points."""
 
 import re
 
@@ -36,6 +36,18 @@ def interval(share: Share | Estimate, digits: int = 2) -> str:
     if isinstance(share, Share) and not share.known:
         return UNDEFINED
     return f"{100 * share.low:z.{digits}f} to {100 * share.high:z.{digits}f}"
+
+
+def with_interval(share: Share | Estimate) -> str:
+    """Return a share as a percentage, with its confidence interval."""
+    return f"{percent(share.value)} (95 % interval {interval(share)})"
+
+
+def verdict_on(first: str, second: str, evidence: str, *, significant: bool, better: bool = True) -> str:
+    """Return the sentence that says whether the second of two models is better than the first, with the evidence."""
+    if not significant:
+        return f"The difference between {first} and {second} is within error: {second} {evidence}."
+    return f"{second} is {'better' if better else 'worse'} than {first}: {evidence}."
 
 
 def estimate(found: Estimate, digits: int = 4) -> str:

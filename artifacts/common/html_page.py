@@ -4,7 +4,6 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Mapping
 from importlib import resources
 from itertools import pairwise
 
@@ -13,13 +12,6 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from artifacts.common.templating import template_environment
-
-NOT_DRAWN = "*This figure was left out.*"
-
-
-def figure_in(figures: Mapping[str, str], name: str, alt: str) -> Markup:
-    """Return a figure as Markdown, or a placeholder if the figure was left out."""
-    return Markup(f"![{alt}]({figures[name]})" if name in figures else NOT_DRAWN)  # noqa: S704  # not user input
 
 
 def page(markdown: str, title: str) -> str:

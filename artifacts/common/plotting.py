@@ -13,6 +13,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from artifacts.common.images import png_url
+from tasks.schemas.findings import Estimate, Share
 
 _MOST = 100  # names along nine inches; with more, only every second or third is shown
 SHORT = 3  # letters of a name that fit side by side
@@ -78,12 +79,27 @@ def name_rows(axis: Axes, classes: Sequence[str]) -> None:
 # Okabe and Ito's colors, which are distinguishable with a color vision deficiency.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 WIDTH = 9.0  # inches
-MARKERS = "os^Dv"  # models differ in marker as well as in color
+_MARKERS = "os^Dv"  # models differ in marker as well as in color
 
 
 def color(rank: int) -> str:
     """Return the color of a model by its rank, the same in every figure."""
     return _COLORS[rank % len(_COLORS)]
+
+
+def marker(rank: int) -> str:
+    """Return the marker of a model by its rank."""
+    return _MARKERS[rank % len(_MARKERS)]
+
+
+def beside(rank: int, count: int, width: float) -> float:
+    """Return the offset of the mark of a model, if those of `count` models are centered side by side."""
+    return (rank - (count - 1) / 2) * width
+
+
+def error_bars(shares: Sequence[Share | Estimate]) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
+    """Return the distances from the values to both ends of their intervals, in the shape (2, N)."""
+    return np.array([[one.value - one.low for one in shares], [one.high - one.value for one in shares]]).clip(0)
 
 
 def panels(count: int, height: float, *, across: int) -> tuple[Figure, list[Axes]]:

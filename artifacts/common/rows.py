@@ -3,12 +3,15 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from artifacts.common.formatting import p_value, significant
 from tasks.safety.plain_text import printable
 
 Row = Mapping[str, str | int | float]
+TableArtifact = tuple[str, str, Sequence[Row]]  # key, description and rows
 NO_WIDTH = "\u200b"
 # Positions after the bracket of a link, a tag or an entity, and before the marker of a list, a heading or a quotation.
 _MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")
+HOLM = "p-values corrected with Holm's method"
 COLUMN_NAMES = ("label", "predicted", "predicted by all models")  # columns of class names, which can be digits
 
 
@@ -24,6 +27,11 @@ def row(fixed: Row, *named: tuple[str, Row]) -> Row:
     further = {f"{name}{suffix}": value for name, cells in named for suffix, value in cells.items()}
     taken = {*fixed, *COLUMN_NAMES}
     return {**fixed, **{f"model {column}" if column in taken else column: value for column, value in further.items()}}
+
+
+def tested(p: float) -> Row:
+    """Return the cells of a corrected p-value."""
+    return {"p": p_value(p), "significant": significant(p)}
 
 
 def for_ui(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from artifacts.common import plotting
 from artifacts.common.formatting import UNITS, counted, range_of
-from artifacts.common.plotting import MARKERS, WIDTH, color, panels
+from artifacts.common.plotting import WIDTH, beside, color, error_bars, marker, panels
 from tasks.schemas.analysis import Analysis, ModelAnalysis
 from tasks.schemas.robustness import Robustness
 
@@ -82,11 +82,10 @@ def draw_errors_by_label(analysis: Analysis) -> Figure:
     for rank, model in enumerate(named):
         known = [place for place, line in enumerate(lines) if line.errors[rank].known]
         shares = [lines[place].errors[rank] for place in known]
-        at = np.array(known) + (rank - (len(named) - 1) / 2) * width
+        at = np.array(known) + beside(rank, len(named), width)
         values = np.array([share.value for share in shares])
-        bars = np.array([[s.value - s.low for s in shares], [s.high - s.value for s in shares]]).clip(0)
         axis.bar(at, values, width, color=color(rank), label=model, alpha=0.85)
-        axis.errorbar(at, values, yerr=bars, fmt="none", ecolor="#333333", elinewidth=1, capsize=2)
+        axis.errorbar(at, values, yerr=error_bars(shares), fmt="none", ecolor="#333333", elinewidth=1, capsize=2)
         for x, share in zip(at, shares, strict=True):
             axis.annotate(
                 f"{share.count}", (x, share.high), (0, 2), textcoords="offset points", ha="center", fontsize=7
@@ -147,17 +146,12 @@ def reliability(analysis: Analysis) -> Figure:
         bins = model.calibration.bins
         at = np.array([one.confidence for one in bins])
         values = np.array([one.right.value for one in bins])
-        bars = np.array([[one.right.value - one.right.low, one.right.high - one.right.value] for one in bins]).clip(0).T
-        style: dict[str, Any] = {
-            "color": color(rank),
-            "marker": MARKERS[rank % len(MARKERS)],
-            "markersize": 5,
-            "linewidth": 1,
-        }
+        bars = error_bars([one.right for one in bins])
+        style: dict[str, Any] = {"color": color(rank), "marker": marker(rank), "markersize": 5, "linewidth": 1}
         curve.errorbar(at, values, yerr=bars, capsize=2, label=plotting.shorten_label(model.name), **style)
         centers = np.array([(one.low + one.high) / 2 for one in bins])
         step = (bins[0].high - bins[0].low) * width
-        left = centers + (rank - (len(analysis.models) - 1) / 2) * step
+        left = centers + beside(rank, len(analysis.models), step)
         counts.bar(left, [one.right.total for one in bins], step, color=color(rank), alpha=0.85)
     curve.set(ylabel="accuracy", title="reliability: accuracy of the predictions by confidence")
     counts.set(xlabel="confidence", ylabel="predictions", yscale="log", xlim=(0, 1.01))
@@ -204,28 +198,19 @@ def slice_rates(analysis: Analysis) -> Figure:
         parts = [part for part in analysis.slices if part.feature == feature]
         for rank, _ in enumerate(analysis.models):
             shares = [part.errors[rank] for part in parts]
-            at = np.arange(len(parts)) + (rank - (len(analysis.models) - 1) / 2) * 0.2
+            at = np.arange(len(parts)) + beside(rank, len(analysis.models), 0.2)
             values = np.array([share.value for share in shares])
-            bars = np.array([[s.value - s.low for s in shares], [s.high - s.value for s in shares]]).clip(0)
+            bars = error_bars(shares)
             axis.errorbar(at, values, yerr=bars, fmt="none", ecolor=color(rank), elinewidth=1.2, capsize=2)
             for x, value, part in zip(at, values, parts, strict=True):
                 fill = color(rank) if part.stands_out(rank) else "white"
-                axis.plot(
-                    [x],
-                    [value],
-                    marker=MARKERS[rank % len(MARKERS)],
-                    color=color(rank),
-                    markerfacecolor=fill,
-                    markersize=6,
-                )
+                axis.plot([x], [value], marker(rank), color=color(rank), markerfacecolor=fill, markersize=6)
         axis.set_xticks(range(len(parts)), [range_of(part, unit=False) for part in parts], fontsize=7.5)
         axis.set_title(f"{feature} ({UNITS[feature].strip()})" if UNITS[feature] else feature, fontsize=9)
         axis.set_ylim(bottom=0)
         axis.set_ylabel("error rate", fontsize=8)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    marks = [
-        Line2D([], [], marker=MARKERS[rank % len(MARKERS)], color=color(rank)) for rank, _ in enumerate(analysis.models)
-    ]
+    marks = [Line2D([], [], marker=marker(rank), color=color(rank)) for rank, _ in enumerate(analysis.models)]
     axes[0].legend(marks, _names_of(analysis), fontsize=7, frameon=False)
     return figure
 
@@ -250,7 +235,7 @@ def draw_robustness(found: Robustness) -> Figure:
                 at,
                 [one.value for one in shares],
                 color=color(rank),
-                marker=MARKERS[rank % len(MARKERS)],
+                marker=marker(rank),
                 markersize=4,
                 linewidth=1,
                 label=plotting.shorten_label(model.model),

@@ -6,22 +6,19 @@ galleries differ.
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
-from markupsafe import Markup
-
-from artifacts.common.html_page import figure_in, page
-from artifacts.common.images import strip_url
+from artifacts.common.html_page import page
+from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
 from artifacts.common.templating import markdown_name, template_environment
 from artifacts.diagram.networks import DrawnNetwork
 from artifacts.report import tables
 from artifacts.report import text as words
-from artifacts.report.galleries import Galleries, InHtml, InMarkdown
+from artifacts.report.galleries import InHtml, InMarkdown
 from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import ClassifiedPicture
 
-MOST_IMAGES = 24  # images that a gallery in Markdown shows
 _MOST_SHOWN = 1000  # images of the user on one page, which takes half a megabyte
 
 
@@ -33,21 +30,12 @@ class MarkdownParts(NamedTuple):
     galleries: str
     origins: str
 
-    @property
-    def whole(self) -> str:
-        """All parts as one text."""
-        return "\n\n".join((self.overview, *self.models.values(), self.galleries, self.origins))
 
+class Rendering(DocumentRendering[Report]):
+    """Renderer of one report with its figures and the diagrams of its networks."""
 
-class Rendering:
-    """Renderer of one report with its figures and the diagrams of its networks.
-
-    Args:
-        report: Report to render.
-        figures: Figures as data URLs, by name.
-        networks: Diagrams of the models' networks.
-        place: Path of the HTML page, to which the Markdown refers.
-    """
+    most_images = 24
+    names: ClassVar = {"tables": tables, "words": words, "standouts": standouts}
 
     def __init__(
         self,
@@ -56,87 +44,68 @@ class Rendering:
         networks: Sequence[DrawnNetwork] = (),
         place: str = "report.html",
     ) -> None:
-        self.report, self.figures, self.networks, self.place = report, figures, networks, place
+        super().__init__(report, report.provenance, figures, report.omitted, place)
+        self.networks = networks
         self.parts = cache(self.parts_of)
 
-    def markdown(self, most: int = MOST_IMAGES) -> MarkdownParts:
-        """Return every part as Markdown; a gallery shows up to `most` images."""
-        return self.parts(most)
+    def pages(self, most: int) -> MarkdownArtifacts:
+        """Return the results with their provenance, one page for each model, and the galleries."""
+        parts = self.parts(most)
+        models = {
+            f"model-{name.replace('_', '-')}": (f"Network diagram and explained errors of {name}", text)
+            for name, text in parts.models.items()
+        }
+        return {
+            "report": ("Results of the error analysis", f"{parts.overview}\n\n{parts.origins}"),
+            **models,
+            "galleries": ("Misclassified images", parts.galleries),
+        }
 
-    def parts_of(self, most: int) -> MarkdownParts:
-        """Render every part as Markdown; `markdown` returns the cached result."""
-        drawn = InMarkdown(self.report.analysis, most, self.place)
+    def markdown(self) -> str:
+        """Return all parts as one text."""
+        parts = self.parts(self.most_images)
+        return "\n\n".join((parts.overview, *parts.models.values(), parts.galleries, parts.origins))
+
+    def parts_of(self, most: int = most_images) -> MarkdownParts:
+        """Render every part as Markdown with up to `most` images per gallery; `parts` caches the result."""
+        drawn = InMarkdown(self.document.analysis, most, self.place)
         pages = {
             model.name: self.rendered(
                 "model.md.j2",
-                drawn,
+                drawn=drawn,
                 place=self.place,
                 model=model,
+                rank=rank,
                 networks=self.networks_beside(model.name),
-                gallery=lambda rank=rank: drawn.explained_gallery(rank),
             )
-            for rank, model in enumerate(self.report.analysis.models)
+            for rank, model in enumerate(self.document.analysis.models)
         }
         overview, galleries, origins = (
-            self.rendered(f"{part}.md.j2", drawn, networks=(), place=self.place)
+            self.rendered(f"{part}.md.j2", drawn=drawn, networks=(), place=self.place)
             for part in ("overview", "galleries", "origins")
         )
         return MarkdownParts(overview, pages, galleries, origins)
 
-    def html(self, title: str) -> str:
-        """Return the whole report as one HTML page."""
-        drawn = InHtml(self.report.analysis)
-        parts = [self.rendered(f"{part}.md.j2", drawn, networks=self.networks) for part in ("overview", "galleries")]
-        every = len(self.report.analysis.pictures) == self.report.analysis.misclassified
-        errors = f"## {'All errors' if every else 'Errors'} with explanations\n\n{drawn.errors_gallery()}"
-        return page("\n\n".join((*parts, errors, self.rendered("origins.md.j2", drawn))), title)
+    def page_text(self) -> str:
+        """Return the Markdown of the HTML page, with galleries in HTML."""
+        drawn = InHtml(self.document.analysis)
+        parts = ("overview", "galleries", "errors", "origins")
+        return "\n\n".join(self.rendered(f"{part}.md.j2", drawn=drawn, networks=self.networks) for part in parts)
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:
         """Return the network of a model and, if it is the post's, VGG-16, from which the post's network was derived."""
         own = [one for one in self.networks if one.name == model and not one.original]
         return own + [one for one in self.networks if one.original and any(other.shrunk for other in own)]
 
-    def rendered(self, template: str, drawn: Galleries, **more: Any) -> str:
-        """Render a template."""
-        return (
-            template_environment()
-            .get_template(template)
-            .render(
-                {
-                    "report": self.report,
-                    "provenance": self.report.provenance,
-                    "analysis": self.report.analysis,
-                    "figure": self.figure,
-                    "strip": self.strip,
-                    "gallery": drawn.gallery,
-                    "suspect_gallery": drawn.suspect_gallery,
-                    "changed_gallery": drawn.changed_gallery,
-                    "place": None,
-                    "tables": tables,
-                    "words": words,
-                    "standouts": standouts,
-                    **more,
-                }
-            )
-        )
-
-    def strip(self, several: Sequence[str], alt: str) -> Markup:
-        """Return images side by side as one Markdown image."""
-        return Markup(f"![{alt}]({strip_url(several, self.report.analysis.subject.shape)})")  # noqa: S704  # no user text
-
-    def figure(self, name: str, alt: str) -> Markup:
-        """Return a figure as a Markdown image."""
-        return figure_in(self.figures, name, alt)
-
 
 def changes_page(changes: Changes, title: str) -> str:
     """Return the differences between two runs as one HTML page."""
     template = template_environment().get_template("changes.md.j2")
-    text = template.render(changes=changes, changed_gallery=InHtml().changed_gallery, tables=tables, words=words)
+    text = template.render(changes=changes, drawn=InHtml, tables=tables, words=words)
     return page(f"# {markdown_name(title)}\n\n{text}", title)
 
 
 def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
     """Return a user's own images as the network received them, with each model's prediction, as one HTML page."""
     most = f"The first {_MOST_SHOWN:,} of {len(shown):,} images.\n\n" if len(shown) > _MOST_SHOWN else ""
-    return page(f"# {markdown_name(title)}\n\n{most}{InHtml().own_gallery(shown[:_MOST_SHOWN], shape)}", title)
+    return page(f"# {markdown_name(title)}\n\n{most}{InHtml.own_gallery(shown[:_MOST_SHOWN], shape)}", title)

@@ -6,9 +6,9 @@ A table is a list of rows; a row maps each column to a text or a finite number.
 from collections.abc import Sequence
 
 from artifacts.common.formatting import FEW, estimate, interval, p_value, percent, range_of, rate, significant
-from artifacts.common.rows import Row, row
+from artifacts.common.rows import HOLM, Row, TableArtifact, row, tested
 from artifacts.report.text import published
-from tasks.schemas.analysis import Analysis, Changes, Decision, Provenance, StepLine
+from tasks.schemas.analysis import Analysis, Changes, Decision, StepLine
 from tasks.schemas.findings import Comparison, LabelIssues, Share
 from tasks.schemas.robustness import AccuracyGap, Robustness
 
@@ -38,19 +38,18 @@ def pairs(analysis: Analysis) -> list[Row]:
     """Return one row for each pair of models: their difference, and whether it is significant."""
     return [
         {
-            **_differing(pair),
+            "models": f"{pair.second} minus {pair.first}",
+            **_difference(pair),
             "correct where the other is wrong": f"{pair.second} {pair.only_second:,}, {pair.first} {pair.only_first:,}",
-            "p": p_value(pair.p),
-            "significant": significant(pair.p),
+            **tested(pair.p),
         }
         for pair in analysis.comparisons
     ]
 
 
-def _differing(pair: Comparison | AccuracyGap) -> Row:
+def _difference(pair: Comparison | AccuracyGap) -> Row:
     """Return the cells that state the difference of two models."""
     return {
-        "models": f"{pair.second} minus {pair.first}",
         "difference, points": f"{100 * pair.difference.value:+z.2f}",
         "95 % interval, points": interval(pair.difference),
     }
@@ -163,7 +162,7 @@ def robustness(found: Robustness) -> list[Row]:
 
 def gaps(found: Robustness) -> list[Row]:
     """Return one row for each pair of models: the difference of their mean accuracies over all corrupted images."""
-    return [_differing(gap) for gap in found.gaps]
+    return [{"models": f"{gap.second} minus {gap.first}", **_difference(gap)} for gap in found.gaps]
 
 
 def corruptions(found: Robustness) -> list[Row]:
@@ -190,8 +189,7 @@ def changes(found: Changes) -> list[Row]:
             "newly misclassified": model.comparison.only_first,
             "newly correct": model.comparison.only_second,
             "still misclassified": model.comparison.both_wrong,
-            "difference, points": f"{100 * model.comparison.difference.value:+z.2f}",
-            "95 % interval, points": interval(model.comparison.difference),
+            **_difference(model.comparison),
             "p": p_value(model.comparison.p),
         }
         for model in found.models
@@ -217,38 +215,17 @@ def steps(lines: Sequence[StepLine]) -> list[Row]:
     ]
 
 
-def passed_over(provenance: Provenance) -> dict[str, list[str]]:
-    """Return the reasons why mirrors were skipped, each with the names of the archives that it applies to."""
-    reasons: dict[str, list[str]] = {}
-    for archive in provenance.archives:
-        for reason in archive.passed_over:
-            reasons.setdefault(reason, []).append(archive.name)
-    return reasons
-
-
-def all_tables(analysis: Analysis) -> Sequence[tuple[str, str, list[Row]]]:
+def all_tables(analysis: Analysis) -> Sequence[TableArtifact]:
     """Return every table of the analysis with its artifact's key and description.
 
     A table is limited to its first 200 rows, because Prefect keeps artifacts in its database.
     """
-    title = analysis.subject.title
+    models = f"All models on the test images of {analysis.subject.title}"
     whole = (
-        (
-            "results",
-            f"All models on the test images of {title}, with the results of the 2018 blog post for MNIST",
-            results(analysis),
-        ),
-        (
-            "errors-by-label",
-            "Errors by label, most errors first; p-values corrected with Holm's method",
-            errors_by_label(analysis),
-        ),
+        ("results", f"{models}, with the results of the 2018 blog post for MNIST", results(analysis)),
+        ("errors-by-label", f"Errors by label, most errors first; {HOLM}", errors_by_label(analysis)),
         ("patterns", "Errors by label and prediction, most frequent first", patterns(analysis)),
-        (
-            "slices",
-            "Errors by slice of measured image features; p-values corrected with Holm's method",
-            slices(analysis),
-        ),
+        ("slices", f"Errors by slice of measured image features; {HOLM}", slices(analysis)),
     )
     return [(key, f"{says}{_first_of(rows)}", rows[:_MOST_ROWS]) for key, says, rows in whole]
 

@@ -5,17 +5,19 @@ They are plain text. Shares are percentages; differences of shares are in percen
 
 from collections.abc import Sequence
 
-from artifacts.common.formatting import UNDEFINED, counted, interval, p_value, percent, range_of, rate
-from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
-from tasks.schemas.findings import (
-    Answer,
-    Comparison,
-    Estimate,
-    Explanation,
-    LabelIssue,
-    LabelIssues,
-    Share,
+from artifacts.common.formatting import (
+    UNDEFINED,
+    counted,
+    interval,
+    p_value,
+    percent,
+    range_of,
+    rate,
+    verdict_on,
+    with_interval,
 )
+from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
+from tasks.schemas.findings import Answer, Comparison, Estimate, Explanation, LabelIssue, LabelIssues, Share
 from tasks.schemas.records import Omission
 from tasks.schemas.runs import COMPARISON
 
@@ -29,16 +31,14 @@ def verdict(comparison: Comparison) -> str:
     test = f"over {counted(comparison.total, 'image')}, exact McNemar p {p_value(comparison.p, sign=True)}"
     if comparison.tests > 1:
         test += f", corrected for {comparison.tests} pairs"
-    if comparison.significant:
-        return f"{second} is better than {first}: {difference.points} {test}."
-    return f"The difference between {first} and {second} is within error: {second} {difference.points} {test}."
+    return verdict_on(first, second, f"{difference.points} {test}", significant=comparison.significant)
 
 
 def headline(analysis: Analysis) -> str:
     """Return the first sentences of the report: how the most accurate model compares with each other model."""
     if not analysis.comparisons:
         (model,) = analysis.models
-        return f"{model.name} has an accuracy of {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)})."
+        return f"{model.name} has an accuracy of {with_interval(model.accuracy)}."
     best = max(analysis.models, key=lambda model: model.accuracy.value).name
     said = " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
     return _of_one_seed(said, "two" if len(analysis.models) == 2 else f"{len(analysis.models)}")
@@ -61,7 +61,7 @@ def sampled(analysis: Analysis) -> str:
 def accuracies(analysis: Analysis) -> list[str]:
     """Return one line for each model with its accuracy and number of errors."""
     return [
-        f"{model.name}: accuracy {percent(model.accuracy.value)} (95 % interval {interval(model.accuracy)}), "
+        f"{model.name}: accuracy {with_interval(model.accuracy)}, "
         f"{model.errors:,} of {model.accuracy.total:,} misclassified"
         for model in analysis.models
     ]
@@ -91,35 +91,12 @@ def change_summary(changes: Changes) -> str:
     return _of_one_seed(said, "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}")
 
 
-REST = "the predictions for all images are in the files listed under \u201cProvenance\u201d"
-POST = (
-    "The post is the 2018 blog post that trained a seven-layer, VGG-like network on MNIST, with and without batch "
-    "normalization."
-)
 POST_MACHINE = " Its results were measured on an Intel i5-6300HQ."
 
 
 def mentions_post(analysis: Analysis) -> bool:
     """Return whether the report mentions the post, so that it must explain the term."""
     return "the post" in analysis.subject.description.lower() or any(model.published for model in analysis.models)
-
-
-def count_noun(shown: int, held: int, total: int, place: str) -> str:
-    """Return how many images a gallery in Markdown shows, the total, and where the other images are."""
-    if shown == total:
-        return f"{some_of(shown, total)}."
-    there = f"{place} shows all" if held == total else f"{place} shows {held:,}; {REST}"
-    return f"{some_of(shown, total)}; {there}."
-
-
-def more_of(held: int, total: int) -> str:
-    """Return the label of the control that opens a gallery."""
-    return "show all" if held == total else f"show the {held:,} in this report"
-
-
-def some_of(shown: int, total: int) -> str:
-    """Return how many images are shown out of a total."""
-    return f"{shown:,} of {counted(total, 'image')}"
 
 
 def standing_slices(analysis: Analysis) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from artifacts.common.plotting import MARKERS, WIDTH, color, panels, shorten_label
+from artifacts.common.plotting import beside, color, error_bars, marker, panels, shorten_label
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Study
 
@@ -17,12 +17,11 @@ _INTERVALS = (("other seeds", "over_seeds"), ("other images", "over_images"), ("
 
 def accuracy_by_seed(study: Study) -> Figure:
     """Return a figure with the accuracy of every training, one row per arm, with the mean and its interval."""
-    figure = Figure(figsize=(WIDTH, 0.7 * len(study.arms) + 1.1), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = panels(1, 0.7 * len(study.arms) + 1.1, across=1)
     for rank, arm in enumerate(study.arms):
         values = 1 - np.array(arm.errors) / study.images
         height = rank + 0.22 * ((np.arange(len(values)) % 5) / 4 - 0.5)  # keep equal values apart
-        axis.plot(values, height, MARKERS[rank % len(MARKERS)], color=color(rank), alpha=0.5, markersize=5)
+        axis.plot(values, height, marker(rank), color=color(rank), alpha=0.5, markersize=5)
         _bar(axis, arm.accuracy, rank + 0.3, rank)
     _finish(axis, [shorten_label(arm.name) for arm in study.arms])
     axis.set(xlabel="accuracy", title="accuracy by seed; below, the mean with its 95 % interval for other seeds")
@@ -35,9 +34,7 @@ def differences(study: Study) -> Figure:
 
     The mean has three intervals: for other seeds, for other images, and for both.
     """
-    rows = len(study.pairs)
-    figure = Figure(figsize=(WIDTH, 1.3 * rows + 1.1), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = panels(1, 1.3 * len(study.pairs) + 1.1, across=1)
     axis.axvline(0, color="#888888", linewidth=1)
     if study.claim:
         axis.axvline(study.claim.difference, color="#888888", linewidth=1, linestyle=":")
@@ -59,23 +56,14 @@ def differences(study: Study) -> Figure:
 
 def _bar(axis: Any, found: Estimate, height: float, rank: int, label: str | None = None) -> None:
     """Draw a mean as a marker, with its interval as a horizontal error bar."""
-    spread = [[found.value - found.low], [found.high - found.value]]
-    axis.errorbar(
-        [found.value],
-        [height],
-        xerr=spread,
-        fmt=MARKERS[rank % len(MARKERS)],
-        color=color(rank),
-        capsize=3,
-        label=label,
-    )
+    style: dict[str, Any] = {"fmt": marker(rank), "color": color(rank), "capsize": 3, "label": label}
+    axis.errorbar([found.value], [height], xerr=error_bars([found]), **style)
 
 
 def _finish(axis: Any, names: list[str]) -> None:
-    """Label the rows with names, from top to bottom, and hide the top and right spines."""
+    """Label the rows with names, from top to bottom."""
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.4, -0.6)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def draw_wrong_by(study: Study) -> Figure:
@@ -86,7 +74,7 @@ def draw_wrong_by(study: Study) -> Figure:
     figure, (axis,) = panels(1, 3.0, across=1)
     seeds, width = len(study.seeds), 0.8 / len(study.arms)
     for rank, arm in enumerate(study.arms):
-        at = np.arange(1, seeds + 1) + (rank - (len(study.arms) - 1) / 2) * width
+        at = np.arange(1, seeds + 1) + beside(rank, len(study.arms), width)
         axis.bar(at, arm.wrong_by[1:], width, color=color(rank), alpha=0.85, label=shorten_label(arm.name))
     axis.set(
         xlabel="seeds that misclassify an image",

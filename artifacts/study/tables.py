@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from artifacts.common.formatting import UNDEFINED, counted, interval, p_value, percent, significant
-from artifacts.common.rows import Row, row
+from artifacts.common.formatting import UNDEFINED, counted, interval, percent
+from artifacts.common.rows import HOLM, Row, TableArtifact, row, tested
 from tasks.schemas.study import Study
 
 
@@ -38,8 +38,7 @@ def pair_rows(study: Study) -> list[Row]:
             "other seeds": interval(pair.over_seeds, 3),
             "other images": interval(pair.over_images, 3),
             "both": interval(pair.over_both, 3),
-            "p": p_value(pair.p),
-            "significant": significant(pair.p),
+            **tested(pair.p),
             "seeds needed": UNDEFINED if pair.needed is None else pair.needed,
         }
         for pair in study.pairs
@@ -70,8 +69,7 @@ def confusions(study: Study) -> list[Row]:
             "errors per training": f"{one.first} {one.by_first:.1f}, {one.second} {one.by_second:.1f}",
             "difference": f"{one.difference.value:+z.1f}",
             "95 % interval": f"{one.difference.low:+z.1f} to {one.difference.high:+z.1f}",
-            "p": p_value(one.p),
-            "significant": significant(one.p),
+            **tested(one.p),
         }
         for one in sorted(study.confusions, key=lambda one: one.p)
     ]
@@ -99,19 +97,12 @@ def stubborn(study: Study) -> list[Row]:
     ]
 
 
-def study_tables(study: Study) -> Sequence[tuple[str, str, list[Row]]]:
+def study_tables(study: Study) -> Sequence[TableArtifact]:
     """Return every table that is not empty, as (key, description, rows) of its Prefect artifact."""
+    models = f"All models on the test images of {study.title}, over {counted(len(study.seeds), 'seed')}"
     found = (
-        (
-            "study-models",
-            f"All models on the test images of {study.title}, over {counted(len(study.seeds), 'seed')}",
-            arms(study),
-        ),
-        (
-            "study-pairs",
-            "Differences, paired by seed and image; p-values corrected with Holm's method",
-            pair_rows(study),
-        ),
+        ("study-models", models, arms(study)),
+        ("study-pairs", f"Differences, paired by seed and image; {HOLM}", pair_rows(study)),
         ("study-seeds", "Errors by seed", by_seed(study)),
     )
     return [one for one in found if one[2]]

@@ -5,8 +5,8 @@ Differences are in percentage points, and every claim comes with its interval.
 
 from statistics import NormalDist
 
-from artifacts.common.formatting import FEW, counted, p_value, percent
-from tasks.schemas.study import ENOUGH_SEEDS, Claim, ModelPair, Study, StudyModel
+from artifacts.common.formatting import FEW, counted, p_value, verdict_on, with_interval
+from tasks.schemas.study import ENOUGH_SEEDS, Claim, ModelPair, Study
 
 _Z = NormalDist().inv_cdf(0.975)  # half-width of a 95 % interval, in standard deviations
 
@@ -19,15 +19,11 @@ def points(share: float) -> str:
 def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
     """Return a sentence on whether two arms differ significantly, over seeds and images together."""
     found = pair.over_both
-    says = (
+    evidence = (
         f"{found.points} over {counted(seeds, 'seed')} and {counted(images, 'image')}, accounting for the choice of both; "
         f"p {p_value(pair.p, sign=True)}"
     )
-    if not pair.significant:
-        return f"The difference between {pair.first} and {pair.second} is within error: {pair.second} {says}."
-    if found.value > 0:
-        return f"{pair.second} is better than {pair.first}: {says}."
-    return f"{pair.second} is worse than {pair.first}: {says}."
+    return verdict_on(pair.first, pair.second, evidence, significant=pair.significant, better=found.value > 0)
 
 
 def _noise_summary(pair: ModelPair) -> str:
@@ -81,7 +77,7 @@ def headlines(study: Study) -> list[str]:
     ]
     if not study.pairs:
         lines = [
-            f"{arm.name} has a mean accuracy of {_mean_accuracy(arm)} over {counted(seeds, 'seed')}."
+            f"{arm.name} has a mean accuracy of {with_interval(arm.accuracy)} over {counted(seeds, 'seed')}."
             for arm in study.arms
         ]
     claim = _claim_pair(study)
@@ -101,9 +97,3 @@ def _claim_pair(study: Study) -> ModelPair | None:
     return next(
         (p for p in study.pairs if study.claim and (p.first, p.second) == (study.claim.first, study.claim.second)), None
     )
-
-
-def _mean_accuracy(arm: StudyModel) -> str:
-    """Return the mean accuracy of an arm with its interval."""
-    found = arm.accuracy
-    return f"{percent(found.value)} (95 % interval {100 * found.low:.2f} to {100 * found.high:.2f})"

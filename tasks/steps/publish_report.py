@@ -1,24 +1,26 @@
-"""Publish the report of one run as files and as Prefect artifacts.
+"""Publish the report of one run, and any other document, as files and as Prefect artifacts.
 
 The files are `report.html`, `report.md` and `report.json` in the run's folder. The artifacts have stable keys, so that
-Prefect keeps their versions together. The step is never cached, because a cache hit would publish nothing.
+Prefect keeps their versions together. Such a step is never cached, because a cache hit would publish nothing.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from artifacts.common import rows as common_rows
+from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
+from artifacts.common.rows import TableArtifact, for_ui
 from artifacts.diagram.networks import DrawnNetwork, networks_of
-from artifacts.report import tables
 from artifacts.report import text as words
-from artifacts.report.renderer import MOST_IMAGES, Rendering
+from artifacts.report.renderer import Rendering
+from artifacts.report.tables import all_tables
 from tasks.engine.cached_task import STEP_SECONDS
 from tasks.engine.optional_parts import omit, optional
 from tasks.engine.run_log import log
@@ -31,8 +33,6 @@ from tasks.storage.folders import Folder
 from tasks.storage.page_records import free_name, write_page
 
 _LARGEST = 512 * 1024  # bytes per artifact: Prefect stores it in its database and sends it whole to the browser
-
-Pages = dict[str, tuple[str, str]]  # description and Markdown by key
 
 
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
@@ -70,30 +70,19 @@ def report(
     networks: tuple[DrawnNetwork, ...] = ()
     with optional("diagrams of the networks", left_out):
         networks = _networks_drawn(described, work)
-    whole = Report(
-        provenance=provenance, decision=decision, changes=changed, analysis=document, omitted=tuple(left_out)
-    )
-    title, folder = f"{document.subject.title}: error analysis of {work.run}", f"{Folder.RUNS}/{work.run}"
-    place = free_name(work.root, f"{folder}/report.html", (work.run,))
-    rendering = Rendering(whole, drawn, networks, place)
-    for line in (*words.accuracies(document), words.headline(document), words.gate_summary(decision)):
-        log(line)
-    with ThreadPoolExecutor(1) as aside:  # render the page while the server responds
-        publishing = aside.submit(copy_context().run, _publish_artifacts, rendering)
-        page = rendering.html(title)
-        unpublished = publishing.result()
-    if unpublished:
-        whole = whole.model_copy(update={"omitted": (*left_out, *unpublished)})
-        rendering = Rendering(whole, drawn, networks, place)
-        page = rendering.html(title)
-    html = write_page(work.root, f"{folder}/report.html", page, (work.run,))
-    log(f"full report: {work.root / html.path}")
-    return ReportRecord(
-        html=html,
-        markdown=write_page(work.root, f"{folder}/report.md", rendering.markdown().whole, (work.run,)),
-        document=write_page(work.root, f"{folder}/report.json", whole.model_dump_json(indent=1), (work.run,)),
+
+    def rendering_of(omitted: tuple[Omission, ...], place: str) -> Rendering:
+        whole = Report(provenance=provenance, decision=decision, changes=changed, analysis=document, omitted=omitted)
+        return Rendering(whole, drawn, networks, place)
+
+    return publish(
+        rendering_of,
+        title=f"{document.subject.title}: error analysis of {work.run}",
         verdict=words.headline(document),
-        omitted=whole.omitted,
+        said=(*words.accuracies(document), words.headline(document), words.gate_summary(decision)),
+        tables=all_tables(document),
+        omitted=left_out,
+        work=work,
     )
 
 
@@ -108,8 +97,55 @@ def _networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) ->
     )
 
 
-def _publish_artifacts(rendering: Rendering) -> list[Omission]:
-    """Publish the parts of the report as artifacts of the task run, if there is one.
+def publish(
+    rendering_of: Callable[[tuple[Omission, ...], str], DocumentRendering[Any]],
+    *,
+    title: str,
+    verdict: str,
+    said: Iterable[str],
+    tables: Iterable[TableArtifact],
+    omitted: Iterable[Omission],
+    work: Workspace,
+) -> ReportRecord:
+    """Log, write and publish a document; an artifact that can't be published is omitted, and the document says so.
+
+    Args:
+        rendering_of: Function that returns the renderer, given all omissions and the path of the HTML page.
+        title: Title of the HTML page.
+        verdict: Headline of the document.
+        said: Sentences for the log.
+        tables: Tables for Prefect's UI.
+        omitted: Optional parts that were omitted before.
+        work: Workspace of the run.
+
+    Raises:
+        StorageError: If a file can't be written.
+    """
+    path = f"{Folder.RUNS}/{work.run}/report"
+    left_out, place = tuple(omitted), free_name(work.root, f"{path}.html", (work.run,))
+    rendering = rendering_of(left_out, place)
+    for line in said:
+        log(line)
+    with ThreadPoolExecutor(1) as aside:  # render the page while the server responds
+        publishing = aside.submit(copy_context().run, _publish_artifacts, rendering, tables)
+        page = rendering.html(title)
+        unpublished = publishing.result()
+    if unpublished:
+        rendering = rendering_of((*left_out, *unpublished), place)
+        page = rendering.html(title)
+    html = write_page(work.root, f"{path}.html", page, (work.run,))
+    log(f"full report: {work.root / html.path}")
+    return ReportRecord(
+        html=html,
+        markdown=write_page(work.root, f"{path}.md", rendering.markdown(), (work.run,)),
+        document=write_page(work.root, f"{path}.json", rendering.document.model_dump_json(indent=1), (work.run,)),
+        verdict=verdict,
+        omitted=rendering.omitted,
+    )
+
+
+def _publish_artifacts(rendering: DocumentRendering[Any], tables: Iterable[TableArtifact]) -> list[Omission]:
+    """Publish the pages and the tables of a document as artifacts of the task run, if there is one.
 
     Returns:
         The artifacts that could not be published.
@@ -120,45 +156,25 @@ def _publish_artifacts(rendering: Rendering) -> list[Omission]:
     for key, (description, text) in _pages_that_fit(rendering, omitted).items():
         with optional(f"artifact {key}", omitted):
             create_markdown_artifact(text, key, description)
-    for key, description, rows in tables.all_tables(rendering.report.analysis):
+    for key, description, rows in tables:
         with optional(f"artifact {key}", omitted):
-            create_table_artifact(common_rows.for_ui(rows), key, description)
+            create_table_artifact(for_ui(rows), key, description)
     return omitted
 
 
-def _pages_that_fit(rendering: Rendering, omitted: list[Omission]) -> Pages:
+def _pages_that_fit(rendering: DocumentRendering[Any], omitted: list[Omission]) -> MarkdownArtifacts:
     """Return every page with the largest number of images per gallery that keeps the page within the size limit.
 
-    A page that is too large even with one image per gallery is added to `omitted`.
+    The number is halved until all pages fit. A page that is too large even with one image per gallery is added to
+    `omitted`.
     """
-    found: Pages = {}
-    for most in _attempts():
-        pages = _pages_of(rendering, most)
+    found: MarkdownArtifacts = {}
+    most = rendering.most_images
+    for halvings in range(most.bit_length()):  # down to one image
+        pages = rendering.pages(most >> halvings)
         found |= {key: page for key, page in pages.items() if key not in found and len(page[1].encode()) <= _LARGEST}
         if len(found) == len(pages):
             break
     for key in pages.keys() - found.keys():
         omit(f"artifact {key}", f"it is larger than {_LARGEST:,} bytes; see report.html", omitted)
     return found
-
-
-def _attempts() -> Iterator[int]:
-    """Yield the numbers of images per gallery to try: the maximum first, then half of it, and so on down to 1."""
-    most = MOST_IMAGES
-    while most:
-        yield most
-        most //= 2
-
-
-def _pages_of(rendering: Rendering, most: int) -> Pages:
-    """Return the pages for Prefect's UI, with at most `most` images per gallery."""
-    parts = rendering.markdown(most)
-    models = {
-        f"model-{name.replace('_', '-')}": (f"Network diagram and explained errors of {name}", text)
-        for name, text in parts.models.items()
-    }
-    return {
-        "report": ("Results of the error analysis", f"{parts.overview}\n\n{parts.origins}"),
-        **models,
-        "galleries": ("Misclassified images", parts.galleries),
-    }

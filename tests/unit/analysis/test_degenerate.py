@@ -157,7 +157,7 @@ def test_every_step_answers(case: str, work: Workspace, tmp_path: Path) -> None:
         analysis = analysis_of(*CASES[case], work, tmp_path / "mirror")
         figures = {name: figure_url(draw()) for name, draw in figures_of(analysis).items()}
         rendering = Rendering(Report(provenance=PROVENANCE, decision=None, changes=None, analysis=analysis), figures)
-        texts = [rendering.html("degenerate"), rendering.markdown().whole]
+        texts = [rendering.html("degenerate"), rendering.markdown()]
         rows = json.dumps([rows for _, _, rows in tables.all_tables(analysis)])
     for text in (*texts, rows):
         shown = re.sub(r"data:image/png;base64,[\w+/=]+", "", text)

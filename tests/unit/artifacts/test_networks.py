@@ -71,7 +71,7 @@ def test_the_page_shows_every_network_wide_and_narrow(rendering: Rendering) -> N
 
 
 def test_a_models_page_shows_its_network_and_vgg16(rendering: Rendering) -> None:
-    parts = rendering.markdown()
+    parts = rendering.parts()
     for name in ("plain", "other"):
         text = parts.models[name]
         assert text.count("data:image/svg+xml;base64,") == 2
@@ -84,7 +84,7 @@ def test_a_models_page_shows_its_network_and_vgg16(rendering: Rendering) -> None
 def test_a_report_without_descriptions_has_no_such_section(report: Report) -> None:
     rendering = Rendering(report, drawn_once(report.analysis.model_dump_json()))
     assert "The networks" not in rendering.html("title")
-    assert "svg" not in rendering.markdown().whole
+    assert "svg" not in rendering.markdown()
 
 
 class Balanced(HTMLParser):
@@ -118,7 +118,7 @@ def test_names_of_layers_take_no_effect_in_either_form(report: Report) -> None:
     assert page.count("</svg>") == 2
     assert "<img src=x>" not in page
     assert Balanced(page).open == []
-    assert "<script>" not in rendering.markdown().models["plain"]
+    assert "<script>" not in rendering.parts().models["plain"]
 
 
 def test_a_network_that_is_too_large_to_be_drawn_is_a_table(report: Report) -> None:
@@ -127,4 +127,4 @@ def test_a_network_that_is_too_large_to_be_drawn_is_a_table(report: Report) -> N
     assert len(large.rows) == 300
     rendering = Rendering(report, drawn_once(report.analysis.model_dump_json()), (large,))
     assert "Too many layers for a diagram." in rendering.html("title")
-    assert "svg+xml" not in rendering.markdown().models["plain"]
+    assert "svg+xml" not in rendering.parts().models["plain"]

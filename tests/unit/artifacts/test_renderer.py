@@ -108,7 +108,7 @@ def test_every_link_within_the_page_leads_somewhere_and_every_picture_has_an_alt
 
 def test_markdown_tables_html_and_json_state_the_same_numbers(report: Report) -> None:
     rendering = rendering_of(report)
-    texts = [rendering.markdown().whole.replace("\\", ""), " ".join(html_of(report).text.split())]
+    texts = [rendering.markdown().replace("\\", ""), " ".join(html_of(report).text.split())]
     document = json.loads(report.model_dump_json())["analysis"]
     for model, row in zip(document["models"], tables.results(report.analysis), strict=True):
         share = model["accuracy"]["count"] / model["accuracy"]["total"]
@@ -134,7 +134,7 @@ def test_markdown_tables_html_and_json_state_the_same_numbers(report: Report) ->
 
 
 def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Report) -> None:
-    galleries = rendering_of(report).markdown().galleries.replace("\\", "")
+    galleries = rendering_of(report).parts().galleries.replace("\\", "")
     page = html_of(report)
     for picture in report.analysis.pictures:
         label = report.analysis.subject.classes[picture.label]
@@ -148,7 +148,7 @@ def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Rep
 
 
 def test_errors_are_explained_in_both_forms(report: Report) -> None:
-    parts, text = rendering_of(report).markdown(), " ".join(html_of(report).text.split())
+    parts, text = rendering_of(report).parts(), " ".join(html_of(report).text.split())
     for form in (parts.models["plain"].replace("\\", ""), text):
         assert "erasing this pixel changes the prediction to c0 (75 %)" in form
         assert "no square of up to 1 x 1 pixels changes the prediction to c2 when erased" in form
@@ -156,7 +156,7 @@ def test_errors_are_explained_in_both_forms(report: Report) -> None:
 
 
 def test_what_changed_stands_in_both_forms(report: Report) -> None:
-    for text in (rendering_of(report).markdown().overview.replace("\\", ""), " ".join(html_of(report).text.split())):
+    for text in (rendering_of(report).parts().overview.replace("\\", ""), " ".join(html_of(report).text.split())):
         assert "Compared with run" in text
         assert "6 test images that both runs evaluated (evaluated only by earlier: 0, only by later: 1)" in text
         assert "recipe seed" in text
@@ -168,7 +168,7 @@ def test_what_changed_stands_in_both_forms(report: Report) -> None:
 
 def test_the_first_run_has_nothing_to_compare_with(report: Report) -> None:
     alone = report.model_copy(update={"changes": None})
-    assert "This is the first run" in rendering_of(alone).markdown().overview
+    assert "This is the first run" in rendering_of(alone).parts().overview
 
 
 def test_one_model_alone_is_reported(report: Report) -> None:
@@ -205,7 +205,7 @@ def test_images_of_another_shape_are_drawn_in_their_own() -> None:
 
 
 def test_the_report_says_what_came_from_which_run(report: Report) -> None:
-    origins = rendering_of(report).markdown().origins.replace("\\", "")
+    origins = rendering_of(report).parts().origins.replace("\\", "")
     assert "| train plain | yes | – | an-earlier-run |" in origins
     assert "| profile | no | code: tasks.steps.profile_data | this run |" in origins
     assert "skipped mirror https://host/: HTTP 404 (t10k.gz)" in origins
@@ -247,7 +247,7 @@ def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Re
     said = words.headline(report.analysis)
     assert said.startswith("For these two trained models (one seed each), ")
     assert said.endswith("Run mnist study to test whether other seeds agree.")
-    assert said in rendering_of(report).markdown().overview.replace("\\", "")
+    assert said in rendering_of(report).parts().overview.replace("\\", "")
     assert words.change_summary(changes_of_two()).startswith("For these two trained models (one seed each), ")
 
 
@@ -255,7 +255,7 @@ def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_
     analysis = analysis_of_many()
     whole = Report(provenance=provenance(), decision=None, changes=None, analysis=analysis)
     place = "runs/this-run/report.html"
-    parts = Rendering(whole, dict.fromkeys(FIGURES, "data:,"), place=place).markdown()
+    parts = Rendering(whole, dict.fromkeys(FIGURES, "data:,"), place=place).parts()
     assert f"12 of 20 images; {place} shows all." in parts.galleries
     assert f"24 of 60 images; {place} shows all." in parts.models["plain"]
     for text in (parts.overview, parts.galleries, *parts.models.values()):
@@ -327,7 +327,7 @@ def test_a_model_without_errors_is_reported(report: Report) -> None:
     suspects = tuple(one.model_copy(update={"named": 0, "shown": ()}) for one in report.analysis.suspects)
     nothing: dict[str, object] = {"patterns": (), "groups": (), "pictures": (), "suspects": suspects}
     bare = report.analysis.model_copy(update={"models": models, **nothing})
-    parts = rendering_of(report.model_copy(update={"analysis": bare})).markdown()
+    parts = rendering_of(report.model_copy(update={"analysis": bare})).parts()
     assert "None." in parts.galleries
     assert not re.search("undefined|\\bnan\\b", re.sub("data:[^)]*", "", parts.overview), re.IGNORECASE)
 
@@ -357,7 +357,7 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
     )
     whole = report.model_copy(update={"analysis": report.analysis.model_copy(update={"robustness": found})})
     rendering = rendering_of(whole)
-    overview = rendering.markdown().overview
+    overview = rendering.parts().overview
     assert "## Corrupted images" in overview
     assert "<h2" in (html := rendering.html("title"))
     assert re.search(r"<h2[^>]*>Saliency maps</h2>", html)
@@ -366,7 +366,7 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
     assert "| blur | ![blur](data:image/png;base64," in overview
     assert "| blur | 5 | 50.00 % |" in overview
     assert "Accuracy by corruption and severity" in Page(rendering.html("title")).alts
-    assert "## Corrupted images" not in rendering_of(report).markdown().overview
+    assert "## Corrupted images" not in rendering_of(report).parts().overview
 
 
 def test_augmented_images_stand_below_what_they_were(report: Report) -> None:

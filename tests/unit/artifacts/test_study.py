@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from artifacts.common.html_page import NOT_DRAWN
 from artifacts.common.plotting import figure_url
+from artifacts.common.rendering import NOT_DRAWN
 from artifacts.study import tables
 from artifacts.study import text as study_words
 from artifacts.study.figures import study_figures
