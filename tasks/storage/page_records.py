@@ -4,21 +4,20 @@ Each record is written before the files that it names, so that no file of ours e
 """
 
 import hashlib
-import os
-import stat
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from pydantic import ValidationError
 
 from tasks.base import Frozen
 from tasks.errors import ChecksumError
 from tasks.schemas.records import FileRecord
-from tasks.storage.backend import Root, matching, name_under, read_whole
+from tasks.storage.backend import Root, matching, name_under
 from tasks.storage.checksummed_json import load_with_checksum, write_checksummed
 from tasks.storage.content_files import write_text
 from tasks.storage.folders import Folder
+from tasks.storage.storage import storage_of
 
 
 class PageRecord(Frozen):
@@ -47,7 +46,7 @@ def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
     """Yield the file and the content of each valid record whose name matches its content."""
     for path in matching(root, f"{Folder.MADE}/*.json"):
         try:
-            raw = read_whole(path)
+            raw = storage_of(path).read_whole()
             made = PageRecord.model_validate(load_with_checksum(raw))
         except (OSError, ChecksumError, ValidationError):
             continue
@@ -96,15 +95,11 @@ def _is_free(root: Root, name: str, of: tuple[str, ...]) -> bool:
     A name is free if there is no such file, or if the file is a page of the same runs that has been neither changed
     nor made read-only since.
     """
-    path = root / name
-    if isinstance(path, Path):
-        if not os.path.lexists(path):
-            return True
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode) or not mode & 0o222:
-            return False
-    elif not path.exists():
+    storage = storage_of(root / name)
+    if not storage.is_taken():
         return True
-    content = read_whole(path)
+    if not storage.is_replaceable():
+        return False
+    content = storage.read_whole()
     ours = FileRecord(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
     return bool((root / PageRecord(files=(ours,), of=of).name).exists())
