@@ -7,7 +7,6 @@ The flow runs of the removed runs are noted before (`tasks.history.flow_runs`), 
 after the files.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -21,10 +20,11 @@ from tasks.schemas.records import FileRecord
 from tasks.schemas.results import Pruning
 from tasks.schemas.runs import Champion, CompletedRun, RunRecord, StudyRun
 from tasks.storage.backend import Root, matching, name_under, storage_errors
-from tasks.storage.checksummed_json import load_with_checksum
+from tasks.storage.checksummed_json import load_with_checksum, write_checksummed
+from tasks.storage.content_files import file_record
 from tasks.storage.folders import BY_CONTENT, Folder, is_own_key
 from tasks.storage.locks import nobody_at_work
-from tasks.storage.page_records import PageRecord, all_page_records, record_page
+from tasks.storage.page_records import PageRecord, all_page_records
 from tasks.storage.root_marker import find_mark, is_real_folder, signed_paths
 from tasks.storage.storage import storage_of
 
@@ -148,18 +148,13 @@ def _step_records(root: Root) -> Iterator[StepRecordFile]:
         except (OSError, ChecksumError):
             continue
         if is_own_key(path.stem, envelope):
-            yield StepRecordFile(_recorded_files(name_under(root, path), raw), tuple(_files_in(envelope)))
-
-
-def _recorded_files(name: str, raw: bytes) -> FileRecord:
-    """Return the file record of a file with these bytes."""
-    return FileRecord(path=name, bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
+            yield StepRecordFile(file_record(name_under(root, path), raw), tuple(_files_in(envelope)))
 
 
 def _own_record(root: Root, run: CompletedRun) -> FileRecord:
     """Return the file record of a run's own record."""
     name = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
-    return _recorded_files(name, storage_of(root / name).read_whole())
+    return file_record(name, storage_of(root / name).read_whole())
 
 
 def _files_in(value: Any) -> Iterator[FileRecord]:
@@ -224,7 +219,7 @@ def apply_pruning(root: Root, what: Pruning) -> None:
     with storage_errors(root):
         plan = PageRecord(files=what.doomed)
         if what.doomed:
-            record_page(root, plan)
+            write_checksummed(root / plan.name, plan)
         for file in what.doomed:
             if storage.is_removable(file):
                 storage.remove(file.path)

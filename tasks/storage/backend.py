@@ -69,9 +69,7 @@ def _store_errors() -> tuple[type[Exception], ...]:
 
 def unreachable(error: BaseException) -> str | None:
     """Return one line if the error means that a store could not be reached, or None for any other error."""
-    if isinstance(error, ValueError) and str(error).startswith(
-        "Invalid endpoint"
-    ):  # an error of botocore that repeats the address
+    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):  # botocore repeats the address
         return (
             "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is not an address such as https://HOST"
         )

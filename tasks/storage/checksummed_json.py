@@ -90,9 +90,7 @@ def read_checked_body(path: Root) -> bytes:
     """
     try:
         return checked_body(storage_of(path).read_whole())
-    except ChecksumError as error:
-        raise ChecksumError(f"{path}: {error}") from error
-    except OSError as error:
+    except OSError as error:  # a ChecksumError is one, without `strerror`
         raise ChecksumError(f"{path}: {error.strerror or error}") from error
 
 

@@ -38,6 +38,11 @@ def write_text(root: Root, name: str, text: str) -> FileRecord:
     content = text.encode()
     with storage_of(root / name).atomic_write() as stream:
         stream.write(content)
+    return file_record(name, content)
+
+
+def file_record(name: str, content: bytes) -> FileRecord:
+    """Return the record of a file with this content."""
     return FileRecord(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 

@@ -15,7 +15,7 @@ from tasks.errors import ChecksumError
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import Root, matching, name_under
 from tasks.storage.checksummed_json import load_with_checksum, write_checksummed
-from tasks.storage.content_files import write_text
+from tasks.storage.content_files import file_record, write_text
 from tasks.storage.folders import Folder
 from tasks.storage.storage import storage_of
 
@@ -33,15 +33,6 @@ class PageRecord(Frozen):
         return f"{Folder.MADE}/{digest[:16]}.json"
 
 
-def record_page(root: Root, made: PageRecord) -> None:
-    """Write the record of files that are about to be created.
-
-    Raises:
-        StorageError: If the record cannot be written.
-    """
-    write_checksummed(root / made.name, made)
-
-
 def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
     """Yield the file and the content of each valid record whose name matches its content."""
     for path in matching(root, f"{Folder.MADE}/*.json"):
@@ -52,7 +43,7 @@ def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
             continue
         name = name_under(root, path)
         if name == made.name:
-            yield FileRecord(path=name, bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest()), made
+            yield file_record(name, raw), made
 
 
 def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRecord:
@@ -67,13 +58,9 @@ def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRec
     Raises:
         StorageError: If the page or its record cannot be written.
     """
-    content, free = text.encode(), free_name(root, name, of)
-    record_page(
-        root,
-        PageRecord(
-            files=(FileRecord(path=free, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),), of=of
-        ),
-    )
+    free = free_name(root, name, of)
+    made = PageRecord(files=(file_record(free, text.encode()),), of=of)
+    write_checksummed(root / made.name, made)
     return write_text(root, free, text)
 
 
@@ -100,6 +87,5 @@ def _is_free(root: Root, name: str, of: tuple[str, ...]) -> bool:
         return True
     if not storage.is_replaceable():
         return False
-    content = storage.read_whole()
-    ours = FileRecord(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    return bool((root / PageRecord(files=(ours,), of=of).name).exists())
+    ours = PageRecord(files=(file_record(name, storage.read_whole()),), of=of)
+    return bool((root / ours.name).exists())

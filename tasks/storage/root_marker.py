@@ -1,4 +1,4 @@
-"""Mark a folder as a root, and sign the names of temporary files.
+"""Mark a folder as a root, recognize folders that lack a mark, and sign the names of temporary files.
 
 The mark is a file with a random token. The names of temporary files, locks and folders of unfinished work are signed
 with this token. The signature proves at any time that a name was created under this root, without a list that a kill
@@ -182,7 +182,7 @@ def only_begun(root: Path) -> bool:
         return False
     for folder, inside, files in os.walk(root):
         if Path(folder) == root:
-            allowed = {_VOLUME} | ({_MIRROR} if is_real_folder(root, _MIRROR) and _is_offline_mirror(root) else set())
+            allowed = {_VOLUME, *initial_entries(root)}
             inside[:] = [name for name in inside if name not in allowed]
         for name in (*inside, *files):
             path = Path(folder, name)

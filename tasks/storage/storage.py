@@ -13,11 +13,11 @@ from tasks.storage.s3_storage import S3Storage
 
 
 class Storage(Protocol):
-    """The operations on a root, or on a folder or a file under a root.
+    """The operations on a root, or on a folder or a file under a root; names are relative to that path.
 
-    Names are relative to that path. Unless an operation says otherwise, it raises the errors of the file system or of
-    the store (`backend.io_errors`). `say` is called with a line and a logging level if a lock takes a while; a lock
-    that is not possible raises a StorageError.
+    Unless an operation says otherwise, it raises the errors of the file system or of the store (`backend.io_errors`).
+    It raises a StorageError if a mark is invalid, or if a root does not support locks. `say` is called with a line and
+    a logging level if a lock takes a while.
     """
 
     remedy: ClassVar[str]  # advice for the user if the root cannot be written
@@ -65,9 +65,7 @@ class Storage(Protocol):
     def verify(self, file: FileRecord, *, again: bool = False) -> str | None:
         """Return the reason why a file does not match its record, or None if it matches and is in the cache folder.
 
-        Args:
-            file: The record of the file.
-            again: Whether to download a file of a store even if there is a cached copy.
+        With `again`, a file of a store is downloaded even if there is a cached copy.
         """
 
     def is_removable(self, file: FileRecord) -> bool:
@@ -83,28 +81,16 @@ class Storage(Protocol):
         """Return whether a folder exists and is not reached through a link; always true in a store."""
 
     def is_begun(self) -> bool:
-        """Return whether a root has a mark, or holds only files of a run that was killed before its first record.
-
-        Raises:
-            StorageError: If the mark is invalid.
-        """
+        """Return whether a root has a mark, or holds only files of a run that was killed before its first record."""
 
     def initial_entries(self) -> set[str]:
         """Return the names that a root may hold before its first run."""
 
     def create(self) -> None:
-        """Create a root if it is missing, check that it is writable, and mark it.
-
-        Raises:
-            StorageError: If the mark is invalid, or if the root does not support locks.
-        """
+        """Create a root if it is missing, check that it is writable, and mark it."""
 
     def check_writable(self) -> None:
-        """Check that a store is writable and supports locks.
-
-        Raises:
-            StorageError: If the store does not support locks.
-        """
+        """Check that a store is writable and supports locks."""
 
     def shared_lock(self, say: Say) -> AbstractContextManager[None]:
         """Hold a shared lock on a root."""
