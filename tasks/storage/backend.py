@@ -79,12 +79,15 @@ def unreachable(error: BaseException) -> str | None:
 
 
 @contextmanager
-def storage_errors(path: Root, *, new: bool = False) -> Iterator[None]:
+def storage_errors(
+    path: Root | str, *, new: bool = False, remedy: str = "make room or give another --root"
+) -> Iterator[None]:
     """Convert errors of the file system or the store into a StorageError that names the file.
 
     Args:
         path: The file that the block writes.
         new: Whether a FileExistsError passes through.
+        remedy: The advice for the user.
 
     Raises:
         StorageError: If the system or the store rejected an operation.
@@ -97,7 +100,7 @@ def storage_errors(path: Root, *, new: bool = False) -> Iterator[None]:
     except io_errors() as error:
         if new and isinstance(error, FileExistsError):
             raise
-        raise StorageError(f"can't write {path}: {os_error_reason(error)}; make room or give another --root") from error
+        raise StorageError(f"can't write {path}: {os_error_reason(error)}; {remedy}") from error
 
 
 def os_error_reason(error: Exception) -> str:

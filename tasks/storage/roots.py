@@ -7,11 +7,10 @@ written.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from tasks.errors import ChecksumError, RootError, StorageError
-from tasks.storage.backend import Root, io_errors, matching
+from tasks.storage.backend import Root, matching, storage_errors
 from tasks.storage.checksummed_json import load_with_checksum
 from tasks.storage.folders import Folder, is_own_key
 from tasks.storage.storage import storage_of
@@ -56,8 +55,9 @@ def root_to_change(root: Root) -> Root:
         RootError: If the folder is not a root, is empty, or is missing.
         StorageError: If the root cannot be read, or if a store cannot be reached or written.
     """
-    with _root_errors(root):
-        storage_of(root).check_writable()
+    storage = storage_of(root)
+    with storage_errors(f"under the root {root}", remedy=storage.remedy):
+        storage.check_writable()
     return existing_root(root)
 
 
@@ -130,24 +130,9 @@ def validate_root(root: Root) -> Root:
         StorageError: If the folder cannot be created or written.
     """
     root = root.absolute()
-    with _root_errors(root):
+    storage = storage_of(root)
+    with storage_errors(f"under the root {root}", remedy=storage.remedy):
         if not (_is_root(root) or _counts_as_empty(root)):
             raise _root_refusal(root)
-        storage_of(root).create()
+        storage.create()
     return root
-
-
-@contextmanager
-def _root_errors(root: Root) -> Iterator[None]:
-    """Convert errors of the file system or the store into a StorageError that names the root.
-
-    Raises:
-        StorageError: If the root cannot be written.
-    """
-    try:
-        yield
-    except StorageError:
-        raise
-    except io_errors() as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StorageError(f"can't write under the root {root}: {reason}; {storage_of(root).remedy}") from error
