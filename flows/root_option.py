@@ -73,9 +73,9 @@ def at_root(given: str | None) -> "Iterator[Root]":
         RootError: If no run was made under the root, or if it holds files of others.
         StorageError: If the root can't be written or locked.
     """
-    from tasks.storage.locks import shared_lock  # noqa: PLC0415  # so that `--help` answers immediately
-    from tasks.storage.roots import root_to_change  # noqa: PLC0415
+    from tasks.storage.roots import root_to_change  # noqa: PLC0415  # so that `--help` answers immediately
+    from tasks.storage.storage import storage_of  # noqa: PLC0415
 
     root = root_to_change(resolve_root(given))
-    with shared_lock(root, say):
+    with storage_of(root).shared_lock(say):
         yield root

@@ -75,15 +75,15 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     from artifacts.terminal import show_pruning
     from flows.server.flow_run_history import clear_history, removable_flow_runs
     from tasks.history.prune import apply_pruning, plan_pruning
-    from tasks.storage.locks import exclusive_lock
     from tasks.storage.roots import existing_root, root_to_change, validate_root
+    from tasks.storage.storage import storage_of
 
     if dry_run:
         what = plan_pruning(existing_root(resolve_root(root)), keep)
         history = removable_flow_runs(what.history)
     else:
         place = validate_root(root_to_change(resolve_root(root)))
-        with exclusive_lock(place, "mnist prune", say):
+        with storage_of(place).exclusive_lock("mnist prune", say):
             what = plan_pruning(place, keep, alone=True)
             apply_pruning(place, what)
         history = clear_history(place)  # after the lock is released: the server may be slow

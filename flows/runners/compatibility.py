@@ -17,8 +17,8 @@ from tasks.history.provenance import LIBRARIES
 from tasks.safety.environment import number_settings
 from tasks.storage.backend import Root, io_errors
 from tasks.storage.content_files import write_text
-from tasks.storage.locks import LOCKS_FOLDER as LOCKS
-from tasks.storage.locks import signed_name
+from tasks.storage.folders import Folder
+from tasks.storage.storage import storage_of
 
 _ANSWER_SECONDS = 10
 # The modules of the steps that run in workers.
@@ -94,8 +94,8 @@ def is_stale(module: str) -> bool:
 @contextmanager
 def probe_file(root: Root) -> Iterator[Root]:
     """Yield a new file under the root, which only a process with the same root can see."""
-    name = signed_name(root, f"cluster-{os.getpid()}-{uuid.uuid4().hex}")
-    mark = root / write_text(root, f"{LOCKS}/{name}", "").path
+    name = storage_of(root).lock_name(f"cluster-{os.getpid()}-{uuid.uuid4().hex}")
+    mark = root / write_text(root, f"{Folder.LOCKS}/{name}", "").path
     try:
         yield mark
     finally:

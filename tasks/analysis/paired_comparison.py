@@ -19,7 +19,8 @@ from tasks.schemas.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.schemas.findings import Comparison
 from tasks.schemas.records import PredictionsRecord
 from tasks.schemas.runs import RunRecord
-from tasks.storage.content_files import require_all_valid, require_valid, verify_file
+from tasks.storage.content_files import require_all_valid, require_valid
+from tasks.storage.storage import storage_of
 
 PredictionsPair = tuple[PredictionsRecord, PredictionsRecord]
 
@@ -74,7 +75,7 @@ def require_predictions(record: PredictionsRecord, work: Workspace) -> None:
     Raises:
         StorageError: If the file is missing or altered.
     """
-    if fault := verify_file(work.root, record.file):
+    if fault := storage_of(work.root).verify(record.file):
         raise StorageError(fault)
 
 

@@ -25,7 +25,8 @@ from tasks.data.http_errors import http_faults, open_response, starts_at
 from tasks.safety.address import Address
 from tasks.safety.redaction import redact_all_output
 from tasks.safety.stopping import raise_if_stopping
-from tasks.storage.content_files import CHUNK_BYTES, storage_errors
+from tasks.storage.backend import storage_errors
+from tasks.storage.content_files import CHUNK_BYTES
 
 _WATCH_SECONDS = 0.1
 _CANCEL_SECONDS = 1.0  # for a canceled request to close its connection, which is usually immediate

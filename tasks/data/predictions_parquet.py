@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.base import Frozen
 from tasks.data.split_parquet import Hashes, Labels, SplitIndex, fixed_size, hashes_of, label_type, read_errors
-from tasks.storage.content_files import storage_errors
+from tasks.storage.backend import storage_errors
 
 META_KEY = b"mnist.predictions"
 _ARRAYS = ("labels", "predicted", "probabilities", "sha256")

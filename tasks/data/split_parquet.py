@@ -21,7 +21,7 @@ from tasks.base import Frozen
 from tasks.data.prefetch import in_input_order
 from tasks.engine.workspace import Scratch
 from tasks.errors import StorageError, first_line
-from tasks.storage.content_files import storage_errors
+from tasks.storage.backend import storage_errors
 
 _ROWS = 4096  # per row group, at most: 3 MB of MNIST, small enough to stream, large enough to compress
 _GROUP_BYTES = 16 << 20  # of pixels per row group, at most

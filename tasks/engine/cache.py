@@ -19,10 +19,10 @@ from tasks.engine.code_digest import code_digests
 from tasks.errors import ChecksumError
 from tasks.safety.environment import number_settings
 from tasks.schemas.records import Record
-from tasks.storage.backend import Root, newest, read_whole
+from tasks.storage.backend import Root
 from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksum
-from tasks.storage.content_files import atomic_write, verify_file
 from tasks.storage.folders import Folder, key_name
+from tasks.storage.storage import storage_of
 
 _MOST_DIFFERENCES = 3  # differences that an explanation lists
 _LATEST = 50  # recent records of the same step to compare with
@@ -116,7 +116,7 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
 def look_up_record(key: Key, record_type: type[Kept], root: Root) -> Kept | CacheMiss:
     """Return the stored record of a key if it is valid, else a CacheMiss with the reason."""
     try:
-        envelope = load_with_checksum(read_whole(key.path(root)))
+        envelope = load_with_checksum(storage_of(key.path(root)).read_whole())
         record = record_type.model_validate(envelope["record"])
     except FileNotFoundError:
         return CacheMiss()
@@ -126,7 +126,7 @@ def look_up_record(key: Key, record_type: type[Kept], root: Root) -> Kept | Cach
         return CacheMiss("its record was altered, or another version wrote it")
     if envelope.get("key") != key.parts:
         return CacheMiss("its record belongs to another key")
-    fault = next((found for file in record.files() if (found := verify_file(root, file))), None)
+    fault = next((found for file in record.files() if (found := storage_of(root).verify(file))), None)
     return CacheMiss(fault) if fault else record
 
 
@@ -136,7 +136,7 @@ def keep_record(key: Key, record: Record, root: Root) -> None:
     Raises:
         StorageError: If the record cannot be written.
     """
-    with atomic_write(key.path(root)) as stream:
+    with storage_of(key.path(root)).atomic_write() as stream:
         stream.write(dump_with_checksum({"key": key.parts, "record": record.model_dump(mode="json")}))
 
 
@@ -161,9 +161,9 @@ def explain_miss(key: Key, step: str, root: Root) -> str:
 
 def _earlier_keys(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[str, Any]]]:
     """Yield the time and the key of each recent record of the same step."""
-    for path in newest(root / Folder.RECORDS, f"{key.parts['step']}-*.json", _LATEST):
+    for path in storage_of(root / Folder.RECORDS).newest(f"{key.parts['step']}-*.json", _LATEST):
         try:
-            envelope = load_with_checksum(read_whole(path))
+            envelope = load_with_checksum(storage_of(path).read_whole())
             origin = envelope["record"]["origin"]
             if origin["step"] == step:
                 yield datetime.fromisoformat(origin["at"]), envelope["key"]

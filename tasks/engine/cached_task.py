@@ -29,7 +29,7 @@ from tasks.errors import MnistError, StorageError, WorkerError, first_line
 from tasks.schemas.records import Origin, PartialRecord
 from tasks.storage.backend import Root, io_errors
 from tasks.storage.folders import Folder
-from tasks.storage.locks import key_lock, shared_lock
+from tasks.storage.storage import storage_of
 
 # A step that takes longer hangs: with six million images, no step but training takes an hour.
 STEP_SECONDS = 4 * 3600.0
@@ -86,7 +86,8 @@ class CachedTask(Task[Params, Kept]):
         key, found = self.keyed_lookup(given.arguments)
         if not isinstance(found, CacheMiss):
             return _as_cached_state(found)
-        with shared_lock(work.root, log), key_lock(work.root, key.name, f"run {work.run}", log):
+        storage = storage_of(work.root)
+        with storage.shared_lock(log), storage.key_lock(key.name, f"run {work.run}", log):
             found = look_up_record(key, self.record_type, work.root)  # another run may have made it meanwhile
             if not isinstance(found, CacheMiss):
                 return _as_cached_state(found)

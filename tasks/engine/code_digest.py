@@ -36,13 +36,15 @@ PLUMBING = frozenset({
     "tasks.storage.backend",
     "tasks.storage.checksummed_json",
     "tasks.storage.folders",
+    "tasks.storage.local_storage",
     "tasks.storage.locks",
     "tasks.storage.output_files",
     "tasks.storage.page_records",
     "tasks.storage.root_marker",
     "tasks.storage.roots",
     "tasks.storage.s3_leases",
-    "tasks.storage.waiting",
+    "tasks.storage.s3_storage",
+    "tasks.storage.storage",
 })  # fmt: skip
 
 # Before Python 3.11.8 and 3.12.2, threads that parse at the same time get "AST constructor recursion depth mismatch"

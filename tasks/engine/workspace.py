@@ -22,12 +22,12 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.errors import ChecksumError
 from tasks.filesystem.hashing import sha256_of
-from tasks.storage.backend import Root, local_cache_dir, open_root
+from tasks.storage.backend import Root, open_root, storage_errors
 from tasks.storage.checksummed_json import read_checked_body
-from tasks.storage.content_files import PART, storage_errors
-from tasks.storage.folders import Folder
-from tasks.storage.locks import shared_lock, try_exclusive_lock
+from tasks.storage.folders import PART, Folder
+from tasks.storage.locks import try_exclusive_lock
 from tasks.storage.root_marker import Mark, find_mark, is_real_folder, mark_root, signed_paths
+from tasks.storage.storage import storage_of
 
 STATE = "state.json"  # the progress of a training
 _EPOCH = re.compile(r"epoch-\d{5}-([0-9a-f]{12})\.weights\.h5")
@@ -65,7 +65,7 @@ class Workspace(Frozen):
 
         The files are removed at the end.
         """
-        shadow = local_cache_dir(self.root)
+        shadow = storage_of(self.root).cache_dir
         folder = shadow / Folder.SCRATCH
         with storage_errors(folder):
             scratch = Scratch(folder, mark_root(shadow), self.run)
@@ -85,18 +85,18 @@ class Workspace(Frozen):
         Raises:
             StorageError: If the root cannot be marked.
         """
-        shadow = local_cache_dir(self.root)
+        shadow = storage_of(self.root).cache_dir
         with storage_errors(shadow):
             return shadow / Folder.UNFINISHED / mark_root(shadow).signed(self.key)
 
     def partial(self, name: str) -> Path:
         """Return the path of an incomplete file in that folder, which grows until it is complete."""
         folder = self.unfinished
-        return folder / mark_root(local_cache_dir(self.root)).signed(name, ".partial")
+        return folder / mark_root(storage_of(self.root).cache_dir).signed(name, ".partial")
 
     def finish(self) -> None:
         """Remove the folder of unfinished files after the step has completed."""
-        shadow = local_cache_dir(self.root)
+        shadow = storage_of(self.root).cache_dir
         if mark := find_mark(shadow):
             for path in unfinished_in(shadow, mark.signed(self.key), mark):
                 discard(path)
@@ -112,10 +112,10 @@ def open_workspace(root: Root, run: str) -> Iterator[Workspace]:
         StorageError: If the root cannot be locked.
     """
     with storage_errors(root):
-        mark_root(local_cache_dir(root))
+        mark_root(storage_of(root).cache_dir)
     _remove_stale_files(root)
     try:
-        with shared_lock(root, log):
+        with storage_of(root).shared_lock(log):
             yield Workspace(root=root, run=run)
     finally:
         with optional("removing temporary files", [], over=True):
@@ -131,7 +131,7 @@ def _remove_stale_files(root: Root) -> None:
     Raises:
         StorageError: If the root cannot be locked.
     """
-    with try_exclusive_lock(local_cache_dir(root)) as nobody_else:
+    with try_exclusive_lock(storage_of(root).cache_dir) as nobody_else:
         if nobody_else:
             remove_all_stale_files(root)
 
@@ -156,7 +156,7 @@ def stale_files(root: Root) -> Iterator[Path]:
 
     Files come before the folders that hold them.
     """
-    shadow = local_cache_dir(root)
+    shadow = storage_of(root).cache_dir
     mark = find_mark(shadow)
     if mark is None:
         return

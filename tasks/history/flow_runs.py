@@ -12,10 +12,10 @@ from contextlib import suppress
 from tasks.base import Frozen
 from tasks.errors import ChecksumError
 from tasks.schemas.runs import FlowRun
-from tasks.storage.backend import Root, matching, name_under, remove
+from tasks.storage.backend import Root, matching, name_under, storage_errors
 from tasks.storage.checksummed_json import read_checksummed, write_checksummed
-from tasks.storage.content_files import storage_errors
 from tasks.storage.folders import Folder
+from tasks.storage.storage import storage_of
 
 
 class Note(Frozen):
@@ -82,4 +82,4 @@ def _replace_notes(root: Root, old: Iterable[str], flow_runs: Iterable[FlowRun])
         for name in old:
             if not new.flow_runs or name != new.name:
                 with suppress(FileNotFoundError):  # another process removed the note first
-                    remove(root, name)
+                    storage_of(root).remove(name)

@@ -7,10 +7,7 @@ The flow runs of the removed runs are noted before (`tasks.history.flow_runs`), 
 after the files.
 """
 
-import hashlib
-import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -22,16 +19,16 @@ from tasks.history.run_store import RECORD_NAMES, read_runs
 from tasks.schemas.records import FileRecord
 from tasks.schemas.results import Pruning
 from tasks.schemas.runs import Champion, CompletedRun, RunRecord, StudyRun
-from tasks.storage.backend import Root, local_cache_dir, matching, name_under, read_whole, remove, version_of
-from tasks.storage.checksummed_json import load_with_checksum
-from tasks.storage.content_files import storage_errors, verify_file
+from tasks.storage.backend import Root, matching, name_under, storage_errors
+from tasks.storage.checksummed_json import load_with_checksum, write_checksummed
+from tasks.storage.content_files import file_record
 from tasks.storage.folders import BY_CONTENT, Folder, is_own_key
 from tasks.storage.locks import nobody_at_work
-from tasks.storage.page_records import PageRecord, all_page_records, record_page
+from tasks.storage.page_records import PageRecord, all_page_records
 from tasks.storage.root_marker import find_mark, is_real_folder, signed_paths
+from tasks.storage.storage import storage_of
 
 FOLDERS = tuple(str(folder) for folder in BY_CONTENT)
-_SMALL = 1 << 20  # bytes; larger files in an object store are not fetched to be hashed
 
 
 class Doomed(NamedTuple):
@@ -58,6 +55,7 @@ def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
         StorageError: If the record of a run or of a champion can't be read, because the files that it needs are then
             unknown.
     """
+    storage = storage_of(root)
     (runs, lost), (studies, lost_too) = read_runs(root, RunRecord), read_runs(root, StudyRun)
     if unreadable := [*lost, *lost_too]:
         raise StorageError(f"can't tell which files are needed: {unreadable[0]}; move that run's folder away first")
@@ -68,7 +66,9 @@ def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     ]
     kept += studies[-keep:]
     # Runs in folders behind links can't be removed, so keep them.
-    kept += [run for run in (*runs, *studies) if run not in kept and not _is_folder(root, f"{Folder.RUNS}/{run.run}")]
+    kept += [
+        run for run in (*runs, *studies) if run not in kept and not storage.is_real_folder(f"{Folder.RUNS}/{run.run}")
+    ]
     needed = {entry.file.path for run in kept for entry in run.manifest}
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
@@ -77,9 +77,10 @@ def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     # A flow run that Prefect retried belongs to several runs, possibly to one that is newer than the note.
     flow_runs = pending_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
     stays = {run.flow_run.id for run in (*kept, *_copied(root, gone)) if run.flow_run}
-    alone = alone or nobody_at_work(local_cache_dir(root))
+    cache = storage.cache_dir
+    alone = alone or nobody_at_work(cache)
     left = tuple(dict.fromkeys((*_unfinished(root, kept), *(_root_names(root, stale_files(root)) if alone else ()))))
-    places = (*doomed.folders, *(name for name in left if is_real_folder(local_cache_dir(root), name)))
+    places = (*doomed.folders, *(name for name in left if is_real_folder(cache, name)))
     going = {*(file.path for file in doomed.files), *left}
     folders = tuple(name for name in places if _is_emptied(root, name, going))
     left = tuple(name for name in left if name not in places or name in folders)
@@ -87,8 +88,7 @@ def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
         kept=tuple(sorted(names)),
         runs=tuple(PurePosixPath(folder).name for folder in doomed.folders),
         files=tuple(file.path for file in doomed.files if not file.path.startswith(f"{Folder.RUNS}/")) + left,
-        bytes=sum(file.bytes for file in doomed.files)
-        + sum((local_cache_dir(root) / name).lstat().st_size for name in left),
+        bytes=sum(file.bytes for file in doomed.files) + sum((cache / name).lstat().st_size for name in left),
         paths=tuple(file.path for file in doomed.files) + tuple(name for name in left if name not in folders) + folders,
         doomed=doomed.files,
         history=frozenset(one for one in flow_runs if one.id not in stays),
@@ -101,11 +101,9 @@ def _copied(root: Root, runs: Sequence[CompletedRun]) -> Iterator[CompletedRun]:
     The flow runs of these runs belong to the originals.
     """
     for run in runs:
-        if run.flow_run and isinstance(root, Path):
-            inside = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
-            with suppress(OSError):
-                if not (Path(run.flow_run.root) / inside).samefile(root / inside):
-                    yield run
+        inside = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
+        if run.flow_run and storage_of(root).is_copy(inside, run.flow_run.root):
+            yield run
 
 
 def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
@@ -123,6 +121,7 @@ def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
 
 def _doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> Doomed:
     """Return the files that a record proves to be ours and that no kept run needs, and the folders of removed runs."""
+    storage = storage_of(root)
     made, steps = list(all_page_records(root)), list(_step_records(root))
     old = [one for one in made if not set(one[1].of) <= kept or not one[1].of]
     own = [_own_record(root, run) for run in gone]
@@ -134,33 +133,28 @@ def _doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed:
         *(file for step in steps for file in step.names),
     ]
     files = [file for file in dict.fromkeys(named) if _may_go(file.path, kept, needed)]
-    found = [file for file in (*own, *forgotten, *files, *(entry for entry, _ in old)) if _is_removable(root, file)]
+    found = [file for file in (*own, *forgotten, *files, *(entry for entry, _ in old)) if storage.is_removable(file)]
     runs = {run.run for run in gone} | {PurePosixPath(file.path).parent.name for file in pages if _in_a_run(file.path)}
     folders = [f"{Folder.RUNS}/{run}" for run in sorted(runs - kept)]
-    return Doomed(tuple(found), tuple(folder for folder in folders if _is_folder(root, folder)))
+    return Doomed(tuple(found), tuple(folder for folder in folders if storage.is_real_folder(folder)))
 
 
 def _step_records(root: Root) -> Iterator[StepRecordFile]:
     """Yield the valid records of steps whose file name matches their key."""
     for path in matching(root, f"{Folder.RECORDS}/*.json"):
         try:
-            raw = read_whole(path)
+            raw = storage_of(path).read_whole()
             envelope = load_with_checksum(raw)
         except (OSError, ChecksumError):
             continue
         if is_own_key(path.stem, envelope):
-            yield StepRecordFile(_recorded_files(name_under(root, path), raw), tuple(_files_in(envelope)))
-
-
-def _recorded_files(name: str, raw: bytes) -> FileRecord:
-    """Return the file record of a file with these bytes."""
-    return FileRecord(path=name, bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest())
+            yield StepRecordFile(file_record(name_under(root, path), raw), tuple(_files_in(envelope)))
 
 
 def _own_record(root: Root, run: CompletedRun) -> FileRecord:
     """Return the file record of a run's own record."""
     name = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
-    return _recorded_files(name, read_whole(root / name))
+    return file_record(name, storage_of(root / name).read_whole())
 
 
 def _files_in(value: Any) -> Iterator[FileRecord]:
@@ -191,37 +185,15 @@ def _in_a_run(name: str) -> bool:
     return folder == Folder.RUNS and len(inside) == 2
 
 
-def _is_folder(root: Root, name: str) -> bool:
-    """Return whether a folder exists and no link is on its path; always true in an object store, which has no links."""
-    return not isinstance(root, Path) or is_real_folder(root, name)
-
-
 def _is_emptied(root: Root, name: str, going: set[str]) -> bool:
     """Return whether a folder holds nothing except the files to remove."""
-    path = (root if isinstance(root, Path) else local_cache_dir(root)) / name
+    path = storage_of(root).cache_dir / name
     return not path.exists() or all(f"{name}/{inside.name}" in going for inside in path.iterdir())
-
-
-def _is_removable(root: Root, file: FileRecord) -> bool:
-    """Return whether a regular file exists and matches the size and hash of its record.
-
-    In an object store, large files are checked by name and size only, because hashing would require downloading them.
-    """
-    path = root / file.path
-    try:
-        if not isinstance(path, Path):
-            return version_of(path)[0] == file.bytes and (
-                file.bytes > _SMALL or hashlib.sha256(read_whole(path)).hexdigest() == file.sha256
-            )
-        real = _is_folder(root, PurePosixPath(file.path).parent.as_posix()) and stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
-    return real and verify_file(root, file) is None
 
 
 def _unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
     """Yield the files that a killed step left for its next attempt, if they are older than every kept run."""
-    oldest, shadow = min((run.began.timestamp() for run in kept), default=0.0), local_cache_dir(root)
+    oldest, shadow = min((run.began.timestamp() for run in kept), default=0.0), storage_of(root).cache_dir
     mark = find_mark(shadow)
     for path in signed_paths(shadow, Folder.UNFINISHED, mark) if mark else ():
         if mark and path.lstat().st_mtime < oldest:
@@ -230,7 +202,7 @@ def _unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
 
 def _root_names(root: Root, paths: Iterator[Path]) -> Iterator[str]:
     """Return paths relative to the root, or to its local cache."""
-    return (path.relative_to(local_cache_dir(root)).as_posix() for path in paths)
+    return (path.relative_to(storage_of(root).cache_dir).as_posix() for path in paths)
 
 
 def apply_pruning(root: Root, what: Pruning) -> None:
@@ -242,16 +214,17 @@ def apply_pruning(root: Root, what: Pruning) -> None:
     Raises:
         StorageError: If a file can't be removed.
     """
+    storage = storage_of(root)
     add_pending_flow_runs(root, what.history)
     with storage_errors(root):
         plan = PageRecord(files=what.doomed)
         if what.doomed:
-            record_page(root, plan)
+            write_checksummed(root / plan.name, plan)
         for file in what.doomed:
-            if _is_removable(root, file):
-                remove(root, file.path)
+            if storage.is_removable(file):
+                storage.remove(file.path)
         for name in what.paths[len(what.doomed) :]:
-            discard(local_cache_dir(root) / name)
+            discard(storage.cache_dir / name)
         remove_all_stale_files(root)
         if what.doomed:
-            remove(root, plan.name)
+            storage.remove(plan.name)

@@ -13,10 +13,10 @@ from tasks.history.run_store import record_path
 from tasks.schemas.records import ManifestEntry
 from tasks.schemas.results import VerifiedFile
 from tasks.schemas.runs import CompletedRun
-from tasks.storage.backend import Root, local_cache_dir, matching, name_under
+from tasks.storage.backend import Root, matching, name_under
 from tasks.storage.checksummed_json import may_be_checksummed, read_checked_body
-from tasks.storage.content_files import verify_file
 from tasks.storage.folders import KEY, Folder
+from tasks.storage.storage import storage_of
 
 
 def verify_run(root: Root, run: CompletedRun) -> Iterator[VerifiedFile]:
@@ -28,7 +28,7 @@ def verify_run(root: Root, run: CompletedRun) -> Iterator[VerifiedFile]:
     models = {entry.file.sha256 for entry in run.manifest if entry.kind in {"train", "combine"}}
     archives = {entry.file.sha256 for entry in run.manifest if entry.kind == "download"}
     for entry in run.manifest:
-        fault = verify_file(root, entry.file, again=True)
+        fault = storage_of(root).verify(entry.file, again=True)
         if fault is None and entry.file.path.startswith(f"{Folder.PREDICTIONS}/"):
             fault = _foreign_predictions(root, entry, models)
         if fault is None and entry.kind == "decode":
@@ -42,7 +42,7 @@ def _foreign_predictions(root: Root, entry: ManifestEntry, models: set[str]) -> 
     """Return what is wrong with predictions that were not made by one of the run's models; None if valid."""
     try:
         meta = PredictionsMeta.model_validate_json(
-            pq.read_schema(local_cache_dir(root) / entry.file.path).metadata[META_KEY]
+            pq.read_schema(storage_of(root).cache_dir / entry.file.path).metadata[META_KEY]
         )
     except (OSError, pa.ArrowException, TypeError, KeyError, ValidationError):
         return f"{root / entry.file.path} holds no predictions"

@@ -19,7 +19,8 @@ from tasks.filesystem.hashing import sha256_of
 from tasks.safety.address import Address
 from tasks.safety.stopping import STOPPING, pause
 from tasks.schemas.records import ArchiveRecord
-from tasks.storage.content_files import move_into_store, storage_errors
+from tasks.storage.backend import storage_errors
+from tasks.storage.content_files import move_into_store
 from tasks.storage.folders import Folder
 
 _RETRY_SECONDS = (1.0, 4.0)  # before each retry of the download, after all mirrors have failed

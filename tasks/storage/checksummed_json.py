@@ -6,15 +6,14 @@ compute a new checksum.
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from tasks.base import Frozen
 from tasks.errors import ChecksumError
-from tasks.storage.backend import Root, read_whole
-from tasks.storage.content_files import atomic_write
+from tasks.storage.backend import Root
+from tasks.storage.storage import storage_of
 
 _HEAD = b'{"sha256": "'
 _BODY = b'",\n"content": '
@@ -64,10 +63,11 @@ def may_be_checksummed(path: Root) -> bool:
 
     This is the case if it starts like such a document, altered or not, or if it exists but cannot be read.
     """
+    storage = storage_of(path)
     try:
-        return read_whole(path).startswith(_HEAD)
+        return storage.read_whole().startswith(_HEAD)
     except OSError:
-        return not isinstance(path, Path) or path.is_file()
+        return storage.may_be_file()
 
 
 def read_checksummed(path: Root, model: type[ChecksummedModel]) -> ChecksummedModel:
@@ -89,10 +89,8 @@ def read_checked_body(path: Root) -> bytes:
         ChecksumError: If the file cannot be read or was altered; the message names the file.
     """
     try:
-        return checked_body(read_whole(path))
-    except ChecksumError as error:
-        raise ChecksumError(f"{path}: {error}") from error
-    except OSError as error:
+        return checked_body(storage_of(path).read_whole())
+    except OSError as error:  # a ChecksumError is one, without `strerror`
         raise ChecksumError(f"{path}: {error.strerror or error}") from error
 
 
@@ -108,5 +106,5 @@ def write_checksummed(path: Root, value: Frozen, *, new: bool = False) -> None:
         StorageError: If the file cannot be written.
         FileExistsError: If `new` is set and the file exists.
     """
-    with atomic_write(path, new=new) as stream:
+    with storage_of(path).atomic_write(new=new) as stream:
         stream.write(add_checksum(value.model_dump_json(indent=1).encode()))

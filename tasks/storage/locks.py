@@ -1,14 +1,14 @@
-"""Lock a root or a cache key across processes, and in a store across machines.
+"""Lock a root or a cache key across processes.
 
 Runs hold a shared lock on the root; a process that removes files holds it exclusively. A step holds an exclusive lock
 on the key of the record that it makes. The locks are those of the operating system (flock). It releases them when a
 process ends, however it ends, so that no lock is left behind and no lock of a live process is broken. In a store,
-leases serve as locks.
+leases (`tasks.storage.s3_leases`) lock the root and the keys also across machines.
 """
 
-import os
-import socket
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -18,94 +18,28 @@ from portalocker import LockFlags
 
 from tasks.errors import StorageError
 from tasks.safety.stopping import pause
-from tasks.storage.backend import Root, local_cache_dir
-from tasks.storage.content_files import storage_errors
+from tasks.storage.backend import storage_errors
 from tasks.storage.folders import Folder
-from tasks.storage.root_marker import find_mark
-from tasks.storage.waiting import Say, WaitNotice
 
-LOCKS_FOLDER, _ROOT = Folder.LOCKS, "root.lock"
-_AT_WORK = "at-work"  # in a store: the folder of the leases that share the root
+_ROOT = "root.lock"
+ROOT_LOCK = f"{Folder.LOCKS}/{_ROOT}"  # the path under the root
+_PATIENCE_SECONDS = 1.0  # wait before the notice
 _POLL_SECONDS = 0.1
 _MOST_HOLDERS = 200  # characters read from a lock file
+Say = Callable[[str, int], None]  # receives a line and its logging level
 
 
-@contextmanager
-def shared_lock(root: Root, say: Say) -> Iterator[None]:
-    """Hold a shared lock on `root`; for a store, on its cache folder and on the store.
+class WaitNotice:
+    """Notice that reports once what the process waits for, if the wait takes a while."""
 
-    Args:
-        root: The root.
-        say: Called with a line and a logging level if the lock takes a while.
+    def __init__(self, say: Say) -> None:
+        self.say, self.began, self.said = say, time.monotonic(), False
 
-    Raises:
-        StorageError: If the root cannot be locked.
-    """
-    with _locked(local_cache_dir(root) / LOCKS_FOLDER / _ROOT, LockFlags.SHARED, "", say):
-        if isinstance(root, Path):
-            yield
-            return
-        from tasks.storage.s3_leases import shared_lease  # noqa: PLC0415  # needed only for a store
-
-        with shared_lease(root / LOCKS_FOLDER / _AT_WORK, root / LOCKS_FOLDER / _ROOT, _this_process(), say):
-            yield
-
-
-@contextmanager
-def exclusive_lock(root: Root, who: str, say: Say) -> Iterator[None]:
-    """Hold an exclusive lock on `root`; wait until all other processes have released theirs.
-
-    Args:
-        root: The root.
-        who: The name of the holder, for processes that wait.
-        say: Called with a line and a logging level if the lock takes a while.
-
-    Raises:
-        StorageError: If the root cannot be locked.
-    """
-    with _locked(local_cache_dir(root) / LOCKS_FOLDER / _ROOT, LockFlags.EXCLUSIVE, who, say, others="the active runs"):
-        if isinstance(root, Path):
-            yield
-            return
-        from tasks.storage.s3_leases import exclusive_when_idle  # noqa: PLC0415
-
-        with exclusive_when_idle(
-            root / LOCKS_FOLDER / _AT_WORK, root / LOCKS_FOLDER / _ROOT, f"{who} at {_this_process()}", say
-        ):
-            yield
-
-
-@contextmanager
-def key_lock(root: Root, key: str, who: str, say: Say) -> Iterator[None]:
-    """Hold an exclusive lock on a key under `root`.
-
-    Args:
-        root: The root.
-        key: The name of the key.
-        who: The name of the holder, for processes that wait.
-        say: Called with a line and a logging level if the lock takes a while.
-
-    Raises:
-        StorageError: If the root cannot be locked.
-    """
-    if not isinstance(root, Path):
-        from tasks.storage.s3_leases import exclusive_lease  # noqa: PLC0415
-
-        with exclusive_lease(root / LOCKS_FOLDER / f"{key}.lock", f"{who} at {_this_process()}", say):
-            yield
-        return
-    with _locked(root / LOCKS_FOLDER / signed_name(root, key), LockFlags.EXCLUSIVE, who, say):
-        yield
-
-
-def signed_name(root: Root, key: str) -> str:
-    """Return the name of a key's lock file.
-
-    Under a local root with a mark, the name is signed. The signature proves that the file belongs to the root and may
-    be overwritten and removed.
-    """
-    mark = find_mark(root) if isinstance(root, Path) else None
-    return mark.signed(key, ".lock") if mark else f"{key}.lock"
+    def of(self, line: Callable[[], str]) -> None:
+        """Report the wait if it has taken long enough; `line` is called only then."""
+        if not self.said and time.monotonic() - self.began > _PATIENCE_SECONDS:
+            self.say(line(), logging.WARNING)
+            self.said = True
 
 
 @contextmanager
@@ -115,13 +49,13 @@ def try_exclusive_lock(root: Path) -> Iterator[bool]:
     Raises:
         StorageError: If the root cannot be locked.
     """
-    with _open_lock(root / LOCKS_FOLDER / _ROOT) as stream:
+    with _open_lock(root / ROOT_LOCK) as stream:
         yield _try_lock(stream, LockFlags.EXCLUSIVE)
 
 
 def nobody_at_work(root: Path) -> bool:
     """Return whether no process uses `root` at this moment; nothing is written, and errors count as use."""
-    path = root / LOCKS_FOLDER / _ROOT
+    path = root / ROOT_LOCK
     if not path.is_file():
         return not path.exists()
     try:
@@ -132,7 +66,7 @@ def nobody_at_work(root: Path) -> bool:
 
 
 @contextmanager
-def _locked(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") -> Iterator[None]:
+def file_lock(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") -> Iterator[None]:
     """Hold the lock on a file; wait for it, and report the holder.
 
     Args:
@@ -180,11 +114,6 @@ def _try_lock(stream: IO[str], kind: LockFlags) -> bool:
     except portalocker.LockException as error:
         raise StorageError(f"can't lock {stream.name}: {error}; give a --root on a file system with locks") from error
     return True
-
-
-def _this_process() -> str:
-    """Return the host name and process ID, for processes that wait on other machines."""
-    return f"{socket.gethostname()}, process {os.getpid()}"
 
 
 def _lock_name(stream: IO[str], path: Path, who: str) -> None:

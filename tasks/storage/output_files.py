@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tasks.errors import StorageError
-from tasks.storage.content_files import PART, os_error_reason, sync_folder
+from tasks.storage.backend import os_error_reason
+from tasks.storage.folders import PART
+from tasks.storage.local_storage import sync_folder
 
 
 @contextlib.contextmanager

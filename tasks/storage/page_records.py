@@ -4,21 +4,20 @@ Each record is written before the files that it names, so that no file of ours e
 """
 
 import hashlib
-import os
-import stat
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from pydantic import ValidationError
 
 from tasks.base import Frozen
 from tasks.errors import ChecksumError
 from tasks.schemas.records import FileRecord
-from tasks.storage.backend import Root, matching, name_under, read_whole
+from tasks.storage.backend import Root, matching, name_under
 from tasks.storage.checksummed_json import load_with_checksum, write_checksummed
-from tasks.storage.content_files import write_text
+from tasks.storage.content_files import file_record, write_text
 from tasks.storage.folders import Folder
+from tasks.storage.storage import storage_of
 
 
 class PageRecord(Frozen):
@@ -34,26 +33,17 @@ class PageRecord(Frozen):
         return f"{Folder.MADE}/{digest[:16]}.json"
 
 
-def record_page(root: Root, made: PageRecord) -> None:
-    """Write the record of files that are about to be created.
-
-    Raises:
-        StorageError: If the record cannot be written.
-    """
-    write_checksummed(root / made.name, made)
-
-
 def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
     """Yield the file and the content of each valid record whose name matches its content."""
     for path in matching(root, f"{Folder.MADE}/*.json"):
         try:
-            raw = read_whole(path)
+            raw = storage_of(path).read_whole()
             made = PageRecord.model_validate(load_with_checksum(raw))
         except (OSError, ChecksumError, ValidationError):
             continue
         name = name_under(root, path)
         if name == made.name:
-            yield FileRecord(path=name, bytes=len(raw), sha256=hashlib.sha256(raw).hexdigest()), made
+            yield file_record(name, raw), made
 
 
 def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRecord:
@@ -68,13 +58,9 @@ def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRec
     Raises:
         StorageError: If the page or its record cannot be written.
     """
-    content, free = text.encode(), free_name(root, name, of)
-    record_page(
-        root,
-        PageRecord(
-            files=(FileRecord(path=free, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),), of=of
-        ),
-    )
+    free = free_name(root, name, of)
+    made = PageRecord(files=(file_record(free, text.encode()),), of=of)
+    write_checksummed(root / made.name, made)
     return write_text(root, free, text)
 
 
@@ -96,15 +82,10 @@ def _is_free(root: Root, name: str, of: tuple[str, ...]) -> bool:
     A name is free if there is no such file, or if the file is a page of the same runs that has been neither changed
     nor made read-only since.
     """
-    path = root / name
-    if isinstance(path, Path):
-        if not os.path.lexists(path):
-            return True
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode) or not mode & 0o222:
-            return False
-    elif not path.exists():
+    storage = storage_of(root / name)
+    if not storage.is_taken():
         return True
-    content = read_whole(path)
-    ours = FileRecord(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    return bool((root / PageRecord(files=(ours,), of=of).name).exists())
+    if not storage.is_replaceable():
+        return False
+    ours = PageRecord(files=(file_record(name, storage.read_whole()),), of=of)
+    return bool((root / ours.name).exists())

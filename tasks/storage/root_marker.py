@@ -1,4 +1,4 @@
-"""Mark a folder as a root, and sign the names of temporary files.
+"""Mark a folder as a root, recognize folders that lack a mark, and sign the names of temporary files.
 
 The mark is a file with a random token. The names of temporary files, locks and folders of unfinished work are signed
 with this token. The signature proves at any time that a name was created under this root, without a list that a kill
@@ -19,12 +19,25 @@ import portalocker
 from portalocker import LockFlags
 
 from tasks.errors import StorageError
-from tasks.storage.folders import MARK
+from tasks.storage.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder
 
 _FORMAT = 1
 _ABOUT = "mnist keeps its files in this folder, and removes only files that it created; see `mnist prune --help`"
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 _SIGNATURE = re.compile(r"\.([0-9a-f]{16})(?=\.|$)")
+_MIRROR, _VOLUME = "mirror", "lost+found"  # in data/ of a clone, and in a new volume
+# Files that a run creates before its first record, in earlier versions and in this version (a backup may omit the
+# hidden mark). The signatures of these names can no longer be verified, so the files are kept: cleanup removes only
+# files that the new mark has signed.
+_SIGNED = r"\.[0-9a-f]{16}"
+_EARLY = re.compile(
+    rf"{Folder.LOCKS}(/(root|{KEY.pattern}({_SIGNED})?)\.lock)?"
+    rf"|{Folder.SCRATCH}(/{RUN_NAME.pattern}-(\w{{8}}(/[\w.-]+)?|[0-9a-f]{{8}}{_SIGNED}(\.[\w.]+)?))?"
+    rf"|{Folder.UNFINISHED}(/{KEY.pattern}({_SIGNED})?(/[\w.-]+)?)?"
+    rf"|{Folder.ARCHIVES}(/({CONTENT_NAME.pattern}|\.[\w.-]+\.part))?"
+    rf"|{Folder.RECORDS}(/\.{KEY.pattern}\.json\.\w+\.part)?"
+    rf"|{Folder.RUNS}|{Folder.SPLITS}"
+)
 
 
 class Mark(NamedTuple):
@@ -150,3 +163,40 @@ def signed_paths(root: Path, name: str, mark: Mark) -> Iterator[Path]:
         with os.scandir(root / name) as found:
             names = [entry.name for entry in found if not entry.is_symlink() and mark.has_signed(entry.name)]
         yield from (root / name / one for one in sorted(names))
+
+
+def initial_entries(root: Path) -> set[str]:
+    """Return the names of the entries that a clone or a new volume contains, and of a mark that may still be empty."""
+    names = {MARK}
+    if _is_offline_mirror(root):
+        names.add(_MIRROR)
+    if is_real_folder(root, _VOLUME):
+        names.add(_VOLUME)
+    return names
+
+
+def only_begun(root: Path) -> bool:
+    """Return whether a folder holds only files, in their places, of a run that was killed before its first record."""
+    lock = root / Folder.LOCKS / "root.lock"
+    if not is_real_folder(root, Folder.LOCKS) or lock.is_symlink() or not lock.is_file() or lock.stat().st_size:
+        return False
+    for folder, inside, files in os.walk(root):
+        if Path(folder) == root:
+            allowed = {_VOLUME, *initial_entries(root)}
+            inside[:] = [name for name in inside if name not in allowed]
+        for name in (*inside, *files):
+            path = Path(folder, name)
+            if path.is_symlink() or not _EARLY.fullmatch(path.relative_to(root).as_posix()):
+                return False
+    return True
+
+
+def _is_offline_mirror(root: Path) -> bool:
+    """Return whether the mirror in the data folder of a clone holds only files of the repository."""
+    from tasks.config.dataset import load_dataset  # noqa: PLC0415  # needed only for the first run of a clone
+
+    if not is_real_folder(root, f"{_MIRROR}/mnist") or [path.name for path in (root / _MIRROR).iterdir()] != ["mnist"]:
+        return False
+    names = {"README.md", *(archive.name for archive in load_dataset("mnist").archives())}
+    found = list((root / _MIRROR / "mnist").iterdir())
+    return all(path.name in names and stat.S_ISREG(path.lstat().st_mode) for path in found)

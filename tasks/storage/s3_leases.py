@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StorageError
 from tasks.safety.stopping import pause
-from tasks.storage.backend import io_errors, read_whole, version_of
-from tasks.storage.waiting import Say, WaitNotice
+from tasks.storage.backend import io_errors, read_object, version_of
+from tasks.storage.locks import Say, WaitNotice
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -206,7 +206,7 @@ def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
 def _is_lease(path: "UPath") -> bool:
     """Return whether an object has the content of a lease."""
     try:
-        return bool(json.loads(read_whole(path)).keys() == {"who", "mark", "renewals"})
+        return bool(json.loads(read_object(path)).keys() == {"who", "mark", "renewals"})
     except (ValueError, AttributeError):
         return False
 
@@ -214,7 +214,7 @@ def _is_lease(path: "UPath") -> bool:
 def _lease_holder(path: "UPath") -> str:
     """Return the name of a lease's holder, or a general term if the name cannot be read."""
     with suppress(ValueError, KeyError, TypeError, *io_errors()):
-        return str(json.loads(read_whole(path))["who"])
+        return str(json.loads(read_object(path))["who"])
     return "another run"
 
 

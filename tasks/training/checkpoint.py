@@ -14,8 +14,9 @@ from tasks.engine.run_log import log
 from tasks.engine.workspace import STATE, Workspace, is_state
 from tasks.errors import StorageError
 from tasks.schemas.records import Epoch, FileRecord
+from tasks.storage.backend import storage_errors
 from tasks.storage.checksummed_json import read_checksummed, write_checksummed
-from tasks.storage.content_files import move_into_store, require_valid, storage_errors
+from tasks.storage.content_files import move_into_store, require_valid
 
 
 class State(Frozen):

@@ -20,7 +20,8 @@ from tasks.data.split_parquet import Labels, label_type
 from tasks.engine.workspace import Workspace
 from tasks.errors import RecipeError, first_line
 from tasks.schemas.records import FileRecord
-from tasks.storage.content_files import move_into_store, storage_errors
+from tasks.storage.backend import storage_errors
+from tasks.storage.content_files import move_into_store
 from tasks.storage.folders import Folder
 from tasks.training.keras_runtime import reproducible_parts
 from tasks.training.training_progress import Figures

@@ -16,12 +16,12 @@ from tasks.history.prune import apply_pruning, plan_pruning
 from tasks.history.verify import verify_run
 from tasks.schemas.records import SplitRecord
 from tasks.schemas.runs import RunRecord
-from tasks.storage.content_files import atomic_write, write_content_addressed
+from tasks.storage.content_files import write_content_addressed
 from tasks.storage.folders import Folder
-from tasks.storage.locks import exclusive_lock, key_lock
 from tasks.storage.page_records import write_page
 from tasks.storage.root_marker import mark_root
 from tasks.storage.roots import validate_root
+from tasks.storage.storage import storage_of
 from tests.support.finished import crown, finished
 from tests.support.foreign import Seeds, behind_links, seed
 
@@ -77,7 +77,7 @@ def test_each_foreign_byte_outlives_everything(
     roll_back(work.root, "line")
     what = plan_pruning(work.root, 1)
     before = {path for path in work.root.rglob("*") if not path.is_dir() or path.is_symlink()}
-    with exclusive_lock(work.root, "mnist prune", silent):
+    with storage_of(work.root).exclusive_lock("mnist prune", silent):
         apply_pruning(work.root, what)
     after = {path for path in work.root.rglob("*") if not path.is_dir() or path.is_symlink()}
     assert {path.relative_to(work.root).as_posix() for path in before - after} == {
@@ -92,7 +92,7 @@ def test_each_foreign_byte_outlives_everything(
 
 def alone_is_waited_for(work: Workspace):  # noqa: ANN201
     """Lock a key of the workspace's root, as a step does."""
-    return key_lock(work.root, "train-0123456789abcded", "run this-run", silent)
+    return storage_of(work.root).key_lock("train-0123456789abcded", "run this-run", silent)
 
 
 def test_what_was_changed_in_a_run_of_ours_stays_when_the_run_goes(work: Workspace, runs: list[RunRecord]) -> None:
@@ -158,9 +158,9 @@ def test_a_page_with_notes_in_it_is_not_written_over(work: Workspace) -> None:
 
 def test_a_lock_of_others_is_locked_and_left_as_it_is(work: Workspace) -> None:
     path = validate_root(work.root) / Folder.LOCKS / "root.lock"
-    with atomic_write(path) as stream:
+    with storage_of(path).atomic_write() as stream:
         stream.write(b"\xff mine")
-    with exclusive_lock(work.root, "mnist prune", silent):
+    with storage_of(work.root).exclusive_lock("mnist prune", silent):
         pass
     with open_workspace(work.root, "this-run"):
         pass

@@ -10,7 +10,8 @@ from tasks.config.recipe import load_recipe
 from tasks.errors import DatasetError, InputError, RecipeError
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.regular_files import MOST_TEXT, open_regular, read_regular
-from tasks.storage.backend import open_root, read_whole
+from tasks.storage.backend import open_root
+from tasks.storage.storage import storage_of
 
 
 def test_a_regular_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def endless(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_nothing_else_is_opened_wherever_a_file_is_named(endless: Path) -> None:
-    for opened in (open_regular, sha256_of, read_whole):
+    for opened in (open_regular, sha256_of, lambda path: storage_of(path).read_whole()):
         with pytest.raises(OSError, match="not a regular file"):
             opened(endless)
     with pytest.raises(DatasetError, match="not a regular file"):

@@ -5,17 +5,18 @@ import pytest
 
 from tasks.errors import StorageError
 from tasks.schemas.records import FileRecord
-from tasks.storage.content_files import atomic_write, require_valid, verify_file, write_content_addressed
+from tasks.storage.content_files import require_valid, write_content_addressed
 from tasks.storage.roots import validate_root
+from tasks.storage.storage import storage_of
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a" / "file"
-    with pytest.raises(ZeroDivisionError), atomic_write(path) as stream:
+    with pytest.raises(ZeroDivisionError), storage_of(path).atomic_write() as stream:
         stream.write(b"half")
         raise ZeroDivisionError
     assert list(path.parent.iterdir()) == []
-    with atomic_write(path) as stream:
+    with storage_of(path).atomic_write() as stream:
         stream.write(b"whole")
     assert path.read_bytes() == b"whole"
 
@@ -23,7 +24,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_older_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"older")
-    with pytest.raises(ZeroDivisionError), atomic_write(path):
+    with pytest.raises(ZeroDivisionError), storage_of(path).atomic_write():
         raise ZeroDivisionError
     assert path.read_bytes() == b"older"
 
@@ -45,7 +46,7 @@ def test_a_name_holds_the_content(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_not_what_its_record_says_is_refused(tmp_path: Path, harm, says: str) -> None:  # noqa: ANN001
     record = write_content_addressed(tmp_path, "notes", "note", ".txt", b"a")
-    assert verify_file(tmp_path, record) is None
+    assert storage_of(tmp_path).verify(record) is None
     harm(tmp_path / record.path)
     with pytest.raises(StorageError, match=says):
         require_valid(tmp_path, record)
@@ -69,7 +70,10 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> N
         pytest.fail("this system has no /dev/full to test with")
     record = FileRecord(path="x", bytes=1, sha256="0" * 64)
     assert record.bytes == 1
-    with pytest.raises(StorageError, match="No space left on device"), atomic_write(tmp_path / "file") as stream:
+    with (
+        pytest.raises(StorageError, match="No space left on device"),
+        storage_of(tmp_path / "file").atomic_write() as stream,
+    ):
         with Path("/dev/full").open("wb", buffering=0) as full:
             os.dup2(full.fileno(), stream.fileno())
         stream.write(b"x" * 100_000)

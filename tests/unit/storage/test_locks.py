@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StorageError
-from tasks.storage.locks import exclusive_lock, key_lock, shared_lock, try_exclusive_lock
+from tasks.storage.locks import try_exclusive_lock
+from tasks.storage.storage import storage_of
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from tasks.storage.locks import key_lock
-with key_lock(Path(sys.argv[1]), "key", "run early", print):
+from tasks.storage.storage import storage_of
+with storage_of(Path(sys.argv[1])).key_lock("key", "run early", print):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -41,7 +42,7 @@ def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
     with holder_of(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
     assert (tmp_path / "locks/key.lock").read_text() == "run early"
-    with key_lock(tmp_path, "key", "run late", nothing):
+    with storage_of(tmp_path).key_lock("key", "run late", nothing):
         assert (tmp_path / "locks/key.lock").read_text() == "run late"
 
 
@@ -49,28 +50,32 @@ def test_a_live_process_is_waited_for_with_a_line_that_names_it(tmp_path: Path, 
     with holder_of(tmp_path) as process:
         threading.Timer(2, process.kill).start()
         began = time.monotonic()
-        with key_lock(
-            tmp_path, "key", "run late", lambda line, level: lines.append(f"{logging.getLevelName(level)} {line}")
+        with storage_of(tmp_path).key_lock(
+            "key", "run late", lambda line, level: lines.append(f"{logging.getLevelName(level)} {line}")
         ):
             assert time.monotonic() - began > 1
     assert lines == [f"WARNING waiting for run early: {tmp_path}/locks/key.lock is locked"]
 
 
 def test_other_keys_are_not_waited_for(tmp_path: Path) -> None:
-    with key_lock(tmp_path, "one", "a", nothing), key_lock(tmp_path, "other", "b", nothing):
+    with storage_of(tmp_path).key_lock("one", "a", nothing), storage_of(tmp_path).key_lock("other", "b", nothing):
         pass
 
 
 def test_a_root_is_shared_by_many_or_had_alone(tmp_path: Path, lines: list[str]) -> None:
-    with shared_lock(tmp_path, nothing), shared_lock(tmp_path, nothing), try_exclusive_lock(tmp_path) as nobody_else:
+    with (
+        storage_of(tmp_path).shared_lock(nothing),
+        storage_of(tmp_path).shared_lock(nothing),
+        try_exclusive_lock(tmp_path) as nobody_else,
+    ):
         assert not nobody_else
     with try_exclusive_lock(tmp_path) as nobody_else:
         assert nobody_else
-    with shared_lock(tmp_path, nothing):
+    with storage_of(tmp_path).shared_lock(nothing):
         entered = threading.Event()
 
         def prune() -> None:
-            with exclusive_lock(tmp_path, "mnist prune", lambda line, _level: lines.append(line)):
+            with storage_of(tmp_path).exclusive_lock("mnist prune", lambda line, _level: lines.append(line)):
                 entered.set()
 
         thread = threading.Thread(target=prune)
@@ -83,5 +88,5 @@ def test_a_root_is_shared_by_many_or_had_alone(tmp_path: Path, lines: list[str])
 
 def test_a_root_that_cannot_be_locked_is_said(tmp_path: Path) -> None:
     (tmp_path / "locks").write_bytes(b"")
-    with pytest.raises(StorageError, match="locks"), shared_lock(tmp_path, nothing):
+    with pytest.raises(StorageError, match="locks"), storage_of(tmp_path).shared_lock(nothing):
         pass

@@ -21,9 +21,9 @@ from tasks.history.run_store import read_runs
 from tasks.history.verify import verify_run
 from tasks.schemas.runs import RunRecord
 from tasks.storage.folders import MARK, Folder
-from tasks.storage.locks import key_lock
 from tasks.storage.root_marker import find_mark, mark_root
 from tasks.storage.roots import existing_root, known_root, validate_root
+from tasks.storage.storage import storage_of
 from tests.support import data
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "root-bccf637.tar.xz"
@@ -191,7 +191,7 @@ def restored(tmp_path: Path) -> Path:
     with (
         open_workspace(validate_root(tmp_path / "first"), "20260101-000000-some-run") as work,
         work.scratch() as scratch,
-        key_lock(work.root, key, "some-run", lambda _line, _level: None),
+        storage_of(work.root).key_lock(key, "some-run", lambda _line, _level: None),
     ):
         (scratch / "images.idx.gz").write_bytes(b"half")
         for place in (

@@ -18,12 +18,12 @@ from upath import UPath
 from tasks.errors import StorageError
 from tasks.history.champions import append_entry, champion_history, lift_rollback, roll_back
 from tasks.schemas.runs import Champion, held_down
-from tasks.storage import s3_leases, waiting
-from tasks.storage.backend import open_root, read_whole
+from tasks.storage import locks, s3_leases
+from tasks.storage.backend import open_root, read_object
 from tasks.storage.folders import MARK
-from tasks.storage.locks import exclusive_lock, key_lock, shared_lock
 from tasks.storage.roots import validate_root
 from tasks.storage.s3_leases import Lease, exclusive_lease, exclusive_when_idle, shared_lease
+from tasks.storage.storage import storage_of
 from tests.support.samples import FILE, FIRST, model, record_of
 from tests.support.stores import BUCKET, store
 
@@ -45,7 +45,7 @@ def root(bucket: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UPath
     monkeypatch.setattr(s3_leases, "LEASE_SECONDS", 2.0)
     monkeypatch.setattr(s3_leases, "RENEW_SECONDS", 0.5)
     monkeypatch.setattr(s3_leases, "_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(waiting, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.2)
     return open_root(f"s3://{BUCKET}/{tmp_path.name}")
 
 
@@ -109,7 +109,7 @@ def test_a_holder_that_lives_is_waited_for_however_long_it_takes(root: UPath) ->
 HOLDER = """
 import sys, time
 from tasks.storage import s3_leases
-from tasks.storage.backend import open_root, read_whole
+from tasks.storage.backend import open_root
 s3_leases.RENEW_SECONDS = 0.5
 with s3_leases.{how}:
     print("in", flush=True)
@@ -161,14 +161,14 @@ def test_who_was_taken_for_dead_neither_renews_nor_removes_what_is_another_s(roo
     asleep.thread.start()
     time.sleep(3 * s3_leases.RENEW_SECONDS)
     asleep.give_back()
-    assert b"other" in read_whole(root / "lock")
+    assert b"other" in read_object(root / "lock")
     other.give_back()
     assert not (root / "lock").exists()
 
 
 def test_a_root_is_shared_by_many_and_had_alone_by_one(root: UPath) -> None:
     said = Said()
-    with shared_lock(root, silent), shared_lock(root, silent):
+    with storage_of(root).shared_lock(silent), storage_of(root).shared_lock(silent):
         entered, leave, thread = in_thread(
             exclusive_when_idle(root / "locks" / "at-work", root / "locks" / "root.lock", "prune", said)
         )
@@ -200,9 +200,9 @@ def test_in_a_folder_that_has_just_gone_nobody_is() -> None:
 
 
 def test_alone_and_a_key_are_given_back(root: UPath) -> None:
-    with exclusive_lock(root, "mnist prune", silent), key_lock(root, "key", "run", silent):
+    with storage_of(root).exclusive_lock("mnist prune", silent), storage_of(root).key_lock("key", "run", silent):
         assert (root / "locks" / "key.lock").exists()
-        assert b"mnist prune at " in read_whole(root / "locks" / "root.lock")
+        assert b"mnist prune at " in read_object(root / "locks" / "root.lock")
     assert not list((root / "locks").glob("*"))
 
 

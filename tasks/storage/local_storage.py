@@ -1,0 +1,206 @@
+"""Keep the files of a root in a local folder."""
+
+import errno
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, ClassVar
+
+from portalocker import LockFlags
+
+from tasks.filesystem.exclusive_name import claim_name
+from tasks.filesystem.hashing import sha256_of
+from tasks.filesystem.regular_files import read_regular
+from tasks.schemas.records import FileRecord
+from tasks.storage.backend import storage_errors
+from tasks.storage.folders import PART, Folder
+from tasks.storage.locks import ROOT_LOCK, Say, file_lock
+from tasks.storage.root_marker import find_mark, initial_entries, is_real_folder, mark_above, mark_root, only_begun
+
+_MOST_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """The `Storage` at a path of the file system, which follows no links that a user has put under a root."""
+
+    path: Path
+    remedy: ClassVar[str] = "give another --root or MNIST_ROOT"
+
+    def read_whole(self) -> bytes:
+        return read_regular(self.path, _MOST_RECORD)
+
+    @contextmanager
+    def atomic_write(self, *, new: bool = False) -> Iterator[BinaryIO]:
+        """Write to a temporary file in the same folder, flush it to disk, and rename it.
+
+        A replaced file keeps its mode.
+        """
+        path = self.path
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _temporary_name(path, f".{path.name}.{secrets.token_hex(4)}")
+            stream = temporary.open("x+b")
+        try:
+            with storage_errors(path), stream:
+                _inherit(path, temporary)
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            with storage_errors(path, new=new):
+                if new:
+                    claim_name(temporary, path, _temporary_name(path, f".{path.name}"))
+                else:
+                    _replace(temporary, path)
+                sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def may_be_file(self) -> bool:
+        return self.path.is_file()
+
+    def is_taken(self) -> bool:
+        return os.path.lexists(self.path)
+
+    def is_replaceable(self) -> bool:
+        mode = self.path.lstat().st_mode
+        return stat.S_ISREG(mode) and bool(mode & 0o222)
+
+    def entries(self) -> list[str]:
+        try:
+            return sorted(path.name for path in self.path.iterdir())
+        except FileNotFoundError:
+            return []
+
+    def newest(self, pattern: str, most: int) -> list[Path]:
+        found: list[tuple[float, Path]] = []
+        for path in self.path.glob(pattern):
+            with suppress(OSError):  # removed in the meantime, or a broken link
+                found.append((path.stat().st_mtime, path))
+        return [path for _, path in sorted(found, key=itemgetter(0), reverse=True)[:most]]
+
+    def is_real_folder(self, name: str) -> bool:
+        return is_real_folder(self.path, name)
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.path
+
+    def move_in(self, written: Path, name: str) -> None:
+        """Rename a file, and flush it and its folder to disk."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written.open("rb") as stream:
+            os.fsync(stream.fileno())
+        _replace(written, path)
+        sync_folder(path.parent)
+
+    def verify(self, file: FileRecord, *, again: bool = False) -> str | None:  # noqa: ARG002  # always hashed
+        path = self.path / file.path
+        try:
+            size = path.stat().st_size
+            if size != file.bytes:
+                return f"{path} has {size:,} bytes, not {file.bytes:,}"
+            if sha256_of(path) != file.sha256:
+                return f"{path} was altered: its SHA-256 is not {file.sha256[:12]}…"
+        except OSError as error:
+            return f"{path}: {error.strerror or error}"
+        return None
+
+    def is_removable(self, file: FileRecord) -> bool:
+        path = self.path / file.path
+        try:
+            real = self.is_real_folder(str(PurePosixPath(file.path).parent)) and stat.S_ISREG(path.lstat().st_mode)
+        except OSError:
+            return False
+        return real and self.verify(file) is None
+
+    def is_copy(self, name: str, original: str) -> bool:
+        with suppress(OSError):
+            return not (Path(original) / name).samefile(self.path / name)
+        return False
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink()
+
+    def is_begun(self) -> bool:
+        return bool(find_mark(self.path)) or (self.path.is_dir() and only_begun(self.path))
+
+    def initial_entries(self) -> set[str]:
+        return initial_entries(self.path)
+
+    def create(self) -> None:
+        """Create the folder, write a temporary file to it, and mark it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.path):
+            pass
+        mark_root(self.path)
+
+    def check_writable(self) -> None:
+        """Check nothing: each write reports its own error."""
+
+    def shared_lock(self, say: Say) -> AbstractContextManager[None]:
+        return file_lock(self.path / ROOT_LOCK, LockFlags.SHARED, "", say)
+
+    def exclusive_lock(self, who: str, say: Say) -> AbstractContextManager[None]:
+        return file_lock(self.path / ROOT_LOCK, LockFlags.EXCLUSIVE, who, say, others="the active runs")
+
+    def key_lock(self, key: str, who: str, say: Say) -> AbstractContextManager[None]:
+        return file_lock(self.path / Folder.LOCKS / self.lock_name(key), LockFlags.EXCLUSIVE, who, say)
+
+    def lock_name(self, key: str) -> str:
+        """Return the name of a key's lock file, signed if the root has a mark.
+
+        The signature proves that the file belongs to the root and may be overwritten and removed.
+        """
+        mark = find_mark(self.path)
+        return mark.signed(key, ".lock") if mark else f"{key}.lock"
+
+
+def _temporary_name(path: Path, stem: str) -> Path:
+    """Return a temporary name next to a file; under a root, the name is signed, so that cleanup finds the file."""
+    mark = mark_above(path)
+    return path.with_name(mark.signed(stem, PART) if mark else f"{stem}{PART}")
+
+
+def _replace(written: Path, path: Path) -> None:
+    """Rename a file to a name that may be taken, and keep the mode of the file that is replaced.
+
+    Raises:
+        OSError: If the system rejects the operation, or if a symbolic link has the name.
+    """
+    _inherit(path, written)
+    written.replace(path)
+
+
+def _inherit(path: Path, written: Path) -> None:
+    """Give a file the mode of the file that it will replace, if that exists.
+
+    Raises:
+        OSError: If the system rejects the operation, or if `path` is a link.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(mode):
+        raise FileExistsError(errno.EEXIST, "a symbolic link is in its place: remove the link", str(path))
+    if stat.S_ISREG(mode):
+        written.chmod(stat.S_IMODE(mode))
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a rename in `folder` to disk, where the system supports it (Windows does not)."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,142 @@
+"""Test that a folder and a prefix of a store keep the same promises."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from s3fs import S3FileSystem
+
+from tasks.errors import StorageError
+from tasks.storage.backend import Root, open_root
+from tasks.storage.content_files import move_into_store, require_valid, write_content_addressed, write_text
+from tasks.storage.folders import MARK
+from tasks.storage.storage import Storage, storage_of
+from tests.support.stores import BUCKET, store
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with store(tmp_path_factory.mktemp("store")) as env, pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        yield f"s3://{BUCKET}"
+        S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(params=["folder", "store"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Root:
+    place = tmp_path.name if request.param == "store" else "root"
+    above = request.getfixturevalue("bucket") if request.param == "store" else tmp_path
+    return open_root(f"{above}/{place}")
+
+
+@pytest.fixture
+def storage(root: Root) -> Storage:
+    return storage_of(root)
+
+
+def test_a_written_file_is_read_and_a_new_one_never_replaces_it(root: Root) -> None:
+    file = storage_of(root / "runs" / "note.txt")
+    assert not file.is_taken()
+    with file.atomic_write(new=True) as stream:
+        stream.write(b"first")
+    with pytest.raises(FileExistsError), file.atomic_write(new=True) as stream:
+        stream.write(b"second")
+    assert file.read_whole() == b"first"
+    assert file.is_taken()
+    assert file.is_replaceable()
+    with file.atomic_write() as stream:
+        stream.write(b"third")
+    assert file.read_whole() == b"third"
+
+
+def test_a_write_that_fails_leaves_nothing(root: Root) -> None:
+    with pytest.raises(ZeroDivisionError), storage_of(root / "runs" / "note.txt").atomic_write() as stream:
+        stream.write(b"half")
+        raise ZeroDivisionError
+    assert storage_of(root / "runs").entries() == []
+
+
+def test_a_missing_file_is_a_file_not_found(root: Root) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage_of(root / "runs" / "note.txt").read_whole()
+
+
+def test_names_are_sorted_and_the_newest_files_come_first(root: Root) -> None:
+    for age, name in enumerate(("b-1.json", "a-1.json", "a-2.json")):
+        file = write_text(root, f"records/{name}", "{}")
+        if isinstance(root, Path):
+            os.utime(root / file.path, (age, age))
+        else:
+            time.sleep(1.1)  # a store counts in seconds
+    folder = storage_of(root / "records")
+    assert folder.entries() == ["a-1.json", "a-2.json", "b-1.json"]
+    assert [path.name for path in folder.newest("a-*.json", 5)] == ["a-2.json", "a-1.json"]
+    assert [path.name for path in folder.newest("*.json", 1)] == ["a-2.json"]
+
+
+def test_a_file_that_is_moved_in_matches_its_record(root: Root, storage: Storage, tmp_path: Path) -> None:
+    storage.create()
+    written = tmp_path / "written"
+    written.write_bytes(b"weights")
+    record = move_into_store(root, "models", "plain", ".keras", written)
+    assert not written.exists()
+    assert storage_of(root / record.path).read_whole() == b"weights"
+    for again in (False, True):
+        assert storage.verify(record, again=again) is None
+    assert require_valid(root, record) == storage.cache_dir / record.path
+    assert (storage.cache_dir / record.path).read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [(b"Weights", "was altered: its SHA-256"), (b"more weights", "has 12 bytes, not 7"), (None, "No such file")],
+)
+def test_a_file_that_differs_from_its_record_is_neither_used_nor_removed(
+    root: Root, storage: Storage, content: bytes | None, fault: str
+) -> None:
+    storage.create()
+    record = write_content_addressed(root, "models", "plain", ".keras", b"weights")
+    assert storage.is_removable(record)
+    assert require_valid(root, record).read_bytes() == b"weights"
+    if content is None:
+        storage.remove(record.path)
+    else:
+        with storage_of(root / record.path).atomic_write() as stream:
+            stream.write(content)
+    with pytest.raises(StorageError, match=f"{root / record.path}.*{fault}"):
+        require_valid(root, record)
+    assert not storage.is_removable(record)
+
+
+def test_a_removed_file_leaves_no_copy(root: Root, storage: Storage) -> None:
+    storage.create()
+    record = write_content_addressed(root, "models", "plain", ".keras", b"weights")
+    copy = require_valid(root, record)
+    storage.remove(record.path)
+    assert not copy.exists()
+    assert list(copy.parent.iterdir()) == []
+
+
+def test_a_root_is_begun_once_it_is_created(storage: Storage) -> None:
+    assert storage.entries() == []
+    assert not storage.is_begun()
+    for _ in range(2):
+        storage.create()
+        assert storage.is_begun()
+    assert storage.entries() == [MARK]
+    assert MARK in storage.initial_entries()
+    storage.check_writable()
+    assert storage.entries() == [MARK]
+
+
+def test_a_lock_that_is_held_has_a_name_and_is_released(root: Root, storage: Storage) -> None:
+    storage.create()
+    lock = storage_of(root / "locks" / storage.lock_name("train-0123456789abcdef"))
+    with storage.shared_lock(print), storage.key_lock("train-0123456789abcdef", "run one", print):
+        assert b"run one" in lock.read_whole()
+    with storage.exclusive_lock("mnist prune", print):
+        assert b"mnist prune" in storage_of(root / "locks" / "root.lock").read_whole()
