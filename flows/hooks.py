@@ -53,11 +53,7 @@ def _notification_body(flow: Flow[..., Any], flow_run: FlowRun, state: State) ->
 
 
 def _post_notification(address: str, body: dict[str, Any]) -> None:
-    """Send a notification.
-
-    Raises:
-        ServerError: If the webhook can't be reached or returns an error; the message does not contain its address.
-    """
+    """Send a notification."""
     seconds = _HURRY_SECONDS if STOPPING.is_set() else _SECONDS
     try:
         httpx.post(address, json=body, timeout=seconds).raise_for_status()

@@ -244,11 +244,7 @@ def _publish_and_register(
 
 
 def _promote_best_model(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
-    """Return the champion that the run's best model has become, or None if it should not be promoted.
-
-    Raises:
-        RunError: If another run's model has become the champion in the meantime.
-    """
+    """Return the champion that the run's best model has become, or None if it should not be promoted."""
     champion = promote(run, decision, work)
     if decision.promotes and champion is None:
         raise RunError("the champion has changed in the meantime, and this model may not replace the new one")
@@ -261,11 +257,7 @@ def _completed_state(result: RunResult) -> RunResult:
 
 
 def _require_gate(result: RunResult) -> RunResult:
-    """Return the result of a run whose best model passed the gate.
-
-    Raises:
-        GateError: If the best model did not pass the gate.
-    """
+    """Return the result of a run whose best model passed the gate."""
     failed = [check for check in result.decision.checks if not check.passed]
     if failed:
         why = "; ".join(f"{check.name}: no, {check.found}" for check in failed)

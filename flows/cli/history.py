@@ -87,11 +87,7 @@ def compare_command(before: str, now: str, fail_if_worse: bool, margin: float, r
 
 
 def _select_model(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[PredictionsPair]]":
-    """Return the two runs and the pairs of predictions to compare.
-
-    Raises:
-        RunError: If a run or a model is unknown, or if only one of the two arguments names a model.
-    """
+    """Return the two runs and the pairs of predictions to compare."""
     from tasks.analysis.paired_comparison import model_pairs
     from tasks.history.run_store import find_run
 
@@ -159,11 +155,7 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
 
 
 def _only_line(root: "Root") -> str:
-    """Return the name of the only champion line under the root.
-
-    Raises:
-        RunError: If the root has no champion line or more than one.
-    """
+    """Return the name of the only champion line under the root."""
     from tasks.history.champions import champion_lines
 
     found = champion_lines(root)

@@ -180,11 +180,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
 
 
 def _refuse_bytes(parameters: dict[str, Any]) -> None:
-    """Reject parameters that are not valid UTF-8, because Prefect stores the parameters of a run as JSON.
-
-    Raises:
-        InputError: If a parameter is not valid UTF-8.
-    """
+    """Reject parameters that are not valid UTF-8, because Prefect stores the parameters of a run as JSON."""
     for name, given in parameters.items():
         for value in given if isinstance(given, tuple) else (given,):
             if isinstance(value, str) and in_text(value) != value:

@@ -149,9 +149,6 @@ def _listening(host: str, port: int) -> socket.socket:
 
     The address is bound before any process starts, so that no other account can take it in the meantime and receive the
     secret.
-
-    Raises:
-        ServerError: If another program uses the address, or if it is not an address of this machine.
     """
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -184,11 +181,7 @@ def _start_tied_process(
 
 
 def _await_api(address: str, server: subprocess.Popen[bytes]) -> None:
-    """Wait until the server answers.
-
-    Raises:
-        ServerError: If the server does not start.
-    """
+    """Wait until the server answers."""
     from flows.server.local_server import wait_until_healthy
 
     if not wait_until_healthy(f"{address}/api", server):
@@ -221,9 +214,6 @@ def _deploy(env: Mapping[str, str]) -> None:
 
     The command runs in an empty folder: Prefect puts its current folder first on the import path, where a module could
     have the name of a module of this project.
-
-    Raises:
-        ServerError: If Prefect rejects the deployments.
     """
     from flows.server.vetting import DEPLOY_FOLDER
 
@@ -287,11 +277,7 @@ def next_steps(served: Served, *, worker: bool) -> str:
 
 
 def _await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait until the worker is killed.
-
-    Raises:
-        ServerError: If the server ends, or if the worker exits by itself, since a new worker would exit, too.
-    """
+    """Wait until the worker is killed."""
     while server.poll() is None and (worker is None or worker.poll() is None):
         time.sleep(0.5)
     if server.poll() is not None or (worker and worker.returncode >= 0):

@@ -87,9 +87,6 @@ def _check_opened_file(event: str, arguments: tuple[Any, ...]) -> None:
     """Check a settings file again when it is opened for reading.
 
     The file exists then, because the libraries look for it first.
-
-    Raises:
-        SettingsError: If another account can have written the file.
     """
     if event == "open" and isinstance(arguments[0], str) and arguments[0] in WATCHED:
         from pathlib import Path
@@ -140,12 +137,7 @@ def writable_home() -> None:
 
 
 def _refuse(path: "Path") -> None:
-    """Check that no other account can have written or can replace a settings file or folder.
-
-    Raises:
-        SettingsError: If the path, its folder or its link target belongs to another account or can be written by
-            others.
-    """
+    """Check that no other account can have written or can replace a settings file or folder."""
     from tasks.errors import SettingsError
     from tasks.filesystem.trusted_files import trust_fault
 

@@ -76,11 +76,7 @@ def watch(ended: Callable[[], object]) -> None:
 
 
 def _tell_main_thread(number: int, _frame: FrameType | None) -> None:
-    """Raise the first signal in the main thread, unless there is nothing to clean up.
-
-    Raises:
-        KeyboardInterrupt: If a command is in progress.
-    """
+    """Raise the first signal in the main thread, unless there is nothing to clean up."""
     ENDING.signal = ENDING.signal or number
     if ENDING.raised or ENDING.at_once or ENDING.code is not None:
         return

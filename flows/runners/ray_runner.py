@@ -81,9 +81,6 @@ def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
     """Yield Prefect's runner, connected to a cluster.
 
     In each process of the cluster, TensorFlow has one thread, for one training at a time.
-
-    Raises:
-        WorkerError: If no cluster answers.
     """
     variables = thread_settings(threads=1) | {name: os.environ.get(name, "") for name in NUMBERS}
     settings = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": {"env_vars": variables}}
@@ -101,11 +98,7 @@ def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
 
 
 def _require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, mark: Root, api: str) -> None:
-    """Check, in a process of a node, that the node is compatible.
-
-    Raises:
-        WorkerError: If the node is not compatible, or does not have this project.
-    """
+    """Check, in a process of a node, that the node is compatible."""
     there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     name = f"the Ray node {node['NodeManagerAddress']}"
     try:

@@ -156,9 +156,6 @@ def _private_folder() -> Iterator[Path]:
     """Yield the private folder of the credential, which is created if needed.
 
     An OSError in the block becomes a ServerError.
-
-    Raises:
-        ServerError: If other accounts can use the folder, or a file in it can't be read or written.
     """
     from prefect.settings import PREFECT_HOME
 
@@ -181,11 +178,7 @@ def _private_folder() -> Iterator[Path]:
 
 
 def _write_new(file: Path, text: str) -> None:
-    """Write a new file atomically; only this account can read it from the first byte on.
-
-    Raises:
-        FileExistsError: If the file already exists.
-    """
+    """Write a new file atomically; only this account can read it from the first byte on."""
     part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
         stream.write(f"{text.rstrip()}\n")
@@ -196,12 +189,7 @@ def _write_new(file: Path, text: str) -> None:
 
 
 def _read_secret(file: Path) -> str:
-    """Read the secret.
-
-    Raises:
-        ServerError: If other accounts can use the file, it is not a regular file of this account, or its content was
-            altered.
-    """
+    """Read the secret."""
     _check_private(file, os.lstat(file), stat.S_ISREG, "file")
     with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as stream:  # noqa: PTH123
         _check_private(file, os.fstat(stream.fileno()), stat.S_ISREG, "file")
@@ -212,12 +200,7 @@ def _read_secret(file: Path) -> str:
 
 
 def _check_private(path: Path, found: os.stat_result, is_kind: Callable[[int], bool], kind: str) -> None:
-    """Check that other accounts can't read or replace a file or folder.
-
-    Raises:
-        ServerError: If the path is a link or of another kind, belongs to another account, or grants access to other
-            accounts.
-    """
+    """Check that other accounts can't read or replace a file or folder."""
     if not is_kind(found.st_mode):
         raise _unsafe(path, f"it is a link, or not a {kind}", f"rm {path}")
     if found.st_uid != os.geteuid():

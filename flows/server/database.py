@@ -133,12 +133,7 @@ def remove_remains(path: Path, flow_runs: Iterable[UUID]) -> None:
 
 
 def _write_template() -> None:
-    """Create the template for the installed version of Prefect if it is missing.
-
-    Raises:
-        CalledProcessError: If Prefect's migrations fail.
-        OSError: If the environment's folder can't be written.
-    """
+    """Create the template for the installed version of Prefect if it is missing."""
     template = template_file()
     if template.exists():
         return

@@ -108,10 +108,6 @@ def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]
     Returns:
         The flow runs that the history no longer contains, the number of flow runs that this call removed, and the
         reason why the others remain.
-
-    Raises:
-        ServerError: If the server does not answer.
-        sqlite3.Error: If the database can't be read or written.
     """
     file, place = _local_file(), _place_of_history()
     unfinished: set[UUID] = set()
@@ -133,11 +129,7 @@ def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]
 
 @contextmanager
 def _client_of_history() -> Iterator["SyncPrefectClient"]:
-    """Yield a client of the user's server, otherwise of a temporary local server.
-
-    Raises:
-        ServerError: If the server does not answer.
-    """
+    """Yield a client of the user's server, otherwise of a temporary local server."""
     from prefect.client.orchestration import get_client
 
     with (

@@ -33,9 +33,6 @@ def _file_name(name: str) -> str:
     """Return an archive's name if it is a valid file name on every system and mirror.
 
     The length leaves room for a hash and a suffix.
-
-    Raises:
-        ValueError: If the name is empty, contains a path separator or another unsupported character, or is too long.
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(
@@ -190,11 +187,7 @@ def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str]
 
 
 def _resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> SplitSpec:
-    """Return a split whose archives have absolute addresses.
-
-    Raises:
-        InputError: If an address is neither an http, https or file URL nor a file.
-    """
+    """Return a split whose archives have absolute addresses."""
     archives: dict[str, Archive] = {kind: getattr(split, kind) for kind in KINDS}
     return split.model_copy(update={
         kind: archive.model_copy(update={"urls": tuple(_url_list(archive, mirrors, folder))})
@@ -203,11 +196,7 @@ def _resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> Spl
 
 
 def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
-    """Reject different archives with the same name.
-
-    Raises:
-        DatasetError: If two archives have the same name, but differ in another value.
-    """
+    """Reject different archives with the same name."""
     first: dict[str, Archive] = {}
     for place, archive in dataset.parts().items():
         if first.setdefault(archive.name, archive.whole) != archive.whole:
@@ -218,11 +207,7 @@ def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
 
 
 def _url_list(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
-    """Yield the absolute addresses of an archive that has its own, after its addresses on the user's mirrors.
-
-    Raises:
-        InputError: If an address is neither an http, https or file URL nor a file.
-    """
+    """Yield the absolute addresses of an archive that has its own, after its addresses on the user's mirrors."""
     if archive.urls:
         yield from archive.model_copy(update={"urls": ()}).places(mirrors)
     for url in archive.urls:
@@ -244,11 +229,7 @@ def _offline_mirrors(name: str, folder: Path) -> Iterator[Address]:
 
 
 def _mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
-    """Yield mirrors as URLs, with relative paths resolved against `folder`.
-
-    Raises:
-        InputError: If a mirror is neither an http, https or file URL nor a folder.
-    """
+    """Yield mirrors as URLs, with relative paths resolved against `folder`."""
     for given in mirrors:
         mirror = Address(given)
         try:
@@ -258,13 +239,7 @@ def _mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
 
 
 def _mirror_url(mirror: Address, folder: Path) -> Address:
-    """Return one mirror as a URL.
-
-    Raises:
-        OSError: If the path is not an existing folder.
-        RuntimeError: If the home directory in the path is unknown.
-        ValueError: If the mirror is not a valid URL.
-    """
+    """Return one mirror as a URL."""
     if urlsplit(mirror).scheme in _SCHEMES:
         return mirror
     path = (folder / Path(mirror.reveal()).expanduser()).resolve(strict=True)

@@ -265,11 +265,7 @@ def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tupl
 
 
 def _with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the values of a recipe, completed with those of its `base` recipe if it names one.
-
-    Raises:
-        RecipeError: If a recipe is unknown or unreadable, or the bases form a cycle.
-    """
+    """Return the values of a recipe, completed with those of its `base` recipe if it names one."""
     values, path = read_toml(name_or_path, "recipe", RecipeError)
     if isinstance(models := values.get("models"), list):
         values["models"] = [resolve_function(model, path) for model in models]

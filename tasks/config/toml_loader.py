@@ -68,11 +68,7 @@ def text_of(content: bytes) -> str:
 
 
 def _toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
-    """Return the path of a file: `*.toml` is a path, any other value is the name of a built-in file.
-
-    Raises:
-        refusal: If there is no built-in file with that name, or the home directory in the path is unknown.
-    """
+    """Return the path of a file: `*.toml` is a path, any other value is the name of a built-in file."""
     folder = BUILTIN / f"{what}s"
     if name_or_path.endswith(".toml"):
         return expand_user(name_or_path, what, refusal).absolute()

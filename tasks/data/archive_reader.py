@@ -60,9 +60,6 @@ def _validate_labels(numbers: NDArray[Any], dataset: Dataset, expected: Expected
         dataset: Dataset that defines the range of the labels.
         expected: Split that the labels belong to.
         start: Index of the first label in the split.
-
-    Raises:
-        ContentError: If a label is out of range.
     """
     classes = numbers.astype(np.int64) - dataset.first_label
     bad = np.flatnonzero((classes < 0) | (classes >= len(dataset.classes)))
@@ -100,11 +97,7 @@ def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: in
 
 @contextmanager
 def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
-    """Open an archive, or one member of a zip archive.
-
-    Raises:
-        ArchiveError: If the file is not a readable zip file, or has no such member.
-    """
+    """Open an archive, or one member of a zip archive."""
     if member is None:
         with path.open("rb") as stream:
             yield stream
@@ -150,9 +143,6 @@ def _behind(packed: IO[bytes]) -> bytes:
     """Return the first bytes after the last member of a gzip file, which may have several members.
 
     The result is empty if nothing follows, or if the last member is incomplete.
-
-    Raises:
-        zlib.error: If a member is damaged.
     """
     rest = _MAGIC  # start of the first member
     packed.seek(len(_MAGIC))
@@ -172,9 +162,6 @@ def _check_header(found: Header, expected: Header) -> None:
     """Compare the header of an archive with the expected one.
 
     Labels may have any integer type, since more than 256 classes need more than one byte per label.
-
-    Raises:
-        ContentError: If the headers differ; the message names the first difference and both values.
     """
     if len(expected.shape) == len(found.shape) == 1 and found.dtype.kind in "iu":
         expected = expected._replace(dtype=found.dtype)

@@ -55,11 +55,7 @@ async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Resp
 
 
 def _refuse_unusable(address: Address) -> None:
-    """Reject an address if the environment names a proxy or certificates for it that cannot be used.
-
-    Raises:
-        MirrorError: If such a setting applies to the address.
-    """
+    """Reject an address if the environment names a proxy or certificates for it that cannot be used."""
     if fault := fault_on_the_way_to(address):
         raise MirrorError(fault)
 

@@ -142,9 +142,6 @@ def _copy(address: Address, target: Target) -> None:
     """Copy a local file to the target.
 
     Only regular files are accepted: reading a FIFO or a device might never start or never end.
-
-    Raises:
-        MirrorError: If the source is not a regular file, or cannot be read.
     """
     with _file_faults():
         path = Path(url2pathname(urlsplit(address.reveal()).path))
@@ -162,11 +159,7 @@ def _copy(address: Address, target: Target) -> None:
 
 
 def _refuse_irregular(found: os.stat_result) -> None:
-    """Reject a file that is not a regular file.
-
-    Raises:
-        MirrorError: If the file is a directory, a FIFO, a socket or a device.
-    """
+    """Reject a file that is not a regular file."""
     kinds = {stat.S_ISDIR: "a directory", stat.S_ISFIFO: "a FIFO", stat.S_ISSOCK: "a socket"}
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for is_kind, name in kinds.items() if is_kind(found.st_mode)), "a device")
@@ -181,11 +174,7 @@ def _chunk_of(source: BinaryIO) -> bytes:
 
 @contextmanager
 def _file_faults() -> Iterator[None]:
-    """Translate file system errors into a `MirrorError` with a short reason.
-
-    Raises:
-        MirrorError: If the file cannot be opened or read.
-    """
+    """Translate file system errors into a `MirrorError` with a short reason."""
     try:
         yield
     except (OSError, ValueError) as error:  # a path with a null byte raises a ValueError
@@ -243,12 +232,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 async def _watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit) -> str:
-    """Return the result of `work`, unless the time limit or a request to stop ends it first.
-
-    Raises:
-        MirrorError: If the transfer fails or takes too long.
-        Interrupted: If the process has been told to stop.
-    """
+    """Return the result of `work`, unless the time limit or a request to stop ends it first."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait({task}, timeout=_WATCH_SECONDS))[0]:

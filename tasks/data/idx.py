@@ -67,9 +67,6 @@ def _read_exactly(stream: BinaryIO, size: int) -> bytes:
     """Read `size` bytes from a stream.
 
     Memory is allocated for the bytes that were read, not for the size that the header announces.
-
-    Raises:
-        IdxFormatError: If the stream ends early.
     """
     data = bytearray()
     while len(data) < size:

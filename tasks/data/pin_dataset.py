@@ -108,11 +108,7 @@ def lacks_pins(text: str, called: str) -> bool:
 
 
 def _parsed(text: str, called: str) -> tomlkit.TOMLDocument:
-    """Parse a TOML text into a document that preserves comments.
-
-    Raises:
-        DatasetError: If the text is not TOML.
-    """
+    """Parse a TOML text into a document that preserves comments."""
     try:
         return tomlkit.parse(text)
     except ValueError as error:  # base class of tomlkit's parse errors
@@ -163,11 +159,6 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
 
     Returns:
         The archive with its size and hash, and the mirror.
-
-    Raises:
-        NoMirrorError: If no mirror serves a file that could be the archive.
-        DecodeError: If no mirror serves the archive, and the first rejected archive does not hold what the file says.
-        DatasetError: If no mirror serves the archive, and the first rejected archive does not match the pinned values.
     """
     archive = wanted.archive
     path = folder / archive.name
@@ -193,14 +184,7 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
 
 
 def _refuse_other(wanted: Wanted, path: Path) -> None:
-    """Reject a downloaded file that is not the wanted archive.
-
-    Raises:
-        MirrorError: If the file is not an archive, or is too large.
-        DatasetError: If the file does not match the pinned size or hash.
-        DecodeError: If the file is incomplete, or holds something other than the dataset's file says.
-        Interrupted: If the process has been told to stop.
-    """
+    """Reject a downloaded file that is not the wanted archive."""
     size = path.stat().st_size
     if size > wanted.most:
         raise MirrorError(f"it served more than the maximum of {wanted.most:,} bytes for this archive")
@@ -219,12 +203,7 @@ def _refuse_other(wanted: Wanted, path: Path) -> None:
 
 
 def _check_archive(dataset: Dataset, folder: Path) -> None:
-    """Check that the archives hold what the dataset specifies.
-
-    Raises:
-        DecodeError: If an archive does not.
-        Interrupted: If the process has been told to stop.
-    """
+    """Check that the archives hold what the dataset specifies."""
     for split in (dataset.train, dataset.test):
         for _ in image_label_blocks(folder / split.images.name, folder / split.labels.name, dataset, split):
             raise_if_stopping()

@@ -252,11 +252,7 @@ def read_groups(paths: Sequence[Path], numbers: Sequence[int] | None = None) -> 
 
 
 def _read_group(group: RowGroup) -> Split:
-    """Read one row group.
-
-    Raises:
-        StorageError: If a file is missing, or was altered after its verification.
-    """
+    """Read one row group."""
     with read_errors(group.path), pq.ParquetFile(group.path) as parquet:
         table = parquet.read_row_group(group.number)
     meta = _meta_of(table.schema)

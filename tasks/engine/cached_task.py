@@ -140,12 +140,7 @@ def _as_cached_state(record: Kept) -> Kept:
 
 
 def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Key, work: Workspace) -> Kept:
-    """Compute a record, add its origin, and keep it unless an optional part of it is missing.
-
-    Raises:
-        StorageError: If a file cannot be read or written.
-        WorkerError: If memory is short, or if TensorFlow rejects an operation.
-    """
+    """Compute a record, add its origin, and keep it unless an optional part of it is missing."""
     log(f"{name}: computing ({why})")
     began = perf_counter()
     try:

@@ -127,9 +127,6 @@ def _remove_stale_files(root: Root) -> None:
 
     In that case the files may be in use; the last process to finish removes them. Files from which a training or a
     download can resume are kept. For a store, only the cache folder holds temporary files.
-
-    Raises:
-        StorageError: If the root cannot be locked.
     """
     with try_exclusive_lock(storage_of(root).cache_dir) as nobody_else:
         if nobody_else:

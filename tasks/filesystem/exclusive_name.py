@@ -33,12 +33,7 @@ def claim_name(written: Path, path: Path, lock: Path) -> None:
 
 
 def _rename_alone(written: Path, path: Path, lock: Path) -> None:
-    """Rename a file to a name that must be free, while holding a lock.
-
-    Raises:
-        FileExistsError: If the name is taken.
-        OSError: If the operating system rejects the operation.
-    """
+    """Rename a file to a name that must be free, while holding a lock."""
     import portalocker  # noqa: PLC0415  # needed only on file systems without hard links
 
     with lock.open("ab") as stream:

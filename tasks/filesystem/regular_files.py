@@ -62,11 +62,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def _follow_links(path: Path) -> os.stat_result:
-    """Return the status of a file, or of the target of a link.
-
-    Raises:
-        OSError: If the file is missing, or if the link is broken or circular.
-    """
+    """Return the status of a file, or of the target of a link."""
     try:
         return path.stat()
     except FileNotFoundError as error:
@@ -80,11 +76,7 @@ def _follow_links(path: Path) -> os.stat_result:
 
 
 def _check_regular(path: Path, found: os.stat_result) -> None:
-    """Reject everything but regular files.
-
-    Raises:
-        OSError: If the status `found` is not that of a regular file.
-    """
+    """Reject everything but regular files."""
     if not stat.S_ISREG(found.st_mode):
         what = _KINDS.get(stat.S_IFMT(found.st_mode), "its type is unknown")
         raise OSError(errno.EINVAL, f"{what}, not a regular file", str(path))

@@ -103,12 +103,7 @@ def lift_rollback(root: Root, line: str) -> list[Champion]:
 
 
 def _append_as(action: str, entry: Champion, champions: Sequence[Champion], line: str, root: Root) -> Champion:
-    """Write a copy of an entry as the next entry of a line.
-
-    Raises:
-        RunError: If another process changed the line first.
-        StorageError: If the entry can't be written.
-    """
+    """Write a copy of an entry as the next entry of a line."""
     now = {"number": champions[-1].number + 1, "at": datetime.now(UTC), "action": action}
     try:
         return append_entry(entry.model_copy(update=now), line, root)

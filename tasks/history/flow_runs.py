@@ -70,11 +70,7 @@ def forget_flow_runs(root: Root, done: set[FlowRun]) -> None:
 
 
 def _replace_notes(root: Root, old: Iterable[str], flow_runs: Iterable[FlowRun]) -> None:
-    """Write the new note, then remove the old notes.
-
-    Raises:
-        StorageError: If a note can't be written or removed.
-    """
+    """Write the new note, then remove the old notes."""
     new = Note(flow_runs=tuple(sorted(set(flow_runs), key=lambda one: one.id)))
     with storage_errors(root):
         if new.flow_runs and new.name not in old:

@@ -107,11 +107,7 @@ def _copied(root: Root, runs: Sequence[CompletedRun]) -> Iterator[CompletedRun]:
 
 
 def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
-    """Yield the current champion of a line and the earlier champions that a rollback can return to.
-
-    Raises:
-        StorageError: If one of their entries is missing.
-    """
+    """Yield the current champion of a line and the earlier champions that a rollback can return to."""
     number = champions[-1].number if champions else None
     while number is not None:
         entry = entry_of(champions, number)

@@ -161,11 +161,7 @@ def _order_of_completion(paths: Mapping[str, Root]) -> list[str]:
 
 
 def _match_run(names: Sequence[str], name: str, root: Root) -> str:
-    """Return the one of `names` that `name` refers to; for `last`, the final one.
-
-    Raises:
-        RunError: If no name matches, or several do.
-    """
+    """Return the one of `names` that `name` refers to; for `last`, the final one."""
     if name == _LAST and names:
         return names[-1]
     fitting = [one for one in names if one == name] or [

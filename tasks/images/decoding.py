@@ -89,12 +89,7 @@ def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], Decode
 
 
 def _open_picture(content: bytes, mode: str) -> Image.Image:
-    """Open a picture without decoding it, if its size is within the limits.
-
-    Raises:
-        PictureError: If the picture is too large.
-        Exception: If the content is not a picture, or its header is damaged.
-    """
+    """Open a picture without decoding it, if its size is within the limits."""
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     width, height = image.size
     # A progressive JPEG takes 2 bytes per pixel and channel of its full size, whatever the size at which it is decoded.
@@ -107,11 +102,7 @@ def _open_picture(content: bytes, mode: str) -> Image.Image:
 
 
 def _complete_jpeg(parts: list[memoryview | bytes], mode: str) -> Image.Image:
-    """Decode a JPEG without its last bytes, and remove the rows that these bytes held.
-
-    Raises:
-        PictureError: If too much is missing.
-    """
+    """Decode a JPEG without its last bytes, and remove the rows that these bytes held."""
     cut = b"".join(parts).rstrip(b"\xff")
     header = Image.open(io.BytesIO(cut), formats=("JPEG",))
     if header.info.get("progressive"):

@@ -77,9 +77,6 @@ def _find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
 
     Two methods are used: contrast with the background of the whole picture if that background is even, or else contrast
     with the paper around each pixel.
-
-    Raises:
-        PictureError: If nothing stands out from the background.
     """
     ink, even = _ink_of(levels)
     plain = Strokes(ink, _foreground(ink))
@@ -118,11 +115,7 @@ def _ink_of(levels: Gray) -> tuple[Gray, float]:
 
 
 def _foreground(ink: Gray) -> Mask:
-    """Return the mask of the character, without specks of dirt and without a frame.
-
-    Raises:
-        PictureError: If nothing stands out from the background.
-    """
+    """Return the mask of the character, without specks of dirt and without a frame."""
     if ink.max() < CONTRAST or np.ptp(ink) < 1:
         raise PictureError("it shows no foreground: nothing contrasts enough with its background")
     pieces, _ = ndimage.label(ink > threshold(ink), EIGHT)

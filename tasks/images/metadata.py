@@ -46,9 +46,6 @@ def _strip_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     """Return the critical chunks and the transparency of a PNG, and its Exif block.
 
     A missing end chunk is added. Only the first image of an animation is kept.
-
-    Raises:
-        PictureError: If a critical chunk does not match its checksum.
     """
     kept: list[memoryview | bytes] = [_PNG]
     exif = b""

@@ -77,11 +77,7 @@ def _samples_of(evidence: RunEvidence) -> Iterator[Sample]:
 
 
 def _explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Explanations:
-    """Return the explanations of a model's wrong answers; they are empty if the run omitted them.
-
-    Raises:
-        StorageError: If the file is missing or altered.
-    """
+    """Return the explanations of a model's wrong answers; they are empty if the run omitted them."""
     record = evidence.explanations.get(model)
     if record is None:
         return Explanations(model=model, window=heat_window(evidence.test.shape[:2]), by_index={}, focus=())
@@ -97,11 +93,7 @@ def _augmentation_preview(plan: Augmentation, learned: EvaluatedSplit) -> Augmen
 
 
 def _robustness_evidence(stressed: Iterable[RobustnessRecord], tested: EvaluatedSplit, work: Workspace) -> Robustness:
-    """Return the accuracy of each model on corrupted images, with an example of each corruption.
-
-    Raises:
-        StorageError: If a file is missing or altered.
-    """
+    """Return the accuracy of each model on corrupted images, with an example of each corruption."""
     from tasks.analysis.builder import build_robustness
 
     found = [CorruptionCounts.model_validate_json(require_valid(work.root, one.file).read_bytes()) for one in stressed]

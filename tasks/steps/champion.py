@@ -95,9 +95,6 @@ def _compare_with_champion(
 
     If the model is the champion itself, the check passes without a test. If the champion's predictions can't be read,
     the comparison uses the two accuracies alone and adds an entry to `omitted`.
-
-    Raises:
-        StorageError: If the model's predictions are missing or altered.
     """
     from tasks.analysis.statistics import difference_of, share_estimate  # noqa: PLC0415  # statistics libraries take seconds to import
 

@@ -62,11 +62,7 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
 
 
 def _wait_before_retry() -> None:
-    """Wait before a retry of the task, to give the network time to recover.
-
-    Raises:
-        Interrupted: If the process is told to stop.
-    """
+    """Wait before a retry of the task, to give the network time to recover."""
     context = TaskRunContext.get()
     tries = context.task_run.run_count if context else 1
     if tries > 1:
@@ -74,13 +70,7 @@ def _wait_before_retry() -> None:
 
 
 def _fetch(url: Address, archive: Archive, path: Path) -> None:
-    """Download the archive to `path`, resuming a partial file.
-
-    Raises:
-        MirrorError: If the mirror can't be reached, or serves other bytes.
-        StorageError: If `path` can't be written.
-        Interrupted: If the process is told to stop.
-    """
+    """Download the archive to `path`, resuming a partial file."""
     begun = size_of(path)
     try:
         packed = download_file(url, archive.name, path, archive.bytes, AttemptLimit(archive.bytes))

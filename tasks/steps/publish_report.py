@@ -87,11 +87,7 @@ def report(
 
 
 def _networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) -> tuple[DrawnNetwork, ...]:
-    """Return the diagrams of all described networks.
-
-    Raises:
-        StorageError: If a description is missing or altered.
-    """
+    """Return the diagrams of all described networks."""
     return networks_of(
         Architecture.model_validate_json(require_valid(work.root, one.file).read_bytes()) for one in described
     )

@@ -91,11 +91,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
 
 @contextmanager
 def _stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
-    """Add the training, the epoch and a remedy to the message of a DivergedError.
-
-    Raises:
-        DivergedError: If the block raises it.
-    """
+    """Add the training, the epoch and a remedy to the message of a DivergedError."""
     network = training.network
     try:
         yield

@@ -170,21 +170,13 @@ def _temporary_name(path: Path, stem: str) -> Path:
 
 
 def _replace(written: Path, path: Path) -> None:
-    """Rename a file to a name that may be taken, and keep the mode of the file that is replaced.
-
-    Raises:
-        OSError: If the system rejects the operation, or if a symbolic link has the name.
-    """
+    """Rename a file to a name that may be taken, and keep the mode of the file that is replaced."""
     _inherit(path, written)
     written.replace(path)
 
 
 def _inherit(path: Path, written: Path) -> None:
-    """Give a file the mode of the file that it will replace, if that exists.
-
-    Raises:
-        OSError: If the system rejects the operation, or if `path` is a link.
-    """
+    """Give a file the mode of the file that it will replace, if that exists."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

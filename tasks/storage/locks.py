@@ -102,11 +102,7 @@ def _open_lock(path: Path) -> Iterator[IO[str]]:
 
 
 def _try_lock(stream: IO[str], kind: LockFlags) -> bool:
-    """Take a lock if it is free, and return whether it was taken.
-
-    Raises:
-        StorageError: If the file system has no locks.
-    """
+    """Take a lock if it is free, and return whether it was taken."""
     try:
         portalocker.lock(stream, kind | LockFlags.NON_BLOCKING)
     except portalocker.AlreadyLocked:

@@ -85,11 +85,7 @@ def rewrite(path: Path, content: bytes) -> None:
 
 
 def _must_be_writable(path: Path) -> None:
-    """Reject paths that are not regular files, and read-only files, which the system would let root write.
-
-    Raises:
-        OSError: If the path is not a regular file, is read-only, or is missing.
-    """
+    """Reject paths that are not regular files, and read-only files, which the system would let root write."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
@@ -102,9 +98,6 @@ def _hand_down(path: Path, stream: BinaryIO) -> None:
 
     If only the owner cannot be set, the group is still kept. If the group cannot be set, the former group members
     count as others, and others may be members of the new group: both get only the rights that both had.
-
-    Raises:
-        OSError: If the system rejects the operation.
     """
     found, descriptor = path.stat(), stream.fileno()
     if os.name != "posix":

@@ -62,21 +62,12 @@ def root_to_change(root: Root) -> Root:
 
 
 def _is_root(root: Root) -> bool:
-    """Return whether a folder has a mark, or evidence that an earlier version or an interrupted first run created it.
-
-    Raises:
-        StorageError: If the mark is invalid.
-        OSError: If the folder cannot be read.
-    """
+    """Return whether a folder has a mark, or evidence that an earlier version or an interrupted first run created it."""
     return storage_of(root).is_begun() or _is_proven(root)
 
 
 def _counts_as_empty(root: Root) -> bool:
-    """Return whether a folder holds nothing except what a clone or a new volume contains.
-
-    Raises:
-        OSError: If the folder cannot be read.
-    """
+    """Return whether a folder holds nothing except what a clone or a new volume contains."""
     storage = storage_of(root)
     return set(storage.entries()) <= storage.initial_entries()
 

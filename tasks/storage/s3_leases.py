@@ -227,11 +227,7 @@ def _is_refused(error: OSError) -> bool:
 
 @contextmanager
 def _check_reachable(path: "UPath") -> Iterator[None]:
-    """Convert errors of a store into a StorageError with a message of one line.
-
-    Raises:
-        StorageError: If the store cannot be reached or rejects an operation.
-    """
+    """Convert errors of a store into a StorageError with a message of one line."""
     try:
         yield
     except StorageError:

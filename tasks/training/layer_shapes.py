@@ -34,11 +34,7 @@ def require_fitting_layers(recipe: Recipe, shape: Sequence[int], classes: int) -
 
 
 def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
-    """Check one network.
-
-    Raises:
-        RecipeError: If the network does not fit images of `size`, (rows, columns).
-    """
+    """Check one network."""
     maps: Maps = size
     try:
         for number, layer in enumerate(network.layers, start=1):
@@ -51,11 +47,7 @@ def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
 
 
 def _output_maps(layer: Layer, maps: Maps, called: str) -> Maps:
-    """Return the size of a layer's output maps for input maps of a given size; None means a vector.
-
-    Raises:
-        RecipeError: If the layer does not accept the input.
-    """
+    """Return the size of a layer's output maps for input maps of a given size; None means a vector."""
     match layer:
         case Conv(stride=stride) if maps:
             return -(-maps[0] // stride), -(-maps[1] // stride)

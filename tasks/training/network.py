@@ -70,11 +70,7 @@ def _softmax(classes: int) -> "keras.layers.Layer":
 
 
 def _made_by_function(network: Network, before: list[Any], classes: int) -> "keras.Model":
-    """Return a network whose hidden layers are made by a user's function.
-
-    Raises:
-        RecipeError: If the function fails, or returns an output or a layer that is not supported.
-    """
+    """Return a network whose hidden layers are made by a user's function."""
     import keras
 
     assert network.function  # noqa: S101  # the caller has checked it
