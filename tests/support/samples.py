@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 import numpy as np
 
@@ -93,6 +94,7 @@ def record_of(name: str, given: Predictions) -> PredictionsRecord:
                              accuracy=given.accuracy, loss=given.loss)  # fmt: skip
 
 
+@cache
 def analysis_of_two() -> Analysis:
     """Return the analysis document of both models."""
     subject = Subject(dataset="drawn", title="Drawn", license="-", classes=SPLIT.meta.classes, shape=(2, 2),
@@ -105,6 +107,7 @@ def analysis_of_two() -> Analysis:
     )  # fmt: skip
 
 
+@cache
 def analysis_of_many(wrong: int = 60) -> Analysis:
     """Return the document of a model and its copy that predict the next label for all images, twenty of each label."""
     labels = [0, 1, 2] * (wrong // 3)
