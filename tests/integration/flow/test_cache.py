@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from tests.support import data
+from tests.support import data, recipes
 
 PROJECT = Path(__file__).parents[3]
 SECONDS = 240
@@ -36,9 +36,19 @@ class Copy:
         for name in ("flows", "tasks", "artifacts"):
             shutil.copytree(PROJECT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.dataset = data.make(folder / "mirror", {"train": 300, "test": 20}).toml()
+        self.recipe = recipes.small(folder)
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        given = ["--dataset", str(self.dataset), "--root", str(self.root), "--epochs", "1", "--no-gate", *options]
+        given = [
+            "--dataset",
+            str(self.dataset),
+            "--root",
+            str(self.root),
+            "--recipe",
+            self.recipe,
+            "--no-gate",
+            *options,
+        ]
         env = {"PYTHONPATH": f"{self.folder}:{self.extra}", "PREFECT_API_URL": str(PREFECT_API_URL.value())}
         return subprocess.run(
             [sys.executable, "-m", "flows.cli.app", "run", *given],
@@ -63,27 +73,17 @@ def copy(tmp_path_factory: pytest.TempPathFactory, prefect: None) -> Copy:
     return copy
 
 
-def test_a_comment_or_a_docstring_recomputes_nothing(copy: Copy) -> None:
+def test_changed_code_recomputes_the_steps_that_depend_on_it_and_a_comment_or_a_docstring_recomputes_none(
+    copy: Copy,
+) -> None:
     for path in copy.folder.rglob("*.py"):
         text = path.read_text()
         path.write_text("# Another comment.\n" + re.sub(r'"""(\w)', r'"""In other words: \1', text))
-    assert copy.computed() == {}
-
-
-def test_changed_code_recomputes_the_steps_that_depend_on_it(copy: Copy) -> None:
     path = copy.folder / "tasks/images/occlusion.py"
     path.write_text(path.read_text() + "\nUNUSED = 1\n")
     assert copy.computed() == dict.fromkeys(
         EXPLAINED | {"analyze"}, "code: tasks.images.occlusion"
     )  # the analysis uses the module's window
-
-
-def test_another_version_of_a_library_recomputes_the_steps_that_it_shapes(copy: Copy) -> None:
-    information = copy.extra / "statsmodels-99.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: statsmodels\nVersion: 99.0\n")
-    had = metadata.version("statsmodels")
-    assert copy.computed() == {"analyze": f"library statsmodels: {had} -> 99.0"}
 
 
 def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
@@ -108,19 +108,20 @@ def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
     }
 
 
-def test_a_missing_file_recomputes_its_step_alone(copy: Copy) -> None:
-    (split,) = copy.root.glob("splits/test-*.parquet")
-    split.unlink()
-    computed = copy.computed()
-    assert set(computed) == {"decode test"}
-    assert "No such file" in computed["decode test"]
-
-
-def test_explain_shows_it_on_the_terminal_and_the_report_does_too(copy: Copy) -> None:
-    (split,) = copy.root.glob("splits/test-*.parquet")
-    split.write_bytes(b"")
+def test_a_library_and_missing_files_recompute_their_steps_which_explain_and_the_report_show(copy: Copy) -> None:
+    information = copy.extra / "statsmodels-99.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: statsmodels\nVersion: 99.0\n")
+    (train,), (test,) = copy.root.glob("splits/train-*.parquet"), copy.root.glob("splits/test-*.parquet")
+    train.unlink()
+    test.write_bytes(b"")
     done = copy.run("--explain")
     assert re.search(r"│ decode test +│ no     │ .* has 0 bytes, not [\d,]+ +│ this run", done.stdout), done.stdout
     assert re.search(r"│ train plain +│ yes ", done.stdout)
     (report,) = re.findall(r"report: +(\S+)\.html", done.stdout)
     assert re.search(r"\| decode test \| no \| .*has 0 bytes", Path(f"{report}.md").read_text())
+    steps = json.loads(Path(f"{report}.json").read_text())["provenance"]["steps"]
+    computed = {step["name"]: step["origin"]["why"] for step in steps if not step["cached"]}
+    assert set(computed) == {"decode train", "decode test", "analyze"}
+    assert "No such file" in computed["decode train"]
+    assert computed["analyze"] == f"library statsmodels: {metadata.version('statsmodels')} -> 99.0"

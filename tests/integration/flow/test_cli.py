@@ -57,6 +57,12 @@ def first(options: list[str]) -> dict[str, Any]:
     return result(run(*options))
 
 
+@pytest.fixture(scope="module")
+def other(first: dict[str, Any], options: list[str]) -> dict[str, Any]:
+    """Return the result of a run with another seed."""
+    return result(run(*options, "--seed", "7", "--no-gate"))
+
+
 STEPS = [
     *(f"download {name}" for names in data.NAMES.values() for name in names),
     *("decode train", "decode test", "profile", "measure test"),
@@ -120,19 +126,17 @@ def test_an_altered_model_is_trained_again_and_is_what_it_was(first: dict[str, A
     assert kept == {name: {**model, "fit_seconds": 0} for name, model in first["models"].items()}
 
 
-def test_another_seed_trains_anew_and_decodes_nothing(first: dict[str, Any], options: list[str]) -> None:
-    found = result(run(*options, "--seed", "7", "--no-gate"))
-    assert found["cached"] == STEPS[: STEPS.index("train plain")]
-    assert found["models"]["plain"]["model_sha256"] != first["models"]["plain"]["model_sha256"]
+def test_another_seed_trains_anew_and_decodes_nothing(first: dict[str, Any], other: dict[str, Any]) -> None:
+    assert other["cached"] == STEPS[: STEPS.index("train plain")]
+    assert other["models"]["plain"]["model_sha256"] != first["models"]["plain"]["model_sha256"]
 
 
 def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return run(*arguments, command=(MNIST,))
 
 
-def test_two_runs_are_compared(first: dict[str, Any], options: list[str]) -> None:
+def test_two_runs_are_compared(first: dict[str, Any], other: dict[str, Any]) -> None:
     root = first["root"]
-    other = result(run(*options, "--seed", "7", "--no-gate"))
     found = result(mnist("compare", first["run"], other["run"], "--root", root, "--json"))
     assert [model["now"] for model in found["models"]] == ["plain", "batch_norm"]
     one = found["models"][0]["comparison"]
@@ -261,51 +265,47 @@ def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dic
 
 
 @pytest.mark.parametrize("form", ["", "--json", "--csv"])
-def test_doubtful_answers_and_files_that_were_passed_over_are_named(
+def test_pictures_of_any_name_are_answered_and_doubtful_answers_and_files_passed_over_are_named(
     form: str, first: dict[str, Any], tmp_path: Path
 ) -> None:
-    two = np.hstack([255 - image for image in data.first(data.NAMES["test"][0], 2)])
-    Image.fromarray(two).resize((280, 140)).save(tmp_path / "two.png")
-    Image.fromarray(two[:, :28]).resize((140, 140)).save(tmp_path / "one.png")
+    digits = [255 - image for image in data.first(data.NAMES["test"][0], 7)]
+    names = (b"\xff\xfe.png", b"[b] :smile:.png", b"escape\x1b[2J.png", "turned\u202e.png".encode(), b"two\nlines.png")
+    for name, image in zip((b"one.png", *names), digits, strict=False):
+        Image.fromarray(image).resize((140, 140)).save(tmp_path / "new.png")
+        (tmp_path / "new.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    Image.fromarray(np.hstack([digits[0], digits[1]])).resize((280, 140)).save(tmp_path / "two.png")
     for name in ("._one.png", "Thumbs.db", ".DS_Store", "notes.txt"):
         (tmp_path / name).write_bytes(b"\0")
-    done = mnist("predict", tmp_path, "--root", first["root"], "--run", first["run"], *([form] if form else []))
-    assert done.returncode == 0
-    assert done.stderr.splitlines() == [
-        "skipped, because hidden or not named like an image: 4 (.DS_Store, ._one.png, Thumbs.db, ...)"
-    ]
-    reason = "it shows more than one character"
-    if form == "--json":
-        found = json.loads(done.stdout)
-        assert [one["doubts"] for one in found["pictures"]] == [[], [reason]]
-        assert found["passed_over"] == 4
-        assert f"two.png; doubtful: {reason}" in Path(found["page"]).read_text()
-    elif form == "--csv":
-        assert [line["doubts"] for line in csv.DictReader(done.stdout.splitlines())] == ["", "", reason, reason]
-    else:
-        assert "doubtful" in done.stdout
-        assert "more than one" in done.stdout
-
-
-@pytest.mark.parametrize("form", ["", "--json", "--csv"])
-def test_pictures_of_any_name_are_all_answered(form: str, first: dict[str, Any], tmp_path: Path) -> None:
-    names = (b"\xff\xfe.png", b"[b] :smile:.png", b"escape\x1b[2J.png", "turned\u202e.png".encode(), b"two\nlines.png")
-    for name, image in zip(names, data.first(data.NAMES["test"][0], len(names)), strict=True):
-        Image.fromarray(255 - image).resize((140, 140)).save(tmp_path / "one.png")
-        (tmp_path / "one.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     command = [MNIST, "predict", ".", "--root", first["root"], "--run", first["run"], *([form] if form else [])]
     colored = os.environ | {"FORCE_COLOR": "1", "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(command, cwd=tmp_path, env=colored, capture_output=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.decode("latin-1").splitlines() == [
+        "skipped, because hidden or not named like an image: 4 (.DS_Store, ._one.png, Thumbs.db, ...)"
+    ]
     said = done.stdout.decode("latin-1")
     assert not set(said) & set("\x1b\u202e")
+    reason = "it shows more than one character"
     if form == "--json":
-        assert [one["path"] for one in json.loads(done.stdout)["pictures"]] == [
-            *("[b] :smile:.png", "escape\x1b[2J.png", "turned\u202e.png", "two\nlines.png", r"\xff\xfe.png"),
+        found = json.loads(said)
+        doubts = {one["path"]: one["doubts"] for one in found["pictures"]}
+        assert list(doubts) == [
+            *("[b] :smile:.png", "escape\x1b[2J.png", "one.png", "turned\u202e.png", "two\nlines.png", "two.png"),
+            r"\xff\xfe.png",
         ]  # fmt: skip
+        assert doubts["one.png"] == []
+        assert doubts["two.png"] == [reason]
+        assert found["passed_over"] == 4
+        assert f"two.png; doubtful: {reason}" in Path(found["page"]).read_text()
     else:
         for name in ("[b] :smile:.png", r"escape\x1b[2J.png", r"turned\u202e.png", r"two\nlines.png", r"\xff\xfe.png"):
             assert name in said
+    if form == "--csv":
+        doubts = {line["path"]: line["doubts"] for line in csv.DictReader(said.splitlines())}
+        assert (doubts["one.png"], doubts["two.png"]) == ("", reason)
+    elif not form:
+        assert "doubtful" in said
+        assert "more than one" in said
 
 
 @pytest.fixture(scope="module")
@@ -317,17 +317,19 @@ def strict(folder: Path) -> Path:
     return path
 
 
-def test_a_failed_gate_fails_the_run_after_its_report(options: list[str], strict: Path, tmp_path: Path) -> None:
-    failed = run(*options, "--recipe", str(strict), "--root", str(tmp_path))
+def test_a_failed_gate_fails_the_run_after_its_report(first: dict[str, Any], options: list[str], strict: Path) -> None:
+    root = Path(first["root"])
+    champions = set((root / "champions").rglob("*"))
+    failed = run(*options, "--recipe", str(strict), "--line", "strict")
     assert failed.returncode == 1
     found = json.loads(failed.stdout)
     assert not found["promoted"]
-    assert "above the floor" in (tmp_path / found["report"]["markdown"]).read_text()
+    assert "above the floor" in (root / found["report"]["markdown"]).read_text()
     assert failed.stderr.splitlines()[-1].startswith("mnist: the gate failed: ")
     assert "Traceback" not in failed.stderr
-    assert not (tmp_path / "champions").exists()
-    passed = result(run(*options, "--recipe", str(strict), "--root", str(tmp_path), "--no-gate"))
+    passed = result(run(*options, "--recipe", str(strict), "--line", "strict", "--no-gate"))
     assert not passed["promoted"]
+    assert set((root / "champions").rglob("*")) == champions
 
 
 USAGE = [

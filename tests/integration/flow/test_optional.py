@@ -24,7 +24,7 @@ from tasks.history.run_store import find_run
 from tasks.schemas.results import RunResult
 from tasks.schemas.runs import RunRecord
 from tasks.steps import champion, describe_network, draw_figures, explain_errors, publish_report, robustness
-from tests.support import data
+from tests.support import data, recipes
 
 pytestmark = [
     pytest.mark.usefixtures("prefect", "one_thread"),
@@ -54,6 +54,16 @@ KINDS = {
     "removing temporary files": (workspace, "_remove_stale_files", ""),
 }
 STEPS = ("describe", "draw", "explain", "stress")
+# Kinds of parts that fail in the same run. Parts that run inside each other, or one of which needs the other's result, are
+# in different groups, so that no failure hides another.
+TOGETHER = (
+    ("comparison with runs before this one", "comparison with the champion", "explanations of MODEL",
+     "diagrams of the networks", "figures"),
+    ("comparison with RUN", "paired comparison with the champion, MODEL of RUN", "saliency maps of MODEL", "layers of MODEL",
+     "figure", "reason"),
+    ("promotion to champion", "robustness of MODEL", "progress", "removing temporary files"),
+    ("artifact",),
+)  # fmt: skip
 
 
 class InThreads(Workers):
@@ -126,7 +136,7 @@ def run(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Run:
             path.unlink()
         heard = Heard()
         monkeypatch.setattr(optional_parts, "_LOGGER", heard)
-        options: dict[str, Any] = {"epochs": 1, "robustness": True, "gate": False}
+        options: dict[str, Any] = {"recipe": recipes.small(folder), "robustness": True, "gate": False}
         return flow.mnist(dataset=toml, root=str(root), seed=seed, **options), heard.parts
 
     return once
@@ -190,15 +200,27 @@ def words(folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("before")
-@pytest.mark.parametrize("which", KINDS)
-def test_a_part_that_fails_is_left_out_and_said_so(which: str, run: Run, plant: Callable[[str], None]) -> None:
-    plant(which)
-    result, _ = run(*filter(None, [KINDS[which][2]]))
+@pytest.mark.parametrize("together", TOGETHER, ids=[together[0] for together in TOGETHER])
+def test_parts_that_fail_are_left_out_and_no_others(
+    together: tuple[str, ...], run: Run, plant: Callable[[str], None]
+) -> None:
+    for which in together:
+        plant(which)
+    again = {KINDS[which][2] for which in together} - {""}
+    result, _ = run(*again)
     parts = [one.part for one in result.omitted]
-    assert {kind(part) for part in parts} == (set() if which.startswith(ONLY_LOGGED) else {which})
+    assert {kind(part) for part in parts} == {which for which in together if not which.startswith(ONLY_LOGGED)}
     assert {one.why for one in result.omitted} <= {"RuntimeError: planted"}
     assert record_of(result).omitted == result.omitted
     assert page_of(result).count("left out: ") == len(parts)
+    kept = {
+        f"{name} {model}" for name in {"describe", "explain", "stress"} - again for model in ("plain", "batch_norm")
+    }
+    assert kept <= set(result.cached)
+
+
+def test_every_kind_of_part_fails_in_one_group() -> None:
+    assert sorted(which for together in TOGETHER for which in together) == sorted(KINDS)
 
 
 @pytest.mark.usefixtures("before")
