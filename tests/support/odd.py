@@ -11,7 +11,7 @@ from tests.support.written import write_idx
 
 CLASSES, FIRST_LABEL = 300, 7
 SHAPE = (24, 20, 3)
-COUNTS = {"train": 900, "test": 60}
+COUNTS = {"train": 900, "test": 30}
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int16]]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import data
+from tests.support import data, recipes
 
 MNIST = Path(sys.executable).with_name("mnist")
 NO_LINKS = """
@@ -37,37 +37,48 @@ def found(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def toml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return data.make(tmp_path_factory.mktemp("mirror"), data.FEW).toml()
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("before")
 
 
-def test_a_run_after_others_of_other_models_or_without_predictions_finishes(toml: Path, tmp_path: Path) -> None:
-    options = ("run", "--dataset", toml, "--root", tmp_path / "root", "--epochs", "5", "--json")
-    first = found(mnist(*options, "--recipe", "dropout"))
+@pytest.fixture(scope="module")
+def options(folder: Path) -> list[str]:
+    toml = data.make(folder / "mirror", data.FEW).toml()
+    return ["run", "--dataset", str(toml), "--root", str(folder / "root"), "--epochs", "5", "--json"]
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path, options: list[str]) -> dict[str, Any]:
+    """Return the result of the first run, on a file system without hard links, with a single model."""
+    (folder / "sitecustomize.py").write_text(NO_LINKS)
+    text = recipes.SMALL.replace('name = "small"', 'name = "single"')
+    (folder / "single.toml").write_text(text[: text.rindex("[[models]]")].replace('name = "plain"', 'name = "single"'))
+    env = {"PYTHONPATH": str(folder), "PREFECT_HOME": str(folder / "prefect")}
+    return found(mnist(*options, "--recipe", folder / "single.toml", **env))
+
+
+def test_a_root_without_hard_links_has_champions(first: dict[str, Any], folder: Path) -> None:
     assert (first["compared_with"], first["omitted"], first["promoted"]) == (None, [], True)
-    other = found(mnist(*options))
+    (line,) = (folder / "root" / "champions").iterdir()
+    assert [path.name for path in line.iterdir()] == ["000001.json"]
+
+
+def test_a_run_after_others_of_other_models_or_without_predictions_finishes(
+    first: dict[str, Any], folder: Path, options: list[str]
+) -> None:
+    root, small = folder / "root", ("--recipe", recipes.small(folder))
+    other = found(mnist(*options, *small))
     (omitted,) = other["omitted"]
     assert omitted["part"].startswith("comparison with run ")
 
-    for path in (tmp_path / "root" / "predictions").iterdir():
+    for path in (root / "predictions").iterdir():
         path.unlink()
-    again = found(mnist(*options, "--seed", "2"))
+    again = found(mnist(*options, *small, "--seed", "2"))
     assert again["compared_with"] is None
     parts = [one["part"] for one in again["omitted"]]
     assert f"comparison with run {other['run']}" in parts
     assert all(one["why"].endswith("No such file or directory") for one in again["omitted"])
-    page = (tmp_path / "root" / again["report"]["html"]).read_text()
+    page = (root / again["report"]["html"]).read_text()
     assert page.count("left out: ") == len(parts)
-    listed = json.loads(mnist("runs", "--root", tmp_path / "root", "--json").stdout)["runs"]
+    listed = json.loads(mnist("runs", "--root", root, "--json").stdout)["runs"]
     assert [run["run"] for run in listed] == [first["run"], other["run"], again["run"]]
-
-
-def test_a_root_without_hard_links_has_champions(toml: Path, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(NO_LINKS)
-    root, env = tmp_path / "root", {"PYTHONPATH": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
-    options = ("run", "--dataset", toml, "--root", root, "--epochs", "5", "--recipe", "dropout", "--json")
-    result = found(mnist(*options, **env))
-    assert result["promoted"]
-    assert result["omitted"] == []
-    (line,) = (root / "champions").iterdir()
-    assert [path.name for path in line.iterdir()] == ["000001.json"]

@@ -128,7 +128,7 @@ def drawn(root: Path) -> list[str]:
 def test_a_run_in_hostile_surroundings_makes_the_same_files_and_leaves_nothing_that_poisons_a_later_one(
     tmp_path: Path, silent_proxy: str
 ) -> None:
-    toml = data.make(tmp_path / "mirror", data.FEW).toml()
+    toml = data.make(tmp_path / "mirror", {"train": 600, "test": 12}).toml()
     home = tmp_path / "home"
     home.mkdir()
     clean = run(home, toml, tmp_path / "clean", {})

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from flows.mnist import mnist
+from flows import mnist as flow
 from tasks.data import split_parquet
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
@@ -16,10 +17,11 @@ from tasks.schemas.analysis import Report, Sample
 from tasks.schemas.records import SplitRecord
 from tasks.steps import sample
 from tasks.storage.content_files import require_all_valid
-from tests.support import data
+from tests.support import data, recipes
+from tests.support.threads import in_threads
 
 SIZE = 28 * 28
-RECIPE = 'base = "post"\nname = "quick"\nepochs = 2\nbatch = 32\nvalidation = 0.1\n'
+SAMPLED = 60
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split_parquet, "_ROWS", 64)
     monkeypatch.setattr(split_parquet, "_PART_BYTES", 200 * SIZE)
     monkeypatch.setattr(sample, "_LEAST", 10)
-    monkeypatch.setattr(sample, "_MOST", 100)
+    monkeypatch.setattr(sample, "_MOST", SAMPLED)
 
 
 @pytest.mark.usefixtures("_small")
@@ -37,28 +39,30 @@ def test_a_sample_keeps_what_is_known_of_its_images(splits: dict[str, SplitRecor
     assert (len(whole.parts), whole.count) == (4, 600)
     assert sample.needs_sample(whole)
     drawn = sample.sample.fn(whole, work)
-    assert (drawn.name, drawn.count, drawn.drawn_from) == ("train-sample", 100, 600)
+    assert (drawn.name, drawn.count, drawn.drawn_from) == ("train-sample", SAMPLED, 600)
     assert not sample.needs_sample(drawn)
     all_, some = (read_split(require_all_valid(work.root, one.parts)) for one in (whole, drawn))
-    assert len(set(some.indices.tolist())) == 100
+    assert len(set(some.indices.tolist())) == SAMPLED
     for name in ("images", "labels", "sha256", "indices"):
         np.testing.assert_array_equal(getattr(some, name), getattr(all_, name)[some.indices])
     assert sample.sample.fn(whole, work).file == drawn.file
 
 
-@pytest.mark.usefixtures("_small", "prefect")
+@pytest.mark.usefixtures("_small", "prefect", "one_thread")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's warnings
 def test_the_report_says_what_was_looked_at_and_names_images_by_their_place_in_the_whole(
-    files: data.Files, tmp_path: Path
+    files: data.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, recipe = tmp_path / "root", tmp_path / "quick.toml"
-    recipe.write_text(RECIPE)
-    result = mnist(dataset=str(files.toml()), recipe=str(recipe), root=str(root), gate=False)
+    monkeypatch.setattr(flow, "open_workers", in_threads)
+    root = tmp_path / "root"
+    options: dict[str, Any] = {"recipe": recipes.small(tmp_path), "root": str(root), "validation": 0.1, "gate": False}
+    result = flow.mnist(dataset=str(files.toml()), **options)
     found = Report.model_validate_json((root / result.report["json"]).read_bytes()).analysis
     assert found.samples == (
-        Sample(split="train", count=100, drawn_from=600),
-        Sample(split="test", count=100, drawn_from=300),
+        Sample(split="train", count=SAMPLED, drawn_from=600),
+        Sample(split="test", count=SAMPLED, drawn_from=300),
     )
-    said = "everything else is computed from 100 of the 600 train and 100 of the 300 test images, drawn at random"
+    said = f"everything else is computed from {SAMPLED} of the 600 train and {SAMPLED} of the 300 test images, drawn at random"
     for kind in ("html", "markdown"):
         assert said in (root / result.report[kind]).read_text()
 
@@ -66,7 +70,7 @@ def test_the_report_says_what_was_looked_at_and_names_images_by_their_place_in_t
     for model in found.models:
         assert model.accuracy.total == 300
         assert model.errors == run.of(model.name).errors
-        assert sum(map(sum, model.confusion)) == 100
+        assert sum(map(sum, model.confusion)) == SAMPLED
         assert model.held_out == 60
     for record, pictures in ((run.test, found.pictures), (run.train, found.trained)):
         whole = read_split(require_all_valid(root, record.parts))
@@ -79,5 +83,5 @@ def test_the_report_says_what_was_looked_at_and_names_images_by_their_place_in_t
     links = list(verify_run(root, run))
     assert not [link for link in links if link.fault]
     assert sum(link.role == "decode train" for link in links) == 4
-    again = mnist(dataset=str(files.toml()), recipe=str(recipe), root=str(root), gate=False)
+    again = flow.mnist(dataset=str(files.toml()), **options)
     assert not [step.name for step in again.steps if not step.cached], json.dumps([step.why for step in again.steps])

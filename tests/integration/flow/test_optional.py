@@ -6,25 +6,21 @@ The run completes, is recorded, and reports the failure in one line. The next ru
 import ast
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect import Task
-from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from artifacts.common import plotting
 from flows import mnist as flow
-from flows.runners.base import Workers
 from tasks.engine import cached_task, optional_parts, task_progress, workspace
 from tasks.history.run_store import find_run
 from tasks.schemas.results import RunResult
 from tasks.schemas.runs import RunRecord
 from tasks.steps import champion, describe_network, draw_figures, explain_errors, publish_report, robustness
 from tests.support import data, recipes
+from tests.support.threads import in_threads
 
 pytestmark = [
     pytest.mark.usefixtures("prefect", "one_thread"),
@@ -64,28 +60,6 @@ TOGETHER = (
     ("promotion to champion", "robustness of MODEL", "progress", "removing temporary files"),
     ("artifact",),
 )  # fmt: skip
-
-
-class InThreads(Workers):
-    """Workers that are one thread of this process, so that a test can inject failures."""
-
-    def __init__(self, runner: ThreadPoolTaskRunner[Any]) -> None:
-        super().__init__(exclusive_server=True)
-        self.runner = runner
-
-    def _dispatch(
-        self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
-    ) -> PrefectFuture[Any]:
-        return self.runner.submit(task, parameters, dependencies=edges)
-
-    def terminate(self) -> None:
-        """Leave the thread to the runner."""
-
-
-@contextmanager
-def in_threads(*_: object, **__: object) -> Iterator[Workers]:
-    with ThreadPoolTaskRunner(max_workers=1) as runner:
-        yield InThreads(runner)
 
 
 class Heard:

@@ -23,14 +23,30 @@ KEPT = (
 )
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_no_secret_of_the_user_is_left_anywhere(name: str, tmp_path: Path) -> None:
-    canary = Canaries()
-    served = data.make(tmp_path / "served", data.FEW)
+@pytest.fixture(scope="module")
+def canary() -> Canaries:
+    return Canaries()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of all trials, so that Prefect's database is created only once."""
+    return tmp_path_factory.mktemp("secrets")
+
+
+@pytest.fixture(scope="module")
+def trials(canary: Canaries, folder: Path) -> Iterator[dict[str, Trial]]:
+    served = data.make(folder / "served", data.FEW)
     with mirrors.Server(mirrors.whole, served.folder) as server:
-        trials = {trial.name: trial for trial in quick_trials(canary, tmp_path, f"127.0.0.1:{server.server_port}")}
-        code, leaks = tried(trials[name], canary, tmp_path)
+        yield {trial.name: trial for trial in quick_trials(canary, folder, f"127.0.0.1:{server.server_port}")}
         server.shutdown()
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_no_secret_of_the_user_is_left_anywhere(
+    name: str, trials: dict[str, Trial], canary: Canaries, folder: Path
+) -> None:
+    code, leaks = tried(trials[name], canary, folder)
     assert leaks == []
     assert (code == 0) == trials[name].succeeds
 

@@ -11,7 +11,7 @@ import pytest
 from tasks.history.run_store import read_runs
 from tasks.schemas.runs import StudyRun
 from tasks.schemas.study import Study
-from tests.support import data
+from tests.support import data, recipes
 
 MNIST = Path(sys.executable).with_name("mnist")
 SECONDS = 280
@@ -24,6 +24,11 @@ def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("study") / "root"
+
+
+@pytest.fixture(scope="module")
+def small(root: Path) -> list[str]:
+    return ["--recipe", recipes.small(root.parent)]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +45,8 @@ def studied(*arguments: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def first(options: list[str]) -> dict[str, Any]:
-    return studied("--seeds", "2", *options)
+def first(options: list[str], small: list[str]) -> dict[str, Any]:
+    return studied("--seeds", "2", *options, *small)
 
 
 def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Path) -> None:
@@ -67,8 +72,10 @@ def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Pat
     assert "### Which errors went away" in (root / first["report"]["markdown"]).read_text()
 
 
-def test_a_larger_study_trains_only_what_is_missing(first: dict[str, Any], options: list[str]) -> None:
-    larger = studied("--seeds", "3", *options)
+def test_a_larger_study_trains_only_what_is_missing(
+    first: dict[str, Any], options: list[str], small: list[str]
+) -> None:
+    larger = studied("--seeds", "3", *options, *small)
     computed = [step["name"] for step in larger["steps"] if not step["cached"]]
     assert sorted(computed) == sorted(
         ["train plain", "train batch_norm", "evaluate plain on test", "evaluate batch_norm on test", "survey"]
@@ -77,8 +84,8 @@ def test_a_larger_study_trains_only_what_is_missing(first: dict[str, Any], optio
         assert now["errors"][:2] == before["errors"]
 
 
-def test_a_run_finds_what_a_study_has_trained(first: dict[str, Any], options: list[str]) -> None:
-    done = mnist("run", *options, "--seed", "2", "--no-gate")
+def test_a_run_finds_what_a_study_has_trained(first: dict[str, Any], options: list[str], small: list[str]) -> None:
+    done = mnist("run", *options, *small, "--seed", "2", "--no-gate")
     found = json.loads(done.stdout)
     assert {"train plain", "train batch_norm", "evaluate plain on test"} <= set(found["cached"])
     assert found["models"]["plain"]["errors"] == first["arms"][0]["errors"][1]
@@ -96,12 +103,14 @@ def test_a_study_is_listed_verified_and_kept(first: dict[str, Any], root: Path) 
     assert all((root / link.file.path).is_file() for study in studies for link in study.manifest)
 
 
-def test_recipes_are_compared_with_each_other(options: list[str], tmp_path: Path) -> None:
+def test_recipes_are_compared_with_each_other(options: list[str], small: list[str], tmp_path: Path) -> None:
     other = tmp_path / "slow.toml"
-    other.write_text('base = "post"\nname = "slow"\nlearning_rate = 0.0001\n')
-    found = studied("--seeds", "2", "--recipe", "post", "--recipe", str(other), *options)
+    other.write_text(
+        recipes.SMALL.replace('"small"', '"slow"').replace("learning_rate = 0.01", "learning_rate = 0.0001")
+    )
+    found = studied("--seeds", "2", *small, "--recipe", str(other), *options)
     assert [arm["name"] for arm in found["arms"]] == [
-        "plain (post)", "batch_norm (post)", "plain (slow)", "batch_norm (slow)"
+        "plain (small)", "batch_norm (small)", "plain (slow)", "batch_norm (slow)"
     ]  # fmt: skip
     assert len(found["pairs"]) == 6
 

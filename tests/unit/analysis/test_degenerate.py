@@ -92,24 +92,23 @@ def wrong(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     return -right(kernel)
 
 
+LONG_NAMES = tuple(f"{label} {'abcdefghi ' * 15}"[:150] for label in range(10))
 CASES: dict[str, tuple[Arrays, int | tuple[str, ...], Kernel]] = {
     "one test image": (digits(60, 1), 10, as_drawn),
-    "two test images": (digits(60, 2), 10, as_drawn),
-    "one class in test": (of_one_label(digits(60, 20), "test"), 10, as_drawn),
+    "two test images of one class": (of_one_label(digits(60, 2), "test"), 10, as_drawn),
     "one class in both": (of_one_label(digits(60, 20), "train", "test"), 10, as_drawn),
     "one image in each split": (digits(1, 1), 10, as_drawn),
     "constant predictions": (digits(60, 12), 10, constant),
     "no errors": (two_tones(20, 10), 2, right),
     "all wrong": (two_tones(20, 10), 2, wrong),
     "1,000 classes, of most no test image": (noise(1000, 60, 1000, (2, 2)), 1000, as_drawn),
-    "one image per class": (noise(10, 10, 10, (28, 28)), 10, as_drawn),
+    "one image per class, with names of 150 letters": (noise(10, 10, 10, (28, 28)), LONG_NAMES, as_drawn),
     "all black": (black(digits(60, 12)), 10, as_drawn),
     "all black in color": (black(noise(30, 20, 3, (6, 6, 3))), 3, as_drawn),
     "1 x 1 pixels": (noise(60, 12, 10, (1, 1)), 10, as_drawn),
     "1 x 1 pixels in color": (noise(60, 12, 10, (1, 1, 3)), 10, as_drawn),
     "5 x 400 pixels": (noise(30, 8, 10, (5, 400)), 10, as_drawn),
     "400 x 2 pixels": (noise(30, 8, 10, (400, 2)), 10, as_drawn),
-    "names of 150 letters": (digits(60, 12), tuple(f"{label} {'abcdefghi ' * 15}"[:150] for label in range(10)), as_drawn),
 }  # fmt: skip
 
 
