@@ -39,19 +39,10 @@ class Copy:
         self.recipe = recipes.small(folder)
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        given = [
-            "--dataset",
-            str(self.dataset),
-            "--root",
-            str(self.root),
-            "--recipe",
-            self.recipe,
-            "--no-gate",
-            *options,
-        ]
+        given = ["--dataset", str(self.dataset), "--root", str(self.root), "--recipe", self.recipe, "--no-gate"]
         env = {"PYTHONPATH": f"{self.folder}:{self.extra}", "PREFECT_API_URL": str(PREFECT_API_URL.value())}
         return subprocess.run(
-            [sys.executable, "-m", "flows.cli.app", "run", *given],
+            [sys.executable, "-m", "flows.cli.app", "run", *given, *options],
             cwd=self.folder, env=os.environ | env, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
 
