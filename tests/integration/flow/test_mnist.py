@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
 from flows.mnist import mnist
+from flows.study import study
 from tasks.errors import ContentError, MnistError, RecipeError
 from tests.support import data
 
@@ -56,6 +57,22 @@ REFUSED: list[dict[str, Any]] = [
 def test_what_is_refused_is_a_failed_run_with_the_same_message(parameters: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(MnistError) as caught:
         mnist(**{"root": str(tmp_path / "root")} | parameters)
+    with get_client(sync_client=True) as client:
+        run = latest(client)
+    assert run.state is not None
+    assert run.state.is_failed()
+    assert str(caught.value) in (run.state.message or "")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [({"seeds": 1}, "seeds must be a number from 2 to"), ({"recipes": ["post", "post"]}, "must have different names")],
+)
+def test_a_study_that_is_refused_is_a_failed_run_with_the_same_message(
+    parameters: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(MnistError, match=says) as caught:
+        study(root=str(tmp_path / "root"), **parameters)
     with get_client(sync_client=True) as client:
         run = latest(client)
     assert run.state is not None
