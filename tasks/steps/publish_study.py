@@ -16,7 +16,7 @@ from tasks.schemas.records import ReportRecord
 from tasks.schemas.study import Study, StudyRecord
 from tasks.steps.draw_figures import draw_each
 from tasks.steps.publish_report import publish
-from tasks.storage.content_files import require_valid
+from tasks.storage.content_files import read_document
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
@@ -28,7 +28,7 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
     Raises:
         StorageError: If the study's document is missing or altered, or a file can't be written.
     """
-    study = Study.model_validate_json(require_valid(work.root, record.file).read_bytes())
+    study = read_document(work.root, record.file, Study)
     figures, omitted = draw_each(study_figures(study))
     said = said_first(study)
     return publish(
