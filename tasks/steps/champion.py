@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from artifacts.common.formatting import percent
 from tasks.analysis.baseline import better_than_most_frequent
 from tasks.analysis.paired_comparison import compare_paired, read_required_predictions, require_predictions
 from tasks.config.recipe import Gate
@@ -122,23 +123,18 @@ def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
         Check(
             name="above the floor",
             passed=best.accuracy > gate.floor or not gate.floor,
-            found=f"{_percentage(best.accuracy)} against {_percentage(gate.floor)}"
+            found=f"{percent(best.accuracy)} against {percent(gate.floor)}"
             if gate.floor
             else "the recipe sets no floor",
         ),
         Check(
             name="below the ceiling",
             passed=best.accuracy < gate.ceiling or gate.ceiling == 1,
-            found=f"{_percentage(best.accuracy)} against {_percentage(gate.ceiling)}"
+            found=f"{percent(best.accuracy)} against {percent(gate.ceiling)}"
             if gate.ceiling < 1
             else "the recipe sets no ceiling",
         ),
     ]
-
-
-def _percentage(value: float) -> str:
-    """Return a share as a percentage with two decimals."""
-    return f"{100 * value:.2f} %"
 
 
 def not_inferior(first: str, difference: Estimate, margin: float) -> Check:
