@@ -332,7 +332,7 @@ RACES: dict[str, Callable[[Attacker, str, Trap], dict[str, Any]]] = {
 
 @click.command()
 @click.argument("api_url")
-@click.option("--pool", default=POOL, show_default=True, help="The worker's pool.")
+@click.option("--pool", default=POOL, show_default=True, help="Work pool of the worker.")
 def main(api_url: str, pool: str) -> None:
     """Attack the worker of a running `mnist serve`, on its own machine."""
     api = Api(f"{api_url.rstrip('/')}/", os.environ.get("PREFECT_API_AUTH_STRING"))
@@ -342,10 +342,10 @@ def main(api_url: str, pool: str) -> None:
         try:
             for name, ended, refused in attacked(one, Path(folder)):
                 failed += not refused
-                click.echo(f"{'refused' if refused else 'GOT THROUGH':11}  {name:32}  {' '.join(ended.split())}")
+                click.echo(f"{'rejected' if refused else 'SUCCEEDED':9}  {name:32}  {' '.join(ended.split())}")
         finally:
             one.clean_up()
-    click.echo(f"{failed} got through")
+    click.echo(f"{failed} attacks succeeded")
     sys.exit(1 if failed else 0)
 
 
