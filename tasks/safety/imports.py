@@ -32,7 +32,7 @@ class OwnFinder:
         if name in _PACKAGES and path is None:
             return PathFinder.find_spec(name, [PROJECT])
         if name in AROUND and (spec := PathFinder.find_spec(name, path)) and spec.loader:
-            spec.loader.exec_module = _executed_in(AROUND[name], spec.loader.exec_module)  # type: ignore[method-assign]
+            spec.loader.exec_module = _executed_in(AROUND[name], spec.loader.exec_module)  # type: ignore[method-assign, assignment]
             return spec
         return None
 
