@@ -10,9 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
-from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
@@ -21,7 +19,7 @@ from artifacts.diagram.networks import DrawnNetwork, networks_of
 from artifacts.report import text as words
 from artifacts.report.renderer import Rendering
 from artifacts.report.tables import all_tables
-from tasks.engine.cached_task import STEP_SECONDS
+from tasks.engine.cached_task import uncached_step
 from tasks.engine.optional_parts import omit, optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
@@ -35,7 +33,7 @@ from tasks.storage.page_records import free_name, write_page
 _LARGEST = 512 * 1024  # bytes per artifact: Prefect stores it in its database and sends it whole to the browser
 
 
-@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
+@uncached_step("report")
 def report(
     analysis: AnalysisRecord,
     figures: FiguresRecord | None,

@@ -2,14 +2,11 @@
 
 from functools import partial
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from artifacts.study.figures import study_figures
 from artifacts.study.renderer import StudyRendering
 from artifacts.study.tables import study_tables
 from artifacts.study.text import said_first
-from tasks.engine.cached_task import STEP_SECONDS
+from tasks.engine.cached_task import uncached_step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import ReportRecord
@@ -19,7 +16,7 @@ from tasks.steps.publish_report import publish
 from tasks.storage.content_files import read_document
 
 
-@task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
+@uncached_step("publish")
 def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) -> ReportRecord:
     """Render, write and publish the report of one study.
 
