@@ -92,7 +92,6 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("case", FOREIGN)
 def test_a_root_that_becomes_unreadable_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     validate_root(tmp_path)
     answers: list[bool | OSError] = [True, PermissionError(errno.EACCES, "Permission denied")]
@@ -107,6 +106,7 @@ def test_a_root_that_becomes_unreadable_is_reported(tmp_path: Path, monkeypatch:
         existing_root(tmp_path)
 
 
+@pytest.mark.parametrize("case", FOREIGN)
 def test_what_others_have_is_refused_with_a_folder_to_use_and_nothing_is_written(tmp_path: Path, case: str) -> None:
     root = tmp_path / "proj"
     FOREIGN[case](root)
