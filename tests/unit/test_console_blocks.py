@@ -1,14 +1,15 @@
-"""Test the code blocks of the documentation: commands are parsed, outputs are redrawn, and TOML files are loaded."""
+"""Test the console blocks of the documentation: commands are parsed, and tables of outputs are drawn again."""
 
+import json
 import re
 import shlex
-import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path, PurePath
+from typing import Any
 
 import click
 import pytest
@@ -16,13 +17,12 @@ from click.testing import CliRunner
 from prefect.cli import _app as prefect_cli
 
 from flows.cli.run import cli
-from tasks.config.dataset import dataset_of
-from tasks.config.recipe import Recipe, load_recipe
-from tasks.config.toml_loader import BUILTIN
-from tasks.training.network import build
-from tests.tools.console_blocks import PAGES, PROJECT, Shown, blocks, form, redrawn, shown, tokens
+from tasks.schemas.results import ModelResult, RunResult
+from tests.acceptance.main_job import compare_with_readme
+from tests.support.samples import DECISION
+from tests.tools.console_blocks import PAGES, PROJECT, Shown, form, main, redrawn, shown, tokens
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's and the clusters' own
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dask's own
 
 OF_THE_SYSTEM = {"createdb", "cp", "docker", "eval", "export", "install", "kubectl", "openssl", "pg_dump", "pg_restore",
     "systemctl", "tar", "useradd"}  # fmt: skip
@@ -30,8 +30,6 @@ OF_PYTHON = {"pip", "ray"}  # `pip` and `ray` have no parser that is cheap to ca
 CERTIFICATES = ("ca.crt", "cluster.crt", "cluster.key")
 COMMANDS = [one for page in PAGES for one in shown(page)]
 OUTPUTS = [one for one in COMMANDS if "┏" in one.output]
-RECIPES = [(page, block) for page in PAGES for block in blocks(page, "toml") if "[train]" not in block]
-OWN = PROJECT / "docs" / "own.md"
 
 
 def parse(command: click.Command, words: Sequence[str], parent: click.Context | None = None) -> None:
@@ -68,8 +66,8 @@ def check(words: list[str]) -> None:
         module, *others = arguments[arguments.index("-m") + 1 :]
         assert find_spec(module), module
         if module in {"tests.reliability", "benchmarks"}:
-            main = import_module(f"{module}.__main__")
-            parse(getattr(main, "cli", None) or main.main, others)
+            program_of = import_module(f"{module}.__main__")
+            parse(getattr(program_of, "cli", None) or program_of.main, others)
     else:
         assert program in OF_THE_SYSTEM | OF_PYTHON or words[0].startswith("deployments/"), words
 
@@ -139,46 +137,36 @@ def test_the_form_of_an_output_is_without_its_figures_and_names() -> None:
     assert form(one) != form(one.replace("a", "b"))
 
 
-def loaded(page: Path, block: str, folder: Path) -> Recipe:
-    """Load a block as a recipe, or a part of a recipe as a change to the last whole recipe of its page."""
-    wholes = [text for text in blocks(page, "toml") if text.startswith("base =")]
-    for code in blocks(page, "python"):
-        (folder / "nets.py").write_text(code)
-    (folder / "whole.toml").write_text(wholes[-1])
-    (folder / "mine.toml").write_text(block if block in wholes else f'base = "whole.toml"\n{block}')
-    return load_recipe(str(folder / "mine.toml"))
+def result_of_a_run() -> dict[str, Any]:
+    """Return what `mnist run --json` prints, with other figures than the README."""
+    models = {
+        name: ModelResult(accuracy=0.9, errors=1000, loss=0.1, parameters=272_000, epochs=3, fit_seconds=9.1,
+                          model="", model_sha256="", predictions="")
+        for name in ("plain", "batch_norm")
+    }  # fmt: skip
+    decision = DECISION.model_copy(update={"challenger": "batch_norm"})
+    result = RunResult(
+        run="20261126-065620-vehement-myna", root="/root", seconds=9.5, dataset="mnist", models=models, verdict="Within error.",
+        comparisons=(), decision=decision, promoted=True, report={"html": "runs/20261126-065620-vehement-myna/report.html"},
+        steps=(),
+    )  # fmt: skip
+    return {"schema_version": 1, **result.model_dump(mode="json")}
 
 
-@pytest.mark.parametrize(("page", "block"), RECIPES, ids=lambda one: one.stem if isinstance(one, Path) else one[:20])
-def test_a_block_of_a_recipe_loads(page: Path, block: str, tmp_path: Path) -> None:
-    recipe = loaded(page, block, tmp_path)
-    if (BUILTIN / "recipes" / f"{recipe.name}.toml").exists():
-        assert recipe == load_recipe(recipe.name)
+def test_the_output_of_a_run_is_that_of_the_readme_whatever_the_figures() -> None:
+    result = result_of_a_run()
+    compare_with_readme(result)
+    result["models"]["another"] = result["models"].pop("plain")
+    with pytest.raises(AssertionError, match="another output"):
+        compare_with_readme(result)
 
 
-def test_the_models_of_the_recipe_can_be_built(tmp_path: Path) -> None:
-    (block,) = [block for page, block in RECIPES if page == OWN and "nets.py" in block]
-    for network in loaded(OWN, block, tmp_path).models:
-        assert build(network, (28, 28), 10).output_shape == (None, 10)
-
-
-def test_the_training_has_the_values_of_the_built_in_recipe() -> None:
-    (block,) = [block for page, block in RECIPES if page == OWN and "[augmentation]" in block]
-    built_in = load_recipe("augmented").model_dump(mode="json")
-    examples = {"weight_averaging", "validation", "augmentation", "bars", "specks"}
-    given = tomllib.loads(block)
-    for values, expected in ((given, built_in), (given["augmentation"], built_in["augmentation"])):
-        for name in values.keys() - examples:
-            assert values[name] == expected[name], name
-
-
-def test_the_block_of_a_dataset_describes_one(tmp_path: Path) -> None:
-    (block,) = [block for block in blocks(OWN, "toml") if "[train]" in block]
-    (tmp_path / "archives").mkdir()
-    (tmp_path / "train-labels.idx").touch()
-    pins = "\nbytes = 1\nsha256 = '…'"  # as `mnist dataset pin` adds them
-    text = re.sub(r"^\[(?:train.labels|test.images|test.labels)\]$", r"\g<0>" + pins, block, flags=re.MULTILINE)
-    text = text.replace("…", "0" * 64).replace("/data/leaves", str(tmp_path))
-    assert dataset_of(tomllib.loads(text), "leaves", tmp_path).shape == (48, 32, 3)
-    text = text.replace("# first", "first").replace("# transposed", "transposed")
-    assert dataset_of(tomllib.loads(text), "leaves", tmp_path).first_label == 1
+def test_the_output_of_a_run_is_written_into_a_page(tmp_path: Path) -> None:
+    page, result = tmp_path / "page.md", tmp_path / "result.json"
+    page.write_text("# Title\n\n```console\n$ mnist run\nold\n$ mnist runs\n```\n")
+    result.write_text(json.dumps(result_of_a_run()))
+    main(str(page), "mnist run", str(result))
+    text = page.read_text()
+    assert "│ plain      │    272,000 │      3 │  90.00 % │" in text
+    assert "old" not in text
+    assert text.endswith("/runs/flow-run/…\n$ mnist runs\n```\n")
