@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$python" && break; done)
 
-.PHONY: help run test test-fast setup format check lock audit reliability bench
+.PHONY: help run test test-fast setup coverage format check lock audit reliability bench
 run: setup  ## train both models on all of MNIST, and write the report
 	@$(BIN)/mnist run $(ARGS)
 
@@ -16,6 +16,12 @@ test: setup  ## run all tests, three files at a time, because most of them wait 
 
 test-fast: setup  ## run the unit tests, which need no server, cluster or bucket
 	@$(BIN)/pytest --numprocesses 3 --dist loadfile tests/unit $(ARGS)
+
+coverage: setup  ## measure which lines and branches the unit tests run; ARGS=tests measures all tests
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest --numprocesses 3 --dist loadfile $(or $(ARGS),tests/unit)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 setup: .venv/.setup  ## create .venv from requirements.lock
 

@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.utilities.names import generate_slug
 from pydantic import TypeAdapter, ValidationError
 
+from artifacts.common.formatting import counted
 from tasks.config.dataset import Dataset, Name
 from tasks.config.recipe import Recipe, Seed, load_recipe
 from tasks.config.toml_loader import shorten_value
@@ -84,8 +85,7 @@ def run_title() -> str:
         plan = load_recipe(given["recipe"], epochs=given["epochs"], seed=resolve_seed(given["seed"]))
     except InputError:  # the run reports the error itself
         return printable(f"{dataset} {recipe}")
-    epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
-    return printable(f"{dataset} {plan.name} {epochs} seed {plan.seed}")
+    return printable(f"{dataset} {plan.name} {counted(plan.epochs, 'epoch')} seed {plan.seed}")
 
 
 def study_title() -> str:

@@ -114,7 +114,9 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
     require_fitting_layers(config.recipe, config.dataset.shape, len(config.dataset.classes))
     with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
         result = _run_pipeline(config, work)
-    return _completed_state(_require_gate(result) if config.gate else result)
+    if config.gate:
+        _require_gate(result)
+    return cast("RunResult", Completed(message=result.verdict, data=result))  # the list of runs shows the message
 
 
 def _run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
@@ -251,19 +253,13 @@ def _promote_best_model(run: RunRecord, decision: Decision, work: Workspace) -> 
     return champion
 
 
-def _completed_state(result: RunResult) -> RunResult:
-    """Return the result in a completed state whose message is the verdict, which the list of runs shows."""
-    return cast("RunResult", Completed(message=result.verdict, data=result))
-
-
-def _require_gate(result: RunResult) -> RunResult:
-    """Return the result of a run whose best model passed the gate."""
+def _require_gate(result: RunResult) -> None:
+    """Check that the best model of a run passed the gate."""
     failed = [check for check in result.decision.checks if not check.passed]
     if failed:
         why = "; ".join(f"{check.name}: no, {check.found}" for check in failed)
         report = f"{result.root}/{result.report['html']}"
         raise GateError(f"the gate failed: {result.decision.challenger} is not promoted; {why}; see {report}", result)
-    return result
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ MnistError                     base class; its message is one line that says wha
 │   ├── RunError               an unknown run or champion, or runs that cannot be compared
 │   ├── SettingsError          a settings file that another account may have written, or an unusable Prefect home
 │   └── PictureError           an unreadable or empty image
+│       └── UnknownFormatError a file that is not an image of a known format
 ├── UnreadableError (ValueError) images that were skipped: exit code 1, after the other images have been shown
 ├── DivergedError (ArithmeticError) a training or a model with values that are not finite
 ├── DownloadError (OSError)    no mirror served the archive with the pinned size and hash
@@ -76,6 +77,10 @@ class SettingsError(InputError):
 
 class PictureError(InputError):
     """An unreadable or empty image."""
+
+
+class UnknownFormatError(PictureError):
+    """A file that is not an image of a known format."""
 
 
 class UnreadableError(MnistError, ValueError):

@@ -22,7 +22,14 @@ _LOCAL_FOLDERS = re.compile(r"file://\S*/(?=[^/\s]+/[^/\s]+)")  # all of a file 
 
 
 def percent(value: float, digits: int = 2) -> str:
-    """Return a share as a percentage, with a space before the percent sign."""
+    """Return a share as a percentage, with a space before the percent sign.
+
+    Examples:
+        >>> percent(0.9834)
+        '98.34 %'
+        >>> percent(-0.00001)  # never -0.00
+        '0.00 %'
+    """
     return f"{100 * value:z.{digits}f} %"
 
 
@@ -56,7 +63,12 @@ def estimate(found: Estimate, digits: int = 4) -> str:
 
 
 def p_value(p: float, *, sign: bool = False) -> str:
-    """Return a p-value with two significant digits; with `sign`, preceded by its equals sign."""
+    """Return a p-value with two significant digits; with `sign`, preceded by its equals sign.
+
+    Examples:
+        >>> p_value(0.00641), p_value(0.0000012)
+        ('0.0064', '< 0.0001')
+    """
     return f"{'= ' if sign else ''}{p:.2g}" if p >= _SMALLEST_P else f"< {_SMALLEST_P:.4f}"
 
 
@@ -73,7 +85,12 @@ def significant(p: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a count with its noun, in the singular or the plural."""
+    """Return a count with its noun, in the singular or the plural.
+
+    Examples:
+        >>> counted(1, "seed"), counted(10_000, "image")
+        ('1 seed', '10,000 images')
+    """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -28,7 +28,12 @@ def _drawable() -> frozenset[int]:
 
 
 def shorten_label(name: str, letters: int = _MODEL_LETTERS) -> str:
-    """Return a name with at most `letters` characters; a longer name keeps its beginning and its end."""
+    """Return a name with at most `letters` characters; a longer name keeps its beginning and its end.
+
+    Examples:
+        >>> shorten_label("augmented_with_everything_else", 16)
+        'augmented_…_else'
+    """
     if len(name) <= letters:
         return name
     end = (letters - 1) // 3

@@ -41,7 +41,12 @@ def template_environment() -> Environment:
 
 
 def markdown_name(text: object) -> Markup:
-    """Return Markdown that shows a user's text literally, with any Markdown and HTML in the text escaped."""
+    r"""Return Markdown that shows a user's text literally, with any Markdown and HTML in the text escaped.
+
+    Examples:
+        >>> print(markdown_name("*a* <b>"))
+        \*a\* &lt;b&gt;
+    """
     line = _SPECIAL.sub(r"\\\g<0>", html.escape(printable(" ".join(str(text).split())), quote=False))
     return Markup(_BEGINNING.sub(r"\1\\", line))  # noqa: S704  # escaped here
 

@@ -37,14 +37,9 @@ class DrawnNetwork(NamedTuple):
 
 def networks_of(architectures: Iterable[Architecture]) -> tuple[DrawnNetwork, ...]:
     """Return the diagram of every model, followed by VGG-16 if one of the models was derived from it."""
-    shown = _with_original(architectures)
-    return tuple(_network_of(one, f"network-{rank}") for rank, one in enumerate(shown, 1))
-
-
-def _with_original(architectures: Iterable[Architecture]) -> list[Architecture]:
-    """Return the models of a report, followed by VGG-16 if one of them was derived from it."""
     described = list(architectures)
-    return [*described, *([vgg16()] if any(map(is_shrunk_vgg, described)) else [])]
+    shown = [*described, vgg16()] if any(map(is_shrunk_vgg, described)) else described
+    return tuple(_network_of(one, f"network-{rank}") for rank, one in enumerate(shown, 1))
 
 
 def _network_of(architecture: Architecture, identity: str) -> DrawnNetwork:

@@ -7,6 +7,8 @@ import click
 
 from flows.processes.console import Command
 
+WORK_POOL = "mnist"  # of the worker that `mnist serve` starts, and the default of `mnist worker`
+
 
 def seed_or_date(context: click.Context, option: click.Parameter, value: Any) -> int | str | None:
     """Convert the value of an option that takes a seed or the word `date`."""

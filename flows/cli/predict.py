@@ -42,6 +42,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     images are listed and skipped (exit code 1).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from artifacts.common.formatting import counted
     from artifacts.report.renderer import pictures_page
     from artifacts.terminal import show_guesses
     from tasks.history.run_store import find_run
@@ -58,8 +59,8 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
             found = list(answers(paths, run, place, advance))
         answered = [one for one in found if isinstance(one, ClassifiedPicture)]
         unreadable = [one for one in found if isinstance(one, UnreadablePicture)]
-        count = f"{len(answered)} image{'' if len(answered) == 1 else 's'}"
-        text = pictures_page(answered, run.train.shape, f"{count}, classified by {run.run}")
+        title = f"{counted(len(answered), 'image')}, classified by {run.run}"
+        text = pictures_page(answered, run.train.shape, title)
         page = place / write_text(place, f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text).path
     if as_json:
         pictures = [one.model_dump(exclude={"pixels"}) for one in answered]

@@ -81,18 +81,7 @@ def cli() -> None:
 @JSON
 def run(as_json: bool, explain: bool, **parameters: Any) -> None:
     """Download the data, train the models, and report their errors."""
-    from artifacts.screen import Screen
-
-    console = Screen(err=True)
-    result, look_at, failed = _run_flow("mnist", parameters, console if console.is_terminal else None)
-    if as_json:
-        echo_json(result.model_dump(mode="json"))
-    else:
-        from artifacts.terminal import show
-
-        show(result, look_at, explain=explain)
-    if failed:
-        raise failed
+    _run_and_print("mnist", parameters, as_json=as_json, explain=explain)
 
 
 @cli.command("study")
@@ -113,16 +102,24 @@ def study_command(as_json: bool, explain: bool, **parameters: Any) -> None:
 
     The study reports which differences exceed the variation from seed to seed and from image to image.
     """
+    _run_and_print("study", parameters, as_json=as_json, explain=explain)
+
+
+def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, explain: bool) -> None:
+    """Run a flow, print its result, and raise the gate's error if the gate failed."""
     from artifacts.screen import Screen
 
     console = Screen(err=True)
-    result, look_at, _ = _run_flow("study", parameters, console if console.is_terminal else None)
+    result, look_at, failed = _run_flow(name, parameters, console if console.is_terminal else None)
     if as_json:
         echo_json(result.model_dump(mode="json"))
     else:
-        from artifacts.terminal import show_study
+        from artifacts.terminal import show, show_study
 
-        show_study(result, look_at, explain=explain)
+        print_result = show if name == "mnist" else show_study
+        print_result(result, look_at, explain=explain)
+    if failed:
+        raise failed
 
 
 def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":

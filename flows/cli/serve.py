@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from flows.cli.options import JSON, ROOT
+from flows.cli.options import JSON, ROOT, WORK_POOL
 from flows.processes import stop
 from flows.processes.console import echo, json_document
 from flows.root_option import resolve_root
@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from flows.server.credential import Credential
     from tasks.storage.backend import Root
 
-_POOL = "mnist"
 _STOP_SECONDS = 10.5  # time for the worker to end its runs and report to the server; everything ends within 15 s
 _SECONDS = 13.0  # from the first signal until the remaining processes are killed
 _POOL_SECONDS = 120.0
 _ANSWER_SECONDS = 5.0  # a server that has just started on a busy machine may take longer; the request is repeated
-_WORKER = ("flows.cli.app", "worker", "--pool", _POOL, "--limit", "1")  # one run uses all cores
+_WORKER = ("flows.cli.app", "worker", "--pool", WORK_POOL, "--limit", "1")  # one run uses all cores
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # wildcard addresses, and the loopback addresses to reach them
 
 
@@ -200,7 +199,7 @@ def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
 
     headers = authorization(served.credential.value)
     limit = time.monotonic() + _POOL_SECONDS
-    url = f"{served.address}/api/work_pools/{_POOL}"
+    url = f"{served.address}/api/work_pools/{WORK_POOL}"
     while worker.poll() is None and time.monotonic() < limit:
         with suppress(httpx.TimeoutException):
             if httpx.get(url, headers=headers, timeout=_ANSWER_SECONDS).is_success:
@@ -249,7 +248,7 @@ def describe_served(served: Served, *, worker: bool) -> dict[str, str | list[str
     return {
         "ui": served.address,
         "api": f"{served.address}/api",
-        "work_pool": _POOL if worker else None,
+        "work_pool": WORK_POOL if worker else None,
         "root": str(served.root),
         "auth": str(served.credential.file) if served.credential.file else None,
         "profiles": str(served.profiles),

@@ -3,15 +3,14 @@
 
 import click
 
+from flows.cli.options import WORK_POOL
 from flows.processes.console import echo
 from tasks.errors import ServerError
-
-_POOL = "mnist"
 
 
 @click.command()
 @click.option(
-    "--pool", default=_POOL, show_default=True, metavar="NAME", help="Work pool; created if it does not exist."
+    "--pool", default=WORK_POOL, show_default=True, metavar="NAME", help="Work pool; created if it does not exist."
 )
 @click.option(
     "--work-queue", "queues", multiple=True, metavar="NAME", help="Take runs only from this queue. Repeatable."

@@ -14,8 +14,10 @@ The package imports this module before any other module, so it imports little of
 import os
 import sys
 from collections.abc import Callable, Iterator
-from importlib.machinery import ModuleSpec, PathFinder
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from tasks.safety.imports import AROUND
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,14 +25,13 @@ if TYPE_CHECKING:
 
     from tasks.errors import SettingsError
 
-_PREFECT = "prefect"
 _PROJECTS = "pyproject.toml"
 HERE = (".env", "prefect.toml", _PROJECTS)
 _HOME = "PREFECT_HOME"
 IN_HOME = ("profiles.toml", "logging.yml")
 NAMED = ("PREFECT_PROFILES_PATH", "PREFECT_LOGGING_CONFIG_PATH", "PREFECT_LOGGING_SETTINGS_PATH")
 
-# The functions that read settings, by module.
+# The functions that read settings, by module: a function, or a class and its method.
 _READERS = {
     "prefect.settings.models.root": ("Settings", "__init__"),
     "prefect.settings.profiles": ("load_profiles",),
@@ -41,28 +42,18 @@ _QUOTING = {"value_error", "assertion_error"}  # errors of Prefect's own checks,
 WATCHED: set[str] = set()  # files to check whenever they are opened, spelled as the libraries spell them
 
 
-class Importing:
-    """A meta path finder that checks settings files and wraps Prefect's functions that read them."""
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
-        """Check the files that Prefect is about to read, and make Prefect report unusable settings in one line.
-
-        Raises:
-            SettingsError: If another account can have written a file.
-        """
-        if name == _PREFECT:
-            refuse_foreign_settings()
-        if name not in _READERS or not (spec := PathFinder.find_spec(name, path)) or not spec.loader:
-            return None
-        spec.loader.exec_module = _with_refusals(spec.loader.exec_module, *_READERS[name])  # type: ignore[method-assign, assignment]
-        return spec
-
-
 def watch_imports() -> None:
-    """Check the settings files if Prefect is imported from now on."""
+    """Check the settings files if Prefect is imported from now on, and report unusable settings in one line."""
     if os.name == "posix":  # on other systems, Python does not report the owner of a file
-        sys.meta_path.insert(0, Importing)
+        AROUND["prefect"] = _after_check
+        AROUND.update(dict.fromkeys(_READERS, _with_refusals))
+
+
+@contextmanager
+def _after_check(_prefect: "ModuleType") -> "Iterator[None]":
+    """Check the settings files before Prefect reads them."""
+    refuse_foreign_settings()
+    yield
 
 
 def refuse_foreign_settings() -> None:
@@ -168,20 +159,15 @@ def _is_projects(path: "Path") -> bool:
     return path.name == _PROJECTS and path.parent.samefile(Path(__file__).parents[2])
 
 
-def _with_refusals(execute: "Callable[[ModuleType], None]", *names: str) -> "Callable[[ModuleType], None]":
-    """Return a function that executes a module and then wraps the module's reader of settings with `_refusing`.
-
-    `names` lead to the reader: a function, or a class and its method.
-    """
-
-    def executed(module: "ModuleType") -> None:
-        execute(module)
-        owner: Any = module
-        for name in names[:-1]:
-            owner = getattr(owner, name)
-        setattr(owner, names[-1], _refusing(getattr(owner, names[-1])))
-
-    return executed
+@contextmanager
+def _with_refusals(module: "ModuleType") -> "Iterator[None]":
+    """Wrap a module's reader of settings with `_refusing` once the module has been executed."""
+    yield
+    *outer, name = _READERS[module.__name__]
+    owner: Any = module
+    for one in outer:
+        owner = getattr(owner, one)
+    setattr(owner, name, _refusing(getattr(owner, name)))
 
 
 def _refusing(read: "Callable[..., Any]") -> "Callable[..., Any]":

@@ -87,6 +87,7 @@ def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
     runner: RayTaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=settings)
     host, _, port = address.removeprefix("ray://").rpartition(":")
     with ExitStack() as stack:
+        stack.callback(ray.shutdown)  # the last to be called, also if the block raises an error
         try:
             # Ray itself would retry for half a minute.
             socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
@@ -94,7 +95,6 @@ def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
         except (OSError, RayError) as error:
             raise WorkerError(f"no Ray cluster answers at {address}: start it, or give another --runner") from error
         yield runner
-    ray.shutdown()
 
 
 def _require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, mark: Root, api: str) -> None:

@@ -27,7 +27,7 @@ def learn_settings() -> None:
 
 
 def keep_out_of_prefect() -> None:
-    """Replace the secrets in the current flow run's parameters on Prefect's server, and log a warning."""
+    """Replace the secrets in the current flow run's parameters on Prefect's server, then log a warning."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415
     from prefect.context import FlowRunContext  # noqa: PLC0415
 
@@ -39,13 +39,14 @@ def keep_out_of_prefect() -> None:
     if public == given:
         return
     names = ", ".join(name for name in given if public[name] != given[name])
-    log(
-        f"Prefect's server has stored credentials from the parameter {names}; masking them there now; put credentials "
-        "into a dataset file on the worker's machine instead",
-        logging.WARNING,
-    )
     try:
         with get_client(sync_client=True) as client:
             client.update_flow_run(context.flow_run.id, parameters=public).raise_for_status()
+        outcome = "they are masked there now"
     except Exception as error:  # noqa: BLE001  # any answer of the server: the run itself can continue
-        log(f"the credentials could not be masked on Prefect's server: {type(error).__name__}", logging.WARNING)
+        outcome = f"they could not be masked there: {type(error).__name__}"
+    log(
+        f"Prefect's server had stored credentials from the parameter {names}; {outcome}; put credentials into a dataset "
+        "file on the worker's machine instead",
+        logging.WARNING,
+    )

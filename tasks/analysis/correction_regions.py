@@ -4,7 +4,6 @@ Such a concentration suggests that the model relies on something that only image
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import starmap
 
 from tasks.analysis.statistics import fisher_p, holm, share_estimate
 from tasks.schemas.findings import CorrectionRegion, Patch, Picture
@@ -24,12 +23,8 @@ def correction_regions(
         for rank, name in enumerate(names)
         for one in _uncorrected_regions(name, list(_places(rank, pictures, shape)))
     ]
-    return tuple(starmap(_correcting_patches, zip(found, holm([one.p for one in found]), strict=True)))
-
-
-def _correcting_patches(one: CorrectionRegion, p: float) -> CorrectionRegion:
-    """Return the region with its corrected p-value."""
-    return one.model_copy(update={"p": p})
+    corrected = holm([one.p for one in found])
+    return tuple(one.model_copy(update={"p": p}) for one, p in zip(found, corrected, strict=True))
 
 
 def _places(rank: int, pictures: Sequence[Picture], shape: Sequence[int]) -> Iterator[Place]:

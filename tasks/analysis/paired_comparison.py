@@ -94,10 +94,10 @@ def compare_paired(one: Predictions, other: Predictions, names: tuple[str, str])
     Raises:
         RunError: If there is no such image.
     """
-    from tasks.analysis.statistics import compare_predictions as compare_paired
+    from tasks.analysis.statistics import compare_predictions
 
     old, new = common_images(one, other)
-    return compare_paired(names[0], one.take(old), names[1], other.take(new))
+    return compare_predictions(names[0], one.take(old), names[1], other.take(new))
 
 
 def common_images(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

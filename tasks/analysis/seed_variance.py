@@ -47,7 +47,15 @@ class TwoWayComparison(NamedTuple):
 
 
 def mean_over_seeds(values: Floats) -> Estimate:
-    """Return the mean of (S,) values, S >= 2, with its interval from Student's t distribution."""
+    """Return the mean of (S,) values, S >= 2, with its interval from Student's t distribution.
+
+    Examples:
+        Student's t for two degrees of freedom is 4.303, and the standard error is 1 / sqrt(3).
+
+        >>> found = mean_over_seeds(np.array([1.0, 2.0, 3.0]))
+        >>> round(found.low, 3), round(found.high, 3)
+        (-0.484, 4.484)
+    """
     return _interval_around(float(values.mean()), float(values.std(ddof=1)) / sqrt(len(values)), len(values) - 1)
 
 

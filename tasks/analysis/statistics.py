@@ -23,6 +23,13 @@ def share_estimate(count: int, total: int) -> Share:
     """Return a share with its Wilson score interval, as scipy computes it.
 
     Source: Wilson 1927, "Probable inference", JASA 22: 209.
+
+    Examples:
+        From table I, method 3, in Newcombe 1998, "Two-sided confidence intervals for the single proportion":
+
+        >>> share = share_estimate(81, 263)
+        >>> round(share.value, 4), round(share.low, 4), round(share.high, 4)
+        (0.308, 0.2553, 0.3662)
     """
     if not total:
         return Share(count=0, total=0, low=0.0, high=1.0)
@@ -46,6 +53,13 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     """Return the two-sided p-value of McNemar's exact test, as statsmodels computes it.
 
     Source: McNemar 1947, Psychometrika 12: 153.
+
+    Examples:
+        Only the first model classifies one image correctly, and only the second nine others. The p-value is twice the
+        probability of at most one head in ten tosses of a coin, 22 / 1024.
+
+        >>> round(mcnemar_p(1, 9), 6)
+        0.021484
     """
     return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
 
@@ -55,6 +69,15 @@ def paired_difference(both: int, only_first: int, only_second: int, neither: int
 
     Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions based on
     paired data", Statistics in Medicine 17: 2635, method 10. statsmodels 0.15 does not have it.
+
+    Examples:
+        Two models classify 92 and 95 of the same 100 images correctly. For two samples of images, the interval would be
+        wider.
+
+        >>> paired_difference(90, 2, 5, 3).points
+        '+3.00 points (95 % interval -3.02 to +9.55)'
+        >>> difference_of(share_estimate(92, 100), share_estimate(95, 100)).points
+        '+3.00 points (95 % interval -4.30 to +10.55)'
     """
     total = both + only_first + only_second + neither
     if not total:
@@ -126,5 +149,9 @@ def holm(values: Sequence[float]) -> list[float]:
     """Return the p-values, corrected for their number by Holm's method, as statsmodels computes it.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6: 65.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
     """
     return [float(value) for value in multipletests(values, method="holm")[1]] if values else []

@@ -5,19 +5,19 @@ A recipe gives the values, and `tasks.images.augment` applies them with new rand
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictFloat, StrictInt
 
 from tasks.base import Frozen
 
-Some = Annotated[float, Field(gt=0, le=1)]  # fraction of the images
-Degrees = Annotated[float, Field(ge=0, le=180)]
-Pixels = Annotated[float, Field(ge=0, le=1000)]
+Some = Annotated[StrictFloat, Field(gt=0, le=1)]  # fraction of the images
+Degrees = Annotated[StrictFloat, Field(ge=0, le=180)]
+Pixels = Annotated[StrictFloat, Field(ge=0, le=1000)]
 
 
 class BarSettings(Frozen):
     """Bar through the stem of a `share` of the images of one `label`, as in a crossed seven."""
 
-    label: int = Field(ge=0)
+    label: StrictInt = Field(ge=0)
     share: Some
 
 
@@ -25,7 +25,7 @@ class SpeckSettings(Frozen):
     """Dirt in a `share` of the images: up to `most` short strokes at random positions."""
 
     share: Some
-    most: int = Field(default=3, ge=1, le=100)
+    most: StrictInt = Field(default=3, ge=1, le=100)
 
 
 class Augmentation(Frozen):
@@ -38,8 +38,8 @@ class Augmentation(Frozen):
 
     shift: Pixels = 0.0
     rotation: Degrees = 0.0
-    shear: float = Field(default=0.0, ge=0, le=60)
-    scale: float = Field(default=0.0, ge=0, le=0.9)
+    shear: StrictFloat = Field(default=0.0, ge=0, le=60)
+    scale: StrictFloat = Field(default=0.0, ge=0, le=0.9)
     elastic: Pixels = 0.0
     bars: BarSettings | None = None
     specks: SpeckSettings | None = None

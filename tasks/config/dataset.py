@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import AfterValidator, AliasChoices, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StrictInt, StringConstraints, model_validator
 
 from tasks.base import TEST, TRAIN, Frozen
 from tasks.config.toml_loader import BUILTIN, read_toml, validate
@@ -26,7 +26,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # File names, which systems limit to 255 bytes, hold up to two of these names and a hash.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 ClassName = Annotated[str, StringConstraints(pattern=r"\S", max_length=200)]
-Size = Annotated[int, Field(gt=0, le=4096)]  # pixels per side
+Size = Annotated[StrictInt, Field(gt=0, le=4096)]  # pixels per side
 
 
 def _file_name(name: str) -> str:
@@ -54,7 +54,7 @@ class Archive(Frozen):
     name: Annotated[str, AfterValidator(_file_name)]
     member: str | None = Field(default=None, min_length=1)
     urls: tuple[Address, ...] = Field(default=(), exclude=True)  # the source does not affect a result
-    bytes: int = Field(gt=0)
+    bytes: StrictInt = Field(gt=0)
     sha256: Sha256
 
     @model_validator(mode="before")
@@ -85,7 +85,7 @@ class Archive(Frozen):
 class SplitSpec(Frozen):
     """Archives of one split, and the number of images that they hold."""
 
-    count: int = Field(gt=0, lt=2**31)
+    count: StrictInt = Field(gt=0, lt=2**31)
     images: Archive
     labels: Archive
 
@@ -103,8 +103,8 @@ class Dataset(Frozen):
     license: str = Field(validation_alias=AliasChoices("license", "licence"))  # as files of earlier versions spell it
     classes: tuple[ClassName, ...] = Field(min_length=2, max_length=1000)
     shape: tuple[Size, Size] | tuple[Size, Size, Literal[1, 3]]
-    first_label: int = Field(default=0, ge=0, lt=2**16)
-    transposed: bool = False
+    first_label: StrictInt = Field(default=0, ge=0, lt=2**16)
+    transposed: StrictBool = False
     mirrors: tuple[Address, ...] = Field(default=(), exclude=True)
     train: SplitSpec
     test: SplitSpec

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from tasks.base import Frozen
 from tasks.config.augmentation import Augmentation
@@ -17,10 +17,10 @@ from tasks.config.network_function import resolve_function
 from tasks.config.toml_loader import read_toml, validate
 from tasks.errors import RecipeError
 
-Positive = Annotated[int, Field(gt=0)]
-Epochs = Annotated[int, Field(ge=1, le=10_000)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-ValidationFraction = Annotated[float, Field(ge=0, le=0.5)]  # fraction of the training images
+Positive = Annotated[StrictInt, Field(gt=0)]
+Epochs = Annotated[StrictInt, Field(ge=1, le=10_000)]
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**31)]
+ValidationFraction = Annotated[StrictFloat, Field(ge=0, le=0.5)]  # fraction of the training images
 
 
 class Conv(Frozen):
@@ -43,14 +43,14 @@ class BatchNorm(Frozen):
     """Batch normalization; `momentum` is the fraction of the moving averages that each step keeps."""
 
     layer: Literal["batch_norm"]
-    momentum: float = Field(ge=0, lt=1)
+    momentum: StrictFloat = Field(ge=0, lt=1)
 
 
 class Dropout(Frozen):
     """Dropout of a fraction `rate` of the values in training, drawn separately for each image."""
 
     layer: Literal["dropout"]
-    rate: float = Field(gt=0, lt=1)
+    rate: StrictFloat = Field(gt=0, lt=1)
 
 
 class Flatten(Frozen):
@@ -100,7 +100,7 @@ class OneCycle(Frozen):
     """
 
     kind: Literal["one_cycle"]
-    warm_up: float = Field(ge=0, lt=1)
+    warm_up: StrictFloat = Field(ge=0, lt=1)
 
 
 class Settings(Frozen):
@@ -113,11 +113,11 @@ class Settings(Frozen):
     """
 
     epochs: Epochs
-    batch: int = Field(ge=1, le=60_000)
-    learning_rate: float = Field(gt=0, le=1)
+    batch: StrictInt = Field(ge=1, le=60_000)
+    learning_rate: StrictFloat = Field(gt=0, le=1)
     schedule: OneCycle | None = None
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    weight_averaging: float | None = Field(default=None, gt=0, lt=1)
+    label_smoothing: StrictFloat = Field(default=0.0, ge=0, lt=1)
+    weight_averaging: StrictFloat | None = Field(default=None, gt=0, lt=1)
     augmentation: Augmentation | None = None
     validation: ValidationFraction = 0.0
     seed: Seed
@@ -138,8 +138,8 @@ class Ensemble(Frozen):
 
     name: Name
     members: tuple[Name, ...] = Field(min_length=1)
-    seeds: int = Field(default=1, ge=1, le=1000)
-    shift: int = Field(default=0, ge=0, le=100)
+    seeds: StrictInt = Field(default=1, ge=1, le=1000)
+    shift: StrictInt = Field(default=0, ge=0, le=100)
 
     @model_validator(mode="after")
     def more_than_one(self) -> Self:
@@ -181,9 +181,9 @@ class Gate(Frozen):
     `tasks.analysis.baseline`.
     """
 
-    floor: float = Field(default=0.0, ge=0, lt=1)
-    ceiling: float = Field(default=1.0, gt=0, le=1)
-    margin: float | None = Field(default=None, gt=0, lt=1)
+    floor: StrictFloat = Field(default=0.0, ge=0, lt=1)
+    ceiling: StrictFloat = Field(default=1.0, gt=0, le=1)
+    margin: StrictFloat | None = Field(default=None, gt=0, lt=1)
 
 
 class Recipe(Settings):

@@ -107,6 +107,11 @@ def held_out_indices(count: int, held_out: int, seed: int) -> tuple[Places, Plac
 
     Returns:
         The indices of the training images and those of the held-out images, both in ascending order.
+
+    Examples:
+        >>> train, held_out = held_out_indices(6, 2, seed=1)
+        >>> train.tolist(), held_out.tolist()
+        ([1, 2, 3, 5], [0, 4])
     """
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[held_out:]), np.sort(order[:held_out])

@@ -35,7 +35,8 @@ async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Resp
         MirrorError: If the status code is not a success, a redirect leaves https, or the environment names a proxy or
             certificates that cannot be used.
     """
-    _refuse_unusable(address)
+    if fault := fault_on_the_way_to(address):
+        raise MirrorError(fault)
     headers = {"Accept-Encoding": "identity"}  # the pinned hash is that of the archive, not of an encoded form
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -52,12 +53,6 @@ async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Resp
         if not response.is_success:
             raise _status_fault(response)
         yield response
-
-
-def _refuse_unusable(address: Address) -> None:
-    """Reject an address if the environment names a proxy or certificates for it that cannot be used."""
-    if fault := fault_on_the_way_to(address):
-        raise MirrorError(fault)
 
 
 def starts_at(response: httpx.Response, have: int) -> bool:

@@ -14,9 +14,9 @@ import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, ParamSpec, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
-from prefect import Task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed
@@ -32,9 +32,11 @@ from tasks.storage.folders import Folder
 from tasks.storage.storage import storage_of
 
 # A step that takes longer hangs: with six million images, no step but training takes an hour.
-STEP_SECONDS = 4 * 3600.0
+_STEP_SECONDS = 4 * 3600.0
+_OPTIONS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "timeout_seconds": _STEP_SECONDS}
 
 Params = ParamSpec("Params")
+Result = TypeVar("Result")
 
 
 class CachedTask(Task[Params, Kept]):
@@ -55,8 +57,7 @@ class CachedTask(Task[Params, Kept]):
         def cached(*args: Params.args, **kwargs: Params.kwargs) -> Kept:
             return self.found_or_made(inspect.signature(compute).bind(*args, **kwargs))
 
-        once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "timeout_seconds": STEP_SECONDS}
-        super().__init__(cached, **once | options)
+        super().__init__(cached, **_OPTIONS | options)
 
     def with_options(self, **options: Any) -> "CachedTask[Params, Kept]":
         """Return a copy of the task with other Prefect options.
@@ -117,6 +118,11 @@ def step(
         return CachedTask(compute, libraries, unkeyed, task_run_name=name, **options)
 
     return decorate
+
+
+def uncached_step(name: str) -> Callable[[Callable[Params, Result]], Task[Params, Result]]:
+    """Return a decorator that turns a function into a Prefect task that runs every time."""
+    return task(task_run_name=name, **_OPTIONS)
 
 
 def _reason_for_computing(key: Key, name: str, root: Root) -> str:

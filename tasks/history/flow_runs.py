@@ -5,7 +5,6 @@ run is removed, and kept until the flow runs are gone from Prefect's history, so
 nothing.
 """
 
-import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -13,7 +12,7 @@ from tasks.base import Frozen
 from tasks.errors import ChecksumError
 from tasks.schemas.runs import FlowRun
 from tasks.storage.backend import Root, matching, name_under, storage_errors
-from tasks.storage.checksummed_json import read_checksummed, write_checksummed
+from tasks.storage.checksummed_json import name_by_content, read_checksummed, write_checksummed
 from tasks.storage.folders import Folder
 from tasks.storage.storage import storage_of
 
@@ -26,8 +25,7 @@ class Note(Frozen):
     @property
     def name(self) -> str:
         """The path of the note relative to the root, derived from its content."""
-        digest = hashlib.sha256(self.model_dump_json(indent=1).encode()).hexdigest()
-        return f"{Folder.HISTORY}/{digest[:16]}.json"
+        return name_by_content(Folder.HISTORY, self)
 
 
 def _notes(root: Root) -> dict[str, Note]:

@@ -27,7 +27,7 @@ def augment(images: Images, labels: NDArray[np.integer], plan: Augmentation, dra
         images = _add_bars(images, labels, plan.bars, draws)
     if plan.specks:
         images = _add_specks(images, plan.specks, draws)
-    return _move(images, plan, draws) if plan.moves else images
+    return resample(images, _sources(images.shape, plan, draws)) if plan.moves else images
 
 
 def _add_bars(images: Images, labels: NDArray[np.integer], bars: BarSettings, draws: np.random.Generator) -> Images:
@@ -86,11 +86,6 @@ def add_strokes(
     away = np.hypot(beyond, y * cosine - x * sine)
     covered = np.clip(width[:, None, None] / 2 + 0.5 - away, 0, 1) * ink[:, None, None]
     return np.maximum(images, np.rint(covered).astype(np.uint8).reshape(*covered.shape, *[1] * (images.ndim - 3)))
-
-
-def _move(images: Images, plan: Augmentation, draws: np.random.Generator) -> Images:
-    """Return images shifted, rotated, sheared, scaled and distorted."""
-    return resample(images, _sources(images.shape, plan, draws))
 
 
 def resample(images: Images, places: NDArray[np.float32]) -> Images:

@@ -19,7 +19,7 @@ from PIL import (  # explicit plugins, since Pillow would load all of them
     WebPImagePlugin,  # noqa: F401
 )
 
-from tasks.errors import PictureError
+from tasks.errors import PictureError, UnknownFormatError
 from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
@@ -34,9 +34,8 @@ _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _FILLING = b"\x55" * 4096  # codes that decode to other pixels than a premature end
 _LOST = 0.1  # fraction of rows or pixels; a picture that lacks more is damaged
 _BLOCK = 16  # most rows that a JPEG encodes together
-NO_PICTURE = "it is not a readable picture"
+_METADATA_OF_MACOS = b"\x00\x05\x16\x07"  # the first bytes of a file
 _OTHERS = {  # formats that are not supported, by the first bytes of a file
-    b"\x00\x05\x16\x07": "it holds metadata of macOS, not a picture",
     b"%PDF": "PDF",
     b"%!PS": "PostScript",
     b"8BPS": "Photoshop",
@@ -74,7 +73,7 @@ def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], Decode
             with _open_picture(b"".join(parts), mode) as image:
                 return made(turn_upright(image, exif))
         except UnidentifiedImageError as error:
-            raise PictureError(_unknown_format(content)) from error
+            raise _format_error(content) from error
         except PictureError:
             raise
         except Exception as error:  # Pillow's decoders raise many types of errors
@@ -139,17 +138,18 @@ def _own_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _unknown_format(content: bytes) -> str:
-    """Return the reason why none of the decoders reads a file."""
+def _format_error(content: bytes) -> PictureError:
+    """Return the error for a file that none of the decoders reads."""
+    if content.startswith(_METADATA_OF_MACOS):
+        return PictureError("it holds metadata of macOS, not a picture")
     brand = _BRANDS.get(content[8:12]) if content[4:8] == b"ftyp" else None
     found = brand or next((name for start, name in _OTHERS.items() if content.startswith(start)), None)
-    if found is None:
-        return NO_PICTURE
-    return (
-        found
-        if " not a picture" in found
-        else f"the format {found} is not supported: export the picture as PNG or JPEG"
-    )
+    return PictureError(unsupported(found)) if found else UnknownFormatError("it is not a readable picture")
+
+
+def unsupported(name: str) -> str:
+    """Return the reason why a picture of a known format, but not one of `FORMATS`, is rejected."""
+    return f"the format {name} is not supported: export the picture as PNG or JPEG"
 
 
 def gray(image: Image.Image) -> Gray:

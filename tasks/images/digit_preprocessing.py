@@ -44,15 +44,6 @@ class Character(NamedTuple):
     doubts: tuple[str, ...] = ()
 
 
-def to_mnist_form(content: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Convert a picture to the network's input, `shape` uint8.
-
-    Raises:
-        PictureError: If the content is not a picture, is too large, or shows nothing.
-    """
-    return read_character(content, shape).image
-
-
 def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
     """Convert a picture to the network's input, and return it with doubts about it.
 

@@ -50,22 +50,16 @@ def _strokes(images: NDArray[np.uint8]) -> pd.DataFrame:
     A black image has 0 in all columns.
     """
     ink = images >= INK
-    height, width = _extents(ink)
     return pd.DataFrame(
         {
             "ink": images.mean(axis=(1, 2)) / 255 * 100,
             "stroke width": _stroke_width(ink),
             "slant": _slant(images),
-            "height": height,
-            "width": width,
+            "height": _extent(np.any(ink, axis=2)),
+            "width": _extent(np.any(ink, axis=1)),
             "components": _components(ink),
         }
     )
-
-
-def _extents(ink: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the height and the width of the box around the ink in pixels: (N,) each."""
-    return _extent(np.any(ink, axis=2)), _extent(np.any(ink, axis=1))
 
 
 def _extent(lines: NDArray[np.bool_]) -> NDArray[np.int64]:

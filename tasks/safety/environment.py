@@ -11,15 +11,9 @@ This module is imported before anything else, so it uses only a small part of th
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
-# pathlib is slow to import
-PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-_PACKAGES = frozenset({"artifacts", "deployments", "flows", "tasks"})
+from tasks.safety.imports import CURRENT_FOLDER, PROJECT, OwnFinder
 
 # The user's value wins. It may change the results of steps that use the library, so it is part of the cache keys of
 # these steps, and it is recorded with their results.
@@ -86,7 +80,6 @@ _CLEARED = frozenset(
         "PYTHONWARNINGS",
     }
 )
-_CURRENT_FOLDER = frozenset({"", "."})  # as libraries add it to sys.path
 _KERAS_HOME = "KERAS_HOME"
 _SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "config", "builtin", "keras")  # noqa: PTH118
 KERAS_CACHE = "MNIST_KERAS_CACHE"  # the folder for Keras downloads: the user's KERAS_HOME
@@ -138,7 +131,7 @@ def apply_environment() -> None:
         here = ""
     _adopt_settings(settled_values(os.environ, here))
     named = _paths_of(os.environ.get("PYTHONPATH", ""))
-    last = {*_CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed: Prefect removes the entries that it has added
+    last = {*CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed: Prefect removes the entries that it has added
     sys.path[:] = sorted(sys.path, key=last.__contains__)
     if warned:
         _forget_warnings(warned.split(","))
@@ -294,61 +287,3 @@ def _forget_warnings(given: Iterable[str]) -> None:
     warnings.resetwarnings()
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
-
-
-class OwnFinder:
-    """Import finder that loads this project's packages only from this project, and Matplotlib with its own settings."""
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
-        """Find a package of this project in the project folder, or Matplotlib with its default settings."""
-        for entry in _CURRENT_FOLDER & set(sys.path[:-1]):  # Prefect's database migrations put it first
-            sys.path.append(entry)
-            sys.path.remove(entry)  # removes the first occurrence
-        if name in _PACKAGES and path is None:
-            return PathFinder.find_spec(name, [PROJECT])
-        if (
-            name == "matplotlib"
-            and path is None
-            and (spec := PathFinder.find_spec(name))
-            and spec.origin
-            and spec.loader
-        ):
-            folder = os.path.join(os.path.dirname(spec.origin), "mpl-data")  # noqa: PTH118, PTH120
-            spec.loader.exec_module = _with_own_settings(spec.loader.exec_module, folder)  # type: ignore[method-assign, assignment]
-            return spec
-        return None
-
-
-def _with_own_settings(execute: Callable[[ModuleType], None], folder: str) -> Callable[[ModuleType], None]:
-    """Return a function that executes Matplotlib with the settings in `folder` and ignores any other `matplotlibrc`."""
-
-    def executed(module: ModuleType) -> None:
-        import logging  # noqa: PLC0415
-
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs where its cache is, if not in ~
-        with _unseen("matplotlibrc"):
-            before = os.environ.get("MATPLOTLIBRC")
-            os.environ["MATPLOTLIBRC"] = folder
-            try:
-                execute(module)
-            finally:
-                del os.environ["MATPLOTLIBRC"]
-                if before is not None:
-                    os.environ["MATPLOTLIBRC"] = before
-
-    return executed
-
-
-@contextmanager
-def _unseen(name: str) -> Iterator[None]:
-    """Hide the file `name` of the current folder from `os.path.exists`.
-
-    Matplotlib looks in the current folder before it reads the environment.
-    """
-    exists = os.path.exists
-    os.path.exists = lambda path: path != name and exists(path)
-    try:
-        yield
-    finally:
-        os.path.exists = exists

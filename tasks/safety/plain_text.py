@@ -17,7 +17,12 @@ _JOINERS = "\u200c\u200d"  # some scripts and emoji need them
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a text with unprintable characters escaped, on one line unless `keep` contains the line break."""
+    r"""Return a text with unprintable characters escaped, on one line unless `keep` contains the line break.
+
+    Examples:
+        >>> print(printable("\x1b[31mred\x1b[0m"))
+        \x1b[31mred\x1b[0m
+    """
     if text.isprintable():
         return text
     return "".join(one if _is_plain(one) or one in keep else _escape_character(one) for one in text)
@@ -42,7 +47,12 @@ def in_text(path: Path | str) -> str:
 
 
 def json_line(value: object) -> str:
-    """Return a value as a JSON document on one line, in ASCII, with null for NaN and infinity."""
+    r"""Return a value as a JSON document on one line, in ASCII, with null for NaN and infinity.
+
+    Examples:
+        >>> print(json_line({"loss": float("nan"), "label": "é"}))
+        {"loss": null, "label": "\u00e9"}
+    """
     return json.dumps(_sendable(value), allow_nan=False)
 
 

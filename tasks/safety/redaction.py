@@ -90,6 +90,12 @@ def public_address(address: str) -> str:
     """Return the public form of an address: without user info, query values and fragment.
 
     A path is returned unchanged.
+
+    Examples:
+        >>> public_address("https://me:secret@host/mnist/?token=123#part")
+        'https://***@host/mnist/?token=***#***'
+        >>> public_address("archives/a=b?c")
+        'archives/a=b?c'
     """
     parts = _parts_of(address)
     if parts is None:

@@ -25,7 +25,7 @@ from tasks.schemas.evidence import RunEvidence
 from tasks.schemas.findings import Explanations
 from tasks.schemas.robustness import CorruptionCounts, Robustness, RobustnessRecord
 from tasks.steps.select_examples import Selection
-from tasks.storage.content_files import require_valid, write_content_addressed
+from tasks.storage.content_files import read_document, require_valid, write_document
 from tasks.storage.folders import Folder
 
 _ALTERED = 20  # images: as many as fit side by side on a page
@@ -54,16 +54,14 @@ def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
         measured=pd.read_parquet(require_valid(work.root, evidence.measures.file)),
         models=tuple(evidence.models.values()),
         predictions=tuple(evidence.predictions.values()),
-        chosen=Selection.model_validate_json(require_valid(work.root, evidence.selection.file).read_bytes()).indices,
+        chosen=read_document(work.root, evidence.selection.file, Selection).indices,
         explained=[_explanations_of(name, evidence, work) for name in evidence.models],
         samples=_samples_of(evidence),
         altered=_augmentation_preview(recipe.augmentation, learned) if recipe.augmentation else None,
         robustness=_robustness_evidence(evidence.robustness.values(), tested, work) if evidence.robustness else None,
     )
     return AnalysisRecord(
-        file=write_content_addressed(
-            work.root, Folder.ANALYSES, "analysis", ".json", document.model_dump_json().encode()
-        ),
+        file=write_document(work.root, Folder.ANALYSES, "analysis", document),
         models=tuple(evidence.models),
         comparisons=document.comparisons,
     )
@@ -81,7 +79,7 @@ def _explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Expl
     record = evidence.explanations.get(model)
     if record is None:
         return Explanations(model=model, window=heat_window(evidence.test.shape[:2]), by_index={}, focus=())
-    return Explanations.model_validate_json(require_valid(work.root, record.file).read_bytes())
+    return read_document(work.root, record.file, Explanations)
 
 
 def _augmentation_preview(plan: Augmentation, learned: EvaluatedSplit) -> AugmentationPreview:
@@ -96,6 +94,6 @@ def _robustness_evidence(stressed: Iterable[RobustnessRecord], tested: Evaluated
     """Return the accuracy of each model on corrupted images, with an example of each corruption."""
     from tasks.analysis.builder import build_robustness
 
-    found = [CorruptionCounts.model_validate_json(require_valid(work.root, one.file).read_bytes()) for one in stressed]
+    found = [read_document(work.root, one.file, CorruptionCounts) for one in stressed]
     first = int(sample_indices(len(tested.marks.labels))[0])
     return build_robustness(found, corruption_examples(tested.images_at([first])[first][None]))

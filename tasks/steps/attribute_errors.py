@@ -20,7 +20,7 @@ from tasks.engine.workspace import Workspace
 from tasks.schemas.findings import Attribution, Neighbor, NeighborSet
 from tasks.schemas.records import AttributionRecord, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.steps.evaluate import Answers, save_predictions
-from tasks.storage.content_files import require_all_valid, require_valid, write_content_addressed
+from tasks.storage.content_files import require_all_valid, require_valid, write_document
 from tasks.storage.folders import Folder
 from tasks.training.ensemble_model import with_features
 from tasks.training.inference import batch_predictor, load_model
@@ -63,9 +63,7 @@ def attribute(
     # `wrong` ends the iteration: the rows after it belong to the right answers.
     rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
     found = Attribution(model=model.name, by_index={index: _attributed(marks.labels, *row) for index, *row in rows})
-    file = write_content_addressed(
-        work.root, Folder.ATTRIBUTIONS, model.name, ".json", found.model_dump_json().encode()
-    )
+    file = write_document(work.root, Folder.ATTRIBUTIONS, model.name, found)
     return AttributionRecord(**dict(record), neighbors=file)
 
 

@@ -9,13 +9,11 @@ import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
+from artifacts.common.formatting import percent
 from tasks.analysis.baseline import better_than_most_frequent
 from tasks.analysis.paired_comparison import compare_paired, read_required_predictions, require_predictions
 from tasks.config.recipe import Gate
-from tasks.engine.cached_task import STEP_SECONDS
+from tasks.engine.cached_task import uncached_step
 from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
@@ -26,7 +24,7 @@ from tasks.schemas.records import ModelRecord, Omission, PredictionsRecord
 from tasks.schemas.runs import Champion, RunRecord, champion_line, held_down
 
 
-@task(task_run_name="judge", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
+@uncached_step("judge")
 def judge(run: RunRecord, work: Workspace) -> Decision:
     """Decide whether the run's best model may become the champion.
 
@@ -122,23 +120,18 @@ def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
         Check(
             name="above the floor",
             passed=best.accuracy > gate.floor or not gate.floor,
-            found=f"{_percentage(best.accuracy)} against {_percentage(gate.floor)}"
+            found=f"{percent(best.accuracy)} against {percent(gate.floor)}"
             if gate.floor
             else "the recipe sets no floor",
         ),
         Check(
             name="below the ceiling",
             passed=best.accuracy < gate.ceiling or gate.ceiling == 1,
-            found=f"{_percentage(best.accuracy)} against {_percentage(gate.ceiling)}"
+            found=f"{percent(best.accuracy)} against {percent(gate.ceiling)}"
             if gate.ceiling < 1
             else "the recipe sets no ceiling",
         ),
     ]
-
-
-def _percentage(value: float) -> str:
-    """Return a share as a percentage with two decimals."""
-    return f"{100 * value:.2f} %"
 
 
 def not_inferior(first: str, difference: Estimate, margin: float) -> Check:
@@ -165,7 +158,7 @@ def _not_worse(first: str, difference: Estimate) -> Check:
     )
 
 
-@task(task_run_name="promote", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
+@uncached_step("promote")
 def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
     """Make the run's best model the champion if the decision promotes it.
 

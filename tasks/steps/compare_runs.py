@@ -10,7 +10,7 @@ from tasks.engine.workspace import Workspace
 from tasks.errors import RunError
 from tasks.schemas.records import ChangesRecord, Omission
 from tasks.schemas.runs import COMPARISON, RunRecord
-from tasks.storage.content_files import write_content_addressed
+from tasks.storage.content_files import write_document
 from tasks.storage.folders import Folder
 
 
@@ -35,5 +35,5 @@ def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord
     if not pairs:
         raise RunError("; ".join(dict.fromkeys(one.why for one in omitted)))
     changes = changes_between(before, now, pairs, work)
-    file = write_content_addressed(work.root, Folder.CHANGES, "changes", ".json", changes.model_dump_json().encode())
+    file = write_document(work.root, Folder.CHANGES, "changes", changes)
     return ChangesRecord(file=file, omitted=tuple(omitted))

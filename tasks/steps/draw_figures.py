@@ -13,7 +13,7 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis, AnalysisRecord
 from tasks.schemas.records import FiguresRecord, Omission
-from tasks.storage.content_files import require_valid, write_content_addressed
+from tasks.storage.content_files import read_document, write_content_addressed
 from tasks.storage.folders import Folder
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def draw(analysis: AnalysisRecord, work: Workspace) -> FiguresRecord:
     """
     from artifacts.report.figures import figures_of  # noqa: PLC0415  # matplotlib is slow to import, and cached figures do not need it
 
-    document = Analysis.model_validate_json(require_valid(work.root, analysis.file).read_bytes())
+    document = read_document(work.root, analysis.file, Analysis)
     figures, omitted = draw_each(figures_of(document))
     file = write_content_addressed(work.root, Folder.FIGURES, "figures", ".json", json.dumps(figures).encode())
     return FiguresRecord(file=file, count=len(figures), omitted=tuple(omitted))

@@ -29,7 +29,7 @@ from tasks.schemas.records import (
     SplitRecord,
 )
 from tasks.steps.select_examples import Selection
-from tasks.storage.content_files import require_all_valid, require_valid, write_content_addressed
+from tasks.storage.content_files import read_document, require_all_valid, require_valid, write_document
 from tasks.storage.folders import Folder
 from tasks.training.inference import batch_predictor, load_model
 
@@ -51,9 +51,9 @@ def explain(
         StorageError: If a file is missing or altered, or the model is rejected.
     """
     asked = read_split(require_all_valid(work.root, test.parts))
-    near = Attribution.model_validate_json(require_valid(work.root, attribution.neighbors).read_bytes()).by_index
+    near = read_document(work.root, attribution.neighbors, Attribution).by_index
     (given,) = load_evaluated_split(test, [predictions], work).given
-    chosen = Selection.model_validate_json(require_valid(work.root, selection.file).read_bytes()).indices
+    chosen = read_document(work.root, selection.file, Selection).indices
     network = load_model(require_valid(work.root, model.file))
     bar = ProgressBar(f"explaining-{model.name}", f"{model.name}: explaining")
 
@@ -80,9 +80,7 @@ def explain(
         focus = tuple(_focus_maps(asked, given, predict, blank))
     found = Explanations(model=model.name, window=heat_window(asked.meta.shape[:2]), by_index=by_index, focus=focus)
     bar.refresh(1.0, f"{model.name}: explained {len(by_index)} errors")
-    file = write_content_addressed(
-        work.root, Folder.EXPLANATIONS, model.name, ".json", found.model_dump_json().encode()
-    )
+    file = write_document(work.root, Folder.EXPLANATIONS, model.name, found)
     return ExplanationsRecord(model=model.name, file=file, count=len(by_index), omitted=tuple(omitted))
 
 

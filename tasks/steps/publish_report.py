@@ -10,9 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
-from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
@@ -21,21 +19,21 @@ from artifacts.diagram.networks import DrawnNetwork, networks_of
 from artifacts.report import text as words
 from artifacts.report.renderer import Rendering
 from artifacts.report.tables import all_tables
-from tasks.engine.cached_task import STEP_SECONDS
+from tasks.engine.cached_task import uncached_step
 from tasks.engine.optional_parts import omit, optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
 from tasks.schemas.architecture import Architecture, ArchitectureRecord
 from tasks.schemas.records import ChangesRecord, FiguresRecord, Omission, ReportRecord
-from tasks.storage.content_files import require_valid
+from tasks.storage.content_files import read_document, require_valid
 from tasks.storage.folders import Folder
 from tasks.storage.page_records import free_name, write_page
 
 _LARGEST = 512 * 1024  # bytes per artifact: Prefect stores it in its database and sends it whole to the browser
 
 
-@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
+@uncached_step("report")
 def report(
     analysis: AnalysisRecord,
     figures: FiguresRecord | None,
@@ -63,13 +61,13 @@ def report(
     Raises:
         StorageError: If the analysis, its figures or its changes are missing or altered, or a file can't be written.
     """
-    document = Analysis.model_validate_json(require_valid(work.root, analysis.file).read_bytes())
-    changed = Changes.model_validate_json(require_valid(work.root, changes.file).read_bytes()) if changes else None
+    document = read_document(work.root, analysis.file, Analysis)
+    changed = read_document(work.root, changes.file, Changes) if changes else None
     drawn = json.loads(require_valid(work.root, figures.file).read_bytes()) if figures else {}
     left_out = [*omitted]
     networks: tuple[DrawnNetwork, ...] = ()
     with optional("diagrams of the networks", left_out):
-        networks = _networks_drawn(described, work)
+        networks = networks_of(read_document(work.root, one.file, Architecture) for one in described)
 
     def rendering_of(omitted: tuple[Omission, ...], place: str) -> Rendering:
         whole = Report(provenance=provenance, decision=decision, changes=changed, analysis=document, omitted=omitted)
@@ -83,13 +81,6 @@ def report(
         tables=all_tables(document),
         omitted=left_out,
         work=work,
-    )
-
-
-def _networks_drawn(described: Sequence[ArchitectureRecord], work: Workspace) -> tuple[DrawnNetwork, ...]:
-    """Return the diagrams of all described networks."""
-    return networks_of(
-        Architecture.model_validate_json(require_valid(work.root, one.file).read_bytes()) for one in described
     )
 
 

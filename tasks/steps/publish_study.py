@@ -2,24 +2,21 @@
 
 from functools import partial
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from artifacts.study.figures import study_figures
 from artifacts.study.renderer import StudyRendering
 from artifacts.study.tables import study_tables
 from artifacts.study.text import said_first
-from tasks.engine.cached_task import STEP_SECONDS
+from tasks.engine.cached_task import uncached_step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.records import ReportRecord
 from tasks.schemas.study import Study, StudyRecord
 from tasks.steps.draw_figures import draw_each
 from tasks.steps.publish_report import publish
-from tasks.storage.content_files import require_valid
+from tasks.storage.content_files import read_document
 
 
-@task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=STEP_SECONDS)
+@uncached_step("publish")
 def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) -> ReportRecord:
     """Render, write and publish the report of one study.
 
@@ -28,7 +25,7 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
     Raises:
         StorageError: If the study's document is missing or altered, or a file can't be written.
     """
-    study = Study.model_validate_json(require_valid(work.root, record.file).read_bytes())
+    study = read_document(work.root, record.file, Study)
     figures, omitted = draw_each(study_figures(study))
     said = said_first(study)
     return publish(

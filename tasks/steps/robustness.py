@@ -12,7 +12,7 @@ from tasks.engine.workspace import Workspace
 from tasks.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt, sample_indices
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.schemas.robustness import CorruptionCounts, RobustnessRecord
-from tasks.storage.content_files import require_all_valid, require_valid, write_content_addressed
+from tasks.storage.content_files import require_all_valid, require_valid, write_document
 from tasks.storage.folders import Folder
 from tasks.training.inference import batch_predictor, load_model
 
@@ -45,5 +45,5 @@ def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> Robustness
         right=counts,
         by_image=tuple(by_image.tolist()),
     )
-    file = write_content_addressed(work.root, Folder.ROBUSTNESS, model.name, ".json", found.model_dump_json().encode())
+    file = write_document(work.root, Folder.ROBUSTNESS, model.name, found)
     return RobustnessRecord(model=model.name, file=file)

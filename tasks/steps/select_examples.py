@@ -14,7 +14,7 @@ from tasks.data.predictions_parquet import Predictions
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import PredictionsRecord, SelectionRecord, SplitRecord
-from tasks.storage.content_files import write_content_addressed
+from tasks.storage.content_files import write_document
 from tasks.storage.folders import Folder
 
 
@@ -33,9 +33,7 @@ def select(predictions: Mapping[str, PredictionsRecord], test: SplitRecord, work
     """
     given = load_evaluated_split(test, predictions.values(), work).given
     selection = Selection(indices=tuple(sorted(choose_examples(given, most_shown(test.shape)))))
-    file = write_content_addressed(
-        work.root, Folder.SELECTIONS, "selection", ".json", selection.model_dump_json().encode()
-    )
+    file = write_document(work.root, Folder.SELECTIONS, "selection", selection)
     return SelectionRecord(file=file, count=len(selection.indices))
 
 

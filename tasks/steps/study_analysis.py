@@ -24,7 +24,7 @@ from tasks.errors import InputError
 from tasks.schemas.post_results import difference_published
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
 from tasks.schemas.study import ENOUGH_SEEDS, Claim, Hard, ModelPair, SeedRun, Study, StudyModel, StudyRecord
-from tasks.storage.content_files import write_content_addressed
+from tasks.storage.content_files import write_document
 from tasks.storage.folders import Folder
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def analyze_study(
     tested = load_evaluated_split(test, [predictions[title] for title in trials], work)
     study = build_study(dataset, trials, models, tested, drawn_from=test.drawn_from)
     return StudyRecord(
-        file=write_content_addressed(work.root, Folder.ANALYSES, "study", ".json", study.model_dump_json().encode()),
+        file=write_document(work.root, Folder.ANALYSES, "study", study),
         seeds=study.seeds,
         arms=study.arms,
         pairs=study.pairs,

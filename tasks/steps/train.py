@@ -51,13 +51,12 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
 
     paths = require_all_valid(work.root, split.parts)
     _, held_out = held_out_indices(split.count, round(split.count * training.validation), training.seed)
-    feed = BatchStream(paths, split.shape, len(split.classes), held_out, training.batch, training.seed)
+    shape, classes = split.shape, len(split.classes)
+    feed = BatchStream(paths, shape, classes, held_out, training.batch, training.seed)
     seed_everything(training.seed)
-    model = build(training.network, split.shape, len(split.classes))
+    model = build(training.network, shape, classes)
     compile_for(training, model, feed.steps)
-    learn, ask = (
-        compile_network(step, split.shape, len(split.classes)) for step in (model.train_step, model.test_step)
-    )
+    learn, ask = (compile_network(one, shape, classes) for one in (model.train_step, model.test_step))
     done = load_checkpoint(model, work)
     progress = Progress(training.network.name, feed.count, training.epochs, done)
     for epoch in range(len(done), training.epochs):

@@ -3,6 +3,7 @@
 The errors of both on reading and writing are reported in the same way.
 """
 
+import errno
 import os
 import re
 import sys
@@ -24,6 +25,9 @@ else:
     Root = Any  # local roots need none of the libraries for S3
 
 _SCHEME = "://"
+_CHECK_STORE = "check the network, AWS_ENDPOINT_URL and the credentials"
+# Errors that another file system, or more space in this one, would avoid.
+_ELSEWHERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 _TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
 
 
@@ -74,20 +78,18 @@ def unreachable(error: BaseException) -> str | None:
             "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is not an address such as https://HOST"
         )
     if isinstance(error, _store_errors()):
-        return f"the object store: {error}; check the network, AWS_ENDPOINT_URL and the credentials"
+        return f"the object store: {error}; {_CHECK_STORE}"
     return None
 
 
 @contextmanager
-def storage_errors(
-    path: Root | str, *, new: bool = False, remedy: str = "make room or give another --root"
-) -> Iterator[None]:
+def storage_errors(path: Root | str, *, new: bool = False, remedy: str = "") -> Iterator[None]:
     """Convert errors of the file system or the store into a StorageError that names the file.
 
     Args:
         path: The file that the block writes.
         new: Whether a FileExistsError passes through.
-        remedy: The advice for the user.
+        remedy: The advice for the user; by default, it depends on the error.
 
     Raises:
         StorageError: If the system or the store rejected an operation.
@@ -100,7 +102,19 @@ def storage_errors(
     except io_errors() as error:
         if new and isinstance(error, FileExistsError):
             raise
-        raise StorageError(f"can't write {path}: {os_error_reason(error)}; {remedy}") from error
+        reason = os_error_reason(error)
+        advice = remedy or _remedy_of(error, reason)
+        raise StorageError(f"can't write {path}: {reason}{f'; {advice}' if advice else ''}") from error
+
+
+def _remedy_of(error: Exception, reason: str) -> str:
+    """Return the advice for an error while a file is written; empty if the reason says enough, as for a link."""
+    if isinstance(error, _store_errors()):
+        return _CHECK_STORE
+    elsewhere = getattr(error, "errno", None) in _ELSEWHERE or reason in map(
+        os.strerror, _ELSEWHERE
+    )  # HDF5 sets no errno
+    return "make room or give another --root" if elsewhere else ""
 
 
 def os_error_reason(error: Exception) -> str:

@@ -94,6 +94,11 @@ def read_checked_body(path: Root) -> bytes:
         raise ChecksumError(f"{path}: {error.strerror or error}") from error
 
 
+def name_by_content(folder: str, value: Frozen) -> str:
+    """Return the path of a file in a folder that is named by its content."""
+    return f"{folder}/{hashlib.sha256(value.model_dump_json(indent=1).encode()).hexdigest()[:16]}.json"
+
+
 def write_checksummed(path: Root, value: Frozen, *, new: bool = False) -> None:
     """Write a value to a file with a checksum, atomically.
 

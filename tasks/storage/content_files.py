@@ -6,7 +6,9 @@ A FileRecord describes a written file. Files that are missing or that differ fro
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
+from tasks.base import Frozen
 from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of
 from tasks.schemas.records import FileRecord
@@ -14,6 +16,7 @@ from tasks.storage.backend import Root, storage_errors
 from tasks.storage.storage import storage_of
 
 CHUNK_BYTES = 1 << 20  # 1 MiB: large enough that hashing dominates, not the calls
+DocumentModel = TypeVar("DocumentModel", bound=Frozen)
 
 
 def write_content_addressed(root: Root, folder: str, stem: str, suffix: str, content: bytes | memoryview) -> FileRecord:
@@ -26,6 +29,11 @@ def write_content_addressed(root: Root, folder: str, stem: str, suffix: str, con
     with storage_of(root / name).atomic_write() as stream:
         stream.write(content)
     return FileRecord(path=name, bytes=len(content), sha256=digest)
+
+
+def write_document(root: Root, folder: str, stem: str, value: Frozen) -> FileRecord:
+    """Write a value as JSON to a file whose name contains the hash of the content."""
+    return write_content_addressed(root, folder, stem, ".json", value.model_dump_json().encode())
 
 
 def _content_path(digest: str, folder: str, stem: str, suffix: str) -> str:
@@ -74,3 +82,8 @@ def require_valid(root: Root, file: FileRecord) -> Path:
 def require_all_valid(root: Root, files: Iterable[FileRecord]) -> list[Path]:
     """Return the local path of each file, verified by `require_valid`."""
     return [require_valid(root, file) for file in files]
+
+
+def read_document(root: Root, file: FileRecord, model: type[DocumentModel]) -> DocumentModel:
+    """Return the content of a JSON file, verified by `require_valid`, as a value of the given model."""
+    return model.model_validate_json(require_valid(root, file).read_bytes())

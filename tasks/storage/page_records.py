@@ -3,7 +3,6 @@
 Each record is written before the files that it names, so that no file of ours ever exists without a record.
 """
 
-import hashlib
 from collections.abc import Iterator
 from itertools import count
 from pathlib import PurePosixPath
@@ -14,7 +13,7 @@ from tasks.base import Frozen
 from tasks.errors import ChecksumError
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import Root, matching, name_under
-from tasks.storage.checksummed_json import load_with_checksum, write_checksummed
+from tasks.storage.checksummed_json import load_with_checksum, name_by_content, write_checksummed
 from tasks.storage.content_files import file_record, write_text
 from tasks.storage.folders import Folder
 from tasks.storage.storage import storage_of
@@ -29,8 +28,7 @@ class PageRecord(Frozen):
     @property
     def name(self) -> str:
         """The path of the record under the root."""
-        digest = hashlib.sha256(self.model_dump_json(indent=1).encode()).hexdigest()
-        return f"{Folder.MADE}/{digest[:16]}.json"
+        return name_by_content(Folder.MADE, self)
 
 
 def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:

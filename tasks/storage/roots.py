@@ -7,6 +7,7 @@ written.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tasks.errors import ChecksumError, RootError, StorageError
@@ -26,14 +27,9 @@ def known_root(root: Root) -> Root:
         RootError: If the folder is not a root and not empty.
         StorageError: If the folder cannot be read, or if its mark is invalid.
     """
-    try:
-        if _is_root(root) or _counts_as_empty(root):
-            return root
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"can't read the root {root}: {error.strerror or error}; give another --root") from error
-    raise _root_refusal(root)
+    with _read_errors(root):
+        _refuse_foreign(root)
+    return root
 
 
 def existing_root(root: Root) -> Root:
@@ -43,8 +39,9 @@ def existing_root(root: Root) -> Root:
         RootError: If the folder is not a root, is empty, or is missing.
         StorageError: If the folder cannot be read, or if its mark is invalid.
     """
-    if not _is_root(known_root(root)):
-        raise RootError(f"there are no runs under {root}: give the --root, or MNIST_ROOT, of the runs")
+    with _read_errors(root):
+        if not _is_root(known_root(root)):
+            raise RootError(f"there are no runs under {root}: give the --root, or MNIST_ROOT, of the runs")
     return root
 
 
@@ -102,12 +99,25 @@ def _is_record(path: Root, folder: Folder) -> bool:
         return False
 
 
-def _root_refusal(root: Root) -> RootError:
-    """Return the error for a folder that is not a root and not empty."""
+@contextmanager
+def _read_errors(root: Root) -> Iterator[None]:
+    """Convert errors of the file system into a StorageError that names the root."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"can't read the root {root}: {error.strerror or error}; give another --root") from error
+
+
+def _refuse_foreign(root: Root) -> None:
+    """Reject a folder that is not a root and not empty."""
+    if _is_root(root) or _counts_as_empty(root):
+        return
     names = storage_of(root).entries()
     more = f" and {len(names) - _MOST_FOREIGN} more" if len(names) > _MOST_FOREIGN else ""
     inside = next((name for name in _SUBFOLDERS if name not in names), f"{_SUBFOLDERS[0]}-{len(names)}")
-    return RootError(
+    raise RootError(
         f"{root} is not a root of mnist and is not empty: it holds {', '.join(names[:_MOST_FOREIGN])}{more}; "
         f"give a separate folder, such as --root {root / inside}"
     )
@@ -123,7 +133,6 @@ def validate_root(root: Root) -> Root:
     root = root.absolute()
     storage = storage_of(root)
     with storage_errors(f"under the root {root}", remedy=storage.remedy):
-        if not (_is_root(root) or _counts_as_empty(root)):
-            raise _root_refusal(root)
+        _refuse_foreign(root)
         storage.create()
     return root

@@ -146,21 +146,22 @@ def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterato
     watch, told = Watch(), WaitNotice(say)
     while True:
         lease = Lease(folder / uuid.uuid4().hex, who)
-        lease.take()  # take this before checking the other; exclusive holders use the reverse order
-        with _check_reachable(alone):
-            if not alone.exists():
-                break
-            lease.give_back()
-            if dead := watch.dead(alone):
-                taken_over = Lease(alone, who)
-                if taken_over.take(dead):
-                    taken_over.give_back()
+        if lease.take():  # take this before checking the other; exclusive holders use the reverse order
+            try:
+                with _check_reachable(alone):
+                    held = alone.exists()
+                if not held:
+                    yield
+                    return
+            finally:
+                lease.give_back()
+            with _check_reachable(alone):
+                if dead := watch.dead(alone):
+                    taken_over = Lease(alone, who)
+                    if taken_over.take(dead):
+                        taken_over.give_back()
         told.of(lambda: f"waiting for {_lease_holder(alone)}: {alone} is held")
         pause(_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        lease.give_back()
 
 
 @contextmanager

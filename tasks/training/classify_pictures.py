@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.errors import PictureError
+from tasks.errors import UnknownFormatError
 from tasks.filesystem.regular_files import read_regular
-from tasks.images.decoding import NO_PICTURE
+from tasks.images.decoding import unsupported
 from tasks.images.digit_preprocessing import Character, read_character
 from tasks.images.encoding import encode_pixels
 from tasks.safety.plain_text import in_text
@@ -114,10 +114,8 @@ def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | Unreadabl
     """Return a picture as the network gets it, or the reason why it can't be read."""
     try:
         return read_character(read_regular(path, _MOST_BYTES), shape)
-    except PictureError as error:
-        why = str(error)
-        if why == NO_PICTURE and path.suffix.lower() in _UNREAD:
-            why = f"the format {path.suffix} is not supported: export the picture as PNG or JPEG"
+    except UnknownFormatError as error:
+        why = unsupported(path.suffix) if path.suffix.lower() in _UNREAD else str(error)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
     return UnreadablePicture(path=in_text(path), why=why)

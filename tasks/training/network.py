@@ -52,7 +52,7 @@ def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Mode
         if network.function:
             return _made_by_function(network, before, classes)
         # The order matters: each layer draws its seed when it is created.
-        return keras.Sequential([*before, *_layers(network), _softmax(classes)], name=network.name)
+        return keras.Sequential([*before, *map(_layer_of, network.layers), _softmax(classes)], name=network.name)
     except RecipeError:  # a subclass of ValueError
         raise
     except ValueError as error:
@@ -95,11 +95,6 @@ def _made_by_function(network: Network, before: list[Any], classes: int) -> "ker
                 "model is loaded without its code, so use only Keras's own layers, and no Lambda"
             )
     return model
-
-
-def _layers(network: Network) -> Iterator["keras.layers.Layer"]:
-    """Return the layers of a network, in order."""
-    return (_layer_of(spec) for spec in network.layers)
 
 
 def _layer_of(spec: Layer) -> "keras.layers.Layer":

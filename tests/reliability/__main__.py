@@ -12,7 +12,7 @@ import click
 
 from tests.reliability.table import HEAD, Row, say
 
-SEED = click.option("--seed", default=1, show_default=True, help="The same seed draws the same faults.")
+SEED = click.option("--seed", default=1, show_default=True, help="Seed of the random faults.")
 
 
 @click.group()
@@ -32,7 +32,7 @@ def finish(rows: Iterator[Row]) -> None:
 
 
 @cli.command()
-@click.option("--times", default=200, show_default=True)
+@click.option("--times", default=200, show_default=True, help="Number of trials.")
 @SEED
 def kills(times: int, seed: int) -> None:
     """Send SIGKILL to processes of a run at a random moment.
@@ -45,8 +45,8 @@ def kills(times: int, seed: int) -> None:
 
 
 @cli.command()
-@click.option("--times", default=50, show_default=True)
-@click.option("--only", default="", metavar="COMMAND", help="Only the commands in whose names it is found.")
+@click.option("--times", default=50, show_default=True, help="Number of trials for each command.")
+@click.option("--only", default="", metavar="COMMAND", help="Run only the commands whose names contain this text.")
 @SEED
 def signals(times: int, only: str, seed: int) -> None:
     """Send SIGINT or SIGTERM to each command, sometimes twice.
@@ -59,7 +59,9 @@ def signals(times: int, only: str, seed: int) -> None:
 
 
 @cli.command()
-@click.option("--steps", default="", metavar="STEP,...", help="Only these, and what they need.")
+@click.option(
+    "--steps", default="", metavar="STEP,...", help="Run only these steps, and the steps that they depend on."
+)
 def crashes(steps: str) -> None:
     """Send SIGKILL before every file operation of every step."""
     from tests.reliability.crashes import main
@@ -85,7 +87,7 @@ def tamper(seed: int) -> None:
 
 
 @cli.command()
-@click.option("--times", default=100_000, show_default=True)
+@click.option("--times", default=100_000, show_default=True, help="Total number of inputs.")
 @SEED
 def fuzz(times: int, seed: int) -> None:
     """Pass broken inputs to every reader of files from others."""
@@ -95,7 +97,7 @@ def fuzz(times: int, seed: int) -> None:
 
 
 @cli.command()
-@click.option("--count", default=10, show_default=True)
+@click.option("--count", default=10, show_default=True, help="Number of concurrent runs.")
 def together(count: int) -> None:
     """Start many runs at once, with equal and different inputs."""
     from tests.reliability.together import main
@@ -104,7 +106,9 @@ def together(count: int) -> None:
 
 
 @cli.command()
-@click.option("--names", default="", metavar="PATTERN", help="Only the faults in whose names it is found.")
+@click.option(
+    "--names", default="", metavar="PATTERN", help="Run only the faults whose names match this regular expression."
+)
 def disk(names: str) -> None:
     """Use faulty disks, unusual roots, and files that change.
 
@@ -124,7 +128,7 @@ def disk(names: str) -> None:
     "folders",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="With --server: search it, too. Repeatable.",
+    help="With --server, also search this folder. Repeatable.",
 )
 def canaries(server: str, folders: tuple[Path, ...]) -> None:
     """Put a secret in every place, and search for leaks.
@@ -137,7 +141,7 @@ def canaries(server: str, folders: tuple[Path, ...]) -> None:
 
 
 @cli.command()
-@click.option("--only", default="", metavar="inside|linked|refused", help="One trial of the three.")
+@click.option("--only", default="", metavar="inside|linked|refused", help="Run only one of the three trials.")
 def foreign(only: str) -> None:
     """Check that foreign files survive every command.
 

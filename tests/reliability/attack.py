@@ -221,7 +221,7 @@ def main(target: str, file: str | None = None) -> int:
     from rich.table import Table
 
     trials = list(attack(target.rstrip("/"), Path(file).read_text().strip() if file else None))
-    table = Table("from", "tried", "got through")
+    table = Table("source", "attacks", "succeeded")
     for source in dict.fromkeys(one.source for one in trials):
         of_it = [one for one in trials if one.source == source]
         table.add_row(source, str(len(of_it)), str(sum(bool(one.breach) for one in of_it)))
@@ -230,7 +230,7 @@ def main(target: str, file: str | None = None) -> int:
     breaches = [one for one in trials if one.breach]
     for one in breaches:
         console.print(f"{one.source}: {one.what}: {one.breach}", style="red", markup=False)
-    console.print(f"{len(trials)} tried, {len(breaches)} got through")
+    console.print(f"{len(trials)} attacks, {len(breaches)} succeeded")
     return 1 if breaches else 0
 
 

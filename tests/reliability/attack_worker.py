@@ -1,4 +1,6 @@
-"""Attack a worker through Prefect's API: `python -m tests.reliability.attack_worker API_URL`, on the worker's machine.
+"""Attack a worker through Prefect's API, on the worker's machine.
+
+    PREFECT_API_AUTH_STRING=$(cat ~/.prefect/mnist-serve/secret) python -m tests.reliability.attack_worker API_URL
 
 Each attack asks the worker to run code that is not part of the project and would create a file, the canary. The input
 is the API of a running `mnist serve`, with its credential in PREFECT_API_AUTH_STRING. The output is one line for each
@@ -332,20 +334,31 @@ RACES: dict[str, Callable[[Attacker, str, Trap], dict[str, Any]]] = {
 
 @click.command()
 @click.argument("api_url")
-@click.option("--pool", default=POOL, show_default=True, help="The worker's pool.")
-def main(api_url: str, pool: str) -> None:
+@click.option("--pool", default=POOL, show_default=True, help="Work pool of the worker.")
+@click.option(
+    "--credential",
+    envvar="PREFECT_API_AUTH_STRING",
+    show_envvar=True,
+    required=True,
+    help="Credential of the server: the content of ~/.prefect/mnist-serve/secret. Set the variable instead of the option: "
+    "all accounts can read the arguments of a process.",
+)
+def main(api_url: str, pool: str, credential: str) -> None:
     """Attack the worker of a running `mnist serve`, on its own machine."""
-    api = Api(f"{api_url.rstrip('/')}/", os.environ.get("PREFECT_API_AUTH_STRING"))
+    api = Api(f"{api_url.rstrip('/')}/", credential)
     failed = 0
     with api.client, tempfile.TemporaryDirectory(prefix="mnist-attack-") as folder:
-        one = Attacker(api, pool)
+        try:
+            one = Attacker(api, pool)
+        except httpx.HTTPError as error:
+            raise click.ClickException(f"{api_url}: {error}") from error
         try:
             for name, ended, refused in attacked(one, Path(folder)):
                 failed += not refused
-                click.echo(f"{'refused' if refused else 'GOT THROUGH':11}  {name:32}  {' '.join(ended.split())}")
+                click.echo(f"{'rejected' if refused else 'SUCCEEDED':9}  {name:32}  {' '.join(ended.split())}")
         finally:
             one.clean_up()
-    click.echo(f"{failed} got through")
+    click.echo(f"{failed} attacks succeeded")
     sys.exit(1 if failed else 0)
 
 

@@ -245,18 +245,18 @@ def lost(step: Step, case: Case, root: Path, at: int, expected: str, kept: Seque
 
     ended = in_child(killed)
     if ended not in {-signal.SIGKILL, 0}:
-        yield f"operation {at}: it ended with {ended}"
+        yield f"operation {at}: the process ended with exit code {ended}"
     if kept and (harmed := broken_runs(root, kept)):
-        yield f"operation {at}: kept runs have lost something: {harmed}"
+        yield f"operation {at}: kept runs have lost files: {harmed}"
     if broken := incomplete(root):
-        yield f"operation {at}: incomplete {broken}"
+        yield f"operation {at}: incomplete files: {broken}"
     again = root.parent / f"again-{at}"
     if in_child(lambda: again.write_text(repr(result_of(step, case, root)))):
-        yield f"operation {at}: it fails when it is run again"
+        yield f"operation {at}: the step fails when it is run again"
     elif again.read_text() != expected:
-        yield f"operation {at}: it makes something else when it is run again"
+        yield f"operation {at}: the step returns another result when it is run again"
     if remains := left_over(root):
-        yield f"operation {at}: left over {remains}"
+        yield f"operation {at}: files left over: {remains}"
 
 
 def main(only: Sequence[str] = ()) -> Iterator[Row]:

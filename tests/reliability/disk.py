@@ -71,12 +71,12 @@ class Tried:
         """
         before = incomplete(root) if root.exists() else []
         if before and not harmed:
-            return f"incomplete: {before}"
+            return f"incomplete files: {before}"
         if made(result(self.place.run(root))) != self.expected:
             return "another result"
         if broken := [name for name in incomplete(root) if name not in before or not name.startswith("records/")]:
-            return f"incomplete in the end: {broken}"
-        return f"left over: {left_over(root)}" if left_over(root) else ""
+            return f"incomplete files after the last run: {broken}"
+        return f"files left over: {left_over(root)}" if left_over(root) else ""
 
 
 def full(tried: Tried, size: int) -> str:

@@ -46,7 +46,7 @@ class Trial:
         say(f"    {what}: {len(self.seeds.seen)} foreign paths, {len(lost := self.seeds.lost())} lost")
         self.faults += [f"after {what}: {path}" for path in lost]
         if not went_well:
-            self.faults.append(f"{what} ended otherwise: {said[-2000:]}")
+            self.faults.append(f"{what} ended unexpectedly: {said[-2000:]}")
 
     def runs(self, seed: int) -> str:
         """Run the flow with a seed, and return the name of the run."""
@@ -77,7 +77,7 @@ class Trial:
         self.does("prune", "prune", "--keep", "1", "--json")
         gone = before - paths_in(self.root)
         if gone != set(planned["paths"]):
-            self.faults.append(f"not as planned: {sorted(gone ^ set(planned['paths']))[:10]}")
+            self.faults.append(f"prune removed other paths than planned: {sorted(gone ^ set(planned['paths']))[:10]}")
 
 
 def paths_in(root: Path) -> set[str]:
@@ -142,7 +142,7 @@ def inside_of(place: World) -> Row:
     foreign = {
         path.relative_to(inside.root).parts[:2] for path in inside.seeds.seen if path.is_relative_to(inside.root)
     }
-    own = [f"left over: {name}" for name in left_over(inside.root) if Path(name).parts[:2] not in foreign]
+    own = [f"files left over: {name}" for name in left_over(inside.root) if Path(name).parts[:2] not in foreign]
     return row("foreign paths beside, inside and linked from every folder of a root", inside, own)
 
 

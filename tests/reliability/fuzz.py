@@ -27,7 +27,7 @@ from tasks.errors import ChecksumError, DecodeError, InputError, MnistError, Pic
 from tasks.history.champions import CHAMPIONS_FOLDER, champion_history
 from tasks.history.run_store import read_run
 from tasks.images.decoding import FORMATS
-from tasks.images.digit_preprocessing import to_mnist_form
+from tasks.images.digit_preprocessing import read_character
 from tasks.schemas.records import Origin, PredictionsRecord, SplitRecord
 from tasks.schemas.runs import RunRecord
 from tasks.storage.checksummed_json import add_checksum
@@ -153,7 +153,7 @@ TARGETS = {
     "recipe files": Target(broken(RECIPES), read_toml(load_recipe), (InputError,)),
     "pictures": Target(
         broken(pictures()) | st.binary(max_size=64),
-        lambda content, _: to_mnist_form(content, (28, 28)),
+        lambda content, _: read_character(content, (28, 28)),
         (PictureError,),
     ),
     "records of steps": Target(BODIES | BODIES.map(add_checksum) | broken([add_checksum(RECORD)]), read_record, ()),

@@ -47,7 +47,7 @@ def kill(place: World, trial: str, root: Path, rng: random.Random, lines: int) -
         after = process.stderr.read()
         code = process.wait(180)
     good = {"a worker": {0, 2, -9}, "the server": {0, -9}}.get(victim, {0, -9})
-    fault = "" if code in good and "Traceback" not in after else f"it ended with {code}: {after[-2000:]}"
+    fault = "" if code in good and "Traceback" not in after else f"the run ended with exit code {code}: {after[-2000:]}"
     return Kill(victim, said[-1] if said else "the start", fault)
 
 
@@ -81,19 +81,19 @@ def lost(place: World, trial: str, root: Path, expected: object, killed: Kill) -
         yield killed.fault
     left = all_gone(trial)
     if left:
-        yield f"processes left: {[' '.join(one.cmdline()) for one in left]}"
+        yield f"processes still running: {[' '.join(one.cmdline()) for one in left]}"
     if root.exists() and (broken := incomplete(root)):
-        yield f"incomplete: {broken}"
+        yield f"incomplete files: {broken}"
     again = place.run(root, trial=f"{trial}-again")
     if again.returncode:
-        yield f"the next run ended with {again.returncode}: {again.stderr[-2000:]}"
+        yield f"the next run ended with exit code {again.returncode}: {again.stderr[-2000:]}"
         return
     if made(result(again)) != expected:
         yield "the next run's results are others"
     if remains := left_over(root):
-        yield f"left over: {remains}"
+        yield f"files left over: {remains}"
     if left := all_gone(f"{trial}-again"):
-        yield f"processes left by the next run: {[one.pid for one in left]}"
+        yield f"processes of the next run still running: {[one.pid for one in left]}"
 
 
 def main(times: int, seed: int) -> Iterator[Row]:

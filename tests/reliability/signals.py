@@ -110,19 +110,19 @@ def faults(trial: Trial, ended: Ended, number: int, again: float | None, mark: s
         return  # it ended before the signal
     longest = trial.longest if again is None else AT_ONCE
     if ended.seconds > longest:
-        yield f"it took {ended.seconds:.1f} s to end"
+        yield f"the command took {ended.seconds:.1f} s to end"
     lines = [line for line in ended.said.splitlines() if line.startswith("mnist: ") and "warning" not in line]
     if ended.code == 0 and trial.ends:
         if not ended.printed:
             yield "exit code 0 without a result"
     elif ended.code != 128 + number:
-        yield f"it ended with {ended.code}: {ended.said[-2000:]}"
+        yield f"the command ended with exit code {ended.code}: {ended.said[-2000:]}"
     elif len(lines) != 1 or ended.said.splitlines()[-1] != lines[0]:
-        yield f"not one line: {ended.said[-2000:]}"
+        yield f"the reason is not the only and last line: {ended.said[-2000:]}"
     if "Traceback" in ended.said:
         yield f"a traceback: {ended.said[-3000:]}"
     if left := processes(mark):
-        yield f"processes left: {[' '.join(one.cmdline()) for one in left]}"
+        yield f"processes still running: {[' '.join(one.cmdline()) for one in left]}"
         all_gone(mark)
 
 
@@ -271,7 +271,7 @@ def one(
         ended = signaled(trial, env, after, sent, again)
     wrong = list(faults(trial, ended, sent, again, mark))
     if root.exists() and name not in {"pin", "serve"}:
-        wrong += [f"incomplete: {broken}" for broken in incomplete(root)]
+        wrong += [f"incomplete files: {broken}" for broken in incomplete(root)]
     if name == "serve":
         wrong += [f"still Running in the history: {run}" for run in running(root.with_suffix(".home"))]
     if trial.ends:
@@ -287,13 +287,13 @@ def same_again(name: str, trial: Trial, env: Mapping[str, str], root: Path, expe
     )
     # The prediction only has to succeed; its result is not compared.
     if done.returncode:
-        yield f"the same command then ended with {done.returncode}: {done.stderr[-2000:]}"
+        yield f"the same command then ended with exit code {done.returncode}: {done.stderr[-2000:]}"
         return
     found = trial.same(done.stdout)
     if expected.setdefault(name, found) != found:
         yield "its results then are others"
     if remains := left_over(root):
-        yield f"left over: {remains}"
+        yield f"files left over: {remains}"
 
 
 def start_a_run(port: str, dataset: Path) -> None:

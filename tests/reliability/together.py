@@ -27,15 +27,15 @@ def at_once(place: World, root: str, options: Sequence[Sequence[str]]) -> tuple[
 def faults_of(place: World, root: str, found: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield everything that is wrong under a root after concurrent runs."""
     if remains := left_over(place.folder / root):
-        yield f"left over: {remains}"
+        yield f"files left over: {remains}"
     if left := all_gone(root):
-        yield f"processes left: {[one.pid for one in left]}"
+        yield f"processes still running: {[one.pid for one in left]}"
     for run in found:
         checked = subprocess.run(
             [MNIST, "verify", run["run"], "--root", place.folder / root, "--json"], capture_output=True, check=False
         )
         if not json.loads(checked.stdout)["sound"]:
-            yield f"{run['run']} is not sound"
+            yield f"{run['run']} has missing or altered files"
 
 
 def main(count: int) -> Iterator[Row]:
@@ -46,7 +46,7 @@ def main(count: int) -> Iterator[Row]:
         makers = Counter(step["name"] for run in found for step in run["steps"] if not step["cached"])
         faults = [*faults_of(place, "same", found), *(f"{name} made {n} times" for name, n in makers.items() if n > 1)]
         faults += ["a result is another"] * sum(made(run) != alone for run in found)
-        say(f"steps made: {dict(makers)}; lines that name who is waited for: {said.count('waiting for run ')}")
+        say(f"computed steps: {dict(makers)}; lines that name the lock holder: {said.count('waiting for run ')}")
         yield row(f"{count} runs of the same inputs at once: each step made once", count, faults)
         found, _ = at_once(place, "different", [("--seed", str(seed)) for seed in range(1, count + 1)])
         faults = list(faults_of(place, "different", found))

@@ -30,8 +30,8 @@ def outcomes(served: Serving) -> dict[str, tuple[str, bool]]:
     done = CliRunner(catch_exceptions=False).invoke(main, [served.api.url], env={"PREFECT_API_AUTH_STRING": AUTH})
     *lines, total = done.stdout.splitlines()
     found = [re.split(r"  +", line, maxsplit=2) for line in lines]
-    assert total == f"{sum(verdict != 'refused' for verdict, _, _ in found)} got through"
-    return {name: (ended, verdict == "refused") for verdict, name, ended in found}
+    assert total == f"{sum(verdict != 'rejected' for verdict, _, _ in found)} attacks succeeded"
+    return {name: (ended, verdict == "rejected") for verdict, name, ended in found}
 
 
 @pytest.mark.timeout(600)  # about forty runs, one after the other

@@ -81,6 +81,8 @@ def test_addresses_of_one_ending_are_refused_with_what_to_write(files: data.File
     [
         ("count = 300", "count = 0", "test.count"),
         ("count = 300\n", "", "test.count: Field required"),
+        ("count = 300", 'count = "300"', "test.count: Input should be a valid integer, not '300'"),
+        ('title = "Tiny"', 'title = "Tiny"\ntransposed = 1', "transposed: Input should be a valid boolean, not 1"),
         ("shape = [28, 28]", "shape = [28]", "shape"),
         ('title = "Tiny"', 'title = "Tiny"\ncolor = "red"', "color: Extra inputs are not permitted"),
         *(

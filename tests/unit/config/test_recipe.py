@@ -45,6 +45,11 @@ def test_a_change_out_of_range_is_refused(change: dict[str, float], says: str) -
         ('name = "post"', f'name = "{"p" * 65}"', "name: String should have at most 64 characters"),
         ('name = "plain"', f'name = "{"p" * 65}"', "name: String should have at most 64 characters"),
         ("batch = 512\n", "", "batch: Field required"),
+        ("batch = 512", "batch = 512.0", "batch: Input should be a valid integer, not 512.0"),
+        ("batch = 512", 'batch = "512"', "batch: Input should be a valid integer, not '512'"),
+        ("batch = 512", "batch = true", "batch: Input should be a valid integer, not True"),
+        ("batch = 512\n", "batch = 512\nlabel_smoothing = '0.1'\n", "label_smoothing: Input should be a valid number"),
+        ("batch = 512\n", "batch = 512\nlabel_smoothing = false\n", "label_smoothing: Input should be a valid number"),
     ],
 )
 def test_a_half_specified_recipe_is_refused_with_the_field(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -54,6 +59,11 @@ def test_a_half_specified_recipe_is_refused_with_the_field(tmp_path: Path, old: 
     path.write_text(text.replace(old, new))
     with pytest.raises(RecipeError, match=says):
         load_recipe(str(path))
+
+
+def test_an_integer_is_accepted_where_a_number_is_expected(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('base = "post"\nname = "mine"\nlearning_rate = 1\n')
+    assert load_recipe(str(tmp_path / "mine.toml")).learning_rate == 1.0
 
 
 def test_a_recipe_takes_from_its_base_what_it_does_not_say(tmp_path: Path) -> None:

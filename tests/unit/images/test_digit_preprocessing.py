@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from tasks.errors import PictureError
-from tasks.images.digit_preprocessing import to_mnist_form
+from tasks.images.digit_preprocessing import read_character
 from tasks.images.metadata import TURNS
 from tasks.safety import plain_text
 from tasks.schemas.results import UnreadablePicture
@@ -39,6 +39,10 @@ def seven(
     points = [(width * 0.1, height * 0.1), (width * 0.5, height * 0.1), (width * 0.25, height * 0.6)]
     ImageDraw.Draw(image).line(points, ink, width=max(2, min(size) // 15))  # type: ignore[arg-type]
     return image
+
+
+def to_mnist_form(content: bytes, shape: tuple[int, ...]) -> Drawn:
+    return read_character(content, shape).image
 
 
 def shown(image: Image.Image, kind: str = "PNG") -> Drawn:

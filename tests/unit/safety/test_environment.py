@@ -14,6 +14,7 @@ from tasks.data.http_source import append_chunks
 from tasks.engine.cache import key_of
 from tasks.safety import environment
 from tasks.safety.environment import PINNED, apply_number_settings, for_own_server, settled_values
+from tasks.safety.imports import PROJECT
 from tasks.steps.train import train
 
 HERE = "/here"
@@ -280,7 +281,7 @@ def test_no_module_of_the_current_folder_or_of_another_project_stands_in_for_our
         (tmp_path / f"{name}.py").write_text(shadow)
     code = "import flows, tasks.engine.cache, artifacts, random, queue, numpy, prefect; print(tasks.__file__)"
     path = str(other) if how == "PYTHONPATH" else ":"
-    assert called(tmp_path, code, PYTHONPATH=path) == str(Path(environment.PROJECT, "tasks", "__init__.py"))
+    assert called(tmp_path, code, PYTHONPATH=path) == str(Path(PROJECT, "tasks", "__init__.py"))
 
 
 def test_a_library_that_adds_the_current_folder_changes_nothing(tmp_path: Path) -> None:

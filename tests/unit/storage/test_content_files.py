@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -5,7 +6,8 @@ import pytest
 
 from tasks.errors import StorageError
 from tasks.schemas.records import FileRecord
-from tasks.storage.content_files import require_valid, write_content_addressed
+from tasks.storage.backend import storage_errors
+from tasks.storage.content_files import read_document, require_valid, write_content_addressed, write_document
 from tasks.storage.roots import validate_root
 from tasks.storage.storage import storage_of
 
@@ -63,6 +65,32 @@ def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for root in (tmp_path / "file" / "root", Path(os.devnull)):
         with pytest.raises(StorageError, match="can't write under the root"):
             validate_root(root)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; make room or give another --root"),
+        (OSError("h5py: (error message = 'No space left on device')"), "on device; make room or give another --root"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied; make room or give another --root"),
+        (FileExistsError(errno.EEXIST, "a symbolic link is in its place: remove the link"), "remove the link"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+    ],
+)
+def test_another_root_is_suggested_if_that_helps(error: OSError, says: str) -> None:
+    with pytest.raises(StorageError) as caught, storage_errors("file"):
+        raise error
+    assert str(caught.value).startswith("can't write file: ")
+    assert str(caught.value).endswith(says)
+
+
+def test_a_document_is_read_as_it_was_written(tmp_path: Path) -> None:
+    value = FileRecord(path="x", bytes=1, sha256="0" * 64)
+    file = write_document(tmp_path, "notes", "note", value)
+    assert read_document(tmp_path, file, FileRecord) == value
+    (tmp_path / file.path).write_bytes(b"{}")
+    with pytest.raises(StorageError, match="run again to recreate it"):
+        read_document(tmp_path, file, FileRecord)
 
 
 def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Test which folders are roots, which become roots, and which are rejected before anything is written."""
 
+import errno
 import os
 import shutil
 import stat
@@ -20,6 +21,7 @@ from tasks.history.prune import apply_pruning, plan_pruning
 from tasks.history.run_store import read_runs
 from tasks.history.verify import verify_run
 from tasks.schemas.runs import RunRecord
+from tasks.storage import roots
 from tasks.storage.folders import MARK, Folder
 from tasks.storage.root_marker import find_mark, mark_root
 from tasks.storage.roots import existing_root, known_root, validate_root
@@ -88,6 +90,20 @@ FOREIGN = {
     "another cache": put("CACHEDIR.TAG"),
     "an empty folder": lambda root: (root / "src").mkdir(parents=True),
 }
+
+
+def test_a_root_that_becomes_unreadable_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validate_root(tmp_path)
+    answers: list[bool | OSError] = [True, PermissionError(errno.EACCES, "Permission denied")]
+
+    def is_root(_root: Path) -> bool:
+        if isinstance(answer := answers.pop(0), OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(roots, "_is_root", is_root)
+    with pytest.raises(StorageError, match=r"can't read the root .*: Permission denied; give another --root"):
+        existing_root(tmp_path)
 
 
 @pytest.mark.parametrize("case", FOREIGN)

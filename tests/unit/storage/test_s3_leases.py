@@ -166,6 +166,33 @@ def test_who_was_taken_for_dead_neither_renews_nor_removes_what_is_another_s(roo
     assert not (root / "lock").exists()
 
 
+def test_a_shared_lease_that_the_store_refuses_is_requested_again(root: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, refusals = Lease.take, iter(["conflict", "conflict"])
+    monkeypatch.setattr(Lease, "take", lambda lease: not next(refusals, "") and take(lease))
+    with shared_lease(root / "here", root / "lock", "it", silent):
+        (path,) = (root / "here").glob("*")
+        before = read_object(path)
+        time.sleep(2 * s3_leases.RENEW_SECONDS)
+        assert read_object(path) != before, "the lease is not renewed"
+    assert not list((root / "here").glob("*"))
+
+
+class Unreachable:
+    """An exclusive lease that cannot be requested because the store has become unreachable."""
+
+    def exists(self) -> bool:
+        raise TimeoutError("timed out")
+
+
+def test_a_shared_lease_is_given_back_if_the_exclusive_one_cannot_be_checked(root: UPath) -> None:
+    with (
+        pytest.raises(StorageError, match="timed out; check the network"),
+        shared_lease(root / "here", cast("UPath", Unreachable()), "it", silent),
+    ):
+        pass
+    assert not list((root / "here").glob("*"))
+
+
 def test_a_root_is_shared_by_many_and_had_alone_by_one(root: UPath) -> None:
     said = Said()
     with storage_of(root).shared_lock(silent), storage_of(root).shared_lock(silent):
