@@ -102,8 +102,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def completed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    dataset = data.make(tmp_path_factory.mktemp("mirror"), data.FEW).toml()
-    response = stack.api.start("on-demand", dataset=str(dataset), epochs=1)
+    dataset = data.make(folder := tmp_path_factory.mktemp("mirror"), data.FEW).toml()
+    recipe = data.small_recipe(folder)
+    response = stack.api.start("on-demand", dataset=str(dataset), recipe=str(recipe), epochs=1)
     assert response.status_code == 201, response.text
     return stack.api.ended(response.json()["id"])
 
