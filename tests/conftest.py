@@ -25,7 +25,23 @@ from tasks.steps.decode import decode
 from tasks.steps.download import download
 from tests.support import data
 
+# The longest files, longest first. They are started first, so that no process has one of them left at the end.
+LONGEST = (
+    "integration/server/test_serve.py",
+    "integration/cluster/test_cluster.py",
+    "integration/server/test_worker.py",
+    "integration/flow/test_cli.py",
+    "integration/server/test_production.py",
+    "integration/s3/test_store.py",
+    "integration/cluster/test_kubernetes.py",
+)
+
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: files.get(item.path, len(files)))
 
 
 @pytest.fixture

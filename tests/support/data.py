@@ -113,3 +113,8 @@ def of_arrays(
             (folder / name).write_bytes(gzip.compress(write_idx(array), 1, mtime=0))
     counts = {split: len(labels) for split, (_, labels) in splits.items()}
     return Files(folder, counts, classes, shape=splits["train"][0].shape[1:])
+
+
+def small_run(folder: Path) -> list[str]:
+    """Write a dataset of few images and a recipe of a small model, and return the options for a run with both."""
+    return ["--dataset", str(make(folder, FEW).toml()), "--recipe", str(small_recipe(folder)), "--epochs", "1"]

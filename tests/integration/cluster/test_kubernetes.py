@@ -90,18 +90,7 @@ class Cluster:
 
     def mnist(self, runner: str, root: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """Run the flow on the cluster."""
-        dataset = data.make(folder := root.with_name(f"{root.name}-data"), data.FEW).toml()
-        command = [
-            BIN / "mnist",
-            "run",
-            "--dataset",
-            dataset,
-            "--recipe",
-            data.small_recipe(folder),
-            "--epochs",
-            "1",
-            "--json",
-        ]
+        command = [BIN / "mnist", "run", *data.small_run(root.with_name(f"{root.name}-data")), "--no-gate", "--json"]
         clean = {key: value for key, value in os.environ.items() if not key.startswith("DASK")}
         return subprocess.run(
             [*command, "--root", root, "--runner", f"{runner}://127.0.0.1:{self.port}"],

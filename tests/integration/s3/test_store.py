@@ -26,8 +26,7 @@ class Mnist:
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.env, self.shadow = env, Path(env["XDG_CACHE_HOME"])
-        toml = data.make(folder / "mirror", data.FEW).toml()
-        self.inputs = ["--dataset", str(toml), "--recipe", str(data.small_recipe(folder)), "--epochs", "1", "--no-gate"]
+        self.options = [*data.small_run(folder / "mirror"), "--no-gate"]
         self.s3 = boto3.client("s3", endpoint_url=env["AWS_ENDPOINT_URL"], aws_access_key_id="key",
                                aws_secret_access_key="secret", region_name="us-east-1")  # fmt: skip  # noqa: S106
 
@@ -42,7 +41,7 @@ class Mnist:
         return json.loads(done.stdout)
 
     def run(self, seed: int = 1) -> dict[str, Any]:
-        found: dict[str, Any] = self.said("run", *self.inputs, "--seed", str(seed))
+        found: dict[str, Any] = self.said("run", *self.options, "--seed", str(seed))
         return found
 
     def names(self, under: str = "") -> list[str]:
@@ -81,7 +80,7 @@ def test_a_whole_run_leaves_in_the_store_what_it_leaves_in_a_folder(
     assert first["root"] == ROOT
     held = mnist.names()
     folder = tmp_path / "root"
-    done = mnist("run", *mnist.inputs, "--json", root=str(folder))
+    done = mnist("run", *mnist.options, "--json", root=str(folder))
     assert done.returncode == 0, done.stderr
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     kinds = ("archives/", "splits/", "models/", "predictions/", "selections/")
@@ -164,7 +163,7 @@ def test_what_is_wrong_with_a_store_is_said_in_one_line(mnist: Mnist, case: str)
 @pytest.mark.parametrize("case", ["no such bucket", "no credentials"])
 def test_a_run_says_it_too(mnist: Mnist, case: str) -> None:
     given, expected = BROKEN[case]
-    said_in_one_line(mnist("run", *mnist.inputs, **given), expected)
+    said_in_one_line(mnist("run", *mnist.options, **given), expected)
 
 
 def said_in_one_line(done: subprocess.CompletedProcess[str], expected: str) -> None:
