@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Set these variables before Prefect is imported, so that the history of the tests is written to a temporary folder.
@@ -72,12 +73,18 @@ def decoded(dataset: Dataset, work: Workspace) -> dict[str, SplitRecord]:
     }
 
 
-@pytest.fixture
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run TensorFlow in the tests' own process with one thread, as a worker does."""
-    with warnings.catch_warnings():
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Run TensorFlow in the tests' own process with one thread, as a worker does, while the block runs."""
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore", DeprecationWarning)  # TensorFlow's warnings on import and on tracing
-        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        patch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        yield
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    with single_threaded():
         yield
 
 

@@ -1,11 +1,10 @@
 """Test attribution with a real network on tiny real data: training predictions, and the neighbors of its errors."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from tasks.analysis.neighbors import NEAREST, Nearest, nearest_distance_percentile
+from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.data.batching import held_out_indices
 from tasks.data.predictions_parquet import read_predictions
@@ -16,6 +15,7 @@ from tasks.schemas.records import AttributionRecord, ModelRecord, SplitRecord
 from tasks.steps.attribute_errors import attribute
 from tasks.steps.evaluate import evaluate
 from tasks.steps.train import train
+from tests.conftest import decoded, single_threaded
 from tests.support import data
 
 Attributed = tuple[ModelRecord, AttributionRecord, Attribution]
@@ -24,17 +24,24 @@ Attributed = tuple[ModelRecord, AttributionRecord, Attribution]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> data.Files:
-    return data.make(tmp_path / "mirror", {"train": 600, "test": 120})
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(root=tmp_path_factory.mktemp("attributed") / "root", run="this-run")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def splits(work: Workspace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SplitRecord]:
+    files = data.make(tmp_path_factory.mktemp("mirror"), {"train": 600, "test": 120})
+    return decoded(load_dataset(str(files.toml())), work)
+
+
+@pytest.fixture(scope="module")
 def attributed(splits: dict[str, SplitRecord], work: Workspace) -> Attributed:
     training = load_recipe("post", epochs=3, validation=0.1).trainings()[0]
-    model = train.fn(training, splits["train"], work)
-    predictions = evaluate.fn(model, splits["test"], work)
-    record = attribute.fn(model, predictions, splits["train"], splits["test"], work)
+    with single_threaded():
+        model = train.fn(training, splits["train"], work)
+        predictions = evaluate.fn(model, splits["test"], work)
+        record = attribute.fn(model, predictions, splits["train"], splits["test"], work)
     found = Attribution.model_validate_json((work.root / record.neighbors.path).read_bytes())
     wrong = read_predictions(work.root / predictions.file.path).wrong
     assert list(found.by_index) == np.flatnonzero(wrong).tolist()

@@ -2,11 +2,10 @@
 
 import base64
 import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tasks.config.dataset import load_dataset
 from tasks.config.recipe import load_recipe
 from tasks.data.batching import held_out_indices
 from tasks.data.predictions_parquet import read_predictions
@@ -19,21 +18,29 @@ from tasks.steps.evaluate import evaluate
 from tasks.steps.explain_errors import explain
 from tasks.steps.select_examples import Selection, select
 from tasks.steps.train import train
+from tests.conftest import decoded, single_threaded
 from tests.support import data
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> data.Files:
-    return data.make(tmp_path / "mirror", {"train": 600, "test": 120})
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(root=tmp_path_factory.mktemp("explained") / "root", run="this-run")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def splits(work: Workspace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SplitRecord]:
+    files = data.make(tmp_path_factory.mktemp("mirror"), {"train": 600, "test": 120})
+    return decoded(load_dataset(str(files.toml())), work)
+
+
+@pytest.fixture(scope="module")
 def trained(splits: dict[str, SplitRecord], work: Workspace) -> tuple[ModelRecord, PredictionsRecord]:
     training = load_recipe("post", epochs=4, validation=0.1).trainings()[0]
-    model = train.fn(training, splits["train"], work)
-    return model, evaluate.fn(model, splits["test"], work)
+    with single_threaded():
+        model = train.fn(training, splits["train"], work)
+        return model, evaluate.fn(model, splits["test"], work)
 
 
 def explained(
