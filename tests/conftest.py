@@ -73,6 +73,17 @@ def decoded(dataset: Dataset, work: Workspace) -> dict[str, SplitRecord]:
     }
 
 
+@pytest.fixture(scope="module")
+def shared_work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(root=tmp_path_factory.mktemp("shared") / "root", run="this-run")
+
+
+@pytest.fixture(scope="module")
+def shared_splits(shared_work: Workspace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SplitRecord]:
+    files = data.make(tmp_path_factory.mktemp("mirror"), {"train": 600, "test": 120})
+    return decoded(load_dataset(str(files.toml())), shared_work)
+
+
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Run TensorFlow in the tests' own process with one thread, as a worker does, while the block runs."""
