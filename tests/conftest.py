@@ -19,6 +19,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
+from flows.server.database import template_file
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import SplitRecord
@@ -101,5 +102,15 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")  # its settings override those of the environment, which other modules test
 def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prefect.testing.utilities.mkdtemp", folder_with_database)
+        with prefect_test_harness(server_startup_timeout=180):
+            yield
+
+
+def folder_with_database() -> str:
+    """Make a folder with the test harness's database, so that its server has no migrations to run."""
+    folder = tempfile.mkdtemp()
+    if template_file().exists():
+        shutil.copyfile(template_file(), Path(folder) / "prefect-test.db")
+    return folder
