@@ -123,7 +123,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
 @pytest.fixture
 def remembered(home: Path, history: History) -> History:
     """Copy the history to this test's home."""
-    shutil.copytree(history.home, home)
+    shutil.copytree(history.home, home, dirs_exist_ok=True)
     at = str(home / "prefect.db")
     assert {Path(one.at) for one in history.mine} == {history.home / "prefect.db"}
     mine, others = ([one.model_copy(update={"at": at}) for one in runs] for runs in history[1:])
