@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Set these variables before Prefect is imported, so that the history of the tests is written to a temporary folder.
@@ -18,6 +19,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
+from flows.server.database import template_file
 from tasks.config.dataset import Dataset, load_dataset
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import SplitRecord
@@ -25,7 +27,23 @@ from tasks.steps.decode import decode
 from tasks.steps.download import download
 from tests.support import data
 
+# The longest files, longest first. They are started first, so that no process has one of them left at the end.
+LONGEST = (
+    "integration/server/test_serve.py",
+    "integration/cluster/test_cluster.py",
+    "integration/server/test_worker.py",
+    "integration/flow/test_cli.py",
+    "integration/server/test_production.py",
+    "integration/s3/test_store.py",
+    "integration/cluster/test_kubernetes.py",
+)
+
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: files.get(item.path, len(files)))
 
 
 @pytest.fixture
@@ -56,16 +74,43 @@ def decoded(dataset: Dataset, work: Workspace) -> dict[str, SplitRecord]:
     }
 
 
-@pytest.fixture
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run TensorFlow in the tests' own process with one thread, as a worker does."""
-    with warnings.catch_warnings():
+@pytest.fixture(scope="module")
+def shared_work(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(root=tmp_path_factory.mktemp("shared") / "root", run="this-run")
+
+
+@pytest.fixture(scope="module")
+def shared_splits(shared_work: Workspace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SplitRecord]:
+    files = data.make(tmp_path_factory.mktemp("mirror"), {"train": 600, "test": 120})
+    return decoded(load_dataset(str(files.toml())), shared_work)
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Run TensorFlow in the tests' own process with one thread, as a worker does, while the block runs."""
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore", DeprecationWarning)  # TensorFlow's warnings on import and on tracing
-        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        patch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        yield
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    with single_threaded():
         yield
 
 
 @pytest.fixture(scope="module")  # its settings override those of the environment, which other modules test
 def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prefect.testing.utilities.mkdtemp", folder_with_database)
+        with prefect_test_harness(server_startup_timeout=180):
+            yield
+
+
+def folder_with_database() -> str:
+    """Make a folder with the test harness's database, so that its server has no migrations to run."""
+    folder = tempfile.mkdtemp()
+    if template_file().exists():
+        shutil.copyfile(template_file(), Path(folder) / "prefect-test.db")
+    return folder

@@ -67,9 +67,17 @@ class Trial(NamedTuple):
     breach: str
 
 
-def attack(target: str, credential: str | None = None, origins: Iterable[str] = tuple(ORIGINS)) -> Iterator[Trial]:
-    """Try all attacks on the server at an address such as http://127.0.0.1:4200, with pages of these origins."""
-    yield from called(target)
+def attack(
+    target: str,
+    credential: str | None = None,
+    origins: Iterable[str] = tuple(ORIGINS),
+    wrong: Iterable[str] = tuple(WRONG),
+) -> Iterator[Trial]:
+    """Try all attacks on the server at an address such as http://127.0.0.1:4200.
+
+    The pages have these `origins`, and the calls have these `wrong` credentials.
+    """
+    yield from called(target, wrong)
     yield from rebound(target)
     yield from raw(target)
     name = f"attack-{uuid.uuid4().hex[:12]}"
@@ -77,7 +85,7 @@ def attack(target: str, credential: str | None = None, origins: Iterable[str] = 
     yield from read_back(target, name, credential)
 
 
-def called(target: str) -> Iterator[Trial]:
+def called(target: str, wrong: Iterable[str]) -> Iterator[Trial]:
     """Call every route of the installed Prefect without a valid credential."""
     from prefect.server.api.server import create_app
 
@@ -86,7 +94,7 @@ def called(target: str) -> Iterator[Trial]:
     ]
     others = [("get", path) for path in ("/docs", "/redoc", "/openapi.json")]
     with httpx.Client(timeout=SECONDS) as client:
-        for who, headers in WRONG.items():
+        for who, headers in ((who, WRONG[who]) for who in wrong):
             for method, path in sorted({*routes} - OPEN):
                 filled = f"/api{path}".replace("{", "").replace("}", "")
                 body = {"json": {}} if method in {"post", "put", "patch"} else {}

@@ -20,6 +20,10 @@ from flows.server.credential import authorization
 MNIST = Path(sys.executable).with_name("mnist")
 PREFECT = Path(sys.executable).with_name("prefect")
 START_SECONDS = 180.0
+QUICK = {
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_WORKER_HEARTBEAT_SECONDS": "2",
+}  # for tests that wait for a worker
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import psutil
 import pytest
-from prefect_dask.task_runners import DaskTaskRunner
 
 from flows.runners import dask_runner
 from flows.runners.base import api_url
 from flows.runners.compatibility import EnvironmentFingerprint, incompatibilities, is_stale, probe_file
-from flows.runners.dask_runner import connect_to_dask
+from flows.runners.factory import open_workers
 from tasks.errors import WorkerError
+from tasks.storage.roots import validate_root
 from tests.support import data
 from tests.support.clusters import Cluster, cluster, ray_head
 from tests.support.serving import until
@@ -65,18 +65,18 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def studying(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return the arguments of a study of the post's networks and of an ensemble of both."""
-    recipe = tmp_path_factory.mktemp("recipe") / "mine.toml"
-    recipe.write_text(RECIPE)
-    return ["study", "--seeds", "2", "--recipe", str(recipe), *options]
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the option for a recipe of the post's networks and of an ensemble of both."""
+    path = tmp_path_factory.mktemp("recipe") / "mine.toml"
+    path.write_text(RECIPE)
+    return ["--recipe", str(path)]
 
 
 @pytest.fixture(scope="module")
-def alone(studying: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def alone(recipe: list[str], options: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return the result of a study without a cluster."""
     root = tmp_path_factory.mktemp("alone")
-    done = mnist(*studying, "--root", str(root))
+    done = mnist("study", "--seeds", "2", *recipe, *options, "--root", root)
     assert done.returncode == 0, done.stderr
     return {**json.loads(done.stdout), "made": made(root)}
 
@@ -96,38 +96,38 @@ def killing(root: Path, kill: Callable[[], object]) -> Iterator[None]:
     thread.join()
 
 
-def studied_and_run(runner: str, root: Path, studying: list[str], options: list[str], alone: dict[str, Any]) -> None:
-    """Check that a study on a cluster makes the same records, and that the remaining workers can do a complete run."""
-    done = mnist(*studying, "--root", str(root), "--runner", runner)
+def steps(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
+    return {step["name"]: step for step in json.loads(done.stdout)["steps"]}
+
+
+@pytest.mark.timeout(2 * SECONDS)  # a study and a run, one of which loses a worker
+def test_on_dask_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(
+    dask: Cluster, recipe: list[str], options: list[str], alone: dict[str, Any], tmp_path: Path
+) -> None:
+    root, runner = tmp_path / "root", f"dask://{dask.address}"
+    doomed, _ = dask.add(), dask.add()
+    with killing(root, doomed.kill):
+        done = mnist("study", "--seeds", "2", *recipe, *options, "--root", root, "--runner", runner)
+    assert done.returncode == 0, done.stderr
+    assert doomed.wait() == -signal.SIGKILL
     found = json.loads(done.stdout)
     assert made(root) == alone["made"]
     for what in ("seeds", "pairs", "verdict"):
         assert found[what] == alone[what]
     assert [arm["errors"] for arm in found["arms"]] == [arm["errors"] for arm in alone["arms"]]
-    run = mnist("run", "--no-gate", *options, "--root", str(root), "--runner", runner)
-    assert run.returncode == 0, run.stderr
-    steps: dict[str, Any] = {step["name"]: step for step in json.loads(run.stdout)["steps"]}
-    assert steps["train plain"]["cached"]
-    assert not steps["explain plain"]["cached"]
-    assert mnist("verify", "--root", str(root)).returncode == 0
+    # The remaining worker can do a complete run.
+    run = steps(mnist("run", "--no-gate", *options, "--root", root, "--runner", runner))
+    assert run["train plain"]["cached"]
+    assert not run["explain plain"]["cached"]
+    assert mnist("verify", "--root", root).returncode == 0
 
 
-@pytest.mark.timeout(2 * SECONDS)  # a study and a run, one of which loses a worker
-def test_on_dask_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(
-    dask: Cluster, studying: list[str], options: list[str], alone: dict[str, Any], tmp_path: Path
+@pytest.mark.timeout(2 * SECONDS)  # a run that loses a worker, and the study that it is compared with
+def test_on_ray_a_run_has_the_same_records_though_a_worker_is_killed_in_a_training(
+    recipe: list[str], options: list[str], alone: dict[str, Any], tmp_path: Path
 ) -> None:
-    doomed, _ = dask.add(), dask.add()
-    with killing(tmp_path / "root", doomed.kill):
-        studied_and_run(f"dask://{dask.address}", tmp_path / "root", studying, options, alone)
-    assert doomed.wait() == -signal.SIGKILL
-
-
-@pytest.mark.timeout(2 * SECONDS)  # a study and a run, one of which loses a worker
-def test_on_ray_a_study_has_the_same_records_though_a_worker_is_killed_in_a_training(
-    studying: list[str], options: list[str], alone: dict[str, Any], tmp_path: Path
-) -> None:
-    killed: list[int] = []
+    root, killed = tmp_path / "root", list[int]()
 
     def kill() -> None:
         for process in psutil.process_iter(["cmdline"]):
@@ -135,12 +135,19 @@ def test_on_ray_a_study_has_the_same_records_though_a_worker_is_killed_in_a_trai
                 process.kill()
                 killed.append(process.pid)
 
-    with ray_head(tmp_path) as address, killing(tmp_path / "root", kill):
-        studied_and_run(f"ray://{address}", tmp_path / "root", studying, options, alone)
+    with ray_head(tmp_path) as address, killing(root, kill):
+        run = steps(mnist("run", "--no-gate", *recipe, *options, "--root", root, "--runner", f"ray://{address}"))
     assert len(killed) == 1
+    for name in ("train plain", "train batch_norm", "ensemble both", "evaluate both on test", "explain both"):
+        assert not run[name]["cached"]
+    assert made(root) < alone["made"]  # a run has the models and predictions of the study's first seed
+    assert len(made(root)) == len(alone["made"]) / 2
+    assert mnist("verify", "--root", root).returncode == 0
 
 
-def test_a_worker_with_other_code_is_found_out_before_it_trains(dask: Cluster, tmp_path: Path) -> None:
+def test_a_worker_with_other_code_is_found_out_before_it_trains(
+    dask: Cluster, options: list[str], tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     for folder in ("flows", "tasks", "artifacts"):
         shutil.copytree(PROJECT / folder, copy / folder)
@@ -148,10 +155,7 @@ def test_a_worker_with_other_code_is_found_out_before_it_trains(dask: Cluster, t
     network.write_text(network.read_text() + "\n\nOTHER = 1\n")
     dask.add(project=copy)
     root = tmp_path / "root"
-    toml = data.make(tmp_path / "mirror", data.FEW).toml()
-    done = mnist(
-        "run", "--dataset", str(toml), "--epochs", "1", "--root", str(root), "--runner", f"dask://{dask.address}"
-    )
+    done = mnist("run", *options, "--root", root, "--runner", f"dask://{dask.address}")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
@@ -161,31 +165,28 @@ def test_a_worker_with_other_code_is_found_out_before_it_trains(dask: Cluster, t
     assert not list((root / "locks").glob("cluster-*"))
 
 
-def test_a_worker_of_several_threads_is_refused(dask: Cluster, tmp_path: Path) -> None:
-    dask.add(threads=2)
-    toml = data.make(tmp_path / "mirror", data.FEW).toml()
-    done = mnist("run", "--dataset", str(toml), "--epochs", "1", "--root", str(tmp_path / "root"),
-                 "--runner", f"dask://{dask.address}")  # fmt: skip
-    assert done.returncode == 2
-    assert (
-        "has 2 threads, but can run only one training at a time: start it with --nthreads 1"
-        in done.stderr.splitlines()[-1]
-    )
-
-
-def test_without_a_scheduler_or_a_worker_it_is_said(
+@pytest.mark.usefixtures("prefect")
+def test_a_cluster_without_a_scheduler_without_a_worker_or_with_several_threads_is_refused(
     dask: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toml = data.make(tmp_path / "mirror", data.FEW).toml()
-    done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "dask://127.0.0.1:9")
-    assert done.returncode == 2
-    assert "no Dask scheduler answers at 127.0.0.1:9" in done.stderr.splitlines()[-1]
-    done = mnist("run", "--dataset", str(toml), "--root", str(tmp_path / "root"), "--runner", "ray://127.0.0.1:9")
+    monkeypatch.setattr(dask_runner, "_JOIN_SECONDS", 1)
+    validate_root(tmp_path / "root")
+
+    def refused(address: str, why: str) -> None:
+        workers = open_workers(f"dask://{address}", [], tmp_path / "root", ahead=False)
+        with pytest.raises(WorkerError, match=why), workers:
+            pass
+
+    refused("127.0.0.1:9", "^no Dask scheduler answers at 127.0.0.1:9")
+    refused(dask.address, "has no worker: start one")
+    dask.add(threads=2)
+    refused(dask.address, "has 2 threads, but can run only one training at a time: start it with --nthreads 1")
+
+
+def test_without_a_ray_cluster_it_is_said(options: list[str], tmp_path: Path) -> None:
+    done = mnist("run", *options, "--root", tmp_path / "root", "--runner", "ray://127.0.0.1:9")
     assert done.returncode == 2
     assert "no Ray cluster answers at ray://127.0.0.1:9" in done.stderr.splitlines()[-1]
-    monkeypatch.setattr(dask_runner, "_JOIN_SECONDS", 1)
-    with DaskTaskRunner(address=dask.address) as runner, pytest.raises(WorkerError, match="has no worker: start one"):
-        connect_to_dask(runner, dask.address)
 
 
 @pytest.mark.usefixtures("prefect")

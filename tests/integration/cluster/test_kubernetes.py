@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 import yaml
 
+from flows.runners.factory import open_workers
+from tasks.errors import InputError
 from tests.support import data
 from tests.support.serving import free_port, until
 
@@ -87,8 +90,7 @@ class Cluster:
 
     def mnist(self, runner: str, root: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """Run the flow on the cluster."""
-        dataset = data.make(root.with_name(f"{root.name}-data"), data.FEW).toml()
-        command = [BIN / "mnist", "run", "--dataset", dataset, "--epochs", "1", "--no-gate", "--json"]
+        command = [BIN / "mnist", "run", *data.small_run(root.with_name(f"{root.name}-data")), "--no-gate", "--json"]
         clean = {key: value for key, value in os.environ.items() if not key.startswith("DASK")}
         return subprocess.run(
             [*command, "--root", root, "--runner", f"{runner}://127.0.0.1:{self.port}"],
@@ -160,19 +162,28 @@ def test_who_has_no_certificate_gets_no_answer(running: Cluster, tmp_path: Path)
     assert not without_answer(running.port, anonymous(ca, pair))  # Dask sends the first message
 
 
-@pytest.mark.parametrize("missing", ["all", "pair", "encryption", "another CA's"])
-def test_a_run_without_the_certificate_is_refused_in_one_line(running: Cluster, missing: str, tmp_path: Path) -> None:
-    env = {
-        "all": {},
-        "pair": {f"{TLS}CA_FILE": running.client[f"{TLS}CA_FILE"]},
-        "encryption": running.client,
-        "another CA's": certificates(tmp_path / "other") if missing == "another CA's" else {},
-    }[missing]
-    done = running.mnist("dask" if missing == "encryption" else "tls", tmp_path / "root", env)
+@pytest.mark.parametrize("with_ca", [False, True])
+def test_without_a_certificate_no_cluster_is_called(running: Cluster, with_ca: bool, tmp_path: Path) -> None:
+    given = {"distributed.comm.tls.ca-file": running.client[f"{TLS}CA_FILE"]} if with_ca else {}
+    workers = open_workers(f"tls://127.0.0.1:{running.port}", [], tmp_path, ahead=False)
+    with (
+        dask.config.set(given),
+        pytest.raises(InputError, match=r"^the runner tls:// needs a certificate: set "),
+        workers,
+    ):
+        pass
+
+
+@pytest.mark.parametrize("runner", ["dask", "tls"])
+def test_a_run_without_encryption_or_with_another_ca_is_refused_in_one_line(
+    running: Cluster, runner: str, tmp_path: Path
+) -> None:
+    done = running.mnist(
+        runner, tmp_path / "root", running.client if runner == "dask" else certificates(tmp_path / "other")
+    )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    said = {"all": "needs a certificate", "pair": "needs a certificate"}.get(missing, "no Dask scheduler answers at ")
-    assert said in done.stderr.strip().splitlines()[-1]
+    assert "no Dask scheduler answers at " in done.stderr.strip().splitlines()[-1]
 
 
 def test_a_run_with_the_certificate_is_trained_there(running: Cluster, tmp_path: Path) -> None:

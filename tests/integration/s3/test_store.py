@@ -26,7 +26,7 @@ class Mnist:
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.env, self.shadow = env, Path(env["XDG_CACHE_HOME"])
-        self.toml = data.make(folder / "mirror", data.FEW).toml()
+        self.options = [*data.small_run(folder / "mirror"), "--no-gate"]
         self.s3 = boto3.client("s3", endpoint_url=env["AWS_ENDPOINT_URL"], aws_access_key_id="key",
                                aws_secret_access_key="secret", region_name="us-east-1")  # fmt: skip  # noqa: S106
 
@@ -41,9 +41,7 @@ class Mnist:
         return json.loads(done.stdout)
 
     def run(self, seed: int = 1) -> dict[str, Any]:
-        found: dict[str, Any] = self.said(
-            "run", "--dataset", self.toml, "--epochs", "1", "--seed", str(seed), "--no-gate"
-        )
+        found: dict[str, Any] = self.said("run", *self.options, "--seed", str(seed))
         return found
 
     def names(self, under: str = "") -> list[str]:
@@ -82,7 +80,7 @@ def test_a_whole_run_leaves_in_the_store_what_it_leaves_in_a_folder(
     assert first["root"] == ROOT
     held = mnist.names()
     folder = tmp_path / "root"
-    done = mnist("run", "--dataset", mnist.toml, "--epochs", "1", "--no-gate", "--json", root=str(folder))
+    done = mnist("run", *mnist.options, "--json", root=str(folder))
     assert done.returncode == 0, done.stderr
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     kinds = ("archives/", "splits/", "models/", "predictions/", "selections/")
@@ -98,12 +96,18 @@ def test_a_whole_run_leaves_in_the_store_what_it_leaves_in_a_folder(
     assert b"<html" in mnist.content(first["report"]["html"])[:100]
 
 
-def test_a_second_run_finds_everything_also_where_nothing_was_copied_yet(mnist: Mnist, first: dict[str, Any]) -> None:
-    for _ in range(2):
-        again = mnist.run()
-        assert not [step for step in again["steps"] if not step["cached"]]
-        assert again["models"] == first["models"]
-        shutil.rmtree(mnist.shadow)  # as on another machine, which has no local cache
+def test_what_was_altered_in_the_store_is_found_and_made_anew(mnist: Mnist, first: dict[str, Any]) -> None:
+    name = first["models"]["plain"]["predictions"]
+    sound = mnist.content(name)
+    mnist.write(name, sound[:-1] + bytes([sound[-1] ^ 1]))
+    done = mnist("verify", first["run"])
+    assert done.returncode == 1
+    assert f"broken at evaluate plain on test: {ROOT}/{name} was altered" in done.stderr
+    again = mnist.run()
+    assert [step["name"] for step in again["steps"] if not step["cached"]] == ["evaluate plain on test"]
+    assert again["models"] == first["models"]
+    assert mnist.content(name) == sound
+    assert mnist("verify", first["run"]).returncode == 0
 
 
 def test_it_is_verified_listed_compared_and_predicts(
@@ -119,35 +123,26 @@ def test_it_is_verified_listed_compared_and_predicts(
     assert mnist.said("predict", picture)["pictures"]
 
 
-def test_what_was_altered_in_the_store_is_found_and_made_anew(mnist: Mnist, first: dict[str, Any]) -> None:
-    name = first["models"]["plain"]["predictions"]
-    sound = mnist.content(name)
-    mnist.write(name, sound[:-1] + bytes([sound[-1] ^ 1]))
-    done = mnist("verify", first["run"])
-    assert done.returncode == 1
-    assert f"broken at evaluate plain on test: {ROOT}/{name} was altered" in done.stderr
-    again = mnist.run()
-    assert "evaluate plain on test" in [step["name"] for step in again["steps"] if not step["cached"]]
-    assert mnist.content(name) == sound
-    assert mnist("verify", first["run"]).returncode == 0
-
-
-def test_prune_removes_what_nobody_needs(mnist: Mnist, other: dict[str, Any]) -> None:
-    last = mnist.run(seed=2)  # all steps are cached
-    assert last["models"] == other["models"]
+def test_prune_removes_what_nobody_needs_and_another_machine_finds_the_rest(
+    mnist: Mnist, other: dict[str, Any]
+) -> None:
     before = mnist.names()
     planned = mnist.said("prune", "--keep", "1", "--dry-run")
     assert mnist.names() == before
     done = mnist.said("prune", "--keep", "1")
     assert done["runs"] == planned["runs"] != []
+    assert other["run"] not in done["runs"]
     left = mnist.names()
     assert not set(done["files"]) & set(left)
     assert not [name for name in left if any(name.startswith(f"runs/{run}/") for run in done["runs"])]
     assert sum(len(mnist.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"a/root/{name}").get("Contents", [])) for name in
                done["files"]) == 0  # fmt: skip
-    assert mnist("verify", last["run"]).returncode == 0
+    shutil.rmtree(mnist.shadow)  # as on another machine, which has no local cache
+    assert mnist("verify", other["run"]).returncode == 0
+    shutil.rmtree(mnist.shadow)
     again = mnist.run(seed=2)
     assert not [step for step in again["steps"] if not step["cached"]]
+    assert again["models"] == other["models"]
 
 
 BROKEN = {
@@ -162,13 +157,21 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_what_is_wrong_with_a_store_is_said_in_one_line(mnist: Mnist, case: str) -> None:
     given, expected = BROKEN[case]
-    for command in (["prune", "--keep", "1"], ["run", "--dataset", str(mnist.toml), "--epochs", "1"]):
-        done = mnist(*command, **given)
-        assert done.returncode == 2
-        last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith("mnist: ")
-        assert expected in last
-        assert "Traceback" not in done.stderr
+    said_in_one_line(mnist("prune", "--keep", "1", **given), expected)
+
+
+@pytest.mark.parametrize("case", ["no such bucket", "no credentials"])
+def test_a_run_says_it_too(mnist: Mnist, case: str) -> None:
+    given, expected = BROKEN[case]
+    said_in_one_line(mnist("run", *mnist.options, **given), expected)
+
+
+def said_in_one_line(done: subprocess.CompletedProcess[str], expected: str) -> None:
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("mnist: ")
+    assert expected in last
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -59,15 +60,24 @@ ours, theirs = flow(body, name="mnist"), flow(body, name="somebody's")
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Set a separate Prefect home for this process and for commands, and yield it."""
+    with home_at(tmp_path / "home", monkeypatch):
+        yield tmp_path / "home"
+
+
+@contextmanager
+def home_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set Prefect's home for this process and for commands while the block runs."""
     for name in [
         name for name in os.environ if name.startswith("PREFECT_") and name != "PREFECT_SERVER_ANALYTICS_ENABLED"
     ]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PREFECT_HOME", str(home))
     refresh_global_settings_context()
-    yield tmp_path / "home"
-    monkeypatch.undo()
-    refresh_global_settings_context()
+    try:
+        yield
+    finally:
+        monkeypatch.undo()
+        refresh_global_settings_context()
 
 
 @pytest.fixture
@@ -91,16 +101,33 @@ def rows(home: Path) -> Rows:
     return found
 
 
-def remembered(count: int) -> tuple[list[FlowRun], list[FlowRun]]:
-    """Run the project's flow and a foreign flow in turn on a temporary server, and return the flow runs of each.
+class History(NamedTuple):
+    """A Prefect home, and the flow runs of the project's flow and of a foreign flow in its database."""
 
-    The server has Prefect's home of this process.
-    """
-    with start_server() as early, server(early) as api:
+    home: Path
+    mine: list[FlowRun]
+    others: list[FlowRun]
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> History:
+    """Run the project's flow and a foreign flow in turn, three times, on a temporary server."""
+    home = tmp_path_factory.mktemp("history") / "home"
+    with pytest.MonkeyPatch.context() as patch, home_at(home, patch), start_server() as early, server(early) as api:
         api.wait()
-        both = [(ours(), theirs()) for _ in range(count)]
+        both = [(ours(), theirs()) for _ in range(3)]
         time.sleep(6)  # the server writes events every 5 s
-    return [one for one, _ in both], [other for _, other in both]
+    return History(home, [one for one, _ in both], [other for _, other in both])
+
+
+@pytest.fixture
+def remembered(home: Path, history: History) -> History:
+    """Copy the history to this test's home."""
+    shutil.copytree(history.home, home, dirs_exist_ok=True)
+    at = str(home / "prefect.db")
+    assert {Path(one.at) for one in history.mine} == {history.home / "prefect.db"}
+    mine, others = ([one.model_copy(update={"at": at}) for one in runs] for runs in history[1:])
+    return History(home, mine, others)
 
 
 def mnist(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
@@ -117,9 +144,9 @@ def about(table: str, found: Rows, ids: set[str]) -> set[Any]:
 
 
 def test_the_flow_runs_of_pruned_runs_go_with_all_they_had_and_every_other_row_stays(
-    home: Path, root: Path, work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset
+    remembered: History, root: Path, work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset
 ) -> None:
-    mine, others = remembered(3)
+    home, mine, others = remembered
     for number, one in enumerate(mine, 1):
         finished(work, splits, tiny, number, one)
     before, size = rows(home), (home / "prefect.db").stat().st_size
@@ -179,9 +206,9 @@ def test_the_last_artifact_of_a_key_goes_from_the_list_of_the_latest_and_an_earl
 
 
 def test_a_server_that_does_not_answer_stops_no_pruning_and_a_later_one_does_the_rest(
-    home: Path, root: Path, work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset
+    remembered: History, root: Path, work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset
 ) -> None:
-    mine, others = remembered(2)
+    home, (*mine, last), others = remembered
     for number, one in enumerate(mine, 1):
         finished(work, splits, tiny, number, one)
     silent = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
@@ -196,7 +223,7 @@ def test_a_server_that_does_not_answer_stops_no_pruning_and_a_later_one_does_the
     assert {mine[0].id, mine[1].id} < ids_in(home / "prefect.db", "flow_run")
     later = json.loads(mnist("prune", "--keep", "1", "--json", "--root", root).stdout)
     assert (later["runs"], later["history"]) == ([], {"flow_runs": 1, "left": 0, "why": ""})
-    assert ids_in(home / "prefect.db", "flow_run") == {mine[1].id, *(one.id for one in others)}
+    assert ids_in(home / "prefect.db", "flow_run") == {mine[1].id, last.id, *(one.id for one in others)}
 
 
 def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -> None:
@@ -253,8 +280,8 @@ def test_no_server_is_started_for_what_the_database_does_not_have(
     assert pending_flow_runs(root) == {there}
 
 
-def test_what_a_kill_left_behind_goes_though_the_flow_run_has_gone(home: Path, root: Path) -> None:
-    (mine,), (other,) = remembered(1)
+def test_what_a_kill_left_behind_goes_though_the_flow_run_has_gone(remembered: History, root: Path) -> None:
+    home, (mine, *_), (other, *_) = remembered
     add_pending_flow_runs(root, {mine})
     with start_server() as early, server(early) as api:
         api.wait()
@@ -268,9 +295,9 @@ def test_what_a_kill_left_behind_goes_though_the_flow_run_has_gone(home: Path, r
 
 
 def test_a_prune_that_is_interrupted_while_it_clears_the_history_ends_in_time_and_the_next_does_the_rest(
-    home: Path, root: Path, tmp_path: Path
+    remembered: History, root: Path, tmp_path: Path
 ) -> None:
-    (mine,), _ = remembered(1)
+    home, (mine, *_), _ = remembered
     add_pending_flow_runs(root, {mine})
     trial = Trial(["prune", "--keep", "1", "--root", str(root)])
     ended = signaled(trial, os.environ | {"MNIST_TRIAL": str(tmp_path)}, 2.5, signal.SIGINT, None)
@@ -280,8 +307,8 @@ def test_a_prune_that_is_interrupted_while_it_clears_the_history_ends_in_time_an
     assert mine.id not in ids_in(home / "prefect.db", "flow_run")
 
 
-def test_a_database_in_use_is_not_waited_for_to_shrink(home: Path, root: Path) -> None:
-    (mine,), _ = remembered(1)
+def test_a_database_in_use_is_not_waited_for_to_shrink(remembered: History, root: Path) -> None:
+    home, (mine, *_), _ = remembered
     add_pending_flow_runs(root, {mine})
     with closing(sqlite3.connect(home / "prefect.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")

@@ -19,11 +19,9 @@ import pytest
 
 from flows.cli import serve
 from flows.server.credential import Credential
-from tasks.history.run_store import finished_runs
-from tasks.storage.backend import open_root
 from tests.support import data
 from tests.support.receiver import Receiver, receiver
-from tests.support.serving import MNIST, PREFECT, Api, Serving, free_port, serving, until, without_prefect
+from tests.support.serving import MNIST, PREFECT, QUICK, Api, Serving, free_port, serving, until, without_prefect
 
 AUTH = "mnist:s3cret"
 PARTS = {"report", "model-plain", "model-batch-norm", "galleries", "results", "errors-by-label", "patterns", "slices"}
@@ -47,7 +45,7 @@ def told() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def served(folder: Path, told: Receiver) -> Iterator[Serving]:
-    with serving(folder / "prefect", folder / "root", AUTH, MNIST_WEBHOOK=told.url) as running:
+    with serving(folder / "prefect", folder / "root", AUTH, MNIST_WEBHOOK=told.url, **QUICK) as running:
         yield running
 
 
@@ -238,39 +236,6 @@ def test_a_study_can_be_started_from_the_form_too(api: Api, dataset: str, comple
     assert "over 2 seeds" in run["state"]["message"]
     assert "study" in api.artifacts(run["id"])
     assert api.tasks(run["id"])["train plain, seed 1"]["state_name"] == "Cached"
-
-
-def scheduled(api: Api, deployment: str, at: str, **parameters: Any) -> dict[str, Any]:
-    """Start a run of a deployment with a scheduled date in the past, and return it after it has ended."""
-    identity = api.deployment(deployment)["id"]
-    state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at}}
-    response = api.post(f"deployments/{identity}/create_flow_run", {"parameters": parameters, "state": state})
-    assert response.status_code == 201, response.text
-    return api.ended(response.json()["id"])
-
-
-def test_each_night_trains_anew_and_is_compared_with_the_night_before(api: Api, dataset: str, folder: Path) -> None:
-    root = folder / "nights"
-    given = {"dataset": dataset, "epochs": 1, "root": str(root), "gate": False}
-    dates = [("nightly", 21, 2), ("nightly", 22, 2), ("weekly", 22, 4), ("nightly", 23, 2), ("nightly", 23, 2)]
-    ended = [scheduled(api, name, f"2026-11-{day}T{hour:02}:00:00Z", **given) for name, day, hour in dates]
-    assert {run["state_name"] for run in ended} == {"Completed"}, [run["state"]["message"] for run in ended]
-    assert [run["name"] for run in ended] == [f"tiny post 1 epoch seed 202611{day}00" for _, day, _ in dates]
-
-    states = [{name: task["state_name"] for name, task in api.tasks(run["id"]).items()} for run in ended]
-    trained = [found["train plain"] for found in states]
-    # On a Sunday, the weekly run has the same seed as the nightly run; in this test, both also train for one epoch.
-    assert trained == ["Completed", "Completed", "Cached", "Completed", "Cached"]
-    data_steps = [name for name in states[0] if name.startswith(("download", "decode"))]
-    assert len(data_steps) == 6
-    assert {found[name] for found in states[1:] for name in data_steps} == {"Cached"}
-
-    first, second, _weekly, third, again = (run.run for run in finished_runs(open_root(str(root))))
-    before = [
-        re.search(r"Compared with run \*\*(\S+)\*\*", (root / "runs" / name / "report.md").read_text())
-        for name in (second, third, again)
-    ]
-    assert [found and found[1] for found in before] == [first, second, third]
 
 
 def in_training(api: Api, identity: str) -> bool:

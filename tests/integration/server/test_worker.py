@@ -1,18 +1,21 @@
 """Test the worker of `mnist serve`: it rejects every attack of `tests.reliability.attack_worker`.
 
-Afterwards, it still runs the project's flows.
+Afterwards, it still runs the project's flows, and those of the schedules as of their scheduled dates.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from tasks.history.run_store import finished_runs
+from tasks.storage.backend import open_root
 from tests.reliability.attack_worker import ATTACKS, RACES, TEMPLATES, main
 from tests.support import data
-from tests.support.serving import Serving, serving
+from tests.support.serving import QUICK, Api, Serving, serving
 
 AUTH = "mnist:s3cret"
 
@@ -20,8 +23,7 @@ AUTH = "mnist:s3cret"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("worker")
-    quick = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBEAT_SECONDS": "2"}
-    with serving(folder / "prefect", folder / "root", AUTH, **quick) as running:
+    with serving(folder / "prefect", folder / "root", AUTH, **QUICK) as running:
         yield running
 
 
@@ -41,12 +43,54 @@ def test_an_attack_runs_no_code(outcomes: dict[str, tuple[str, bool]], name: str
     assert fine, ended
 
 
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the parameters of the flows that name their inputs."""
+    folder = tmp_path_factory.mktemp("inputs")
+    return {"dataset": str(data.make(folder, data.FEW).toml()), "recipe": str(data.small_recipe(folder))}
+
+
 def test_the_same_worker_goes_on_and_runs_the_projects_flows(
-    served: Serving, outcomes: dict[str, tuple[str, bool]], tmp_path: Path
+    served: Serving, outcomes: dict[str, tuple[str, bool]], inputs: dict[str, str]
 ) -> None:
-    dataset = str(data.make(tmp_path, data.FEW).toml())
-    for flow, more in (("mnist", {}), ("study", {"seeds": 2})):
-        response = served.api.start("on-demand", flow, dataset=dataset, epochs=1, **more)
+    study = {"dataset": inputs["dataset"], "recipes": [inputs["recipe"]], "seeds": 2}
+    for flow, parameters in (("mnist", inputs), ("study", study)):
+        response = served.api.start("on-demand", flow, epochs=1, **parameters)
         run = served.api.ended(response.json()["id"])
         assert run["state_name"] == "Completed", run["state"]
     assert len(outcomes) >= 30
+
+
+def scheduled(api: Api, deployment: str, at: str, **parameters: Any) -> dict[str, Any]:
+    """Start a run of a deployment with a scheduled date in the past, and return it after it has ended."""
+    identity = api.deployment(deployment)["id"]
+    state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at}}
+    response = api.post(f"deployments/{identity}/create_flow_run", {"parameters": parameters, "state": state})
+    assert response.status_code == 201, response.text
+    return api.ended(response.json()["id"])
+
+
+def test_each_night_trains_anew_and_is_compared_with_the_night_before(
+    served: Serving, inputs: dict[str, str], tmp_path: Path
+) -> None:
+    api, root = served.api, tmp_path / "nights"
+    given = {**inputs, "epochs": 1, "root": str(root), "gate": False}
+    dates = [("nightly", 22, 2), ("weekly", 22, 4), ("nightly", 23, 2), ("nightly", 23, 2)]
+    ended = [scheduled(api, name, f"2026-11-{day}T{hour:02}:00:00Z", **given) for name, day, hour in dates]
+    assert {run["state_name"] for run in ended} == {"Completed"}, [run["state"]["message"] for run in ended]
+    assert [run["name"] for run in ended] == [f"tiny small 1 epoch seed 202611{day}00" for _, day, _ in dates]
+
+    states = [{name: task["state_name"] for name, task in api.tasks(run["id"]).items()} for run in ended]
+    trained = [found["train plain"] for found in states]
+    # On a Sunday, the weekly run has the same seed as the nightly run; in this test, both also train for one epoch.
+    assert trained == ["Completed", "Cached", "Completed", "Cached"]
+    data_steps = [name for name in states[0] if name.startswith(("download", "decode"))]
+    assert len(data_steps) == 6
+    assert {found[name] for found in states[1:] for name in data_steps} == {"Cached"}
+
+    first, _weekly, second, again = (run.run for run in finished_runs(open_root(str(root))))
+    before = [
+        re.search(r"Compared with run \*\*(\S+)\*\*", (root / "runs" / name / "report.md").read_text())
+        for name in (second, again)
+    ]
+    assert [found and found[1] for found in before] == [first, second]

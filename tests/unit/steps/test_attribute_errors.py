@@ -1,7 +1,5 @@
 """Test attribution with a real network on tiny real data: training predictions, and the neighbors of its errors."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,7 +14,7 @@ from tasks.schemas.records import AttributionRecord, ModelRecord, SplitRecord
 from tasks.steps.attribute_errors import attribute
 from tasks.steps.evaluate import evaluate
 from tasks.steps.train import train
-from tests.support import data
+from tests.conftest import single_threaded
 
 Attributed = tuple[ModelRecord, AttributionRecord, Attribution]
 
@@ -24,46 +22,42 @@ Attributed = tuple[ModelRecord, AttributionRecord, Attribution]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> data.Files:
-    return data.make(tmp_path / "mirror", {"train": 600, "test": 120})
-
-
-@pytest.fixture
-def attributed(splits: dict[str, SplitRecord], work: Workspace) -> Attributed:
+@pytest.fixture(scope="module")
+def attributed(shared_splits: dict[str, SplitRecord], shared_work: Workspace) -> Attributed:
     training = load_recipe("post", epochs=3, validation=0.1).trainings()[0]
-    model = train.fn(training, splits["train"], work)
-    predictions = evaluate.fn(model, splits["test"], work)
-    record = attribute.fn(model, predictions, splits["train"], splits["test"], work)
-    found = Attribution.model_validate_json((work.root / record.neighbors.path).read_bytes())
-    wrong = read_predictions(work.root / predictions.file.path).wrong
+    with single_threaded():
+        model = train.fn(training, shared_splits["train"], shared_work)
+        predictions = evaluate.fn(model, shared_splits["test"], shared_work)
+        record = attribute.fn(model, predictions, shared_splits["train"], shared_splits["test"], shared_work)
+    found = Attribution.model_validate_json((shared_work.root / record.neighbors.path).read_bytes())
+    wrong = read_predictions(shared_work.root / predictions.file.path).wrong
     assert list(found.by_index) == np.flatnonzero(wrong).tolist()
     return model, record, found
 
 
 def test_it_says_of_the_training_images_what_an_evaluation_says(
-    attributed: Attributed, splits: dict[str, SplitRecord], work: Workspace
+    attributed: Attributed, shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
     model, record, _ = attributed
-    expected = evaluate.fn(model, splits["train"], work)
+    expected = evaluate.fn(model, shared_splits["train"], shared_work)
     assert (record.split, record.count, record.errors) == ("train", 600, expected.errors)
     assert record.loss == pytest.approx(expected.loss, abs=1e-6)
-    given, asked = (read_predictions(work.root / one.file.path) for one in (record, expected))
+    given, asked = (read_predictions(shared_work.root / one.file.path) for one in (record, expected))
     np.testing.assert_allclose(given.probabilities, asked.probabilities, atol=1e-5)
 
 
 def test_the_neighbors_are_the_nearest_of_what_it_learned_from(
-    attributed: Attributed, splits: dict[str, SplitRecord], work: Workspace
+    attributed: Attributed, shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
     import keras
 
     from tasks.training.ensemble_model import last_features
 
     model, _, found = attributed
-    learned, asked = (read_split([work.root / splits[name].file.path]) for name in ("train", "test"))
+    learned, asked = (read_split([shared_work.root / shared_splits[name].file.path]) for name in ("train", "test"))
     kept, held_out = held_out_indices(600, model.held_out, model.seed)
     assert len(held_out) == 60
-    features = last_features(keras.models.load_model(work.root / model.file.path, compile=False))
+    features = last_features(keras.models.load_model(shared_work.root / model.file.path, compile=False))
     known = features.predict(learned.images[kept], verbose=0)
     for index, one in found.by_index.items():
         far = np.linalg.norm(known - features.predict(asked.images[index][None], verbose=0), axis=1)

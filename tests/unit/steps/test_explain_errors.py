@@ -2,7 +2,6 @@
 
 import base64
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,45 +18,43 @@ from tasks.steps.evaluate import evaluate
 from tasks.steps.explain_errors import explain
 from tasks.steps.select_examples import Selection, select
 from tasks.steps.train import train
-from tests.support import data
+from tests.conftest import single_threaded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> data.Files:
-    return data.make(tmp_path / "mirror", {"train": 600, "test": 120})
-
-
-@pytest.fixture
-def trained(splits: dict[str, SplitRecord], work: Workspace) -> tuple[ModelRecord, PredictionsRecord]:
+@pytest.fixture(scope="module")
+def trained(shared_splits: dict[str, SplitRecord], shared_work: Workspace) -> tuple[ModelRecord, PredictionsRecord]:
     training = load_recipe("post", epochs=4, validation=0.1).trainings()[0]
-    model = train.fn(training, splits["train"], work)
-    return model, evaluate.fn(model, splits["test"], work)
+    with single_threaded():
+        model = train.fn(training, shared_splits["train"], shared_work)
+        return model, evaluate.fn(model, shared_splits["test"], shared_work)
 
 
 def explained(
-    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+    trained: tuple[ModelRecord, PredictionsRecord], shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> tuple[ExplanationsRecord, Explanations]:
-    selection = select.fn({"plain": trained[1]}, splits["test"], work)
-    attribution = attribute.fn(*trained, splits["train"], splits["test"], work)
-    record = explain.fn(*trained, attribution, selection, splits["test"], work)
-    return record, Explanations.model_validate_json((work.root / record.file.path).read_bytes())
+    selection = select.fn({"plain": trained[1]}, shared_splits["test"], shared_work)
+    attribution = attribute.fn(*trained, shared_splits["train"], shared_splits["test"], shared_work)
+    record = explain.fn(*trained, attribution, selection, shared_splits["test"], shared_work)
+    return record, Explanations.model_validate_json((shared_work.root / record.file.path).read_bytes())
 
 
 def test_every_chosen_error_is_explained(
-    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+    trained: tuple[ModelRecord, PredictionsRecord], shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
     model, predictions = trained
-    record, found = explained(trained, splits, work)
-    given = read_predictions(work.root / predictions.file.path)
+    record, found = explained(trained, shared_splits, shared_work)
+    given = read_predictions(shared_work.root / predictions.file.path)
     assert set(found.by_index) == set(np.flatnonzero(given.wrong).tolist())
     assert record.count == predictions.errors > 10
-    train_split, test_split = (read_split([work.root / splits[name].file.path]) for name in ("train", "test"))
+    train_split, test_split = (
+        read_split([shared_work.root / shared_splits[name].file.path]) for name in ("train", "test")
+    )
     kept, _ = held_out_indices(600, model.held_out, model.seed)
     from tasks.training.inference import load_model
 
-    network = load_model(work.root / model.file.path)
+    network = load_model(shared_work.root / model.file.path)
     for index, one in found.by_index.items():
         assert len(base64.b64decode(one.heat)) == 28 * 28
         assert len(one.neighbors) == 5
@@ -76,9 +73,9 @@ def test_every_chosen_error_is_explained(
 
 
 def test_where_it_looks_lies_where_the_ink_is(
-    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+    trained: tuple[ModelRecord, PredictionsRecord], shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
-    _, found = explained(trained, splits, work)
+    _, found = explained(trained, shared_splits, shared_work)
     assert found.window == 5
     for one in found.focus:
         heat = np.frombuffer(base64.b64decode(one.heat), np.uint8).reshape(28, 28)
@@ -89,9 +86,9 @@ def test_where_it_looks_lies_where_the_ink_is(
 
 
 def test_a_selection_names_images_in_order(
-    trained: tuple[ModelRecord, PredictionsRecord], splits: dict[str, SplitRecord], work: Workspace
+    trained: tuple[ModelRecord, PredictionsRecord], shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
-    record = select.fn({"plain": trained[1]}, splits["test"], work)
-    indices = Selection(**json.loads((work.root / record.file.path).read_text())).indices
+    record = select.fn({"plain": trained[1]}, shared_splits["test"], shared_work)
+    indices = Selection(**json.loads((shared_work.root / record.file.path).read_text())).indices
     assert list(indices) == sorted(indices)
     assert len(indices) == record.count
