@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from flows.processes.console import Command, exit_with_one_line
+from tasks.errors import InputError, first_line
 from tasks.safety.redaction import redact_all_output
 
 HOST: Callable[[Command], Command] = click.option(
@@ -52,12 +53,18 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     import uvicorn
     from prefect import settings
     from prefect.server.api.server import create_app
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
     from flows.server.credential import server_credential
     from flows.server.guard import Guard, allowed_addresses, canonical
 
     host = canonical(host)
     own, credential = allowed_addresses(host, port, allowed), server_credential()
+    try:
+        make_url(settings.PREFECT_API_DATABASE_CONNECTION_URL.value())
+    except ArgumentError as error:
+        raise InputError(f"PREFECT_API_DATABASE_CONNECTION_URL: {first_line(error)}") from error
     changed: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_AUTH_STRING: credential.value,
         settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(sorted(own.origins)),
