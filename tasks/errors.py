@@ -25,6 +25,7 @@ MnistError                     base class; its message is one line that says wha
 └── GateError (RuntimeError)   a model that fails its gate: exit code 1, after the evidence has been published
 """
 
+import re
 from collections.abc import Iterator
 
 from tasks.safety.plain_text import printable
@@ -151,6 +152,15 @@ class GateError(MnistError, RuntimeError):
         self.result = result
 
 
+_EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its type if the message is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def last_error(text: str) -> str | None:
+    """Return the last line of a text that starts with the name of an exception, as the end of a traceback does."""
+    lines = (line.strip() for line in reversed(text.splitlines()))
+    return next((line for line in lines if _EXCEPTION.match(line)), None)

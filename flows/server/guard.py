@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Message, Receive, Scope, Send
 
-from tasks.errors import InputError
+from tasks.errors import InputError, last_error
 from tasks.safety.redaction import public_address
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -144,7 +144,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it to Prefect."""
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _with_short_failure(send))
             return
         answer = _with_headers(send)
         refusal = next(self.refusals(scope), None)
@@ -272,6 +272,21 @@ def _is_json(headers: Headers) -> bool:
     """
     given = headers.getlist("content-type")
     return len(given) == 1 and given[0].partition(";")[0].strip().lower() == "application/json"
+
+
+def _with_short_failure(send: Send) -> Send:
+    """Replace the traceback of an application that can't start with the line that names the error."""
+
+    async def shortened(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            reason = last_error(message.get("message", "")) or "no reason given"
+            message = {
+                **message,
+                "message": f"{reason}; if the database is the cause, check PREFECT_API_DATABASE_CONNECTION_URL",
+            }
+        await send(message)
+
+    return shortened
 
 
 def _with_headers(send: Send) -> Send:

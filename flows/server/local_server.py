@@ -11,7 +11,6 @@ ended.
 
 import logging
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from flows.processes.prefect_compat import TEMPORARY_SERVER, drain_queues
 from flows.processes.settings_files import writable_home
 from flows.processes.startup import exclude_imports_from_gc
 from flows.server.credential import client_settings, new_credential, setting_in_use
-from tasks.errors import ServerError, causes
+from tasks.errors import ServerError, causes, last_error
 from tasks.safety.environment import fault_on_the_way_to, for_own_server
 from tasks.safety.redaction import public_address
 from tasks.safety.stopping import STOPPING
@@ -307,9 +306,7 @@ def wait_until_healthy(url: str, child: subprocess.Popen[bytes]) -> bool:
 def _last_line(said: IO[bytes]) -> str:
     """Return the last error that a process has printed, or a hint on where to look for it."""
     said.seek(0)
-    lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
-    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
-    return named[-1] if named else "see the messages of `mnist serve --no-worker`"
+    return last_error(said.read().decode(errors="replace")) or "see the messages of `mnist serve --no-worker`"
 
 
 def stop_server(child: subprocess.Popen[bytes], seconds: float = _STOP_SECONDS) -> None:

@@ -5,6 +5,7 @@
 """
 # ruff: noqa: PLC0415  # late imports, so that `--help` answers immediately
 
+import logging
 import os
 import socket
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import click
 
 from flows.processes.console import Command, exit_with_one_line
+from tasks.errors import InputError, first_line
 from tasks.safety.redaction import redact_all_output
 
 HOST: Callable[[Command], Command] = click.option(
@@ -52,12 +54,18 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     import uvicorn
     from prefect import settings
     from prefect.server.api.server import create_app
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
     from flows.server.credential import server_credential
     from flows.server.guard import Guard, allowed_addresses, canonical
 
     host = canonical(host)
     own, credential = allowed_addresses(host, port, allowed), server_credential()
+    try:
+        make_url(settings.PREFECT_API_DATABASE_CONNECTION_URL.value())
+    except ArgumentError as error:
+        raise InputError(f"PREFECT_API_DATABASE_CONNECTION_URL: {first_line(error)}") from error
     changed: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_AUTH_STRING: credential.value,
         settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(sorted(own.origins)),
@@ -74,11 +82,17 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
             ws_ping_timeout=settings.PREFECT_SERVER_API_WEBSOCKET_PING_TIMEOUT.value(),
             log_level=log_level.lower(),
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_no_refused_websocket)
         server = uvicorn.Server(config)
         with suppress(KeyboardInterrupt):
             server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     if not server.started:
         sys.exit(1)  # the log says why
+
+
+def _is_no_refused_websocket(record: logging.LogRecord) -> bool:
+    """Reject the error that uvicorn logs for each WebSocket that an application refuses with a response."""
+    return record.getMessage() != "ASGI callable returned without completing handshake."
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def validate(values: object, model: type[TomlModel], what: str, refusal: type[In
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))  # without the types of a union
         where = f"{place}: " if place else ""
         found = "" if first["type"] == "missing" else f", not {shorten_value(first['input'])}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

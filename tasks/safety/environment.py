@@ -51,6 +51,30 @@ _CLEARED_PREFIXES = (
     "ARROW_PRE_",  # file formats of earlier versions
     "OTEL_",  # name propagators and contexts by entry point; Prefect can't be imported if they are not installed
     "WEBSOCKETS_",  # sizes; a value that is not a number makes the import fail
+    # Libraries that other libraries use: their variables may stop an import, or choose another implementation.
+    "AIOHTTP_",
+    "ALEMBIC_",
+    "COOLNAME_",
+    "DOCKET_",
+    "FASTMCP_",
+    "FSSPEC_",
+    "HDF5_",
+    "JOBLIB_",
+    "LOGFIRE_",
+    "LOKY_",
+    "MSGPACK_",
+    "PATSY_",
+    "PENDULUM_",
+    "PROMETHEUS_",
+    "PROTOCOL_BUFFERS_",
+    "PYDANTIC_",
+    "PYTZ_",
+    "PY_KEY_VALUE_",
+    "SM_",  # statsmodels
+    "TQDM_",
+    "TYPER_",
+    "UVICORN_",
+    "WRAPT_",
     # Prefect settings, in both spellings: each step sets its own retries and stores its own result.
     "PREFECT_FLOW_DEFAULT_",
     "PREFECT_FLOWS_DEFAULT_",
@@ -68,6 +92,9 @@ _CLEARED = frozenset(
         "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK",
         "PREFECT_TEST_MODE",
         "SSLKEYLOGFILE",  # logs secrets of connections; if the file can't be written, httpx can't create a client
+        "UNICODE_VERSION",  # another width of characters in tables
+        "WEB_CONCURRENCY",  # uvicorn's number of processes; ours have one
+        "prometheus_multiproc_dir",
         "SOURCE_DATE_EPOCH",  # NumPy's f2py, which SciPy imports, fails if the value is not a number
         # Would make child processes warn, trace, wait for input, or skip assertions.
         "PYTHONDEBUG",
@@ -80,10 +107,12 @@ _CLEARED = frozenset(
         "PYTHONWARNINGS",
     }
 )
+_NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder that cannot exist
 _KERAS_HOME = "KERAS_HOME"
 _SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "config", "builtin", "keras")  # noqa: PTH118
 KERAS_CACHE = "MNIST_KERAS_CACHE"  # the folder for Keras downloads: the user's KERAS_HOME
 PINNED = {
+    "FSSPEC_CONFIG_DIR": _NOWHERE,  # instead of ~/.config/fsspec, which holds settings of stores for all projects
     _KERAS_HOME: _SETTINGS_OF_KERAS,  # instead of ~/.keras, whose `keras.json` is not read and where nothing is written
     "PYTHONSAFEPATH": "1",  # keeps the current folder, which holds none of our modules, off sys.path of child processes
 }
@@ -93,7 +122,6 @@ _NO_PROXY = ("no_proxy", "NO_PROXY")  # the lower case wins if both are set
 _PROXIES = tuple(name for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper()))
 _PROXY = re.compile(r"(https?://)?([^/@\s]*@)?([^/@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\S*)?", re.IGNORECASE)
 _CERTIFICATES, _CERTIFICATE_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
-_NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder without certificates
 _MOST_CERTIFICATES = 16 << 20  # bytes; a bundle of all authorities has about 200 KB
 SET_ASIDE = (
     "MNIST_SET_ASIDE"  # one line for each unusable variable, with the reason; requests that need the variable fail

@@ -14,6 +14,7 @@ from typing import BinaryIO, ClassVar
 
 from portalocker import LockFlags
 
+from tasks.errors import StorageError
 from tasks.filesystem.exclusive_name import claim_name
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.regular_files import read_regular
@@ -136,8 +137,15 @@ class LocalStorage:
         return initial_entries(self.path)
 
     def create(self) -> None:
-        """Create the folder, write a temporary file to it, and mark it."""
+        """Create the folder, write a temporary file to it, and mark it.
+
+        Raises:
+            StorageError: If something else has the name of a folder under the root.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        for path in (self.path / folder for folder in Folder):
+            if os.path.lexists(path) and not path.is_dir():
+                raise StorageError(f"{path} is not a folder, and files of runs belong there: move it to another place")
         with tempfile.TemporaryFile(dir=self.path):
             pass
         mark_root(self.path)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tasks.safety.environment import NUMBERS
 from tests.support import data
 
 MNIST = Path(sys.executable).with_name("mnist")
@@ -77,7 +80,29 @@ HOSTILE = {
     "PREFECT_TASKS_REFRESH_CACHE": "1",
     "PREFECT_TASKS_RUNNER_THREAD_POOL_MAX_WORKERS": "1",
     "PREFECT_TEST_MODE": "1",
+    # Names that libraries compose of a prefix and another name.
+    "TQDM_MININTERVAL": "nonsense",
+    "FSSPEC_S3": "{",
+    "DOCKET_NAME": "",
+    "UVICORN_WORKERS": "nonsense",
 }
+# The names of the variables that a library reads.
+READ = re.compile(r"""(?:environ(?:\.get)?\s*[\[(]|getenv\()\s*["']([A-Z][A-Z0-9_]+)["']""")
+# They have a meaning for every program, or are above with values of their own.
+MEANT = re.compile(
+    r"(HOME|LANG|LC_ALL|PATH|TERM|TMPDIR|TZ)|(AWS|COVERAGE|LD|MNIST|PREFECT|PYTHON|SSL|XDG)_?.*|.*_(PROXY|CA_BUNDLE)"
+)
+
+
+def read_by_libraries() -> set[str]:
+    """Return the names of the variables that the installed libraries read, except for those that users mean for them."""
+    found = set()
+    for path in Path(sysconfig.get_path("purelib")).rglob("*.py"):
+        source = path.read_text("utf-8", "ignore")
+        if "environ" in source or "getenv" in source:
+            found |= set(READ.findall(source))
+    assert {"JOBLIB_START_METHOD", "LOKY_PICKLER", "WEB_CONCURRENCY"} < found
+    return {name for name in found - NUMBERS.keys() if not MEANT.fullmatch(name)}
 
 
 def run(here: Path, toml: Path, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:
@@ -109,11 +134,13 @@ def hostile(here: Path, proxy: str) -> dict[str, str]:
         (here / f"{name}.py").write_text(SHADOW)
     for name in ("tasks", "artifacts"):
         (other / f"{name}.py").write_text(SHADOW)
+    (here / ".config" / "fsspec").mkdir(parents=True)
+    (here / ".config" / "fsspec" / "conf.json").write_text("[1]")
     for folder in (here, other):
         (folder / "matplotlibrc").write_bytes(b"text.usetex: True\nbackend: nonsense\n\xff\xfe\n")
     proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), proxy)
     named = {"KERAS_HOME": str(other), "MATPLOTLIBRC": str(other / "matplotlibrc"), "PYTHONPATH": str(other)}
-    return HOSTILE | proxies | named
+    return dict.fromkeys(read_by_libraries(), "nonsense") | HOSTILE | proxies | named
 
 
 def models(result: Mapping[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_sett
 
 from flows.server.database import IN_FILE, make_database, may_have_automations, schema_revision, template_file
 from flows.server.local_server import local_server
+from tests.support.serving import MNIST, free_port
 
 
 def make_at(path: Path | str) -> bool:
@@ -121,3 +123,23 @@ def test_a_server_copies_the_template_and_leaves_the_blocks_to_the_users_own(
         api.wait()
     assert {path.name for path in tmp_path.iterdir()} & {"prefect.db", "memo_store.toml"} == {"prefect.db"}
     assert tables(tmp_path / "prefect.db") == tables(template_file())
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("no address", "PREFECT_API_DATABASE_CONNECTION_URL: Could not parse SQLAlchemy URL"),
+        ("sqlite+aiosqlite:////proc/version", "(sqlite3.OperationalError) unable to open database file"),
+        ("postgresql+asyncpg://me:t0ps3cret@127.0.0.1:1/prefect", "Connect call failed"),
+    ],
+)
+def test_serve_names_the_reason_why_a_database_cannot_be_used(tmp_path: Path, address: str, reason: str) -> None:
+    env = os.environ | {"PREFECT_HOME": str(tmp_path), "PREFECT_API_DATABASE_CONNECTION_URL": address}
+    command = [MNIST, "serve", "--no-worker", "--port", str(free_port()), "--root", tmp_path / "root"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert "PREFECT_API_DATABASE_CONNECTION_URL" in done.stderr
+    assert done.stderr.rstrip().endswith("did not start; its messages are above")
+    assert "Traceback" not in done.stderr
+    assert "t0ps3cret" not in done.stderr
