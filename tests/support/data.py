@@ -1,4 +1,4 @@
-"""Create tiny real datasets, archives of the first few hundred images of MNIST and a dataset file, and a small recipe."""
+"""Create tiny real datasets: archives of the first few hundred images of MNIST, and a dataset file."""
 
 import gzip
 import hashlib
@@ -20,29 +20,6 @@ NAMES = {
 }
 COUNTS = {"train": 600, "test": 300}
 FEW = {"train": 600, "test": 40}  # for complete runs: most errors of a hardly trained network are explained, one by one
-
-# For runs whose models do not matter: a single model that is quickly trained and, with many small steps, makes few errors.
-SMALL = """
-base = "post"
-name = "small"
-batch = 32
-learning_rate = 0.01
-
-[[models]]
-name = "plain"
-layers = [
-    { layer = "conv", filters = 4, kernel = 3, stride = 2 },
-    { layer = "max_pool", size = 2 },
-    { layer = "flatten" },
-]
-"""
-
-
-def small_recipe(folder: Path) -> Path:
-    """Write a recipe with a single small model."""
-    path = folder / "small.toml"
-    path.write_text(SMALL)
-    return path
 
 
 def first(name: str, count: int) -> NDArray[np.uint8]:
@@ -113,8 +90,3 @@ def of_arrays(
             (folder / name).write_bytes(gzip.compress(write_idx(array), 1, mtime=0))
     counts = {split: len(labels) for split, (_, labels) in splits.items()}
     return Files(folder, counts, classes, shape=splits["train"][0].shape[1:])
-
-
-def small_run(folder: Path) -> list[str]:
-    """Write a dataset of few images and a recipe of a small model, and return the options for a run with both."""
-    return ["--dataset", str(make(folder, FEW).toml()), "--recipe", str(small_recipe(folder)), "--epochs", "1"]

@@ -1,15 +1,17 @@
-"""A recipe of two small networks, for runs whose subject is not the networks: a tenth of the post's time."""
+"""Recipes of small networks, for runs whose subject is not the networks: a tenth of the post's time."""
 
 from pathlib import Path
 
-# The models have the names of the post's models. After one epoch on 600 images, each predicts some images correctly.
-SMALL = """
+from tests.support import data
+
+_RECIPE = """
 base = "post"
 name = "small"
 epochs = 1
-batch = 64
+batch = {batch}
 learning_rate = 0.01
-
+"""
+_PLAIN = """
 [[models]]
 name = "plain"
 layers = [
@@ -17,7 +19,8 @@ layers = [
     { layer = "max_pool", size = 2 },
     { layer = "flatten" },
 ]
-
+"""
+_BATCH_NORM = """
 [[models]]
 name = "batch_norm"
 layers = [
@@ -29,8 +32,22 @@ layers = [
 """
 
 
-def small(folder: Path) -> str:
-    """Write the recipe, and return the path of its file."""
+def pair(folder: Path) -> str:
+    """Write a recipe of two models with the names of the post's, and return the path of its file."""
+    return _written(folder, _RECIPE.format(batch=64) + _PLAIN + _BATCH_NORM)
+
+
+def single(folder: Path) -> str:
+    """Write a recipe of one model that makes few errors, after many small steps, and return the path of its file."""
+    return _written(folder, _RECIPE.format(batch=32) + _PLAIN)
+
+
+def single_run(folder: Path) -> list[str]:
+    """Write a dataset of few images and the recipe of one model, and return the options for a run with both."""
+    return ["--dataset", str(data.make(folder, data.FEW).toml()), "--recipe", single(folder)]
+
+
+def _written(folder: Path, text: str) -> str:
     path = folder / "small.toml"
-    path.write_text(SMALL)
+    path.write_text(text)
     return str(path)

@@ -138,7 +138,7 @@ def test_on_ray_a_run_has_the_same_records_though_a_worker_is_killed_in_a_traini
     with ray_head(tmp_path) as address, killing(root, kill):
         run = steps(mnist("run", "--no-gate", *recipe, *options, "--root", root, "--runner", f"ray://{address}"))
     assert len(killed) == 1
-    for name in ("train plain", "train batch_norm", "ensemble both", "evaluate both on test", "explain both"):
+    for name in ("train plain", "train batch_norm", "combine both", "evaluate both on test", "explain both"):
         assert not run[name]["cached"]
     assert made(root) < alone["made"]  # a run has the models and predictions of the study's first seed
     assert len(made(root)) == len(alone["made"]) / 2

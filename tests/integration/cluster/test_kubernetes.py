@@ -19,7 +19,7 @@ import yaml
 
 from flows.runners.factory import open_workers
 from tasks.errors import InputError
-from tests.support import data
+from tests.support import recipes
 from tests.support.serving import free_port, until
 
 FOLDER = Path(__file__).parents[3] / "deployments"
@@ -90,7 +90,13 @@ class Cluster:
 
     def mnist(self, runner: str, root: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """Run the flow on the cluster."""
-        command = [BIN / "mnist", "run", *data.small_run(root.with_name(f"{root.name}-data")), "--no-gate", "--json"]
+        command = [
+            BIN / "mnist",
+            "run",
+            *recipes.single_run(root.with_name(f"{root.name}-data")),
+            "--no-gate",
+            "--json",
+        ]
         clean = {key: value for key, value in os.environ.items() if not key.startswith("DASK")}
         return subprocess.run(
             [*command, "--root", root, "--runner", f"{runner}://127.0.0.1:{self.port}"],

@@ -66,7 +66,7 @@ def test_a_root_without_hard_links_has_champions(first: dict[str, Any], folder: 
 def test_a_run_after_others_of_other_models_or_without_predictions_finishes(
     first: dict[str, Any], folder: Path, options: list[str]
 ) -> None:
-    root, small = folder / "root", ("--recipe", recipes.small(folder))
+    root, small = folder / "root", ("--recipe", recipes.pair(folder))
     other = found(mnist(*options, *small))
     (omitted,) = other["omitted"]
     assert omitted["part"].startswith("comparison with run ")

@@ -36,7 +36,7 @@ class Copy:
         for name in ("flows", "tasks", "artifacts"):
             shutil.copytree(PROJECT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.dataset = data.make(folder / "mirror", {"train": 300, "test": 20}).toml()
-        self.recipe = recipes.small(folder)
+        self.recipe = recipes.pair(folder)
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
         given = ["--dataset", str(self.dataset), "--root", str(self.root), "--recipe", self.recipe, "--no-gate"]

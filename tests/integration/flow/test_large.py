@@ -55,7 +55,7 @@ def test_the_report_says_what_was_looked_at_and_names_images_by_their_place_in_t
 ) -> None:
     monkeypatch.setattr(flow, "open_workers", in_threads)
     root = tmp_path / "root"
-    options: dict[str, Any] = {"recipe": recipes.small(tmp_path), "root": str(root), "validation": 0.1, "gate": False}
+    options: dict[str, Any] = {"recipe": recipes.pair(tmp_path), "root": str(root), "validation": 0.1, "gate": False}
     result = flow.mnist(dataset=str(files.toml()), **options)
     found = Report.model_validate_json((root / result.report["json"]).read_bytes()).analysis
     assert found.samples == (

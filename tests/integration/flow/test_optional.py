@@ -39,9 +39,9 @@ KINDS = {
     "promotion to champion": (flow, "promote", ""),
     "explanations of MODEL": (explain_errors, "smallest_correcting_patches", "explain"),
     "saliency maps of MODEL": (explain_errors, "_focus_maps", "explain"),
-    "robustness of MODEL": (robustness, "write_content_addressed", "stress"),
+    "robustness of MODEL": (robustness, "write_document", "stress"),
     "layers of MODEL": (describe_network, "architecture_of", "describe"),
-    "diagrams of the networks": (publish_report, "_networks_drawn", ""),
+    "diagrams of the networks": (publish_report, "networks_of", ""),
     "figures": (draw_figures, "write_content_addressed", "draw"),
     "figure": (plotting, "figure_url", "draw"),
     "artifact": (publish_report, "create_table_artifact", ""),
@@ -110,7 +110,7 @@ def run(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Run:
             path.unlink()
         heard = Heard()
         monkeypatch.setattr(optional_parts, "_LOGGER", heard)
-        options: dict[str, Any] = {"recipe": recipes.small(folder), "robustness": True, "gate": False}
+        options: dict[str, Any] = {"recipe": recipes.pair(folder), "robustness": True, "gate": False}
         return flow.mnist(dataset=toml, root=str(root), seed=seed, **options), heard.parts
 
     return once

@@ -28,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(root: Path) -> list[str]:
-    return ["--recipe", recipes.small(root.parent)]
+    return ["--recipe", recipes.pair(root.parent)]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.support import data
+from tests.support import data, recipes
 from tests.support.stores import BUCKET, store
 
 MNIST = Path(sys.executable).with_name("mnist")
@@ -26,7 +26,7 @@ class Mnist:
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.env, self.shadow = env, Path(env["XDG_CACHE_HOME"])
-        self.options = [*data.small_run(folder / "mirror"), "--no-gate"]
+        self.options = [*recipes.single_run(folder / "mirror"), "--no-gate"]
         self.s3 = boto3.client("s3", endpoint_url=env["AWS_ENDPOINT_URL"], aws_access_key_id="key",
                                aws_secret_access_key="secret", region_name="us-east-1")  # fmt: skip  # noqa: S106
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.support import data
+from tests.support import data, recipes
 from tests.support.serving import Api, free_port, until, without_prefect
 
 with warnings.catch_warnings():
@@ -103,8 +103,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[S
 @pytest.fixture(scope="module")
 def completed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     dataset = data.make(folder := tmp_path_factory.mktemp("mirror"), data.FEW).toml()
-    recipe = data.small_recipe(folder)
-    response = stack.api.start("on-demand", dataset=str(dataset), recipe=str(recipe), epochs=1)
+    recipe = recipes.single(folder)
+    response = stack.api.start("on-demand", dataset=str(dataset), recipe=recipe, epochs=1)
     assert response.status_code == 201, response.text
     return stack.api.ended(response.json()["id"])
 

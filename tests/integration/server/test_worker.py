@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tasks.history.run_store import finished_runs
 from tasks.storage.backend import open_root
 from tests.reliability.attack_worker import ATTACKS, RACES, TEMPLATES, main
-from tests.support import data
+from tests.support import data, recipes
 from tests.support.serving import QUICK, Api, Serving, serving
 
 AUTH = "mnist:s3cret"
@@ -47,7 +47,7 @@ def test_an_attack_runs_no_code(outcomes: dict[str, tuple[str, bool]], name: str
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the parameters of the flows that name their inputs."""
     folder = tmp_path_factory.mktemp("inputs")
-    return {"dataset": str(data.make(folder, data.FEW).toml()), "recipe": str(data.small_recipe(folder))}
+    return {"dataset": str(data.make(folder, data.FEW).toml()), "recipe": recipes.single(folder)}
 
 
 def test_the_same_worker_goes_on_and_runs_the_projects_flows(
