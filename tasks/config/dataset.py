@@ -5,6 +5,7 @@ values that are missing, unknown or out of range are rejected.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,11 @@ def _file_name(name: str) -> str:
     if len(name.encode()) > _MOST_NAME:
         raise ValueError(f"an archive's name may have at most {_MOST_NAME} bytes")
     return name
+
+
+def _visible(text: str) -> str:
+    """Return a text without invisible characters, and with one form of each accented letter."""
+    return "".join(one for one in unicodedata.normalize("NFC", text) if unicodedata.category(one) != "Cf")
 
 
 class Archive(Frozen):
@@ -111,8 +117,8 @@ class Dataset(Frozen):
 
     @model_validator(mode="after")
     def classes_differ(self) -> Self:
-        """Reject duplicate class names."""
-        again = [name for name, count in Counter(self.classes).items() if count > 1]
+        """Reject duplicate class names, and names that look the same."""
+        again = [name for name, count in Counter(map(_visible, self.classes)).items() if count > 1]
         if again:
             raise ValueError(f"class names must be unique, but {again[0]!r} occurs more than once")
         return self

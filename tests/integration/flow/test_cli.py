@@ -1,5 +1,6 @@
 """Test the command as a user runs it: in a separate process, on tiny real data, with a separate server."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -467,3 +468,12 @@ def test_a_folder_of_others_is_refused_before_a_server_starts(options: list[str]
     assert f"such as --root {tmp_path}/mnist" in done.stderr
     assert not home.exists()
     assert [*tmp_path.rglob("*")] == [tmp_path / "scratch", thesis]
+
+
+def test_a_current_folder_that_was_removed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, contextlib.chdir(tmp_path):
+        tmp_path.rmdir()
+        Path("root").absolute()
+    assert summary_line(caught.value) == (
+        "the current folder was removed: No such file or directory; change to another folder"
+    )

@@ -164,6 +164,20 @@ def test_two_classes_of_one_name_are_refused(files: data.Files) -> None:
         load_dataset(str(path))
 
 
+@pytest.mark.parametrize(("one", "other"), [("e\u0301", "\u00e9"), ("a", "a\u200b"), ("ab", "a\u2060b")])
+def test_two_classes_that_look_the_same_are_refused(files: data.Files, one: str, other: str) -> None:
+    path = files.toml(classes=(*"01234567", one, other))
+    with pytest.raises(DatasetError, match="occurs more than once"):
+        load_dataset(str(path))
+
+
+def test_a_fault_of_a_shape_names_the_place_without_the_types_of_a_union(files: data.Files) -> None:
+    path = files.toml()
+    path.write_text(path.read_text().replace("shape = [28, 28]", "shape = [-28, 28]"))
+    with pytest.raises(DatasetError, match=r": shape\.0: Input should be greater than 0, not -28"):
+        load_dataset(str(path))
+
+
 LONG = {
     'name = "tiny"': (f'name = "{"a" * 65}"', "name: String should have at most 64 characters"),
     '"9"]': (f'"{"9" * 201}"]', r"classes\.9: String should have at most 200 characters"),

@@ -255,3 +255,12 @@ def test_a_dry_run_needs_no_right_to_write(old: Path) -> None:
     shutil.rmtree(old / Folder.LOCKS)
     assert plan_pruning(old, 1) == expected
     assert not (old / Folder.LOCKS).exists()
+
+
+@pytest.mark.parametrize("folder", ["runs", "analyses", "made"])
+def test_a_file_in_the_place_of_a_folder_is_found_before_a_run(tmp_path: Path, folder: str) -> None:
+    root = validate_root(tmp_path / "root")
+    (root / folder).write_text("mine")
+    with pytest.raises(StorageError, match=f"{folder} is not a folder, and files of runs belong there: move it"):
+        validate_root(root)
+    assert (root / folder).read_text() == "mine"
