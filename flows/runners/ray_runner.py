@@ -84,17 +84,31 @@ def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
     """
     variables = thread_settings(threads=1) | {name: os.environ.get(name, "") for name in NUMBERS}
     settings = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": {"env_vars": variables}}
-    runner: RayTaskRunner[Any] = RayTaskRunner(address=address, init_kwargs=settings)
     host, _, port = address.removeprefix("ray://").rpartition(":")
     with ExitStack() as stack:
         stack.callback(ray.shutdown)  # the last to be called, also if the block raises an error
         try:
             # Ray itself would retry for half a minute.
             socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
-            stack.enter_context(runner)
+            runner = _enter_runner(stack, address, settings)
         except (OSError, RayError) as error:
-            raise WorkerError(f"no Ray cluster answers at {address}: start it, or give another --runner") from error
+            raise WorkerError(
+                f"no Ray cluster answers at {address}: {first_line(error)}; start it, or give another --runner"
+            ) from error
         yield runner
+
+
+def _enter_runner(stack: ExitStack, address: str, settings: dict[str, Any]) -> RayTaskRunner[Any]:
+    """Return a runner that is connected to a cluster, after a second attempt if the first fails.
+
+    The head node starts a process for each client, with a fork of a process that has many threads. Now and then, this
+    process hangs before it answers.
+    """
+    try:
+        return stack.enter_context(RayTaskRunner(address=address, init_kwargs=settings))
+    except (OSError, RayError):
+        ray.shutdown()
+        return stack.enter_context(RayTaskRunner(address=address, init_kwargs=settings))
 
 
 def _require_compatible(node: dict[str, Any], common: EnvironmentFingerprint, mark: Root, api: str) -> None:

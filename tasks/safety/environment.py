@@ -130,6 +130,7 @@ SET_ASIDE = (
 # Relative paths are made absolute, because child processes run in other folders.
 _PATHS = frozenset(
     {
+        "MPLCONFIGDIR",
         "PREFECT_API_SSL_CERT_FILE",
         "PREFECT_HOME",
         "PREFECT_LOGGING_CONFIG_PATH",

@@ -82,7 +82,7 @@ def ray_head(folder: Path, processes: int = 2) -> Iterator[str]:
     env = os.environ | {
         "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "PREFECT_HOME": str(folder),
-        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",  # its default of 30 can be too low while other tests run
+        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "60",  # its default of 30 can be too low while other tests run
         "RAY_worker_niceness": "0",  # with its default of 15, workers hardly get a core while other tests run
     }  # fmt: skip
     port = free_port()

@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,30 @@ def test_a_cluster_without_a_scheduler_without_a_worker_or_with_several_threads_
 def test_without_a_ray_cluster_it_is_said(options: list[str], tmp_path: Path) -> None:
     done = mnist("run", *options, "--root", tmp_path / "root", "--runner", "ray://127.0.0.1:9")
     assert done.returncode == 2
-    assert "no Ray cluster answers at ray://127.0.0.1:9" in done.stderr.splitlines()[-1]
+    said = "no Ray cluster answers at ray://127.0.0.1:9: [Errno 111] Connection refused; start it"
+    assert said in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_ray_cluster_that_does_not_answer_is_asked_once_more(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    from flows.runners import ray_runner  # Ray is slow to import
+
+    left = [ConnectionError("ray client connection timeout")] * failures
+
+    @contextmanager
+    def runner(**_: object) -> Iterator[str]:
+        if left:
+            raise left.pop()
+        yield "connected"
+
+    monkeypatch.setattr(ray_runner, "RayTaskRunner", runner)
+    refused = pytest.raises(WorkerError, match="ray client connection timeout; start it")
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as head,
+        nullcontext() if failures == 1 else refused,
+        ray_runner._connect_to_ray(f"ray://127.0.0.1:{head.getsockname()[1]}") as found,
+    ):
+        assert str(found) == "connected"
 
 
 @pytest.mark.usefixtures("prefect")
