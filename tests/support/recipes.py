@@ -31,10 +31,12 @@ layers = [
 ]
 """
 
+PAIR = _RECIPE.format(batch=64) + _PLAIN + _BATCH_NORM
+
 
 def pair(folder: Path) -> str:
     """Write a recipe of two models with the names of the post's, and return the path of its file."""
-    return _written(folder, _RECIPE.format(batch=64) + _PLAIN + _BATCH_NORM)
+    return _written(folder, PAIR)
 
 
 def single(folder: Path) -> str:

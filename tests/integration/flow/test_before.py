@@ -51,7 +51,7 @@ def options(folder: Path) -> list[str]:
 def first(folder: Path, options: list[str]) -> dict[str, Any]:
     """Return the result of the first run, on a file system without hard links, with a single model."""
     (folder / "sitecustomize.py").write_text(NO_LINKS)
-    text = recipes.SMALL.replace('name = "small"', 'name = "single"')
+    text = recipes.PAIR.replace('name = "small"', 'name = "single"')
     (folder / "single.toml").write_text(text[: text.rindex("[[models]]")].replace('name = "plain"', 'name = "single"'))
     env = {"PYTHONPATH": str(folder), "PREFECT_HOME": str(folder / "prefect")}
     return found(mnist(*options, "--recipe", folder / "single.toml", **env))

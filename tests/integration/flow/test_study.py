@@ -106,7 +106,7 @@ def test_a_study_is_listed_verified_and_kept(first: dict[str, Any], root: Path) 
 def test_recipes_are_compared_with_each_other(options: list[str], small: list[str], tmp_path: Path) -> None:
     other = tmp_path / "slow.toml"
     other.write_text(
-        recipes.SMALL.replace('"small"', '"slow"').replace("learning_rate = 0.01", "learning_rate = 0.0001")
+        recipes.PAIR.replace('"small"', '"slow"').replace("learning_rate = 0.01", "learning_rate = 0.0001")
     )
     found = studied("--seeds", "2", *small, "--recipe", str(other), *options)
     assert [arm["name"] for arm in found["arms"]] == [
