@@ -17,6 +17,7 @@ os.environ.pop("MNIST_ROOT", None)
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import pytest
+from hypothesis import HealthCheck, settings
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.server.database import template_file
@@ -37,6 +38,10 @@ LONGEST = (
     "integration/s3/test_store.py",
     "integration/cluster/test_kubernetes.py",
 )
+
+# While other tests keep the cores busy, any generator of examples can be slow.
+settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 

@@ -54,8 +54,7 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     import uvicorn
     from prefect import settings
     from prefect.server.api.server import create_app
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
+    from prefect.server.utilities.database import get_dialect
 
     from flows.server.credential import server_credential
     from flows.server.guard import Guard, allowed_addresses, canonical
@@ -63,8 +62,8 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     host = canonical(host)
     own, credential = allowed_addresses(host, port, allowed), server_credential()
     try:
-        make_url(settings.PREFECT_API_DATABASE_CONNECTION_URL.value())
-    except ArgumentError as error:
+        get_dialect(settings.PREFECT_API_DATABASE_CONNECTION_URL.value() or "")
+    except Exception as error:  # of SQLAlchemy
         raise InputError(f"PREFECT_API_DATABASE_CONNECTION_URL: {first_line(error)}") from error
     changed: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_AUTH_STRING: credential.value,

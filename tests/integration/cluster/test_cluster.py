@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -28,7 +27,6 @@ from tasks.errors import WorkerError
 from tasks.storage.roots import validate_root
 from tests.support import data
 from tests.support.clusters import Cluster, cluster, ray_head
-from tests.support.serving import until
 
 MNIST = Path(sys.executable).with_name("mnist")
 PROJECT = Path(__file__).parents[3]
@@ -85,16 +83,22 @@ def alone(recipe: list[str], options: list[str], tmp_path_factory: pytest.TempPa
 @contextmanager
 def killing(root: Path, kill: Callable[[], object]) -> Iterator[None]:
     """Kill a worker after two trainings have begun."""
+    ended = threading.Event()
 
     def work() -> None:
-        until(lambda: len(list((root / "locks").glob("train-*.lock"))) >= 2, "two trainings", SECONDS)
-        time.sleep(1)
-        kill()
+        while not ended.wait(0.3):
+            if len(list((root / "locks").glob("train-*.lock"))) >= 2:
+                ended.wait(1)
+                kill()
+                return
 
     thread = threading.Thread(target=work)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def steps(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
