@@ -475,5 +475,5 @@ def test_a_current_folder_that_was_removed_is_named(tmp_path: Path) -> None:
         tmp_path.rmdir()
         Path("root").absolute()
     assert summary_line(caught.value) == (
-        "the current folder was removed: No such file or directory; change to another folder"
+        "the current folder was removed; change to another folder"
     )
