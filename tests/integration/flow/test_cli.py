@@ -474,6 +474,4 @@ def test_a_current_folder_that_was_removed_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, contextlib.chdir(tmp_path):
         tmp_path.rmdir()
         Path("root").absolute()
-    assert summary_line(caught.value) == (
-        "the current folder was removed; change to another folder"
-    )
+    assert summary_line(caught.value) == "the current folder was removed; change to another folder"
