@@ -47,6 +47,9 @@ atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind, *below = item.path.relative_to(Path(__file__).parent).parts
+        item.add_marker(below[0] if kind == "integration" else kind)
     files = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: files.get(item.path, len(files)))
 
