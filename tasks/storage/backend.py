@@ -53,7 +53,7 @@ def open_root(place: str) -> Root:
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
     try:
-        import s3fs  # type: ignore[import-untyped]  # noqa: F401, PLC0415
+        import s3fs  # noqa: F401, PLC0415
         from upath import UPath  # noqa: PLC0415
     except ImportError as error:
         raise InputError(f"a root in S3 needs {error.name}: pip install 'mnist-error-analysis[s3]'") from error

@@ -146,11 +146,13 @@ Step = Callable[[Case, Workspace], Any]
 STEPS: dict[str, Step] = {
     "download": downloads,
     "decode": decodes,
-    "profile": lambda case, work: profile.fn(*case.got["decode"], work),
+    "profile": lambda case, work: profile.fn(*case.got["decode"], work=work),
     "measure": lambda case, work: measure.fn(case.got["decode"][1], work),
     "train": lambda case, work: train.fn(case.recipe.trainings()[0], case.got["decode"][0], work),
     "evaluate": lambda case, work: evaluate.fn(case.got["train"], case.got["decode"][1], work),
-    "attribute": lambda case, work: attribute.fn(case.got["train"], case.got["evaluate"], *case.got["decode"], work),
+    "attribute": lambda case, work: attribute.fn(
+        case.got["train"], case.got["evaluate"], *case.got["decode"], work=work
+    ),
     "describe": lambda case, work: describe.fn(case.got["train"], work),
     "select": lambda case, work: select.fn({"plain": case.got["evaluate"]}, case.got["decode"][1], work),
     "explain": lambda case, work: explain.fn(

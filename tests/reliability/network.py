@@ -46,9 +46,9 @@ def main() -> Iterator[Row]:
         for number, (name, fault) in enumerate(PASSED_OVER.items()):
             work = Workspace(root=Path(folder) / f"passed-{number}", run="r")
             yield Row(f"mirror passed over: {name}", 2, passed_over(fault, archive, files.folder, work))
-        for number, (name, fault) in enumerate(unreachable(files.folder, Path(folder)).items()):
+        for number, (name, refusal) in enumerate(unreachable(files.folder, Path(folder)).items()):
             work = Workspace(root=Path(folder) / f"unreachable-{number}", run="r")
-            with fault as (url, reason):
+            with refusal as (url, reason):
                 yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
         for number, (name, (scheme, talk, reason)) in enumerate(SILENT.items()):
             work = Workspace(root=Path(folder) / f"silent-{number}", run="r")

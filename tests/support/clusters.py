@@ -100,9 +100,10 @@ def ray_head(folder: Path, processes: int = 2) -> Iterator[str]:
             yield f"127.0.0.1:{port}"
         finally:
             children = psutil.Process(head.pid).children(recursive=True)
-            for process in (*children, head):
+            head.kill()
+            for child in children:
                 with suppress(psutil.NoSuchProcess):
-                    process.send_signal(signal.SIGKILL)
+                    child.kill()
             head.wait()
 
 

@@ -18,7 +18,7 @@ def nothing() -> None:
 
 
 def told(message: str = "the gate failed: plain is not promoted") -> None:
-    run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), name="mnist post 3 epochs seed 7"))
+    run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), flow_id=uuid4(), name="mnist post 3 epochs seed 7"))
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # there is no server in this test
         notify_webhook(cast("Flow[..., Any]", nothing), run, Failed(message=message))
 

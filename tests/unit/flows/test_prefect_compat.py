@@ -79,7 +79,9 @@ class TestEnvironment:
 class TestLogs:
     def test_runs_log_to_these_loggers(self) -> None:
         flow_run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), name="a", flow_id=uuid4()))
-        task_run = cast("TaskRun", TaskRun.model_construct(id=uuid4(), name="b", flow_run_id=uuid4(), task_key="c"))
+        task_run = cast(
+            "TaskRun", TaskRun.model_construct(id=uuid4(), name="b", flow_run_id=uuid4(), task_key="c", dynamic_key="0")
+        )
         adapters = (flow_run_logger(flow_run), task_run_logger(task_run, flow_run=flow_run))
         assert tuple(one.logger.name for one in adapters) == prefect_compat.RUN_LOGGERS
 
@@ -143,7 +145,7 @@ class TestProcessPool:
             assert len(set(multiprocessing.active_children()) - before) == 1
             future = runner.submit(nothing, {})
             found = prefect_compat.process_future(future)
-            assert cloudpickle.loads(found.result(timeout=60)) == future.wrapped_future.result() == "done"
+            assert cloudpickle.loads(found.result(timeout=60)) == future.wrapped_future.result() == "done"  # type: ignore[attr-defined]
         assert forwarding
         assert not forwarding.is_alive()
         assert runner._subprocess_message_queue is runner._message_forwarding_thread is None
@@ -250,7 +252,7 @@ class TestWorker:
     ) -> None:
         """Prefect's starter runs the command; its executor, which would need a server, is replaced."""
         monkeypatch.setattr(flow_run_executor, "FlowRunExecutorContext", ServerlessContext)
-        flow_run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), name="a", deployment_id=None))
+        flow_run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), flow_id=uuid4(), name="a", deployment_id=None))
         written = f"os.environ[{prefect_compat.FLOW_RUN_ID_VARIABLE!r}] + os.environ['OWN'] + str(os.getpgrp() == os.getpid())"
         code = f"import os; open('said', 'w').write({written}); os._exit(3)"
         pids: list[int] = []
