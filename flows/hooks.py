@@ -53,7 +53,6 @@ def _notification_body(flow: Flow[..., Any], flow_run: FlowRun, state: State) ->
 
 
 def _post_notification(address: str, body: dict[str, Any]) -> None:
-    """Send a notification."""
     seconds = _HURRY_SECONDS if STOPPING.is_set() else _SECONDS
     try:
         httpx.post(address, json=body, timeout=seconds).raise_for_status()

@@ -59,7 +59,6 @@ def refuse_foreign_root(given: str | None) -> None:
 
 
 def _default_root() -> str:
-    """Return the root to use if none is given."""
     return os.environ.get("MNIST_ROOT") or "data"
 
 

@@ -30,15 +30,7 @@ def counted_table(cells: Sequence[tuple[str, str]], held: int, total: int, place
 
 
 def cards(template: str, macro: str, *arguments: object, shape: Sequence[int], **names: Any) -> Markup:
-    """Return the output of a macro as one line, because a blank line would end the HTML within Markdown.
-
-    Args:
-        template: Template with the macro.
-        macro: Name of the macro.
-        arguments: Arguments of the macro.
-        shape: Shape of an image.
-        names: What the template can use in addition.
-    """
+    """Return the output of a macro as one line, because a blank line would end the HTML within Markdown."""
     # Not `get_template(..., globals=...)`: Jinja caches the first module, which holds the first shape.
     module = template_environment().get_template(template).make_module({
         "tiny": lambda pixels: picture_url(pixels, tuple(shape), 1),

@@ -25,14 +25,8 @@ MarkdownArtifacts = dict[str, tuple[str, str]]  # description and Markdown by ke
 class DocumentRendering(ABC, Generic[Document]):
     """Renderer of one document as Markdown, and with the same templates as one self-contained HTML page.
 
-    A subclass supplies the templates.
-
-    Args:
-        document: Document to render.
-        provenance: Origin of its content.
-        figures: Figures as data URLs, by name.
-        omitted: Optional parts that were left out.
-        place: Path of the HTML page, to which the Markdown refers.
+    A subclass supplies the templates. `figures` holds data URLs by name. `place` is the path of the HTML page, to which
+    the Markdown refers.
     """
 
     most_images: ClassVar[int]  # images that a gallery in Markdown shows

@@ -72,7 +72,6 @@ def table(rows: Sequence[common_rows.Row]) -> Markup:
 
 
 def _markdown_line(cells: Iterable[str]) -> Markup:
-    """Return one line of a Markdown table."""
     return Markup("| {} |").format(Markup(" | ").join(Markup(cell) for cell in cells))  # noqa: S704  # escaped by `markdown_name`
 
 

@@ -46,14 +46,10 @@ class Part(NamedTuple):
 
 
 def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE, *, alone: bool = False) -> str:
-    """Return the diagram of a model on one line.
+    """Return the diagram of a model on one line, for a page that is `width` pixels wide.
 
-    Args:
-        architecture: Model to draw.
-        title: Title of the diagram.
-        identity: Prefix of the element ids, unique within the page.
-        width: Width of the page in pixels.
-        alone: Whether the diagram is a standalone file, with its own style and background.
+    The ids of the elements begin with `identity`, which must be unique within the page. A diagram that stands `alone`
+    is a file with its own style and background.
 
     Raises:
         ValueError: If the model has too many layers to be drawn.

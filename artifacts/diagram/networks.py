@@ -43,7 +43,6 @@ def networks_of(architectures: Iterable[Architecture]) -> tuple[DrawnNetwork, ..
 
 
 def _network_of(architecture: Architecture, identity: str) -> DrawnNetwork:
-    """Return the diagram of one model."""
     original = architecture == vgg16()
     title = "VGG-16" if original else architecture.name
     count = sum(1 for _ in architecture.layers())

@@ -55,7 +55,6 @@ def _layers_of_vgg() -> Iterator[Node]:
 
 
 def _vgg_layer(name: str, kind: str, **facts: object) -> Node:
-    """Return a layer as a node."""
     return Node.model_validate({"key": name, "name": name, "kind": kind, **facts})
 
 

@@ -83,7 +83,6 @@ def _written_as(before: bytes, text: str) -> bytes:
 
 
 def _describe_dataset(one: "Dataset") -> dict[str, str | int | float]:
-    """Return a dataset as a table row."""
     return {
         "name": one.name,
         "title": one.title,

@@ -125,10 +125,7 @@ def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, expl
 def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":
     """Run a flow on the configured Prefect server or on a temporary one.
 
-    Args:
-        name: Name of the flow and of its module in `flows`.
-        parameters: Parameters of the flow.
-        console: Console for a live view of the run, or None for plain log lines.
+    The flow and its module in `flows` have the same name. Without a console, the run is shown as plain log lines.
 
     Returns:
         The flow's result, the hint for viewing the run in the UI, and the gate's error if the gate failed.

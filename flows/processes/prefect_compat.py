@@ -193,16 +193,9 @@ async def run_command(
 ) -> "ProcessWorkerResult | None":
     """Run a flow run with a command, as Prefect's process worker does with its own.
 
-    The process gets a process group of its own. Its PID is reported to `status` after the start.
-
-    Args:
-        command: The command that runs the flow run.
-        flow_run: The flow run.
-        resolve_flow: Returns the flow, whose hooks Prefect calls if the process crashes or the run is cancelled.
-        status: Receives the PID of the process.
-        cwd: The working directory of the process.
-        env: The environment of the process.
-        stream_output: Whether the worker prints the output of the process.
+    The process gets a process group of its own. Its PID is reported to `status` after the start. `resolve_flow` returns
+    the flow, whose hooks Prefect calls if the process crashes or the run is cancelled. `stream_output` makes the worker
+    print the output of the process.
 
     Returns:
         The result that the worker reports; None if the process did not start.

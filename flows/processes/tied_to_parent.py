@@ -24,7 +24,6 @@ _END_SECONDS = 2.0
 
 
 def _end_with_children() -> None:
-    """Terminate the children and this process."""
     ENDING.line = ""  # the parent prints the reason
     this = psutil.Process()
     children = this.children()

@@ -91,7 +91,6 @@ def dask_workers(address: str, root: Root) -> Iterator[Workers]:
 
 
 def _check_certificate() -> None:
-    """Check that Dask is configured with a certificate for this process."""
     names = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY"
     try:
         found = distributed.Security().get_connection_args("client")["ssl_context"]

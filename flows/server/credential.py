@@ -189,7 +189,6 @@ def _write_new(file: Path, text: str) -> None:
 
 
 def _read_secret(file: Path) -> str:
-    """Read the secret."""
     _check_private(file, os.lstat(file), stat.S_ISREG, "file")
     with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as stream:  # noqa: PTH123
         _check_private(file, os.fstat(stream.fileno()), stat.S_ISREG, "file")

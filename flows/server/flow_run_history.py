@@ -173,7 +173,6 @@ def remove_flow_runs(client: "SyncPrefectClient", identities: Collection[UUID]) 
 
 
 def _remove_artifacts(client: "SyncPrefectClient", flow_run: UUID) -> None:
-    """Remove the artifacts of a flow run."""
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
     from prefect.exceptions import ObjectNotFound
 

@@ -261,7 +261,6 @@ class Handshake:
 
 
 def _has_body(headers: Headers) -> bool:
-    """Return whether a request announces a body."""
     return "transfer-encoding" in headers or any(one != "0" for one in headers.getlist("content-length"))
 
 

@@ -164,7 +164,6 @@ def command_of(name: str) -> list[str]:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """Return whether a process still runs."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

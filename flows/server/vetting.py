@@ -42,12 +42,8 @@ def objections(
 ) -> Iterator[str]:
     """Yield the reasons why a worker must not run a flow run.
 
-    Args:
-        deployment: Deployment of the flow run, if any.
-        asked: Settings of the job configuration that differ from Prefect's defaults.
-        parameters: Parameters of the flow run.
-        folder: Working directory of the worker.
-        runners: Clusters that the worker may use.
+    `asked` holds the settings of the job configuration that differ from Prefect's defaults, and `runners` the clusters
+    that the worker may use.
     """
     if deployment is None:
         yield "it has no deployment"
@@ -97,7 +93,6 @@ def _is_heartbeat(name: str, value: object) -> bool:
 
 
 def _wrong_variable(name: str, value: object) -> str:
-    """Return the objection to an environment variable."""
     if name == HEARTBEAT:
         return f"its {HEARTBEAT} is {shorten_value(value)}, not 30 to 3600"
     return f"it sets the environment variable {shorten_value(name)}"  # the value may be a secret

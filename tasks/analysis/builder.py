@@ -59,19 +59,8 @@ def build_analysis(
 ) -> Analysis:
     """Return the whole analysis document, from values in memory.
 
-    Args:
-        subject: Description of the dataset and the recipe.
-        data: Profile of the data.
-        trained: The training split and the predictions of all models for it.
-        tested: The test split and the predictions of all models for it.
-        measured: Features of the test images.
-        models: Records of all models.
-        predictions: Records of all models' predictions for the test split.
-        chosen: Indices of the test images that the report may show.
-        explained: Explanations of all models' wrong answers.
-        samples: Sizes of the splits that are analyzed as a sample only.
-        altered: Training images before and after augmentation, if there is any.
-        robustness: Results on corrupted images, if they were requested.
+    `chosen` holds the indices of the test images that the report may show, `samples` the sizes of the splits that are
+    analyzed as a sample only, and `measured` the features of the test images.
     """
     names, given = tuple(model.name for model in models), tested.given
     may_show = np.isin(np.arange(len(tested.marks.labels)), chosen)
@@ -145,9 +134,7 @@ def _model_analysis(
 def build_robustness(found: Sequence[CorruptionCounts], examples: Mapping[str, tuple[str, ...]]) -> Robustness:
     """Return the accuracy of each model on corrupted images, and the differences between the models.
 
-    Args:
-        found: Counts of right answers of each model.
-        examples: Encoded example images by kind of corruption.
+    `examples` holds encoded images by kind of corruption.
     """
     forms = sum(len(counts) for counts in found[0].right.values())
     shares = {one.model: np.array(one.by_image) / forms for one in found}

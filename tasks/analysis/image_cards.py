@@ -22,10 +22,7 @@ def image_cards(
 ) -> tuple[Picture, ...]:
     """Return one picture per distinct index, in ascending order.
 
-    Args:
-        indices: Indices of the images in the split.
-        judged: The split and the predictions of all models for it.
-        explained: Explanations of the models' wrong answers, in the order of the predictions; empty if there are none.
+    The explanations are in the order of the predictions; `explained` is empty if there are none.
     """
     marks, given, images_at = judged
     known = [found.by_index for found in explained] or [{} for _ in given]

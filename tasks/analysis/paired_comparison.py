@@ -137,15 +137,10 @@ def _model_changes(
     paths: Sequence[Path],
     most: int,
 ) -> ModelChanges:
-    """Return the changes between two models over the same images.
+    """Return the changes between two models over the same n images.
 
-    Args:
-        pair: Records of the predictions of both models.
-        one: Predictions of the first model, (n,).
-        other: Predictions of the second model for the same images, (n,).
-        places: (n,) indices of these images in the split of the second run.
-        paths: Files of that split.
-        most: Maximum number of images to show of the new errors, and of the fixed errors.
+    `places`, (n,), are the indices of the images in the split of the second run, whose files are `paths`. At most
+    `most` images are shown of the new errors, and of the fixed errors.
     """
     names = tuple(record.model for record in pair)
     broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong

@@ -128,12 +128,7 @@ def two_way_comparison(first: Right, second: Right) -> TwoWayComparison:
 
 
 def satterthwaite(total: float, squares: list[tuple[float, int]]) -> float:
-    """Return Satterthwaite's degrees of freedom of a sum of mean squares.
-
-    Args:
-        total: The sum.
-        squares: Each mean square with its degrees of freedom.
-    """
+    """Return Satterthwaite's degrees of freedom of a sum of mean squares, each given with its degrees of freedom."""
     spread = sum(square**2 / freedom for square, freedom in squares)
     return max(1.0, total**2 / spread) if spread else 1.0
 

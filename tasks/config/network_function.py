@@ -23,10 +23,6 @@ def resolve_function(model: Any, recipe: Path) -> Any:
 
     Other values are returned unchanged.
 
-    Args:
-        model: Values of a model in a recipe's file.
-        recipe: Path of the recipe's file.
-
     Raises:
         RecipeError: If the file or module does not exist, or is not trusted.
     """
@@ -102,7 +98,6 @@ def fault_in_function(error: BaseException) -> str:
 
 
 def _module_of(path: Path) -> ModuleType:
-    """Import a module from its file."""
     spec = importlib.util.spec_from_file_location(f"network_{path.stem}", path)
     assert spec  # noqa: S101  # there is a loader for every .py file
     assert spec.loader  # noqa: S101

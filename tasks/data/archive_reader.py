@@ -53,14 +53,7 @@ def image_label_blocks(
 
 
 def _validate_labels(numbers: NDArray[Any], dataset: Dataset, expected: Expected, start: int) -> Labels:
-    """Return labels renumbered from 0, after checking their range.
-
-    Args:
-        numbers: Labels as stored in the archive.
-        dataset: Dataset that defines the range of the labels.
-        expected: Split that the labels belong to.
-        start: Index of the first label in the split.
-    """
+    """Return labels renumbered from 0, after checking their range; the first has the index `start` in the split."""
     classes = numbers.astype(np.int64) - dataset.first_label
     bad = np.flatnonzero((classes < 0) | (classes >= len(dataset.classes)))
     if bad.size:
@@ -97,7 +90,6 @@ def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: in
 
 @contextmanager
 def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
-    """Open an archive, or one member of a zip archive."""
     if member is None:
         with path.open("rb") as stream:
             yield stream

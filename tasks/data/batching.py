@@ -95,7 +95,6 @@ class BatchStream:
 
 
 def _join_blocks(blocks: list[Block]) -> Block:
-    """Concatenate blocks."""
     if len(blocks) == 1:
         return blocks[0]
     images, labels = zip(*blocks, strict=True)

@@ -124,7 +124,6 @@ def _http_reason(error: BaseException) -> str:
 
 
 def _status_fault(response: httpx.Response) -> MirrorError:
-    """Return the error for a response whose status code is not a success."""
     status, wait = response.status_code, _wait_of(response.headers.get("Retry-After", ""))
     reason = f"HTTP {status} {response.reason_phrase[:_LONGEST]}" + (f", retry after {wait:.0f} s" if wait else "")
     return MirrorError(reason, passing=status in _TRANSIENT_STATUS, wait=wait)

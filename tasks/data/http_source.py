@@ -107,16 +107,9 @@ def _room_at(path: Path) -> int:
 def append_chunks(
     url: str, path: Path, most: int, patience: AttemptLimit | None = None, report: TransferReport | None = None
 ) -> str:
-    """Append the bytes that `path` lacks, up to one byte more than `most`.
+    """Append the bytes that `path` lacks, up to one byte more than `most`, the expected number or an upper bound.
 
     If the server cannot resume a download, the file is written again from the start.
-
-    Args:
-        url: Address of the archive.
-        path: File to append to; it need not exist.
-        most: Expected number of bytes, or an upper bound.
-        patience: Time limit; by default the limit for `most` bytes.
-        report: Function that is called with the progress.
 
     Returns:
         The Content-Encoding of the response, empty if it has none.

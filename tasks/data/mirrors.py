@@ -37,11 +37,8 @@ def first_to_serve(
 ) -> tuple[str, list[tuple[str, MirrorError]]]:
     """Return the first mirror that serves an archive, and the failures of the mirrors before it.
 
-    Args:
-        archive: Archive to download.
-        mirrors: Mirrors to try, in this order, after the archive's own addresses.
-        fetched: Function that downloads from an address, and raises a `MirrorError` if the mirror fails.
-        tell: Function that logs a line.
+    The archive's own addresses are tried first, then the mirrors in the given order. `fetched` downloads from an
+    address, and raises a `MirrorError` if the mirror fails.
 
     Returns:
         The mirror in the form in which it may be displayed, and each failed mirror with its error.

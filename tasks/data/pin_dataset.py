@@ -52,15 +52,7 @@ def pin_archives(
     """Download the archives of a dataset into `scratch`, and add the missing sizes and hashes to its file.
 
     Archives that are pinned already are downloaded too, to check that all archives match the file. Pinned values do not
-    change.
-
-    Args:
-        text: Text of the dataset's file.
-        called: Name of the dataset in messages.
-        folder: Folder that relative paths in the file refer to.
-        scratch: Folder for the downloaded archives.
-        report: Function that is called with the progress.
-        tell: Function that logs a line.
+    change. Messages name the dataset as `called`, and relative paths in the file refer to `folder`.
 
     Returns:
         The completed text, and one pin for each archive that lacked a size or a hash.
@@ -203,7 +195,6 @@ def _refuse_other(wanted: Wanted, path: Path) -> None:
 
 
 def _check_archive(dataset: Dataset, folder: Path) -> None:
-    """Check that the archives hold what the dataset specifies."""
     for split in (dataset.train, dataset.test):
         for _ in image_label_blocks(folder / split.images.name, folder / split.labels.name, dataset, split):
             raise_if_stopping()

@@ -158,7 +158,6 @@ def read_predictions(path: Path, places: NDArray[np.intp] | None = None) -> Pred
 
 
 def _predictions_from_table(table: pa.Table) -> Predictions:
-    """Return predictions from a table of their columns."""
     flat = table["probability"].combine_chunks().flatten().to_numpy()
     return Predictions(
         meta=PredictionsMeta.model_validate_json(table.schema.metadata[META_KEY]),

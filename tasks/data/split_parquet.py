@@ -72,7 +72,6 @@ def label_type(classes: int) -> "np.dtype[np.uint8] | np.dtype[np.uint16]":
 
 
 def _schema_of(meta: SplitMeta) -> pa.Schema:
-    """Return the Parquet schema of a split."""
     return pa.schema(
         [
             pa.field("index", pa.int32(), nullable=False),
@@ -252,7 +251,6 @@ def read_groups(paths: Sequence[Path], numbers: Sequence[int] | None = None) -> 
 
 
 def _read_group(group: RowGroup) -> Split:
-    """Read one row group."""
     with read_errors(group.path), pq.ParquetFile(group.path) as parquet:
         table = parquet.read_row_group(group.number)
     meta = _meta_of(table.schema)
@@ -279,7 +277,6 @@ def read_errors(path: Path) -> Iterator[None]:
 
 
 def _meta_of(schema: pa.Schema) -> SplitMeta:
-    """Return the metadata of a split's file."""
     return SplitMeta.model_validate_json(schema.metadata[_META_KEY])
 
 

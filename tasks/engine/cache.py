@@ -52,11 +52,6 @@ def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: t
 
     The key holds the inputs, the digests of all modules that the step depends on, the versions of the libraries, and
     the environment variables that may change their results.
-
-    Args:
-        function: The function of the step.
-        inputs: The values of its keyed arguments, by name.
-        libraries: The distributions whose versions may change the result.
     """
     parts: dict[str, Any] = {
         "step": function.__name__,
@@ -143,10 +138,7 @@ def keep_record(key: Key, record: Record, root: Root) -> None:
 def explain_miss(key: Key, step: str, root: Root) -> str:
     """Return the differences from the most similar recent key of the same step; of equally similar keys, the latest.
 
-    Args:
-        key: The key without a record.
-        step: The name of the step's run, as the origin of a record holds it.
-        root: The root.
+    `step` is the name of the step's run, as the origin of a record holds it.
     """
     candidates = [
         (-at.timestamp(), list(_key_differences(parts, key.parts))) for at, parts in _earlier_keys(key, step, root)

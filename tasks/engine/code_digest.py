@@ -122,7 +122,6 @@ def first_party_imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _is_first_party(module: str) -> bool:
-    """Return whether a module belongs to this project."""
     return module.split(".", maxsplit=1)[0] in _FIRST_PARTY
 
 

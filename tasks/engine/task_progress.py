@@ -31,12 +31,7 @@ class ProgressBar:
         return self.artifact is not None and time.perf_counter() - self.reported >= _REFRESH_SECONDS
 
     def refresh(self, done: float, text: str) -> None:
-        """Update the artifact.
-
-        Args:
-            done: The share of the work that is done, from 0 to 1.
-            text: The description to show.
-        """
+        """Update the share of the work that is done, from 0 to 1, and the description."""
         if self.artifact:
             artifact, self.artifact = self.artifact, None
             self.reported = time.perf_counter()

@@ -25,12 +25,7 @@ _KINDS = {
 
 
 def expand_user(given: str | Path, what: str, refusal: type[InputError] = InputError) -> Path:
-    """Replace a leading `~` or `~user` of a path that the user named.
-
-    Args:
-        given: The path.
-        what: What the path is for, as the message calls it.
-        refusal: The class of the error to raise.
+    """Replace a leading `~` or `~user` of a path that the user named; `what` is the path's name in the message.
 
     Raises:
         InputError: If no home directory is known for `~` or `~user`; of the class `refusal`.

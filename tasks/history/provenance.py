@@ -187,7 +187,6 @@ def run_result(
 
 
 def _model_result(model: ModelRecord, predictions: PredictionsRecord) -> ModelResult:
-    """Return the result of one model of a run."""
     return ModelResult(
         accuracy=predictions.accuracy,
         errors=predictions.errors,

@@ -17,13 +17,6 @@ from tasks.storage.folders import Folder
 def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRecord, work: Workspace) -> SplitRecord:
     """Decode one split.
 
-    Args:
-        dataset: The dataset, with the expected content of its archives.
-        name: "train" or "test".
-        images: Record of the archive of images.
-        labels: Record of the archive of labels.
-        work: Workspace of the run.
-
     Raises:
         DecodeError: If an archive does not have the expected content.
         StorageError: If an archive is missing or altered, or the Parquet file can't be written.

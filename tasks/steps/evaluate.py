@@ -38,11 +38,7 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
 def save_predictions(model: ModelRecord, split: SplitRecord, answers: Answers, work: Workspace) -> PredictionsRecord:
     """Write a model's predictions for a split, and return their record with the accuracy and the mean loss.
 
-    Args:
-        model: Record of the model.
-        split: Record of the split.
-        answers: Blocks of the split, each with its probabilities, (n, classes).
-        work: Workspace of the run.
+    `answers` yields the blocks of the split, each with its probabilities, (n, classes).
 
     Raises:
         StorageError: If the split is missing or altered, or the predictions can't be written.

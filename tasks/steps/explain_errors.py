@@ -108,12 +108,8 @@ def _focus_of(
 ) -> SaliencyMap:
     """Return the saliency map of one label.
 
-    Args:
-        label: The label.
-        count: Number of right answers in the mean.
-        falls: (rows, columns) mean decrease of the label's probability under occlusion.
-        split: The test split.
-        blank: Value of an erased pixel, one number per channel.
+    `falls`, (rows, columns), is the mean decrease of the label's probability under occlusion over `count` right
+    answers. `blank` is the value of an erased pixel, one number per channel.
     """
     peak = float(falls.max())
     row, column = (int(place) for place in np.unravel_index(int(falls.argmax()), falls.shape))

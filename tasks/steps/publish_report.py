@@ -46,17 +46,9 @@ def report(
 ) -> ReportRecord:
     """Render, write and publish the report of one run.
 
-    The report lists the optional parts that the run omitted and the artifacts that could not be published.
-
-    Args:
-        analysis: Record of the analysis document.
-        figures: Record of its figures; None if they were omitted.
-        changes: Record of the comparison with an earlier run; None without a comparison.
-        decision: Decision of the gate.
-        provenance: Origin of all data, models and results.
-        work: Workspace of the run.
-        omitted: Optional parts that were omitted before this step.
-        described: Architectures of the models whose diagrams the report shows.
+    The report lists the optional parts that the run omitted and the artifacts that could not be published. `figures` is
+    None if they were omitted, and `changes` without an earlier run. `described` holds the models whose diagrams are
+    shown.
 
     Raises:
         StorageError: If the analysis, its figures or its changes are missing or altered, or a file can't be written.
@@ -96,14 +88,8 @@ def publish(
 ) -> ReportRecord:
     """Log, write and publish a document; an artifact that can't be published is omitted, and the document says so.
 
-    Args:
-        rendering_of: Function that returns the renderer, given all omissions and the path of the HTML page.
-        title: Title of the HTML page.
-        verdict: Headline of the document.
-        said: Sentences for the log.
-        tables: Tables for Prefect's UI.
-        omitted: Optional parts that were omitted before.
-        work: Workspace of the run.
+    `rendering_of` returns the renderer, given all omissions and the path of the HTML page. `said` holds sentences for
+    the log, `tables` the tables for Prefect's UI, and `omitted` the parts that were omitted before.
 
     Raises:
         StorageError: If a file can't be written.

@@ -68,14 +68,6 @@ def analyze_study(
 ) -> StudyRecord:
     """Compare all arms over all seeds.
 
-    Args:
-        dataset: The dataset.
-        trials: Seed runs by title.
-        models: Record of the model of each seed run, by title.
-        predictions: Record of the test predictions of each seed run, by title.
-        test: Record of the test split.
-        work: Workspace of the run.
-
     Raises:
         StorageError: If a file is missing or altered, or holds predictions for other images.
     """
@@ -98,12 +90,8 @@ def build_study(
 ) -> Study:
     """Return the study document, from values in memory.
 
-    Args:
-        dataset: The dataset.
-        trials: Seed runs by title.
-        models: Record of the model of each seed run, by title.
-        tested: The test split, with the predictions in the order of `trials`.
-        drawn_from: Number of images of the whole test split if `tested` is a sample of it.
+    `trials` and `models` have the same titles, in the order of the predictions of `tested`. `drawn_from` is the number
+    of images of the whole test split if `tested` is a sample of it.
     """
     from tasks.analysis.seed_confusions import compare_confusions
 
@@ -134,12 +122,9 @@ def build_study(
 
 
 def _study_model(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> StudyModel:
-    """Return the results of one arm.
+    """Return the results of one arm, given the model of each seed.
 
-    Args:
-        name: Name of the arm.
-        models: Records of its models, one per seed.
-        right: (S, N) bool, whether each seed classifies each image correctly.
+    `right`, (S, N) bool, is whether each seed classifies each image correctly.
     """
     from tasks.analysis.seed_variance import mean_share, seed_deviation, wrong_by
 
@@ -180,7 +165,6 @@ def _model_pair(
     p: float,
     claim: Claim | None,
 ) -> ModelPair:
-    """Return the comparison of one pair of arms."""
     from tasks.analysis.seed_variance import seeds_needed
 
     return ModelPair(

@@ -100,12 +100,7 @@ def name_by_content(folder: str, value: Frozen) -> str:
 
 
 def write_checksummed(path: Root, value: Frozen, *, new: bool = False) -> None:
-    """Write a value to a file with a checksum, atomically.
-
-    Args:
-        path: The file to write.
-        value: The value.
-        new: Whether the file must not exist yet; an existing file stays unchanged.
+    """Write a value to a file with a checksum, atomically; if the file must be `new`, an existing file stays unchanged.
 
     Raises:
         StorageError: If the file cannot be written.

@@ -47,12 +47,6 @@ def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
 def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRecord:
     """Write a page of some runs; if an unrelated file has the name, use the next free name.
 
-    Args:
-        root: The root.
-        name: The preferred path under the root.
-        text: The page.
-        of: The names of the runs that the page belongs to.
-
     Raises:
         StorageError: If the page or its record cannot be written.
     """

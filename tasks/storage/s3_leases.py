@@ -134,12 +134,6 @@ def exclusive_lease(path: "UPath", who: str, say: Say) -> Iterator[None]:
 def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
     """Hold a lease in a folder, together with other processes, while nobody holds the object `alone`.
 
-    Args:
-        folder: The folder of the shared leases.
-        alone: The object of the exclusive lease.
-        who: The name of the holder, for processes that wait.
-        say: Called with a line and a logging level if the lease takes a while.
-
     Raises:
         StorageError: If the store cannot be reached.
     """
@@ -170,12 +164,6 @@ def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> 
 
     The object is released between the checks: a process that holds a lease in the folder may need a second lease
     before it can end.
-
-    Args:
-        folder: The folder of the shared leases.
-        alone: The object of the exclusive lease.
-        who: The name of the holder, for processes that wait.
-        say: Called with a line and a logging level if the lease takes a while.
 
     Raises:
         StorageError: If the store cannot be reached.

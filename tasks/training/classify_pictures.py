@@ -77,13 +77,9 @@ def _inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Pat
 def classify_pictures(
     paths: Sequence[Path | UnreadablePicture], run: RunRecord, root: Root, progress: Callable[[int], object]
 ) -> Iterator[ClassifiedPicture | UnreadablePicture]:
-    """Yield every model's prediction for each picture, in order.
+    """Yield every model's prediction for each picture, in order; entries for unreadable folders are yielded unchanged.
 
-    Args:
-        paths: Pictures, and entries for unreadable folders, which are yielded unchanged.
-        run: Record of the run whose models are used.
-        root: Root of the run's files.
-        progress: Function that is called with the number of pictures of each finished batch.
+    `progress` is called with the number of pictures of each finished batch.
 
     Raises:
         StorageError: If a model is missing or altered.
@@ -122,7 +118,6 @@ def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | Unreadabl
 
 
 def _classify(probabilities: np.ndarray, classes: Sequence[str]) -> ClassPrediction:
-    """Return one model's prediction."""
     best = int(probabilities.argmax())
     return ClassPrediction(
         label=classes[best],

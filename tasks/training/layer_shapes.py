@@ -14,10 +14,7 @@ Maps = tuple[int, int] | None  # rows and columns; None for a vector
 def require_fitting_layers(recipe: Recipe, shape: Sequence[int], classes: int) -> None:
     """Check every network of a recipe that is defined by layers, and the label of the recipe's augmentation.
 
-    Args:
-        recipe: The recipe.
-        shape: Shape of the images, (rows, columns[, channels]).
-        classes: Number of classes.
+    The images have the shape (rows, columns[, channels]).
 
     Raises:
         RecipeError: If a network does not fit images of this shape, or no class has the label.
@@ -34,7 +31,6 @@ def require_fitting_layers(recipe: Recipe, shape: Sequence[int], classes: int) -
 
 
 def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
-    """Check one network."""
     maps: Maps = size
     try:
         for number, layer in enumerate(network.layers, start=1):

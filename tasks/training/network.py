@@ -63,7 +63,6 @@ def build(network: Network, shape: tuple[int, ...], classes: int) -> "keras.Mode
 
 
 def _softmax(classes: int) -> "keras.layers.Layer":
-    """Return the last layer, which outputs the probability of each class."""
     import keras
 
     return keras.layers.Dense(classes, activation="softmax")
@@ -98,7 +97,6 @@ def _made_by_function(network: Network, before: list[Any], classes: int) -> "ker
 
 
 def _layer_of(spec: Layer) -> "keras.layers.Layer":
-    """Return the Keras layer of a layer of the recipe."""
     import keras.layers as made
 
     match spec:
