@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Canvas
 from benchmarks.grown import Grown
 from benchmarks.measure import run
 from benchmarks.post import FILES, MIRROR
-from tasks.storage.output_files import rewrite, rewritten
+from tasks.storage.output_files import rewritten
 
 IMAGES = 60_000
 SIZE = 28 * 28
@@ -105,7 +105,8 @@ def main(times: Sequence[int], train: int, to: Path) -> None:
                     f"| {one.peak / 2**20:,.0f} |"
                 )
     to.mkdir(parents=True, exist_ok=True)
-    rewrite(to / "growth.json", json.dumps([one._asdict() for one in found], indent=1).encode() + b"\n")
+    with rewritten(to / "growth.json") as stream:
+        stream.write(json.dumps([one._asdict() for one in found], indent=1).encode() + b"\n")
     draw(found, to / "growth.svg")
 
 

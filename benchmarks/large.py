@@ -22,7 +22,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from benchmarks.post import FILES, MIRROR
-from tasks.storage.output_files import rewrite
+from tasks.storage.output_files import rewritten
 
 SAMPLE_SECONDS = 0.5
 SIDE = 28
@@ -155,7 +155,8 @@ def main(times: int, to: Path, keep: Path | None) -> None:
     for kind, peak in found["peak_mib"].items():
         click.echo(f"| {kind} | {peak:,} |")
     to.mkdir(parents=True, exist_ok=True)
-    rewrite(to / "large.json", json.dumps(found, indent=1).encode() + b"\n")
+    with rewritten(to / "large.json") as stream:
+        stream.write(json.dumps(found, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -3,63 +3,35 @@
 The command-line options are defined elsewhere, because they must not import slow modules.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
 from prefect.runtime import flow_run
 from prefect.utilities.names import generate_slug
-from pydantic import TypeAdapter, ValidationError
+from pydantic import StrictBool
 
 from artifacts.common.formatting import counted
+from tasks.base import Frozen
 from tasks.config.dataset import Dataset, Name
 from tasks.config.recipe import Recipe, Seed, load_recipe
-from tasks.config.toml_loader import shorten_value
 from tasks.errors import InputError
 from tasks.safety.plain_text import printable
 
 
-@dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Frozen):
     """Validated parameters of a run."""
 
     dataset: Dataset
     recipe: Recipe
     line: Name
-    gate: bool
-    robustness: bool
+    gate: StrictBool
+    robustness: StrictBool
     runner: str
 
 
 _BY_DATE: Literal["date"] = "date"
 _SEEDS_A_DATE = 100  # an ensemble uses the seeds after the first one, so the seeds of two dates never overlap
-
-
-def validate_bool(name: str, value: object) -> bool:
-    """Return a boolean parameter.
-
-    Raises:
-        InputError: If the value is not a boolean.
-    """
-    if isinstance(value, bool):
-        return value
-    raise InputError(f"{name} must be true or false, not {value!r}")
-
-
-def validate_name(name: str, value: object) -> str:
-    """Return a parameter that becomes part of a file name.
-
-    Raises:
-        InputError: If the value is not a valid name.
-    """
-    try:
-        return TypeAdapter(Name).validate_python(value)
-    except ValidationError as error:
-        raise InputError(
-            f"{name} must be 1 to 64 lowercase letters, digits and underscores, starting with a letter, "
-            f"not {shorten_value(value)}"
-        ) from error
 
 
 def resolve_seed(value: object) -> Seed | None:
@@ -69,12 +41,9 @@ def resolve_seed(value: object) -> Seed | None:
     however late it starts and however often it is retried. All other values are returned unchanged; the recipe rejects
     those that are not a seed.
     """
-    return _date_seed(flow_run.scheduled_start_time) if value == _BY_DATE else cast("Seed | None", value)
-
-
-def _date_seed(moment: datetime) -> int:
-    """Return the first seed of a date (UTC)."""
-    return int(f"{moment.astimezone(UTC):%Y%m%d}") * _SEEDS_A_DATE
+    if value == _BY_DATE:
+        return int(f"{flow_run.scheduled_start_time.astimezone(UTC):%Y%m%d}") * _SEEDS_A_DATE
+    return cast("Seed | None", value)
 
 
 def run_title() -> str:

@@ -13,7 +13,7 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import RunConfig, resolve_seed, run_name, run_title, validate_bool, validate_name
+from flows.config import RunConfig, resolve_seed, run_name, run_title
 from flows.hooks import notify_webhook
 from flows.processes.log_filters import hide_expected_tracebacks
 from flows.processes.tied_to_worker import exit_with_parent
@@ -26,11 +26,11 @@ from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
 from tasks.config.dataset import Name, load_dataset
 from tasks.config.recipe import Epochs, Seed, ValidationFraction, load_recipe
-from tasks.config.toml_loader import NameOrFile
+from tasks.config.toml_loader import NameOrFile, validate
 from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace, open_workspace
-from tasks.errors import GateError, RunError
+from tasks.errors import GateError, InputError, RunError
 from tasks.history.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
 from tasks.history.run_store import predecessor, save_run
 from tasks.schemas.analysis import Decision
@@ -103,14 +103,15 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
     hide_expected_tracebacks()
     keep_out_of_prefect()
     exit_with_parent()
-    config = RunConfig(
-        dataset=load_dataset(dataset, mirrors),
-        recipe=load_recipe(recipe, epochs=epochs, seed=resolve_seed(seed), validation=validation),
-        line=validate_name("line", line),
-        gate=validate_bool("gate", gate),
-        robustness=validate_bool("robustness", robustness),
-        runner=require_allowed_runner(runner),
-    )
+    given = {
+        "dataset": load_dataset(dataset, mirrors),
+        "recipe": load_recipe(recipe, epochs=epochs, seed=resolve_seed(seed), validation=validation),
+        "line": line,
+        "gate": gate,
+        "robustness": robustness,
+        "runner": require_allowed_runner(runner),
+    }
+    config = validate(given, RunConfig, "the parameters of the run", InputError)
     require_fitting_layers(config.recipe, config.dataset.shape, len(config.dataset.classes))
     with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
         result = _run_pipeline(config, work)

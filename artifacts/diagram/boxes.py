@@ -7,7 +7,7 @@ roots and channels by a power, because neither would fit otherwise.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from artifacts.common.formatting import counted
@@ -79,14 +79,9 @@ def extent_of(node: Node, gray: frozenset[Shape] = frozenset()) -> tuple[int, in
     return rows, columns, channels
 
 
-def _gray_in(nodes: Iterable[Node]) -> frozenset[Shape]:
-    """Return the two-dimensional input shapes of a model, which are taken for gray images."""
-    return frozenset(node.shape for node in nodes if kind_of(node) == "input" and len(node.shape) == 2)
-
-
 def boxes_of(nodes: Sequence[Node]) -> dict[str, Box]:
     """Return the boxes of a diagram by node key, scaled to its largest feature map."""
-    gray = _gray_in(nodes)
+    gray = frozenset(node.shape for node in nodes if kind_of(node) == "input" and len(node.shape) == 2)
     largest = max((side for node in nodes for side in extent_of(node, gray)[:2]), default=0)
     return {node.key: box_of(node, extent_of(node, gray), largest) for node in nodes}
 
@@ -119,17 +114,13 @@ def label_of(node: Node, named: Sequence[str] = ()) -> list[tuple[str, str]]:
 
 def details_of(node: Node) -> list[str]:
     """Return the kernel, stride, activation and other settings of a layer as phrases."""
+    stride = node.stride[:1] if len(set(node.stride)) == 1 else node.stride
     return [
         *([shape_said(node.kernel)] if node.kernel else []),
-        *([f"stride {_stride_said(node.stride)}"] if node.stride else []),
+        *([f"stride {shape_said(stride)}"] if stride else []),
         *([node.activation] if node.activation else []),
         *node.settings,
     ]
-
-
-def _stride_said(stride: tuple[int, ...]) -> str:
-    """Return a stride as text, as one number if it is the same on all sides."""
-    return str(stride[0]) if len(set(stride)) == 1 else shape_said(stride)
 
 
 def shape_said(shape: Shape) -> str:

@@ -177,7 +177,8 @@ class Drawing:
             heights = [one[1] for one in arrivals] + ([track] if track is not None else [])
             turns = [(entry, min(heights)), (entry, max(heights))] if len(heights) > 1 else []
             # Draw a part that two lines share once, since it would look thicker otherwise.
-            start = [*trunk, (entry, _nearest(trunk[-1][1], heights))]
+            nearest = min(max(trunk[-1][1], min(heights)), max(heights))
+            start = [*trunk, (entry, nearest)]
             if turns:
                 lines += [_tidy(start), _tidy(turns)]
                 lines += [((entry, one[1]), one) for one in arrivals]
@@ -290,11 +291,6 @@ def _tracks_of(passed: Mapping[str, tuple[int, int]]) -> dict[str, int]:
         spans[track].append((first, last))
         tracks[one] = track
     return tracks
-
-
-def _nearest(height: float, heights: Sequence[float]) -> float:
-    """Return the point of a vertical line that is nearest to a height."""
-    return min(max(height, min(heights)), max(heights))
 
 
 def _tidy(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -15,7 +15,7 @@ from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
     from tasks.analysis.paired_comparison import PredictionsPair
-    from tasks.schemas.runs import Champion, RunRecord
+    from tasks.schemas.runs import RunRecord
     from tasks.storage.backend import Root
 
 
@@ -141,11 +141,11 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
             found = lift_rollback(place, which)
             said = f"may become champion again: {', '.join(one.title for one in found)}"
         else:
-            found = [roll_back(place, which)]
-            title = _champion_title(found[0])
+            restored = roll_back(place, which)
+            found = [restored]
             said = (
-                f"the champion is {title} again; no run promotes the model that was rolled back until "
-                f"`mnist champion rollback --lift {which}`"
+                f"the champion is {restored.title}, {restored.predictions.accuracy:.2%} again; no run promotes the model "
+                f"that was rolled back until `mnist champion rollback --lift {which}`"
             )
     if as_json:
         entries = [one.model_dump(mode="json") for one in found]
@@ -163,8 +163,3 @@ def _only_line(root: "Root") -> str:
         several = f"there are several champion lines; give one of them: {', '.join(found)}"
         raise RunError(several if found else f"there is no champion under {root}; a run that passes the gate makes one")
     return found[0]
-
-
-def _champion_title(one: "Champion") -> str:
-    """Return the title of a champion with its accuracy."""
-    return f"{one.title}, {one.predictions.accuracy:.2%}"

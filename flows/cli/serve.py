@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,18 +42,16 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # wildcard add
 
 
 class Served(NamedTuple):
-    """Server address, root of the worker, credential, and the Prefect profiles file with address and credential."""
+    """Server address, root of the worker, credential, and the Prefect profiles file with address and credential.
+
+    `unset` lists the variables of this environment that select another server and would override the profiles.
+    """
 
     address: str
     root: "Root"
     credential: "Credential"
     profiles: Path
-
-    def in_the_way(self) -> list[str]:
-        """List the variables of this environment that select another server and that a user's shell may set, too."""
-        from flows.server.credential import in_the_way
-
-        return in_the_way(os.environ, f"{self.address}/api", self.credential)
+    unset: list[str]
 
 
 @click.command()
@@ -71,18 +70,23 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
 
     The command also creates the deployments. With --no-worker, it runs only the server and its UI.
     """
-    from flows.server.credential import server_credential, write_profiles
+    from flows.server.credential import in_the_way, server_credential, write_profiles
     from flows.server.database import make_database
     from flows.server.guard import LOOPBACK, allowed_addresses, canonical, in_url
+    from flows.server.local_server import wait_until_healthy
+    from tasks.storage.roots import validate_root
 
     host = canonical(host)
     allowed_addresses(host, port, allowed)  # rejects an invalid name
-    place = _validate_address(root, worker=worker)
+    place = resolve_root(root)
+    if worker:
+        place = validate_root(place)
     listener = _listening(host, port)
     make_database()
     address = f"http://{in_url(_WILDCARDS.get(host, host))}:{port}"
-    credential = server_credential()
-    served = Served(address, place, credential, write_profiles(f"{address}/api", credential))
+    api, credential = f"{address}/api", server_credential()
+    profiles = write_profiles(api, credential)
+    served = Served(address, place, credential, profiles, in_the_way(os.environ, api, credential))
     if in_url(host) not in LOOPBACK and not host.startswith("127."):
         echo(
             f"mnist: warning: {host}:{port} is open to the network without TLS: anyone who reads the traffic gets the "
@@ -95,19 +99,13 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     env = _worker_environment(served)
     stop.ENDING.seconds, stop.ENDING.line = _SECONDS, "stopped"
     with listener, _start_tied_process(server, env, listener.fileno()) as serving:
-        _await_api(address, serving)
+        if not wait_until_healthy(api, serving):
+            raise ServerError(f"the Prefect server at {address} did not start; its messages are above")
         if worker:
             _keep_worker_running(serving, served, env, as_json=as_json)
         else:
             echo(_process_output(served, as_json=as_json, worker=False))
             _await_end(serving)
-
-
-def _validate_address(root: str | None, *, worker: bool) -> "Root":
-    """Return the root, made and proven writable if a worker will write to it."""
-    from tasks.storage.roots import validate_root
-
-    return validate_root(resolve_root(root)) if worker else resolve_root(root)
 
 
 def _keep_worker_running(
@@ -117,15 +115,14 @@ def _keep_worker_running(
 
     If the worker is killed, start another.
     """
-    with _start_tied_process(_WORKER, env) as working:
-        await_pool(served, working)
-        _deploy(env)
-        echo(_process_output(served, as_json=as_json, worker=True))
-        _await_end(serving, working)
-    while True:
-        echo("mnist: warning: the worker was killed; its runs end, and a new worker starts", err=True)
+    for start in count():
         with _start_tied_process(_WORKER, env) as working:
+            if start == 0:
+                await_pool(served, working)
+                _deploy(env)
+                echo(_process_output(served, as_json=as_json, worker=True))
             _await_end(serving, working)
+        echo("mnist: warning: the worker was killed; its runs end, and a new worker starts", err=True)
 
 
 def _worker_environment(served: Served) -> dict[str, str]:
@@ -177,14 +174,6 @@ def _start_tied_process(
         yield child
     finally:
         ended(child, _STOP_SECONDS)
-
-
-def _await_api(address: str, server: subprocess.Popen[bytes]) -> None:
-    """Wait until the server answers."""
-    from flows.server.local_server import wait_until_healthy
-
-    if not wait_until_healthy(f"{address}/api", server):
-        raise ServerError(f"the Prefect server at {address} did not start; its messages are above")
 
 
 def await_pool(served: Served, worker: subprocess.Popen[bytes]) -> None:
@@ -242,8 +231,7 @@ def _process_output(served: Served, *, as_json: bool, worker: bool) -> str:
 def describe_served(served: Served, *, worker: bool) -> dict[str, str | list[str] | None]:
     """Return the addresses, the files and the root of a server as a JSON object.
 
-    `auth` is None if the user supplied the credential. `unset` lists the variables of this environment that select
-    another server and would override the profiles.
+    `auth` is None if the user supplied the credential.
     """
     return {
         "ui": served.address,
@@ -252,7 +240,7 @@ def describe_served(served: Served, *, worker: bool) -> dict[str, str | list[str
         "root": str(served.root),
         "auth": str(served.credential.file) if served.credential.file else None,
         "profiles": str(served.profiles),
-        "unset": served.in_the_way(),
+        "unset": served.unset,
     }
 
 
@@ -263,8 +251,7 @@ def next_steps(served: Served, *, worker: bool) -> str:
     secret = (
         f"the content of {served.credential.file}" if served.credential.file else "your PREFECT_SERVER_API_AUTH_STRING"
     )
-    names = " ".join(served.in_the_way())
-    unset = f"unset {names}; " if names else ""  # variables that select another server would override the profiles
+    unset = f"unset {' '.join(served.unset)}; " if served.unset else ""
     lines = [
         f"UI:       {served.address}, which asks once for a password: {secret}",
         f"prefect:  {unset}export PREFECT_PROFILES_PATH={shlex.quote(str(served.profiles))}",
@@ -276,7 +263,11 @@ def next_steps(served: Served, *, worker: bool) -> str:
 
 
 def _await_end(server: subprocess.Popen[bytes], worker: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait until the worker is killed."""
+    """Return once the worker has been killed.
+
+    Raises:
+        ServerError: If the server has ended, or the worker has ended otherwise.
+    """
     while server.poll() is None and (worker is None or worker.poll() is None):
         time.sleep(0.5)
     if server.poll() is not None or (worker and worker.returncode >= 0):

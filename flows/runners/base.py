@@ -137,12 +137,11 @@ def wait_for_all(structure: Structure) -> Structure:
             future.result()
         except PrefectException as error:
             raise next(_root_causes(futures), error) from None
-    return cast("Structure", visit_collection(structure, visit_fn=_result_of, return_data=True))
 
+    def result_of(value: Any) -> Any:
+        return value.result() if isinstance(value, PrefectFuture) else value
 
-def _result_of(value: Any) -> Any:
-    """Return the result of a future that is done, or any other value unchanged."""
-    return value.result() if isinstance(value, PrefectFuture) else value
+    return cast("Structure", visit_collection(structure, visit_fn=result_of, return_data=True))
 
 
 def wait_for_optional(part: str, futures: Mapping[str, Any], omissions: list[Omission]) -> dict[str, Any]:

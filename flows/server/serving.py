@@ -81,17 +81,14 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
             ws_ping_timeout=settings.PREFECT_SERVER_API_WEBSOCKET_PING_TIMEOUT.value(),
             log_level=log_level.lower(),
         )
-        logging.getLogger("uvicorn.error").addFilter(_is_no_refused_websocket)
+        # uvicorn logs this error for each WebSocket that the guard refuses with a response.
+        unfinished = "ASGI callable returned without completing handshake."
+        logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() != unfinished)
         server = uvicorn.Server(config)
         with suppress(KeyboardInterrupt):
             server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     if not server.started:
         sys.exit(1)  # the log says why
-
-
-def _is_no_refused_websocket(record: logging.LogRecord) -> bool:
-    """Reject the error that uvicorn logs for each WebSocket that an application refuses with a response."""
-    return record.getMessage() != "ASGI callable returned without completing handshake."
 
 
 if __name__ == "__main__":

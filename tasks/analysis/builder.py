@@ -66,6 +66,7 @@ def build_analysis(
     may_show = np.isin(np.arange(len(tested.marks.labels)), chosen)
     shown = image_cards(chosen, tested, explained)
     most = most_shown(subject.shape)
+    neighbors = {near.index for found in explained for one in found.by_index.values() for near in one.neighbors}
     suspected = (label_issues_of("test", given, set(chosen)), label_issues_of("train", trained.given, most=most))
     return Analysis(
         subject=subject,
@@ -85,16 +86,11 @@ def build_analysis(
         suspects=suspected,
         misclassified=int(np.any([p.wrong for p in given], axis=0).sum()),
         pictures=shown,
-        trained=image_cards({*_neighbors_in(explained), *(suspect.index for suspect in suspected[1].shown)}, trained),
+        trained=image_cards({*neighbors, *(suspect.index for suspect in suspected[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),
         altered=altered,
         robustness=robustness,
     )
-
-
-def _neighbors_in(explained: Iterable[Explanations]) -> set[int]:
-    """Return the indices of the training images that any explanation names."""
-    return {near.index for found in explained for one in found.by_index.values() for near in one.neighbors}
 
 
 def _model_analysis(

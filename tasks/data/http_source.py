@@ -11,7 +11,6 @@ import errno
 import os
 import shutil
 import socket
-import stat
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from urllib.request import url2pathname
 
 from tasks.data.attempt_limits import AttemptLimit, MirrorError
 from tasks.data.http_errors import http_faults, open_response, starts_at
+from tasks.filesystem.regular_files import open_regular
 from tasks.safety.address import Address
 from tasks.safety.redaction import redact_all_output
 from tasks.safety.stopping import raise_if_stopping
@@ -137,32 +137,16 @@ def _copy(address: Address, target: Target) -> None:
     Only regular files are accepted: reading a FIFO or a device might never start or never end.
     """
     with _file_faults():
-        path = Path(url2pathname(urlsplit(address.reveal()).path))
-        _refuse_irregular(path.stat())  # before opening it, which has side effects on some devices
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as source:  # noqa: PTH123  # opens a descriptor
-        found = os.fstat(descriptor)
-        _refuse_irregular(found)
-        target.announce(found.st_size)
+        source = open_regular(Path(url2pathname(urlsplit(address.reveal()).path)))
+    with source:
+        target.announce(os.fstat(source.fileno()).st_size)
         with target.opened(0) as stream:
-            while chunk := _chunk_of(source):
+            while True:
                 raise_if_stopping()
-                if target.full(stream, chunk):
+                with _file_faults():
+                    chunk = source.read(CHUNK_BYTES)
+                if not chunk or target.full(stream, chunk):
                     return
-
-
-def _refuse_irregular(found: os.stat_result) -> None:
-    """Reject a file that is not a regular file."""
-    kinds = {stat.S_ISDIR: "a directory", stat.S_ISFIFO: "a FIFO", stat.S_ISSOCK: "a socket"}
-    if not stat.S_ISREG(found.st_mode):
-        kind = next((name for is_kind, name in kinds.items() if is_kind(found.st_mode)), "a device")
-        raise MirrorError(f"it is {kind}, not a file")
-
-
-def _chunk_of(source: BinaryIO) -> bytes:
-    """Read the next chunk of a file."""
-    with _file_faults():
-        return source.read(CHUNK_BYTES)
 
 
 @contextmanager

@@ -90,10 +90,6 @@ def read_regular(path: Path, most: int) -> bytes:
         while size <= len(content) <= most and (chunk := stream.read(min(_MIB, most + 1 - len(content)))):
             content += chunk
         if size > most or len(content) > most:
-            raise OSError(errno.EFBIG, f"it has more than {_limit(most)}", str(path))
+            limit = f"{most // _MIB:,} MiB" if most >= _MIB else f"{most:,} bytes"
+            raise OSError(errno.EFBIG, f"it has more than {limit}", str(path))
     return content
-
-
-def _limit(most: int) -> str:
-    """Format a number of bytes for a message."""
-    return f"{most // _MIB:,} MiB" if most >= _MIB else f"{most:,} bytes"

@@ -137,17 +137,14 @@ def _within(inner: Mask, outer: Mask) -> bool:
     """Return whether a mask lies in the bounding box of the largest piece of another mask."""
     pieces, _ = ndimage.label(outer, EIGHT)
     largest = int(np.bincount(pieces[outer]).argmax())
-    return bool(np.all(_boxed(pieces == largest)[inner]))
+    piece = pieces == largest
+    box = np.logical_and.outer(piece.any(axis=1), piece.any(axis=0))
+    return bool(np.all(box[inner]))
 
 
 def _width(mask: Mask) -> float:
     """Return the width of the widest stroke: twice the largest distance of a pixel in the mask from the outside."""
     return float(2 * ndimage.distance_transform_edt(np.pad(mask, 1)).max())
-
-
-def _boxed(mask: Mask) -> Mask:
-    """Return the bounding box of a mask, as a mask."""
-    return np.logical_and.outer(mask.any(axis=1), mask.any(axis=0))
 
 
 def _strokes_on_paper(found: Strokes) -> bool:

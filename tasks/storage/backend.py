@@ -83,13 +83,10 @@ def unreachable(error: BaseException) -> str | None:
 
 
 @contextmanager
-def storage_errors(path: Root | str, *, new: bool = False, remedy: str = "") -> Iterator[None]:
-    """Convert errors of the file system or the store into a StorageError that names the file.
+def storage_errors(path: Root | str, *, verb: str = "write", new: bool = False, remedy: str = "") -> Iterator[None]:
+    """Convert errors of the file system or the store into a StorageError that says what the block can't do to a file.
 
-    Args:
-        path: The file that the block writes.
-        new: Whether a FileExistsError passes through.
-        remedy: The advice for the user; by default, it depends on the error.
+    If the file must be `new`, a FileExistsError passes through. The default remedy depends on the error.
 
     Raises:
         StorageError: If the system or the store rejected an operation.
@@ -104,7 +101,7 @@ def storage_errors(path: Root | str, *, new: bool = False, remedy: str = "") -> 
             raise
         reason = os_error_reason(error)
         advice = remedy or _remedy_of(error, reason)
-        raise StorageError(f"can't write {path}: {reason}{f'; {advice}' if advice else ''}") from error
+        raise StorageError(f"can't {verb} {path}: {reason}{f'; {advice}' if advice else ''}") from error
 
 
 def _remedy_of(error: Exception, reason: str) -> str:

@@ -8,11 +8,8 @@ import contextlib
 import errno
 import os
 import secrets
-import signal
 import stat
-import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -74,16 +71,6 @@ def _unchanged(path: Path, error: OSError) -> StorageError:
     return StorageError(f"can't write {path}: {os_error_reason(error)}; nothing was changed")
 
 
-def rewrite(path: Path, content: bytes) -> None:
-    """Replace the content of a file that the user named, as `rewritten` does.
-
-    Raises:
-        StorageError: If the file cannot be written.
-    """
-    with rewritten(path) as stream:
-        stream.write(content)
-
-
 def _must_be_writable(path: Path) -> None:
     """Reject paths that are not regular files, and read-only files, which the system would let root write."""
     mode = path.stat().st_mode
@@ -118,35 +105,19 @@ def _hand_down(path: Path, stream: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Yield a temporary folder that is removed at the end, even if the end is a SIGTERM.
-
-    By default, SIGTERM ends Python at once, without cleanup.
+    """Yield a temporary folder that is removed at the end.
 
     Raises:
         OSError: If the folder cannot be created.
         StorageError: If a file in the folder cannot be written.
     """
-    handled = (
-        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if handled:
-        signal.signal(signal.SIGTERM, _terminated)
-    try:
-        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
-            try:
-                yield Path(folder)
-            except StorageError as error:  # its advice is for files under a root
-                if isinstance(error.__cause__, OSError):
-                    reason = os_error_reason(error.__cause__)
-                    raise StorageError(
-                        f"can't write to {folder}: {reason}; make room, or set TMPDIR to a folder that has some"
-                    ) from error
-                raise
-    finally:
-        if handled:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminated(number: int, _frame: object) -> None:
-    """Exit with the code that a shell reports for the signal, and run all cleanup code."""
-    sys.exit(128 + number)
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        try:
+            yield Path(folder)
+        except StorageError as error:  # its advice is for files under a root
+            if isinstance(error.__cause__, OSError):
+                reason = os_error_reason(error.__cause__)
+                raise StorageError(
+                    f"can't write to {folder}: {reason}; make room, or set TMPDIR to a folder that has some"
+                ) from error
+            raise

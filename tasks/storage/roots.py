@@ -7,10 +7,9 @@ written.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from tasks.errors import ChecksumError, RootError, StorageError
+from tasks.errors import ChecksumError, RootError
 from tasks.storage.backend import Root, matching, storage_errors
 from tasks.storage.checksummed_json import load_with_checksum
 from tasks.storage.folders import Folder, is_own_key
@@ -27,7 +26,7 @@ def known_root(root: Root) -> Root:
         RootError: If the folder is not a root and not empty.
         StorageError: If the folder cannot be read, or if its mark is invalid.
     """
-    with _read_errors(root):
+    with storage_errors(f"the root {root}", verb="read", remedy=storage_of(root).remedy):
         _refuse_foreign(root)
     return root
 
@@ -39,7 +38,7 @@ def existing_root(root: Root) -> Root:
         RootError: If the folder is not a root, is empty, or is missing.
         StorageError: If the folder cannot be read, or if its mark is invalid.
     """
-    with _read_errors(root):
+    with storage_errors(f"the root {root}", verb="read", remedy=storage_of(root).remedy):
         if not _is_root(known_root(root)):
             raise RootError(f"there are no runs under {root}: give the --root, or MNIST_ROOT, of the runs")
     return root
@@ -60,18 +59,7 @@ def root_to_change(root: Root) -> Root:
 
 def _is_root(root: Root) -> bool:
     """Return whether a folder has a mark, or evidence that an earlier version or an interrupted first run created it."""
-    return storage_of(root).is_begun() or _is_proven(root)
-
-
-def _counts_as_empty(root: Root) -> bool:
-    """Return whether a folder holds nothing except what a clone or a new volume contains."""
-    storage = storage_of(root)
-    return set(storage.entries()) <= storage.initial_entries()
-
-
-def _is_proven(root: Root) -> bool:
-    """Return whether the root has a record with a valid checksum whose path matches its content."""
-    return any(_is_record(path, folder) for folder, path in _candidates(root))
+    return storage_of(root).is_begun() or any(_is_record(path, folder) for folder, path in _candidates(root))
 
 
 def _candidates(root: Root) -> Iterator[tuple[Folder, Root]]:
@@ -99,22 +87,14 @@ def _is_record(path: Root, folder: Folder) -> bool:
         return False
 
 
-@contextmanager
-def _read_errors(root: Root) -> Iterator[None]:
-    """Convert errors of the file system into a StorageError that names the root."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"can't read the root {root}: {error.strerror or error}; give another --root") from error
-
-
 def _refuse_foreign(root: Root) -> None:
     """Reject a folder that is not a root and not empty."""
-    if _is_root(root) or _counts_as_empty(root):
+    if _is_root(root):
         return
-    names = storage_of(root).entries()
+    storage = storage_of(root)
+    names = storage.entries()
+    if set(names) <= storage.initial_entries():
+        return
     more = f" and {len(names) - _MOST_FOREIGN} more" if len(names) > _MOST_FOREIGN else ""
     inside = next((name for name in _SUBFOLDERS if name not in names), f"{_SUBFOLDERS[0]}-{len(names)}")
     raise RootError(

@@ -15,12 +15,12 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StorageError
 from tasks.safety.stopping import pause
-from tasks.storage.backend import io_errors, read_object, version_of
+from tasks.storage.backend import io_errors, read_object, storage_errors, version_of
 from tasks.storage.locks import Say, WaitNotice
 
 if TYPE_CHECKING:
@@ -214,12 +214,6 @@ def _is_refused(error: OSError) -> bool:
     return isinstance(error, FileExistsError) or code in {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
-@contextmanager
-def _check_reachable(path: "UPath") -> Iterator[None]:
+def _check_reachable(path: "UPath") -> AbstractContextManager[None]:
     """Convert errors of a store into a StorageError with a message of one line."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except io_errors() as error:
-        raise StorageError(f"can't lock {path}: {error}; check the network and the credentials") from error
+    return storage_errors(path, verb="lock", remedy="check the network and the credentials")

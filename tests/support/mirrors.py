@@ -438,7 +438,8 @@ SILENT: dict[str, tuple[str, Talk, str]] = {  # scheme, handler of the connectio
 
 def irregular(folder: Path, name: str) -> Iterator[tuple[str, str, str]]:
     """Yield folders in which the archive is not a regular file: its kind, the folder's address, and the reason."""
-    for kind, reason in (("FIFO", "FIFO"), ("socket", "socket"), ("directory", "directory"), ("device", "device")):
+    reasons = {"FIFO": "pipe", "socket": "socket", "directory": "folder", "device": "device"}
+    for kind, reason in reasons.items():
         place = folder / kind
         place.mkdir(parents=True)
         path = place / name

@@ -297,7 +297,7 @@ def test_a_server_that_is_too_busy_to_answer_is_asked_again(tmp_path: Path, monk
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        serve.await_pool(serve.Served(address, tmp_path, Credential(AUTH, None), tmp_path), worker)
+        serve.await_pool(serve.Served(address, tmp_path, Credential(AUTH, None), tmp_path, []), worker)
         assert Late.asked == ["/api/work_pools/mnist"] * 2
         server.shutdown()
         worker.kill()

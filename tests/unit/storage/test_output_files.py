@@ -1,10 +1,7 @@
 """Test that a file which the user has named keeps its other properties when its content is replaced."""
 
 import os
-import signal
 import stat
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,15 +10,6 @@ import pytest
 from tasks.errors import StorageError
 from tasks.storage.output_files import rewritten
 from tasks.storage.storage import storage_of
-
-WAIT = """
-import sys, time
-from tasks.storage.output_files import temporary_folder
-with temporary_folder("mnist-pin-") as folder:
-    (folder / "archive.partial").write_bytes(b"x")
-    print("in", flush=True)
-    time.sleep(60)
-"""
 
 
 def write(path: Path) -> None:
@@ -142,17 +130,3 @@ def test_under_a_root_a_link_is_not_replaced_either(tmp_path: Path) -> None:
     ):
         pass
     assert (tmp_path / "link").is_symlink()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
-def test_a_signal_leaves_no_temporary_folder(tmp_path: Path, number: int, code: int) -> None:
-    env = os.environ | {"TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-c", WAIT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"in\n"
-        assert len(list(tmp_path.iterdir())) == 1
-        process.send_signal(number)
-        ended = process.wait(30)
-    assert ended in {code, -number}
-    assert list(tmp_path.iterdir()) == []

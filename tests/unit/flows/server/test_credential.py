@@ -99,14 +99,11 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_would_win_over_the_profile_is_named(name: str) -> None:
     assert in_the_way({name: OTHERS[name]}, API, MINE) == [name]
-    served = Served(API.removesuffix("/api"), Path("root"), MINE, Path("profiles.toml"))
-    with pytest.MonkeyPatch.context() as patch:
-        for other in OTHERS:
-            patch.delenv(other, raising=False)
-        assert "prefect:  export PREFECT_PROFILES_PATH=profiles.toml" in next_steps(served, worker=True)
-        patch.setenv(name, OTHERS[name])
-        assert f"prefect:  unset {name}; export PREFECT_PROFILES_PATH=profiles.toml" in next_steps(served, worker=True)
-        assert describe_served(served, worker=True)["unset"] == [name]
+    served = Served(API.removesuffix("/api"), Path("root"), MINE, Path("profiles.toml"), [])
+    assert "prefect:  export PREFECT_PROFILES_PATH=profiles.toml" in next_steps(served, worker=True)
+    served = served._replace(unset=[name])
+    assert f"prefect:  unset {name}; export PREFECT_PROFILES_PATH=profiles.toml" in next_steps(served, worker=True)
+    assert describe_served(served, worker=True)["unset"] == [name]
 
 
 def test_what_names_the_same_server_is_not_in_the_way() -> None:
