@@ -33,9 +33,9 @@ def percent(value: float, digits: int = 2) -> str:
     return f"{100 * value:z.{digits}f} %"
 
 
-def rate(share: Share, digits: int = 2) -> str:
+def rate(share: Share) -> str:
     """Return a share as a percentage, or a dash if the share is undefined."""
-    return percent(share.value, digits) if share.known else UNDEFINED
+    return percent(share.value) if share.known else UNDEFINED
 
 
 def interval(share: Share | Estimate, digits: int = 2) -> str:
@@ -57,9 +57,9 @@ def verdict_on(first: str, second: str, evidence: str, *, significant: bool, bet
     return f"{second} is {'better' if better else 'worse'} than {first}: {evidence}."
 
 
-def estimate(found: Estimate, digits: int = 4) -> str:
+def estimate(found: Estimate) -> str:
     """Return an estimate with its confidence interval."""
-    return f"{found.value:z.{digits}f} ({found.low:z.{digits}f} to {found.high:z.{digits}f})"
+    return f"{found.value:z.4f} ({found.low:z.4f} to {found.high:z.4f})"
 
 
 def p_value(p: float, *, sign: bool = False) -> str:

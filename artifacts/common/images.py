@@ -62,29 +62,33 @@ def _palette() -> list[int]:
     return [round(255 * part) for value in range(256) for part in colormaps[_HEAT](value)[:3]]
 
 
+def _heat_image(levels: bytes, shape: Sequence[int]) -> Image.Image:
+    """Return a heat map in colors; the levels range from 0 (dark) to 255 (bright)."""
+    rows, columns = shape[:2]
+    image = Image.frombytes("P", (columns, rows), levels)
+    image.putpalette(_palette())
+    return image
+
+
 def heat_url(heat: str, shape: Sequence[int], edge: int = _EDGE) -> str:
     """Return a heat map as a data URL, enlarged to about `edge` pixels.
 
-    The map's bytes range from 0 (dark) to 255 (bright) and are reduced to 32 levels, which compress well.
+    The map is reduced to 32 levels, which compress well.
     """
-    rows, columns = shape[:2]
-    image = Image.frombytes("P", (columns, rows), bytes(value & 0xF8 | 4 for value in base64.b64decode(heat)))
-    image.putpalette(_palette())
-    return png_url(_enlarge(image, edge))
+    levels = bytes(value & 0xF8 | 4 for value in base64.b64decode(heat))
+    return png_url(_enlarge(_heat_image(levels, shape), edge))
 
 
-def explained_url(pixels: str, explanation: Explanation, shape: Sequence[int], edge: int = _EDGE) -> str:
+def explained_url(pixels: str, explanation: Explanation, shape: Sequence[int]) -> str:
     """Return an image with its correcting patch outlined, next to its heat map, as one data URL."""
-    picture = _enlarge(_draw_pixels(pixels, shape), edge).convert("RGB")
-    rows, columns = shape[:2]
-    factor = picture.width // columns
+    picture = _enlarge(_draw_pixels(pixels, shape)).convert("RGB")
+    factor = picture.width // shape[1]
     if explanation.patch:
         ImageDraw.Draw(picture).rectangle(outline(explanation.patch, factor), outline=_PATCH, width=2)
-    heat = Image.frombytes("P", (columns, rows), base64.b64decode(explanation.heat))
-    heat.putpalette(_palette())
+    heat = _heat_image(base64.b64decode(explanation.heat), shape)
     both = Image.new("RGB", (2 * picture.width + factor, picture.height), "white")
     both.paste(picture, (0, 0))
-    both.paste(_enlarge(heat.convert("RGB"), edge), (picture.width + factor, 0))
+    both.paste(_enlarge(heat.convert("RGB")), (picture.width + factor, 0))
     return png_url(both.quantize(48, dither=Image.Dither.NONE))
 
 

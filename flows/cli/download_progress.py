@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
@@ -16,16 +15,6 @@ from artifacts.screen import Screen
 from flows.processes.console import echo
 
 _LINE_SECONDS = 5.0
-
-
-class Fetching(Protocol):
-    """Receiver of the progress and the messages of a download."""
-
-    def report(self, name: str, have: int, total: int | None) -> None:
-        """Report how many bytes of a file have arrived, and the total if it is known."""
-
-    def tell(self, line: str, level: int) -> None:
-        """Report a message with its log level."""
 
 
 class ProgressBars:
@@ -70,7 +59,7 @@ def _prefixed(line: str, level: int) -> str:
 
 
 @contextmanager
-def show_downloads() -> Iterator[Fetching]:
+def show_downloads() -> Iterator[ProgressBars | Lines]:
     """Yield a display for the progress of downloads while the block runs."""
     console = Screen(err=True)
     if not console.is_terminal:

@@ -11,6 +11,7 @@ from prefect import Task
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import TaskRunner
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_inputs_sync
 
@@ -26,15 +27,15 @@ Structure = TypeVar("Structure")
 
 
 class Workers(ABC):
-    """Workers that run tasks.
+    """Workers that run the tasks of one of Prefect's task runners.
 
     A task whose record is cached runs in the flow's process, so that no worker starts for it.
 
     `exclusive_server` is True if no other run can use the same server, which limits the number of concurrent trainings.
     """
 
-    def __init__(self, *, exclusive_server: bool) -> None:
-        self.exclusive_server = exclusive_server
+    def __init__(self, runner: TaskRunner[Any], *, exclusive_server: bool) -> None:
+        self.runner, self.exclusive_server = runner, exclusive_server
         self.submitted: list[PrefectFuture[Any]] = []
 
     def submit(self, task: CachedTask[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -69,7 +70,8 @@ def _is_cached(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
     False if an input of the step has failed; `wait_for_all` reports that failure.
     """
     try:
-        return not isinstance(task.lookup(resolve_inputs_sync(parameters)), CacheMiss)
+        _, found = task.keyed_lookup(resolve_inputs_sync(parameters))
+        return not isinstance(found, CacheMiss)
     except PrefectException:
         return False
 

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from prefect import Task
 from prefect.futures import PrefectFuture
-from prefect.task_runners import TaskRunner
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import resolve_inputs_sync
 
@@ -22,10 +21,6 @@ class ClusterWorkers(Workers):
     """Workers of a cluster behind one of Prefect's task runners, whose futures are of type `known`."""
 
     known: type[PrefectFuture[Any]]
-
-    def __init__(self, runner: TaskRunner[Any], *, exclusive_server: bool) -> None:
-        super().__init__(exclusive_server=exclusive_server)
-        self.runner = runner
 
     def _dispatch(
         self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 from joblib import cpu_count
 from prefect import Task
@@ -65,15 +65,11 @@ def _block_sigint() -> Iterator[None]:
 class ProcessWorkers(Workers):
     """Workers that are processes of this machine."""
 
-    def __init__(self, runner: Runner, *, exclusive_server: bool) -> None:
-        super().__init__(exclusive_server=exclusive_server)
-        self.runner = runner
-
     def _dispatch(
         self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
     ) -> PrefectFuture[Any]:
         """Send a task to a process."""
-        return self.runner.submit(task, parameters, dependencies=edges)
+        return cast("PrefectFuture[Any]", self.runner.submit(task, parameters, dependencies=edges))
 
     def terminate(self) -> None:
         """Terminate the processes immediately.

@@ -109,12 +109,15 @@ def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]
         The flow runs that the history no longer contains, the number of flow runs that this call removed, and the
         reason why the others remain.
     """
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+
     file, place = _local_file(), _place_of_history()
+    ours = FlowFilter(name=FlowFilterName(any_=list(FLOW_NAMES)))
     unfinished: set[UUID] = set()
     count = 0
     if file is None or {one.id for one in noted} & ids_in(file, "flow_run"):
         with _client_of_history() as client:
-            flows = _flows_at(client)
+            flows = {flow.id for flow in client.read_flows(flow_filter=ours)}
             unfinished, count = remove_flow_runs(client, [one.id for one in noted if one.flow in flows])
     else:
         flows = ids_in(file, "flow")
@@ -139,13 +142,6 @@ def _client_of_history() -> Iterator["SyncPrefectClient"]:
         api.wait()
         with get_client(sync_client=True) as client:
             yield client
-
-
-def _flows_at(client: "SyncPrefectClient") -> set[UUID]:
-    """Return the ids of the project's flows at a server."""
-    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
-
-    return {flow.id for flow in client.read_flows(flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOW_NAMES))))}
 
 
 def remove_flow_runs(client: "SyncPrefectClient", identities: Collection[UUID]) -> tuple[set[UUID], int]:

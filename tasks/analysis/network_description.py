@@ -60,11 +60,11 @@ def _nodes_of(model: "keras.Model") -> Iterator[Node]:
     operations = {operation.name: operation for operation in graph.operations}
     # Not `Layer.output`, which fails for a layer with several calls. The saved configuration names each call's inputs.
     calls = _calls_of(graph.get_config()["layers"])
-    shapes = dict(_shapes_in(calls.values()))
-    outputs = graph.get_config()["output_layers"]
-    shapes |= zip(_tensors_in(outputs), (one.shape for one in graph.outputs), strict=True)
+    shapes = {tensor: shape for tensor, shape in _histories([*calls.values()]) if shape is not None}
+    outputs = [tensor for tensor, _ in _histories(graph.get_config()["output_layers"])]
+    shapes |= zip(outputs, (one.shape for one in graph.outputs), strict=True)
     taken = {
-        call: tuple(dict.fromkeys(_key_of_call(*one[:2]) for one in _tensors_in(given)))
+        call: tuple(dict.fromkeys(_key_of_call(*tensor[:2]) for tensor, _ in _histories(given)))
         for call, given in calls.items()
     }
     order = TopologicalSorter({_key_of_call(*call): inputs for call, inputs in taken.items()}).static_order()
@@ -96,19 +96,6 @@ def _calls_of(layers: list[dict[str, Any]]) -> dict[tuple[str, int], Any]:
         for layer in layers
         for number, given in enumerate(layer["inbound_nodes"] or [()])  # an input layer has no inputs
     }
-
-
-def _tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield every tensor that a saved structure names, in order."""
-    for history, _ in _histories(value):
-        yield history
-
-
-def _shapes_in(values: Any) -> Iterator[tuple[Tensor, Shape]]:
-    """Yield every tensor whose shape is given in saved structures, with the shape."""
-    for history, shape in _histories(list(values)):
-        if shape is not None:
-            yield history, shape
 
 
 def _histories(value: Any) -> Iterator[tuple[Tensor, Shape | None]]:

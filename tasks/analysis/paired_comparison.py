@@ -69,14 +69,16 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
     )
 
 
-def require_predictions(record: PredictionsRecord, work: Workspace) -> None:
-    """Check that the predictions of an earlier run exist and are unaltered, since no other run can compute them again.
+def require_predictions(record: PredictionsRecord, work: Workspace) -> Path:
+    """Return the local path of the predictions of an earlier run, which no other run can compute again.
 
     Raises:
         StorageError: If the file is missing or altered.
     """
-    if fault := storage_of(work.root).verify(record.file):
+    storage = storage_of(work.root)
+    if fault := storage.verify(record.file):
         raise StorageError(fault)
+    return storage.cache_dir / record.file.path
 
 
 def read_required_predictions(record: PredictionsRecord, work: Workspace) -> Predictions:
@@ -142,6 +144,8 @@ def _model_changes(
     `places`, (n,), are the indices of the images in the split of the second run, whose files are `paths`. At most
     `most` images are shown of the new errors, and of the fixed errors.
     """
+    from tasks.analysis.statistics import compare_predictions
+
     names = tuple(record.model for record in pair)
     broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong
 
@@ -161,7 +165,7 @@ def _model_changes(
     return ModelChanges(
         before=names[0],
         now=names[1],
-        comparison=compare_paired(one, other, (f"{names[0]} before", f"{names[1]} now")),
+        comparison=compare_predictions(f"{names[0]} before", one, f"{names[1]} now", other),
         newly_wrong=tuple(shown(broken, other.confidence)),
         newly_right=tuple(shown(mended, one.confidence)),
     )

@@ -183,8 +183,9 @@ def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str]
         InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
     dataset = validate(values, Dataset, f"the dataset {called}", DatasetError)
-    given = tuple(_mirror_urls(mirrors, Path.cwd()))
-    own = (*_mirror_urls(dataset.mirrors, folder), *_offline_mirrors(dataset.name, folder))
+    given = tuple(_absolute_url(mirror, Path.cwd(), "mirror", "folder") for mirror in mirrors)
+    own = [_absolute_url(mirror, folder, "mirror", "folder") for mirror in dataset.mirrors]
+    own += _offline_mirrors(dataset.name, folder)
     _refuse_two_of_one_name(dataset, called)
     return dataset.model_copy(update={
         "mirrors": (*given, *own),
@@ -196,7 +197,7 @@ def _resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> Spl
     """Return a split whose archives have absolute addresses."""
     archives: dict[str, Archive] = {kind: getattr(split, kind) for kind in KINDS}
     return split.model_copy(update={
-        kind: archive.model_copy(update={"urls": tuple(_url_list(archive, mirrors, folder))})
+        kind: archive.model_copy(update={"urls": tuple(_archive_urls(archive, mirrors, folder))})
         for kind, archive in archives.items()
     })  # fmt: skip
 
@@ -212,19 +213,11 @@ def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
             )
 
 
-def _url_list(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
+def _archive_urls(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
     """Yield the absolute addresses of an archive that has its own, after its addresses on the user's mirrors."""
     if archive.urls:
         yield from archive.model_copy(update={"urls": ()}).places(mirrors)
-    for url in archive.urls:
-        try:
-            yield (
-                url
-                if urlsplit(url).scheme in _SCHEMES
-                else Address((folder / Path(url.reveal()).expanduser()).resolve(strict=True).as_uri())
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"the archive {str(url)!r} is neither an http, https or file URL nor a file") from error
+    yield from (_absolute_url(url, folder, "the archive", "file") for url in archive.urls)
 
 
 def _offline_mirrors(name: str, folder: Path) -> Iterator[Address]:
@@ -234,21 +227,15 @@ def _offline_mirrors(name: str, folder: Path) -> Iterator[Address]:
         yield from (Address(place.as_uri()) for place in places if place.is_dir())
 
 
-def _mirror_urls(mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
-    """Yield mirrors as URLs, with relative paths resolved against `folder`."""
-    for given in mirrors:
-        mirror = Address(given)
-        try:
-            yield _mirror_url(mirror, folder)
-        except (OSError, RuntimeError, ValueError) as error:  # invalid URL, missing folder, or unknown home directory
-            raise InputError(f"mirror {str(mirror)!r} is neither an http, https or file URL nor a folder") from error
-
-
-def _mirror_url(mirror: Address, folder: Path) -> Address:
-    """Return one mirror as a URL."""
-    if urlsplit(mirror).scheme in _SCHEMES:
-        return mirror
-    path = (folder / Path(mirror.reveal()).expanduser()).resolve(strict=True)
-    if not path.is_dir():
-        raise NotADirectoryError(path)
-    return Address(path.as_uri())
+def _absolute_url(given: str, folder: Path, what: str, kind: str) -> Address:
+    """Return a URL as it is, or the URL of an existing file or folder, whose relative path starts at `folder`."""
+    address = Address(given)
+    try:
+        if urlsplit(address).scheme in _SCHEMES:
+            return address
+        path = (folder / Path(address.reveal()).expanduser()).resolve(strict=True)
+        if kind == "folder" and not path.is_dir():
+            raise NotADirectoryError(path)
+        return Address(path.as_uri())
+    except (OSError, RuntimeError, ValueError) as error:  # invalid URL, missing path, or unknown home directory
+        raise InputError(f"{what} {str(address)!r} is neither an http, https or file URL nor a {kind}") from error

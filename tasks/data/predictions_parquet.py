@@ -43,13 +43,7 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
 
     def take(self, places: NDArray[np.intp]) -> "Predictions":
         """Return the predictions for the images at `places`, in that order."""
-        return Predictions(
-            meta=self.meta,
-            labels=self.labels[places],
-            predicted=self.predicted[places],
-            probabilities=self.probabilities[places],
-            sha256=self.sha256[places],
-        )
+        return self.model_copy(update={name: getattr(self, name)[places] for name in _ARRAYS})
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
@@ -71,11 +65,6 @@ class Predictions(Frozen, arbitrary_types_allowed=True):
         """Cross-entropy of each image in nats, with probabilities clipped as in Keras: (N,) float64."""
         of_label = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
         return np.asarray(-np.log(of_label.clip(_SMALLEST, 1 - _SMALLEST)))
-
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy in nats."""
-        return float(self.losses.mean())
 
 
 def predictions_of(split: SplitIndex, probabilities: NDArray[np.float32], meta: PredictionsMeta) -> Predictions:

@@ -12,14 +12,14 @@ Given = TypeVar("Given")
 Item = TypeVar("Item")
 
 
-def in_input_order(make: Callable[[Given], Item], of: Iterable[Given], threads: int = _THREADS) -> Iterator[Item]:
+def in_input_order(make: Callable[[Given], Item], of: Iterable[Given]) -> Iterator[Item]:
     """Yield the result of `make` for each item, in input order, computed by other threads.
 
-    At most `threads` items are computed ahead of the item in use.
+    At most `_THREADS` items are computed ahead of the item in use.
     """
     waiting = iter(of)
-    with ThreadPoolExecutor(threads) as pool:
-        coming: deque[Future[Item]] = deque(pool.submit(make, one) for one in islice(waiting, threads))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        coming: deque[Future[Item]] = deque(pool.submit(make, one) for one in islice(waiting, _THREADS))
         try:
             while coming:
                 item = coming.popleft().result()

@@ -68,10 +68,6 @@ class CachedTask(Task[Params, Kept]):
         task.run_name = self.run_name
         return task
 
-    def lookup(self, arguments: Mapping[str, Any]) -> Kept | CacheMiss:
-        """Return the stored record for these arguments, or a CacheMiss."""
-        return self.keyed_lookup(arguments)[1]
-
     def keyed_lookup(self, arguments: Mapping[str, Any]) -> tuple[Key, Kept | CacheMiss]:
         """Return the key of these arguments, and the stored record or a CacheMiss."""
         inputs = {name: value for name, value in arguments.items() if name not in {"work", *self.unkeyed}}

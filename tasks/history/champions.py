@@ -13,7 +13,6 @@ from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
 from tasks.storage.folders import Folder
 
-CHAMPIONS_FOLDER = Folder.CHAMPIONS
 _LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # the names that `champion_line` returns
 ENTRY = "[0-9]" * 6 + ".json"  # files with other names are not entries
 
@@ -25,7 +24,7 @@ def champion_history(root: Root, line: str) -> list[Champion]:
         StorageError: If an entry can't be read.
     """
     try:
-        return [read_checksummed(path, Champion) for path in matching(root, f"{CHAMPIONS_FOLDER}/{line}/{ENTRY}")]
+        return [read_checksummed(path, Champion) for path in matching(root, f"{Folder.CHAMPIONS}/{line}/{ENTRY}")]
     except OSError as error:
         raise StorageError(f"can't read the champions: {error}; restore the file, or move its folder away") from error
 
@@ -54,7 +53,7 @@ def _may_be_entry(path: Root) -> bool:
 
 def champion_lines(root: Root) -> list[str]:
     """Return the names of all lines under the root, in ascending order."""
-    return sorted({path.parent.name for path in matching(root, f"{CHAMPIONS_FOLDER}/*/{ENTRY}") if _may_be_entry(path)})
+    return sorted({path.parent.name for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}") if _may_be_entry(path)})
 
 
 def append_entry(entry: Champion, line: str, root: Root) -> Champion:
@@ -64,7 +63,7 @@ def append_entry(entry: Champion, line: str, root: Root) -> Champion:
         FileExistsError: If another process wrote an entry with this number first.
         StorageError: If the entry can't be written.
     """
-    write_checksummed(root / CHAMPIONS_FOLDER / line / f"{entry.number:06}.json", entry, new=True)
+    write_checksummed(root / Folder.CHAMPIONS / line / f"{entry.number:06}.json", entry, new=True)
     return entry
 
 

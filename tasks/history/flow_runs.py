@@ -5,45 +5,27 @@ run is removed, and kept until the flow runs are gone from Prefect's history, so
 nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from tasks.base import Frozen
-from tasks.errors import ChecksumError
 from tasks.schemas.runs import FlowRun
-from tasks.storage.backend import Root, matching, name_under, storage_errors
-from tasks.storage.checksummed_json import name_by_content, read_checksummed, write_checksummed
+from tasks.storage.backend import Root, storage_errors
+from tasks.storage.checksummed_json import ContentNamed, valid_documents, write_checksummed
 from tasks.storage.folders import Folder
 from tasks.storage.storage import storage_of
 
 
-class Note(Frozen):
+class Note(ContentNamed):
     """Flow runs that are to be removed from Prefect's history."""
 
+    folder = Folder.HISTORY
+
     flow_runs: tuple[FlowRun, ...]
-
-    @property
-    def name(self) -> str:
-        """The path of the note relative to the root, derived from its content."""
-        return name_by_content(Folder.HISTORY, self)
-
-
-def _notes(root: Root) -> dict[str, Note]:
-    """Return the valid notes whose file name matches their content, by that name."""
-    found = {}
-    for path in matching(root, f"{Folder.HISTORY}/*.json"):
-        try:
-            note = read_checksummed(path, Note)
-        except ChecksumError:
-            continue
-        if name_under(root, path) == note.name:
-            found[note.name] = note
-    return found
 
 
 def pending_flow_runs(root: Root) -> set[FlowRun]:
     """Return the flow runs that are to be removed."""
-    return {one for note in _notes(root).values() for one in note.flow_runs}
+    return {one for _, note in valid_documents(root, Note) for one in note.flow_runs}
 
 
 def add_pending_flow_runs(root: Root, flow_runs: Iterable[FlowRun]) -> None:
@@ -52,7 +34,7 @@ def add_pending_flow_runs(root: Root, flow_runs: Iterable[FlowRun]) -> None:
     Raises:
         StorageError: If the note can't be written.
     """
-    _replace_notes(root, _notes(root), flow_runs)
+    _replace_notes(root, [file.path for file, _ in valid_documents(root, Note)], flow_runs)
 
 
 def forget_flow_runs(root: Root, done: set[FlowRun]) -> None:
@@ -63,11 +45,12 @@ def forget_flow_runs(root: Root, done: set[FlowRun]) -> None:
     Raises:
         StorageError: If the note can't be written.
     """
-    found = _notes(root)
-    _replace_notes(root, found, {one for note in found.values() for one in note.flow_runs} - done)
+    found = list(valid_documents(root, Note))
+    left = {one for _, note in found for one in note.flow_runs} - done
+    _replace_notes(root, [file.path for file, _ in found], left)
 
 
-def _replace_notes(root: Root, old: Iterable[str], flow_runs: Iterable[FlowRun]) -> None:
+def _replace_notes(root: Root, old: Sequence[str], flow_runs: Iterable[FlowRun]) -> None:
     """Write the new note, then remove the old notes."""
     new = Note(flow_runs=tuple(sorted(set(flow_runs), key=lambda one: one.id)))
     with storage_errors(root):

@@ -74,9 +74,10 @@ def _manifest_of(steps: Iterable[Record]) -> tuple[ManifestEntry, ...]:
     )
 
 
-def _published_files(report: ReportRecord) -> tuple[ManifestEntry, ...]:
-    """Return the manifest entries of a report, which is not made by a cached step."""
-    return tuple(ManifestEntry(role="report", kind="report", file=file) for file in report.files())
+def _whole_manifest(steps: Iterable[Record], report: ReportRecord) -> tuple[ManifestEntry, ...]:
+    """Return every file of a run, from the archives to the report, which is not made by a cached step."""
+    published = (ManifestEntry(role="report", kind="report", file=file) for file in report.files())
+    return (*_manifest_of(steps), *published)
 
 
 def _finished_work(dataset: Dataset, data: PreparedData, work: Workspace, flow_run: FlowRun | None) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def _finished_work(dataset: Dataset, data: PreparedData, work: Workspace, flow_r
 
 
 def run_record(
-    dataset: Dataset, recipe: Recipe, line: str, records: RunRecords, work: Workspace, flow_run: FlowRun | None = None
+    dataset: Dataset, recipe: Recipe, line: str, records: RunRecords, work: Workspace, flow_run: FlowRun | None
 ) -> RunRecord:
     """Return the record of a run, for comparison with later runs."""
     return RunRecord(
@@ -107,12 +108,8 @@ def run_record(
 
 
 def with_manifest(run: RunRecord, steps: Iterable[Record], report: ReportRecord) -> RunRecord:
-    """Return the record of a finished run, complete with its manifest and omissions.
-
-    The manifest lists every file that the run made or used, from the archives to the report.
-    """
-    manifest = (*_manifest_of(steps), *_published_files(report))
-    return run.model_copy(update={"manifest": manifest, "omitted": report.omitted})
+    """Return the record of a finished run, complete with its manifest and omissions."""
+    return run.model_copy(update={"manifest": _whole_manifest(steps, report), "omitted": report.omitted})
 
 
 def study_run(
@@ -122,12 +119,12 @@ def study_run(
     steps: Iterable[Record],
     report: ReportRecord,
     work: Workspace,
-    flow_run: FlowRun | None = None,
+    flow_run: FlowRun | None,
 ) -> StudyRun:
     """Return the record of a finished study."""
     return StudyRun(
         **_finished_work(dataset, data, work, flow_run),
-        manifest=(*_manifest_of(steps), *_published_files(report)),
+        manifest=_whole_manifest(steps, report),
         omitted=report.omitted,
         trials=tuple(trials),
         verdict=report.verdict,

@@ -20,15 +20,13 @@ from tasks.schemas.records import FileRecord
 from tasks.schemas.results import Pruning
 from tasks.schemas.runs import Champion, CompletedRun, RunRecord, StudyRun
 from tasks.storage.backend import Root, matching, name_under, storage_errors
-from tasks.storage.checksummed_json import load_with_checksum, write_checksummed
+from tasks.storage.checksummed_json import load_with_checksum, valid_documents, write_checksummed
 from tasks.storage.content_files import file_record
 from tasks.storage.folders import BY_CONTENT, Folder, is_own_key
 from tasks.storage.locks import nobody_at_work
-from tasks.storage.page_records import PageRecord, all_page_records
+from tasks.storage.page_records import PageRecord
 from tasks.storage.root_marker import find_mark, is_real_folder, signed_paths
 from tasks.storage.storage import storage_of
-
-FOLDERS = tuple(str(folder) for folder in BY_CONTENT)
 
 
 class Doomed(NamedTuple):
@@ -118,7 +116,7 @@ def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
 def _doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> Doomed:
     """Return the files that a record proves to be ours and that no kept run needs, and the folders of removed runs."""
     storage = storage_of(root)
-    made, steps = list(all_page_records(root)), list(_step_records(root))
+    made, steps = list(valid_documents(root, PageRecord)), list(_step_records(root))
     old = [one for one in made if not set(one[1].of) <= kept or not one[1].of]
     own = [_own_record(root, run) for run in gone]
     forgotten = [step.file for step in steps if not {file.path for file in step.names} <= needed]
@@ -172,7 +170,7 @@ def _may_go(name: str, kept: set[str], needed: set[str]) -> bool:
         return False
     if _in_a_run(name):
         return inside[0] not in kept
-    return len(inside) == 1 and (folder in FOLDERS or folder == Folder.COMPARISONS)
+    return len(inside) == 1 and (folder in BY_CONTENT or folder == Folder.COMPARISONS)
 
 
 def _in_a_run(name: str) -> bool:

@@ -27,55 +27,49 @@ class ModelResult(Frozen):
     predictions: str
 
 
-class RunResult(Frozen):
-    """The result of a run.
+class FlowResult(Frozen):
+    """The common part of the results of runs and studies.
 
-    `steps` tells which records were found in the cache, and why the others were computed. `promoted` tells whether the
-    best model is the champion, `compared_with` names the earlier run that this run was compared with, and `omitted`
-    lists the optional parts that were left out.
+    `verdict` is the headline of the report, `steps` tells which records were found in the cache, and why the others
+    were computed, and `omitted` lists the optional parts that were left out.
     """
 
     run: str
     root: str
     seconds: float
     dataset: str
-    models: dict[str, ModelResult]
     verdict: str
+    report: dict[str, str]
+    steps: tuple[StepLine, ...]
+    omitted: tuple[Omission, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic documents
+    @property
+    def cached(self) -> tuple[str, ...]:
+        """The names of the steps whose records were found in the cache."""
+        return tuple(step.name for step in self.steps if step.cached)
+
+
+class RunResult(FlowResult):
+    """The result of a run.
+
+    `promoted` tells whether the best model is the champion, and `compared_with` names the earlier run that this run was
+    compared with.
+    """
+
+    models: dict[str, ModelResult]
     comparisons: tuple[Comparison, ...]
     decision: Decision
     promoted: bool
-    report: dict[str, str]
-    steps: tuple[StepLine, ...]
     compared_with: str | None = None
-    omitted: tuple[Omission, ...] = ()
-
-    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic documents
-    @property
-    def cached(self) -> tuple[str, ...]:
-        """The names of the steps whose records were found in the cache."""
-        return tuple(step.name for step in self.steps if step.cached)
 
 
-class StudyResult(Frozen):
-    """The result of a study: the headline of its report, its arms and pairs, and its steps."""
+class StudyResult(FlowResult):
+    """The result of a study."""
 
-    run: str
-    root: str
-    seconds: float
-    dataset: str
     seeds: tuple[int, ...]
-    verdict: str
     arms: tuple[StudyModel, ...]
     pairs: tuple[ModelPair, ...]
-    report: dict[str, str]
-    steps: tuple[StepLine, ...]
-    omitted: tuple[Omission, ...] = ()
-
-    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic documents
-    @property
-    def cached(self) -> tuple[str, ...]:
-        """The names of the steps whose records were found in the cache."""
-        return tuple(step.name for step in self.steps if step.cached)
 
 
 class VerifiedFile(Frozen):

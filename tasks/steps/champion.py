@@ -13,6 +13,7 @@ from artifacts.common.formatting import percent
 from tasks.analysis.baseline import better_than_most_frequent
 from tasks.analysis.paired_comparison import compare_paired, read_required_predictions, require_predictions
 from tasks.config.recipe import Gate
+from tasks.data.predictions_parquet import read_predictions
 from tasks.engine.cached_task import uncached_step
 from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
@@ -100,10 +101,8 @@ def _compare_with_champion(
         return Check(name="not inferior to the champion", passed=True, found="it is the champion itself")
     given = read_required_predictions(best, work)
     with optional(f"paired comparison with the champion, {champion.title}", omitted):
-        require_predictions(champion.predictions, work)
-        difference = compare_paired(
-            read_required_predictions(champion.predictions, work), given, ("champion", best.model)
-        ).difference
+        before = read_predictions(require_predictions(champion.predictions, work))
+        difference = compare_paired(before, given, ("champion", best.model)).difference
         return _check_against("the champion", difference, gate)
     one, other = (share_estimate(each.count - each.errors, each.count) for each in (champion.predictions, best))
     return _check_against("the champion by accuracy alone", difference_of(one, other), gate)

@@ -40,7 +40,10 @@ def profile_of(splits: Sequence[SplitIndex]) -> Profile:
     order, kinds = order[repeated], kinds[repeated]
     within = (kinds[of_split[order] == number] for number in range(len(splits)))
     return Profile(
-        counts={split.meta.name: _counts_of(split) for split in splits},
+        counts={
+            split.meta.name: tuple(np.bincount(split.labels, minlength=len(split.meta.classes)).tolist())
+            for split in splits
+        },
         duplicates_within={
             split.meta.name: len(of) - len(np.unique(of)) for split, of in zip(splits, within, strict=True)
         },
@@ -48,11 +51,6 @@ def profile_of(splits: Sequence[SplitIndex]) -> Profile:
         label_conflicts=_places_of_duplicates(kinds, labels[order]),
         examples=tuple(_duplicate_examples(splits, order, kinds)),
     )
-
-
-def _counts_of(split: SplitIndex) -> tuple[int, ...]:
-    """Return the number of images of each label."""
-    return tuple(np.bincount(split.labels, minlength=len(split.meta.classes)).tolist())
 
 
 def _alike(hashes: Hashes) -> tuple[Numbers, Numbers]:
@@ -68,14 +66,11 @@ def _alike(hashes: Hashes) -> tuple[Numbers, Numbers]:
     return order, np.concatenate([[0], np.cumsum(differs)]).astype(np.intp)
 
 
-def _combined(kinds: Numbers, values: NDArray[np.integer]) -> Numbers:
-    """Return each distinct pair of a group and a value, encoded as one number."""
-    return np.unique(kinds * (int(values.max(initial=0)) + 1) + values)
-
-
 def _places_of_duplicates(kinds: Numbers, values: NDArray[np.integer]) -> int:
     """Return the number of groups that have more than one value."""
-    return int((np.bincount(_combined(kinds, values) // (int(values.max(initial=0)) + 1)) > 1).sum())
+    base = int(values.max(initial=0)) + 1
+    pairs = np.unique(kinds * base + values)  # each distinct pair of a group and a value, as one number
+    return int((np.bincount(pairs // base) > 1).sum())
 
 
 def _duplicate_examples(splits: Sequence[SplitIndex], order: Numbers, kinds: Numbers) -> Iterator[DuplicateSet]:

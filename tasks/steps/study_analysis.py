@@ -86,7 +86,7 @@ def build_study(
     trials: Mapping[str, SeedRun],
     models: Mapping[str, ModelRecord],
     tested: EvaluatedSplit,
-    drawn_from: int | None = None,
+    drawn_from: int | None,
 ) -> Study:
     """Return the study document, from values in memory.
 

@@ -6,13 +6,16 @@ compute a new checksum.
 
 import hashlib
 import json
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
 from tasks.base import Frozen
 from tasks.errors import ChecksumError
-from tasks.storage.backend import Root
+from tasks.schemas.records import FileRecord
+from tasks.storage.backend import Root, matching, name_under
+from tasks.storage.content_files import file_record
 from tasks.storage.storage import storage_of
 
 _HEAD = b'{"sha256": "'
@@ -21,6 +24,7 @@ _TAIL = b"}\n"
 _DIGEST = 64  # hex digits
 
 ChecksummedModel = TypeVar("ChecksummedModel", bound=Frozen)
+NamedModel = TypeVar("NamedModel", bound="ContentNamed")
 
 
 def dump_with_checksum(content: Any) -> bytes:
@@ -94,9 +98,28 @@ def read_checked_body(path: Root) -> bytes:
         raise ChecksumError(f"{path}: {error.strerror or error}") from error
 
 
-def name_by_content(folder: str, value: Frozen) -> str:
-    """Return the path of a file in a folder that is named by its content."""
-    return f"{folder}/{hashlib.sha256(value.model_dump_json(indent=1).encode()).hexdigest()[:16]}.json"
+class ContentNamed(Frozen):
+    """A document whose file is named by its content."""
+
+    folder: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """The path of the document under the root."""
+        return f"{self.folder}/{hashlib.sha256(self.model_dump_json(indent=1).encode()).hexdigest()[:16]}.json"
+
+
+def valid_documents(root: Root, kind: type[NamedModel]) -> Iterator[tuple[FileRecord, NamedModel]]:
+    """Yield the file and the content of each valid document whose name matches its content."""
+    for path in matching(root, f"{kind.folder}/*.json"):
+        try:
+            raw = storage_of(path).read_whole()
+            found = kind.model_validate_json(checked_body(raw))
+        except (OSError, ValidationError):  # a ChecksumError is an OSError
+            continue
+        name = name_under(root, path)
+        if name == found.name:
+            yield file_record(name, raw), found
 
 
 def write_checksummed(path: Root, value: Frozen, *, new: bool = False) -> None:

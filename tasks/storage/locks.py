@@ -108,8 +108,13 @@ def _try_lock(stream: IO[str], kind: LockFlags) -> bool:
     except portalocker.AlreadyLocked:
         return False
     except portalocker.LockException as error:
-        raise StorageError(f"can't lock {stream.name}: {error}; give a --root on a file system with locks") from error
+        raise lock_error(stream.name, error) from error
     return True
+
+
+def lock_error(place: object, error: Exception) -> StorageError:
+    """Return the error of a file system that has no locks."""
+    return StorageError(f"can't lock {place}: {error}; give a --root on a file system with locks")
 
 
 def _lock_name(stream: IO[str], path: Path, who: str) -> None:

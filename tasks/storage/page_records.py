@@ -7,41 +7,21 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import PurePosixPath
 
-from pydantic import ValidationError
-
-from tasks.base import Frozen
-from tasks.errors import ChecksumError
 from tasks.schemas.records import FileRecord
-from tasks.storage.backend import Root, matching, name_under
-from tasks.storage.checksummed_json import load_with_checksum, name_by_content, write_checksummed
+from tasks.storage.backend import Root
+from tasks.storage.checksummed_json import ContentNamed, write_checksummed
 from tasks.storage.content_files import file_record, write_text
 from tasks.storage.folders import Folder
 from tasks.storage.storage import storage_of
 
 
-class PageRecord(Frozen):
+class PageRecord(ContentNamed):
     """Files, and the runs that they belong to; once one of these runs is removed, the files are no longer needed."""
+
+    folder = Folder.MADE
 
     files: tuple[FileRecord, ...]
     of: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The path of the record under the root."""
-        return name_by_content(Folder.MADE, self)
-
-
-def all_page_records(root: Root) -> Iterator[tuple[FileRecord, PageRecord]]:
-    """Yield the file and the content of each valid record whose name matches its content."""
-    for path in matching(root, f"{Folder.MADE}/*.json"):
-        try:
-            raw = storage_of(path).read_whole()
-            made = PageRecord.model_validate(load_with_checksum(raw))
-        except (OSError, ChecksumError, ValidationError):
-            continue
-        name = name_under(root, path)
-        if name == made.name:
-            yield file_record(name, raw), made
 
 
 def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRecord:

@@ -20,6 +20,7 @@ from portalocker import LockFlags
 
 from tasks.errors import StorageError
 from tasks.storage.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder
+from tasks.storage.locks import lock_error
 
 _FORMAT = 1
 _ABOUT = "mnist keeps its files in this folder, and removes only files that it created; see `mnist prune --help`"
@@ -120,8 +121,7 @@ def mark_root(folder: Path) -> Mark:
         try:
             portalocker.lock(stream, LockFlags.EXCLUSIVE)  # so that only one of several processes writes the mark
         except portalocker.LockException as error:
-            reason = f"can't lock {folder / MARK}: {error}"
-            raise StorageError(f"{reason}; give a --root on a file system with locks") from error
+            raise lock_error(folder / MARK, error) from error
         if not (content := stream.read()):
             content = new_mark()
             stream.write(content)

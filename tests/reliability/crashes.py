@@ -91,7 +91,7 @@ class Case(NamedTuple):
 
     def run(self, work: Workspace) -> RunRecord:
         """Return the record of the run so far."""
-        return run_record(self.dataset, self.recipe, "main", self.records, work)
+        return run_record(self.dataset, self.recipe, "main", self.records, work, None)
 
 
 def downloads(case: Case, work: Workspace) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.history import prune
+from tasks.storage.folders import BY_CONTENT
 from tests.reliability.table import Row, say
 from tests.reliability.world import World, incomplete, left_over, made, result, world
 
@@ -22,7 +22,7 @@ KIB = 1024
 # Sizes in KiB, from the first archive to the report of a run of about 5 MB.
 FULL = (16, 48, 150, 400, 800, 1600, 3200, 3600, 4000, 4400)
 # Folders of a first run, which compares no runs and does not evaluate corrupted images.
-FOLDERS = (*(name for name in prune.FOLDERS if name not in {"changes", "robustness"}), "records")
+FOLDERS = (*(name for name in BY_CONTENT if name not in {"changes", "robustness"}), "records")
 
 
 @contextmanager

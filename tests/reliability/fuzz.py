@@ -24,13 +24,14 @@ from tasks.data.archive_reader import read_archive_blocks
 from tasks.data.idx import DTYPES, Header, read_blocks, read_header
 from tasks.engine.cache import CacheMiss, Key, look_up_record
 from tasks.errors import ChecksumError, DecodeError, InputError, MnistError, PictureError, StorageError
-from tasks.history.champions import CHAMPIONS_FOLDER, champion_history
+from tasks.history.champions import champion_history
 from tasks.history.run_store import read_run
 from tasks.images.decoding import FORMATS
 from tasks.images.digit_preprocessing import read_character
 from tasks.schemas.records import Origin, PredictionsRecord, SplitRecord
 from tasks.schemas.runs import RunRecord
 from tasks.storage.checksummed_json import add_checksum
+from tasks.storage.folders import Folder
 from tests.support.samples import FILE
 from tests.support.written import write_idx
 
@@ -124,7 +125,7 @@ def read_run_record(content: bytes, folder: Path) -> None:
 
 def read_champion(content: bytes, folder: Path) -> None:
     """Read the history of champions, as the gate does."""
-    path = folder / CHAMPIONS_FOLDER / "line" / "000001.json"
+    path = folder / Folder.CHAMPIONS / "line" / "000001.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     champion_history(folder, "line")

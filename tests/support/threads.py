@@ -14,10 +14,6 @@ from flows.runners.base import Workers
 class InThreads(Workers):
     """Workers that are one thread of this process, so that a test can inject failures."""
 
-    def __init__(self, runner: ThreadPoolTaskRunner[Any]) -> None:
-        super().__init__(exclusive_server=True)
-        self.runner = runner
-
     def _dispatch(
         self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
     ) -> PrefectFuture[Any]:
@@ -30,4 +26,4 @@ class InThreads(Workers):
 @contextmanager
 def in_threads(*_: object, **__: object) -> Iterator[Workers]:
     with ThreadPoolTaskRunner(max_workers=1) as runner:
-        yield InThreads(runner)
+        yield InThreads(runner, exclusive_server=True)

@@ -20,8 +20,7 @@ import pytest
 from PIL import Image
 
 from flows.cli.run import summary_line
-from tasks.history.prune import FOLDERS
-from tasks.storage.folders import MARK
+from tasks.storage.folders import BY_CONTENT, MARK
 from tests.support import data
 
 MNIST = Path(sys.executable).with_name("mnist")
@@ -106,7 +105,7 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
     assert titles == ["The layers of plain", "The layers of batch_norm", "The layers of VGG-16"]
     assert not list(root.glob("scratch/*"))
     others = {MARK, "champions", "locks", "made", "records", "runs", "scratch", "unfinished"}
-    assert {path.name for path in root.iterdir()} - others <= set(FOLDERS), "what no run needs any more would stay"
+    assert {path.name for path in root.iterdir()} - others <= set(BY_CONTENT), "what no run needs any more would stay"
 
 
 def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], options: list[str]) -> None:

@@ -38,7 +38,13 @@ def judged(work: Workspace, test: SplitRecord, wrong: int, *, start: int = 0, na
     write_predictions(path, given)
     file = move_into_store(work.root, "predictions", f"{name}-{wrong}-{start}", ".parquet", path)
     return PredictionsRecord(
-        model=name, split="test", file=file, count=len(answers), errors=wrong, accuracy=given.accuracy, loss=given.loss
+        model=name,
+        split="test",
+        file=file,
+        count=len(answers),
+        errors=wrong,
+        accuracy=given.accuracy,
+        loss=given.losses.mean(),
     )
 
 
@@ -228,7 +234,13 @@ def test_a_model_that_always_answers_one_class_never_becomes_champion(make, spli
         file = move_into_store(work.root, "predictions", f"constant-{answer}", ".parquet", work.root / "p")
         wrong = int(given.wrong.sum())
         record = PredictionsRecord(
-            model="plain", split="test", file=file, count=300, errors=wrong, accuracy=given.accuracy, loss=given.loss
+            model="plain",
+            split="test",
+            file=file,
+            count=300,
+            errors=wrong,
+            accuracy=given.accuracy,
+            loss=given.losses.mean(),
         )
         run = make(day, record, gate=gate)
         decision = judge.fn(run, work)

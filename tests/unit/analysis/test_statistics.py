@@ -95,7 +95,7 @@ def test_the_difference_is_the_seconds_less_the_firsts() -> None:
     found = compare_predictions("a", FIRST, "b", SECOND)
     assert (found.only_first, found.only_second, found.better) == (0, 3, "b")
     assert found.difference.value == pytest.approx(0.5)
-    assert found.loss.value == pytest.approx(SECOND.loss - FIRST.loss)
+    assert found.loss.value == pytest.approx(SECOND.losses.mean() - FIRST.losses.mean())
 
 
 def test_fishers_exact_p_is_that_of_the_lady_tasting_tea() -> None:

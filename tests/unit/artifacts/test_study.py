@@ -43,7 +43,7 @@ def study_over(seeds: int) -> Study:
         for trial in trials.values()
     ]
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
-    return build_study(dataset, trials, models_of(trials), judged(split, given))
+    return build_study(dataset, trials, models_of(trials), judged(split, given), None)
 
 
 def models_of(trials: Mapping[str, SeedRun]) -> dict[str, ModelRecord]:
@@ -100,7 +100,7 @@ def test_a_study_says_what_follows_from_answers_that_show_no_spread(case: str, p
     split, trials = split_of(labels), plan_seed_runs([load_recipe("post")], 2)
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
     given = [predicted(split, answers, [0.9] * len(labels)) for _ in trials]
-    found = build_study(dataset, trials, models_of(trials), judged(split, given))
+    found = build_study(dataset, trials, models_of(trials), judged(split, given), None)
     found = Study.model_validate_json(found.model_dump_json())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
