@@ -21,7 +21,7 @@ from flows.root_option import resolve_root
 from flows.runners.base import Workers, submit, wait_for_all, wait_for_optional
 from flows.runners.factory import open_workers, require_allowed_runner
 from flows.server.flow_run_history import flow_run_under_way
-from flows.server.secret_masking import keep_out_of_prefect
+from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
 from tasks.config.dataset import Name, load_dataset
@@ -101,7 +101,7 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
             allows (--allow-runner).
     """
     hide_expected_tracebacks()
-    keep_out_of_prefect()
+    keep_secrets_out_of_prefect()
     exit_with_parent()
     given = {
         "dataset": load_dataset(dataset, mirrors),

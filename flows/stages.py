@@ -18,7 +18,10 @@ from tasks.steps.train import train
 
 
 def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:
-    """Download, verify and decode the archives concurrently, and draw a sample of each split that is too large."""
+    """Download, verify and decode the archives concurrently, and draw a sample of each split that is too large.
+
+    The result holds futures in place of the records, as do all values of these types until `wait_for_all` returns them.
+    """
     archives = {archive.name: submit(download, archive, dataset.mirrors, work) for archive in dataset.archives()}
     splits = {
         name: submit(decode, dataset, name, archives[split.images.name], archives[split.labels.name], work)

@@ -19,7 +19,7 @@ from flows.root_option import resolve_root
 from flows.runners.base import submit, wait_for_all
 from flows.runners.factory import open_workers, require_allowed_runner
 from flows.server.flow_run_history import flow_run_under_way
-from flows.server.secret_masking import keep_out_of_prefect
+from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
 from tasks.config.dataset import Dataset, load_dataset
@@ -74,7 +74,7 @@ def study(
             allows (--allow-runner).
     """
     hide_expected_tracebacks()
-    keep_out_of_prefect()
+    keep_secrets_out_of_prefect()
     exit_with_parent()
     source, plans = load_dataset(dataset, mirrors), load_recipes(recipes, epochs=epochs)
     for plan in plans:

@@ -68,7 +68,7 @@ def compare_command(before: str, now: str, fail_if_worse: bool, margin: float, r
     from tasks.storage.page_records import write_page
 
     with at_root(root) as place:
-        one, other, pairs = _select_model(place, before, now)
+        one, other, pairs = _runs_to_compare(place, before, now)
         changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
         page = changes_page(changes, f"{one.run} against {other.run}")
         of = (one.run, other.run)
@@ -86,7 +86,7 @@ def compare_command(before: str, now: str, fail_if_worse: bool, margin: float, r
         raise GateError("; ".join(f"{check.name}: no, {check.found}" for check in failed))
 
 
-def _select_model(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[PredictionsPair]]":
+def _runs_to_compare(root: "Root", before: str, now: str) -> "tuple[RunRecord, RunRecord, list[PredictionsPair]]":
     """Return the two runs and the pairs of predictions to compare."""
     from tasks.analysis.paired_comparison import model_pairs
     from tasks.history.run_store import find_run

@@ -73,7 +73,6 @@ class RunView:
         }
 
     def __rich__(self) -> RenderableType:
-        """Return the current state of the view as a renderable."""
         table = Table.grid(padding=(0, 1))
         for whole in (True, False, False, True):
             table.add_column(no_wrap=whole)

@@ -147,7 +147,7 @@ def wait_for_all(structure: Structure) -> Structure:
 
 
 def wait_for_optional(part: str, futures: Mapping[str, Any], omissions: list[Omission]) -> dict[str, Any]:
-    """Wait for the futures of an optional part of several models, and return those that have not failed."""
+    """Wait for the futures of an optional part of several models, and return the futures that have not failed."""
     found = {}
     for name, future in futures.items():
         with optional(f"{part} of {name}", omissions):

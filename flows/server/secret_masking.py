@@ -26,7 +26,7 @@ def learn_settings() -> None:
         add_secret(*environment_secrets({name: value for name, value in known.items() if name not in os.environ}))
 
 
-def keep_out_of_prefect() -> None:
+def keep_secrets_out_of_prefect() -> None:
     """Replace the secrets in the current flow run's parameters on Prefect's server, then log a warning."""
     from prefect.client.orchestration import get_client  # noqa: PLC0415
     from prefect.context import FlowRunContext  # noqa: PLC0415

@@ -1,8 +1,4 @@
-"""Compare how often the arms of a study make the same confusion, that is, predict one label for images of another.
-
-For each pair of arms and each of the most frequent confusions, the result holds both frequencies, their difference with
-its confidence interval over seeds and images, and a p-value corrected for all tests. The functions are pure.
-"""
+"""Compare how often the arms of a study make the same confusion, that is, predict one label for images of another."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -23,7 +19,10 @@ AnswersBySeed = NDArray[np.integer]  # (seeds, images)
 def compare_confusions(
     answers: Mapping[str, AnswersBySeed], labels: NDArray[np.integer], classes: int
 ) -> tuple[Confusion, ...]:
-    """Return the comparison of each of the most frequent confusions for each pair of arms."""
+    """Return the comparison of each of the most frequent confusions for each pair of arms.
+
+    The intervals are over seeds and images, and the p-values are corrected for all tests.
+    """
     found = [
         _compare_confusion(pair, answers, labels, label, predicted)
         for pair in combinations(answers, 2)

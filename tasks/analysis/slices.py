@@ -1,7 +1,4 @@
-"""Compare a model's errors on slices of the images, that is, on images with similar values of a measured feature.
-
-Each slice has its error shares, their confidence intervals, and corrected p-values against all other images.
-"""
+"""Compare a model's errors on slices of the images, that is, on images with similar values of a measured feature."""
 
 from collections.abc import Iterator, Sequence
 

@@ -33,11 +33,11 @@ class NoMirrorError(DownloadError):
 
 
 def first_to_serve(
-    archive: Archive, mirrors: tuple[str, ...], fetched: Callable[[Address], object], tell: Tell = log
+    archive: Archive, mirrors: tuple[str, ...], fetch: Callable[[Address], object], tell: Tell = log
 ) -> tuple[str, list[tuple[str, MirrorError]]]:
     """Return the first mirror that serves an archive, and the failures of the mirrors before it.
 
-    The archive's own addresses are tried first, then the mirrors in the given order. `fetched` downloads from an
+    The archive's own addresses are tried first, then the mirrors in the given order. `fetch` downloads from an
     address, and raises a `MirrorError` if the mirror fails.
 
     Returns:
@@ -49,7 +49,7 @@ def first_to_serve(
     faults: list[tuple[str, MirrorError]] = []
     for url, mirror in archive.places(mirrors).items():
         try:
-            fetched(url)
+            fetch(url)
         except MirrorError as fault:
             faults.append((mirror, fault))
             tell(f"{archive.name}: skipped {mirror}: {fault}", logging.WARNING)

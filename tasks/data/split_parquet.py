@@ -99,12 +99,10 @@ class SplitWriter:
         self.parquet: Any = None
 
     def __enter__(self) -> "SplitWriter":
-        """Start the first file."""
         self.begin()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the last file."""
         self.end()
 
     def begin(self) -> None:

@@ -31,20 +31,20 @@ def heat_window(shape: Sequence[int]) -> int:
     return max(3, max(shape) // 6 // 2 * 2 + 1)
 
 
-def _to_unit_interval(shape: Sequence[int]) -> int:
-    """Return the edge of the smallest square to try, in pixels.
+def _smallest_edge(shape: Sequence[int]) -> int:
+    """Return the edge of the smallest square to try: one pixel, or more for large images.
 
-    The edge is one pixel, or more for large images, which would otherwise need tens of thousands of squares.
+    Large images would otherwise need tens of thousands of squares.
     """
     return 1 if min(shape) <= _FINE else min(shape) // _PARTS
 
 
 def edges(shape: Sequence[int]) -> Iterator[int]:
     """Yield the edges of the squares to try, in pixels: up to half of the shorter side, in increasing steps."""
-    edge = _to_unit_interval(shape)
+    edge = _smallest_edge(shape)
     while edge <= min(shape) // 2:
         yield edge
-        edge += max(_to_unit_interval(shape), edge // 4)
+        edge += max(_smallest_edge(shape), edge // 4)
 
 
 @lru_cache(1)  # the masks of large images take about 10 MB
@@ -54,7 +54,7 @@ def square_patches(rows: int, columns: int, edge: int) -> tuple[tuple[tuple[int,
     Returns:
         The top left corners (row, column), and masks (n, rows, columns).
     """
-    stride = max(_to_unit_interval((rows, columns)), edge // 4)
+    stride = max(_smallest_edge((rows, columns)), edge // 4)
     corners = tuple(
         (row, column) for row in range(0, rows - edge + 1, stride) for column in range(0, columns - edge + 1, stride)
     )

@@ -1,7 +1,4 @@
-"""Compare two runs over the test images that they share: new errors, fixed errors, and their significance.
-
-The images are matched by content. The step rejects runs without a common image.
-"""
+"""Compare two runs over the test images that they share: new errors, fixed errors, and their significance."""
 
 from tasks.analysis.paired_comparison import PredictionsPair, changes_between, require_predictions
 from tasks.engine.cached_task import step

@@ -4,7 +4,6 @@ The result is a `.keras` model that takes raw bytes, as every other model does. 
 Hansen and Salamon 1990, "Neural network ensembles", IEEE TPAMI 12 (10). Averaging over shifted images follows
 Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural networks", section 4.1.
 """
-# The worker process imports Keras; the flow process does not.
 
 from collections.abc import Sequence
 

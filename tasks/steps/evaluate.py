@@ -1,8 +1,4 @@
-"""Predict every image of a split with a saved model.
-
-The step rejects a model whose file differs from its record, or that Keras's safe mode does not load.
-"""
-# The worker process imports TensorFlow; the flow process does not.
+"""Predict every image of a split with a saved model, which Keras's safe mode must accept."""
 
 from collections.abc import Iterable
 

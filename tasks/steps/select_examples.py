@@ -1,8 +1,4 @@
-"""Select the test images that the report shows and explains.
-
-Every misclassified image is selected, up to a maximum. Beyond the maximum, the selection takes the most confident
-errors of each pattern (predicted label, label) in turn.
-"""
+"""Select the test images that the report shows and explains: every misclassified image, up to a maximum."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

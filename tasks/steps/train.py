@@ -67,7 +67,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         for images, labels in batches(feed, training, epoch):
             progress.learned(len(labels), learn((images, labels)))
         with _stopped_if_diverged(training, epoch):
-            progress.end(check_validation(model, ask, feed))
+            progress.end(evaluate_held_out(model, ask, feed))
             refuse_infinite(model)
         save_checkpoint(model, progress.history, work)
     model.optimizer.finalize_variable_values(model.trainable_variables)  # set averaged weights, if there are any
@@ -124,7 +124,7 @@ def batches(feed: BatchStream, training: Training, epoch: int) -> Iterator[Block
         yield (augment(images, labels, plan, draws) if plan else images), labels
 
 
-def check_validation(model: "keras.Model", ask: Step, feed: BatchStream) -> Figures | None:
+def evaluate_held_out(model: "keras.Model", ask: Step, feed: BatchStream) -> Figures | None:
     """Return the loss and the accuracy on the held-out images; None if no images are held out.
 
     The model is evaluated as it would be saved now, with averaged weights if the training uses weight averaging.

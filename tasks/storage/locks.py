@@ -87,7 +87,7 @@ def file_lock(path: Path, kind: LockFlags, who: str, say: Say, others: str = "")
             pause(_POLL_SECONDS)
         if kind == LockFlags.EXCLUSIVE:
             with storage_errors(path):
-                _lock_name(stream, path, who)
+                _write_holder(stream, path, who)
         yield
 
 
@@ -117,7 +117,7 @@ def lock_error(place: object, error: Exception) -> StorageError:
     return StorageError(f"can't lock {place}: {error}; give a --root on a file system with locks")
 
 
-def _lock_name(stream: IO[str], path: Path, who: str) -> None:
+def _write_holder(stream: IO[str], path: Path, who: str) -> None:
     """Write the name of the holder into a lock file, for processes that wait.
 
     The name of the root's lock is not signed, so a non-empty file or a link of that name may be the user's and is not

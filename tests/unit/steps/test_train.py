@@ -132,7 +132,7 @@ def test_a_split_that_goes_or_changes_while_it_is_read_is_named(
     training = TRAININGS["plain"].model_copy(update={"epochs": 5})
     for harm in (path.unlink, lambda: path.write_bytes(whole[:-400] + bytes(400))):
         path.write_bytes(whole)
-        monkeypatch.setattr("tasks.steps.train.check_validation", lambda *_, harm=harm: (harm(), None)[1])
+        monkeypatch.setattr("tasks.steps.train.evaluate_held_out", lambda *_, harm=harm: (harm(), None)[1])
         with pytest.raises(StorageError, match=f"{path.name} can no longer be read"):
             train.fn(training, splits["train"], work)
         shutil.rmtree(work.root / "unfinished")
@@ -322,7 +322,7 @@ def test_what_is_held_out_is_asked_of_the_averages_and_changes_nothing(
     accuracy = (given.argmax(axis=1) == data.labels[held_out]).mean()
     assert record.history[-1].validation_accuracy == pytest.approx(accuracy, abs=1e-6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.steps.train.check_validation", lambda *_: None)
+        patch.setattr("tasks.steps.train.evaluate_held_out", lambda *_: None)
         assert train_anew(training, splits["train"], work).file == record.file
 
 
