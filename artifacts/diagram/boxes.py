@@ -114,7 +114,7 @@ def label_of(node: Node, named: Sequence[str] = ()) -> list[tuple[str, str]]:
 
 def details_of(node: Node) -> list[str]:
     """Return the kernel, stride, activation and other settings of a layer as phrases."""
-    stride = node.stride[:1] if len(set(node.stride)) == 1 else node.stride
+    stride = node.stride[:1] if len(set(node.stride)) == 1 else node.stride  # one number if all sides have the same
     return [
         *([shape_said(node.kernel)] if node.kernel else []),
         *([f"stride {shape_said(stride)}"] if stride else []),

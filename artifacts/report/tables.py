@@ -227,11 +227,9 @@ def all_tables(analysis: Analysis) -> Sequence[TableArtifact]:
         ("patterns", "Errors by label and prediction, most frequent first", patterns(analysis)),
         ("slices", f"Errors by slice of measured image features; {HOLM}", slices(analysis)),
     )
-    return [
-        (
-            key,
-            f"{says} (the first {_MOST_ROWS} of {len(rows):,})" if len(rows) > _MOST_ROWS else says,
-            rows[:_MOST_ROWS],
-        )
-        for key, says, rows in whole
-    ]
+    return [(key, f"{says}{_first_of(rows)}", rows[:_MOST_ROWS]) for key, says, rows in whole]
+
+
+def _first_of(rows: Sequence[Row]) -> str:
+    """Return the note on omitted rows for a table's description."""
+    return f" (the first {_MOST_ROWS} of {len(rows):,})" if len(rows) > _MOST_ROWS else ""

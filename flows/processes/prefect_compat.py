@@ -64,9 +64,12 @@ def drop_late_results() -> None:
     Prefect passes on the result of a process in a callback, which fails if the future is already done.
     `concurrent.futures` then logs the error of the callback.
     """
-    logging.getLogger("concurrent.futures").addFilter(
-        lambda record: not (record.exc_info and isinstance(record.exc_info[1], InvalidStateError))
-    )
+    logging.getLogger("concurrent.futures").addFilter(_is_no_late_result)  # the same filter is added only once
+
+
+def _is_no_late_result(record: logging.LogRecord) -> bool:
+    """Reject the log record of a result that arrived after its future got an error."""
+    return not (record.exc_info and isinstance(record.exc_info[1], InvalidStateError))
 
 
 def drain_queues(seconds: Callable[[], float]) -> None:

@@ -27,7 +27,7 @@ Structure = TypeVar("Structure")
 
 
 class Workers(ABC):
-    """Workers that run the tasks of one of Prefect's task runners.
+    """Workers behind one of Prefect's task runners.
 
     A task whose record is cached runs in the flow's process, so that no worker starts for it.
 
