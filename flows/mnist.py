@@ -236,7 +236,6 @@ def _publish_and_register(
     work: Workspace,
     omissions: Sequence[Omission],
 ) -> tuple[ReportRecord, RunRecord]:
-    """Publish the report of a run and register the run as finished."""
     where_from = provenance_of(records.data, records.steps, work)
     layers = tuple(records.layers.values())
     published = report(

@@ -80,7 +80,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     allowed_addresses(host, port, allowed)  # rejects an invalid name
     place = resolve_root(root)
     if worker:
-        place = validate_root(place)
+        place = validate_root(place)  # the worker writes to it
     listener = _listening(host, port)
     make_database()
     address = f"http://{in_url(_WILDCARDS.get(host, host))}:{port}"

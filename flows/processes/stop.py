@@ -180,7 +180,6 @@ def _is_tracker(process: "psutil.Process") -> bool:
 
 
 def _alive(processes: "set[psutil.Process]") -> "Iterator[psutil.Process]":
-    """Yield the processes that have not ended."""
     import psutil
 
     for one in processes:

@@ -68,7 +68,6 @@ class ProcessWorkers(Workers):
     def _dispatch(
         self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
     ) -> PrefectFuture[Any]:
-        """Send a task to a process."""
         return cast("PrefectFuture[Any]", self.runner.submit(task, parameters, dependencies=edges))
 
     def terminate(self) -> None:

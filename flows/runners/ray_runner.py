@@ -45,7 +45,6 @@ class RayWorkers(ClusterWorkers):
     def _dispatch(
         self, task: Task[..., Any], parameters: dict[str, Any], edges: dict[str, set[Any]]
     ) -> PrefectFuture[Any]:
-        """Send a task to a worker."""
         sent = super()._dispatch(task, parameters, edges)
         return Future(task_run_id=sent.task_run_id, wrapped_future=wrapped_future(sent))
 

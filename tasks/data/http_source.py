@@ -109,7 +109,8 @@ def append_chunks(
 ) -> str:
     """Append the bytes that `path` lacks, up to one byte more than `most`, the expected number or an upper bound.
 
-    If the server cannot resume a download, the file is written again from the start.
+    If the server cannot resume a download, the file is written again from the start. The default `patience` is the limit
+    for `most` bytes.
 
     Returns:
         The Content-Encoding of the response, empty if it has none.

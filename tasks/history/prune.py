@@ -146,7 +146,6 @@ def _step_records(root: Root) -> Iterator[StepRecordFile]:
 
 
 def _own_record(root: Root, run: CompletedRun) -> FileRecord:
-    """Return the file record of a run's own record."""
     name = f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}"
     return file_record(name, storage_of(root / name).read_whole())
 
