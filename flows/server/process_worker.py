@@ -8,7 +8,6 @@ than job variables are rejected before Prefect replaces them.
 
 import asyncio
 import os
-import signal
 import sys
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator
@@ -28,12 +27,14 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 from pydantic import ConfigDict, PrivateAttr, ValidationError
 
+from flows.processes import stop
 from flows.processes.prefect_compat import WorkerHooks, one_line, run_command
 from flows.server.vetting import ENTRY_POINTS, RUNNERS, flow_of, objections, wrong_configuration, wrong_placeholders
 from tasks.config.toml_loader import shorten_value
 from tasks.filesystem.trusted_files import UNATTENDED
 
 _END_SECONDS = 10.0  # for runs to report their end to the server after their worker was told to end
+_SECONDS_WITH_RUNS = 12.5  # from the first signal until the worker is ended if the server does not answer
 _UNSET: tuple[Any, ...] = (None, "", {}, [])  # values that forms send for empty fields
 
 
@@ -111,6 +112,8 @@ class MnistWorker(WorkerHooks, ProcessWorker, ABC):
         """
         self.ending = True
         runs = psutil.Process().children()
+        if runs:
+            stop.ENDING.seconds = _SECONDS_WITH_RUNS
         for run in runs:
             with suppress(psutil.NoSuchProcess):
                 run.terminate()
@@ -203,9 +206,10 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 async def until_told(worker: MnistWorker, *, with_healthcheck: bool, say: Callable[..., None]) -> None:
-    """Run the worker until SIGINT or SIGTERM, which first ends its runs.
+    """Run the worker until SIGINT, SIGTERM or SIGHUP, which first ends its runs.
 
-    A second signal ends the worker immediately; its runs end with it.
+    The worker ends within 5 s, or within 15 s if it has runs, even if the server does not answer. A second signal ends
+    the worker immediately; its runs notice that, and end, too.
 
     Raises:
         CancelledError: If a signal has ended the worker.
@@ -218,11 +222,15 @@ async def until_told(worker: MnistWorker, *, with_healthcheck: bool, say: Callab
         working.cancel()
 
     def told() -> None:
-        if worker.ending:
-            os.kill(os.getpid(), signal.SIGKILL)  # each run notices that its worker has ended, and ends
-        ending.append(loop.create_task(end()))
+        if not worker.ending:
+            ending.append(loop.create_task(end()))
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop has ended in the meantime
+            loop.call_soon_threadsafe(told)
 
     ending: list[asyncio.Task[None]] = []  # keeps a reference, so that the running task is not garbage-collected
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told)
+    stop.ENDING.line = stop.ENDING.line and "stopped"  # empty if `mnist serve` prints the reason
+    stop.ENDING.spare = True
+    stop.call_at_signal(wake)
     await working
