@@ -104,6 +104,10 @@ class Attacker:
         """Start a run of a valid deployment with the given job variables."""
         return self.run_of(self.deployment(name), job_variables=variables)
 
+    def named(self, name: str, value: str) -> str:
+        """Start a run of a valid deployment with the job variable `name`, which Prefect expands twice."""
+        return self.run_of(self.deployment(name), job_variables={"name": value})
+
     def deployed(self, name: str, **changes: Any) -> str:
         """Start a run of a deployment with invalid fields."""
         return self.run_of(self.deployment(name, **changes))
@@ -186,8 +190,8 @@ ATTACKS: dict[str, Attack] = {
     ),
     "env-heartbeat": lambda one, name, _: one.variables(name, env={"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "999999"}),
     "unknown-variable": lambda one, name, trap: one.variables(name, launcher=trap.command),
-    "name-of-environment": lambda one, name, _: one.variables(name, name="{{ $PATH }}"),
-    "name-of-block": lambda one, name, _: one.variables(name, name="{{ prefect.blocks.secret.attack }}"),
+    "name-of-environment": lambda one, name, _: one.named(name, "{{ $PATH }}"),
+    "name-of-block": lambda one, name, _: one.named(name, "{{ prefect.blocks.secret.attack }}"),
     "no-deployment": lambda one, _name, _trap: one.alone(),
     "no-deployment-command": lambda one, _, trap: one.alone(job_variables={"command": trap.command}),
     "entry-point-file": lambda one, name, trap: one.deployed(name, entrypoint=f"{trap.folder}/evil.py:evil", pull_steps=[]),
