@@ -249,6 +249,12 @@ def verdict(one: Attacker, name: str, identity: str, trap: Trap) -> tuple[str, s
     return name, f"{state['type']}: {message}", refused and not told and not trap.canary.exists()
 
 
+def environment_read(template: dict[str, Any], _trap: Trap) -> None:
+    """Read a variable of the worker; the API requires a job variable with the same name."""
+    template["job_configuration"]["stream_output"] = "x{{ $PATH }}"
+    template["variables"]["properties"]["$PATH"] = {"type": "string"}
+
+
 TEMPLATES: dict[str, Callable[[dict[str, Any], Trap], None]] = {
     "template-command": lambda template, trap: template["job_configuration"].update(command=trap.command),
     "template-env": lambda template, trap: template["job_configuration"].update(env={"PYTHONPATH": str(trap.folder)}),
@@ -256,7 +262,7 @@ TEMPLATES: dict[str, Callable[[dict[str, Any], Trap], None]] = {
         default={"PYTHONPATH": str(trap.folder)}
     ),
     "template-unknown": lambda template, trap: template["job_configuration"].update(setup_script=trap.command),
-    "template-environment": lambda template, _: template["job_configuration"].update(stream_output="x{{ $PATH }}"),
+    "template-environment": environment_read,
     "template-invalid": lambda template, _: template["job_configuration"].update(stream_output=os.environ["PATH"]),
     "template-variable": lambda template, _: template["variables"]["properties"]["command"].update(
         default="{{ prefect.variables.attack_command }}"
