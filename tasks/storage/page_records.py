@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tasks.base import Frozen
 from tasks.errors import ChecksumError
 from tasks.schemas.records import FileRecord
+from tasks.schemas.root_paths import PathPart
 from tasks.storage.backend import Root, matching, name_under
 from tasks.storage.checksummed_json import load_with_checksum, name_by_content, write_checksummed
 from tasks.storage.content_files import file_record, write_text
@@ -23,7 +24,7 @@ class PageRecord(Frozen):
     """Files, and the runs that they belong to; once one of these runs is removed, the files are no longer needed."""
 
     files: tuple[FileRecord, ...]
-    of: tuple[str, ...] = ()
+    of: tuple[PathPart, ...] = ()
 
     @property
     def name(self) -> str:
