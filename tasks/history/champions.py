@@ -64,7 +64,7 @@ def append_entry(entry: Champion, line: str, root: Root) -> Champion:
         FileExistsError: If another process wrote an entry with this number first.
         StorageError: If the entry can't be written.
     """
-    write_checksummed(root / CHAMPIONS_FOLDER / line / f"{entry.number:06}.json", entry, new=True)
+    write_checksummed(root, f"{CHAMPIONS_FOLDER}/{line}/{entry.number:06}.json", entry, new=True)
     return entry
 
 

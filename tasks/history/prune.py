@@ -218,7 +218,7 @@ def apply_pruning(root: Root, what: Pruning) -> None:
     with storage_errors(root):
         plan = PageRecord(files=what.doomed)
         if what.doomed:
-            write_checksummed(root / plan.name, plan)
+            write_checksummed(root, plan.name, plan)
         for file in what.doomed:
             if storage.is_removable(file):
                 storage.remove(file.path)

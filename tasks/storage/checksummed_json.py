@@ -99,11 +99,12 @@ def name_by_content(folder: str, value: Frozen) -> str:
     return f"{folder}/{hashlib.sha256(value.model_dump_json(indent=1).encode()).hexdigest()[:16]}.json"
 
 
-def write_checksummed(path: Root, value: Frozen, *, new: bool = False) -> None:
+def write_checksummed(root: Root, name: str, value: Frozen, *, new: bool = False) -> None:
     """Write a value to a file with a checksum, atomically.
 
     Args:
-        path: The file to write.
+        root: The root.
+        name: The path of the file under the root.
         value: The value.
         new: Whether the file must not exist yet; an existing file stays unchanged.
 
@@ -111,5 +112,5 @@ def write_checksummed(path: Root, value: Frozen, *, new: bool = False) -> None:
         StorageError: If the file cannot be written.
         FileExistsError: If `new` is set and the file exists.
     """
-    with storage_of(path).atomic_write(new=new) as stream:
+    with storage_of(root).atomic_write(name, new=new) as stream:
         stream.write(add_checksum(value.model_dump_json(indent=1).encode()))

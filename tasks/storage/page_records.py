@@ -59,7 +59,7 @@ def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRec
     """
     free = free_name(root, name, of)
     made = PageRecord(files=(file_record(free, text.encode()),), of=of)
-    write_checksummed(root / made.name, made)
+    write_checksummed(root, made.name, made)
     return write_text(root, free, text)
 
 

@@ -48,7 +48,7 @@ def test_a_mode_stays(tmp_path: Path, mode: int) -> None:
     path.chmod(mode)
     write(path)
     assert stat.S_IMODE(path.stat().st_mode) == mode
-    with storage_of(path).atomic_write() as stream:
+    with storage_of(tmp_path).atomic_write(path.name) as stream:
         stream.write(b"later")
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
@@ -57,7 +57,7 @@ def test_a_new_file_has_the_mode_that_the_umask_says(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write(tmp_path / "one")
-        with storage_of(tmp_path / "other").atomic_write() as stream:
+        with storage_of(tmp_path).atomic_write("other") as stream:
             stream.write(b"after")
     finally:
         os.umask(before)
@@ -138,7 +138,7 @@ def test_under_a_root_a_link_is_not_replaced_either(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("thesis")
     with (
         pytest.raises(StorageError, match="is in its place: remove the link"),
-        storage_of(tmp_path / "link").atomic_write(),
+        storage_of(tmp_path).atomic_write("link"),
     ):
         pass
     assert (tmp_path / "link").is_symlink()
