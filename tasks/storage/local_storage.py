@@ -17,6 +17,7 @@ from portalocker import LockFlags
 from tasks.errors import StorageError
 from tasks.filesystem.exclusive_name import claim_name
 from tasks.filesystem.hashing import sha256_of
+from tasks.filesystem.inherited_rights import inherit_rights
 from tasks.filesystem.regular_files import read_regular
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import storage_errors
@@ -42,7 +43,7 @@ class LocalStorage:
     def atomic_write(self, name: str, *, new: bool = False) -> Iterator[BinaryIO]:
         """Write to a temporary file in the same folder, flush it to disk, and rename it.
 
-        A replaced file keeps its mode.
+        A replaced file keeps its rights.
         """
         with storage_errors(self.path / name):
             path = real_place(self.path, name)
@@ -177,13 +178,13 @@ def _temporary_name(path: Path, stem: str) -> Path:
 
 
 def _replace(written: Path, path: Path) -> None:
-    """Rename a file to a name that may be taken, and keep the mode of the file that is replaced."""
+    """Rename a file to a name that may be taken, and keep the rights of the file that is replaced."""
     _inherit(path, written)
     written.replace(path)
 
 
 def _inherit(path: Path, written: Path) -> None:
-    """Give a file the mode of the file that it will replace, if that exists."""
+    """Give a file the rights of the file that it will replace, if that exists."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -191,7 +192,8 @@ def _inherit(path: Path, written: Path) -> None:
     if stat.S_ISLNK(mode):
         raise FileExistsError(errno.EEXIST, "a symbolic link is in its place: remove the link", str(path))
     if stat.S_ISREG(mode):
-        written.chmod(stat.S_IMODE(mode))
+        with written.open("rb") as stream:
+            inherit_rights(path, stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:

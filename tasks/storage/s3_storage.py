@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of
-from tasks.filesystem.regular_files import expand_user
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import io_errors, read_object, storage_errors, version_of
-from tasks.storage.folders import MARK, Folder
+from tasks.storage.folders import MARK, Folder, cache_folder
 from tasks.storage.local_storage import LocalStorage
 from tasks.storage.locks import ROOT_LOCK, Say
 from tasks.storage.real_folders import real_path, real_place
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from upath import UPath
 
 _AT_WORK = "at-work"  # the folder of the leases that share the root
-_SMALL = 1 << 20  # bytes; larger files are not downloaded to be hashed before their removal
 _TAG = ".tag"  # suffix of the file that records the version of a cached copy
 
 
@@ -81,10 +79,7 @@ class S3Storage:
 
     @property
     def cache_dir(self) -> Path:
-        caches = os.environ.get("XDG_CACHE_HOME") or expand_user(
-            "~/.cache", "cache folder (or the one that XDG_CACHE_HOME names)"
-        )
-        return Path(caches, "mnist-error-analysis", hashlib.sha256(str(self.path).encode()).hexdigest()[:16])
+        return Path(cache_folder(), hashlib.sha256(str(self.path).encode()).hexdigest()[:16])
 
     def move_in(self, written: Path, name: str) -> None:
         """Upload a file of the cache folder, and keep the file as the cached copy."""
@@ -127,16 +122,12 @@ class S3Storage:
             return False
 
     def is_removable(self, file: FileRecord) -> bool:
-        """Return whether an object matches its record.
-
-        Large objects are checked by name and size only, because hashing would require downloading them.
-        """
+        """Return whether an object matches its record, as the cached copy of the same version or its content proves."""
         path = self.path / file.path
         try:
-            return version_of(path)[0] == file.bytes and (
-                file.bytes > _SMALL or hashlib.sha256(read_object(path)).hexdigest() == file.sha256
-            )
-        except OSError:
+            size, version = version_of(path)
+            return size == file.bytes and (self._has_copy(version, file) or _object_sha256(path) == file.sha256)
+        except io_errors():
             return False
 
     def is_copy(self, _name: str, _original: str) -> bool:
@@ -202,6 +193,12 @@ class S3Storage:
 
     def lock_name(self, key: str) -> str:
         return f"{key}.lock"
+
+
+def _object_sha256(path: "UPath") -> str:
+    """Return the SHA-256 of an object's content, which is read in blocks."""
+    with path.fs.open(path.path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _tag_of(name: str) -> str:
