@@ -164,7 +164,7 @@ def inside_of(place: World) -> Row:
 
 TRIALS: dict[str, Callable[[World], Row]] = {
     "inside": inside_of,
-    "linked": lambda place: row("paths behind links in place of the folders, which no command writes", linked(Trial(place, "linked"))),
+    "linked": lambda place: row("foreign paths in folders that links stand for", linked(Trial(place, "linked"))),
     "refused": lambda place: row(f"paths of folders without {MARK}, refused by {len(REFUSED)} commands",
                                  refused(Trial(place, "refused"))),
 }  # fmt: skip
