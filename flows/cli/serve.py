@@ -74,10 +74,12 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     from flows.server.credential import server_credential, write_profiles
     from flows.server.database import make_database
     from flows.server.guard import LOOPBACK, allowed_addresses, canonical, in_url
+    from flows.server.secret_masking import learn_settings
 
     host = canonical(host)
     allowed_addresses(host, port, allowed)  # rejects an invalid name
     place = _validate_address(root, worker=worker)
+    learn_settings()
     listener = _listening(host, port)
     make_database()
     address = f"http://{in_url(_WILDCARDS.get(host, host))}:{port}"

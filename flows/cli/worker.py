@@ -41,7 +41,9 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     from flows.runners.factory import validate_runner
     from flows.server.local_server import check_server
     from flows.server.process_worker import MnistWorker, until_told
+    from flows.server.secret_masking import learn_settings
 
+    learn_settings()
     allowed = [validate_runner(one) for one in runners]
     url = get_current_settings().api.url
     if not url:

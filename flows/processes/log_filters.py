@@ -5,8 +5,8 @@ import logging
 from rich.console import Console
 
 from flows.processes.prefect_compat import RUN_LOGGERS, is_time_limit_note
+from flows.server.secret_masking import learn_settings
 from tasks.errors import MnistError
-from tasks.safety.redaction import redact_all_output
 
 
 def _strip_traceback(record: logging.LogRecord) -> bool:
@@ -25,7 +25,7 @@ def _strip_traceback(record: logging.LogRecord) -> bool:
 
 def hide_expected_tracebacks() -> None:
     """Add the filter to the loggers of Prefect's runs in this process, and mask secrets in all its logs."""
-    redact_all_output()
+    learn_settings()
     for name in RUN_LOGGERS:
         logging.getLogger(name).addFilter(_strip_traceback)
 

@@ -122,9 +122,7 @@ def test_an_error_of_any_type_in_the_http_library_is_a_fault_of_the_mirror(
         download.fn(archive, (serve(whole).url,), work)
 
 
-def test_a_defect_of_this_project_is_no_fault_of_the_mirror(
-    serve: Callable[[Answer], Server], tmp_path: Path
-) -> None:
+def test_a_defect_of_this_project_is_no_fault_of_the_mirror(serve: Callable[[Answer], Server], tmp_path: Path) -> None:
     def broken(_have: int, _total: int | None) -> None:
         raise LookupError("a defect")
 
