@@ -74,12 +74,10 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     """
     from artifacts.terminal import show_pruning
     from flows.server.flow_run_history import clear_history, removable_flow_runs
-    from flows.server.secret_masking import learn_settings
     from tasks.history.prune import apply_pruning, plan_pruning
     from tasks.storage.roots import existing_root, root_to_change, validate_root
     from tasks.storage.storage import storage_of
 
-    learn_settings()
     if dry_run:
         what = plan_pruning(existing_root(resolve_root(root)), keep)
         history = removable_flow_runs(what.history)

@@ -155,8 +155,8 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
                 import tasks.analysis.statistics  # noqa: F401  # import it now instead of in the middle of the run
                 from flows.cli.console_log import quiet_console
                 from flows.cli.live_view import live_view
+                from flows.processes.log_filters import learn_settings
                 from flows.processes.tied_to_worker import report_crash
-                from flows.server.secret_masking import learn_settings
                 from tasks.safety.address import hide
 
                 flow = getattr(import_module(f"flows.{name}"), name)

@@ -71,10 +71,10 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
 
     The command also creates the deployments. With --no-worker, it runs only the server and its UI.
     """
+    from flows.processes.log_filters import learn_settings
     from flows.server.credential import server_credential, write_profiles
     from flows.server.database import make_database
     from flows.server.guard import LOOPBACK, allowed_addresses, canonical, in_url
-    from flows.server.secret_masking import learn_settings
 
     host = canonical(host)
     allowed_addresses(host, port, allowed)  # rejects an invalid name

@@ -38,10 +38,10 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
 
     from prefect.settings import get_current_settings
 
+    from flows.processes.log_filters import learn_settings
     from flows.runners.factory import validate_runner
     from flows.server.local_server import check_server
     from flows.server.process_worker import MnistWorker, until_told
-    from flows.server.secret_masking import learn_settings
 
     learn_settings()
     allowed = [validate_runner(one) for one in runners]

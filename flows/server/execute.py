@@ -43,8 +43,7 @@ def main(name: str, worker: str) -> None:
         sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(FLOW_NAMES)}")
     if os.getppid() != int(worker):
         sys.exit("mnist: the worker that started this run has ended")
-    from flows.processes.log_filters import outlive_readers
-    from flows.server.secret_masking import learn_settings
+    from flows.processes.log_filters import learn_settings, outlive_readers
 
     learn_settings()
     outlive_readers()

@@ -109,6 +109,9 @@ def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]
         The flow runs that the history no longer contains, the number of flow runs that this call removed, and the
         reason why the others remain.
     """
+    from flows.processes.log_filters import learn_settings
+
+    learn_settings()
     file, place = _local_file(), _place_of_history()
     unfinished: set[UUID] = set()
     count = 0

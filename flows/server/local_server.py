@@ -179,10 +179,11 @@ def _refuse_invalid(url: str) -> None:
     import httpx
 
     try:
-        sound = httpx.URL(url).host
+        parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
-        sound = ""
-    if not sound:
+        parsed = httpx.URL()
+    # With an @ after the host, it is unclear where the password ends, and a part of it may count as the host.
+    if not parsed.host or "@" in f"{parsed.raw_path.decode()}{parsed.fragment}":
         raise ServerError(
             f"PREFECT_API_URL={public_address(url)} is not an address such as http://HOST:4200/api; correct it, and write "
             "special characters of a password as %XX"

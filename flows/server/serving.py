@@ -56,9 +56,9 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     from prefect.server.api.server import create_app
     from prefect.server.utilities.database import get_dialect
 
+    from flows.processes.log_filters import learn_settings
     from flows.server.credential import server_credential
     from flows.server.guard import Guard, allowed_addresses, canonical
-    from flows.server.secret_masking import learn_settings
 
     learn_settings()
 

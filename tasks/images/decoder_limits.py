@@ -6,11 +6,12 @@ Sources: ITU T.81, "JPEG", annex B; "TIFF 6.0", section 15; libwebp, `anim_decod
 """
 
 import ctypes
+import io
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin, _imaging
 
 from tasks.errors import PictureError
 
@@ -23,6 +24,10 @@ _MOST_WEBP = (
 )
 _MOST_SCANS = 64  # each scan passes over all pixels; encoders write about ten
 _MOST_TILE = 256 << 20  # bytes: 8,192 x 8,192 pixels in RGBA
+
+# Bytes of one tag: 65,536 strips or tiles. Pillow makes an object of each number, and of each strip.
+_MOST_TAG = 512 << 10
+_TEXTS = frozenset({1, 2, 7})  # types of tags that stay bytes
 
 _TILE_WIDTH, _TILE_LENGTH, _BITS, _SAMPLES = 322, 323, 258, 277  # tags of a TIFF
 _SCAN, _END = 0xDA, 0xD9
@@ -91,6 +96,25 @@ def _refuse_large_tiles(image: Image.Image) -> None:
         )
 
 
+def refuse_long_tags(content: bytes) -> None:
+    """Reject a TIFF with a tag of too many numbers, before Pillow opens it.
+
+    Raises:
+        PictureError: If a tag has too many numbers.
+    """
+    if content[:2] not in {b"II", b"MM"}:
+        return
+    longest = 0
+    with suppress(Exception):  # Pillow reports a damaged file
+        stream = io.BytesIO(content)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8) + (stream.read(8) if content[2] == 43 else b""))
+        stream.seek(tags.next)
+        tags.load(stream)
+        longest = max(len(data) for tag, data in tags._tagdata.items() if tags.tagtype[tag] not in _TEXTS)  # noqa: SLF001
+    if longest > _MOST_TAG:
+        raise PictureError("it is a TIFF with too many strips, tiles or other numbers in one tag: save it again")
+
+
 def _number(value: object) -> int:
     """Return the value of a tag, or 0 if it is not a number: the decoder rejects the picture."""
     return value if isinstance(value, int) else 0
@@ -103,7 +127,7 @@ def silence_libtiff() -> None:
     it is linked with; if the library is built into the module, the messages stay.
     """
     with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(Image.core.__file__)
+        library = ctypes.CDLL(_imaging.__file__)
         for setter in (library.TIFFSetErrorHandler, library.TIFFSetErrorHandlerExt):
             setter.restype, setter.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
             setter(None)

@@ -20,7 +20,7 @@ from PIL import (  # explicit plugins, since Pillow would load all of them
 )
 
 from tasks.errors import PictureError, UnknownFormatError
-from tasks.images.decoder_limits import MOST_PIXELS, refuse_excess, silence_libtiff, too_large
+from tasks.images.decoder_limits import MOST_PIXELS, refuse_excess, refuse_long_tags, silence_libtiff, too_large
 from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
@@ -87,6 +87,7 @@ def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], Decode
 def _open_picture(content: bytes, mode: str) -> Image.Image:
     """Open a picture without decoding it, if its decoding is within the limits."""
     silence_libtiff()
+    refuse_long_tags(content)
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     refuse_excess(image, content)
     width, height = image.size
