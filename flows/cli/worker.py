@@ -52,11 +52,13 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
 
     from prefect.settings import PREFECT_WORKER_WEBSERVER_HOST, get_current_settings, temporary_settings
 
+    from flows.processes.log_filters import learn_settings
     from flows.processes.prefect_compat import drain_queues
     from flows.runners.factory import validate_runner
     from flows.server.local_server import check_server
     from flows.server.process_worker import MnistWorker, until_told
 
+    learn_settings()
     allowed = [validate_runner(one) for one in runners]
     settings = get_current_settings()
     url = settings.api.url
