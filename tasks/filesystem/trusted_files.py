@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tasks.errors import InputError, RecipeError
 from tasks.filesystem.inherited_rights import has_acl
-from tasks.storage.folders import MARK, cache_folder
+from tasks.filesystem.regular_files import expand_user
 
 UNATTENDED = "MNIST_UNATTENDED"  # set in the environment of a worker's runs
+ROOT_MARK = ".mnist-root"  # the file that makes a folder a root of the project
 _ROOT = 0
 
 
@@ -45,9 +46,21 @@ def refuse_foreign(path: Path) -> None:
             )
 
 
+def cache_folder() -> Path:
+    """Return the folder of the local files of all roots in object stores.
+
+    Raises:
+        InputError: If the account has no home directory.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME") or expand_user(
+        "~/.cache", "cache folder (or the one that XDG_CACHE_HOME names)"
+    )
+    return Path(caches, "mnist-error-analysis")
+
+
 def _holds_data(folder: Path) -> bool:
     """Return whether a folder is a root, or the folder of the caches of roots in object stores."""
-    if os.path.lexists(folder / MARK):
+    if os.path.lexists(folder / ROOT_MARK):
         return True
     try:
         caches = cache_folder().absolute()

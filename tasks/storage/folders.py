@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from tasks.filesystem.regular_files import expand_user
+from tasks.filesystem.trusted_files import ROOT_MARK
 
 
 class Folder(StrEnum):
@@ -56,23 +54,11 @@ BY_CONTENT = (
     Folder.FIGURES,
     Folder.CHANGES,
 )
-MARK = ".mnist-root"  # the file that makes a folder a root (tasks/storage/root_marker.py)
+MARK = ROOT_MARK  # the file that makes a folder a root (tasks/storage/root_marker.py)
 PART = ".part"  # suffix of temporary files beside the files that they will replace
 CONTENT_NAME = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
 RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/config.py creates them
 KEY = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # of a step and its inputs, as tasks/engine/cache.py creates it
-
-
-def cache_folder() -> Path:
-    """Return the folder of the local files of all roots in object stores.
-
-    Raises:
-        InputError: If the account has no home directory.
-    """
-    caches = os.environ.get("XDG_CACHE_HOME") or expand_user(
-        "~/.cache", "cache folder (or the one that XDG_CACHE_HOME names)"
-    )
-    return Path(caches, "mnist-error-analysis")
 
 
 def key_name(parts: Mapping[str, Any]) -> str:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of
+from tasks.filesystem.trusted_files import cache_folder
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import io_errors, read_object, storage_errors, version_of
-from tasks.storage.folders import MARK, Folder, cache_folder
+from tasks.storage.folders import MARK, Folder
 from tasks.storage.local_storage import LocalStorage
 from tasks.storage.locks import ROOT_LOCK, Say
 from tasks.storage.real_folders import real_path, real_place
