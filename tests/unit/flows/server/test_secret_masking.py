@@ -64,8 +64,8 @@ def test_the_secrets_of_a_prefect_profile_are_masked_once_they_are_learned() -> 
         assert redact("the password canary-of-a-profile") == "the password ***"
 
 
-@pytest.mark.parametrize("module", ["cli/run", "cli/worker", "cli/serve", "server/flow_run_history", "server/serving", "server/execute",
-                                    "processes/log_filters"])  # fmt: skip
+@pytest.mark.parametrize("module", ["cli/run", "cli/worker", "cli/serve", "server/flow_run_history", "server/serving",
+                                    "server/execute", "processes/log_filters"])  # fmt: skip
 def test_every_process_that_imports_prefect_learns_its_settings(module: str) -> None:
     source = Path(secret_masking.__file__).parents[1] / f"{module}.py"
     assert "learn_settings()" in source.read_text()
