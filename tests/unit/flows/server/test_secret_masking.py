@@ -38,7 +38,7 @@ def masked(monkeypatch: pytest.MonkeyPatch, mirrors: list[str], error: Exception
     monkeypatch.setattr(FlowRunContext, "get", classmethod(lambda _: SimpleNamespace(flow_run=run)))
     monkeypatch.setattr(orchestration, "get_client", lambda **_: nullcontext(Client(events, error)))
     monkeypatch.setattr(secret_masking, "log", lambda line, _level: events.append(line))
-    secret_masking.keep_secrets_out_of_prefect()
+    secret_masking.keep_out_of_prefect()
     return events
 
 
@@ -64,18 +64,8 @@ def test_the_secrets_of_a_prefect_profile_are_masked_once_they_are_learned() -> 
         assert redact("the password canary-of-a-profile") == "the password ***"
 
 
-PROCESSES = (
-    "cli/run",
-    "cli/worker",
-    "cli/serve",
-    "server/flow_run_history",
-    "server/serving",
-    "server/execute",
-    "processes/log_filters",
-)
-
-
-@pytest.mark.parametrize("module", PROCESSES)
+@pytest.mark.parametrize("module", ["cli/run", "cli/worker", "cli/serve", "server/flow_run_history", "server/serving",
+                                    "server/execute", "processes/log_filters"])  # fmt: skip
 def test_every_process_that_imports_prefect_learns_its_settings(module: str) -> None:
     source = Path(secret_masking.__file__).parents[1] / f"{module}.py"
     assert "learn_settings()" in source.read_text()
