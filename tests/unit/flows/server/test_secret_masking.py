@@ -38,7 +38,7 @@ def masked(monkeypatch: pytest.MonkeyPatch, mirrors: list[str], error: Exception
     monkeypatch.setattr(FlowRunContext, "get", classmethod(lambda _: SimpleNamespace(flow_run=run)))
     monkeypatch.setattr(orchestration, "get_client", lambda **_: nullcontext(Client(events, error)))
     monkeypatch.setattr(secret_masking, "log", lambda line, _level: events.append(line))
-    secret_masking.keep_out_of_prefect()
+    secret_masking.keep_secrets_out_of_prefect()
     return events
 
 
