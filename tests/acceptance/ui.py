@@ -124,8 +124,12 @@ def start_from_the_form(page: Page, ui: str, api: Api, pictures: Path) -> None:
     expect(page.get_by_text("Passes over the training images").first).to_be_visible()
     page.wait_for_timeout(1000)
     page.get_by_role("button", name="Submit").click()
-    page.wait_for_timeout(5000)  # the browser makes progress only while Playwright waits for it
-    (started,) = until(lambda: {run["id"] for run in api.ask("flow_runs/filter", **of_it)} - before, "a run")
+
+    def begun() -> set[str]:
+        page.wait_for_timeout(500)  # the browser makes progress only while Playwright waits for it
+        return {run["id"] for run in api.ask("flow_runs/filter", **of_it)} - before
+
+    (started,) = until(begun, "a run")
     assert api.ended(started, 600)["state_type"] in {"COMPLETED", "FAILED"}
 
 
