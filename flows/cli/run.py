@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 # Prefect's log lines contain texts of users, which must not be parsed as markup; without markup, colors are not needed.
 _PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
-
-
 _COMPLETION = "_MNIST_COMPLETE"  # the variable that Click derives from the name of the command
 
 

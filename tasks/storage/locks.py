@@ -96,7 +96,7 @@ def file_lock(root: Path, name: str, kind: LockFlags, who: str, say: Say, others
 
 @contextmanager
 def _open_lock(root: Path, name: str) -> Iterator[IO[str]]:
-    """Open a lock file, which must not be a link; closing it releases the lock."""
+    """Open a lock file, and reject a link in its place. Closing the file releases the lock."""
     with storage_errors(root / name):
         path = real_path(root, name)
         path.parent.mkdir(parents=True, exist_ok=True)
