@@ -31,8 +31,9 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace, open_workspace
 from tasks.errors import GateError, InputError, RunError
+from tasks.history.comparable_runs import predecessor
 from tasks.history.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
-from tasks.history.run_store import predecessor, save_run
+from tasks.history.run_store import save_run
 from tasks.schemas.analysis import Decision
 from tasks.schemas.architecture import ArchitectureRecord
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords

@@ -80,7 +80,10 @@ def gate_summary(decision: Decision) -> str:
 def not_compared(omitted: Sequence[Omission]) -> str:
     """Return one or more sentences that say why a report shows no changes."""
     found = [f"No {one.part}: {one.why}." for one in omitted if one.part.startswith(COMPARISON)]
-    return " ".join(found) or "This is the first run under its root with this dataset, champion line and test images."
+    return (
+        " ".join(found)
+        or "There is no earlier run under this root with the same dataset, champion line and test images."
+    )
 
 
 def change_summary(changes: Changes) -> str:

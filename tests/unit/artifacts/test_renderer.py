@@ -173,7 +173,7 @@ def test_what_changed_stands_in_both_forms(report: Report) -> None:
 
 def test_the_first_run_has_nothing_to_compare_with(report: Report) -> None:
     alone = report.model_copy(update={"changes": None})
-    assert "This is the first run" in rendering_of(alone).parts().overview
+    assert "There is no earlier run under this root" in rendering_of(alone).parts().overview
 
 
 def test_one_model_alone_is_reported(report: Report) -> None:
