@@ -12,20 +12,43 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StrictInt, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 
 from tasks.base import TEST, TRAIN, Frozen
-from tasks.config.toml_loader import BUILTIN, read_toml, validate
+from tasks.config.toml_loader import BUILTIN, is_input, read_toml, validate
 from tasks.errors import DatasetError, InputError
 from tasks.safety.address import Address
 
 _SCHEMES = ("http", "https", "file")
 _MOST_NAME = 150  # longest archive name, in bytes
+_MOST_LETTERS = 64  # of a name; file names, which systems limit to 255 bytes, hold up to two names and a hash
 SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # names of the tables in a dataset's file
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-# File names, which systems limit to 255 bytes, hold up to two of these names and a hash.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+
+
+def _short(name: str, info: ValidationInfo) -> str:
+    """Return a name if it is in a record, or short enough for input."""
+    if is_input(info) and len(name) > _MOST_LETTERS:
+        raise ValueError(f"String should have at most {_MOST_LETTERS} characters")
+    return name
+
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_]*$"),
+    AfterValidator(_short),
+    Field(json_schema_extra={"maxLength": _MOST_LETTERS}),  # for the input form
+]
 ClassName = Annotated[str, StringConstraints(pattern=r"\S", max_length=200)]
 Size = Annotated[StrictInt, Field(gt=0, le=4096)]  # pixels per side
 

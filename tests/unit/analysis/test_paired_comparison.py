@@ -340,6 +340,20 @@ def test_a_rollback_is_one_more_entry_and_goes_further_back(make, splits, work: 
         roll_back(work.root, line)
 
 
+@pytest.mark.parametrize("act", [roll_back, lift_rollback])
+@pytest.mark.parametrize("named", ["nightly", "tiny-*", "../champions", ""])
+def test_a_line_must_exist_to_be_rolled_back(make, splits, work: Workspace, act, named: str) -> None:  # noqa: ANN001
+    with pytest.raises(RunError, match="a run that passes the gate makes one"):
+        act(work.root, named)
+    for day, wrong in enumerate((3, 2), start=1):
+        run = make(day, judged(work, splits["test"], wrong), gate=Gate(margin=0.05))
+        promote.fn(run, judge.fn(run, work), work)
+    before = sorted(work.root.glob("champions/*/*"))
+    with pytest.raises(RunError, match=f"there is no champion line .*; give one of {champion_line(run)}"):
+        act(work.root, named)
+    assert sorted(work.root.glob("champions/*/*")) == before
+
+
 def test_a_champion_that_was_rolled_back_stays_down_until_that_is_lifted(make, splits, work: Workspace) -> None:  # noqa: ANN001
     gate = Gate(margin=0.05)
     first, second = (make(day, judged(work, splits["test"], wrong), gate=gate) for day, wrong in ((1, 2), (2, 1)))

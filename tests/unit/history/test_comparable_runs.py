@@ -166,3 +166,11 @@ def test_a_champion_entry_that_exists_but_is_not_listed_ends_the_promotion(
         monkeypatch.setattr(f"{module}.champion_history", lambda *_: [])
     with pytest.raises(StorageError, match=r"can't add entry 000001\.json .*: the file exists, but is not listed"):
         promote.fn(run, PASSED, work)
+
+
+def test_a_record_with_a_name_that_is_too_long_for_input_can_be_read(make: Make, work: Workspace) -> None:
+    run = make(1)
+    networks = tuple(one.model_copy(update={"name": "n" * 70}) for one in run.recipe.models)
+    recipe = run.recipe.model_copy(update={"name": "r" * 70, "models": networks[:1]})
+    save_run(run.model_copy(update={"recipe": recipe}), work)
+    assert [one.recipe for one in finished_runs(work.root)] == [recipe]
