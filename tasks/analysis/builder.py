@@ -111,6 +111,7 @@ def _model_analysis(
         epochs=model.epochs,
         batch=model.batch,
         seed=model.seed,
+        seeds=model.seeds,
         trained_on=model.trained_on,
         held_out=model.held_out,
         threads=model.threads,

@@ -69,7 +69,7 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
                 new,
                 paths,
                 most_shown(now.test.shape),
-            )
+            ).model_copy(update={"one_seed": before.has_one_seed(pair[0].model) and now.has_one_seed(pair[1].model)})
             for pair in pairs
         ),
     )

@@ -84,6 +84,10 @@ class RunRecord(CompletedRun):
         """The predictions of the model with the fewest errors; the first in case of a tie."""
         return min(self.predictions, key=lambda one: one.errors)
 
+    def has_one_seed(self, model: str) -> bool:
+        """Return whether a model was trained with a single seed, unlike an ensemble of several seeds."""
+        return all(len(set(one.seeds)) < 2 for one in self.models if one.name == model)
+
     def of(self, model: str) -> PredictionsRecord:
         """Return the predictions of one model.
 

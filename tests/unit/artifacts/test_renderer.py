@@ -257,6 +257,16 @@ def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Re
     assert words.change_summary(changes_of_two()).startswith("For these two trained models (one seed each), ")
 
 
+def test_ensembles_are_not_said_to_have_one_seed(analysis: Analysis) -> None:
+    first, second = analysis.models
+    several = analysis.model_copy(update={"models": (first, second.model_copy(update={"seeds": (1, 2)}))})
+    assert words.headline(several).startswith("For these two trained models, ")
+    changes = changes_of_two()
+    models = tuple(one.model_copy(update={"one_seed": False}) for one in changes.models)
+    said = words.change_summary(changes.model_copy(update={"models": models}))
+    assert said.startswith("For these two trained models, ")
+
+
 def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_are() -> None:
     analysis = analysis_of_many()
     whole = Report(provenance=provenance(), decision=None, changes=None, analysis=analysis)
