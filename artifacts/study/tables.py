@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from artifacts.common.formatting import UNDEFINED, interval, percent
 from artifacts.common.rows import HOLM, Row, TableArtifact, row, tested
 from artifacts.study.text import counted_trainings, pairing, seeds_said
-from tasks.schemas.study import Study
+from tasks.schemas.study import Study, StudyModel
 
 
 def arms(study: Study) -> list[Row]:
@@ -87,12 +87,14 @@ def by_seed(study: Study) -> list[Row]:
             for at, seed in enumerate(study.seeds)
         ]
     return [
-        row(
-            {"training": at + 1},
-            *((arm.name, {" seeds": seeds_said(arm.seeds[at]), "": arm.errors[at]}) for arm in study.arms),
-        )
+        row({"training": at + 1}, *((arm.name, _training(arm, at)) for arm in study.arms))
         for at in range(study.trainings)
     ]
+
+
+def _training(arm: StudyModel, at: int) -> Row:
+    """Return the cells of one training of an arm."""
+    return {" seeds": seeds_said(arm.seeds[at]), "": arm.errors[at]}
 
 
 def stubborn(study: Study) -> list[Row]:

@@ -4,6 +4,7 @@ A dataset is loaded by the name of a built-in one or by the path of a TOML file.
 values that are missing, unknown or out of range are rejected.
 """
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -119,6 +120,9 @@ class SplitSpec(Frozen):
     labels: Archive
 
 
+TestArchives = tuple[str, str]  # SHA-256 of the archives of the test images and of the test labels
+
+
 class Dataset(Frozen):
     """Expected content of the archives of a dataset.
 
@@ -150,6 +154,11 @@ class Dataset(Frozen):
     def image_shape(self) -> tuple[int, ...]:
         """Shape of an image; a single channel has no axis."""
         return self.shape[:2] if self.shape[2:] == (1,) else self.shape
+
+    @property
+    def test_archives(self) -> TestArchives:
+        """SHA-256 of the archives of the test images and of the test labels."""
+        return self.test.images.sha256, self.test.labels.sha256
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -187,6 +196,12 @@ def load_dataset(name_or_path: str, mirrors: Sequence[str] = ()) -> Dataset:
 def built_in_datasets() -> list[Dataset]:
     """Return the built-in datasets, sorted by file name."""
     return [load_dataset(path.stem) for path in sorted((BUILTIN / "datasets").glob("*.toml"))]
+
+
+@functools.cache
+def built_in_test_archives() -> Mapping[str, TestArchives]:
+    """Return the test archives of each built-in dataset, which tell it apart from other datasets of the same name."""
+    return {dataset.name: dataset.test_archives for dataset in built_in_datasets()}
 
 
 def unpinned(values: Mapping[str, Any]) -> Iterator[str]:

@@ -56,7 +56,7 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
     Raises:
         StorageError: If the predictions of the run's best model are missing or altered.
     """
-    gate, best = run.recipe.gate(run.dataset), run.best
+    gate, best = run.recipe.gate(run.dataset, run.test.archives), run.best
     checks = [*bounds(best, gate), better_than_most_frequent(read_required_predictions(best, work))]
     omitted: list[Omission] = []
     if champions:

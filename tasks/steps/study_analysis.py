@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.analysis.image_cards import image_cards, most_shown
-from tasks.config.dataset import Dataset
+from tasks.config.dataset import Dataset, TestArchives
 from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import EvaluatedSplit, load_evaluated_split
 from tasks.data.predictions_parquet import Predictions
@@ -102,7 +102,7 @@ def build_study(
     titles = {name: [title for title, trial in trials.items() if trial.arm == name] for name in names}
     right = {name: np.stack([~given[title].wrong for title in titles[name]]) for name in names}
     answers = {name: np.array([given[title].predicted for title in titles[name]], np.intp) for name in names}
-    claim = claim_of(dataset.name, names, trials.values())
+    claim = claim_of(dataset.test_archives, names, trials.values())
     seeds = {name: tuple(_seeds_of(trials[title]) for title in titles[name]) for name in names}
     wrong = np.stack([(~right[name]).sum(axis=0) for name in names])  # (arms, N)
     return Study(
@@ -198,14 +198,14 @@ def _model_pair(
     )
 
 
-def claim_of(dataset: str, names: Sequence[str], trials: Iterable[SeedRun]) -> Claim | None:
+def claim_of(test_archives: TestArchives, names: Sequence[str], trials: Iterable[SeedRun]) -> Claim | None:
     """Return the difference that the 2018 post published between its two models.
 
     Returns:
-        None if the post has no result for the dataset, or if the study has no pair of these models that was trained
+        None if the post has no result for these test images, or if the study has no pair of these models that was trained
         with the same settings.
     """
-    published = difference_published(dataset)
+    published = difference_published(test_archives)
     if published is None or len(names) < 2:
         return None
     arms: defaultdict[str, dict[str, str]] = defaultdict(dict)

@@ -23,6 +23,7 @@ from tasks.schemas.study import Claim, SeedRun, Study
 from tasks.steps.study_analysis import build_study, claim_of, plan_seed_runs
 from tests.support.samples import judged, model, predicted, split_of
 
+MNIST = load_dataset("mnist").test_archives
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1]
 ANSWERS = {  # by model, then by seed: one image that all misclassify, and others that only some misclassify
     "plain": ([1, 1, 2, 0, 1, 2, 0, 0], [1, 1, 2, 0, 2, 2, 0, 1], [1, 0, 2, 0, 1, 2, 0, 1]),
@@ -243,10 +244,10 @@ def test_one_model_alone_is_described(study: Study, provenance: Provenance) -> N
 def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
     plans = [load_recipe("cycled"), load_recipe("onecycle"), load_recipe("augmented")]
     trials = plan_seed_runs(plans, 2)
-    claim = claim_of("mnist", [trial.arm for trial in list(trials.values())[:4]], trials.values())
+    claim = claim_of(MNIST, [trial.arm for trial in list(trials.values())[:4]], trials.values())
     assert claim
     assert (claim.first, claim.second) == ("plain (onecycle)", "batch_norm (onecycle)")
-    assert claim_of("mnist", ["a", "b"], plan_seed_runs([plans[0], plans[2]], 2).values()) is None
+    assert claim_of(MNIST, ["a", "b"], plan_seed_runs([plans[0], plans[2]], 2).values()) is None
 
 
 def test_of_many_models_the_best_is_held_against_the_others(study: Study, provenance: Provenance) -> None:
