@@ -20,7 +20,6 @@ from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.records import SplitRecord
 from tasks.schemas.runs import FlowRun, RunRecord, champion_line, earlier_champion_line
 from tasks.steps.champion import promote
-from tasks.storage.checksummed_json import write_checksummed
 from tests.conftest import decoded
 from tests.support import data
 from tests.support.finished import finished
@@ -161,7 +160,9 @@ def test_a_champion_entry_that_exists_but_is_not_listed_ends_the_promotion(
     make: Make, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make(1)
-    write_checksummed(work.root / "champions" / champion_line(run) / "000001.json", PASSED)
+    folder = work.root / "champions" / champion_line(run)
+    folder.mkdir(parents=True)
+    (folder / "000001.json").touch()
     for module in ("tasks.steps.champion", "tasks.history.comparable_runs"):
         monkeypatch.setattr(f"{module}.champion_history", lambda *_: [])
     with pytest.raises(StorageError, match=r"can't add entry 000001\.json .*: the file exists, but is not listed"):
