@@ -7,6 +7,7 @@ from artifacts.common.formatting import counted, interval, percent
 from artifacts.report import tables
 from artifacts.report.text import change_summary, gate_summary
 from artifacts.screen import Screen
+from artifacts.study.text import counted_trainings
 from tasks.schemas.analysis import Changes, Check
 from tasks.schemas.results import ClassifiedPicture, Cleared, Pruning, RunResult, StudyResult, VerifiedFile
 from tasks.schemas.runs import Champion, RunRecord, StudyRun, held_down
@@ -48,7 +49,7 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
         }
         for arm in result.arms
     ]
-    title = f"{counted(len(result.seeds), 'seed')}, study {result.run}"
+    title = f"{counted_trainings(result.seeds, result.arms)}, study {result.run}"
     cached = f"{len(result.cached)} of {counted(len(result.steps), 'step')}"
     _show_result(result, title, rows, cached, [result.verdict], look_at, explain=explain)
 

@@ -72,7 +72,7 @@ def draw_wrong_by(study: Study) -> Figure:
     Images that no seed misclassifies are left out.
     """
     figure, (axis,) = panels(1, 3.0, across=1)
-    seeds, width = len(study.seeds), 0.8 / len(study.arms)
+    seeds, width = study.trainings, 0.8 / len(study.arms)
     for rank, arm in enumerate(study.arms):
         at = np.arange(1, seeds + 1) + beside(rank, len(study.arms), width)
         axis.bar(at, arm.wrong_by[1:], width, color=color(rank), alpha=0.85, label=shorten_label(arm.name))

@@ -173,7 +173,7 @@ def test_what_changed_stands_in_both_forms(report: Report) -> None:
 
 def test_the_first_run_has_nothing_to_compare_with(report: Report) -> None:
     alone = report.model_copy(update={"changes": None})
-    assert "This is the first run" in rendering_of(alone).parts().overview
+    assert "There is no earlier run under this root" in rendering_of(alone).parts().overview
 
 
 def test_one_model_alone_is_reported(report: Report) -> None:
@@ -255,6 +255,16 @@ def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Re
     assert said.endswith("Run mnist study to test whether other seeds agree.")
     assert said in rendering_of(report).parts().overview.replace("\\", "")
     assert words.change_summary(changes_of_two()).startswith("For these two trained models (one seed each), ")
+
+
+def test_ensembles_are_not_said_to_have_one_seed(analysis: Analysis) -> None:
+    first, second = analysis.models
+    several = analysis.model_copy(update={"models": (first, second.model_copy(update={"seeds": (1, 2)}))})
+    assert words.headline(several).startswith("For these two trained models, ")
+    changes = changes_of_two()
+    models = tuple(one.model_copy(update={"one_seed": False}) for one in changes.models)
+    said = words.change_summary(changes.model_copy(update={"models": models}))
+    assert said.startswith("For these two trained models, ")
 
 
 def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_are() -> None:
