@@ -7,8 +7,10 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ else:
     Root = Any  # local roots need none of the libraries for S3
 
 _SCHEME = "://"
+_RESERVED = re.compile("[?#]")  # they end the path of a URL, and what follows may be secret
+_WILDCARD = re.compile(r"[*?\[]")
 _CHECK_STORE = "check the network, AWS_ENDPOINT_URL and the credentials"
 # Errors that another file system, or more space in this one, would avoid.
 _ELSEWHERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
@@ -36,7 +40,7 @@ def open_root(place: str) -> Root:
 
     Raises:
         InputError: If the name is not UTF-8, the address is not a plain s3:// address, the address holds credentials,
-            the library for S3 is missing, or no home directory is known for a leading `~`.
+            a `?` or a `#`, the library for S3 is missing, or no home directory is known for a leading `~`.
     """
     if _SCHEME not in place:
         root = expand_user(place, "root").absolute()
@@ -47,6 +51,10 @@ def open_root(place: str) -> Root:
         return root
     if not place.startswith("s3://") or place == "s3://":
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
+    if _RESERVED.search(place):
+        raise InputError(
+            f"can't use the root {public_address(place)}: give a prefix without ? and #, which URLs reserve"
+        )
     if public_address(place) != place:
         raise InputError(
             f"can't use the root {public_address(place)}: the address of a bucket must not hold credentials; "
@@ -141,8 +149,27 @@ def read_object(path: "UPath") -> bytes:
 
 def matching(root: Root, pattern: str) -> list[Root]:
     """Return the paths under a root that match a pattern, in ascending order."""
-    found: Iterable[Any] = root.glob(pattern)
+    found: Iterable[Root] = root.glob(pattern) if isinstance(root, Path) else objects_matching(root, pattern)
     return sorted(found, key=str)
+
+
+def objects_matching(prefix: "UPath", pattern: str) -> "dict[UPath, dict[str, Any]]":
+    """Return the objects under a prefix whose relative names match a pattern, each with its details.
+
+    The libraries' own `glob` would interpret brackets, `*` and `?` in the prefix, which is a name that a user chose.
+    """
+    parts = pattern.split("/")
+    fixed = list(takewhile(lambda part: not _WILDCARD.search(part), parts[:-1]))
+    folder = prefix.joinpath(*fixed)
+    listed: dict[str, dict[str, Any]] = folder.fs.find(folder.path, maxdepth=len(parts) - len(fixed), detail=True)
+    names = {name.removeprefix(f"{folder.path}/"): details for name, details in listed.items()}
+    return {folder / name: details for name, details in names.items() if _matches(name, parts[len(fixed) :])}
+
+
+def _matches(name: str, parts: Sequence[str]) -> bool:
+    """Return whether the parts of a relative name match patterns, part by part."""
+    names = name.split("/")
+    return len(names) == len(parts) and all(map(fnmatchcase, names, parts))
 
 
 def name_under(root: Root, path: Root) -> str:
