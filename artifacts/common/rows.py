@@ -1,7 +1,7 @@
 """Build table rows for the templates and for Prefect's table artifacts."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from artifacts.common.formatting import p_value, significant
 from tasks.safety.plain_text import printable
@@ -27,6 +27,30 @@ def row(fixed: Row, *named: tuple[str, Row]) -> Row:
     further = {f"{name}{suffix}": value for name, cells in named for suffix, value in cells.items()}
     taken = {*fixed, *COLUMN_NAMES}
     return {**fixed, **{f"model {column}" if column in taken else column: value for column, value in further.items()}}
+
+
+def distinct_columns(names: Sequence[str], taken: Sequence[str], kind: str) -> list[str]:
+    """Return column names for user-defined names, none of which equals a fixed column.
+
+    Args:
+        names: The user-defined names, all different.
+        taken: The names of the fixed columns.
+        kind: The prefix of a name that equals a fixed column, repeated until the result equals no other column.
+
+    Examples:
+        >>> distinct_columns(["label", "7"], ["path", "label"], "class")
+        ['class label', '7']
+    """
+    return [_distinct(name, {*taken}, {*taken, *names}, kind) for name in names]
+
+
+def _distinct(name: str, taken: Set[str], all_names: Set[str], kind: str) -> str:
+    """Return one column name for `distinct_columns`."""
+    if name not in taken:
+        return name
+    while name in all_names:
+        name = f"{kind} {name}"
+    return name
 
 
 def tested(p: float) -> Row:

@@ -83,8 +83,11 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
 
 def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) -> None:
     """Write one CSV line for each image and model to standard output."""
+    from artifacts.common.rows import distinct_columns
+
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["path", "model", "label", *map(printable, classes), "doubts"])
+    first, last = ["path", "model", "label"], ["doubts"]
+    out.writerow([*first, *distinct_columns([*map(printable, classes)], [*first, *last], "class"), *last])
     for one in answered:
         for model, guess in one.guesses.items():
             probabilities = (f"{guess.probabilities[label]:.6f}" for label in classes)
