@@ -9,8 +9,17 @@ from tasks.safety.plain_text import printable
 Row = Mapping[str, str | int | float]
 TableArtifact = tuple[str, str, Sequence[Row]]  # key, description and rows
 NO_WIDTH = "\u200b"
-# Positions after the bracket of a link, a tag or an entity, and before the marker of a list, a heading or a quotation.
-_MARKDOWN = re.compile(r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|^(?=[-+=#>*~`_]|\d+[.)](?: |$))")
+# Positions after the bracket of a link, a tag or an entity, within an address, and before the marker of a list, a
+# heading, a quotation or a code block.
+_MARKDOWN = re.compile(
+    r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\w@)(?=\w)"
+    r"|^(?=[-+=#>\s]|\d+[.)](?: |$))",
+    re.IGNORECASE,
+)
+# Characters of emphasis and code, and the backslash of an escape. An underscore within a word, as in `batch_norm`, is
+# none of these.
+_INLINE = re.compile(r"[*~`]|\\(?=[!-/:-@\[-`{-~])|(?<!\w)_+|_+(?!\w)")
+_LOOK_ALIKES = str.maketrans({"*": "∗", "_": "ˍ", "~": "∼", "`": "ˋ", "\\": "⧵"})
 HOLM = "p-values corrected with Holm's method"
 COLUMN_NAMES = ("label", "predicted", "predicted by all models")  # columns of class names, which can be digits
 
@@ -59,15 +68,17 @@ def tested(p: float) -> Row:
 
 
 def for_ui(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
-    """Return rows for a Prefect table artifact, with Markdown and HTML disabled.
-
-    One of Prefect's UIs renders cells as Markdown and the other as plain text, so cells can't be escaped. Instead, a
-    zero-width space breaks up anything that would become a link, HTML, a list or a heading; it is invisible in both.
-    """
+    """Return rows for a Prefect table artifact, with Markdown and HTML disabled."""
     return [
-        {
-            column: _MARKDOWN.sub(NO_WIDTH, printable(cell)) if isinstance(cell, str) else cell
-            for column, cell in row.items()
-        }
-        for row in rows
+        {column: text_for_ui(cell) if isinstance(cell, str) else cell for column, cell in row.items()} for row in rows
     ]
+
+
+def text_for_ui(text: str) -> str:
+    """Return a cell or a description of a Prefect artifact, with Markdown and HTML disabled.
+
+    One of Prefect's UIs renders both as Markdown and the other as plain text, so they can't be escaped. Instead, a
+    zero-width space breaks up anything that would become a link, HTML, a list or a heading; it is invisible in both.
+    Characters of emphasis, which a space does not disable, are replaced by characters that look alike.
+    """
+    return _INLINE.sub(lambda found: found[0].translate(_LOOK_ALIKES), _MARKDOWN.sub(NO_WIDTH, printable(text)))

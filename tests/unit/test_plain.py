@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.text import Text
 
-from artifacts.common.rows import for_ui
+from artifacts.common.rows import for_ui, text_for_ui
 from artifacts.common.templating import markdown_name
 from artifacts.screen import Screen
 from flows.processes import streams
@@ -207,7 +207,10 @@ def test_markdown_holds_texts_of_users_as_texts() -> None:
         assert page == f"<p>{html.escape(printable(' '.join(text.split())), quote=False)}</p>\n", text
 
 
-def test_a_table_artifact_is_the_same_text_as_markdown_and_as_text() -> None:
+LOOK_ALIKES = str.maketrans("∗ˍ∼ˋ⧵", "*_~`\\")
+
+
+def test_a_cell_or_a_description_in_the_ui_is_the_same_text_as_markdown_and_as_text() -> None:
     for text in (
         "- x",
         "-",
@@ -219,12 +222,37 @@ def test_a_table_artifact_is_the_same_text_as_markdown_and_as_text() -> None:
         "&lt;",
         "98.1 %",
         "-0.5 to 3",
+        "*a*",
+        "**b**",
+        "***",
+        "* * *",
+        "`c`",
+        "```",
+        "~~d~~",
+        "~d~",
+        "_e_",
+        "__f__",
+        "x __f__ y",
+        "(_g_)",
+        "batch_norm_2",
+        r"\{",
+        r"\*a\*",
+        "x\\",
+        "    code",
+        "http://x.org",
+        "www.x.org",
+        "me@x.org",
+        "<me@x.org>",
+        "![x](y)",
     ):
         (row,) = for_ui([{"label": text, "count": 1}])
         cell = str(row["label"])
-        assert cell.replace("\u200b", "") == text
-        page = MarkdownIt("commonmark", {"html": True}).render(cell).replace("\u200b", "")
-        assert page == f"<p>{html.escape(text, quote=False)}</p>\n"
+        assert text_for_ui(text) == cell
+        assert cell.replace("\u200b", "").translate(LOOK_ALIKES) == text
+        assert not re.search(r"://|www\.|\w@\w", cell), "Prefect's UI makes links of addresses"
+        markdown = MarkdownIt("commonmark", {"html": True}).enable("strikethrough")
+        page = markdown.render(cell)
+        assert page.replace("\u200b", "").translate(LOOK_ALIKES) == f"<p>{html.escape(text, quote=False)}</p>\n"
         assert row["count"] == 1
 
 

@@ -296,10 +296,10 @@ def test_a_row_of_pictures_is_as_wide_as_the_ui_shows() -> None:
 
 
 def test_no_text_of_a_table_is_a_bullet_or_a_heading_in_the_ui(analysis: Analysis) -> None:
-    blocks = ["-", "+", "*", "#", ">", "1.", "- a", "***", "```"]
+    blocks = ["-", "+", "#", ">", "1.", "- a", "    a"]
     shown = common_rows.for_ui([{"label": text, "n": 1} for text in blocks])
     assert [row["label"] for row in shown] == [f"{common_rows.NO_WIDTH}{text}" for text in blocks]
-    harmless = [{"b": "1.5", "c": "no", "d": "\u2013", "e": "< 0.0001"}]
+    harmless = [{"b": "1.5", "c": "no", "d": "\u2013", "e": "< 0.0001", "f": "batch_norm", "g": "a__b", "h": r"\x1b"}]
     assert common_rows.for_ui(harmless) == harmless
     assert not [
         value for _, _, rows in tables.all_tables(analysis) for row in rows for value in row.values() if value == "-"
