@@ -74,9 +74,22 @@ def p_value(p: float, *, sign: bool = False) -> str:
 
 def range_of(part: Slice, *, unit: bool = True) -> str:
     """Return the range of a slice, with the unit of its feature if `unit` is true."""
-    digits = 0 if part.low == int(part.low) and part.high == int(part.high) else 1
+    digits = _digits_of(part.low, part.high)
     low, high = f"{part.low:z.{digits}f}", f"{part.high:z.{digits}f}"
     return (low if low == high else f"{low} to {high}") + (UNITS[part.feature] if unit else "")
+
+
+def _digits_of(low: float, high: float) -> int:
+    """Return the number of decimals of a slice's range: enough that no other slice has the same name.
+
+    Ranges that do not overlap have different names if both ends of each range differ. A single value has few digits,
+    but is not rounded to zero.
+    """
+    if low == int(low) and high == int(high):
+        return 0
+    if low == high:
+        return next((digits for digits in range(1, 7) if abs(round(low, digits) - low) <= abs(low) / 200), 7)
+    return next((digits for digits in range(1, 7) if round(low, digits) != round(high, digits)), 7)
 
 
 def significant(p: float) -> str:
