@@ -9,17 +9,16 @@ from tasks.safety.plain_text import printable
 Row = Mapping[str, str | int | float]
 TableArtifact = tuple[str, str, Sequence[Row]]  # key, description and rows
 NO_WIDTH = "\u200b"
-# Positions after the bracket of a link, a tag or an entity, within an address, and before the marker of a list, a
-# heading, a quotation or a code block.
+# Positions after the bracket of a link, a tag or an entity, after a backslash, within an address, and before the marker
+# of a list, a heading, a quotation or a code block.
 _MARKDOWN = re.compile(
-    r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\w@)(?=\w)"
+    r"(?<=])(?=[(\[:])|(?<=<)(?=[\w/!?])|(?<=&)(?=[\w#])|(?<=\\)(?=[!-/:-@\[-`{-~])|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\w@)(?=\w)"
     r"|^(?=[-+=#>\s]|\d+[.)](?: |$))",
     re.IGNORECASE,
 )
-# Characters of emphasis and code, and the backslash of an escape. An underscore within a word, as in `batch_norm`, is
-# none of these.
-_INLINE = re.compile(r"[*~`]|\\(?=[!-/:-@\[-`{-~])|(?<!\w)_+|_+(?!\w)")
-_LOOK_ALIKES = str.maketrans({"*": "∗", "_": "ˍ", "~": "∼", "`": "ˋ", "\\": "⧵"})
+# Characters of emphasis and code. An underscore within a word, as in `batch_norm`, is neither.
+_INLINE = re.compile(r"[*~`]|(?<!\w)_+|_+(?!\w)")
+_LOOK_ALIKES = str.maketrans({"*": "∗", "_": "ˍ", "~": "∼", "`": "ˋ"})
 HOLM = "p-values corrected with Holm's method"
 COLUMN_NAMES = ("label", "predicted", "predicted by all models")  # columns of class names, which can be digits
 

@@ -12,9 +12,9 @@ from artifacts.common import formatting
 from artifacts.common import rows as common_rows
 from tasks.safety.plain_text import printable
 
-# Prefect's UI in a window of 1400 pixels: the pixels of a table's width, of a letter and of a cell's padding, and the
-# most cells in a row.
-_WIDE, _LETTER, _PADDING, _MOST_ACROSS = 829, 7.4, 26, 4
+# Prefect's UI in a window of 1400 pixels: the pixels of a table's width, of a font's size and of a cell's padding, and
+# the most cells in a row.
+_WIDE, _SIZE, _PADDING, _MOST_ACROSS = 829, 12.5, 26, 4
 _NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|[-\u2013]")
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
@@ -94,9 +94,13 @@ def picture_table(cells: Sequence[tuple[str, str]]) -> Markup:
 def images_across(captions: Sequence[str]) -> int:
     """Return the number of captions that fit side by side in Prefect's UI.
 
-    The longest line of any caption determines the number, because Prefect's UI does not wrap captions.
+    The widest line of any caption determines the number, because Prefect's UI does not wrap captions.
     """
-    longest = max(
-        (len(html.unescape(re.sub(r"[\\*]", "", line))) for one in captions for line in one.split("<br>")), default=0
-    )
-    return max(1, min(_MOST_ACROSS, int(_WIDE / (_LETTER * longest + _PADDING))))
+    widest = max((_line_width(line) for one in captions for line in one.split("<br>")), default=0.0)
+    return max(1, min(_MOST_ACROSS, int(_WIDE / (widest + _PADDING))))
+
+
+def _line_width(line: str) -> float:
+    """Return an upper bound of the width in pixels of a line of Markdown in Prefect's UI."""
+    text = html.unescape(re.sub(r"[\\*]", "", line))
+    return formatting.breadth(text, _SIZE, bold="**" in line)

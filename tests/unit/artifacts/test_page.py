@@ -199,3 +199,14 @@ def test_without_the_script_what_a_gallery_leaves_out_is_linked(report: str) -> 
     linked = re.findall(r'<p class="links">(.*?)</p>', report)
     assert linked
     assert all(f'id="{target}"' in report for one in linked for target in re.findall(r'href="#(.*?)"', one))
+
+
+@pytest.mark.parametrize("width", [400, 1100])
+def test_words_of_200_letters_make_no_page_wider_than_its_window(opened: Opened, width: int) -> None:
+    word = "x" * 200
+    text = f"# {word}\n\n{word} and a number\n\n- {word}\n\n| label | images |\n| --- | ---: |\n| {word} | 1,200 |\n"
+    shown = opened(page(text, word))
+    shown.set_viewport_size({"width": width, "height": 700})
+    assert shown.evaluate("document.documentElement.scrollWidth") == width
+    lines = "cell => { const all = document.createRange(); all.selectNodeContents(cell); return all.getClientRects().length }"
+    assert shown.get_by_role("cell", name="1,200").evaluate(lines) == 1, "a number is not broken"

@@ -293,6 +293,8 @@ def test_a_row_of_pictures_is_as_wide_as_the_ui_shows() -> None:
     assert images_across(["#1"]) == 4
     assert images_across(["m: " + "x" * 40]) == 2
     assert images_across(["x" * 200]) == 1
+    for name, across in (("shirtabc", 2), ("WWWWWWWW", 1), ("😀" * 8, 1), ("漢字の名前はとても広い", 1)):
+        assert images_across([f"#12<br>batch\\_norm: **{name} 93.1 % ({name}: 12.0 %)**"]) == across
 
 
 def test_no_text_of_a_table_is_a_bullet_or_a_heading_in_the_ui(analysis: Analysis) -> None:
