@@ -18,7 +18,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from tasks.safety.plain_text import printable
+from tasks.safety.plain_text import isolated, printable
 
 Rows = Sequence[Mapping[str, str | int | float]]
 
@@ -131,12 +131,18 @@ class Screen(Console):
 class Unescaped:
     """Stream for rich that keeps the control characters that rich draws with.
 
-    All other writers go through the streams of `flows/processes/streams.py`, which escape control characters.
+    All other writers go through the streams of `flows/processes/streams.py`, which escape control characters. On a
+    terminal, right-to-left words are isolated here, after rich has computed all widths.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
-        self.write = getattr(stream, "write_drawn", stream.write)
+        self.write_drawn = getattr(stream, "write_drawn", stream.write)
+
+    def write(self, text: str) -> int:
+        """Write text that rich has drawn."""
+        written: int = self.write_drawn(isolated(text) if self.stream.isatty() else text)
+        return written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from PIL import Image
 
 from artifacts.common.images import png_url
+from tasks.safety.plain_text import RIGHT_TO_LEFT
 from tasks.schemas.findings import Estimate, Share
 
 _MOST = 100  # names along nine inches; with more, only every second or third is shown
@@ -45,7 +46,8 @@ def shorten_label(name: str, letters: int = _MODEL_LETTERS) -> str:
 def font_safe_labels(classes: Sequence[str]) -> list[str]:
     """Return the class names as matplotlib labels that are short enough for a figure.
 
-    A name with characters that the font lacks is replaced by the class number. Names that are equal once shortened end
+    A name with characters that the font lacks is replaced by the class number, and so is a name with right-to-left
+    letters, which matplotlib draws in the wrong order. Names that are equal once shortened end
     in their class numbers.
     """
     lines = [" ".join(name.split()) for name in classes]
@@ -53,7 +55,7 @@ def font_safe_labels(classes: Sequence[str]) -> list[str]:
     alike = Counter(short)
     return [
         f"({number})"
-        if not all(ord(letter) in _drawable() for letter in line)
+        if RIGHT_TO_LEFT.search(line) or not all(ord(letter) in _drawable() for letter in line)
         else (name if alike[name] == 1 else f"{line[: LETTERS - 7].rstrip()}… ({number})").replace("$", r"\$")
         for number, (line, name) in enumerate(zip(lines, short, strict=True))
     ]

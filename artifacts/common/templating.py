@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from artifacts.common import formatting
 from artifacts.common import rows as common_rows
-from tasks.safety.plain_text import printable
+from tasks.safety.plain_text import isolated, printable
 
 # Prefect's UI in a window of 1400 pixels: the pixels of a table's width, of a font's size and of a cell's padding, and
 # the most cells in a row.
@@ -33,11 +33,16 @@ def template_environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else printable(value),
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else _shown(value),
     )
     made.globals["formatting"] = formatting
     made.filters |= {"percent": formatting.percent, "name": markdown_name, "plain": plain, "table": table}
     return made
+
+
+def _shown(text: str) -> str:
+    """Return a text with unprintable characters escaped and right-to-left words isolated."""
+    return isolated(printable(text))
 
 
 def markdown_name(text: object) -> Markup:
@@ -47,13 +52,13 @@ def markdown_name(text: object) -> Markup:
         >>> print(markdown_name("*a* <b>"))
         \*a\* &lt;b&gt;
     """
-    line = _SPECIAL.sub(r"\\\g<0>", html.escape(printable(" ".join(str(text).split())), quote=False))
+    line = _SPECIAL.sub(r"\\\g<0>", html.escape(_shown(" ".join(str(text).split())), quote=False))
     return Markup(_BEGINNING.sub(r"\1\\", line))  # noqa: S704  # escaped here
 
 
 def plain(text: object) -> Markup:
     """Return a user's text, escaped for HTML within Markdown, including table cells."""
-    return Markup(html.escape(printable(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # escaped here
+    return Markup(html.escape(_shown(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # escaped here
 
 
 def table(rows: Sequence[common_rows.Row]) -> Markup:

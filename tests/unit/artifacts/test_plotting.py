@@ -26,6 +26,10 @@ def test_names_are_short_in_a_figure_and_still_differ(names: list[str]) -> None:
     assert all(len(one.replace("\\", "")) <= LETTERS and "\n" not in one for one in short)
 
 
+def test_a_right_to_left_name_is_replaced_by_its_number_because_matplotlib_reverses_it() -> None:
+    assert font_safe_labels(["a", "\u05d0\u05d1"]) == ["a", "(1)"]
+
+
 def test_beginning_and_end_of_a_long_name_are_shown() -> None:
     assert shorten_label("short") == "short"
     assert shorten_label("a_beginning_and_a_middle_and_an_end") == "a_beginning_and_a_…nd_an_end"
