@@ -27,6 +27,9 @@ _PIPED_WIDTH = 240  # characters: a file or a program has no width, and must rec
 _SHORT, _LEAST = 16, 12
 _NAME = 48  # characters of the longest word that is never broken, such as a run's name; longer ones are paths or hashes
 _FRAME = 3  # characters around the content of a column: a line and two spaces
+# The space between a number and its unit, and its stand-in while rich breaks lines: rich breaks at every kind of space.
+_UNIT_SPACE = re.compile(r"(?<=\d) (?=(?:%|s|MB)(?!\w))")
+_UNBROKEN = "\ue000"  # private, so a user's own character is escaped before
 _NUMBER = re.compile(r"[<+-]? ?[\d.,]+( ?(%|s|MB))?")
 
 
@@ -66,12 +69,14 @@ class Screen(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Convert a string to plain text before its width is measured."""
-        return super().render_str(self.plain(text), **{**options, "markup": False, "emoji": False})
+        unbroken = _UNIT_SPACE.sub(_UNBROKEN, self.plain(text))
+        return super().render_str(unbroken, **{**options, "markup": False, "emoji": False})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render any renderable, and make the text plain that a renderable produced by itself."""
         for text, style, control in super().render(renderable, options):
-            yield Segment(text, style, control) if control else Segment(self.plain(text, keep="\n"), style)
+            shown = text.replace(_UNBROKEN, " ")
+            yield Segment(text, style, control) if control else Segment(self.plain(shown, keep="\n"), style)
 
     def say(self, text: str) -> None:
         """Print a sentence; on a terminal, break lines between words."""

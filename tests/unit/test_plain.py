@@ -161,6 +161,18 @@ def test_no_number_of_a_table_is_broken_however_narrow_the_terminal(
         assert said.count(whole) == 2
 
 
+@pytest.mark.parametrize("width", range(79, 119))
+def test_no_number_is_broken_from_its_unit(width: int, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = {"run": "20261127-135017-prophetic-barracuda", "recipe": "post, 5 epochs, seed 1 \ue000",
+           "accuracy": "plain 97.98 %, batch_norm 98.12 %", "size": "300 files, 12.5 MB in 3.1 s"}  # fmt: skip
+    Screen().table([row])
+    said = re.sub(r"\s+", " ", re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()))
+    for whole in ("97.98 %,", "98.12 %", "12.5 MB", "3.1 s"):
+        assert whole in said
+    assert "\ue000" not in said
+
+
 def test_a_pipe_gets_no_control_characters_whatever_the_environment_says(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
