@@ -66,15 +66,16 @@ lock: setup  ## update requirements.lock to match pyproject.toml
 
 .venv/.setup: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; select one with make PYTHON=/path/to/python" >&2; exit 2; }
+	@source deployments/settings.sh; claim_environment .venv
 	@echo "setting up .venv from requirements.lock (2.4 GB, a minute or more) ..." >&2
 	@source deployments/settings.sh; \
 	if command -v uv >/dev/null; then \
-		test -x $(BIN)/python || uv venv --quiet --python "$(PYTHON)" .venv; \
+		test -x $(BIN)/python || uv venv --quiet --allow-existing --python "$(PYTHON)" .venv; \
 		uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock; \
 		$(BIN)/python -m flows.server.database & \
 		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
 	else \
-		test -x $(BIN)/pip || "$(PYTHON)" -m venv --clear .venv; \
+		test -x $(BIN)/pip || { rm -f $(BIN)/python*; "$(PYTHON)" -m venv .venv; }; \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock; \
 		$(BIN)/python -m flows.server.database & \
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \

@@ -73,14 +73,16 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     in PREFECT_API_URL, otherwise from Prefect's own database. A later prune removes those that can't be removed now.
     """
     from artifacts.terminal import show_pruning
+    from flows.processes.settings_files import without_new_home
     from flows.server.flow_run_history import clear_history, removable_flow_runs
     from tasks.history.prune import apply_pruning, plan_pruning
     from tasks.storage.roots import existing_root, root_to_change, validate_root
     from tasks.storage.storage import storage_of
 
     if dry_run:
-        what = plan_pruning(existing_root(resolve_root(root)), keep)
-        history = removable_flow_runs(what.history)
+        with without_new_home():
+            what = plan_pruning(existing_root(resolve_root(root)), keep)
+            history = removable_flow_runs(what.history)
     else:
         place = validate_root(root_to_change(resolve_root(root)))
         with storage_of(place).exclusive_lock("mnist prune", say):

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
 
 
+_COMPLETION = "_MNIST_COMPLETE"  # the variable that Click derives from the name of the command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mnist-error-analysis")
 def cli() -> None:
@@ -149,15 +152,15 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
                 import tasks.analysis.statistics  # noqa: F401  # import it now instead of in the middle of the run
                 from flows.cli.console_log import quiet_console
                 from flows.cli.live_view import live_view
+                from flows.processes.log_filters import learn_settings
                 from flows.processes.tied_to_worker import report_crash
-                from flows.server.secret_masking import learn_settings
                 from tasks.safety.address import hide
 
                 flow = getattr(import_module(f"flows.{name}"), name)
             stack.enter_context(quiet_console(console))
+            learn_settings()  # before the first request, whose errors may hold a secret
             api = stack.enter_context(server(early))
             api.wait()
-        learn_settings()
         parameters = hide(parameters)  # Prefect stores the parameters and shows them in its UI
         client = stack.enter_context(get_client(sync_client=True))
         # Create the flow run before it starts, so that the live view can watch it from the beginning.
@@ -187,6 +190,8 @@ for command in (compare_command, predict, champion, dataset, runs, verify, prune
 
 def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
     """Run a command and return its exit code and, if that is not 0, the line that says why."""
+    if fault := _fault_of_completion():
+        return InputError.exit_code, fault
     try:
         cli.main(args=arguments, prog_name="mnist", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -199,6 +204,22 @@ def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
             raise  # a defect of the program: its traceback is needed
         return error.exit_code if isinstance(error, MnistError) else MnistError.exit_code, line
     return 0, ""
+
+
+def _fault_of_completion() -> str:
+    """Return why a request of a shell for completions can't be answered, or an empty string if there is no fault.
+
+    Click takes the words from variables that the shell's completion function sets, and does not check them.
+    """
+    asked, word = os.environ.get(_COMPLETION, ""), os.environ.get("COMP_CWORD")
+    if not asked.endswith("_complete"):
+        return ""
+    # For fish, the second variable is the word itself; for other shells, it is the number of the word.
+    if "COMP_WORDS" in os.environ and word is not None and (word.isdecimal() or asked.startswith("fish")):
+        return ""
+    return (
+        f"{_COMPLETION} is for the completion function of a shell, which also sets COMP_WORDS and COMP_CWORD: unset it"
+    )
 
 
 def summary_line(error: Exception) -> str | None:

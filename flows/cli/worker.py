@@ -7,22 +7,36 @@ from flows.cli.options import WORK_POOL
 from flows.processes.console import echo
 from tasks.errors import ServerError
 
+_DRAIN_SECONDS = 1.0  # for each of two queues; the worker ends within 5 s
+_BANNED = "/%&<>"  # in the names of Prefect's objects, which are parts of addresses
+
+
+class _Name(click.ParamType[str]):
+    """A name that Prefect accepts."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or fail with a usage error."""
+        if not value or not value.isprintable() or any(one in value for one in _BANNED):
+            self.fail(f"{value!r} is not a name: use printable characters except {' '.join(_BANNED)}", param, ctx)
+        return value
+
 
 @click.command()
 @click.option(
-    "--pool", default=WORK_POOL, show_default=True, metavar="NAME", help="Work pool; created if it does not exist."
+    "--pool", default=WORK_POOL, show_default=True, type=_Name(), help="Work pool; created if it does not exist."
 )
-@click.option(
-    "--work-queue", "queues", multiple=True, metavar="NAME", help="Take runs only from this queue. Repeatable."
-)
+@click.option("--work-queue", "queues", multiple=True, type=_Name(), help="Take runs only from this queue. Repeatable.")
 @click.option(
     "--limit", type=click.IntRange(1), default=1, show_default=True, metavar="N",
     help="Maximum number of concurrent runs; one run uses all cores.",
 )  # fmt: skip
-@click.option("--name", metavar="NAME", help="Name of the worker in the UI.")
+@click.option("--name", type=_Name(), help="Name of the worker in the UI.")
 @click.option(
-    "--with-healthcheck", is_flag=True, help="Serve /health on port 8080, or on PREFECT_WORKER_WEBSERVER_PORT."
-)
+    "--with-healthcheck", is_flag=True,
+    help="Serve /health on 127.0.0.1:8080, or on PREFECT_WORKER_WEBSERVER_HOST and PREFECT_WORKER_WEBSERVER_PORT.",
+)  # fmt: skip
 @click.option(
     "--allow-runner", "runners", multiple=True, envvar="MNIST_RUNNERS", metavar="URL",
     help="Cluster that runs may use: dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT. Repeatable.  "
@@ -36,14 +50,18 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     import asyncio
     from contextlib import suppress
 
-    from prefect.settings import get_current_settings
+    from prefect.settings import PREFECT_WORKER_WEBSERVER_HOST, get_current_settings, temporary_settings
 
+    from flows.processes.log_filters import learn_settings
+    from flows.processes.prefect_compat import drain_queues
     from flows.runners.factory import validate_runner
     from flows.server.local_server import check_server
     from flows.server.process_worker import MnistWorker, until_told
 
+    learn_settings()
     allowed = [validate_runner(one) for one in runners]
-    url = get_current_settings().api.url
+    settings = get_current_settings()
+    url = settings.api.url
     if not url:
         raise ServerError(
             "a worker needs a Prefect server: set PREFECT_API_URL, or use `mnist serve`, which starts a server"
@@ -51,8 +69,12 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     check_server(url)
     queues = options.pop("queues")
     made = MnistWorker(pool, runners=allowed, work_queues=list(queues), **options)  # type: ignore[call-overload]
-    with suppress(asyncio.CancelledError):  # the worker stopped on request
+    # Prefect's default is all addresses of the machine.
+    given = "host" in settings.worker.webserver.model_fields_set
+    host = {} if given else {PREFECT_WORKER_WEBSERVER_HOST: "127.0.0.1"}
+    with temporary_settings(host), suppress(asyncio.CancelledError):  # the worker stopped on request
         asyncio.run(until_told(made, with_healthcheck=with_healthcheck, say=_print_message))
+    drain_queues(lambda: _DRAIN_SECONDS)
 
 
 def _print_message(line: object, **_style: object) -> None:

@@ -1,12 +1,14 @@
-"""Filters for the logs of Prefect's runs: an error that a user can cause takes one line, without a traceback."""
+"""Filters for logs: no secrets, and an error that a user can cause takes one line, without a traceback."""
 
 import logging
+import os
+from contextlib import suppress
 
 from rich.console import Console
 
 from flows.processes.prefect_compat import RUN_LOGGERS, is_time_limit_note
 from tasks.errors import MnistError
-from tasks.safety.redaction import redact_all_output
+from tasks.safety.redaction import add_secret, environment_secrets, redact_all_output
 
 
 def _strip_traceback(record: logging.LogRecord) -> bool:
@@ -23,9 +25,19 @@ def _strip_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
+def learn_settings() -> None:
+    """Mask the secrets of Prefect's settings, including those of profiles, in all output and logs of this process."""
+    from prefect.settings import get_current_settings  # noqa: PLC0415  # without Prefect, there are no settings
+
+    redact_all_output()
+    with suppress(Exception):  # Prefect reports settings that can't be read
+        known = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
+        add_secret(*environment_secrets({name: value for name, value in known.items() if name not in os.environ}))
+
+
 def hide_expected_tracebacks() -> None:
     """Add the filter to the loggers of Prefect's runs in this process, and mask secrets in all its logs."""
-    redact_all_output()
+    learn_settings()
     for name in RUN_LOGGERS:
         logging.getLogger(name).addFilter(_strip_traceback)
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from tasks.errors import first_line
+from tasks.safety.plain_text import printable
+from tasks.safety.redaction import redact
 
 if TYPE_CHECKING:
     from concurrent.futures import Future as ProcessFuture
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
     from prefect import Flow
+    from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
     from prefect.futures import PrefectFuture
     from prefect.task_runners import ProcessPoolTaskRunner as _ProcessPool
@@ -162,8 +165,22 @@ def listen_to_worker() -> None:
     configure_from_env()
 
 
+def one_line(message: str) -> str:
+    """Return the first line of a message for the API, without secrets.
+
+    The other lines of an error of pydantic contain the values that it rejects.
+    """
+    return printable(redact(next(iter(message.splitlines()), "")))
+
+
 class WorkerHooks(_Worker):
     """A mixin for `ProcessWorker` that gives access to its private methods."""
+
+    async def _propose_crashed_state(
+        self, flow_run: "FlowRun", message: str, client: "PrefectClient | None" = None
+    ) -> None:
+        """Put a flow run into a Crashed state with a message of one line."""
+        await super()._propose_crashed_state(flow_run, one_line(message), client)
 
     async def crash(self, flow_run: "FlowRun", message: str) -> None:
         """Put a flow run that was not started into a Crashed state."""

@@ -14,7 +14,7 @@ The package imports this module before any other module, so it imports little of
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.safety.imports import AROUND
@@ -125,6 +125,22 @@ def writable_home() -> None:
         raise SettingsError(f"can't create Prefect's home {home}: {error.strerror or error}; {remedy}") from error
     if not os.access(home, os.W_OK | os.X_OK):
         raise SettingsError(f"can't write to Prefect's home {home}; {remedy}")
+
+
+@contextmanager
+def without_new_home() -> "Iterator[None]":
+    """Remove Prefect's home after the block if the block has created it and left it empty.
+
+    The import of Prefect creates it. A command that only reads must not create anything.
+    """
+    home = _prefect_home()
+    existed = home.exists()
+    try:
+        yield
+    finally:
+        if not existed:
+            with suppress(OSError):  # it is not empty, or was not created
+                home.rmdir()
 
 
 def _refuse(path: "Path") -> None:

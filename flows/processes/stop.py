@@ -44,6 +44,8 @@ class Ending:
         self.seconds = _SECONDS
         self.line = _LINE
         self.at_once = False
+        self.again = False  # a second signal came
+        self.spare = False  # a second signal leaves the descendants, which report their end and end by themselves
         self.reports: list[Callable[[], object]] = []
         self.descendants: set[psutil.Process] = set()
         self.once = threading.Lock()
@@ -60,6 +62,23 @@ def listen() -> None:
             signal.signal(one, _tell_main_thread)
     sys.unraisablehook = _quiet_when_stopping(sys.unraisablehook)
     atexit.register(_leave)  # the first registered function is called last
+
+
+def call_at_signal(told: Callable[[], object]) -> None:
+    """Call a function in the main thread at each signal, instead of raising the signal there.
+
+    The time limit and a second signal still end the process. An event loop must not use its own `add_signal_handler`,
+    which would take the signals from the thread that supervises this.
+    """
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        ENDING.signal = ENDING.signal or number
+        STOPPING.set()
+        told()
+
+    for one in _SIGNALS:
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, handle)
 
 
 def watch(ended: Callable[[], object]) -> None:
@@ -97,6 +116,7 @@ def _wait_for_signals(reader: int, ended: Callable[[], object]) -> None:
             more = any(one in _SIGNALS for one in os.read(reader, 64))
             again = more and time.monotonic() > began + _BOUNCE_SECONDS
         STOPPING.set()  # by now, the handler has had time to set it
+    ENDING.again = again
     if not again and ENDING.code is None:
         _report_signal()
     ended()
@@ -124,9 +144,13 @@ def _report_signal() -> None:
 
 
 def end() -> NoReturn:
-    """End all descendants and this process, with a one-line reason; only the first thread that calls this proceeds."""
+    """End all descendants and this process, with a one-line reason; only the first thread that calls this proceeds.
+
+    After a second signal, descendants that end by themselves are left alone.
+    """
     with ENDING.once:
-        _end_descendants()
+        if not (ENDING.again and ENDING.spare):
+            _end_descendants()
         code = ENDING.code
         if code is None:
             code = 128 + (ENDING.signal or signal.SIGINT)  # the exit code that a shell uses

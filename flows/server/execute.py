@@ -15,7 +15,6 @@ from uuid import UUID
 from flows.processes.console import exit_with_one_line
 from flows.processes.prefect_compat import FLOW_RUN_ID_VARIABLE, listen_to_worker
 from flows.server.vetting import FLOW_NAMES, flow_of
-from tasks.safety.redaction import redact_all_output
 
 
 def _execute(name: str, flow_run_id: UUID) -> None:
@@ -44,9 +43,9 @@ def main(name: str, worker: str) -> None:
         sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(FLOW_NAMES)}")
     if os.getppid() != int(worker):
         sys.exit("mnist: the worker that started this run has ended")
-    from flows.processes.log_filters import outlive_readers
+    from flows.processes.log_filters import learn_settings, outlive_readers
 
-    redact_all_output()
+    learn_settings()
     outlive_readers()
     _execute(name, UUID(os.environ[FLOW_RUN_ID_VARIABLE]))
 

@@ -111,6 +111,9 @@ def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]
     """
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
+    from flows.processes.log_filters import learn_settings
+
+    learn_settings()
     file, place = _local_file(), _place_of_history()
     ours = FlowFilter(name=FlowFilterName(any_=list(FLOW_NAMES)))
     unfinished: set[UUID] = set()

@@ -138,6 +138,9 @@ def check_server(url: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_SSL_CERT_FILE, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+    from tasks.data.http_errors import http_reason
+
+    _refuse_invalid(url)
     if fault := fault_on_the_way_to(url):
         raise ServerError(f"can't reach the Prefect server at PREFECT_API_URL={public_address(url)}: {fault}")
     answers: list[httpx.Response] = []
@@ -151,11 +154,17 @@ def check_server(url: str) -> None:
     except httpx.HTTPStatusError as error:
         if error.response.status_code not in _PASSING:
             raise ServerError(_refusal_of(url, answers, f"HTTP {error.response.status_code}")) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except httpx.HTTPError as error:
         remedy = "set PREFECT_API_SSL_CERT_FILE to its CA" if "CERTIFICATE_VERIFY" in str(error) else "start it"
         raise ServerError(
-            f"no Prefect server answers at PREFECT_API_URL={public_address(url)} ({error}); {remedy}, or unset the variable"
+            f"no Prefect server answers at PREFECT_API_URL={public_address(url)} ({http_reason(error)}); {remedy}, or "
+            "unset the variable"
         ) from error
+    except httpx.InvalidURL:  # its text may quote part of a password, and so would the traceback of a cause
+        raise ServerError(
+            f"can't reach the Prefect server at PREFECT_API_URL={public_address(url)}: the address of a redirect or of "
+            "the proxy set in the environment is not valid; correct it"
+        ) from None
     except (ValueError, TypeError) as error:  # not JSON, or not the JSON of Prefect's API
         raise ServerError(_refusal_of(url, answers, "content that is not Prefect's")) from error
     except OSError as error:
@@ -163,6 +172,22 @@ def check_server(url: str) -> None:
         raise ServerError(
             f"can't use PREFECT_API_SSL_CERT_FILE={file}: {error.strerror or error}; correct it"
         ) from error
+
+
+def _refuse_invalid(url: str) -> None:
+    """Reject an address of the API that is not a URL, without the text of the parser, which may quote a password."""
+    import httpx
+
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        parsed = httpx.URL()
+    # With an @ after the host, it is unclear where the password ends, and a part of it may count as the host.
+    if not parsed.host or "@" in f"{parsed.raw_path.decode()}{parsed.fragment}":
+        raise ServerError(
+            f"PREFECT_API_URL={public_address(url)} is not an address such as http://HOST:4200/api; correct it, and write "
+            "special characters of a password as %XX"
+        )
 
 
 def _refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str:
@@ -281,9 +306,16 @@ def describe_connection_error(error: BaseException | None) -> str | None:
     """Return a line for the user if the cause of an error is a server that no longer answers; otherwise None."""
     import httpx
 
+    from tasks.data.http_errors import http_reason
+
     for one in causes(error):
+        if isinstance(one, httpx.InvalidURL):
+            return (
+                "the address in PREFECT_API_URL, of a redirect, or of the proxy set in the environment is not valid; "
+                "correct it"
+            )
         if isinstance(one, httpx.TransportError | httpx.HTTPStatusError):
-            why = str(one).split("\n", maxsplit=1)[0] or type(one).__name__
+            why = http_reason(one).split("\n", maxsplit=1)[0]
             return f"the Prefect server is unreachable or failing ({why}); run again: finished steps are cached"
     return None
 

@@ -2,36 +2,39 @@
 
 The API selects one of the flows and its parameters, and nothing else. The worker uses neither the deployment's pull
 steps nor the job's command, working directory or environment, and it rejects a flow run that asks for others
-(`flows.server.vetting`). Therefore, a change between the check and the start has no effect.
+(`flows.server.vetting`). Therefore, a change between the check and the start has no effect. Placeholders that read more
+than job variables are rejected before Prefect replaces them.
 """
 
 import asyncio
 import os
-import signal
 import sys
 from abc import ABC
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import anyio
 import psutil
 from anyio.abc import TaskStatus
 from prefect import Flow
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import Flow as ApiFlow
 from prefect.client.schemas.objects import FlowRun, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
-from pydantic import ConfigDict, PrivateAttr
+from pydantic import ConfigDict, PrivateAttr, ValidationError
 
-from flows.processes.prefect_compat import WorkerHooks, run_command
-from flows.server.vetting import ENTRY_POINTS, RUNNERS, flow_of, objections, wrong_configuration
+from flows.processes import stop
+from flows.processes.prefect_compat import WorkerHooks, one_line, run_command
+from flows.server.vetting import ENTRY_POINTS, RUNNERS, flow_of, objections, wrong_configuration, wrong_placeholders
+from tasks.config.toml_loader import shorten_value
 from tasks.filesystem.trusted_files import UNATTENDED
-from tasks.safety.redaction import redact
 
 _END_SECONDS = 10.0  # for runs to report their end to the server after their worker was told to end
+_SECONDS_WITH_RUNS = 12.5  # from the first signal until the worker is ended if the server does not answer
 _UNSET: tuple[Any, ...] = (None, "", {}, [])  # values that forms send for empty fields
 
 
@@ -42,6 +45,28 @@ class Configuration(ProcessJobConfiguration):
 
     _deployment: DeploymentResponse | None = PrivateAttr(default=None)
     _asked: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _unusable: list[str] = PrivateAttr(default_factory=list)  # reasons why this is not the requested configuration
+
+    @classmethod
+    async def from_template_and_values(
+        cls, base_job_template: dict[str, Any], values: dict[str, Any], client: PrefectClient | None = None
+    ) -> Self:
+        """Return the configuration that a template and job variables result in.
+
+        If a placeholder would read more than job variables, or if a setting is not valid, the configuration is empty,
+        and the worker rejects the flow run. Prefect's own error would contain the values.
+        """
+        reasons = [*wrong_placeholders(base_job_template, values)]
+        if not reasons:
+            try:
+                made: Self = await super().from_template_and_values(base_job_template, values, client=client)
+            except ValidationError as error:
+                reasons = [*_invalid_settings(error)]
+            else:
+                return made
+        empty = cls()
+        empty._unusable = reasons
+        return empty
 
     def prepare_for_flow_run(
         self,
@@ -87,6 +112,8 @@ class MnistWorker(WorkerHooks, ProcessWorker, ABC):
         """
         self.ending = True
         runs = psutil.Process().children()
+        if runs:
+            stop.ENDING.seconds = _SECONDS_WITH_RUNS
         for run in runs:
             with suppress(psutil.NoSuchProcess):
                 run.terminate()
@@ -132,7 +159,8 @@ class MnistWorker(WorkerHooks, ProcessWorker, ABC):
         job variables that the template does not use.
         """
         deployment, asked = configuration._deployment, configuration._asked  # noqa: SLF001
-        found = [*objections(deployment, asked, flow_run.parameters, self.folder, self.runners)]
+        found = [*configuration._unusable]  # noqa: SLF001
+        found += objections(deployment, asked, flow_run.parameters, self.folder, self.runners)
         for variables in (deployment.job_variables if deployment else {}, flow_run.job_variables or {}):
             given = {name: value for name, value in variables.items() if value not in _UNSET}
             found += [reason for reason in wrong_configuration(given) if reason not in found]
@@ -140,7 +168,7 @@ class MnistWorker(WorkerHooks, ProcessWorker, ABC):
 
     async def refuse(self, flow_run: FlowRun, reasons: list[str], status: TaskStatus[Any]) -> ProcessWorkerResult:
         """Log why a flow run is rejected, put it into a Crashed state, and report it as not started."""
-        line = redact(f"refused by the worker, which runs the project's flows only: {'; '.join(reasons)}")
+        line = one_line(f"refused by the worker, which runs the project's flows only: {'; '.join(reasons)}")
         self.get_flow_run_logger(flow_run).error(line)
         await self.crash(flow_run, line)
         status.started(PermissionError(line))  # same report as Prefect's worker for a run that did not start
@@ -163,6 +191,12 @@ def command_of(name: str) -> list[str]:
     return [sys.executable, "-P", "-m", "flows.server.execute", name, str(os.getpid())]
 
 
+def _invalid_settings(error: ValidationError) -> Iterator[str]:
+    """Yield what is wrong with each setting: its name and the kind of error, without the value."""
+    for one in error.errors(include_input=False, include_context=False, include_url=False):
+        yield f"its {shorten_value('.'.join(map(str, one['loc'])))} is not valid ({one['type']})"
+
+
 def _is_alive(process: psutil.Process) -> bool:
     try:
         return process.status() != psutil.STATUS_ZOMBIE
@@ -171,9 +205,10 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 async def until_told(worker: MnistWorker, *, with_healthcheck: bool, say: Callable[..., None]) -> None:
-    """Run the worker until SIGINT or SIGTERM, which first ends its runs.
+    """Run the worker until SIGINT, SIGTERM or SIGHUP, which first ends its runs.
 
-    A second signal ends the worker immediately; its runs end with it.
+    The worker ends within 5 s, or within 15 s if it has runs, even if the server does not answer. A second signal ends
+    the worker immediately; its runs notice that, and end, too.
 
     Raises:
         CancelledError: If a signal has ended the worker.
@@ -186,11 +221,15 @@ async def until_told(worker: MnistWorker, *, with_healthcheck: bool, say: Callab
         working.cancel()
 
     def told() -> None:
-        if worker.ending:
-            os.kill(os.getpid(), signal.SIGKILL)  # each run notices that its worker has ended, and ends
-        ending.append(loop.create_task(end()))
+        if not worker.ending:
+            ending.append(loop.create_task(end()))
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop has ended in the meantime
+            loop.call_soon_threadsafe(told)
 
     ending: list[asyncio.Task[None]] = []  # keeps a reference, so that the running task is not garbage-collected
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told)
+    stop.ENDING.line = stop.ENDING.line and "stopped"  # empty if `mnist serve` prints the reason
+    stop.ENDING.spare = True
+    stop.call_at_signal(wake)
     await working

@@ -7,23 +7,10 @@ are replaced. The secrets of mirrors belong in a dataset file.
 """
 
 import logging
-import os
-from contextlib import suppress
 from typing import Any
 
 from tasks.engine.run_log import log
 from tasks.safety.address import hide
-from tasks.safety.redaction import add_secret, environment_secrets, redact_all_output
-
-
-def learn_settings() -> None:
-    """Mask the secrets of Prefect's settings, including those of profiles, in all output and logs of this process."""
-    from prefect.settings import get_current_settings  # noqa: PLC0415  # without Prefect, there are no settings
-
-    redact_all_output()
-    with suppress(Exception):  # Prefect reports settings that can't be read
-        known = get_current_settings().to_environment_variables(exclude_unset=True, include_secrets=True)
-        add_secret(*environment_secrets({name: value for name, value in known.items() if name not in os.environ}))
 
 
 def keep_secrets_out_of_prefect() -> None:

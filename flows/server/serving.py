@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from flows.processes.console import Command, exit_with_one_line
-from tasks.errors import InputError, first_line
+from tasks.errors import InputError
 from tasks.safety.redaction import redact_all_output
 
 HOST: Callable[[Command], Command] = click.option(
@@ -56,15 +56,21 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     from prefect.server.api.server import create_app
     from prefect.server.utilities.database import get_dialect
 
+    from flows.processes.log_filters import learn_settings
     from flows.server.credential import server_credential
     from flows.server.guard import Guard, allowed_addresses, canonical
+
+    learn_settings()
 
     host = canonical(host)
     own, credential = allowed_addresses(host, port, allowed), server_credential()
     try:
         get_dialect(settings.PREFECT_API_DATABASE_CONNECTION_URL.value() or "")
-    except Exception as error:  # of SQLAlchemy
-        raise InputError(f"PREFECT_API_DATABASE_CONNECTION_URL: {first_line(error)}") from error
+    except Exception as error:  # of SQLAlchemy, whose text may quote a part of the password
+        raise InputError(
+            "PREFECT_API_DATABASE_CONNECTION_URL is not the address of a database, such as "
+            "postgresql+asyncpg://USER:PASSWORD@HOST/NAME; correct it"
+        ) from error
     changed: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_AUTH_STRING: credential.value,
         settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(sorted(own.origins)),

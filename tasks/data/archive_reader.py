@@ -5,6 +5,7 @@ differ from the dataset's. Memory use does not depend on the number of images: e
 that it announces is read.
 """
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ BYTE = np.dtype(np.uint8)
 _GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect the gzip format
 _MAGIC = b"\x1f\x8b"
 _BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # isal's stub types it as an instance
+
+_MOST_DIRECTORY = 1 << 20  # bytes of a zip file's directory; 1 MiB lists more than 10,000 members
 
 ImageBlock = NDArray[np.uint8]
 
@@ -95,7 +98,8 @@ def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
             yield stream
         return
     try:
-        with zipfile.ZipFile(path) as files:
+        with _ZipReader(io.FileIO(path)) as stored, zipfile.ZipFile(stored) as files:
+            stored.most = None
             if member not in files.namelist():
                 raise ArchiveError(f"the zip file has no member {member}")
             with files.open(member) as stream:
@@ -105,6 +109,24 @@ def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
     # Encrypted members and unsupported compression methods raise a RuntimeError.
     except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, OSError) as error:
         raise ArchiveError(f"not a readable zip file: {error}") from error
+
+
+class _ZipReader(io.BufferedReader):
+    """A zip file that refuses to read more than `most` bytes at once.
+
+    `zipfile` reads the whole directory at once, and creates an object of several hundred bytes for each entry of 46.
+    """
+
+    most: int | None = _MOST_DIRECTORY
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.most is None:
+            return super().read(size)
+        wanted = self.most + 1 if size is None or size < 0 else size
+        found = super().read(min(wanted, self.most + 1))
+        if len(found) > self.most:
+            raise ArchiveError(f"the directory of the zip file has more than {self.most:,} bytes")
+        return found
 
 
 @contextmanager

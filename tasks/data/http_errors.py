@@ -4,8 +4,8 @@ Network failures, status codes other than success, and redirects from https to p
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tasks.data.attempt_limits import MirrorError
-from tasks.errors import StorageError, causes
+from tasks.errors import causes
 from tasks.safety.address import Address
 from tasks.safety.environment import fault_on_the_way_to
 
@@ -22,6 +22,8 @@ _CONNECT_SECONDS = 5.0  # for TCP, then for TLS; short, so that a machine withou
 _STALL_SECONDS = 15.0  # without receiving a byte
 _REDIRECTS = 5
 _LONGEST = 200  # characters that are kept of a mirror's error text
+_BAD_ADDRESS = "its address, a redirect target, or the proxy set in the environment is not a valid URL"
+_UNREADABLE = "it sent an answer that can't be read"
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})  # a retry may succeed after these status codes
 
 
@@ -32,8 +34,8 @@ async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Resp
     The request asks for an unencoded body, and uses the proxies of the environment.
 
     Raises:
-        MirrorError: If the status code is not a success, a redirect leaves https, or the environment names a proxy or
-            certificates that cannot be used.
+        MirrorError: If the request fails, the status code is not a success, a redirect leaves https, or the environment
+            names a proxy or certificates that cannot be used.
     """
     if fault := fault_on_the_way_to(address):
         raise MirrorError(fault)
@@ -42,17 +44,32 @@ async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Resp
         headers["Range"] = f"bytes={have}-"
     hooks: dict[str, list[Callable[..., Any]]] = {"request": [_refuse_downgrade(urlsplit(address).scheme)]}
     timeout = httpx.Timeout(_STALL_SECONDS, connect=_CONNECT_SECONDS)
-    async with (
-        httpx.AsyncClient(
-            timeout=timeout, follow_redirects=True, max_redirects=_REDIRECTS, event_hooks=hooks
-        ) as client,
-        client.stream("GET", address.reveal(), headers=headers) as response,
-    ):
+    stack = AsyncExitStack()
+    try:
+        async with http_faults():
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(timeout=timeout, follow_redirects=True, max_redirects=_REDIRECTS, event_hooks=hooks)
+            )
+            response = await stack.enter_async_context(client.stream("GET", address.reveal(), headers=headers))
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise MirrorError(f"it has no bytes after the first {have:,}", passing=True)
         if not response.is_success:
             raise _status_fault(response)
         yield response
+    finally:
+        async with http_faults():
+            await stack.aclose()
+
+
+async def received_chunks(response: httpx.Response) -> AsyncGenerator[bytes]:
+    """Yield the bytes of a response as they arrive, without decoding them.
+
+    Raises:
+        MirrorError: If the connection or the answer is faulty.
+    """
+    async with http_faults():
+        async for chunk in response.aiter_raw():
+            yield chunk
 
 
 def starts_at(response: httpx.Response, have: int) -> bool:
@@ -80,14 +97,17 @@ def _refuse_downgrade(scheme: str) -> Callable[[httpx.Request], Coroutine[Any, A
 
 @asynccontextmanager
 async def http_faults() -> AsyncIterator[None]:
-    """Translate the errors of httpx into a `MirrorError` with a short reason, which contains no address.
+    """Translate every error of the HTTP library into a `MirrorError` with a short reason, which contains no address.
+
+    An answer can make the library, and the parsers that it calls, raise errors of any type. Therefore the block must
+    contain calls of the library alone: a defect in this project's own code has to stay visible.
 
     Raises:
-        MirrorError: If the request fails.
+        MirrorError: If the block fails.
     """
     try:
         yield
-    except StorageError:
+    except MirrorError:  # of the hook that checks redirects
         raise
     except httpx.TooManyRedirects:
         raise MirrorError("it redirects too many times") from None
@@ -95,32 +115,33 @@ async def http_faults() -> AsyncIterator[None]:
         raise MirrorError(f"no connection within {_CONNECT_SECONDS:g} s", passing=True) from None
     except httpx.ReadTimeout:
         raise MirrorError(f"it stalled for {_STALL_SECONDS:g} s", passing=True) from None
-    except httpx.UnsupportedProtocol as error:
-        raise MirrorError(str(error), passing=True) from None
-    except (httpx.HTTPError, OSError) as error:
-        raise MirrorError(_http_reason(error), passing=isinstance(error, httpx.TransportError | OSError)) from None
+    except httpx.UnsupportedProtocol:  # its text contains part of the address
+        raise MirrorError("its address or a redirect target is not http or https", passing=True) from None
     except ImportError as error:
         raise MirrorError(f"the proxy set in the environment can't be used: {error}") from None
-    except (httpx.InvalidURL, ValueError):  # their text may contain part of a password
-        raise MirrorError(
-            "its address, a redirect target, or the proxy set in the environment is not a valid URL"
-        ) from None
+    except Exception as error:  # noqa: BLE001  # hostile answers raise many types of errors
+        raise MirrorError(http_reason(error), passing=isinstance(error, httpx.TransportError | OSError)) from None
 
 
-def _http_reason(error: BaseException) -> str:
-    """Return the reason for a network error.
+def http_reason(error: BaseException) -> str:
+    """Return the reason for an error of the HTTP library, without any part of an address.
 
-    The result is the first message of the operating system among the causes, or else the text of the error.
+    The result is the first message of the operating system among the causes. If there is none, it is the text of the
+    error, unless a parser of addresses is among the causes: its text may quote part of a password.
     """
-    said = str(error)
-    for cause in causes(error):
+    found = list(causes(error))
+    for cause in found:
         first = cause
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         if isinstance(first, OSError) and first.strerror:
             # For a failed connection, asyncio replaces the system's message with the address.
             return os.strerror(first.errno or 0) if first.strerror.startswith("Connect call failed") else first.strerror
-    return said[:_LONGEST] or type(error).__name__
+    if any(isinstance(cause, httpx.InvalidURL | ValueError) for cause in found):
+        return _BAD_ADDRESS
+    if not isinstance(error, httpx.HTTPError | OSError):
+        return _UNREADABLE
+    return str(error)[:_LONGEST] or type(error).__name__
 
 
 def _status_fault(response: httpx.Response) -> MirrorError:
@@ -138,6 +159,7 @@ def _wait_of(retry_after: str) -> float | None:
         return float(retry_after[:9])
     try:
         moment = parsedate_to_datetime(retry_after)
-    except ValueError:
+        left = moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)
+    except Exception:  # noqa: BLE001  # the parser raises OverflowError, too, and more in other versions of Python
         return None
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return max(0.0, left.total_seconds())

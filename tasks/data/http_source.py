@@ -13,14 +13,14 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tasks.data.attempt_limits import AttemptLimit, MirrorError
-from tasks.data.http_errors import http_faults, open_response, starts_at
+from tasks.data.http_errors import open_response, received_chunks, starts_at
 from tasks.filesystem.regular_files import open_regular
 from tasks.safety.address import Address
 from tasks.safety.redaction import redact_all_output
@@ -156,7 +156,8 @@ def _file_faults() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # a path with a null byte raises a ValueError
-        raise MirrorError(getattr(error, "strerror", None) or str(error)) from None
+        reason = getattr(error, "strerror", None)  # the text of a ValueError may quote the address
+        raise MirrorError(reason or "its address is not a valid path") from None
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -229,13 +230,14 @@ async def _watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit
 
 async def _fetch_from_mirror(address: Address, target: Target) -> str:
     """Download the bytes that the target lacks, and return the Content-Encoding of the response."""
-    async with http_faults(), open_response(address, target.size) as response:
+    async with open_response(address, target.size) as response:
         start = target.size if starts_at(response, target.size) else 0
         target.size = start
         length = response.headers.get("Content-Length", "")
         target.announce(start + int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None)
         with target.opened(start) as stream:
-            async for chunk in response.aiter_raw():
-                if target.full(stream, chunk):
-                    break
+            async with aclosing(received_chunks(response)) as chunks:
+                async for chunk in chunks:
+                    if target.full(stream, chunk):
+                        break
         return str(response.headers.get("Content-Encoding", ""))

@@ -44,7 +44,12 @@ class Key(NamedTuple):
 
     def path(self, root: Root) -> Root:
         """Return the path of the record under a root."""
-        return root / Folder.RECORDS / f"{self.name}.json"
+        return root / self.file
+
+    @property
+    def file(self) -> str:
+        """The path of the record relative to the root."""
+        return f"{Folder.RECORDS}/{self.name}.json"
 
 
 def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: tuple[str, ...]) -> Key:
@@ -131,7 +136,7 @@ def keep_record(key: Key, record: Record, root: Root) -> None:
     Raises:
         StorageError: If the record cannot be written.
     """
-    with storage_of(key.path(root)).atomic_write() as stream:
+    with storage_of(root).atomic_write(key.file) as stream:
         stream.write(dump_with_checksum({"key": key.parts, "record": record.model_dump(mode="json")}))
 
 

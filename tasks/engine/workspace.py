@@ -26,6 +26,7 @@ from tasks.storage.backend import Root, open_root, storage_errors
 from tasks.storage.checksummed_json import read_checked_body
 from tasks.storage.folders import PART, Folder
 from tasks.storage.locks import try_exclusive_lock
+from tasks.storage.real_folders import real_path
 from tasks.storage.root_marker import Mark, find_mark, is_real_folder, mark_root, signed_paths
 from tasks.storage.storage import storage_of
 
@@ -66,8 +67,8 @@ class Workspace(Frozen):
         The files are removed at the end.
         """
         shadow = storage_of(self.root).cache_dir
-        folder = shadow / Folder.SCRATCH
-        with storage_errors(folder):
+        with storage_errors(shadow / Folder.SCRATCH):
+            folder = real_path(shadow, Folder.SCRATCH)
             scratch = Scratch(folder, mark_root(shadow), self.run)
             folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -83,11 +84,11 @@ class Workspace(Frozen):
         The folder stays until the step completes.
 
         Raises:
-            StorageError: If the root cannot be marked.
+            StorageError: If the root cannot be marked, or if the folder is reached through a link.
         """
         shadow = storage_of(self.root).cache_dir
         with storage_errors(shadow):
-            return shadow / Folder.UNFINISHED / mark_root(shadow).signed(self.key)
+            return real_path(shadow, f"{Folder.UNFINISHED}/{mark_root(shadow).signed(self.key)}")
 
     def partial(self, name: str) -> Path:
         """Return the path of an incomplete file in that folder, which grows until it is complete."""

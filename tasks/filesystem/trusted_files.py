@@ -4,37 +4,69 @@ Runs of a worker are requested from elsewhere, and their recipes are paths on th
 names a function is code. If others can write that file or its folder, they can run code as the worker's user.
 """
 
-import errno
 import grp
 import os
 import pwd
 import stat
 from pathlib import Path
 
-from tasks.errors import RecipeError
+from tasks.errors import InputError, RecipeError
+from tasks.filesystem.inherited_rights import has_acl
+from tasks.filesystem.regular_files import expand_user
 
 UNATTENDED = "MNIST_UNATTENDED"  # set in the environment of a worker's runs
+ROOT_MARK = ".mnist-root"  # the file that makes a folder a root of the project
 _ROOT = 0
 
 
 def refuse_foreign(path: Path) -> None:
-    """Reject, in a run of a worker, a file that other users can write.
+    """Reject, in a run of a worker, a file that other users can write, or that the project made from data.
 
     Runs that a user starts on the command line are not restricted, because that user chose the file.
 
     Raises:
         RecipeError: If the file, a link on the way to it, or a parent folder belongs to another user or is writable
-            by others.
+            by others, or if the file is under a root or in the cache folder of the project. Files there belong to
+            this user, but were made from data, such as downloaded archives, that can come from anybody.
     """
     if not os.environ.get(UNATTENDED):
         return
     given, real = path.absolute(), path.resolve()
+    for folder in (*given.parents, *real.parents):
+        if _holds_data(folder):
+            raise RecipeError(
+                f"a worker runs no functions from files under {folder}, where mnist keeps data; "
+                f"move {path.name} to another folder"
+            )
     for one in dict.fromkeys((given, *given.parents, real, *real.parents)):
         if fault := trust_fault(one):
             raise RecipeError(
                 f"a worker runs functions only from files that no other user can write, but {one} {fault}; "
                 "change its owner or mode, or run `mnist run` yourself"
             )
+
+
+def cache_folder() -> Path:
+    """Return the folder of the local files of all roots in object stores.
+
+    Raises:
+        InputError: If the account has no home directory.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME") or expand_user(
+        "~/.cache", "cache folder (or the one that XDG_CACHE_HOME names)"
+    )
+    return Path(caches, "mnist-error-analysis")
+
+
+def _holds_data(folder: Path) -> bool:
+    """Return whether a folder is a root, or the folder of the caches of roots in object stores."""
+    if os.path.lexists(folder / ROOT_MARK):
+        return True
+    try:
+        caches = cache_folder().absolute()
+    except InputError:  # an account without a home directory has no caches
+        return False
+    return folder in {caches, caches.resolve()}
 
 
 def trust_fault(path: Path) -> str | None:
@@ -79,7 +111,7 @@ def _code_owner() -> int:
 
 def _others_write(path: Path, found: os.stat_result) -> bool:
     """Return whether a file's mode or its access control list lets other users write it."""
-    by_group = found.st_mode & stat.S_IWGRP and (not is_private(found.st_gid) or _has_acl(path))
+    by_group = found.st_mode & stat.S_IWGRP and (not is_private(found.st_gid) or has_acl(path))
     return bool(found.st_mode & stat.S_IWOTH or by_group)
 
 
@@ -96,17 +128,3 @@ def is_private(group: int) -> bool:
     except KeyError:  # users of a container may have no names
         return True
     return (group == _ROOT or found.gr_name == name) and set(found.gr_mem) <= {name}
-
-
-def _has_acl(path: Path) -> bool:
-    """Return whether a file has an access control list.
-
-    If it has one, the group bits of the mode are the upper limit of what the list grants.
-    """
-    try:
-        os.getxattr(path, "system.posix_acl_access")
-    except OSError as error:
-        return error.errno not in {errno.ENODATA, errno.ENOTSUP}
-    except AttributeError:  # not on Linux
-        return False
-    return True

@@ -63,7 +63,7 @@ def append_entry(entry: Champion, line: str, root: Root) -> Champion:
         FileExistsError: If another process wrote an entry with this number first.
         StorageError: If the entry can't be written.
     """
-    write_checksummed(root / Folder.CHAMPIONS / line / f"{entry.number:06}.json", entry, new=True)
+    write_checksummed(root, f"{Folder.CHAMPIONS}/{line}/{entry.number:06}.json", entry, new=True)
     return entry
 
 

@@ -55,7 +55,7 @@ def _replace_notes(root: Root, old: Sequence[str], flow_runs: Iterable[FlowRun])
     new = Note(flow_runs=tuple(sorted(set(flow_runs), key=lambda one: one.id)))
     with storage_errors(root):
         if new.flow_runs and new.name not in old:
-            write_checksummed(root / new.name, new)
+            write_checksummed(root, new.name, new)
         for name in old:
             if not new.flow_runs or name != new.name:
                 with suppress(FileNotFoundError):  # another process removed the note first

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from tasks.engine.workspace import discard, remove_all_stale_files, stale_files, unfinished_in
 from tasks.errors import ChecksumError, StorageError
 from tasks.history.champions import champion_history, champion_lines, entry_of
@@ -139,10 +141,11 @@ def _step_records(root: Root) -> Iterator[StepRecordFile]:
         try:
             raw = storage_of(path).read_whole()
             envelope = load_with_checksum(raw)
-        except (OSError, ChecksumError):
+            files = tuple(_files_in(envelope))
+        except (OSError, ChecksumError, ValidationError):
             continue
         if is_own_key(path.stem, envelope):
-            yield StepRecordFile(file_record(name_under(root, path), raw), tuple(_files_in(envelope)))
+            yield StepRecordFile(file_record(name_under(root, path), raw), files)
 
 
 def _own_record(root: Root, run: CompletedRun) -> FileRecord:
@@ -165,7 +168,7 @@ def _files_in(value: Any) -> Iterator[FileRecord]:
 def _may_go(name: str, kept: set[str], needed: set[str]) -> bool:
     """Return whether a path lies where the project writes files, and no kept run needs the file."""
     folder, *inside = PurePosixPath(name).parts
-    if name in needed or ".." in inside or not inside:
+    if name in needed or not inside:
         return False
     if _in_a_run(name):
         return inside[0] not in kept
@@ -212,7 +215,7 @@ def apply_pruning(root: Root, what: Pruning) -> None:
     with storage_errors(root):
         plan = PageRecord(files=what.doomed)
         if what.doomed:
-            write_checksummed(root / plan.name, plan)
+            write_checksummed(root, plan.name, plan)
         for file in what.doomed:
             if storage.is_removable(file):
                 storage.remove(file.path)

@@ -29,7 +29,7 @@ def save_run(run: Kind, work: Workspace) -> Kind:
     """
     if not run.number:
         run = run.model_copy(update={"number": 1 + _last_number(work.root)})
-    write_checksummed(work.root / Folder.RUNS / run.run / RECORD_NAMES[type(run)], run)
+    write_checksummed(work.root, f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}", run)
     return run
 
 

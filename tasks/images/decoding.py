@@ -20,13 +20,10 @@ from PIL import (  # explicit plugins, since Pillow would load all of them
 )
 
 from tasks.errors import PictureError, UnknownFormatError
+from tasks.images.decoder_limits import MOST_PIXELS, refuse_excess, refuse_long_tags, silence_libtiff, too_large
 from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
-_MOST_PIXELS = 64_000_000  # limit of decoded pixels: 64 MB in gray
-# Limit for a baseline JPEG, which is decoded row by row at an eighth of its size. The largest phone cameras have 200
-# million pixels.
-_MOST_REDUCED = 512_000_000
 _WORKING = 512  # pixels of the longer side at which the foreground is detected
 CONTRAST = 24  # of 255; smaller differences are not ink
 _FILLED = 0.8  # fraction of its bounding box that opaque paper fills; strokes fill less
@@ -88,15 +85,15 @@ def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], Decode
 
 
 def _open_picture(content: bytes, mode: str) -> Image.Image:
-    """Open a picture without decoding it, if its size is within the limits."""
+    """Open a picture without decoding it, if its decoding is within the limits."""
+    silence_libtiff()
+    refuse_long_tags(content)
     image = Image.open(io.BytesIO(content), formats=FORMATS)
+    refuse_excess(image, content)
     width, height = image.size
-    # A progressive JPEG takes 2 bytes per pixel and channel of its full size, whatever the size at which it is decoded.
-    by_row = image.format == "JPEG" and not image.info.get("progressive")
-    most = _MOST_REDUCED if by_row else _MOST_PIXELS
     image.draft(mode, (_WORKING, _WORKING))  # decodes a JPEG at a reduced size
-    if width * height > most or image.width * image.height > _MOST_PIXELS:
-        raise PictureError(f"it has {width:,} x {height:,} pixels; the maximum is {most:,}: make it smaller")
+    if image.width * image.height > MOST_PIXELS:
+        raise too_large(width, height, MOST_PIXELS)
     return image
 
 

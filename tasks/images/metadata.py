@@ -7,6 +7,7 @@ Sources: W3C, "Portable Network Graphics (PNG) Specification", sections 5 and 11
 
 import zlib
 from collections.abc import Iterator
+from itertools import count
 
 from PIL import Image
 
@@ -18,6 +19,7 @@ _PNG_END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4)
 _EXIF = b"Exif\0\0"
 _ADOBE = 0xEE  # only application segment that defines how pixels are stored: RGB, YCbCr, inverted CMYK
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD})  # frames, tables and scans
+_MOST_PARTS = 200_000  # chunks or segments; 256 MB in chunks of 8 KiB are 32,768
 _ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,7 +52,8 @@ def _strip_png(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     kept: list[memoryview | bytes] = [_PNG]
     exif = b""
     view = memoryview(content)
-    for kind, start, end in _chunks(content):
+    for number, (kind, start, end) in enumerate(_chunks(content)):
+        _refuse_many(number)
         if kind == b"IEND":
             break
         data, checksum = view[start + 8 : end - 4], view[end - 4 : end]
@@ -85,7 +88,10 @@ def _strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     exif = b""
     view = memoryview(content)
     start = content.find(b"\xff", 2)
-    while 0 <= start < len(content) - 3:
+    for number in count():
+        _refuse_many(number)
+        if not 0 <= start < len(content) - 3:
+            break
         marker = content[start + 1]
         end = start + 2 + int.from_bytes(content[start + 2 : start + 4])
         if marker == 0xDA:  # start of the first scan: keep all the rest
@@ -99,6 +105,12 @@ def _strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
             end = start + 1
         start = content.find(b"\xff", end)
     return kept, exif
+
+
+def _refuse_many(number: int) -> None:
+    """Reject a picture whose file has too many parts."""
+    if number > _MOST_PARTS:
+        raise PictureError(f"its file has more than {_MOST_PARTS:,} parts: save it again")
 
 
 def turn_upright(image: Image.Image, exif: bytes) -> Image.Image:

@@ -123,7 +123,10 @@ PINNED = {
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NO_PROXY = ("no_proxy", "NO_PROXY")  # the lower case wins if both are set
 _PROXIES = tuple(name for kind in ("http", "https", "all") for name in (f"{kind}_proxy", f"{kind}_proxy".upper()))
-_PROXY = re.compile(r"(https?://)?([^/@\s]*@)?([^/@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/\S*)?", re.IGNORECASE)
+# A user info with `/`, `?` or `#`, or a second `@`, is not valid: parsers would take a part of it for the host or port.
+_PROXY = re.compile(
+    r"(https?://)?([^/?#@\s]*@)?([^/?#@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^@\s]*)?", re.IGNORECASE
+)
 _CERTIFICATES, _CERTIFICATE_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
 _MOST_CERTIFICATES = 16 << 20  # bytes; a bundle of all authorities has about 200 KB
 SET_ASIDE = (
@@ -269,7 +272,11 @@ def fault_on_the_way_to(url: str) -> str:
     from urllib.parse import urlsplit  # noqa: PLC0415
     from urllib.request import proxy_bypass  # noqa: PLC0415
 
-    lines, parts = os.environ.get(SET_ASIDE, "").splitlines(), urlsplit(url)
+    lines = os.environ.get(SET_ASIDE, "").splitlines()
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # the request reports the invalid URL
+        return ""
     names = {_CERTIFICATES, _CERTIFICATE_FOLDER} if parts.scheme == "https" else set()
     if lines and not proxy_bypass(parts.hostname or ""):
         names |= {f"{parts.scheme}_proxy", "all_proxy", f"{parts.scheme}_proxy".upper(), "ALL_PROXY"}

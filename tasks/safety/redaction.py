@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from tasks.safety.stopping import STOPPING
 
 MASK = "***"
 _SHORTEST = 8  # characters; shorter values such as "run" or "admin" occur in many texts
+_MOST_CACHED = 1024  # secrets whose forms are kept; every log record needs them
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:)?(/*)")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -37,6 +39,25 @@ _SECRET_NAMES = re.compile(
     r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|ACCESS_KEY|PRIVATE_KEY|AUTH_STRING|CUSTOM_HEADERS|WEBHOOK)S?"
     r"(?![A-Z])(?!\w*_(NAME|TYPE|REGION)$)",
     re.IGNORECASE,
+)
+
+# Names of passwords, whatever their values are: MYSQL_PWD, but neither PWD nor OLDPWD.
+_PASSWORD_NAMES = re.compile(r"(^|_)PASS$|_PWD$", re.IGNORECASE)
+# Names of secrets that also have other uses, as in SORT_KEY=created_at: a value of letters alone is not masked.
+_KEY_NAMES = re.compile(r"(^|_)(AUTH|KEY|PAT)(_?\d+)?$", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Za-z _.\-]*")
+
+_HEADERS = "Authorization|Proxy-Authorization|Cookie|Set-Cookie|X-API-Key|X-Amz-Security-Token"
+_QUOTED_HEADER = re.compile(  # as in a dictionary, in JSON within JSON, or in the pairs of bytes of httpcore
+    rf"""(?<![\w-])({_HEADERS}|Location)(\\?['"]\s*[:,]\s*b?(\\?['"]))(?:\\.|[^\\\r\n])*?\3""", re.IGNORECASE
+)
+_PLAIN_HEADER = re.compile(  # "location" also occurs in sentences
+    rf"""((?<![\w-])({_HEADERS})|(^[<>\s]*|[<>] |['"])Location):[ \t]*[^\r\n]+""", re.IGNORECASE | re.MULTILINE
+)
+# What parsers of addresses say: the "port" or "host" in their text may be part of a password.
+_PARSER_TEXT = re.compile(
+    r"(Invalid (?:port|IPv[46] address|IDNA hostname|IPv6 URL)|Port could not be cast to integer value as"
+    r"|invalid literal for int\(\) with base 10)(: | )?('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 )
 
 _known: set[str] = set()
@@ -128,10 +149,16 @@ def _secrets_in(address: str) -> Iterator[str]:
     if parts.user is not None:
         user, _, password = parts.user.partition(":")
         yield from (parts.user, password or user)
-        yield base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+        yield from re.split(r"[/?#:@]", parts.user)  # a parser may take a piece for the host or the port
+        yield _basic(f"{unquote(user)}:{unquote(password)}")
     for parameter in re.split(r"[?&#]", parts.tail)[1:]:
         name, equals, value = parameter.partition("=")
         yield value if equals else name
+
+
+def _basic(pair: str) -> str:
+    """Return `user:password` as the header `Authorization: Basic` sends it."""
+    return base64.b64encode(pair.encode(errors="surrogateescape")).decode()
 
 
 def add_secret(*values: str) -> None:
@@ -139,11 +166,27 @@ def add_secret(*values: str) -> None:
     _known.update(form for value in values for form in _forms(value))
 
 
-def _forms(value: str) -> Iterator[str]:
-    """Yield the forms in which a secret may appear in a text: as is, or encoded for URLs or HTML."""
-    for one in {value, unquote(value), quote(value, safe=""), quote(value), escape(value)}:
-        if len(one) >= _SHORTEST and MASK not in one and not one.isspace():
-            yield one
+@lru_cache(maxsize=_MOST_CACHED)
+def _forms(value: str) -> frozenset[str]:
+    """Return the forms in which a secret may appear in a text: as is, or encoded for URLs, HTML, JSON or Python.
+
+    A secret of several lines is masked line by line, because a text may hold a part of it, or other line breaks. Lines
+    such as `-----BEGIN PRIVATE KEY-----` are not secret.
+    """
+    lines = [line.strip() for line in value.splitlines()]
+    several = [line for line in lines if not line.startswith("-----")] if len(lines) > 1 else []
+    plain = {form for one in (value, *several) for form in (one, unquote(one))}
+    written = {form for one in plain for form in (json.dumps(one)[1:-1], repr(one)[1:-1])}
+    sent = {form for one in (value, *several) for form in (quote(one, safe=""), quote(one), escape(one))}
+    return frozenset(
+        one for one in plain | written | sent if len(one) >= _SHORTEST and MASK not in one and not one.isspace()
+    )
+
+
+@lru_cache(maxsize=4)  # every log record needs them, and the environment rarely changes
+def _environment_forms(environ: tuple[tuple[str, str], ...]) -> frozenset[str]:
+    """Return the forms of the secrets in an environment."""
+    return frozenset(form for value in environment_secrets(dict(environ)) for form in _forms(value))
 
 
 def add_address_secrets(address: str) -> None:
@@ -156,20 +199,29 @@ def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
     for name, value in environ.items():
         if "://" in value:
             yield from _secrets_in(value)
-        if _SECRET_NAMES.search(name) and not (value.startswith("/") and Path(value).exists()):
+        if _holds_secret(name, value):
             yield from _pieces_of(value)
+
+
+def _holds_secret(name: str, value: str) -> bool:
+    """Return whether the value of a variable is a secret, by its name; the path of an existing file is none."""
+    named = bool(_SECRET_NAMES.search(name) or _PASSWORD_NAMES.search(name))
+    named = named or bool(_KEY_NAMES.search(name) and not _WORDS.fullmatch(value))
+    return named and not (value.startswith("/") and Path(value).exists())
 
 
 def _pieces_of(value: str) -> Iterator[str]:
     """Yield a secret and those of its parts that are secret on their own.
 
-    The parts are the password after a user name, the values of headers in JSON, and the path of a URL.
+    The parts are the password after a user name, also as HTTP sends the two, the values of headers in JSON, and the
+    path of a URL.
     """
     yield value
     if "://" in value:  # the secret of a webhook is its path
         yield value.partition("://")[2].partition("/")[2]
         return
-    yield value.partition(":")[2]
+    if ":" in value:
+        yield from (value.partition(":")[2], _basic(value))
     try:
         found = json.loads(value)
     except ValueError:
@@ -188,9 +240,15 @@ def _leaves_of(found: Any) -> Iterator[str]:
 
 
 def redact(text: str) -> str:
-    """Return a text with every address in its public form and every known secret masked."""
+    """Return a text with every address in its public form and every known secret masked.
+
+    The values of headers that hold credentials, and what parsers of addresses quote, are masked even if unknown.
+    """
+    text = _PARSER_TEXT.sub(rf"\1\2{MASK}", text)
+    text = _QUOTED_HEADER.sub(rf"\1\2{MASK}\3", text)
+    text = _PLAIN_HEADER.sub(rf"\1: {MASK}", text)
     text = _URL.sub(lambda match: _public_in_a_sentence(match[0]), text)
-    known = _known.union(*(_forms(value) for value in environment_secrets(os.environ)))
+    known = _known | _environment_forms(tuple(os.environ.items()))
     for value in sorted(known, key=len, reverse=True):
         text = text.replace(value, MASK)
     return text

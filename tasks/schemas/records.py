@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from tasks.base import Frozen
 from tasks.safety.redaction import redact
+from tasks.schemas.root_paths import PathPart, RootPath
 
 Redacted = Annotated[str, AfterValidator(redact)]  # earlier versions stored addresses with their secrets
 
@@ -49,7 +50,7 @@ def _with_kind(values: Any, name: str) -> Any:
 class FileRecord(Frozen):
     """A file under the root: its path relative to the root, its size in bytes, and its SHA-256 in hex."""
 
-    path: str
+    path: RootPath
     bytes: int
     sha256: str
 
@@ -107,7 +108,7 @@ class ArchiveRecord(Record):
     `passed_over` holds one line for each mirror that failed before.
     """
 
-    name: str
+    name: PathPart
     file: FileRecord
     mirror: Redacted
     passed_over: tuple[Redacted, ...] = ()
@@ -121,7 +122,7 @@ class SplitRecord(Record):
     labels. `drawn_from` is the number of images that a sample was drawn from, and None for a full split.
     """
 
-    name: str
+    name: PathPart
     file: FileRecord
     further: tuple[FileRecord, ...] = ()
     count: int
@@ -184,7 +185,7 @@ class ModelRecord(Record):
     and no history; its `fit_seconds` is the sum over its members.
     """
 
-    name: str
+    name: PathPart
     file: FileRecord
     members: tuple[FileRecord, ...] = ()
     parameters: int
@@ -205,8 +206,8 @@ class PredictionsRecord(Record):
     `loss` is the mean cross-entropy in nats, and `accuracy` is a share between 0 and 1.
     """
 
-    model: str
-    split: str
+    model: PathPart
+    split: PathPart
     file: FileRecord
     count: int
     errors: int

@@ -13,6 +13,7 @@ from tasks.base import Frozen
 from tasks.config.recipe import Recipe
 from tasks.errors import RunError
 from tasks.schemas.records import ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
+from tasks.schemas.root_paths import PathPart
 from tasks.schemas.study import SeedRun
 
 
@@ -42,9 +43,9 @@ class CompletedRun(Frozen):
     left out. `flow_run` is None in records of earlier versions.
     """
 
-    run: str
+    run: PathPart
     began: datetime
-    dataset: str
+    dataset: PathPart
     train: SplitRecord
     test: SplitRecord
     libraries: dict[str, str]
@@ -77,7 +78,7 @@ class RunRecord(CompletedRun):
     recipe: Recipe
     models: tuple[ModelRecord, ...]
     predictions: tuple[PredictionsRecord, ...]
-    line: str = MAIN
+    line: PathPart = MAIN
 
     @property
     def best(self) -> PredictionsRecord:
@@ -111,8 +112,8 @@ class Champion(Frozen):
     number: int
     at: datetime
     action: Literal["promoted", "rolled back", "lifted"]
-    dataset: str
-    run: str
+    dataset: PathPart
+    run: PathPart
     model: ModelRecord
     predictions: PredictionsRecord
     below: int | None

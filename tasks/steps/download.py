@@ -23,6 +23,7 @@ from tasks.storage.backend import storage_errors
 from tasks.storage.content_files import move_into_store
 from tasks.storage.folders import Folder
 
+_SUFFIX = ".archive"  # not that of the archive's name: data must not decide that a file counts as a recipe or as code
 _RETRY_SECONDS = (1.0, 4.0)  # before each retry of the download, after all mirrors have failed
 
 
@@ -54,8 +55,7 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
         work.unfinished.mkdir(parents=True, exist_ok=True)
     path = work.partial(archive.name)
     mirror, faults = first_to_serve(archive, mirrors, lambda url: _fetch(url, archive, path))
-    stem, suffix = archive.name.split(".")[0], "".join(Path(archive.name).suffixes)
-    file = move_into_store(work.root, Folder.ARCHIVES, stem, suffix, path)
+    file = move_into_store(work.root, Folder.ARCHIVES, archive.name.split(".")[0], _SUFFIX, path)
     log(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 matches the pinned one")
     passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
     return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import InputError, StorageError
@@ -81,13 +82,23 @@ def _store_errors() -> tuple[type[Exception], ...]:
 
 def unreachable(error: BaseException) -> str | None:
     """Return one line if the error means that a store could not be reached, or None for any other error."""
-    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):  # botocore repeats the address
+    if isinstance(error, ValueError) and _is_of_endpoint(error):  # its text may repeat the address
         return (
             "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is not an address such as https://HOST"
         )
     if isinstance(error, _store_errors()):
         return f"the object store: {error}; {_CHECK_STORE}"
     return None
+
+
+def _is_of_endpoint(error: ValueError) -> bool:
+    """Return whether the store's library raised an error because the address of the store is not valid.
+
+    The library has a check of its own, and it calls `urllib.parse`, which rejects other addresses.
+    """
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    parsed = modules[-1:] == ["urllib.parse"] and any(name.startswith("botocore.") for name in modules)
+    return parsed or str(error).startswith("Invalid endpoint")
 
 
 @contextmanager

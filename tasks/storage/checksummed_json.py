@@ -122,12 +122,14 @@ def valid_documents(root: Root, kind: type[NamedModel]) -> Iterator[tuple[FileRe
             yield file_record(name, raw), found
 
 
-def write_checksummed(path: Root, value: Frozen, *, new: bool = False) -> None:
-    """Write a value to a file with a checksum, atomically; if the file must be `new`, an existing file stays unchanged.
+def write_checksummed(root: Root, name: str, value: Frozen, *, new: bool = False) -> None:
+    """Write a value to a file under the root with a checksum, atomically.
+
+    If the file must be `new`, an existing file stays unchanged.
 
     Raises:
         StorageError: If the file cannot be written.
         FileExistsError: If `new` is set and the file exists.
     """
-    with storage_of(path).atomic_write(new=new) as stream:
+    with storage_of(root).atomic_write(name, new=new) as stream:
         stream.write(add_checksum(value.model_dump_json(indent=1).encode()))

@@ -26,7 +26,7 @@ def write_content_addressed(root: Root, folder: str, stem: str, suffix: str, con
     """
     digest = hashlib.sha256(content).hexdigest()
     name = _content_path(digest, folder, stem, suffix)
-    with storage_of(root / name).atomic_write() as stream:
+    with storage_of(root).atomic_write(name) as stream:
         stream.write(content)
     return FileRecord(path=name, bytes=len(content), sha256=digest)
 
@@ -44,7 +44,7 @@ def _content_path(digest: str, folder: str, stem: str, suffix: str) -> str:
 def write_text(root: Root, name: str, text: str) -> FileRecord:
     """Write a text in UTF-8 under the given name."""
     content = text.encode()
-    with storage_of(root / name).atomic_write() as stream:
+    with storage_of(root).atomic_write(name) as stream:
         stream.write(content)
     return file_record(name, content)
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from tasks.filesystem.trusted_files import ROOT_MARK
+
 
 class Folder(StrEnum):
     """The folders under a root."""
@@ -52,7 +54,7 @@ BY_CONTENT = (
     Folder.FIGURES,
     Folder.CHANGES,
 )
-MARK = ".mnist-root"  # the file that makes a folder a root (tasks/storage/root_marker.py)
+MARK = ROOT_MARK  # the file that makes a folder a root (tasks/storage/root_marker.py)
 PART = ".part"  # suffix of temporary files beside the files that they will replace
 CONTENT_NAME = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
 RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/config.py creates them

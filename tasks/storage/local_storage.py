@@ -17,11 +17,13 @@ from portalocker import LockFlags
 from tasks.errors import StorageError
 from tasks.filesystem.exclusive_name import claim_name
 from tasks.filesystem.hashing import sha256_of
+from tasks.filesystem.inherited_rights import inherit_rights
 from tasks.filesystem.regular_files import read_regular
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import storage_errors
 from tasks.storage.folders import PART, Folder
 from tasks.storage.locks import ROOT_LOCK, Say, file_lock
+from tasks.storage.real_folders import real_path, real_place
 from tasks.storage.root_marker import find_mark, initial_entries, is_real_folder, mark_above, mark_root, only_begun
 
 _MOST_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
@@ -38,14 +40,13 @@ class LocalStorage:
         return read_regular(self.path, _MOST_RECORD)
 
     @contextmanager
-    def atomic_write(self, *, new: bool = False) -> Iterator[BinaryIO]:
+    def atomic_write(self, name: str, *, new: bool = False) -> Iterator[BinaryIO]:
         """Write to a temporary file in the same folder, flush it to disk, and rename it.
 
-        A replaced file keeps its mode.
+        A replaced file keeps its rights.
         """
-        path = self.path
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.path / name):
+            path = real_place(self.path, name)
             temporary = _temporary_name(path, f".{path.name}.{secrets.token_hex(4)}")
             stream = temporary.open("x+b")
         try:
@@ -95,8 +96,7 @@ class LocalStorage:
 
     def move_in(self, written: Path, name: str) -> None:
         """Rename a file, and flush it and its folder to disk."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = real_place(self.path, name)
         with written.open("rb") as stream:
             os.fsync(stream.fileno())
         _replace(written, path)
@@ -140,10 +140,10 @@ class LocalStorage:
         """Create the folder, write a temporary file to it, and mark it.
 
         Raises:
-            StorageError: If something else has the name of a folder under the root.
+            StorageError: If something else, or a link, has the name of a folder under the root.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for path in (self.path / folder for folder in Folder):
+        for path in (real_path(self.path, folder) for folder in Folder):
             if os.path.lexists(path) and not path.is_dir():
                 raise StorageError(f"{path} is not a folder, and files of runs belong there: move it to another place")
         with tempfile.TemporaryFile(dir=self.path):
@@ -154,13 +154,13 @@ class LocalStorage:
         """Check nothing: each write reports its own error."""
 
     def shared_lock(self, say: Say) -> AbstractContextManager[None]:
-        return file_lock(self.path / ROOT_LOCK, LockFlags.SHARED, "", say)
+        return file_lock(self.path, ROOT_LOCK, LockFlags.SHARED, "", say)
 
     def exclusive_lock(self, who: str, say: Say) -> AbstractContextManager[None]:
-        return file_lock(self.path / ROOT_LOCK, LockFlags.EXCLUSIVE, who, say, others="the active runs")
+        return file_lock(self.path, ROOT_LOCK, LockFlags.EXCLUSIVE, who, say, others="the active runs")
 
     def key_lock(self, key: str, who: str, say: Say) -> AbstractContextManager[None]:
-        return file_lock(self.path / Folder.LOCKS / self.lock_name(key), LockFlags.EXCLUSIVE, who, say)
+        return file_lock(self.path, f"{Folder.LOCKS}/{self.lock_name(key)}", LockFlags.EXCLUSIVE, who, say)
 
     def lock_name(self, key: str) -> str:
         """Return the name of a key's lock file, signed if the root has a mark.
@@ -178,13 +178,13 @@ def _temporary_name(path: Path, stem: str) -> Path:
 
 
 def _replace(written: Path, path: Path) -> None:
-    """Rename a file to a name that may be taken, and keep the mode of the file that is replaced."""
+    """Rename a file to a name that may be taken, and keep the rights of the file that is replaced."""
     _inherit(path, written)
     written.replace(path)
 
 
 def _inherit(path: Path, written: Path) -> None:
-    """Give a file the mode of the file that it will replace, if that exists."""
+    """Give a file the rights of the file that it will replace, if that exists."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -192,7 +192,8 @@ def _inherit(path: Path, written: Path) -> None:
     if stat.S_ISLNK(mode):
         raise FileExistsError(errno.EEXIST, "a symbolic link is in its place: remove the link", str(path))
     if stat.S_ISREG(mode):
-        written.chmod(stat.S_IMODE(mode))
+        with written.open("rb") as stream:
+            inherit_rights(path, stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:

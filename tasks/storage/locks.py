@@ -20,6 +20,7 @@ from tasks.errors import StorageError
 from tasks.safety.stopping import pause
 from tasks.storage.backend import storage_errors
 from tasks.storage.folders import Folder
+from tasks.storage.real_folders import real_path
 
 _ROOT = "root.lock"
 ROOT_LOCK = f"{Folder.LOCKS}/{_ROOT}"  # the path under the root
@@ -49,7 +50,7 @@ def try_exclusive_lock(root: Path) -> Iterator[bool]:
     Raises:
         StorageError: If the root cannot be locked.
     """
-    with _open_lock(root / ROOT_LOCK) as stream:
+    with _open_lock(root, ROOT_LOCK) as stream:
         yield _try_lock(stream, LockFlags.EXCLUSIVE)
 
 
@@ -66,11 +67,12 @@ def nobody_at_work(root: Path) -> bool:
 
 
 @contextmanager
-def file_lock(path: Path, kind: LockFlags, who: str, say: Say, others: str = "") -> Iterator[None]:
+def file_lock(root: Path, name: str, kind: LockFlags, who: str, say: Say, others: str = "") -> Iterator[None]:
     """Hold the lock on a file; wait for it, and report the holder.
 
     Args:
-        path: The lock file.
+        root: The root.
+        name: The path of the lock file under the root.
         kind: Shared or exclusive.
         who: The name of the holder, written to the file of an exclusive lock.
         say: Called with a line and a logging level if the lock takes a while.
@@ -78,9 +80,10 @@ def file_lock(path: Path, kind: LockFlags, who: str, say: Say, others: str = "")
 
     Raises:
         Interrupted: If the process was told to stop while it waited.
-        StorageError: If the file system has no locks, or if the file cannot be created.
+        StorageError: If the file system has no locks, if the file cannot be created, or if a link is on the way to it.
     """
-    with _open_lock(path) as stream:
+    path = root / name
+    with _open_lock(root, name) as stream:
         told = WaitNotice(say)
         while not _try_lock(stream, kind):
             told.of(lambda: f"waiting for {others or _lock_holder(stream)}: {path} is locked")
@@ -92,9 +95,10 @@ def file_lock(path: Path, kind: LockFlags, who: str, say: Say, others: str = "")
 
 
 @contextmanager
-def _open_lock(path: Path) -> Iterator[IO[str]]:
-    """Open a lock file; closing it releases the lock."""
-    with storage_errors(path):
+def _open_lock(root: Path, name: str) -> Iterator[IO[str]]:
+    """Open a lock file, which must not be a link; closing it releases the lock."""
+    with storage_errors(root / name):
+        path = real_path(root, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+", encoding="utf-8", errors="replace")
     with stream:
@@ -120,11 +124,10 @@ def lock_error(place: object, error: Exception) -> StorageError:
 def _write_holder(stream: IO[str], path: Path, who: str) -> None:
     """Write the name of the holder into a lock file, for processes that wait.
 
-    The name of the root's lock is not signed, so a non-empty file or a link of that name may be the user's and is not
-    overwritten.
+    The name of the root's lock is not signed, so a non-empty file of that name may be the user's and is not overwritten.
     """
     stream.seek(0)
-    if path.name != _ROOT or (not path.is_symlink() and not stream.read(1)):
+    if path.name != _ROOT or not stream.read(1):
         stream.seek(0)
         stream.truncate()
         stream.write(who)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tasks.errors import StorageError
+from tasks.filesystem.inherited_rights import inherit_rights
 from tasks.storage.backend import os_error_reason
 from tasks.storage.folders import PART
 from tasks.storage.local_storage import sync_folder
@@ -24,8 +25,8 @@ from tasks.storage.local_storage import sync_folder
 def rewritten(path: Path) -> Iterator[BinaryIO]:
     """Open a file that the user named, to replace its content completely or not at all.
 
-    The target of a link is rewritten. Mode and owner are kept. Read-only files are left unchanged, even if root runs
-    the program.
+    The target of a symbolic link is rewritten. Mode, owner and access control list are kept. Read-only files are left
+    unchanged, even if root runs the program.
 
     Raises:
         StorageError: If the file cannot be written.
@@ -39,7 +40,7 @@ def rewritten(path: Path) -> Iterator[BinaryIO]:
             stream = stack.enter_context(temporary.open("x+b"))
             stack.callback(temporary.unlink, missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
-                _hand_down(target, stream)
+                inherit_rights(target, stream.fileno())
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -72,35 +73,18 @@ def _unchanged(path: Path, error: OSError) -> StorageError:
 
 
 def _must_be_writable(path: Path) -> None:
-    """Reject paths that are not regular files, and read-only files, which the system would let root write."""
-    mode = path.stat().st_mode
+    """Reject paths that are not regular files, files with several names, and read-only files.
+
+    The system would let root write read-only files.
+    """
+    found = path.stat()
+    mode = found.st_mode
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     if not mode & 0o222 or not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "it is read-only", str(path))
-
-
-def _hand_down(path: Path, stream: BinaryIO) -> None:
-    """Give a new file the owner, group and mode of the file that it will replace, as far as this account may.
-
-    If only the owner cannot be set, the group is still kept. If the group cannot be set, the former group members
-    count as others, and others may be members of the new group: both get only the rights that both had.
-    """
-    found, descriptor = path.stat(), stream.fileno()
-    if os.name != "posix":
-        return
-    mode = stat.S_IMODE(found.st_mode)
-    for owner, group in ((found.st_uid, found.st_gid), (-1, found.st_gid)):
-        with contextlib.suppress(PermissionError):
-            os.fchown(descriptor, owner, group)
-            break
-    own = os.fstat(descriptor)
-    if own.st_uid != found.st_uid:
-        mode &= ~stat.S_ISUID  # which would be another account's
-    if own.st_gid != found.st_gid:
-        both = mode >> 3 & mode & 0o7
-        mode = mode & ~(stat.S_ISGID | 0o77) | both << 3 | both
-    os.fchmod(descriptor, mode)
+    if found.st_nlink > 1:
+        raise OSError(errno.EMLINK, "it has another hard link, which would keep the earlier content", str(path))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import PurePosixPath
 
 from tasks.schemas.records import FileRecord
+from tasks.schemas.root_paths import PathPart
 from tasks.storage.backend import Root
 from tasks.storage.checksummed_json import ContentNamed, write_checksummed
 from tasks.storage.content_files import file_record, write_text
@@ -21,7 +22,7 @@ class PageRecord(ContentNamed):
     folder = Folder.MADE
 
     files: tuple[FileRecord, ...]
-    of: tuple[str, ...] = ()
+    of: tuple[PathPart, ...] = ()
 
 
 def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRecord:
@@ -32,7 +33,7 @@ def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRec
     """
     free = free_name(root, name, of)
     made = PageRecord(files=(file_record(free, text.encode()),), of=of)
-    write_checksummed(root / made.name, made)
+    write_checksummed(root, made.name, made)
     return write_text(root, free, text)
 
 

@@ -14,17 +14,18 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of
-from tasks.filesystem.regular_files import expand_user
+from tasks.filesystem.trusted_files import cache_folder
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import io_errors, objects_matching, read_object, storage_errors, version_of
 from tasks.storage.folders import MARK, Folder
 from tasks.storage.local_storage import LocalStorage
 from tasks.storage.locks import ROOT_LOCK, Say
+from tasks.storage.real_folders import real_path, real_place
 from tasks.storage.root_marker import mark_root, new_mark, read_mark
 from tasks.storage.s3_leases import exclusive_lease, exclusive_when_idle, shared_lease
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from upath import UPath
 
 _AT_WORK = "at-work"  # the folder of the leases that share the root
-_SMALL = 1 << 20  # bytes; larger files are not downloaded to be hashed before their removal
 _TAG = ".tag"  # suffix of the file that records the version of a cached copy
 
 
@@ -47,12 +47,12 @@ class S3Storage:
         return read_object(self.path)
 
     @contextmanager
-    def atomic_write(self, *, new: bool = False) -> Iterator[BinaryIO]:
+    def atomic_write(self, name: str, *, new: bool = False) -> Iterator[BinaryIO]:
         """Upload the bytes in a single request if the block ends without an error."""
-        stream = BytesIO()
-        with storage_errors(self.path, new=new):
+        stream, path = BytesIO(), self.path / name
+        with storage_errors(path, new=new):
             yield stream
-            self.path.fs.pipe_file(self.path.path, stream.getvalue(), mode="create" if new else "overwrite")
+            path.fs.pipe_file(path.path, stream.getvalue(), mode="create" if new else "overwrite")
 
     def may_be_file(self) -> bool:
         return True  # a store lists only objects
@@ -79,51 +79,55 @@ class S3Storage:
 
     @property
     def cache_dir(self) -> Path:
-        caches = os.environ.get("XDG_CACHE_HOME") or expand_user(
-            "~/.cache", "cache folder (or the one that XDG_CACHE_HOME names)"
-        )
-        return Path(caches, "mnist-error-analysis", hashlib.sha256(str(self.path).encode()).hexdigest()[:16])
+        return Path(cache_folder(), hashlib.sha256(str(self.path).encode()).hexdigest()[:16])
 
     def move_in(self, written: Path, name: str) -> None:
         """Upload a file of the cache folder, and keep the file as the cached copy."""
-        path, copy = self.path / name, self.cache_dir / name
+        path = self.path / name
         path.fs.put_file(str(written), path.path)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        written.replace(copy)
-        _tag_of(copy).write_text(version_of(path)[1])
+        self._keep_copy(written, name, version_of(path)[1])
+
+    def _keep_copy(self, written: Path, name: str, version: str) -> None:
+        """Move a file into the cache folder, without following links, and record the version that it is a copy of."""
+        cache = LocalStorage(self.cache_dir)
+        cache.move_in(written, name)
+        with cache.atomic_write(_tag_of(name)) as stream:
+            stream.write(version.encode())
 
     def verify(self, file: FileRecord, *, again: bool = False) -> str | None:
-        path, copy = self.path / file.path, self.cache_dir / file.path
+        path = self.path / file.path
         try:
             size, version = version_of(path)
             if size != file.bytes:
                 return f"{path} has {size:,} bytes, not {file.bytes:,}"
-            if not again and _is_copy(copy, version, file):
+            if not again and self._has_copy(version, file):
                 return None
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with _temporary_download(self.cache_dir, copy.name) as fetched:
+            with _temporary_download(self.cache_dir, PurePosixPath(file.path).name) as fetched:
                 path.fs.get_file(path.path, str(fetched))
                 if sha256_of(fetched) != file.sha256:
                     return f"{path} was altered: its SHA-256 is not {file.sha256[:12]}…"
-                fetched.replace(copy)
-            _tag_of(copy).write_text(version)
+                self._keep_copy(fetched, file.path, version)
         except FileNotFoundError:
             return f"{path}: No such file or directory"
         except io_errors() as error:
             return f"{path}: {error}"
         return None
 
-    def is_removable(self, file: FileRecord) -> bool:
-        """Return whether an object matches its record.
+    def _has_copy(self, version: str, file: FileRecord) -> bool:
+        """Return whether the cached copy is of the given version and matches its record."""
+        copy, tag = self.cache_dir / file.path, self.cache_dir / _tag_of(file.path)
+        try:
+            return tag.read_text() == version and sha256_of(copy) == file.sha256
+        except OSError:
+            return False
 
-        Large objects are checked by name and size only, because hashing would require downloading them.
-        """
+    def is_removable(self, file: FileRecord) -> bool:
+        """Return whether an object matches its record, as the cached copy of the same version or its content proves."""
         path = self.path / file.path
         try:
-            return version_of(path)[0] == file.bytes and (
-                file.bytes > _SMALL or hashlib.sha256(read_object(path)).hexdigest() == file.sha256
-            )
-        except OSError:
+            size, version = version_of(path)
+            return size == file.bytes and (self._has_copy(version, file) or _object_sha256(path) == file.sha256)
+        except io_errors():
             return False
 
     def is_copy(self, _name: str, _original: str) -> bool:
@@ -132,10 +136,11 @@ class S3Storage:
     def remove(self, name: str) -> None:
         path = self.path / name
         path.fs.rm_file(path.path)
-        copy = self.cache_dir / name
-        if _tag_of(copy).is_file() and copy.is_file() and not copy.is_symlink():  # without a tag, not a cached copy
-            copy.unlink()
-            _tag_of(copy).unlink()
+        with suppress(StorageError):  # a file that is reached through a link is not a cached copy
+            copy, tag = (real_path(self.cache_dir, one) for one in (name, _tag_of(name)))
+            if tag.is_file() and copy.is_file():  # without a tag, not a cached copy
+                copy.unlink()
+                tag.unlink()
 
     def is_begun(self) -> bool:
         try:
@@ -190,25 +195,23 @@ class S3Storage:
         return f"{key}.lock"
 
 
-def _tag_of(copy: Path) -> Path:
-    """Return the path of the file that records the version of a cached copy."""
-    return copy.with_name(f".{copy.name}{_TAG}")
+def _object_sha256(path: "UPath") -> str:
+    """Return the SHA-256 of an object's content, which is read in blocks."""
+    with path.fs.open(path.path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _is_copy(copy: Path, version: str, file: FileRecord) -> bool:
-    """Return whether a cached copy is of the given version and matches its record."""
-    try:
-        return _tag_of(copy).read_text() == version and sha256_of(copy) == file.sha256
-    except OSError:
-        return False
+def _tag_of(name: str) -> str:
+    """Return the name of the file that records the version of a cached copy."""
+    copy = PurePosixPath(name)
+    return str(copy.with_name(f".{copy.name}{_TAG}"))
 
 
 @contextmanager
 def _temporary_download(cache: Path, name: str) -> Iterator[Path]:
     """Yield the path of a temporary file in the cache folder for a download."""
-    folder = cache / Folder.SCRATCH
-    fetched = folder / mark_root(cache).signed(f"{name}-{secrets.token_hex(4)}", ".fetched")
-    folder.mkdir(parents=True, exist_ok=True)
+    signed = mark_root(cache).signed(f"{name}-{secrets.token_hex(4)}", ".fetched")
+    fetched = real_place(cache, f"{Folder.SCRATCH}/{signed}")
     try:
         yield fetched
     finally:

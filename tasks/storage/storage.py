@@ -33,14 +33,15 @@ class Storage(Protocol):
     def read_whole(self) -> bytes:
         """Return the content of a small file, all of the same version."""
 
-    def atomic_write(self, *, new: bool = False) -> AbstractContextManager[BinaryIO]:
+    def atomic_write(self, name: str, *, new: bool = False) -> AbstractContextManager[BinaryIO]:
         """Open a file for writing so that it appears complete or not at all.
 
         Args:
+            name: The path of the file under the root.
             new: Whether the file must not exist yet; an existing file stays unchanged.
 
         Raises:
-            StorageError: If the folder or the file cannot be written, or if a symbolic link has the name.
+            StorageError: If the folder or the file cannot be written, or if one of them is a symbolic link.
             FileExistsError: If `new` is set and the file exists.
         """
 

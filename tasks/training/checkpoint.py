@@ -37,7 +37,7 @@ def save_checkpoint(model: keras.Model, history: Sequence[Epoch], work: Workspac
         with storage_errors(path):
             model.save_weights(path)
         weights = move_into_store(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
-    write_checksummed(work.unfinished / STATE, State(weights=weights, history=tuple(history)))
+    write_checksummed(work.unfinished, STATE, State(weights=weights, history=tuple(history)))
     for older in work.unfinished.glob("*.weights.h5"):
         if older.name != weights.path and is_state(older):
             older.unlink(missing_ok=True)

@@ -104,6 +104,10 @@ class Attacker:
         """Start a run of a valid deployment with the given job variables."""
         return self.run_of(self.deployment(name), job_variables=variables)
 
+    def named(self, name: str, value: str) -> str:
+        """Start a run of a valid deployment with the job variable `name`, which Prefect expands twice."""
+        return self.run_of(self.deployment(name), job_variables={"name": value})
+
     def deployed(self, name: str, **changes: Any) -> str:
         """Start a run of a deployment with invalid fields."""
         return self.run_of(self.deployment(name, **changes))
@@ -186,6 +190,8 @@ ATTACKS: dict[str, Attack] = {
     ),
     "env-heartbeat": lambda one, name, _: one.variables(name, env={"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "999999"}),
     "unknown-variable": lambda one, name, trap: one.variables(name, launcher=trap.command),
+    "name-of-environment": lambda one, name, _: one.named(name, "{{ $PATH }}"),
+    "name-of-block": lambda one, name, _: one.named(name, "{{ prefect.blocks.secret.attack }}"),
     "no-deployment": lambda one, _name, _trap: one.alone(),
     "no-deployment-command": lambda one, _, trap: one.alone(job_variables={"command": trap.command}),
     "entry-point-file": lambda one, name, trap: one.deployed(name, entrypoint=f"{trap.folder}/evil.py:evil", pull_steps=[]),
@@ -237,8 +243,16 @@ def attacked(one: Attacker, folder: Path) -> Iterator[tuple[str, str, bool]]:
 def verdict(one: Attacker, name: str, identity: str, trap: Trap) -> tuple[str, str, bool]:
     """Wait for the end of an attack's run; return the attack's name, how the run ended, and whether it was rejected."""
     state = one.api.ended(identity, SECONDS)["state"]
-    refused = state["type"] == "CRASHED" and str(state["message"]).startswith(REFUSED) and "\n" not in state["message"]
-    return name, f"{state['type']}: {state['message']}", refused and not trap.canary.exists()
+    message = str(state["message"])
+    refused = state["type"] == "CRASHED" and message.startswith(REFUSED) and "\n" not in message
+    told = os.environ["PATH"] in message  # also the worker's: both run in the same environment
+    return name, f"{state['type']}: {message}", refused and not told and not trap.canary.exists()
+
+
+def environment_read(template: dict[str, Any], _trap: Trap) -> None:
+    """Read a variable of the worker; the API requires a job variable with the same name."""
+    template["job_configuration"]["stream_output"] = "x{{ $PATH }}"
+    template["variables"]["properties"]["$PATH"] = {"type": "string"}
 
 
 TEMPLATES: dict[str, Callable[[dict[str, Any], Trap], None]] = {
@@ -248,6 +262,8 @@ TEMPLATES: dict[str, Callable[[dict[str, Any], Trap], None]] = {
         default={"PYTHONPATH": str(trap.folder)}
     ),
     "template-unknown": lambda template, trap: template["job_configuration"].update(setup_script=trap.command),
+    "template-environment": environment_read,
+    "template-invalid": lambda template, _: template["job_configuration"].update(stream_output=os.environ["PATH"]),
     "template-variable": lambda template, _: template["variables"]["properties"]["command"].update(
         default="{{ prefect.variables.attack_command }}"
     ),

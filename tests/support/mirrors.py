@@ -373,7 +373,7 @@ PASSED_OVER: dict[str, Fault] = {
     "302 to nowhere": Fault(
         status(302, Location="http://no-such-host.invalid/x"), "no-such-host|not known|resol", True
     ),
-    "302 to a file": Fault(status(302, Location="file:///etc/passwd"), "file", True),
+    "302 to a file": Fault(status(302, Location="file:///etc/passwd"), "not http or https", True),
     "hangs up": Fault(hangs_up, "disconnected", True),
     "speaks no HTTP": Fault(no_http, "illegal|protocol|disconnected", True),
     "a flood of headers": Fault(flood, "too large|too many|receive buffer", True),

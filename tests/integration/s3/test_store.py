@@ -179,6 +179,7 @@ def said_in_one_line(done: subprocess.CompletedProcess[str], expected: str) -> N
     [
         ("http://127.0.0.1:9", "Could not connect to the endpoint URL"),
         ("http//u:canary@", "AWS_ENDPOINT_URL, or the endpoint"),
+        ("https://u:canary@[::1:1", "AWS_ENDPOINT_URL, or the endpoint"),
     ],
 )
 def test_a_store_that_cannot_be_reached_to_read_is_said_in_one_line(mnist: Mnist, address: str, expected: str) -> None:

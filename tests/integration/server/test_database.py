@@ -128,7 +128,7 @@ def test_a_server_copies_the_template_and_leaves_the_blocks_to_the_users_own(
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
-        ("no address", "PREFECT_API_DATABASE_CONNECTION_URL: Could not parse SQLAlchemy URL"),
+        ("no address", "PREFECT_API_DATABASE_CONNECTION_URL is not the address of a database"),
         ("sqlite+aiosqlite:////proc/version", "(sqlite3.OperationalError) unable to open database file"),
         ("postgresql+asyncpg://me:t0ps3cret@127.0.0.1:1/prefect", "Connect call failed"),
     ],

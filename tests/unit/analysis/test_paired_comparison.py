@@ -146,7 +146,7 @@ def test_records_of_earlier_versions_come_first_in_the_order_of_their_times(make
         old = new.model_copy(
             update={"run": f"2026010{day}-000000-run-{day}", "began": DAY.replace(day=day), "number": 0}
         )
-        write_checksummed(work.root / f"runs/{old.run}/run.json", old)
+        write_checksummed(work.root, f"runs/{old.run}/run.json", old)
     assert [run.began.day for run in finished_runs(work.root)] == [2, 3, 1]
 
 

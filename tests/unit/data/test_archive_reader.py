@@ -1,4 +1,5 @@
 import gzip
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.config.dataset import load_dataset
+from tasks.config.dataset import Archive, load_dataset
+from tasks.data.archive_reader import BYTE, read_archive_blocks
+from tasks.data.idx import Header
 from tasks.data.pin_dataset import pin_archives
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
@@ -155,3 +158,36 @@ def test_a_zip_file_that_is_none_or_lacks_the_member_is_named(tmp_path: Path, co
         (path.parent / "test.zip").write_bytes(content)
     with pytest.raises(ArchiveError, match=f"test.zip: inside/images.gz: {says}"):
         pin_archives(path.read_text(encoding="utf-8"), str(path), path.parent, tmp_path)
+
+
+def zip_of(path: Path, names: int) -> Archive:
+    with zipfile.ZipFile(path, "w") as files:
+        files.writestr("labels", write_idx(np.zeros(3, np.uint8)))
+        for number in range(names):
+            files.writestr(f"{number:064}", b"")
+    return Archive(name=path.name, member="labels", bytes=path.stat().st_size, sha256="0" * 64)
+
+
+def test_a_zip_file_may_have_many_members_and_its_directory_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "many.zip"
+    archive, header = zip_of(path, 100), Header(BYTE, (3,))
+    assert [block.tolist() for block in read_archive_blocks(path, archive, header, 3)] == [[0, 0, 0]]
+    monkeypatch.setattr("tasks.data.archive_reader._ZipReader.most", 10_000)
+    with pytest.raises(
+        ArchiveError, match=r"many\.zip: labels: the directory of the zip file has more than 10,000 bytes"
+    ):
+        list(read_archive_blocks(path, archive, header, 3))
+
+
+def test_a_directory_that_announces_itself_as_endless_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "announced.zip"
+    archive = zip_of(path, 0)
+    size = (1 << 20) + 1
+    with path.open("ab") as stream:
+        stream.truncate(3 * size)  # a hole
+        stream.seek(0, 2)
+        stream.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, size, 2 * size, 0))
+    with pytest.raises(ArchiveError, match="the directory of the zip file has more than 1,048,576 bytes"):
+        list(read_archive_blocks(path, archive, Header(BYTE, (3,)), 3))

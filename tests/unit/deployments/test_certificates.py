@@ -49,13 +49,68 @@ def test_a_call_that_is_killed_leaves_whole_pairs_and_the_next_makes_the_others(
     check(folder)
 
 
-def test_a_key_without_its_certificate_is_made_again(tmp_path: Path) -> None:
+def test_a_call_that_is_killed_between_key_and_certificate_is_completed(tmp_path: Path) -> None:
     assert make(tmp_path).returncode == 0
-    for name in ("client", "cluster"):
-        (tmp_path / f"{name}.crt").unlink()
-    assert make(tmp_path).returncode == 0
+    work = tmp_path / ".mnist-certificates.new"
+    work.mkdir()
+    (tmp_path / "client.crt").rename(work / "client.crt")
+    before = (tmp_path / "client.key").read_bytes()
+    done = make(tmp_path)
+    assert done.returncode == 0, done.stderr
     check(tmp_path)
+    assert (tmp_path / "client.key").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.{end}" for name in PAIRS for end in ("key", "crt")}
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return the content, or the target of a link, and the inode of each file of a folder."""
+    return {
+        path.name: (os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes(), path.lstat().st_ino)
+        for path in folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+@pytest.mark.parametrize("name", ["ca.key", "cluster.key", "client.key", "client.crt"])
+def test_a_file_or_link_without_its_other_half_stays_and_is_named(tmp_path: Path, name: str, kind: str) -> None:
+    folder, elsewhere = tmp_path / "tls", tmp_path / "elsewhere"
+    folder.mkdir()
+    if kind != "dangling link":
+        elsewhere.write_text("of the user")
+        elsewhere.chmod(0o400)
+    if kind == "file":
+        elsewhere.rename(folder / name)
+    else:
+        (folder / name).symlink_to(elsewhere)
+    before = contents(folder)
+    refused = make(folder)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"{folder}/{name} exists without ")
+    assert refused.stderr.count("\n") == 1
+    assert contents(folder) == before
+
+
+def test_links_to_whole_pairs_stay(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "tls", tmp_path / "elsewhere"
+    assert make(elsewhere).returncode == 0
+    folder.mkdir()
+    for name in ("ca.key", "ca.crt", "cluster.key", "cluster.crt"):
+        (folder / name).symlink_to(elsewhere / name)
+    kept, before = contents(elsewhere), contents(folder)
+    assert make(folder).returncode == 0
+    check(folder)
+    assert contents(elsewhere) == kept
+    assert before.items() <= contents(folder).items()
+
+
+def test_a_folder_of_the_user_with_the_name_of_the_scripts_own_stays(tmp_path: Path) -> None:
+    work = tmp_path / ".mnist-certificates.new"
+    work.mkdir()
+    (work / "notes").write_text("of the user")
+    refused = make(tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == f"{work} contains files of others: move them to another folder\n"
+    assert (work / "notes").read_text() == "of the user"
 
 
 def test_a_ca_whose_key_is_elsewhere_stays(tmp_path: Path) -> None:
@@ -63,11 +118,13 @@ def test_a_ca_whose_key_is_elsewhere_stays(tmp_path: Path) -> None:
     before = (tmp_path / "ca.crt").read_bytes()
     (tmp_path / "ca.key").unlink()
     assert make(tmp_path).returncode == 0
-    (tmp_path / "client.crt").unlink()
+    for end in ("crt", "key"):
+        (tmp_path / f"client.{end}").unlink()
     refused = make(tmp_path)
     assert refused.returncode == 2
     assert (
         refused.stderr
-        == f"{tmp_path}/ca.key is missing: restore it, or remove ca.*, cluster.* and client.* to create a new CA\n"
+        == f"{tmp_path}/ca.key is missing: restore it, or move ca.*, cluster.* and client.* to another folder to create a "
+        "new CA\n"
     )
     assert (tmp_path / "ca.crt").read_bytes() == before

@@ -133,4 +133,50 @@ def test_what_is_installed_and_where_does_not_depend_on_settings_of_pip_and_uv()
 @pytest.mark.parametrize("file", ["Makefile", "deployments/install"])
 def test_whatever_installs_starts_with_these_settings(file: str) -> None:
     text = (FOLDER.parent / file).read_text()
-    assert text.index("source deployments/settings.sh") < text.index("uv venv")
+    assert text.index("source deployments/settings.sh") < text.index("claim_environment") < text.index("uv venv")
+
+
+def claimed(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-euo", "pipefail", "-c", 'source deployments/settings.sh; claim_environment "$1"', "-", folder]
+    return subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False)
+
+
+def environment(folder: Path, *packages: str) -> None:
+    """Make the files of a virtual environment that count here."""
+    site = folder / "lib" / "python3.11" / "site-packages"
+    for name in ("pip", "pip-24.0.dist-info", "setuptools", "_distutils_hack", *packages):
+        (site / name).mkdir(parents=True)
+    (folder / "pyvenv.cfg").write_text("home = /usr/bin\n")
+
+
+def test_a_new_an_empty_and_an_own_folder_are_used_for_an_environment(tmp_path: Path) -> None:
+    environment(tmp_path / "without-packages")
+    environment(tmp_path / "of-earlier-version", "numpy")
+    (tmp_path / "of-earlier-version" / ".setup").touch()
+    (tmp_path / "empty").mkdir()
+    for name in ("new folder/in a new one", "empty", "without-packages", "of-earlier-version"):
+        assert claimed(tmp_path / name).returncode == 0, name
+        environment(tmp_path / name / "again", "numpy")
+        assert claimed(tmp_path / name).returncode == 0, name
+
+
+@pytest.mark.parametrize("kind", ["environment", "folder", "file", "dangling link"])
+def test_an_environment_or_a_file_of_somebody_else_is_not_used(kind: str, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    if kind == "environment":
+        environment(target, "numpy")
+    elif kind == "folder":
+        target.mkdir()
+        (target / "thesis.tex").touch()
+    elif kind == "file":
+        target.touch()
+    else:
+        target.symlink_to(tmp_path / "missing")
+    before = sorted(tmp_path.rglob("*"))
+    refused = claimed(target)
+    assert refused.returncode == 2
+    assert (
+        refused.stderr
+        == f"{target} exists, and its content is not of this project: move it away, or use another folder\n"
+    )
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,6 +1,7 @@
 """Test that a worker's run accepts recipes with functions only from files that no other account can have written."""
 
 import grp
+import hashlib
 import os
 import pwd
 import struct
@@ -9,9 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from tasks.config.dataset import Archive
 from tasks.config.recipe import load_recipe
+from tasks.engine.workspace import Workspace
 from tasks.errors import RecipeError
 from tasks.filesystem.trusted_files import UNATTENDED, is_open, is_private, refuse_foreign, trust_fault
+from tasks.steps.download import download
 
 RECIPE = """
 base = "post"
@@ -89,6 +93,46 @@ def test_a_file_that_has_gone_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv(UNATTENDED, "1")
     with pytest.raises(RecipeError, match=r"gone\.toml can't be checked"):
         refuse_foreign(tmp_path / "gone.toml")
+
+
+def test_what_the_project_downloaded_is_no_recipe(recipe: Path, work: Workspace) -> None:
+    """Two archives of a foreign dataset, a recipe and its code, would otherwise count as files of the worker's user."""
+    mirror = recipe.parent
+    (mirror / "net.py").rename(mirror / "net.archive.py")
+    made = {}
+    for name in ("net.archive.py", "mine.toml"):
+        content = (mirror / name).read_bytes()
+        archive = Archive(name=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        made[name] = work.root / download.fn(archive, (mirror.as_uri(),), work).file.path
+        assert made[name].read_bytes() == content
+    assert {path.suffix for path in made.values()} == {".archive"}
+    for path in (work.root / "archives/mine.toml", work.root / "archives/net.py"):  # as earlier versions name archives
+        path.write_bytes((recipe if path.suffix == ".toml" else mirror / "net.archive.py").read_bytes())
+        path.chmod(0o644)
+    with pytest.raises(
+        RecipeError, match=f"a worker runs no functions from files under {work.root}, .* move mine.toml"
+    ):
+        load_recipe(str(work.root / "archives/mine.toml"))
+    recipe.write_text(RECIPE.replace("net.py", str(work.root / "archives/net.py")))
+    with pytest.raises(RecipeError, match=r"where mnist keeps data; move net.py to another folder"):
+        load_recipe(str(recipe))
+    (mirror / "net.py").symlink_to(work.root / "archives/net.py")
+    recipe.write_text(RECIPE)
+    with pytest.raises(RecipeError, match="where mnist keeps data"):
+        load_recipe(str(recipe))
+
+
+def test_no_recipe_is_in_the_cache_of_a_store(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(recipe.parent))
+    place = recipe.parent / "mnist-error-analysis" / "0123456789abcdef" / "archives"
+    place.mkdir(parents=True)
+    with pytest.raises(RecipeError, match="where mnist keeps data"):
+        load_recipe(str(recipe.rename(place / "mine.toml")))
+
+
+def test_a_clone_of_the_project_is_no_cache(recipe: Path) -> None:
+    clone = recipe.parent.rename(recipe.parent.with_name("mnist-error-analysis"))
+    assert load_recipe(str(clone / "mine.toml")).name == "mine"
 
 
 def test_a_sticky_folder_is_no_fault_and_an_open_one_is(tmp_path: Path) -> None:

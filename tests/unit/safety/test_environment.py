@@ -143,7 +143,18 @@ def test_a_proxy_that_can_be_used_stays(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["socks5://me:secret@127.0.0.1:1080", "http://", "http://[::1", "no proxy", "ftp://x"]
+    "value",
+    [
+        "socks5://me:secret@127.0.0.1:1080",
+        "http://",
+        "http://[::1",
+        "no proxy",
+        "ftp://x",
+        "http://u:secret#@h:1",
+        "http://u:secret?@h:1",
+        "http://u:1/secret@h:1",
+        "http://u:1@secret@h",
+    ],
 )
 def test_a_proxy_that_can_t_be_used_is_set_aside_and_its_value_not_said(value: str) -> None:
     after = settled_values({"all_proxy": value}, HERE)

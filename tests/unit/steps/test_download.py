@@ -4,10 +4,11 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 
@@ -83,6 +84,50 @@ def test_a_difficult_mirror_is_borne_with(
     record = download.fn(archive, (serve(SURVIVED[name]).url,), work)
     assert record.passed_over == ()
     assert sha256_of(work.root / record.file.path) == archive.sha256
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        *((mirrors.status(503, Retry_After=moment), "HTTP 503") for moment in (
+            "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+            "Mon, 01 Jan 2030 00:00:99999999999999999999 GMT",
+            "Mon, 01 Jan 2030 00:00:00 +99999999999999999",
+        )),
+        (mirrors.status(302, Location="http://me:s3cr7/x@host/"), "not a valid URL"),
+        (mirrors.status(302, Location="s3cr7:7"), "not a valid URL"),
+        (mirrors.status(302, Location="s3cr7://host/"), "not http or https"),
+    ],
+)  # fmt: skip
+def test_no_header_of_a_mirror_ends_the_download_or_is_repeated(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, answer: Answer, reason: str
+) -> None:
+    bad, good = serve(answer), serve(whole)
+    record = download.fn(archive, (bad.url, good.url), work)
+    (said,) = record.passed_over
+    assert reason in said
+    assert "s3cr7" not in said
+
+
+def test_an_error_of_any_type_in_the_http_library_is_a_fault_of_the_mirror(
+    serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Confused(httpx.Response):
+        async def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+            raise LookupError(f"s3cr7 {chunk_size}")
+            yield b""
+
+    monkeypatch.setattr("httpx._transports.default.Response", Confused)
+    with pytest.raises(NoMirrorError, match="it sent an answer that can't be read"):
+        download.fn(archive, (serve(whole).url,), work)
+
+
+def test_a_defect_of_this_project_is_no_fault_of_the_mirror(serve: Callable[[Answer], Server], tmp_path: Path) -> None:
+    def broken(_have: int, _total: int | None) -> None:
+        raise LookupError("a defect")
+
+    with pytest.raises(LookupError, match="a defect"):
+        http_source.append_chunks(f"{serve(whole).url}/{NAME}", tmp_path / "x", 10**9, report=broken)
 
 
 def test_a_download_goes_on_where_another_mirror_broke_off(

@@ -14,11 +14,14 @@ from tasks.storage.storage import storage_of
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a" / "file"
-    with pytest.raises(ZeroDivisionError), storage_of(path).atomic_write() as stream:
+    with (
+        pytest.raises(ZeroDivisionError),
+        storage_of(tmp_path).atomic_write(path.relative_to(tmp_path).as_posix()) as stream,
+    ):
         stream.write(b"half")
         raise ZeroDivisionError
     assert list(path.parent.iterdir()) == []
-    with storage_of(path).atomic_write() as stream:
+    with storage_of(tmp_path).atomic_write(path.relative_to(tmp_path).as_posix()) as stream:
         stream.write(b"whole")
     assert path.read_bytes() == b"whole"
 
@@ -26,7 +29,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_older_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"older")
-    with pytest.raises(ZeroDivisionError), storage_of(path).atomic_write():
+    with pytest.raises(ZeroDivisionError), storage_of(tmp_path).atomic_write(path.relative_to(tmp_path).as_posix()):
         raise ZeroDivisionError
     assert path.read_bytes() == b"older"
 
@@ -100,7 +103,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> N
     assert record.bytes == 1
     with (
         pytest.raises(StorageError, match="No space left on device"),
-        storage_of(tmp_path / "file").atomic_write() as stream,
+        storage_of(tmp_path).atomic_write("file") as stream,
     ):
         with Path("/dev/full").open("wb", buffering=0) as full:
             os.dup2(full.fileno(), stream.fileno())

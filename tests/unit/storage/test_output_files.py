@@ -1,15 +1,20 @@
 """Test that a file which the user has named keeps its other properties when its content is replaced."""
 
+import errno
 import os
 import stat
+import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tasks.errors import StorageError
-from tasks.storage.output_files import rewritten
+from tasks.storage.output_files import check_rewritable, rewritten
 from tasks.storage.storage import storage_of
+
+ACL = "system.posix_acl_access"
 
 
 def write(path: Path) -> None:
@@ -36,16 +41,78 @@ def test_a_mode_stays(tmp_path: Path, mode: int) -> None:
     path.chmod(mode)
     write(path)
     assert stat.S_IMODE(path.stat().st_mode) == mode
-    with storage_of(path).atomic_write() as stream:
+    with storage_of(tmp_path).atomic_write(path.name) as stream:
         stream.write(b"later")
     assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def acl(group: int = 0, mask: int = 6) -> bytes:
+    """Return an access control list with the rights of mode 0600, read and write access for another user, and a mask."""
+    entries = ((0x01, 6, -1), (0x02, 6, 65534), (0x04, group, -1), (0x10, mask, -1), (0x20, 0, -1))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+
+
+def set_acl(path: Path, name: str = "access") -> None:
+    try:
+        os.setxattr(path, f"system.posix_acl_{name}", acl())
+    except OSError as error:
+        pytest.skip(f"no access control lists here: {error}")
+
+
+def write_under_root(path: Path) -> None:
+    with storage_of(path.parent).atomic_write(path.name) as stream:
+        stream.write(b"after")
+
+
+@pytest.mark.parametrize("writes", [write, write_under_root])
+def test_an_access_control_list_stays_and_none_is_added(tmp_path: Path, writes: Callable[[Path], None]) -> None:
+    path, other = tmp_path / "file", tmp_path / "other"
+    for one in (path, other):
+        one.write_bytes(b"before")
+        one.chmod(0o640)
+    set_acl(path)
+    set_acl(tmp_path, "default")  # which new files get
+    for one in (path, other):
+        writes(one)
+        assert one.read_bytes() == b"after"
+    assert os.getxattr(path, ACL) == acl()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660  # the mask is shown as the rights of the group
+    assert stat.S_IMODE(other.stat().st_mode) == 0o640
+    assert ACL not in os.listxattr(other)
+
+
+@pytest.mark.parametrize("writes", [write, write_under_root])
+def test_a_list_that_cannot_be_kept_leaves_rights_to_the_owner_alone(
+    tmp_path: Path, writes: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    set_acl(path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "no lists")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    writes(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_with_another_hard_link_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    os.link(path, tmp_path / "other")
+    for refused in (write, check_rewritable):
+        with pytest.raises(StorageError, match=r"it has another hard link, which .*; nothing was changed"):
+            refused(path)
+    assert path.samefile(tmp_path / "other")
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_new_file_has_the_mode_that_the_umask_says(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write(tmp_path / "one")
-        with storage_of(tmp_path / "other").atomic_write() as stream:
+        with storage_of(tmp_path).atomic_write("other") as stream:
             stream.write(b"after")
     finally:
         os.umask(before)
@@ -126,7 +193,7 @@ def test_under_a_root_a_link_is_not_replaced_either(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("thesis")
     with (
         pytest.raises(StorageError, match="is in its place: remove the link"),
-        storage_of(tmp_path / "link").atomic_write(),
+        storage_of(tmp_path).atomic_write("link"),
     ):
         pass
     assert (tmp_path / "link").is_symlink()

@@ -27,6 +27,7 @@ from tasks.storage.root_marker import find_mark, mark_root
 from tasks.storage.roots import existing_root, known_root, validate_root
 from tasks.storage.storage import storage_of
 from tests.support import data
+from tests.support.serving import without_prefect
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "root-bccf637.tar.xz"
 MNIST = Path(sys.executable).with_name("mnist")
@@ -264,3 +265,12 @@ def test_a_file_in_the_place_of_a_folder_is_found_before_a_run(tmp_path: Path, f
     with pytest.raises(StorageError, match=f"{folder} is not a folder, and files of runs belong there: move it"):
         validate_root(root)
     assert (root / folder).read_text() == "mine"
+
+
+def test_a_dry_run_of_prune_creates_nothing_not_even_the_home_of_prefect(old: Path, tmp_path: Path) -> None:
+    before = paths(tmp_path)
+    command = [MNIST, "prune", "--keep", "1", "--dry-run", "--root", old]
+    env = without_prefect(os.environ) | {"PREFECT_HOME": str(tmp_path / "prefect")}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert paths(tmp_path) == before

@@ -12,6 +12,7 @@ from tasks.errors import InputError, StorageError
 from tasks.storage.backend import Root, matching, open_root
 from tasks.storage.content_files import move_into_store, require_valid, write_content_addressed, write_text
 from tasks.storage.folders import MARK
+from tasks.storage.local_storage import LocalStorage
 from tasks.storage.s3_leases import living, shared_lease
 from tasks.storage.storage import Storage, storage_of
 from tests.support.stores import BUCKET, store
@@ -42,20 +43,20 @@ def storage(root: Root) -> Storage:
 def test_a_written_file_is_read_and_a_new_one_never_replaces_it(root: Root) -> None:
     file = storage_of(root / "runs" / "note.txt")
     assert not file.is_taken()
-    with file.atomic_write(new=True) as stream:
+    with storage_of(root).atomic_write("runs/note.txt", new=True) as stream:
         stream.write(b"first")
-    with pytest.raises(FileExistsError), file.atomic_write(new=True) as stream:
+    with pytest.raises(FileExistsError), storage_of(root).atomic_write("runs/note.txt", new=True) as stream:
         stream.write(b"second")
     assert file.read_whole() == b"first"
     assert file.is_taken()
     assert file.is_replaceable()
-    with file.atomic_write() as stream:
+    with storage_of(root).atomic_write("runs/note.txt") as stream:
         stream.write(b"third")
     assert file.read_whole() == b"third"
 
 
 def test_a_write_that_fails_leaves_nothing(root: Root) -> None:
-    with pytest.raises(ZeroDivisionError), storage_of(root / "runs" / "note.txt").atomic_write() as stream:
+    with pytest.raises(ZeroDivisionError), storage_of(root).atomic_write("runs/note.txt") as stream:
         stream.write(b"half")
         raise ZeroDivisionError
     assert storage_of(root / "runs").entries() == []
@@ -106,7 +107,7 @@ def test_a_file_that_differs_from_its_record_is_neither_used_nor_removed(
     if content is None:
         storage.remove(record.path)
     else:
-        with storage_of(root / record.path).atomic_write() as stream:
+        with storage.atomic_write(record.path) as stream:
             stream.write(content)
     with pytest.raises(StorageError, match=f"{root / record.path}.*{fault}"):
         require_valid(root, record)
@@ -178,3 +179,54 @@ def check_that_only_own_files_match(above: Root, name: str) -> None:
 def test_a_prefix_that_a_url_cannot_hold_is_refused_for_that_reason(place: str) -> None:
     with pytest.raises(InputError, match=r"give a prefix without \? and #, which URLs reserve"):
         open_root(place)
+
+
+@pytest.mark.parametrize("content", [b"weights", b"a" * (1 << 20) + b"weights"], ids=["small", "large"])
+def test_a_changed_file_of_the_same_size_stays(root: Root, storage: Storage, content: bytes) -> None:
+    storage.create()
+    record = write_content_addressed(root, "models", "plain", ".keras", content)
+    for _ in range(2):  # without a cached copy, and with one
+        assert storage.is_removable(record)
+        require_valid(root, record)
+    with storage.atomic_write(record.path) as stream:
+        stream.write(content.upper())
+    assert not storage.is_removable(record)
+
+
+@pytest.mark.parametrize("path", ["../outside", "../../../outside", "a/../../outside", "{tmp_path}/outside"])
+def test_no_file_is_fetched_to_a_place_outside_the_cache(
+    root: Root, storage: Storage, tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    storage.create()
+    sound = write_text(root, "models/sound", "x")
+    file = sound.model_copy(update={"path": path.format(tmp_path=tmp_path)})  # as if records were not validated
+    if not isinstance(root, Path):
+        monkeypatch.setattr(type(root), "__truediv__", lambda self, name: self.joinpath(
+            sound.path if name == file.path else name))  # fmt: skip
+    before = set(tmp_path.rglob("outside"))
+    for _ in range(2):
+        storage.verify(file, again=True)
+        with pytest.raises(StorageError, match="a path under a root must be relative"):
+            LocalStorage(tmp_path / "root").move_in(tmp_path / "written", file.path)
+    assert set(tmp_path.rglob("outside")) == before
+
+
+def test_no_file_is_fetched_through_a_link_in_the_cache(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = open_root(f"{bucket}/{tmp_path.name}")
+    storage = storage_of(root)
+    storage.create()
+    record = write_content_addressed(root, "models", "plain", ".keras", b"weights")
+    (tmp_path / "elsewhere").mkdir()
+    (storage.cache_dir / "models").symlink_to(tmp_path / "elsewhere")
+    assert "is a symbolic link" in (storage.verify(record) or "")
+    (storage.cache_dir / "models").unlink()
+    require_valid(root, record)
+    (tag,) = (storage.cache_dir / "models").glob(".*")
+    tag.unlink()
+    tag.symlink_to(tmp_path / "elsewhere/tag")
+    assert "a symbolic link is in its place" in (storage.verify(record) or "")
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -1,6 +1,7 @@
 """Test that secrets in a flow run's parameters are masked before the run says so."""
 
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -8,8 +9,11 @@ from uuid import uuid4
 import pytest
 from prefect.client import orchestration
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
+from flows.processes.log_filters import learn_settings
 from flows.server import secret_masking
+from tasks.safety.redaction import redact
 
 MIRROR = "https://user:pa55w0rd-of-the-mirror@mirror.example/mnist"
 
@@ -51,3 +55,17 @@ def test_a_server_that_does_not_mask_credentials_is_reported(monkeypatch: pytest
 
 def test_parameters_without_credentials_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert masked(monkeypatch, ["https://mirror.example/mnist"]) == []
+
+
+def test_the_secrets_of_a_prefect_profile_are_masked_once_they_are_learned() -> None:
+    with temporary_settings({PREFECT_API_AUTH_STRING: "me:canary-of-a-profile"}):
+        assert "canary-of-a-profile" in redact("canary-of-a-profile")
+        learn_settings()
+        assert redact("the password canary-of-a-profile") == "the password ***"
+
+
+@pytest.mark.parametrize("module", ["cli/run", "cli/worker", "cli/serve", "server/flow_run_history", "server/serving",
+                                    "server/execute", "processes/log_filters"])  # fmt: skip
+def test_every_process_that_imports_prefect_learns_its_settings(module: str) -> None:
+    source = Path(secret_masking.__file__).parents[1] / f"{module}.py"
+    assert "learn_settings()" in source.read_text()
