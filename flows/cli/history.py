@@ -99,17 +99,22 @@ def _runs_to_compare(root: "Root", before: str, now: str) -> "tuple[RunRecord, R
 
 
 @click.group(invoke_without_command=True)
+@ROOT
+@JSON
 @click.pass_context
-def champion(context: click.Context) -> None:
+def champion(context: click.Context, root: str | None, as_json: bool) -> None:
     """Show the champions, or roll back to the previous champion."""
+    given = {"root": root, "as_json": as_json}
     if context.invoked_subcommand is None:
-        context.invoke(list_champions)
+        context.invoke(list_champions, **given)
+    else:  # options before the subcommand count, too
+        context.default_map = {context.invoked_subcommand: given}
 
 
 @champion.command("list")
 @ROOT
 @JSON
-def list_champions(root: str | None = None, as_json: bool = False) -> None:
+def list_champions(root: str | None, as_json: bool) -> None:
     """List the champions of every line, the current one last."""
     from artifacts.terminal import show_champions
     from tasks.history.champions import champion_history, champion_lines

@@ -31,8 +31,16 @@ _SCHEME = "://"
 _RESERVED = re.compile("[?#]")  # they end the path of a URL, and what follows may be secret
 _WILDCARD = re.compile(r"[*?\[]")
 _CHECK_STORE = "check the network, AWS_ENDPOINT_URL and the credentials"
-# Errors that another file system, or more space in this one, would avoid.
-_ELSEWHERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
+# What to do about errors that another file system would avoid.
+_REMEDIES = {
+    errno.ENOSPC: "make room or give another --root",
+    errno.EDQUOT: "make room or give another --root",
+    errno.EFBIG: "give another --root",
+    errno.EIO: "give another --root",
+    errno.EROFS: "make it writable or give another --root",
+    errno.EACCES: "make it writable or give another --root",
+    errno.EPERM: "make it writable or give another --root",
+}
 _TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
 
 
@@ -127,10 +135,10 @@ def _remedy_of(error: Exception, reason: str) -> str:
     """Return the advice for an error while a file is written; empty if the reason says enough, as for a link."""
     if isinstance(error, _store_errors()):
         return _CHECK_STORE
-    elsewhere = getattr(error, "errno", None) in _ELSEWHERE or reason in map(
-        os.strerror, _ELSEWHERE
-    )  # HDF5 sets no errno
-    return "make room or give another --root" if elsewhere else ""
+    number = getattr(error, "errno", None)
+    if number is None:  # HDF5 sets none
+        number = next((one for one in _REMEDIES if os.strerror(one) == reason), None)
+    return _REMEDIES.get(number, "") if number else ""
 
 
 def os_error_reason(error: Exception) -> str:

@@ -37,3 +37,18 @@ def test_every_json_document_has_the_version_of_its_schema(command: list[str], t
     document = json.loads(done.stdout)
     assert next(iter(document)) == "schema_version"
     assert document["schema_version"] == SCHEMA_VERSION
+
+
+@pytest.mark.parametrize("command", ["champion --root {}", "champion --root {} list", "champion list --root {}"])
+def test_the_champions_of_a_root_are_listed_wherever_the_option_is(command: str, tmp_path: Path) -> None:
+    words = command.format(tmp_path / "theirs").split()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "thesis.txt").touch()
+    done = CliRunner().invoke(cli, words, env={"MNIST_ROOT": str(tmp_path / "mine")})
+    assert f"{tmp_path / 'theirs'} is not a root of mnist" in str(done.exception)
+
+
+def test_a_rollback_is_done_under_the_root_before_the_subcommand(tmp_path: Path) -> None:
+    words = ["champion", "--root", str(tmp_path / "named"), "rollback"]
+    done = CliRunner().invoke(cli, words, env={"MNIST_ROOT": str(tmp_path / "mine")})
+    assert f"there are no runs under {tmp_path / 'named'}:" in str(done.exception)
