@@ -10,7 +10,7 @@ import click
 
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo, echo_json
-from flows.root_option import at_root, root_to_read
+from flows.root_option import at_root, root_to_read, root_with_pages
 from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
@@ -67,20 +67,22 @@ def compare_command(before: str, now: str, fail_if_worse: bool, margin: float, r
     from tasks.storage.folders import Folder
     from tasks.storage.page_records import write_page
 
-    with at_root(root) as place:
+    with root_with_pages(root) as (place, no_page):
         one, other, pairs = _runs_to_compare(place, before, now)
         changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
-        page = changes_page(changes, f"{one.run} against {other.run}")
-        of = (one.run, other.run)
-        written = write_page(place, f"{Folder.COMPARISONS}/{one.run}..{other.run}.html", page, of)
+        page, of, written = changes_page(changes, f"{one.run} against {other.run}"), (one.run, other.run), None
+        if not no_page:
+            written = write_page(place, f"{Folder.COMPARISONS}/{one.run}..{other.run}.html", page, of).path
     checks = [
         not_inferior(model.comparison.first, model.comparison.difference, margin / 100) for model in changes.models
     ]
     if as_json:
-        found = {"checks": [check.model_dump() for check in checks], "report": written.path}
+        found = {"checks": [check.model_dump() for check in checks], "report": written}
         echo_json(changes.model_dump(mode="json") | found)
     else:
-        show_changes(changes, checks, f"{place}/{written.path}")
+        show_changes(changes, checks, f"{place}/{written}" if written else "")
+    if no_page:
+        echo(f"no page: {no_page}", err=True)
     failed = [check for check in checks if not check.passed]
     if fail_if_worse and failed:
         raise GateError("; ".join(f"{check.name}: no, {check.found}" for check in failed))
