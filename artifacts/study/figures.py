@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from artifacts.common.plotting import beside, color, error_bars, marker, panels, shorten_label
+from artifacts.common.plotting import beside, color, error_bars, legend_above, marker, panels, shorten_label
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Study
 
@@ -83,7 +83,7 @@ def draw_wrong_by(study: Study) -> Figure:
     )
     if seeds <= 20:
         axis.set_xticks(range(1, seeds + 1))
-    axis.legend(frameon=False)
+    legend_above(figure, *axis.get_legend_handles_labels())
     return figure
 
 

@@ -32,6 +32,11 @@ from tasks.safety.address import Address
 _SCHEMES = ("http", "https", "file")
 _MOST_NAME = 150  # longest archive name, in bytes
 _MOST_LETTERS = 64  # of a name; file names, which systems limit to 255 bytes, hold up to two names and a hash
+# Characters that are not shown although their category is not Cf: Default_Ignorable_Code_Point in Unicode's file
+# DerivedCoreProperties.txt.
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
 SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # names of the tables in a dataset's file
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -70,8 +75,9 @@ def _file_name(name: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Return a text without invisible characters, and with one form of each accented letter."""
-    return "".join(one for one in unicodedata.normalize("NFC", text) if unicodedata.category(one) != "Cf")
+    """Return a text without invisible characters, with single spaces, and with one form of each accented letter."""
+    shown = "".join(one for one in text if unicodedata.category(one) != "Cf" and not _IGNORABLE.match(one))
+    return unicodedata.normalize("NFC", " ".join(shown.split()))
 
 
 class Archive(Frozen):
@@ -144,7 +150,9 @@ class Dataset(Frozen):
 
     @model_validator(mode="after")
     def classes_differ(self) -> Self:
-        """Reject duplicate class names, and names that look the same."""
+        """Reject invisible class names, duplicate names, and names that look the same."""
+        if not all(map(_visible, self.classes)):
+            raise ValueError("each class name must contain a visible character")
         again = [name for name, count in Counter(map(_visible, self.classes)).items() if count > 1]
         if again:
             raise ValueError(f"class names must be unique, but {again[0]!r} occurs more than once")

@@ -14,7 +14,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 
 from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
-from artifacts.common.rows import TableArtifact, for_ui
+from artifacts.common.rows import TableArtifact, for_ui, text_for_ui
 from artifacts.diagram.networks import DrawnNetwork, networks_of
 from artifacts.report import text as words
 from artifacts.report.galleries import InHtml, InMarkdown
@@ -147,10 +147,10 @@ def _publish_artifacts(rendering: DocumentRendering[Any], tables: Iterable[Table
         return omitted
     for key, (description, text) in _pages_that_fit(rendering, omitted).items():
         with optional(f"artifact {key}", omitted):
-            create_markdown_artifact(text, key, description)
+            create_markdown_artifact(text, key, text_for_ui(description))
     for key, description, rows in tables:
         with optional(f"artifact {key}", omitted):
-            create_table_artifact(for_ui(rows), key, description)
+            create_table_artifact(for_ui(rows), key, text_for_ui(description))
     return omitted
 
 

@@ -282,18 +282,36 @@ def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_
     assert "All errors" not in html
 
 
+def test_each_explanation_stands_below_the_name_of_its_model_even_if_the_answers_are_equal(analysis: Analysis) -> None:
+    shown = next(one for one in analysis.pictures if any(answer.explanation for answer in one.answers))
+    explained = next(answer for answer in shown.answers if answer.explanation)
+    without = explained.model_copy(update={"explanation": None})
+    for answers in ((explained, explained), (without, explained)):
+        pictures = [
+            one.model_copy(update={"answers": answers if one is shown else (without, without)})
+            for one in analysis.pictures
+        ]
+        changed = analysis.model_copy(update={"pictures": tuple(pictures)})
+        whole = Report(provenance=provenance(), decision=None, changes=None, analysis=changed)
+        html = Rendering(whole, dict.fromkeys(FIGURES, "data:,")).html("t")
+        names = [model.name for model, answer in zip(analysis.models, answers, strict=True) if answer.explanation]
+        assert re.findall(r'<div class="why"><p><b>(\w+)</b>', html) == names
+
+
 def test_a_row_of_pictures_is_as_wide_as_the_ui_shows() -> None:
     assert images_across(["#82, label **2**<br>plain: **3 10.7 % (2: 10.7 %)**"]) == 3  # 225 pixels each
     assert images_across(["#1"]) == 4
     assert images_across(["m: " + "x" * 40]) == 2
     assert images_across(["x" * 200]) == 1
+    for name, across in (("shirtabc", 2), ("WWWWWWWW", 1), ("😀" * 8, 1), ("漢字の名前はとても広い", 1)):
+        assert images_across([f"#12<br>batch\\_norm: **{name} 93.1 % ({name}: 12.0 %)**"]) == across
 
 
 def test_no_text_of_a_table_is_a_bullet_or_a_heading_in_the_ui(analysis: Analysis) -> None:
-    blocks = ["-", "+", "*", "#", ">", "1.", "- a", "***", "```"]
+    blocks = ["-", "+", "#", ">", "1.", "- a", "    a"]
     shown = common_rows.for_ui([{"label": text, "n": 1} for text in blocks])
     assert [row["label"] for row in shown] == [f"{common_rows.NO_WIDTH}{text}" for text in blocks]
-    harmless = [{"b": "1.5", "c": "no", "d": "\u2013", "e": "< 0.0001"}]
+    harmless = [{"b": "1.5", "c": "no", "d": "\u2013", "e": "< 0.0001", "f": "batch_norm", "g": "a__b", "h": r"\x1b"}]
     assert common_rows.for_ui(harmless) == harmless
     assert not [
         value for _, _, rows in tables.all_tables(analysis) for row in rows for value in row.values() if value == "-"
