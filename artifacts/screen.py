@@ -18,7 +18,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from tasks.safety.plain_text import printable
+from tasks.safety.plain_text import isolated, printable
 
 Rows = Sequence[Mapping[str, str | int | float]]
 
@@ -27,6 +27,9 @@ _PIPED_WIDTH = 240  # characters: a file or a program has no width, and must rec
 _SHORT, _LEAST = 16, 12
 _NAME = 48  # characters of the longest word that is never broken, such as a run's name; longer ones are paths or hashes
 _FRAME = 3  # characters around the content of a column: a line and two spaces
+# The space between a number and its unit, and its stand-in while rich breaks lines: rich breaks at every kind of space.
+_UNIT_SPACE = re.compile(r"(?<=\d) (?=(?:%|s|MB)(?!\w))")
+_UNBROKEN = "\ue000"  # private, so a user's own character is escaped before
 _NUMBER = re.compile(r"[<+-]? ?[\d.,]+( ?(%|s|MB))?")
 
 
@@ -66,12 +69,14 @@ class Screen(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Convert a string to plain text before its width is measured."""
-        return super().render_str(self.plain(text), **{**options, "markup": False, "emoji": False})
+        unbroken = _UNIT_SPACE.sub(_UNBROKEN, self.plain(text))
+        return super().render_str(unbroken, **{**options, "markup": False, "emoji": False})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render any renderable, and make the text plain that a renderable produced by itself."""
         for text, style, control in super().render(renderable, options):
-            yield Segment(text, style, control) if control else Segment(self.plain(text, keep="\n"), style)
+            shown = text.replace(_UNBROKEN, " ")
+            yield Segment(text, style, control) if control else Segment(self.plain(shown, keep="\n"), style)
 
     def say(self, text: str) -> None:
         """Print a sentence; on a terminal, break lines between words."""
@@ -131,12 +136,18 @@ class Screen(Console):
 class Unescaped:
     """Stream for rich that keeps the control characters that rich draws with.
 
-    All other writers go through the streams of `flows/processes/streams.py`, which escape control characters.
+    All other writers go through the streams of `flows/processes/streams.py`, which escape control characters. On a
+    terminal, right-to-left words are isolated here, after rich has computed all widths.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
-        self.write = getattr(stream, "write_drawn", stream.write)
+        self.write_drawn = getattr(stream, "write_drawn", stream.write)
+
+    def write(self, text: str) -> int:
+        """Write text that rich has drawn."""
+        written: int = self.write_drawn(isolated(text) if self.stream.isatty() else text)
+        return written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -7,6 +7,7 @@ from artifacts.common.formatting import counted, interval, percent
 from artifacts.report import tables
 from artifacts.report.text import change_summary, gate_summary
 from artifacts.screen import Screen
+from artifacts.study.text import counted_trainings
 from tasks.schemas.analysis import Changes, Check
 from tasks.schemas.results import ClassifiedPicture, Cleared, Pruning, RunResult, StudyResult, VerifiedFile
 from tasks.schemas.runs import Champion, RunRecord, StudyRun, held_down
@@ -48,7 +49,7 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
         }
         for arm in result.arms
     ]
-    title = f"{counted(len(result.seeds), 'seed')}, study {result.run}"
+    title = f"{counted_trainings(result.seeds, result.arms)}, study {result.run}"
     cached = f"{len(result.cached)} of {counted(len(result.steps), 'step')}"
     _show_result(result, title, rows, cached, [result.verdict], look_at, explain=explain)
 
@@ -137,7 +138,7 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
 
 
 def show_guesses(shown: Sequence[ClassifiedPicture], page: str) -> None:
-    """Print the predictions of the models for a user's images."""
+    """Print the predictions of the models for a user's images, and where their page is if there is one."""
     screen = Screen()
     doubtful = any(one.doubts for one in shown)
     rows = [
@@ -149,11 +150,12 @@ def show_guesses(shown: Sequence[ClassifiedPicture], page: str) -> None:
     ]
     if rows:
         screen.table(rows)
-    screen.print(f"images as the network received them:  {page}")
+    if page:
+        screen.print(f"images as the network received them:  {page}")
 
 
 def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
-    """Print how two runs compare."""
+    """Print how two runs compare, and where the page of changed images is if there is one."""
     screen = Screen()
     screen.table(tables.changes(changes), f"{changes.now} compared with {changes.before}")
     screen.say(change_summary(changes))
@@ -161,7 +163,8 @@ def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
         screen.say(f"{model.now}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
     if changes.settings:
         screen.table(tables.settings(changes))
-    screen.print(f"changed images:  {page}")
+    if page:
+        screen.print(f"changed images:  {page}")
 
 
 def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:

@@ -15,7 +15,7 @@ from artifacts.common.formatting import counted
 from tasks.base import Frozen
 from tasks.config.dataset import Dataset, Name
 from tasks.config.recipe import Recipe, Seed, load_recipe
-from tasks.errors import InputError
+from tasks.errors import InputError, RecipeError
 from tasks.safety.plain_text import printable
 
 
@@ -31,19 +31,41 @@ class RunConfig(Frozen):
 
 
 _BY_DATE: Literal["date"] = "date"
-_SEEDS_A_DATE = 100  # an ensemble uses the seeds after the first one, so the seeds of two dates never overlap
+# An ensemble uses the seeds after the first one. Two nights can share a date in UTC when the clocks change, but as they are
+# 23 hours apart, they never share half a date.
+_SEEDS_A_DATE = 100
+_SEEDS_HALF_A_DATE = 50
 
 
 def resolve_seed(value: object) -> Seed | None:
     """Return the seed of a run.
 
-    `date` means the date (UTC) for which the run was scheduled, as in 2026112700. A run keeps its scheduled date,
-    however late it starts and however often it is retried. All other values are returned unchanged; the recipe rejects
-    those that are not a seed.
+    `date` means the date (UTC) for which the run was scheduled, as in 2026112700, or 2026112750 from noon. A run keeps
+    its scheduled date, however late it starts and however often it is retried. All other values are returned unchanged;
+    the recipe rejects those that are not a seed.
     """
     if value == _BY_DATE:
-        return int(f"{flow_run.scheduled_start_time.astimezone(UTC):%Y%m%d}") * _SEEDS_A_DATE
+        at: datetime = flow_run.scheduled_start_time.astimezone(UTC)
+        return int(f"{at:%Y%m%d}") * _SEEDS_A_DATE + at.hour // 12 * _SEEDS_HALF_A_DATE
     return cast("Seed | None", value)
+
+
+def load_run_recipe(
+    recipe: str, *, epochs: int | None, seed: int | str | None, validation: float | None = None
+) -> Recipe:
+    """Return the recipe of a run, with the seed that `resolve_seed` returns.
+
+    Raises:
+        RecipeError: If the recipe or a value is invalid, or if an ensemble needs more seeds than belong to one run.
+    """
+    plan = load_recipe(recipe, epochs=epochs, seed=resolve_seed(seed), validation=validation)
+    most = max((ensemble.seeds for ensemble in plan.ensembles), default=1)
+    if seed == _BY_DATE and most > _SEEDS_HALF_A_DATE:
+        raise RecipeError(
+            f"the recipe {recipe}: an ensemble of {most} seeds would share seeds with the next run, because a seed from the "
+            f"date has only {_SEEDS_HALF_A_DATE}; give the ensemble fewer seeds, or the run a number as its seed"
+        )
+    return plan
 
 
 def run_title() -> str:
@@ -51,7 +73,7 @@ def run_title() -> str:
     given = flow_run.parameters
     dataset, recipe = (Path(str(given[name])).stem for name in ("dataset", "recipe"))
     try:
-        plan = load_recipe(given["recipe"], epochs=given["epochs"], seed=resolve_seed(given["seed"]))
+        plan = load_run_recipe(given["recipe"], epochs=given["epochs"], seed=given["seed"])
     except InputError:  # the run reports the error itself
         return printable(f"{dataset} {recipe}")
     return printable(f"{dataset} {plan.name} {counted(plan.epochs, 'epoch')} seed {plan.seed}")

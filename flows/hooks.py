@@ -4,6 +4,7 @@ A notification is an HTTP POST to the address in MNIST_WEBHOOK; without that var
 webhook is a secret, so it is never logged.
 """
 
+import html
 import os
 from typing import Any
 
@@ -25,7 +26,8 @@ _HURRY_SECONDS = 1.0  # the limit once this process has been asked to stop
 def notify_webhook(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     """Post the end of a flow run to the webhook as JSON.
 
-    The field `text` is what Slack, Mattermost and similar services show.
+    The field `text` is what Slack, Mattermost and similar services show; `&`, `<` and `>` are escaped in it, as they
+    require.
     """
     address = os.environ.get("MNIST_WEBHOOK")
     if not address:
@@ -42,7 +44,7 @@ def _notification_body(flow: Flow[..., Any], flow_run: FlowRun, state: State) ->
     message = redact(state.message or "")  # an error's message may hold secrets, and many people read a chat
     text = f"{flow.name}, {flow_run.name}: {state.name}: {message or 'no message'}"
     return {
-        "text": f"{text} {page or ''}".strip(),
+        "text": html.escape(f"{text} {page or ''}".strip(), quote=False),
         "flow": flow.name,
         "run": flow_run.name,
         "run_id": str(flow_run.id),

@@ -13,7 +13,7 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import RunConfig, resolve_seed, run_name, run_title
+from flows.config import RunConfig, load_run_recipe, run_name, run_title
 from flows.hooks import notify_webhook
 from flows.processes.log_filters import hide_expected_tracebacks
 from flows.processes.tied_to_worker import exit_with_parent
@@ -25,14 +25,15 @@ from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
 from tasks.config.dataset import Name, load_dataset
-from tasks.config.recipe import Epochs, Seed, ValidationFraction, load_recipe
+from tasks.config.recipe import Epochs, Seed, ValidationFraction
 from tasks.config.toml_loader import NameOrFile, validate
 from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace, open_workspace
 from tasks.errors import GateError, InputError, RunError
+from tasks.history.comparable_runs import predecessor
 from tasks.history.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
-from tasks.history.run_store import predecessor, save_run
+from tasks.history.run_store import save_run
 from tasks.schemas.analysis import Decision
 from tasks.schemas.architecture import ArchitectureRecord
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords
@@ -105,7 +106,7 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
     exit_with_parent()
     given = {
         "dataset": load_dataset(dataset, mirrors),
-        "recipe": load_recipe(recipe, epochs=epochs, seed=resolve_seed(seed), validation=validation),
+        "recipe": load_run_recipe(recipe, epochs=epochs, seed=seed, validation=validation),
         "line": line,
         "gate": gate,
         "robustness": robustness,

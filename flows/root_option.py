@@ -1,8 +1,9 @@
 """The root that the `--root` option of a command or a flow parameter selects, or the default root."""
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from flows.processes.console import say
@@ -78,3 +79,31 @@ def at_root(given: str | None) -> "Iterator[Root]":
     root = root_to_change(resolve_root(given))
     with storage_of(root).shared_lock(say):
         yield root
+
+
+@contextmanager
+def root_with_pages(given: str | None) -> "Iterator[tuple[Root, str]]":
+    """Yield an existing root for a command that reads it and adds a page, and the reason why it can't add any.
+
+    The reason is empty if the root can be written, and then the root is locked as by `at_root`.
+
+    Raises:
+        RootError: If no run was made under the root, or if it holds files of others.
+        StorageError: If the root can't be read, or not locked although it can be written.
+    """
+    from tasks.errors import StorageError  # noqa: PLC0415
+    from tasks.storage.roots import existing_root  # noqa: PLC0415
+
+    with ExitStack() as held:
+        try:
+            root, reason = held.enter_context(at_root(given)), ""
+        except StorageError as error:
+            if not _is_forbidden(error.__cause__):
+                raise
+            root, reason = existing_root(resolve_root(given)), str(error)
+        yield root, reason
+
+
+def _is_forbidden(error: BaseException | None) -> bool:
+    """Return whether an error means that this account or this file system permits no writing."""
+    return isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS)

@@ -1,4 +1,7 @@
-"""Format numbers and comparisons for reading: shares as percentages, and their differences in percentage points."""
+"""Format numbers and comparisons for reading, and estimate how wide a text is.
+
+Shares are formatted as percentages, and their differences in percentage points.
+"""
 
 import re
 
@@ -74,9 +77,22 @@ def p_value(p: float, *, sign: bool = False) -> str:
 
 def range_of(part: Slice, *, unit: bool = True) -> str:
     """Return the range of a slice, with the unit of its feature if `unit` is true."""
-    digits = 0 if part.low == int(part.low) and part.high == int(part.high) else 1
+    digits = _digits_of(part.low, part.high)
     low, high = f"{part.low:z.{digits}f}", f"{part.high:z.{digits}f}"
     return (low if low == high else f"{low} to {high}") + (UNITS[part.feature] if unit else "")
+
+
+def _digits_of(low: float, high: float) -> int:
+    """Return the number of decimals of a slice's range: enough that no other slice has the same name.
+
+    Ranges that do not overlap have different names if both ends of each range differ. A single value has few digits,
+    but is not rounded to zero.
+    """
+    if low == int(low) and high == int(high):
+        return 0
+    if low == high:
+        return next((digits for digits in range(1, 7) if abs(round(low, digits) - low) <= abs(low) / 200), 7)
+    return next((digits for digits in range(1, 7) if round(low, digits) != round(high, digits)), 7)
 
 
 def significant(p: float) -> str:
@@ -92,6 +108,17 @@ def counted(number: int, noun: str) -> str:
         ('1 seed', '10,000 images')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def breadth(text: str, size: float, *, bold: bool = False) -> float:
+    """Return an upper bound of the width of a text in pixels.
+
+    The bound is that of DejaVu Sans, the widest font that may replace the named fonts.
+    """
+    narrow, broad = len(re.findall(r"[ .,:;!'|ijlI()\[\]]", text)), len(re.findall(r"[mwMW@%×]", text))
+    wide = len(re.findall(r"[^\x00-\u024f×]", text))  # wide characters, such as Chinese
+    usual = len(text) - narrow - broad - wide
+    return size * (0.36 * narrow + 0.62 * usual + 0.92 * broad + 1.05 * wide) * (1.1 if bold else 1)
 
 
 def without_local_folders(text: str) -> str:

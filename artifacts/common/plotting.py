@@ -6,13 +6,16 @@ from functools import cache
 
 import numpy as np
 from matplotlib import font_manager
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from PIL import Image
 
 from artifacts.common.images import png_url
+from tasks.safety.plain_text import RIGHT_TO_LEFT
 from tasks.schemas.findings import Estimate, Share
 
 _MOST = 100  # names along nine inches; with more, only every second or third is shown
@@ -43,7 +46,8 @@ def shorten_label(name: str, letters: int = _MODEL_LETTERS) -> str:
 def font_safe_labels(classes: Sequence[str]) -> list[str]:
     """Return the class names as matplotlib labels that are short enough for a figure.
 
-    A name with characters that the font lacks is replaced by the class number. Names that are equal once shortened end
+    A name with characters that the font lacks is replaced by the class number, and so is a name with right-to-left
+    letters, which matplotlib draws in the wrong order. Names that are equal once shortened end
     in their class numbers.
     """
     lines = [" ".join(name.split()) for name in classes]
@@ -51,7 +55,7 @@ def font_safe_labels(classes: Sequence[str]) -> list[str]:
     alike = Counter(short)
     return [
         f"({number})"
-        if not all(ord(letter) in _drawable() for letter in line)
+        if RIGHT_TO_LEFT.search(line) or not all(ord(letter) in _drawable() for letter in line)
         else (name if alike[name] == 1 else f"{line[: LETTERS - 7].rstrip()}… ({number})").replace("$", r"\$")
         for number, (line, name) in enumerate(zip(lines, short, strict=True))
     ]
@@ -85,6 +89,8 @@ def name_rows(axis: Axes, classes: Sequence[str]) -> None:
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 WIDTH = 9.0  # inches
 _MARKERS = "os^Dv"  # models differ in marker as well as in color
+_LEGEND_LETTERS, _LEGEND_MARK, _LEGEND_LINE = 124, 8, 0.18  # letters in a line and of a mark; inches of a line's height
+_NEGLIGIBLE = 1e-6  # lower losses and rates are rounding errors
 
 
 def color(rank: int) -> str:
@@ -117,6 +123,31 @@ def panels(count: int, height: float, *, across: int) -> tuple[Figure, list[Axes
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """Add a legend above all axes of a figure, where it covers nothing, and make the figure higher by as much."""
+    across = max(1, min(4, _LEGEND_LETTERS // (max(map(len, labels), default=0) + _LEGEND_MARK)))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * -(-len(labels) // across))
+    figure.legend(handles, labels, loc="outside upper left", ncols=across, fontsize=8, frameon=False)
+
+
+def log_scale(axis: Axes, values: Sequence[float], *, bars: bool = False, subs: Sequence[int] = (1, 2, 5)) -> None:
+    """Make the y axis logarithmic for the `values` that it shows, of which zeros are at its foot.
+
+    If a value is negligible, or if bars rise from zero, the axis is linear from zero to the smallest other value.
+    Ticks are at the products of `subs` and the powers of ten.
+    """
+    positive = [value for value in values if value > _NEGLIGIBLE] or [1.0]
+    ticks = [float(tick) for tick in LogLocator(subs=subs).tick_values(min(positive), max(positive))]
+    if bars or len(positive) < len(values) or max(values, default=0) <= _NEGLIGIBLE:
+        axis.set_yscale("symlog", linthresh=min(positive), linscale=0.5)
+        axis.set_ylim(0 if bars else -0.3 * min(positive), None)
+        ticks = [0.0, *(tick for tick in ticks if tick >= 0.99 * min(positive))]
+    else:
+        axis.set_yscale("log")
+    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def figure_url(figure: Figure) -> str:

@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from artifacts.common import formatting
 from artifacts.common import rows as common_rows
-from tasks.safety.plain_text import printable
+from tasks.safety.plain_text import isolated, printable
 
-# Prefect's UI in a window of 1400 pixels: the pixels of a table's width, of a letter and of a cell's padding, and the
-# most cells in a row.
-_WIDE, _LETTER, _PADDING, _MOST_ACROSS = 829, 7.4, 26, 4
+# Prefect's UI in a window of 1400 pixels: the pixels of a table's width, of a font's size and of a cell's padding, and
+# the most cells in a row.
+_WIDE, _SIZE, _PADDING, _MOST_ACROSS = 829, 12.5, 26, 4
 _NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|[-\u2013]")
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
@@ -33,11 +33,16 @@ def template_environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else printable(value),
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else _shown(value),
     )
     made.globals["formatting"] = formatting
     made.filters |= {"percent": formatting.percent, "name": markdown_name, "plain": plain, "table": table}
     return made
+
+
+def _shown(text: str) -> str:
+    """Return a text with unprintable characters escaped and right-to-left words isolated."""
+    return isolated(printable(text))
 
 
 def markdown_name(text: object) -> Markup:
@@ -47,13 +52,13 @@ def markdown_name(text: object) -> Markup:
         >>> print(markdown_name("*a* <b>"))
         \*a\* &lt;b&gt;
     """
-    line = _SPECIAL.sub(r"\\\g<0>", html.escape(printable(" ".join(str(text).split())), quote=False))
+    line = _SPECIAL.sub(r"\\\g<0>", html.escape(_shown(" ".join(str(text).split())), quote=False))
     return Markup(_BEGINNING.sub(r"\1\\", line))  # noqa: S704  # escaped here
 
 
 def plain(text: object) -> Markup:
     """Return a user's text, escaped for HTML within Markdown, including table cells."""
-    return Markup(html.escape(printable(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # escaped here
+    return Markup(html.escape(_shown(" ".join(str(text).split()))).replace("|", "&#124;"))  # noqa: S704  # escaped here
 
 
 def table(rows: Sequence[common_rows.Row]) -> Markup:
@@ -94,9 +99,13 @@ def picture_table(cells: Sequence[tuple[str, str]]) -> Markup:
 def images_across(captions: Sequence[str]) -> int:
     """Return the number of captions that fit side by side in Prefect's UI.
 
-    The longest line of any caption determines the number, because Prefect's UI does not wrap captions.
+    The widest line of any caption determines the number, because Prefect's UI does not wrap captions.
     """
-    longest = max(
-        (len(html.unescape(re.sub(r"[\\*]", "", line))) for one in captions for line in one.split("<br>")), default=0
-    )
-    return max(1, min(_MOST_ACROSS, int(_WIDE / (_LETTER * longest + _PADDING))))
+    widest = max((_line_width(line) for one in captions for line in one.split("<br>")), default=0.0)
+    return max(1, min(_MOST_ACROSS, int(_WIDE / (widest + _PADDING))))
+
+
+def _line_width(line: str) -> float:
+    """Return an upper bound of the width in pixels of a line of Markdown in Prefect's UI."""
+    text = html.unescape(re.sub(r"[\\*]", "", line))
+    return formatting.breadth(text, _SIZE, bold="**" in line)

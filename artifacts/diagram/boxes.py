@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from artifacts.common.formatting import counted
+from artifacts.common.formatting import breadth, counted
 from tasks.schemas.architecture import Node, Shape
 
 _FACE = 78.0  # size of the largest side in a diagram, in pixels
@@ -131,17 +131,6 @@ def shape_said(shape: Shape) -> str:
 def parameters_said(parameters: int) -> str:
     """Return a number of parameters as text."""
     return counted(parameters, "param")
-
-
-def breadth(text: str, size: float, *, bold: bool = False) -> float:
-    """Return an upper bound of the width of a text in pixels.
-
-    The bound is that of DejaVu Sans, the widest font that may replace the named fonts.
-    """
-    narrow, broad = len(re.findall(r"[ .,:;!'|ijlI()\[\]]", text)), len(re.findall(r"[mwMW@%×]", text))
-    wide = len(re.findall(r"[^\x00-\u024f×]", text))  # wide characters, such as Chinese
-    usual = len(text) - narrow - broad - wide
-    return size * (0.36 * narrow + 0.62 * usual + 0.92 * broad + 1.05 * wide) * (1.1 if bold else 1)
 
 
 def squeezed(text: str, size: float = SMALL, *, bold: bool = False) -> str:

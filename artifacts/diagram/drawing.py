@@ -12,13 +12,12 @@ from importlib import resources
 from itertools import accumulate
 from typing import NamedTuple
 
-from artifacts.common.formatting import counted
+from artifacts.common.formatting import breadth, counted
 from artifacts.diagram.boxes import (
     ORDER,
     SMALL,
     Box,
     boxes_of,
-    breadth,
     details_of,
     kind_of,
     label_of,

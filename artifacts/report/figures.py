@@ -14,16 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from artifacts.common import plotting
 from artifacts.common.formatting import UNITS, counted, range_of
-from artifacts.common.plotting import WIDTH, beside, color, error_bars, marker, panels
+from artifacts.common.plotting import WIDTH, beside, color, error_bars, legend_above, log_scale, marker, panels
 from tasks.schemas.analysis import Analysis, ModelAnalysis
 from tasks.schemas.robustness import Robustness
 
 _MAPS = 12  # labels that fit side by side
 _LABELS = 30  # labels with the most errors, whose error rates are drawn
+_FEW_TICKS = 10  # predictions in a bar up to which the axis has room for ticks at 1, 2 and 5
 _COUNTED = 20  # the most classes for which a confusion matrix has room for its counts
 
 
@@ -60,18 +61,30 @@ def training_curves(analysis: Analysis) -> Figure:
         at, end = [model.epochs + apart * (rank + 1)], dict[str, Any](color=color(rank), marker="s", linestyle="none")
         error.errorbar(at, [tested], yerr=bars, capsize=3, label=f"{named[rank]}, test", **end)
         loss.plot(at, [model.calibration.log_loss.value], label=f"{named[rank]}, test", **end)
-    for axis, title in ((loss, "loss (cross-entropy, nats)"), (error, "error rate (test: with 95 % interval)")):
-        axis.set_yscale("log")
+    losses, rates = _losses_and_error_rates(analysis)
+    for axis, title, values in (
+        (loss, "loss (cross-entropy, nats)", losses),
+        (error, "error rate (test: with 95 % interval)", rates),
+    ):
+        log_scale(axis, values)
         axis.set(title=title, xlabel="epoch")
         axis.grid(visible=True, axis="y", alpha=0.2)
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_xlim(1 - 0.05 * epochs, epochs + max(0.05 * epochs, apart * (len(analysis.models) + 1)))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     error.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    error.legend(fontsize=8, frameon=False)
+    legend_above(figure, *error.get_legend_handles_labels())
     return figure
+
+
+def _losses_and_error_rates(analysis: Analysis) -> tuple[list[float], list[float]]:
+    """Return all losses and all error rates that the training curves show."""
+    losses = [model.calibration.log_loss.value for model in analysis.models]
+    accuracies = [model.accuracy.value for model in analysis.models]
+    for line in (line for model in analysis.models for line in model.history):
+        losses += [value for value in (line.loss, line.validation_loss) if value is not None]
+        accuracies += [value for value in (line.accuracy, line.validation_accuracy) if value is not None]
+    return losses, [1 - value for value in accuracies]
 
 
 def draw_errors_by_label(analysis: Analysis) -> Figure:
@@ -95,7 +108,7 @@ def draw_errors_by_label(analysis: Analysis) -> Figure:
     which = f" ({_LABELS} of {len(classes)} labels)" if len(classes) > _LABELS else ""
     axis.set(xlabel="label", ylabel="error rate", title=f"error rate by label, with 95 % interval and count{which}")
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.legend(frameon=False)
+    legend_above(figure, *axis.get_legend_handles_labels())
     return figure
 
 
@@ -154,13 +167,15 @@ def reliability(analysis: Analysis) -> Figure:
         left = centers + beside(rank, len(analysis.models), step)
         counts.bar(left, [one.right.total for one in bins], step, color=color(rank), alpha=0.85)
     curve.set(ylabel="accuracy", title="reliability: accuracy of the predictions by confidence")
-    counts.set(xlabel="confidence", ylabel="predictions", yscale="log", xlim=(0, 1.01))
+    totals = [one.right.total for model in analysis.models for one in model.calibration.bins]
+    log_scale(counts, [1, *totals], bars=True, subs=(1, 2, 5) if max(totals) < _FEW_TICKS else (1,))
+    counts.set(xlabel="confidence", ylabel="predictions", xlim=(0, 1.01))
     for axis in (curve, counts):
         axis.spines[["top", "right"]].set_visible(False)
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     curve.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    curve.legend(frameon=False, loc="upper left")
+    legend_above(figure, *curve.get_legend_handles_labels())
     return figure
 
 
@@ -207,11 +222,12 @@ def slice_rates(analysis: Analysis) -> Figure:
                 axis.plot([x], [value], marker(rank), color=color(rank), markerfacecolor=fill, markersize=6)
         axis.set_xticks(range(len(parts)), [range_of(part, unit=False) for part in parts], fontsize=7.5)
         axis.set_title(f"{feature} ({UNITS[feature].strip()})" if UNITS[feature] else feature, fontsize=9)
-        axis.set_ylim(bottom=0)
+        highest = max(share.high for part in parts for share in part.errors)
+        axis.set_ylim(-0.06 * highest, 1.06 * highest)  # room for whole marks at the lowest and the highest rate
         axis.set_ylabel("error rate", fontsize=8)
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     marks = [Line2D([], [], marker=marker(rank), color=color(rank)) for rank, _ in enumerate(analysis.models)]
-    axes[0].legend(marks, _names_of(analysis), fontsize=7, frameon=False)
+    legend_above(figure, marks, _names_of(analysis))
     return figure
 
 
@@ -246,8 +262,7 @@ def draw_robustness(found: Robustness) -> Figure:
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.tick_params(labelsize=7.5)
         axis.grid(visible=True, axis="y", alpha=0.2)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=4, fontsize=8, frameon=False)
+    legend_above(figure, *axes[0].get_legend_handles_labels())
     return figure
 
 

@@ -98,11 +98,15 @@ class Rendering(DocumentRendering[Report]):
         return own + [one for one in self.networks if one.original and any(other.shrunk for other in own)]
 
 
+def changes_text(changes: Changes, drawn: InMarkdown | type[InHtml] = InHtml) -> str:
+    """Return the differences between two runs as Markdown, with galleries in the given form."""
+    template = template_environment().get_template("changes.md.j2")
+    return template.render(changes=changes, drawn=drawn, tables=tables, words=words)
+
+
 def changes_page(changes: Changes, title: str) -> str:
     """Return the differences between two runs as one HTML page."""
-    template = template_environment().get_template("changes.md.j2")
-    text = template.render(changes=changes, drawn=InHtml, tables=tables, words=words)
-    return page(f"# {markdown_name(title)}\n\n{text}", title)
+    return page(f"# {markdown_name(title)}\n\n{changes_text(changes)}", title)
 
 
 def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:

@@ -41,15 +41,18 @@ def headline(analysis: Analysis) -> str:
         return f"{model.name} has an accuracy of {with_interval(model.accuracy)}."
     best = max(analysis.models, key=lambda model: model.accuracy.value).name
     said = " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
-    return _of_one_seed(said, "two" if len(analysis.models) == 2 else f"{len(analysis.models)}")
+    count = "two" if len(analysis.models) == 2 else f"{len(analysis.models)}"
+    return _of_these_trainings(said, count, one_seed=all(len(set(model.seeds)) < 2 for model in analysis.models))
 
 
-def _of_one_seed(said: str, models: str) -> str:
-    """Return verdicts on models trained with one seed, with their limits and the suggestion to run a study."""
+def _of_these_trainings(said: str, models: str, *, one_seed: bool) -> str:
+    """Return verdicts on models trained once each, with their limits and the suggestion to run a study.
+
+    Ensembles can have more than `one_seed`.
+    """
+    each = " (one seed each)" if one_seed else ""
     said = said.replace("The difference", "the difference", said.startswith("The difference"))
-    return (
-        f"For these {models} trained models (one seed each), {said} Run mnist study to test whether other seeds agree."
-    )
+    return f"For these {models} trained models{each}, {said} Run mnist study to test whether other seeds agree."
 
 
 def sampled(analysis: Analysis) -> str:
@@ -80,7 +83,10 @@ def gate_summary(decision: Decision) -> str:
 def not_compared(omitted: Sequence[Omission]) -> str:
     """Return one or more sentences that say why a report shows no changes."""
     found = [f"No {one.part}: {one.why}." for one in omitted if one.part.startswith(COMPARISON)]
-    return " ".join(found) or "This is the first run under its root with this dataset, champion line and test images."
+    return (
+        " ".join(found)
+        or "There is no earlier run under this root with the same dataset, champion line and test images."
+    )
 
 
 def change_summary(changes: Changes) -> str:
@@ -88,7 +94,8 @@ def change_summary(changes: Changes) -> str:
     if all(not model.comparison.only_first and not model.comparison.only_second for model in changes.models):
         return f"The models classify the same images correctly as in {changes.before}."
     said = " ".join(verdict(model.comparison) for model in changes.models)
-    return _of_one_seed(said, "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}")
+    count = "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}"
+    return _of_these_trainings(said, count, one_seed=all(model.one_seed for model in changes.models))
 
 
 POST_MACHINE = " Its results were measured on an Intel i5-6300HQ."

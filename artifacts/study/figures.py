@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from artifacts.common.plotting import beside, color, error_bars, marker, panels, shorten_label
+from artifacts.common.plotting import beside, color, error_bars, legend_above, marker, panels, shorten_label
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Study
 
@@ -72,7 +72,7 @@ def draw_wrong_by(study: Study) -> Figure:
     Images that no seed misclassifies are left out.
     """
     figure, (axis,) = panels(1, 3.0, across=1)
-    seeds, width = len(study.seeds), 0.8 / len(study.arms)
+    seeds, width = study.trainings, 0.8 / len(study.arms)
     for rank, arm in enumerate(study.arms):
         at = np.arange(1, seeds + 1) + beside(rank, len(study.arms), width)
         axis.bar(at, arm.wrong_by[1:], width, color=color(rank), alpha=0.85, label=shorten_label(arm.name))
@@ -83,7 +83,7 @@ def draw_wrong_by(study: Study) -> Figure:
     )
     if seeds <= 20:
         axis.set_xticks(range(1, seeds + 1))
-    axis.legend(frameon=False)
+    legend_above(figure, *axis.get_legend_handles_labels())
     return figure
 
 

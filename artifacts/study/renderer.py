@@ -49,8 +49,8 @@ class StudyRendering(DocumentRendering[Study]):
         """Return how often an image is misclassified: by each arm if there are few, otherwise in total."""
         study = self.document
         if len(study.arms) > FEW:
-            return [f"misclassified by {sum(one.wrong)} of {len(study.arms) * len(study.seeds)} trainings"]
+            return [f"misclassified by {sum(one.wrong)} of {len(study.arms) * study.trainings} trainings"]
         return [
-            f"{arm.name}: {count} of {counted(len(study.seeds), 'seed')} wrong"
+            f"{arm.name}: {count} of {counted(study.trainings, 'seed' if study.seeds else 'training')} wrong"
             for arm, count in zip(study.arms, one.wrong, strict=True)
         ]

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from artifacts.common.formatting import UNDEFINED, counted, interval, percent
+from artifacts.common.formatting import UNDEFINED, interval, percent
 from artifacts.common.rows import HOLM, Row, TableArtifact, row, tested
-from tasks.schemas.study import Study
+from artifacts.study.text import counted_trainings, pairing, seeds_said
+from tasks.schemas.study import Study, StudyModel
 
 
 def arms(study: Study) -> list[Row]:
@@ -76,11 +77,24 @@ def confusions(study: Study) -> list[Row]:
 
 
 def by_seed(study: Study) -> list[Row]:
-    """Return one row per seed: the errors of every arm."""
+    """Return one row per seed: the errors of every arm.
+
+    If the arms have different seeds, there is one row per training, and each arm has a column of seeds.
+    """
+    if study.seeds:
+        return [
+            row({"seed": seed}, *((arm.name, {"": arm.errors[at]}) for arm in study.arms))
+            for at, seed in enumerate(study.seeds)
+        ]
     return [
-        row({"seed": seed}, *((arm.name, {"": arm.errors[at]}) for arm in study.arms))
-        for at, seed in enumerate(study.seeds)
+        row({"training": at + 1}, *((arm.name, _training(arm, at)) for arm in study.arms))
+        for at in range(study.trainings)
     ]
+
+
+def _training(arm: StudyModel, at: int) -> Row:
+    """Return the cells of one training of an arm."""
+    return {" seeds": seeds_said(arm.seeds[at]), "": arm.errors[at]}
 
 
 def stubborn(study: Study) -> list[Row]:
@@ -99,10 +113,10 @@ def stubborn(study: Study) -> list[Row]:
 
 def study_tables(study: Study) -> Sequence[TableArtifact]:
     """Return every table that is not empty, as (key, description, rows) of its Prefect artifact."""
-    models = f"All models on the test images of {study.title}, over {counted(len(study.seeds), 'seed')}"
+    models = f"All models on the test images of {study.title}, over {counted_trainings(study.seeds, study.arms)}"
     found = (
         ("study-models", models, arms(study)),
-        ("study-pairs", f"Differences, paired by seed and image; {HOLM}", pair_rows(study)),
+        ("study-pairs", f"Differences, {pairing(study)}; {HOLM}", pair_rows(study)),
         ("study-seeds", "Errors by seed", by_seed(study)),
     )
     return [one for one in found if one[2]]

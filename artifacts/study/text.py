@@ -3,10 +3,12 @@
 Differences are in percentage points, and every claim comes with its interval.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from statistics import NormalDist
 
 from artifacts.common.formatting import FEW, counted, p_value, verdict_on, with_interval
-from tasks.schemas.study import ENOUGH_SEEDS, Claim, ModelPair, Study
+from tasks.schemas.study import ENOUGH_SEEDS, Claim, ModelPair, Study, StudyModel
 
 _Z = NormalDist().inv_cdf(0.975)  # half-width of a 95 % interval, in standard deviations
 
@@ -16,11 +18,40 @@ def points(share: float) -> str:
     return f"{100 * share:.2f} points"
 
 
-def study_verdict(pair: ModelPair, seeds: int, images: int) -> str:
+def counted_trainings(seeds: Sequence[int], arms: Sequence[StudyModel]) -> str:
+    """Return the number of seeds, or the number of trainings if the arms have different seeds."""
+    return counted(len(seeds), "seed") if seeds else f"{counted(len(arms[0].errors), 'training')} of each model"
+
+
+def trained_with(study: Study) -> str:
+    """Return the seeds of a study, by arm if the arms have different seeds."""
+    if study.seeds:
+        return f"seeds {study.seeds[0]} to {study.seeds[-1]}"
+    arms: defaultdict[tuple[tuple[int, ...], ...], list[str]] = defaultdict(list)
+    for arm in study.arms:
+        arms[arm.seeds].append(arm.name)
+    return "; ".join(
+        f"seeds {', '.join(seeds_said(some) for some in seeds)} ({', '.join(names)})" for seeds, names in arms.items()
+    )
+
+
+def seeds_said(seeds: Sequence[int]) -> str:
+    """Return the consecutive seeds of one training."""
+    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+
+
+def pairing(study: Study) -> str:
+    """Return what the differences are paired by."""
+    return (
+        "paired by seed and image" if study.seeds else "paired by image, because the seeds differ from model to model"
+    )
+
+
+def study_verdict(pair: ModelPair, trainings: str, images: int) -> str:
     """Return a sentence on whether two arms differ significantly, over seeds and images together."""
     found = pair.over_both
     evidence = (
-        f"{found.points} over {counted(seeds, 'seed')} and {counted(images, 'image')}, accounting for the choice of both; "
+        f"{found.points} over {trainings} and {counted(images, 'image')}, accounting for the choice of both; "
         f"p {p_value(pair.p, sign=True)}"
     )
     return verdict_on(pair.first, pair.second, evidence, significant=pair.significant, better=found.value > 0)
@@ -69,16 +100,15 @@ def headlines(study: Study) -> list[str]:
     With few arms, each pair is compared; with more, the best arm is compared with the others. A study of one arm states
     its mean accuracy. With enough seeds, the claim is compared with the noise of one comparison.
     """
-    seeds = len(study.seeds)
+    seeds, trainings = study.trainings, counted_trainings(study.seeds, study.arms)
     best = max(study.arms, key=lambda arm: arm.accuracy.value).name
     few = len(study.arms) <= FEW
     lines = [
-        study_verdict(pair, seeds, study.images) for pair in study.pairs if few or best in (pair.first, pair.second)
+        study_verdict(pair, trainings, study.images) for pair in study.pairs if few or best in (pair.first, pair.second)
     ]
     if not study.pairs:
         lines = [
-            f"{arm.name} has a mean accuracy of {with_interval(arm.accuracy)} over {counted(seeds, 'seed')}."
-            for arm in study.arms
+            f"{arm.name} has a mean accuracy of {with_interval(arm.accuracy)} over {trainings}." for arm in study.arms
         ]
     claim = _claim_pair(study)
     if claim and study.claim and seeds >= ENOUGH_SEEDS:
@@ -88,7 +118,7 @@ def headlines(study: Study) -> list[str]:
 
 def said_first(study: Study) -> list[str]:
     """Return the headlines, followed by the warning if the study has too few seeds."""
-    warning = too_few(len(study.seeds))
+    warning = too_few(study.trainings)
     return [*headlines(study), *([warning] if warning else [])]
 
 

@@ -10,7 +10,7 @@ import click
 
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo, echo_json
-from flows.root_option import at_root, root_to_read
+from flows.root_option import at_root, root_to_read, root_with_pages
 from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
@@ -67,20 +67,22 @@ def compare_command(before: str, now: str, fail_if_worse: bool, margin: float, r
     from tasks.storage.folders import Folder
     from tasks.storage.page_records import write_page
 
-    with at_root(root) as place:
+    with root_with_pages(root) as (place, no_page):
         one, other, pairs = _runs_to_compare(place, before, now)
         changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
-        page = changes_page(changes, f"{one.run} against {other.run}")
-        of = (one.run, other.run)
-        written = write_page(place, f"{Folder.COMPARISONS}/{one.run}..{other.run}.html", page, of)
+        page, of, written = changes_page(changes, f"{one.run} against {other.run}"), (one.run, other.run), None
+        if not no_page:
+            written = write_page(place, f"{Folder.COMPARISONS}/{one.run}..{other.run}.html", page, of).path
     checks = [
         not_inferior(model.comparison.first, model.comparison.difference, margin / 100) for model in changes.models
     ]
     if as_json:
-        found = {"checks": [check.model_dump() for check in checks], "report": written.path}
+        found = {"checks": [check.model_dump() for check in checks], "report": written}
         echo_json(changes.model_dump(mode="json") | found)
     else:
-        show_changes(changes, checks, f"{place}/{written.path}")
+        show_changes(changes, checks, f"{place}/{written}" if written else "")
+    if no_page:
+        echo(f"no page: {no_page}", err=True)
     failed = [check for check in checks if not check.passed]
     if fail_if_worse and failed:
         raise GateError("; ".join(f"{check.name}: no, {check.found}" for check in failed))
@@ -99,17 +101,22 @@ def _runs_to_compare(root: "Root", before: str, now: str) -> "tuple[RunRecord, R
 
 
 @click.group(invoke_without_command=True)
+@ROOT
+@JSON
 @click.pass_context
-def champion(context: click.Context) -> None:
+def champion(context: click.Context, root: str | None, as_json: bool) -> None:
     """Show the champions, or roll back to the previous champion."""
+    given = {"root": root, "as_json": as_json}
     if context.invoked_subcommand is None:
-        context.invoke(list_champions)
+        context.invoke(list_champions, **given)
+    else:  # options before the subcommand count, too
+        context.default_map = {context.invoked_subcommand: given}
 
 
 @champion.command("list")
 @ROOT
 @JSON
-def list_champions(root: str | None = None, as_json: bool = False) -> None:
+def list_champions(root: str | None, as_json: bool) -> None:
     """List the champions of every line, the current one last."""
     from artifacts.terminal import show_champions
     from tasks.history.champions import champion_history, champion_lines

@@ -14,7 +14,7 @@ import click
 
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo, echo_json
-from flows.root_option import at_root
+from flows.root_option import root_with_pages
 from tasks.errors import UnreadableError
 from tasks.safety.plain_text import printable
 
@@ -52,7 +52,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     from tasks.training.classify_pictures import classify_pictures as answers
     from tasks.training.classify_pictures import pictures_in
 
-    with at_root(root) as place:
+    with root_with_pages(root) as (place, no_page):
         passed_over: list[Path] = []
         run, paths = find_run(place, name), pictures_in(images, passed_over.append)
         with _progress(len(paths)) as advance:
@@ -61,16 +61,21 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         unreadable = [one for one in found if isinstance(one, UnreadablePicture)]
         title = f"{counted(len(answered), 'image')}, classified by {run.run}"
         text = pictures_page(answered, run.train.shape, title)
-        page = place / write_text(place, f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text).path
+        page = ""
+        if not no_page:
+            written = write_text(place, f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text)
+            page = str(place / written.path)
     if as_json:
         pictures = [one.model_dump(exclude={"pixels"}) for one in answered]
         left_out = [one.model_dump() for one in unreadable]
         left = {"unreadable": left_out, "passed_over": len(passed_over)}
-        echo_json({"run": run.run, "pictures": pictures, **left, "page": str(page)})
+        echo_json({"run": run.run, "pictures": pictures, **left, "page": page or None})
     elif as_csv:
         _write_csv(answered, run.train.classes)
     else:
-        show_guesses(answered, str(page))
+        show_guesses(answered, page)
+    if no_page:
+        echo(f"no page: {no_page}", err=True)
     if passed_over:
         echo(f"skipped, because hidden or not named like an image: {_skipped_names(passed_over)}", err=True)
     for one in unreadable:
@@ -83,8 +88,11 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
 
 def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) -> None:
     """Write one CSV line for each image and model to standard output."""
+    from artifacts.common.rows import distinct_columns
+
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["path", "model", "label", *map(printable, classes), "doubts"])
+    first, last = ["path", "model", "label"], ["doubts"]
+    out.writerow([*first, *distinct_columns([*map(printable, classes)], [*first, *last], "class"), *last])
     for one in answered:
         for model, guess in one.guesses.items():
             probabilities = (f"{guess.probabilities[label]:.6f}" for label in classes)

@@ -71,6 +71,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     The command also creates the deployments. With --no-worker, it runs only the server and its UI.
     """
     from flows.processes.log_filters import learn_settings
+    from flows.processes.settings_files import writable_home
     from flows.server.credential import in_the_way, server_credential, write_profiles
     from flows.server.database import make_database
     from flows.server.guard import LOOPBACK, allowed_addresses, canonical, in_url
@@ -83,6 +84,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     if worker:
         place = validate_root(place)  # the worker writes to it
     learn_settings()
+    writable_home()
     listener = _listening(host, port)
     make_database()
     address = f"http://{in_url(_WILDCARDS.get(host, host))}:{port}"

@@ -12,6 +12,7 @@ The package imports this module before any other module, so it imports little of
 # ruff: noqa: PLC0415  # late imports: a command that does not import Prefect needs none of them
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tasks.errors import SettingsError
 
 _PROJECTS = "pyproject.toml"
+_OTHER_FILE = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # in the address of a database, these do not stand for themselves
 HERE = (".env", "prefect.toml", _PROJECTS)
 _HOME = "PREFECT_HOME"
 IN_HOME = ("profiles.toml", "logging.yml")
@@ -112,13 +114,19 @@ def writable_home() -> None:
     """Create Prefect's home, where a local server keeps its history.
 
     Raises:
-        SettingsError: If the account has no home directory, or Prefect's home can't be created or written.
+        SettingsError: If the account has no home directory, or Prefect's home can't be created, written, or named in
+            the address of a database.
     """
     from tasks.errors import SettingsError
 
     home, remedy = _prefect_home(), f"set {_HOME} to a folder that can be written"
     if str(home).startswith("~"):
         raise SettingsError(f"this account has no home directory, where Prefect keeps its history: {remedy}")
+    if _OTHER_FILE.search(str(home)):
+        raise SettingsError(
+            f"can't use Prefect's home {home}: Prefect would put its database elsewhere; set {_HOME} to a folder without ? "
+            "and % in its path"
+        )
     try:
         home.mkdir(mode=0o700, parents=bool(os.environ.get(_HOME)), exist_ok=True)
     except OSError as error:

@@ -16,7 +16,7 @@ from tasks.analysis.image_cards import image_cards, most_shown
 from tasks.analysis.label_issues import label_issues_of
 from tasks.analysis.slices import compare_slices
 from tasks.analysis.statistics import mean_estimate, share_estimate
-from tasks.config.dataset import Dataset
+from tasks.config.dataset import Dataset, TestArchives
 from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import EvaluatedSplit
 from tasks.data.predictions_parquet import Predictions
@@ -72,7 +72,7 @@ def build_analysis(
         subject=subject,
         samples=tuple(samples),
         models=tuple(
-            _model_analysis(subject.dataset, *of, found_patterns.most_confident(of[2], may_show))
+            _model_analysis(tested.marks.meta.archives, *of, found_patterns.most_confident(of[2], may_show))
             for of in zip(models, predictions, given, explained, strict=True)
         ),
         comparisons=found_patterns.compare_all_models(names, given),
@@ -94,7 +94,7 @@ def build_analysis(
 
 
 def _model_analysis(
-    dataset: str,
+    test_archives: TestArchives,
     model: ModelRecord,
     record: PredictionsRecord,
     predictions: Predictions,
@@ -111,6 +111,7 @@ def _model_analysis(
         epochs=model.epochs,
         batch=model.batch,
         seed=model.seed,
+        seeds=model.seeds,
         trained_on=model.trained_on,
         held_out=model.held_out,
         threads=model.threads,
@@ -123,7 +124,7 @@ def _model_analysis(
         window=explained.window,
         focus=explained.focus,
         history=model.history,
-        published=published_for(dataset, model.name),
+        published=published_for(test_archives, model.name),
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.analysis.image_cards import model_answer, most_shown
 from tasks.data.predictions_parquet import Predictions, read_predictions
+from tasks.data.split_content import with_labels_digest
 from tasks.data.split_parquet import read_images
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
@@ -41,9 +42,14 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
     """Return the changes between two runs, for some pairs of their models.
 
     Raises:
-        RunError: If the runs have no common image.
+        RunError: If the runs have different classes or image shapes, or no common image.
         StorageError: If a file is missing or altered.
     """
+    if (before.test.classes, before.test.shape) != (now.test.classes, now.test.shape):
+        raise RunError(
+            f"runs {before.run} and {now.run} have different classes or image shapes; only runs over the same test images "
+            "can be compared"
+        )
     paths = require_all_valid(work.root, now.test.parts)
     old, new = common_images(*(read_required_predictions(one, work) for one in pairs[0]))
     return Changes(
@@ -54,7 +60,7 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
         images=len(new),
         only_before=pairs[0][0].count - len(old),
         only_now=pairs[0][1].count - len(new),
-        settings=tuple(_settings_between(before, now)),
+        settings=tuple(_settings_between(before, now, work)),
         models=tuple(
             _model_changes(
                 pair,
@@ -63,7 +69,7 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
                 new,
                 paths,
                 most_shown(now.test.shape),
-            )
+            ).model_copy(update={"one_seed": before.has_one_seed(pair[0].model) and now.has_one_seed(pair[1].model)})
             for pair in pairs
         ),
     )
@@ -171,15 +177,15 @@ def _model_changes(
     )
 
 
-def _settings_between(before: RunRecord, now: RunRecord) -> Iterator[Setting]:
+def _settings_between(before: RunRecord, now: RunRecord, work: Workspace) -> Iterator[Setting]:
     """Yield the settings that differ between two runs."""
-    one, other = dict(_flatten_settings(_run_settings(before))), dict(_flatten_settings(_run_settings(now)))
+    one, other = (dict(_flatten_settings(_run_settings(run, work))) for run in (before, now))
     for name in dict.fromkeys([*one, *other]):
         if one.get(name) != other.get(name):
             yield Setting(name=name, before=one.get(name, "-"), now=other.get(name, "-"))
 
 
-def _run_settings(run: RunRecord) -> dict[str, Any]:
+def _run_settings(run: RunRecord, work: Workspace) -> dict[str, Any]:
     """Return all settings that affect a run's models, by name."""
     recipe = run.recipe.model_dump(mode="json", exclude={"description", "gates"})
     networks = {network.pop("name"): network["layers"] for network in recipe.pop("models")}
@@ -187,11 +193,19 @@ def _run_settings(run: RunRecord) -> dict[str, Any]:
         "recipe": recipe,
         "model": networks,
         "training images": run.train.pixels_sha256[:12],
-        "training labels": run.train.archives[1][:12],
+        "training labels": _training_labels(run, work),
         "threads": {model.name: model.threads for model in run.models},
         "code": run.code[:12],
         **run.libraries,
     }
+
+
+def _training_labels(run: RunRecord, work: Workspace) -> str:
+    """Return the start of the digest of a run's training labels."""
+    try:
+        return str(with_labels_digest(run.train, work.root).labels_sha256)[:12]
+    except StorageError:
+        return "unknown, because the training split of an earlier version is gone"
 
 
 def _flatten_settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

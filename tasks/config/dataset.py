@@ -4,6 +4,7 @@ A dataset is loaded by the name of a built-in one or by the path of a TOML file.
 values that are missing, unknown or out of range are rejected.
 """
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -12,20 +13,48 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import AfterValidator, AliasChoices, Field, StrictBool, StrictInt, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 
 from tasks.base import TEST, TRAIN, Frozen
-from tasks.config.toml_loader import BUILTIN, read_toml, validate
+from tasks.config.toml_loader import BUILTIN, is_input, read_toml, validate
 from tasks.errors import DatasetError, InputError
 from tasks.safety.address import Address
 
 _SCHEMES = ("http", "https", "file")
 _MOST_NAME = 150  # longest archive name, in bytes
+_MOST_LETTERS = 64  # of a name; file names, which systems limit to 255 bytes, hold up to two names and a hash
+# Characters that are not shown although their category is not Cf: Default_Ignorable_Code_Point in Unicode's file
+# DerivedCoreProperties.txt.
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
 SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # names of the tables in a dataset's file
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-# File names, which systems limit to 255 bytes, hold up to two of these names and a hash.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+
+
+def _short(name: str, info: ValidationInfo) -> str:
+    """Return a name if it is in a record, or short enough for input."""
+    if is_input(info) and len(name) > _MOST_LETTERS:
+        raise ValueError(f"String should have at most {_MOST_LETTERS} characters")
+    return name
+
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_]*$"),
+    AfterValidator(_short),
+    Field(json_schema_extra={"maxLength": _MOST_LETTERS}),  # for the input form
+]
 ClassName = Annotated[str, StringConstraints(pattern=r"\S", max_length=200)]
 Size = Annotated[StrictInt, Field(gt=0, le=4096)]  # pixels per side
 
@@ -46,8 +75,9 @@ def _file_name(name: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Return a text without invisible characters, and with one form of each accented letter."""
-    return "".join(one for one in unicodedata.normalize("NFC", text) if unicodedata.category(one) != "Cf")
+    """Return a text without invisible characters, with single spaces, and with one form of each accented letter."""
+    shown = "".join(one for one in text if unicodedata.category(one) != "Cf" and not _IGNORABLE.match(one))
+    return unicodedata.normalize("NFC", " ".join(shown.split()))
 
 
 class Archive(Frozen):
@@ -96,6 +126,9 @@ class SplitSpec(Frozen):
     labels: Archive
 
 
+TestArchives = tuple[str, str]  # SHA-256 of the archives of the test images and of the test labels
+
+
 class Dataset(Frozen):
     """Expected content of the archives of a dataset.
 
@@ -117,7 +150,9 @@ class Dataset(Frozen):
 
     @model_validator(mode="after")
     def classes_differ(self) -> Self:
-        """Reject duplicate class names, and names that look the same."""
+        """Reject invisible class names, duplicate names, and names that look the same."""
+        if not all(map(_visible, self.classes)):
+            raise ValueError("each class name must contain a visible character")
         again = [name for name, count in Counter(map(_visible, self.classes)).items() if count > 1]
         if again:
             raise ValueError(f"class names must be unique, but {again[0]!r} occurs more than once")
@@ -127,6 +162,11 @@ class Dataset(Frozen):
     def image_shape(self) -> tuple[int, ...]:
         """Shape of an image; a single channel has no axis."""
         return self.shape[:2] if self.shape[2:] == (1,) else self.shape
+
+    @property
+    def test_archives(self) -> TestArchives:
+        """SHA-256 of the archives of the test images and of the test labels."""
+        return self.test.images.sha256, self.test.labels.sha256
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -164,6 +204,12 @@ def load_dataset(name_or_path: str, mirrors: Sequence[str] = ()) -> Dataset:
 def built_in_datasets() -> list[Dataset]:
     """Return the built-in datasets, sorted by file name."""
     return [load_dataset(path.stem) for path in sorted((BUILTIN / "datasets").glob("*.toml"))]
+
+
+@functools.cache
+def built_in_test_archives() -> Mapping[str, TestArchives]:
+    """Return the test archives of each built-in dataset, which tell it apart from other datasets of the same name."""
+    return {dataset.name: dataset.test_archives for dataset in built_in_datasets()}
 
 
 def unpinned(values: Mapping[str, Any]) -> Iterator[str]:

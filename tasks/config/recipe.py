@@ -12,7 +12,7 @@ from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from tasks.base import Frozen
 from tasks.config.augmentation import Augmentation
-from tasks.config.dataset import Name
+from tasks.config.dataset import Name, TestArchives, built_in_test_archives
 from tasks.config.network_function import resolve_function
 from tasks.config.toml_loader import read_toml, validate
 from tasks.errors import RecipeError
@@ -207,9 +207,13 @@ class Recipe(Settings):
                 raise ValueError(f"the ensemble {ensemble.name!r} has unknown members: {', '.join(unknown)}")
         return self
 
-    def gate(self, dataset: str) -> Gate:
-        """Return the gate for a dataset; by default, a gate without floor, ceiling or margin."""
-        return self.gates.get(dataset, Gate())
+    def gate(self, dataset: str, test_archives: TestArchives) -> Gate:
+        """Return the gate for a dataset; by default, a gate without floor, ceiling or margin.
+
+        A gate for a built-in dataset does not apply to another dataset of the same name.
+        """
+        named = built_in_test_archives().get(dataset, test_archives)
+        return self.gates.get(dataset, Gate()) if named == test_archives else Gate()
 
     def trainings(self) -> tuple[Training, ...]:
         """Return the training of each network."""

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo
 
 from tasks.base import Frozen
 from tasks.errors import InputError
@@ -23,6 +23,10 @@ _EARLIER_NAMES = {"averaged": "ema", "dropped": "dropout", "widened": "wide"}
 
 # Values that `read_toml` accepts; an input form can reject all others before a run.
 NameOrFile = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|.+\.toml)$")]
+
+# The context of a validation of input. Rules that became stricter apply only there: a record of an earlier version holds
+# what that version accepted.
+_INPUT = object()
 
 TomlModel = TypeVar("TomlModel", bound=Frozen)
 
@@ -86,7 +90,7 @@ def validate(values: object, model: type[TomlModel], what: str, refusal: type[In
         refusal: If a value is missing, unknown or out of range.
     """
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context=_INPUT)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))  # without the types of a union
@@ -94,6 +98,11 @@ def validate(values: object, model: type[TomlModel], what: str, refusal: type[In
         found = "" if first["type"] == "missing" else f", not {shorten_value(first['input'])}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise refusal(f"{what}: {where}{first['msg'].removeprefix('Value error, ')}{found}{more}") from error
+
+
+def is_input(info: ValidationInfo) -> bool:
+    """Return whether the validated values are input, and not the content of a record."""
+    return info.context is _INPUT
 
 
 def shorten_value(value: object) -> str:

@@ -67,6 +67,22 @@ def append_entry(entry: Champion, line: str, root: Root) -> Champion:
     return entry
 
 
+def _history_of_named(root: Root, line: str) -> list[Champion]:
+    """Return all entries of a line that a user named, with the current champion last.
+
+    Raises:
+        RunError: If there is no such line.
+        StorageError: If an entry can't be read.
+    """
+    lines = champion_lines(root)
+    if line not in lines:
+        raise RunError(
+            f"there is no champion line {line!r} under {root}; "
+            + (f"give one of {', '.join(lines)}" if lines else "a run that passes the gate makes one")
+        )
+    return champion_history(root, line)
+
+
 def roll_back(root: Root, line: str) -> Champion:
     """Make the previous champion the champion again, and return the new entry.
 
@@ -74,11 +90,11 @@ def roll_back(root: Root, line: str) -> Champion:
     `lift_rollback`.
 
     Raises:
-        RunError: If there is no previous champion.
+        RunError: If there is no such line, or no previous champion.
         StorageError: If the history can't be read or lacks an entry, or the new entry can't be written.
     """
-    champions = champion_history(root, line)
-    below = champions[-1].below if champions else None
+    champions = _history_of_named(root, line)
+    below = champions[-1].below
     if below is None:
         raise RunError(f"there is no earlier champion of {line} to roll back to")
     return _append_as("rolled back", entry_of(champions, below), champions, line, root)
@@ -90,10 +106,10 @@ def lift_rollback(root: Root, line: str) -> list[Champion]:
     A later run promotes such a model again if the model is that run's best.
 
     Raises:
-        RunError: If no rollback of the line is in effect.
+        RunError: If there is no such line, or no rollback of the line is in effect.
         StorageError: If the history can't be read, or the new entry can't be written.
     """
-    champions = champion_history(root, line)
+    champions = _history_of_named(root, line)
     down = held_down(champions)
     if not down:
         raise RunError(f"no rollback of {line} is in effect")

@@ -17,7 +17,7 @@ from tasks.engine.workspace import discard, remove_all_stale_files, stale_files,
 from tasks.errors import ChecksumError, StorageError
 from tasks.history.champions import champion_history, champion_lines, entry_of
 from tasks.history.flow_runs import add_pending_flow_runs, pending_flow_runs
-from tasks.history.run_store import RECORD_NAMES, read_runs
+from tasks.history.run_store import RECORD_NAMES, read_runs, record_path
 from tasks.schemas.records import FileRecord
 from tasks.schemas.results import Pruning
 from tasks.schemas.runs import Champion, CompletedRun, RunRecord, StudyRun
@@ -188,8 +188,12 @@ def _is_emptied(root: Root, name: str, going: set[str]) -> bool:
 
 
 def _unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
-    """Yield the files that a killed step left for its next attempt, if they are older than every kept run."""
-    oldest, shadow = min((run.began.timestamp() for run in kept), default=0.0), storage_of(root).cache_dir
+    """Yield the files that a killed step left for its next attempt, if they are older than every kept run.
+
+    A run's age is that of its record's file, because the clock of the run's machine may have been wrong.
+    """
+    oldest = min((record_path(root, run.run).stat().st_mtime for run in kept), default=0.0)
+    shadow = storage_of(root).cache_dir
     mark = find_mark(shadow)
     for path in signed_paths(shadow, Folder.UNFINISHED, mark) if mark else ():
         if mark and path.lstat().st_mtime < oldest:

@@ -4,13 +4,10 @@ The record of a run is kept with a checksum as `runs/<run>/run.json`, and that o
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from tasks.engine.workspace import Workspace
 from tasks.errors import ChecksumError, RunError
-from tasks.schemas.records import Omission
-from tasks.schemas.runs import COMPARISON, CompletedRun, Kind, RunRecord, StudyRun, champion_line
+from tasks.schemas.runs import CompletedRun, Kind, RunRecord, StudyRun
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
 from tasks.storage.folders import RUN_NAME, Folder
@@ -82,46 +79,6 @@ def finished_runs(root: Root) -> list[RunRecord]:
     """Return every finished run under the root whose record can be read, in order of completion."""
     runs, _ = read_runs(root, RunRecord)
     return runs
-
-
-class Predecessor(NamedTuple):
-    """The earlier run to compare a run with, if any, and the comparisons that could not be made."""
-
-    run: RunRecord | None
-    omitted: list[Omission]
-
-
-def predecessor(root: Root, run: RunRecord) -> Predecessor:
-    """Return the last finished run that a run can be compared with.
-
-    The earlier run must have the same dataset, line of champions and test images, and at least one model of the same
-    name.
-    """
-    runs, unreadable = read_runs(root, RunRecord)
-    earlier = [one for one in reversed(runs) if one.dataset == run.dataset and one.run != run.run]
-    found = next((one for one in earlier if not _why_incomparable(one, run)), None)
-    # Report a newer run of the same line that can't be compared. Report one of another line only if no run can be.
-    later = earlier[: earlier.index(found)] if found else earlier
-    of_line = [one for one in later if champion_line(one) == champion_line(run)]
-    missed = of_line or ([] if found else later)
-    omitted = [Omission(part=f"{COMPARISON} {one.run}", why=_why_incomparable(one, run)) for one in missed[:1]]
-    lost = {PurePosixPath(error.path).parent.name: str(error) for error in unreadable}
-    newest = max((name for name in lost if found is None or name > found.run), default=None)
-    if newest:
-        omitted.append(Omission(part=f"{COMPARISON} {newest}", why=lost[newest]))
-    return Predecessor(found, omitted)
-
-
-def _why_incomparable(one: RunRecord, other: RunRecord) -> str:
-    """Return the reason why an earlier run can't be compared with another; empty if it can."""
-    if one.line != other.line:
-        return f"it belongs to the line of champions {one.line}, this run to {other.line}"
-    if champion_line(one) != champion_line(other):
-        return "it was evaluated on different test images or labels"
-    names, others = ([model.name for model in run.models] for run in (one, other))
-    if not set(names) & set(others):
-        return f"its models ({', '.join(names)}) have no name in common with this run's ({', '.join(others)})"
-    return ""
 
 
 def find_run(root: Root, name: str) -> RunRecord:

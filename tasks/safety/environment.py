@@ -107,6 +107,9 @@ _CLEARED = frozenset(
         "PYTHONWARNINGS",
     }
 )
+# The least sizes of a terminal in characters. Of other values, rich makes an error or an empty output.
+_SIZES = {"COLUMNS": 20, "LINES": 2}
+_SIZE = re.compile("[0-9]{1,4}")
 _NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder that cannot exist
 _KERAS_HOME = "KERAS_HOME"
 _SETTINGS_OF_KERAS = os.path.join(PROJECT, "tasks", "config", "builtin", "keras")  # noqa: PTH118
@@ -204,6 +207,8 @@ def _counts(name: str, value: str) -> bool:
     """Return whether a variable stays in the environment."""
     if name in NUMBERS:
         return bool(value)
+    if name in _SIZES:
+        return bool(_SIZE.fullmatch(value)) and int(value) >= _SIZES[name]
     return name in _HARMLESS or not (name in _CLEARED or name.startswith(_CLEARED_PREFIXES))
 
 

@@ -13,6 +13,11 @@ from pathlib import Path
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF  # surrogates that Python uses for undecodable bytes (surrogateescape)
+_LETTERS = (
+    "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"  # right to left, in blocks
+)
+RIGHT_TO_LEFT = re.compile(f"[{_LETTERS}](?:[{_LETTERS} \u00a0\u200c\u200d]*[{_LETTERS}])?")
+_ISOLATE, _END_ISOLATE = "\u2068", "\u2069"  # FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE
 _JOINERS = "\u200c\u200d"  # some scripts and emoji need them
 
 
@@ -39,6 +44,19 @@ def _escape_character(character: str) -> str:
     if _FIRST_BYTE <= number <= _LAST_BYTE:
         return f"\\x{number - _FIRST_BYTE + 0x80:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def isolated(text: str) -> str:
+    r"""Return a text whose right-to-left words do not change the order of the text around them.
+
+    Without isolation, a number or a punctuation mark after such a word is displayed before the word. See Unicode
+    Standard Annex #9, section 2.7.
+
+    Examples:
+        >>> ascii(isolated("label \u05d0\u05d1: 100 %"))
+        "'label \\u2068\\u05d0\\u05d1\\u2069: 100 %'"
+    """
+    return RIGHT_TO_LEFT.sub(lambda words: f"{_ISOLATE}{words[0]}{_END_ISOLATE}", text)
 
 
 def in_text(path: Path | str) -> str:

@@ -35,8 +35,8 @@ class ModelAnalysis(Frozen):
     """Figures of one model on the test split.
 
     `trained_on` and `held_out` count training images, and `threads` is the number of TensorFlow threads, 0 for one per
-    core. `confident` holds the indices of the misclassified images with the highest confidence. `window` is the edge in
-    pixels of the window that is erased for the occlusion maps.
+    core. `seeds` holds those of an ensemble's members. `confident` holds the indices of the misclassified images with
+    the highest confidence. `window` is the edge in pixels of the window that is erased for the occlusion maps.
     """
 
     name: str
@@ -44,6 +44,7 @@ class ModelAnalysis(Frozen):
     epochs: int
     batch: int
     seed: int
+    seeds: tuple[int, ...] = ()
     trained_on: int
     held_out: int
     threads: int
@@ -161,12 +162,13 @@ class Changed(Frozen):
 class ModelChanges(Frozen):
     """The images that a model of an earlier run and a model of this run classify differently.
 
-    `comparison` tells whether the difference is significant.
+    `comparison` tells whether the difference is significant, and `one_seed` whether each model was trained with one seed.
     """
 
     before: str
     now: str
     comparison: Comparison
+    one_seed: bool = True
     newly_wrong: tuple[Changed, ...]
     newly_right: tuple[Changed, ...]
 

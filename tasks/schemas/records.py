@@ -4,6 +4,8 @@ A record names its files by path relative to the root, size and SHA-256, so it r
 `origin` says which run made a record and is not part of the record's identity.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -118,8 +120,9 @@ class SplitRecord(Record):
     """One split as Parquet, with images of `shape` (rows, columns[, 3]).
 
     `file` holds the first images, and `further` holds the rest if one file is not enough. `pixels_sha256` is the
-    SHA-256 of all decoded pixels in order. `archives` holds the SHA-256 of the archives of the images and of the
-    labels. `drawn_from` is the number of images that a sample was drawn from, and None for a full split.
+    SHA-256 of all decoded pixels in order, and `labels_sha256` that of all labels (`tasks.data.split_content`), which is
+    None in records of earlier versions. `archives` holds the SHA-256 of the archives of the images and of the labels.
+    `drawn_from` is the number of images that a sample was drawn from, and None for a full split.
     """
 
     name: PathPart
@@ -130,12 +133,22 @@ class SplitRecord(Record):
     shape: tuple[int, ...]
     classes: tuple[str, ...]
     pixels_sha256: str
+    labels_sha256: str | None = None
     archives: tuple[str, str]
 
     @property
     def parts(self) -> tuple[FileRecord, ...]:
         """The files of the split, in order."""
         return (self.file, *self.further)
+
+    @property
+    def content_sha256(self) -> str:
+        """The SHA-256 of all that makes two splits the same: shape, class names, pixels and labels.
+
+        A record of an earlier version has to be completed first, by `tasks.data.split_content.with_labels_digest`.
+        """
+        content = [self.shape, self.classes, self.pixels_sha256, self.labels_sha256]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 class DuplicateSet(Frozen):

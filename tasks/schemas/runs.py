@@ -85,6 +85,10 @@ class RunRecord(CompletedRun):
         """The predictions of the model with the fewest errors; the first in case of a tie."""
         return min(self.predictions, key=lambda one: one.errors)
 
+    def has_one_seed(self, model: str) -> bool:
+        """Return whether a model was trained with a single seed, unlike an ensemble of several seeds."""
+        return all(len(set(one.seeds)) < 2 for one in self.models if one.name == model)
+
     def of(self, model: str) -> PredictionsRecord:
         """Return the predictions of one model.
 
@@ -139,8 +143,19 @@ def held_down(champions: Sequence[Champion]) -> list[Champion]:
 def champion_line(run: RunRecord) -> str:
     """Return the name of the folder with a run's champions.
 
-    Runs with other test images, other test labels or another named line have other champions.
+    Runs on other test images, labels or classes, and runs of another named line, have other champions.
+    `tasks.history.comparable_runs` finds the folder if an earlier version named it.
     """
+    return _line_name(run, run.test.content_sha256)
+
+
+def earlier_champion_line(run: RunRecord) -> str:
+    """Return the name that earlier versions gave to the folder with a run's champions."""
     content = f"{run.test.pixels_sha256} {run.test.archives[1]}"
-    images = f"{run.dataset}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return _line_name(run, hashlib.sha256(content.encode()).hexdigest())
+
+
+def _line_name(run: RunRecord, content_sha256: str) -> str:
+    """Return the name of a line, given the hash of the test images' content."""
+    images = f"{run.dataset}-{content_sha256[:12]}"
     return images if run.line == MAIN else f"{images}-{run.line}"

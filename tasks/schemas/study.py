@@ -27,14 +27,16 @@ class SeedRun(ModelSpec):
 
 
 class StudyModel(Frozen):
-    """One arm: a model that was trained with every seed.
+    """One arm: a model that was trained several times.
 
-    `accuracy` is the mean over the seeds, with the interval for other seeds on the same images. `deviation` is the
+    `seeds` holds the seeds of each training, which are several for an ensemble; it is empty in studies of earlier
+    versions. `accuracy` is the mean over the seeds, with the interval for other seeds on the same images. `deviation` is the
     standard deviation over the seeds. `wrong_by` counts the images that exactly 0, 1, 2, ... of the seeds
     misclassified.
     """
 
     name: str
+    seeds: tuple[tuple[int, ...], ...] = ()
     parameters: int
     epochs: int
     fit_seconds: float
@@ -132,6 +134,7 @@ class Hard(Frozen):
 class Study(Frozen):
     """All content of a study's report.
 
+    `seeds` holds the seed of each training if it is the same for all arms, and is empty otherwise: see the arms.
     `images` is the number of test images, and `drawn_from` the number that they were sampled from, if any.
     `always_wrong` counts the images that every training misclassified, and `wrong_twice` those that more than one
     training misclassified; `hard` holds the hardest of the latter.
@@ -153,6 +156,11 @@ class Study(Frozen):
     always_wrong: int
     wrong_twice: int
     hard: tuple[Hard, ...]
+
+    @property
+    def trainings(self) -> int:
+        """The number of trainings of each arm."""
+        return len(self.arms[0].errors)
 
 
 class StudyRecord(Record):

@@ -5,7 +5,6 @@ pass. The champions' history consists of numbered files that are never changed; 
 two concurrent runs can't overwrite each other's entry.
 """
 
-import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -18,11 +17,13 @@ from tasks.engine.cached_task import uncached_step
 from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
+from tasks.errors import StorageError
 from tasks.history.champions import append_entry, champion_history
+from tasks.history.comparable_runs import current_champion_line
 from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission, PredictionsRecord
-from tasks.schemas.runs import Champion, RunRecord, champion_line, held_down
+from tasks.schemas.runs import Champion, RunRecord, held_down
 
 
 @uncached_step("judge")
@@ -38,7 +39,7 @@ def judge(run: RunRecord, work: Workspace) -> Decision:
     champions: list[Champion] | None = None
     omitted: list[Omission] = []
     with optional("comparison with the champion", omitted):
-        champions = champion_history(work.root, champion_line(run))
+        champions = champion_history(work.root, current_champion_line(run, work.root))
     decision = decision_of(run, champions or (), work)
     if champions is None:
         decision = decision.model_copy(update={"withheld": omitted[0].why, "omitted": tuple(omitted)})
@@ -55,7 +56,7 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
     Raises:
         StorageError: If the predictions of the run's best model are missing or altered.
     """
-    gate, best = run.recipe.gate(run.dataset), run.best
+    gate, best = run.recipe.gate(run.dataset, run.test.archives), run.best
     checks = [*bounds(best, gate), better_than_most_frequent(read_required_predictions(best, work))]
     omitted: list[Omission] = []
     if champions:
@@ -65,12 +66,12 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
         champion=champions[-1].title if champions else None,
         margin=gate.margin,
         checks=tuple(checks),
-        withheld=_why_held_down(run, champions),
+        withheld=_why_held_down(run, champions, work),
         omitted=tuple(omitted),
     )
 
 
-def _why_held_down(run: RunRecord, champions: Sequence[Champion]) -> str:
+def _why_held_down(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> str:
     """Return why a rollback prevents the run's best model from becoming the champion again.
 
     Returns:
@@ -79,7 +80,9 @@ def _why_held_down(run: RunRecord, champions: Sequence[Champion]) -> str:
     best = _best_model(run)
     if not any(one.model.file.sha256 == best.file.sha256 for one in held_down(champions)):
         return ""
-    return f"it was rolled back; `mnist champion rollback --lift {champion_line(run)}` allows it again"
+    return (
+        f"it was rolled back; `mnist champion rollback --lift {current_champion_line(run, work.root)}` allows it again"
+    )
 
 
 def _best_model(run: RunRecord) -> ModelRecord:
@@ -172,7 +175,8 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
     """
     if not decision.promotes:
         return None
-    best, champions = run.best, champion_history(work.root, champion_line(run))
+    best, line = run.best, current_champion_line(run, work.root)
+    champions = champion_history(work.root, line)
     while decision.promotes:
         if champions and champions[-1].predictions.file == best.file:
             return champions[-1]  # the model already is the champion
@@ -187,8 +191,24 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
             below=champions[-1].number if champions else None,
         )
         if decision.champion == (champions[-1].title if champions else None):
-            with contextlib.suppress(FileExistsError):
-                return append_entry(entry, champion_line(run), work.root)
-        champions = champion_history(work.root, champion_line(run))
+            try:
+                return append_entry(entry, line, work.root)
+            except FileExistsError:
+                champions = _longer_history(entry, line, work)
         decision = decision_of(run, champions, work)
     return None
+
+
+def _longer_history(entry: Champion, line: str, work: Workspace) -> list[Champion]:
+    """Return the history of a line after another process wrote the entry with the same number.
+
+    Raises:
+        StorageError: If the history lacks that entry, so that another attempt would fail in the same way.
+    """
+    champions = champion_history(work.root, line)
+    if not any(one.number == entry.number for one in champions):
+        raise StorageError(
+            f"can't add entry {entry.number:06}.json to the champions of {line}: the file exists, but is not listed; "
+            "check the folder of the champions under the root"
+        )
+    return champions

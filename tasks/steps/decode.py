@@ -5,6 +5,7 @@ import hashlib
 from tasks.config.dataset import Dataset
 from tasks.config.dataset import SplitSpec as Expected
 from tasks.data.archive_reader import image_label_blocks
+from tasks.data.split_content import LabelsDigest
 from tasks.data.split_parquet import SplitMeta, SplitWriter
 from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
@@ -30,11 +31,12 @@ def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRe
         archives=(images.file.sha256, labels.file.sha256),
     )
     image_path, label_path = require_valid(work.root, images.file), require_valid(work.root, labels.file)
-    pixels_digest = hashlib.sha256()
+    pixels_digest, labels_digest = hashlib.sha256(), LabelsDigest()
     with work.scratch() as scratch:
         with SplitWriter(scratch, meta) as writer:
             for pixels, classes in image_label_blocks(image_path, label_path, dataset, expected):
                 pixels_digest.update(pixels.data)
+                labels_digest.update(classes)
                 writer.write(pixels, classes)
         first, *further = (move_into_store(work.root, Folder.SPLITS, name, ".parquet", path) for path in writer.paths)
         return SplitRecord(
@@ -45,5 +47,6 @@ def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRe
             shape=dataset.image_shape,
             classes=dataset.classes,
             pixels_sha256=pixels_digest.hexdigest(),
+            labels_sha256=labels_digest.hexdigest(),
             archives=meta.archives,
         )

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.data.split_content import LabelsDigest
 from tasks.data.split_parquet import ARRAYS, Split, SplitWriter, join_splits, read_groups, rows_of
 from tasks.engine.cached_task import step
 from tasks.engine.run_log import log
@@ -63,6 +64,7 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
             "count": count,
             "drawn_from": split.count,
             "pixels_sha256": hashlib.sha256(drawn.images.data).hexdigest(),
+            "labels_sha256": LabelsDigest([drawn.labels]).hexdigest(),
         }
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.analysis.image_cards import image_cards, most_shown
-from tasks.config.dataset import Dataset
+from tasks.config.dataset import Dataset, TestArchives
 from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import EvaluatedSplit, load_evaluated_split
 from tasks.data.predictions_parquet import Predictions
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tasks.analysis.seed_variance import TwoWayComparison
 
 _MOST_SEEDS = 1000
+
+Seeds = tuple[tuple[int, ...], ...]  # of each training of an arm
 
 
 def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
@@ -100,7 +102,8 @@ def build_study(
     titles = {name: [title for title, trial in trials.items() if trial.arm == name] for name in names}
     right = {name: np.stack([~given[title].wrong for title in titles[name]]) for name in names}
     answers = {name: np.array([given[title].predicted for title in titles[name]], np.intp) for name in names}
-    claim = claim_of(dataset.name, names, trials.values())
+    claim = claim_of(dataset.test_archives, names, trials.values())
+    seeds = {name: tuple(_seeds_of(trials[title]) for title in titles[name]) for name in names}
     wrong = np.stack([(~right[name]).sum(axis=0) for name in names])  # (arms, N)
     return Study(
         dataset=dataset.name,
@@ -110,8 +113,10 @@ def build_study(
         shape=dataset.image_shape,
         images=len(tested.marks.labels),
         drawn_from=drawn_from,
-        seeds=tuple(trials[title].training.seed for title in titles[names[0]]),
-        arms=tuple(_study_model(name, [models[title] for title in titles[name]], right[name]) for name in names),
+        seeds=_common_seeds(seeds.values()),
+        arms=tuple(
+            _study_model(name, seeds[name], [models[title] for title in titles[name]], right[name]) for name in names
+        ),
         pairs=_model_pairs_of(names, right, claim),
         confusions=compare_confusions(answers, tested.marks.labels, len(dataset.classes)),
         claim=claim,
@@ -121,7 +126,19 @@ def build_study(
     )
 
 
-def _study_model(name: str, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> StudyModel:
+def _seeds_of(trial: SeedRun) -> tuple[int, ...]:
+    """Return the seeds of a model's trainings, without duplicates."""
+    return tuple(dict.fromkeys(training.seed for training in trial.trainings))
+
+
+def _common_seeds(by_arm: Iterable[Seeds]) -> tuple[int, ...]:
+    """Return the seed of each training if all arms have the same one; empty if arms or trainings have several."""
+    first, *others = by_arm
+    alike = all(one == first for one in others) and all(len(some) == 1 for some in first)
+    return tuple(seed for (seed,) in first) if alike else ()
+
+
+def _study_model(name: str, seeds: Seeds, models: Sequence[ModelRecord], right: NDArray[np.bool_]) -> StudyModel:
     """Return the results of one arm, given the model of each seed.
 
     `right`, (S, N) bool, is whether each seed classifies each image correctly.
@@ -131,6 +148,7 @@ def _study_model(name: str, models: Sequence[ModelRecord], right: NDArray[np.boo
     accuracies = right.mean(axis=1)
     return StudyModel(
         name=name,
+        seeds=seeds,
         parameters=models[0].parameters,
         epochs=models[0].epochs,
         fit_seconds=float(np.mean([model.fit_seconds for model in models])),
@@ -180,14 +198,14 @@ def _model_pair(
     )
 
 
-def claim_of(dataset: str, names: Sequence[str], trials: Iterable[SeedRun]) -> Claim | None:
+def claim_of(test_archives: TestArchives, names: Sequence[str], trials: Iterable[SeedRun]) -> Claim | None:
     """Return the difference that the 2018 post published between its two models.
 
     Returns:
-        None if the post has no result for the dataset, or if the study has no pair of these models that was trained
+        None if the post has no result for these test images, or if the study has no pair of these models that was trained
         with the same settings.
     """
-    published = difference_published(dataset)
+    published = difference_published(test_archives)
     if published is None or len(names) < 2:
         return None
     arms: defaultdict[str, dict[str, str]] = defaultdict(dict)

@@ -7,8 +7,10 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
@@ -26,9 +28,19 @@ else:
     Root = Any  # local roots need none of the libraries for S3
 
 _SCHEME = "://"
+_RESERVED = re.compile("[?#]")  # they end the path of a URL, and what follows may be secret
+_WILDCARD = re.compile(r"[*?\[]")
 _CHECK_STORE = "check the network, AWS_ENDPOINT_URL and the credentials"
-# Errors that another file system, or more space in this one, would avoid.
-_ELSEWHERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
+# What to do about errors that another file system would avoid.
+_REMEDIES = {
+    errno.ENOSPC: "make room or give another --root",
+    errno.EDQUOT: "make room or give another --root",
+    errno.EFBIG: "give another --root",
+    errno.EIO: "give another --root",
+    errno.EROFS: "make it writable or give another --root",
+    errno.EACCES: "make it writable or give another --root",
+    errno.EPERM: "make it writable or give another --root",
+}
 _TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
 
 
@@ -37,7 +49,7 @@ def open_root(place: str) -> Root:
 
     Raises:
         InputError: If the name is not UTF-8, the address is not a plain s3:// address, the address holds credentials,
-            the library for S3 is missing, or no home directory is known for a leading `~`.
+            a `?` or a `#`, the library for S3 is missing, or no home directory is known for a leading `~`.
     """
     if _SCHEME not in place:
         root = expand_user(place, "root").absolute()
@@ -48,6 +60,10 @@ def open_root(place: str) -> Root:
         return root
     if not place.startswith("s3://") or place == "s3://":
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
+    if _RESERVED.search(place):
+        raise InputError(
+            f"can't use the root {public_address(place)}: give a prefix without ? and #, which URLs reserve"
+        )
     if public_address(place) != place:
         raise InputError(
             f"can't use the root {public_address(place)}: the address of a bucket must not hold credentials; "
@@ -119,10 +135,10 @@ def _remedy_of(error: Exception, reason: str) -> str:
     """Return the advice for an error while a file is written; empty if the reason says enough, as for a link."""
     if isinstance(error, _store_errors()):
         return _CHECK_STORE
-    elsewhere = getattr(error, "errno", None) in _ELSEWHERE or reason in map(
-        os.strerror, _ELSEWHERE
-    )  # HDF5 sets no errno
-    return "make room or give another --root" if elsewhere else ""
+    number = getattr(error, "errno", None)
+    if number is None:  # HDF5 sets none
+        number = next((one for one in _REMEDIES if os.strerror(one) == reason), None)
+    return _REMEDIES.get(number, "") if number else ""
 
 
 def os_error_reason(error: Exception) -> str:
@@ -152,8 +168,27 @@ def read_object(path: "UPath") -> bytes:
 
 def matching(root: Root, pattern: str) -> list[Root]:
     """Return the paths under a root that match a pattern, in ascending order."""
-    found: Iterable[Any] = root.glob(pattern)
+    found: Iterable[Root] = root.glob(pattern) if isinstance(root, Path) else objects_matching(root, pattern)
     return sorted(found, key=str)
+
+
+def objects_matching(prefix: "UPath", pattern: str) -> "dict[UPath, dict[str, Any]]":
+    """Return the objects under a prefix whose relative names match a pattern, each with its details.
+
+    The libraries' own `glob` would interpret brackets, `*` and `?` in the prefix, which is a name that a user chose.
+    """
+    parts = pattern.split("/")
+    fixed = list(takewhile(lambda part: not _WILDCARD.search(part), parts[:-1]))
+    folder = prefix.joinpath(*fixed)
+    listed: dict[str, dict[str, Any]] = folder.fs.find(folder.path, maxdepth=len(parts) - len(fixed), detail=True)
+    names = {name.removeprefix(f"{folder.path}/"): details for name, details in listed.items()}
+    return {folder / name: details for name, details in names.items() if _matches(name, parts[len(fixed) :])}
+
+
+def _matches(name: str, parts: Sequence[str]) -> bool:
+    """Return whether the parts of a relative name match patterns, part by part."""
+    names = name.split("/")
+    return len(names) == len(parts) and all(map(fnmatchcase, names, parts))
 
 
 def name_under(root: Root, path: Root) -> str:

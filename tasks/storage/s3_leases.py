@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import StorageError
 from tasks.safety.stopping import pause
-from tasks.storage.backend import io_errors, read_object, storage_errors, version_of
+from tasks.storage.backend import io_errors, objects_matching, read_object, storage_errors, version_of
 from tasks.storage.locks import Say, WaitNotice
 
 if TYPE_CHECKING:
@@ -183,12 +183,12 @@ def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
     """Return whether a folder holds any lease, and remove expired leases."""
     with _check_reachable(folder):
         try:
-            found = [path for path in folder.glob("*") if _NAME.fullmatch(path.name)]
+            found = [path for path in objects_matching(folder, "*") if _NAME.fullmatch(path.name)]
         except FileNotFoundError:  # the last lease, and with it the folder, was removed between two requests
             return False
         for path in found:
             if watches.setdefault(path.name, Watch()).dead(path):
-                path.unlink(missing_ok=True)
+                path.fs.rm_file(path.path)  # `unlink` would interpret wildcards in the path
         return bool(found)
 
 

@@ -21,7 +21,7 @@ from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.trusted_files import cache_folder
 from tasks.schemas.records import FileRecord
-from tasks.storage.backend import io_errors, read_object, storage_errors, version_of
+from tasks.storage.backend import io_errors, objects_matching, read_object, storage_errors, version_of
 from tasks.storage.folders import MARK, Folder
 from tasks.storage.local_storage import LocalStorage
 from tasks.storage.locks import ROOT_LOCK, Say
@@ -71,9 +71,8 @@ class S3Storage:
 
     def newest(self, pattern: str, most: int) -> "list[UPath]":
         """Return the latest objects, found with one request instead of one for each."""
-        inside = self.path.fs.glob(f"{self.path.path}/{pattern}", detail=True)
-        found = sorted(inside, key=lambda name: inside[name]["LastModified"], reverse=True)
-        return [self.path / name.rsplit("/", 1)[1] for name in found[:most]]
+        found = objects_matching(self.path, pattern)
+        return sorted(found, key=lambda path: found[path]["LastModified"], reverse=True)[:most]
 
     def is_real_folder(self, _name: str) -> bool:
         return True  # a store has no links

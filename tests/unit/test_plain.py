@@ -14,12 +14,12 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.text import Text
 
-from artifacts.common.rows import for_ui
+from artifacts.common.rows import for_ui, text_for_ui
 from artifacts.common.templating import markdown_name
 from artifacts.screen import Screen
 from flows.processes import streams
 from tasks.errors import InputError
-from tasks.safety.plain_text import json_line, printable
+from tasks.safety.plain_text import isolated, json_line, printable
 from tasks.safety.redaction import Redacting
 
 PROJECT = Path(__file__).parents[2]
@@ -112,6 +112,23 @@ def test_a_text_is_shown_as_it_is_and_what_a_terminal_would_obey_as_an_escape() 
     assert printable("\u3000 \xa0 naïve 😀") == "\u3000 \xa0 naïve 😀"
 
 
+HEBREW, ARABIC = "\u05d0\u05d1\u05d2", "\u0645\u0631\u062d \u0628\u0627"
+
+
+def test_right_to_left_words_are_isolated_from_the_text_around_them() -> None:
+    assert isolated("no such letter: 100 %") == "no such letter: 100 %"
+    assert isolated(f"{HEBREW}: 100 %, {ARABIC} 12 (x)") == f"\u2068{HEBREW}\u2069: 100 %, \u2068{ARABIC}\u2069 12 (x)"
+
+
+def test_a_terminal_isolates_right_to_left_words_and_a_pipe_gets_the_text_alone(terminal: Terminal) -> None:
+    Screen().table([{"label": HEBREW, "count": 3}])
+    assert f"\u2068{HEBREW}\u2069" in terminal.getvalue()
+    terminal.tty = False
+    Screen().table([{"label": ARABIC, "count": 3}])
+    assert ARABIC in terminal.getvalue()
+    assert f"\u2068{ARABIC}" not in terminal.getvalue()
+
+
 def test_json_is_ascii_whatever_a_value_holds() -> None:
     line = json_line({"path\udcff": [EVIL, float("nan"), 1.5, None], "more": ("x",)})
     assert line.isascii()
@@ -142,6 +159,18 @@ def test_no_number_of_a_table_is_broken_however_narrow_the_terminal(
     said = terminal.getvalue()
     for whole in ("batch_norm", "1,272,330", "98.12 %", "97.93 to 98.30", "20261127-135017-prophetic-barracuda"):
         assert said.count(whole) == 2
+
+
+@pytest.mark.parametrize("width", range(79, 119))
+def test_no_number_is_broken_from_its_unit(width: int, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = {"run": "20261127-135017-prophetic-barracuda", "recipe": "post, 5 epochs, seed 1 \ue000",
+           "accuracy": "plain 97.98 %, batch_norm 98.12 %", "size": "300 files, 12.5 MB in 3.1 s"}  # fmt: skip
+    Screen().table([row])
+    said = re.sub(r"\s+", " ", re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()))
+    for whole in ("97.98 %,", "98.12 %", "12.5 MB", "3.1 s"):
+        assert whole in said
+    assert "\ue000" not in said
 
 
 def test_a_pipe_gets_no_control_characters_whatever_the_environment_says(
@@ -207,7 +236,10 @@ def test_markdown_holds_texts_of_users_as_texts() -> None:
         assert page == f"<p>{html.escape(printable(' '.join(text.split())), quote=False)}</p>\n", text
 
 
-def test_a_table_artifact_is_the_same_text_as_markdown_and_as_text() -> None:
+LOOK_ALIKES = str.maketrans("∗ˍ∼ˋ", "*_~`")
+
+
+def test_a_cell_or_a_description_in_the_ui_is_the_same_text_as_markdown_and_as_text() -> None:
     for text in (
         "- x",
         "-",
@@ -219,12 +251,37 @@ def test_a_table_artifact_is_the_same_text_as_markdown_and_as_text() -> None:
         "&lt;",
         "98.1 %",
         "-0.5 to 3",
+        "*a*",
+        "**b**",
+        "***",
+        "* * *",
+        "`c`",
+        "```",
+        "~~d~~",
+        "~d~",
+        "_e_",
+        "__f__",
+        "x __f__ y",
+        "(_g_)",
+        "batch_norm_2",
+        r"\{",
+        r"\*a\*",
+        "x\\",
+        "    code",
+        "http://x.org",
+        "www.x.org",
+        "me@x.org",
+        "<me@x.org>",
+        "![x](y)",
     ):
         (row,) = for_ui([{"label": text, "count": 1}])
         cell = str(row["label"])
-        assert cell.replace("\u200b", "") == text
-        page = MarkdownIt("commonmark", {"html": True}).render(cell).replace("\u200b", "")
-        assert page == f"<p>{html.escape(text, quote=False)}</p>\n"
+        assert text_for_ui(text) == cell
+        assert cell.replace("\u200b", "").translate(LOOK_ALIKES) == text
+        assert not re.search(r"://|www\.|\w@\w", cell), "Prefect's UI makes links of addresses"
+        markdown = MarkdownIt("commonmark", {"html": True}).enable("strikethrough")
+        page = markdown.render(cell)
+        assert page.replace("\u200b", "").translate(LOOK_ALIKES) == f"<p>{html.escape(text, quote=False)}</p>\n"
         assert row["count"] == 1
 
 

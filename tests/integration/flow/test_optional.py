@@ -106,7 +106,8 @@ def run(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Run:
         root = folder / "root"
         for path in (path for name in again for path in root.glob(f"records/{name}-*.json")):
             path.unlink()
-        for path in root.glob("champions/*/00000[2-9].json"):  # so that the champion always belongs to another run
+        # The champion and the previous run always have other models.
+        for path in (*root.glob("champions/*/00000[2-9].json"), *sorted(root.glob("runs/*/run.json"))[1:]):
             path.unlink()
         heard = Heard()
         monkeypatch.setattr(optional_parts, "_LOGGER", heard)

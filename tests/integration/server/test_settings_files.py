@@ -308,6 +308,18 @@ def test_a_home_that_can_t_be_made_is_named_in_one_line(
         writable_home()
 
 
+@pytest.mark.parametrize("name", ["p?x", "p%20x"])
+def test_a_home_that_no_address_of_a_database_can_name_is_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / name))
+    with pytest.raises(
+        SettingsError, match=r"can't use Prefect's home .*set PREFECT_HOME to a folder without \? and %"
+    ):
+        writable_home()
+    assert list(tmp_path.iterdir()) == []
+
+
 CANARY = "canary-7f3a9b"
 UNUSABLE = {
     "a list": ("PREFECT_CLIENT_CUSTOM_HEADERS", f'["{CANARY}"]'),

@@ -13,8 +13,9 @@ from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
 from tasks.history.champions import champion_history, champion_lines, lift_rollback, roll_back
+from tasks.history.comparable_runs import predecessor
 from tasks.history.prune import plan_pruning
-from tasks.history.run_store import find_record, find_run, finished_runs, predecessor, save_run
+from tasks.history.run_store import find_record, find_run, finished_runs, save_run
 from tasks.schemas.analysis import Changes
 from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.schemas.runs import CompletedRun, RunRecord, StudyRun, champion_line, held_down
@@ -106,8 +107,16 @@ def test_a_run_is_compared_with_the_last_of_its_line_images_and_models(make, spl
 
 
 def like(run: RunRecord, day: int, work: Workspace, **changes: object) -> RunRecord:
-    """Return another finished run that differs from a run only in the given values."""
-    own = {"run": f"2026010{day}-000000-run-{day}", "began": DAY.replace(day=day), "number": 0}
+    """Return another finished run that differs from a run only in its models and the given values."""
+    models = [
+        one.model_copy(update={"file": one.file.model_copy(update={"sha256": f"{day}" * 64})}) for one in run.models
+    ]
+    own = {
+        "run": f"2026010{day}-000000-run-{day}",
+        "began": DAY.replace(day=day),
+        "number": 0,
+        "models": tuple(models),
+    }
     return save_run(run.model_copy(update={**own, **changes}), work)
 
 
@@ -199,6 +208,25 @@ def test_images_are_found_by_their_content_wherever_they_stand() -> None:
     assert common_images(FIRST, relabeled)[0].tolist() == [1, 2, 3, 4, 5]
     same = FIRST.model_copy(update={"sha256": hashes([0] * 6)})
     assert [one.tolist() for one in common_images(same, same)] == [[0, 1, 2, 3, 4, 5]] * 2
+
+
+@pytest.mark.parametrize("other", [{"classes": tuple("abcdefghijkl")}, {"shape": (14, 56)}])
+def test_runs_with_other_classes_or_shapes_are_refused(make, splits, work: Workspace, other) -> None:  # noqa: ANN001
+    before, now = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
+    before = before.model_copy(update={"test": before.test.model_copy(update=other)})
+    with pytest.raises(RunError, match="different classes or image shapes"):
+        changes_between(before, now, model_pairs(before, now), work)
+
+
+def test_settings_compare_the_labels_themselves(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    before, now = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
+
+    def found(**changes: object) -> list[str]:
+        earlier = before.model_copy(update={"train": before.train.model_copy(update=changes)})
+        return [one.name for one in changes_between(earlier, now, model_pairs(before, now), work).settings]
+
+    assert found(archives=("a", "b"), labels_sha256=None) == []
+    assert found(labels_sha256="0" * 64) == ["training labels"]
 
 
 def test_runs_without_a_common_image_or_model_are_refused(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -310,6 +338,20 @@ def test_a_rollback_is_one_more_entry_and_goes_further_back(make, splits, work: 
     assert [one.action for one in champion_history(work.root, line)] == ["promoted"] * 3 + ["rolled back"] * 2
     with pytest.raises(RunError, match=r"no earlier champion of tiny-.* to roll back to"):
         roll_back(work.root, line)
+
+
+@pytest.mark.parametrize("act", [roll_back, lift_rollback])
+@pytest.mark.parametrize("named", ["nightly", "tiny-*", "../champions", ""])
+def test_a_line_must_exist_to_be_rolled_back(make, splits, work: Workspace, act, named: str) -> None:  # noqa: ANN001
+    with pytest.raises(RunError, match="a run that passes the gate makes one"):
+        act(work.root, named)
+    for day, wrong in enumerate((3, 2), start=1):
+        run = make(day, judged(work, splits["test"], wrong), gate=Gate(margin=0.05))
+        promote.fn(run, judge.fn(run, work), work)
+    before = sorted(work.root.glob("champions/*/*"))
+    with pytest.raises(RunError, match=f"there is no champion line .*; give one of {champion_line(run)}"):
+        act(work.root, named)
+    assert sorted(work.root.glob("champions/*/*")) == before
 
 
 def test_a_champion_that_was_rolled_back_stays_down_until_that_is_lifted(make, splits, work: Workspace) -> None:  # noqa: ANN001

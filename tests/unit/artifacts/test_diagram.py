@@ -3,7 +3,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from artifacts.diagram.boxes import box_of, boxes_of, breadth, broken, extent_of, kind_of, label_of, squeezed
+from artifacts.common.formatting import breadth
+from artifacts.diagram.boxes import box_of, boxes_of, broken, extent_of, kind_of, label_of, squeezed
 from artifacts.diagram.drawing import NARROW, WIDE, models_within, names_shown, svg, svg_url
 from artifacts.diagram.vgg import vgg16
 from tasks.schemas.architecture import Node

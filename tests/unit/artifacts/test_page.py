@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from artifacts.common.html_page import page
 from artifacts.report.figures import FIGURES
 from artifacts.report.renderer import Rendering
+from tasks.safety.plain_text import RIGHT_TO_LEFT as RIGHT_TO_LEFT_WORDS
 from tasks.schemas.analysis import Report
 from tests.support.samples import analysis_of_many, provenance
 
@@ -199,3 +200,45 @@ def test_without_the_script_what_a_gallery_leaves_out_is_linked(report: str) -> 
     linked = re.findall(r'<p class="links">(.*?)</p>', report)
     assert linked
     assert all(f'id="{target}"' in report for one in linked for target in re.findall(r'href="#(.*?)"', one))
+
+
+@pytest.mark.parametrize("width", [400, 1100])
+def test_words_of_200_letters_make_no_page_wider_than_its_window(opened: Opened, width: int) -> None:
+    word = "x" * 200
+    text = f"# {word}\n\n{word} and a number\n\n- {word}\n\n| label | images |\n| --- | ---: |\n| {word} | 1,200 |\n"
+    shown = opened(page(text, word))
+    shown.set_viewport_size({"width": width, "height": 700})
+    assert shown.evaluate("document.documentElement.scrollWidth") == width
+    lines = "cell => { const all = document.createRange(); all.selectNodeContents(cell); return all.getClientRects().length }"
+    assert shown.get_by_role("cell", name="1,200").evaluate(lines) == 1, "a number is not broken"
+
+
+RIGHT_TO_LEFT = ("\u05d0\u05d1\u05d2", "\u0645\u0631\u062d \u0628\u0627", "\u05d3 12 (x)")
+PLACES = """(item) => {
+    item.style.whiteSpace = "nowrap";
+    const walker = document.createTreeWalker(item, NodeFilter.SHOW_TEXT), found = [];
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        for (const match of node.data.matchAll(/[\\u0590-\\u08ff]+|[\\d.]+/g)) {
+            const range = document.createRange();
+            range.setStart(node, match.index);
+            range.setEnd(node, match.index + match[0].length);
+            found.push(range.getBoundingClientRect().left);
+        }
+    }
+    return found;
+}"""
+
+
+def test_right_to_left_class_names_do_not_change_the_order_of_a_sentence(opened: Opened) -> None:
+    analysis = analysis_of_many()
+    subject = analysis.subject.model_copy(update={"classes": RIGHT_TO_LEFT})
+    named = analysis.model_copy(update={"subject": subject})
+    whole = Report(provenance=provenance(), decision=None, changes=None, analysis=named)
+    rendering = Rendering(whole, dict.fromkeys(FIGURES, "data:,"))
+    for text in (rendering.html("t"), rendering.markdown()):
+        assert not RIGHT_TO_LEFT_WORDS.search(re.sub("\u2068[^\u2069]*\u2069", "", text)), "every word is isolated"
+    shown = opened(rendering.html("t"))
+    said = shown.locator(".why p").filter(has_text=RIGHT_TO_LEFT[2][0]).first
+    places = said.evaluate(PLACES)
+    assert len(places) > 3
+    assert places == sorted(places), "words and numbers follow one another from left to right"

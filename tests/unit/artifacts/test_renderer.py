@@ -173,7 +173,7 @@ def test_what_changed_stands_in_both_forms(report: Report) -> None:
 
 def test_the_first_run_has_nothing_to_compare_with(report: Report) -> None:
     alone = report.model_copy(update={"changes": None})
-    assert "This is the first run" in rendering_of(alone).parts().overview
+    assert "There is no earlier run under this root" in rendering_of(alone).parts().overview
 
 
 def test_one_model_alone_is_reported(report: Report) -> None:
@@ -257,6 +257,16 @@ def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Re
     assert words.change_summary(changes_of_two()).startswith("For these two trained models (one seed each), ")
 
 
+def test_ensembles_are_not_said_to_have_one_seed(analysis: Analysis) -> None:
+    first, second = analysis.models
+    several = analysis.model_copy(update={"models": (first, second.model_copy(update={"seeds": (1, 2)}))})
+    assert words.headline(several).startswith("For these two trained models, ")
+    changes = changes_of_two()
+    models = tuple(one.model_copy(update={"one_seed": False}) for one in changes.models)
+    said = words.change_summary(changes.model_copy(update={"models": models}))
+    assert said.startswith("For these two trained models, ")
+
+
 def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_are() -> None:
     analysis = analysis_of_many()
     whole = Report(provenance=provenance(), decision=None, changes=None, analysis=analysis)
@@ -272,18 +282,36 @@ def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_
     assert "All errors" not in html
 
 
+def test_each_explanation_stands_below_the_name_of_its_model_even_if_the_answers_are_equal(analysis: Analysis) -> None:
+    shown = next(one for one in analysis.pictures if any(answer.explanation for answer in one.answers))
+    explained = next(answer for answer in shown.answers if answer.explanation)
+    without = explained.model_copy(update={"explanation": None})
+    for answers in ((explained, explained), (without, explained)):
+        pictures = [
+            one.model_copy(update={"answers": answers if one is shown else (without, without)})
+            for one in analysis.pictures
+        ]
+        changed = analysis.model_copy(update={"pictures": tuple(pictures)})
+        whole = Report(provenance=provenance(), decision=None, changes=None, analysis=changed)
+        html = Rendering(whole, dict.fromkeys(FIGURES, "data:,")).html("t")
+        names = [model.name for model, answer in zip(analysis.models, answers, strict=True) if answer.explanation]
+        assert re.findall(r'<div class="why"><p><b>(\w+)</b>', html) == names
+
+
 def test_a_row_of_pictures_is_as_wide_as_the_ui_shows() -> None:
     assert images_across(["#82, label **2**<br>plain: **3 10.7 % (2: 10.7 %)**"]) == 3  # 225 pixels each
     assert images_across(["#1"]) == 4
     assert images_across(["m: " + "x" * 40]) == 2
     assert images_across(["x" * 200]) == 1
+    for name, across in (("shirtabc", 2), ("WWWWWWWW", 1), ("😀" * 8, 1), ("漢字の名前はとても広い", 1)):
+        assert images_across([f"#12<br>batch\\_norm: **{name} 93.1 % ({name}: 12.0 %)**"]) == across
 
 
 def test_no_text_of_a_table_is_a_bullet_or_a_heading_in_the_ui(analysis: Analysis) -> None:
-    blocks = ["-", "+", "*", "#", ">", "1.", "- a", "***", "```"]
+    blocks = ["-", "+", "#", ">", "1.", "- a", "    a"]
     shown = common_rows.for_ui([{"label": text, "n": 1} for text in blocks])
     assert [row["label"] for row in shown] == [f"{common_rows.NO_WIDTH}{text}" for text in blocks]
-    harmless = [{"b": "1.5", "c": "no", "d": "\u2013", "e": "< 0.0001"}]
+    harmless = [{"b": "1.5", "c": "no", "d": "\u2013", "e": "< 0.0001", "f": "batch_norm", "g": "a__b", "h": r"\x1b"}]
     assert common_rows.for_ui(harmless) == harmless
     assert not [
         value for _, _, rows in tables.all_tables(analysis) for row in rows for value in row.values() if value == "-"

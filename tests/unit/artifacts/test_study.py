@@ -14,7 +14,7 @@ from artifacts.study import text as study_words
 from artifacts.study.figures import study_figures
 from artifacts.study.renderer import StudyRendering
 from tasks.config.dataset import load_dataset
-from tasks.config.recipe import load_recipe
+from tasks.config.recipe import Ensemble, Recipe, load_recipe
 from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.analysis import Provenance
 from tasks.schemas.findings import Estimate
@@ -23,6 +23,7 @@ from tasks.schemas.study import Claim, SeedRun, Study
 from tasks.steps.study_analysis import build_study, claim_of, plan_seed_runs
 from tests.support.samples import judged, model, predicted, split_of
 
+MNIST = load_dataset("mnist").test_archives
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1]
 ANSWERS = {  # by model, then by seed: one image that all misclassify, and others that only some misclassify
     "plain": ([1, 1, 2, 0, 1, 2, 0, 0], [1, 1, 2, 0, 2, 2, 0, 1], [1, 0, 2, 0, 1, 2, 0, 1]),
@@ -35,9 +36,9 @@ def study() -> Study:
     return study_over(3)
 
 
-def study_over(seeds: int) -> Study:
+def study_over(seeds: int, *plans: Recipe) -> Study:
     split = split_of(LABELS)
-    trials = plan_seed_runs([load_recipe("post")], seeds)
+    trials = plan_seed_runs(plans or [load_recipe("post")], seeds)
     given: list[Predictions] = [
         predicted(split, ANSWERS[trial.training.network.name][(trial.training.seed - 1) % 3], [0.9] * len(LABELS))
         for trial in trials.values()
@@ -76,6 +77,36 @@ def test_no_figure_is_a_negative_nothing(study: Study) -> None:
     ]
     assert [cell for cell in cells if re.search(r"-0\.0+\b", cell)] == []
     assert nothing.points == "+0.00 points (95 % interval +0.00 to +0.00)"
+
+
+def test_models_with_the_same_seeds_are_paired_by_seed(study: Study, provenance: Provenance) -> None:
+    assert (study.seeds, study.trainings) == ((1, 2, 3), 3)
+    text = rendering_of(study, provenance).markdown()
+    assert "Trained with seeds 1 to 3, evaluated" in text
+    assert "paired by seed and image" in text
+    assert [row["seed"] for row in tables.by_seed(study)] == [1, 2, 3]
+
+
+def test_each_recipe_of_a_study_has_its_own_seeds(provenance: Provenance) -> None:
+    late = load_recipe("post", seed=7).model_copy(update={"name": "late"})
+    study = study_over(2, load_recipe("post"), late)
+    assert (study.seeds, study.trainings) == ((), 2)
+    assert [arm.seeds for arm in study.arms] == [((1,), (2,))] * 2 + [((7,), (8,))] * 2
+    text = rendering_of(study, provenance).markdown()
+    assert "Trained with seeds 1, 2 (plain (post), batch\\_norm (post)); seeds 7, 8 (plain (late), " in text
+    assert "by seed and" not in text
+    assert "paired by image, because the seeds differ from model to model" in text
+    assert "over 2 trainings of each model and 8 images" in text
+    row = tables.by_seed(study)[1]
+    assert (row["training"], row["plain (post) seeds"], row["plain (late) seeds"]) == (2, "2", "8")
+
+
+def test_an_ensemble_has_several_seeds_for_each_training(provenance: Provenance) -> None:
+    recipe = load_recipe("post").model_copy(update={"ensembles": (Ensemble(name="all", members=("plain",), seeds=5),)})
+    study = study_over(2, recipe)
+    assert study.seeds == ()
+    assert study.arms[-1].seeds == ((1, 2, 3, 4, 5), (6, 7, 8, 9, 10))
+    assert "; seeds 1 to 5, 6 to 10 (all)" in rendering_of(study, provenance).markdown()
 
 
 def test_a_sample_is_said_to_be_one(study: Study, provenance: Provenance) -> None:
@@ -213,10 +244,10 @@ def test_one_model_alone_is_described(study: Study, provenance: Provenance) -> N
 def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
     plans = [load_recipe("cycled"), load_recipe("onecycle"), load_recipe("augmented")]
     trials = plan_seed_runs(plans, 2)
-    claim = claim_of("mnist", [trial.arm for trial in list(trials.values())[:4]], trials.values())
+    claim = claim_of(MNIST, [trial.arm for trial in list(trials.values())[:4]], trials.values())
     assert claim
     assert (claim.first, claim.second) == ("plain (onecycle)", "batch_norm (onecycle)")
-    assert claim_of("mnist", ["a", "b"], plan_seed_runs([plans[0], plans[2]], 2).values()) is None
+    assert claim_of(MNIST, ["a", "b"], plan_seed_runs([plans[0], plans[2]], 2).values()) is None
 
 
 def test_of_many_models_the_best_is_held_against_the_others(study: Study, provenance: Provenance) -> None:

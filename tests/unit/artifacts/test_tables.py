@@ -1,5 +1,6 @@
 """Test tables of models with arbitrary names: names are column headers, and none may hide another column."""
 
+import csv
 import json
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from artifacts.common import rows as common_rows
 from artifacts.common.templating import table
 from artifacts.report import tables
 from artifacts.terminal import show_guesses
+from flows.cli.predict import _write_csv
 from tasks.analysis.builder import build_robustness
 from tasks.schemas.analysis import Analysis
 from tasks.schemas.findings import Share
@@ -64,6 +66,25 @@ def test_own_pictures_are_told_from_a_model_called_picture(name: str, capsys: py
     assert "mine.png" in printed
     assert "7, 90.00 %" in printed
     assert name in printed
+
+
+def test_a_class_named_like_a_column_of_the_csv_file_has_a_column_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    classes = ("path", "model", "class label", "label", "doubts", "7")
+    probabilities = {name: place / 10 for place, name in enumerate(classes)}
+    guess = ClassPrediction(label="doubts", probability=0.4, probabilities=probabilities)
+    picture = ClassifiedPicture(path="mine.png", pixels="", guesses={"plain": guess}, doubts=("no stroke",))
+    _write_csv([picture], classes)
+    (line,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert (line["path"], line["model"], line["label"], line["doubts"]) == ("mine.png", "plain", "doubts", "no stroke")
+    assert len(line) == 4 + len(classes)
+    assert (line["class path"], line["class class label"], line["class label"], line["7"]) == (
+        "0.000000",
+        "0.300000",
+        "0.200000",
+        "0.500000",
+    )
 
 
 def test_a_share_of_no_images_is_not_a_share_of_none() -> None:

@@ -164,7 +164,23 @@ def test_two_classes_of_one_name_are_refused(files: data.Files) -> None:
         load_dataset(str(path))
 
 
-@pytest.mark.parametrize(("one", "other"), [("e\u0301", "\u00e9"), ("a", "a\u200b"), ("ab", "a\u2060b")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("e\u0301", "\u00e9"),
+        ("e\u034f\u0301", "\u00e9"),
+        ("a", "a\u200b"),
+        ("ab", "a\u2060b"),
+        ("a", "a "),
+        ("a b", "a  b"),
+        ("a b", "a\u00a0b"),
+        ("a b", "a\tb"),
+        ("a", "a\ufe0f"),
+        ("ab", "a\u034fb"),
+        ("a", "a\u3164"),
+        ("a", "a\U000e0100"),
+    ],
+)
 def test_two_classes_that_look_the_same_are_refused(files: data.Files, one: str, other: str) -> None:
     path = files.toml(classes=(*"01234567", one, other))
     with pytest.raises(DatasetError, match="occurs more than once"):
@@ -212,3 +228,10 @@ def test_the_license_may_be_spelled_as_in_earlier_versions(files: data.Files) ->
     expected = load_dataset(str(path))
     path.write_text(path.read_text().replace("license =", "licence ="))
     assert load_dataset(str(path)) == expected
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\u3164", "\ufe0f"])
+def test_a_class_without_a_visible_name_is_refused(files: data.Files, name: str) -> None:
+    path = files.toml(classes=(*"012345678", name))
+    with pytest.raises(DatasetError, match="each class name must contain a visible character"):
+        load_dataset(str(path))

@@ -34,6 +34,15 @@ def test_a_failure_is_posted_with_what_a_person_needs(monkeypatch: pytest.Monkey
     assert body["message"] == "the gate failed: plain is not promoted"
 
 
+def test_text_of_an_error_cannot_notify_a_channel_or_hide_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiver() as server:
+        monkeypatch.setenv("MNIST_WEBHOOK", server.url)
+        told("<!channel> <https://host|a & b>")
+    (body,) = server.received
+    assert "&lt;!channel&gt; &lt;https://host|a &amp; b&gt;" in body["text"]
+    assert body["message"] == "<!channel> <https://host|a & b>"
+
+
 def test_without_an_address_nothing_is_posted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MNIST_WEBHOOK", raising=False)
     with receiver() as server:

@@ -89,6 +89,16 @@ def test_what_may_change_numbers_or_break_a_process_is_cleared(name: str) -> Non
     assert name not in settled_values({name: "1"}, HERE)
 
 
+@pytest.mark.parametrize("value", ["", "0", "1", "-80", "²", "٨٠", "80.5", "wide", "9" * 5000])
+def test_a_terminal_s_size_that_cannot_be_one_is_cleared(value: str) -> None:
+    assert settled_values({"COLUMNS": value, "LINES": value}, HERE).keys().isdisjoint({"COLUMNS", "LINES"})
+
+
+def test_a_terminal_s_size_stays() -> None:
+    given = {"COLUMNS": "20", "LINES": "24"}
+    assert given.items() <= settled_values(given, HERE).items()
+
+
 @pytest.mark.parametrize(
     ("given", "lower", "upper"),
     [

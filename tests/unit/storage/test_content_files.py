@@ -75,7 +75,8 @@ def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; make room or give another --root"),
         (OSError("h5py: (error message = 'No space left on device')"), "on device; make room or give another --root"),
-        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied; make room or give another --root"),
+        (PermissionError(errno.EACCES, "Permission denied"), "denied; make it writable or give another --root"),
+        (OSError(errno.EROFS, "Read-only file system"), "file system; make it writable or give another --root"),
         (FileExistsError(errno.EEXIST, "a symbolic link is in its place: remove the link"), "remove the link"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
     ],

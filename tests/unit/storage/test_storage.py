@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from s3fs import S3FileSystem
 
-from tasks.errors import StorageError
-from tasks.storage.backend import Root, open_root
+from tasks.errors import InputError, StorageError
+from tasks.storage.backend import Root, matching, open_root
 from tasks.storage.content_files import move_into_store, require_valid, write_content_addressed, write_text
 from tasks.storage.folders import MARK
 from tasks.storage.local_storage import LocalStorage
+from tasks.storage.s3_leases import living, shared_lease
 from tasks.storage.storage import Storage, storage_of
 from tests.support.stores import BUCKET, store
 
@@ -141,6 +142,43 @@ def test_a_lock_that_is_held_has_a_name_and_is_released(root: Root, storage: Sto
         assert b"run one" in lock.read_whole()
     with storage.exclusive_lock("mnist prune", print):
         assert b"mnist prune" in storage_of(root / "locks" / "root.lock").read_whole()
+
+
+NAMED_LIKE_PATTERNS = ("[old]", "a*b", "{a,b}", "!r")
+
+
+@pytest.mark.parametrize("name", [*NAMED_LIKE_PATTERNS, "a?b"])
+def test_a_root_named_like_a_pattern_holds_its_own_files_only(tmp_path: Path, name: str) -> None:
+    check_that_only_own_files_match(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", NAMED_LIKE_PATTERNS)
+def test_a_prefix_named_like_a_pattern_holds_its_own_objects_only(bucket: str, tmp_path: Path, name: str) -> None:
+    above = open_root(f"{bucket}/{tmp_path.name}")
+    check_that_only_own_files_match(above, name)
+    folder = above / name / "locks" / "at-work"
+    with shared_lease(folder, above / name / "locks" / "root.lock", "run one", print):
+        assert living(folder, {})
+    assert not living(folder, {})
+
+
+def check_that_only_own_files_match(above: Root, name: str) -> None:
+    """Check that what a root finds is its own, although it has a neighbor whose name matches its own name."""
+    root, neighbor = above / name, above / name.replace("*", "X").replace("?", "X").replace("[old]", "o")
+    for place, run in ((root, "one"), (neighbor, "two")):
+        write_text(place, f"runs/{run}/run.json", "{}")
+        write_text(place, f"runs/{run}/deep/run.json", "{}")
+        write_text(place, f"records/{run}.json", "{}")
+    expected = ["one"] if neighbor != root else ["one", "two"]
+    assert [path.parent.name for path in matching(root, "runs/*/run.json")] == expected
+    assert [path.name for path in storage_of(root / "records").newest("one*.json", 5)] == ["one.json"]
+    assert matching(root, "missing/*.json") == []
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/a?b/r", "s3://bucket/a#b"])
+def test_a_prefix_that_a_url_cannot_hold_is_refused_for_that_reason(place: str) -> None:
+    with pytest.raises(InputError, match=r"give a prefix without \? and #, which URLs reserve"):
+        open_root(place)
 
 
 @pytest.mark.parametrize("content", [b"weights", b"a" * (1 << 20) + b"weights"], ids=["small", "large"])

@@ -1,0 +1,110 @@
+"""Find the earlier run and the champions that a run can be compared with: those with the same test images.
+
+Test images are the same if their shape, class names, pixels and labels are the same.
+"""
+
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from tasks.data.split_content import with_labels_digest
+from tasks.errors import StorageError
+from tasks.history.champions import champion_history
+from tasks.history.run_store import read_run, read_runs, record_path
+from tasks.schemas.records import Omission
+from tasks.schemas.runs import COMPARISON, RunRecord, champion_line, earlier_champion_line
+from tasks.storage.backend import Root
+
+
+class Predecessor(NamedTuple):
+    """The earlier run to compare a run with, if any, and the comparisons that could not be made."""
+
+    run: RunRecord | None
+    omitted: list[Omission]
+
+
+def predecessor(root: Root, run: RunRecord) -> Predecessor:
+    """Return the last finished run that a run can be compared with.
+
+    The earlier run must have the same dataset, line of champions and test images, at least one model of the same name,
+    and other models. Attempts of the same flow run are skipped.
+    """
+    runs, unreadable = read_runs(root, RunRecord)
+    elsewhere: list[Omission] = []
+    missed: list[Omission] = []
+    found = None
+    for one in (one for one in reversed(runs) if one.dataset == run.dataset and one.run != run.run):
+        part = f"{COMPARISON} {one.run}"
+        if why := _why_elsewhere(one, run, root):
+            elsewhere.append(Omission(part=part, why=why))
+        elif why := _why_unpaired(one, run):
+            missed.append(Omission(part=part, why=why))
+        else:
+            found = one
+            break
+    # Report a newer run of the same line that can't be compared. Report one of another line only if no run can be.
+    omitted = (missed or ([] if found else elsewhere))[:1]
+    lost = {PurePosixPath(error.path).parent.name: str(error) for error in unreadable}
+    newest = max((name for name in lost if found is None or name > found.run), default=None)
+    if newest:
+        omitted.append(Omission(part=f"{COMPARISON} {newest}", why=lost[newest]))
+    return Predecessor(found, omitted)
+
+
+def _why_elsewhere(one: RunRecord, other: RunRecord, root: Root) -> str:
+    """Return why two runs do not belong to the same line of champions; empty if they do."""
+    if one.line != other.line:
+        return f"it belongs to the line of champions {one.line}, this run to {other.line}"
+    try:
+        if not _same_test_images(one, other, root):
+            return "it was evaluated on different test images, labels or classes"
+    except StorageError as error:
+        return f"its test labels are unknown: {error}"
+    return ""
+
+
+def _same_test_images(one: RunRecord, other: RunRecord, root: Root) -> bool:
+    """Return whether two runs were evaluated on test images of the same content.
+
+    Raises:
+        StorageError: If a record is of an earlier version, and the file of its split is missing or altered.
+    """
+    if one.test.pixels_sha256 != other.test.pixels_sha256:  # tells most splits apart without reading a file
+        return False
+    return len({with_labels_digest(run.test, root).content_sha256 for run in (one, other)}) == 1
+
+
+def _why_unpaired(one: RunRecord, other: RunRecord) -> str:
+    """Return why no model of an earlier run can be compared with one of a later run; empty if one can."""
+    if one.flow_run and other.flow_run and one.flow_run.id == other.flow_run.id:
+        return "it is an earlier attempt of the same flow run"
+    names, others = ({model.name: model.file.sha256 for model in run.models} for run in (one, other))
+    shared = names.keys() & others.keys()
+    if not shared:
+        return f"its models ({', '.join(names)}) have no name in common with this run's ({', '.join(others)})"
+    if all(names[name] == others[name] for name in shared):
+        return "its models are the same files, so that nothing can have changed"
+    return ""
+
+
+def current_champion_line(run: RunRecord, root: Root) -> str:
+    """Return the name of the folder with a run's champions under a root.
+
+    An earlier version named the folder by the archive of the labels. The folder keeps that name, unless its champion is
+    known to have other test images, because different labels can come from one archive.
+
+    Raises:
+        StorageError: If the champions can't be read.
+    """
+    line, earlier = champion_line(run), earlier_champion_line(run)
+    if champion_history(root, line):
+        return line
+    champions = champion_history(root, earlier)
+    if not champions:
+        return line
+    record = record_path(root, champions[-1].run)
+    made = read_run(record) if record.exists() else None
+    try:
+        known = isinstance(made, RunRecord) and not _same_test_images(made, run, root)
+    except StorageError:
+        known = False
+    return line if known else earlier
