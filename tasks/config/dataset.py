@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from tasks.base import TEST, TRAIN, Frozen
+from tasks.config.text_pattern import TextPattern
 from tasks.config.toml_loader import BUILTIN, is_input, read_toml, validate
 from tasks.errors import DatasetError, InputError
 from tasks.safety.address import Address
@@ -39,7 +40,7 @@ _IGNORABLE = re.compile(
 )
 SPLITS, KINDS = (TRAIN, TEST), ("images", "labels")  # names of the tables in a dataset's file
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, TextPattern(r"[0-9a-f]{64}", "must consist of 64 digits and letters from a to f")]
 
 
 def _short(name: str, info: ValidationInfo) -> str:
@@ -51,11 +52,11 @@ def _short(name: str, info: ValidationInfo) -> str:
 
 Name = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z][a-z0-9_]*$"),
+    TextPattern(r"[a-z][a-z0-9_]*", "must be a lowercase letter followed by lowercase letters, digits and _"),
     AfterValidator(_short),
     Field(json_schema_extra={"maxLength": _MOST_LETTERS}),  # for the input form
 ]
-ClassName = Annotated[str, StringConstraints(pattern=r"\S", max_length=200)]
+ClassName = Annotated[str, StringConstraints(max_length=200), TextPattern(r"[\s\S]*\S[\s\S]*", "must not be blank")]
 Size = Annotated[StrictInt, Field(gt=0, le=4096)]  # pixels per side
 
 

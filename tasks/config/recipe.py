@@ -14,6 +14,7 @@ from tasks.base import Frozen
 from tasks.config.augmentation import Augmentation
 from tasks.config.dataset import Name, TestArchives, built_in_test_archives
 from tasks.config.network_function import resolve_function
+from tasks.config.text_pattern import TextPattern
 from tasks.config.toml_loader import read_toml, validate
 from tasks.errors import RecipeError
 
@@ -80,7 +81,9 @@ class Network(Frozen):
 
     name: Name
     layers: tuple[Layer, ...] = ()
-    function: str | None = Field(default=None, pattern=r"^.+:[A-Za-z_]\w*$")
+    function: Annotated[str, TextPattern(r".+:[A-Za-z_]\w*", "must be FILE.py:NAME or PACKAGE.MODULE:NAME")] | None = (
+        None
+    )
     arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
     code: str | None = None
     file: Path | None = Field(default=None, exclude=True)  # a path on this machine does not affect the model

@@ -8,9 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError, ValidationInfo
+from pydantic import ValidationError, ValidationInfo
 
 from tasks.base import Frozen
+from tasks.config.text_pattern import TextPattern
 from tasks.errors import InputError
 from tasks.filesystem.regular_files import MOST_TEXT, expand_user, read_regular
 from tasks.safety.redaction import redact
@@ -22,7 +23,7 @@ BUILTIN = Path(__file__).parent / "builtin"
 _EARLIER_NAMES = {"averaged": "ema", "dropped": "dropout", "widened": "wide"}
 
 # Values that `read_toml` accepts; an input form can reject all others before a run.
-NameOrFile = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|.+\.toml)$")]
+NameOrFile = Annotated[str, TextPattern(r"[a-z][a-z0-9_]*|.+\.toml", "must be a name or the path of a TOML file")]
 
 # The context of a validation of input. Rules that became stricter apply only there: a record of an earlier version holds
 # what that version accepted.
