@@ -16,7 +16,7 @@ from tasks.analysis.image_cards import image_cards, most_shown
 from tasks.analysis.label_issues import label_issues_of
 from tasks.analysis.slices import compare_slices
 from tasks.analysis.statistics import mean_estimate, share_estimate
-from tasks.config.dataset import Dataset, TestArchives
+from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import EvaluatedSplit
 from tasks.data.predictions_parquet import Predictions
@@ -53,13 +53,15 @@ def build_analysis(
     predictions: Sequence[PredictionsRecord],
     chosen: Sequence[int],
     explained: Sequence[Explanations],
+    test_content: str,
     samples: Iterable[Sample] = (),
     altered: AugmentationPreview | None = None,
     robustness: Robustness | None = None,
 ) -> Analysis:
     """Return the whole analysis document, from values in memory.
 
-    `chosen` holds the indices of the test images that the report may show, `samples` the sizes of the splits that are
+    `chosen` holds the indices of the test images that the report may show, `test_content` the `content_sha256` of the
+    test split, for which results may have been published, `samples` the sizes of the splits that are
     analyzed as a sample only, and `measured` the features of the test images.
     """
     names, given = tuple(model.name for model in models), tested.given
@@ -72,7 +74,7 @@ def build_analysis(
         subject=subject,
         samples=tuple(samples),
         models=tuple(
-            _model_analysis(tested.marks.meta.archives, *of, found_patterns.most_confident(of[2], may_show))
+            _model_analysis(test_content, *of, found_patterns.most_confident(of[2], may_show))
             for of in zip(models, predictions, given, explained, strict=True)
         ),
         comparisons=found_patterns.compare_all_models(names, given),
@@ -94,7 +96,7 @@ def build_analysis(
 
 
 def _model_analysis(
-    test_archives: TestArchives,
+    test_content: str,
     model: ModelRecord,
     record: PredictionsRecord,
     predictions: Predictions,
@@ -124,7 +126,7 @@ def _model_analysis(
         window=explained.window,
         focus=explained.focus,
         history=model.history,
-        published=published_for(test_archives, model.name),
+        published=published_for(test_content, model.name),
     )
 
 

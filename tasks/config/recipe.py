@@ -12,7 +12,7 @@ from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from tasks.base import Frozen
 from tasks.config.augmentation import Augmentation
-from tasks.config.dataset import Name, TestArchives, built_in_test_archives
+from tasks.config.dataset import BUILT_IN_TEST_CONTENT, Name
 from tasks.config.network_function import resolve_function
 from tasks.config.text_pattern import TextPattern
 from tasks.config.toml_loader import read_toml, validate
@@ -210,13 +210,14 @@ class Recipe(Settings):
                 raise ValueError(f"the ensemble {ensemble.name!r} has unknown members: {', '.join(unknown)}")
         return self
 
-    def gate(self, dataset: str, test_archives: TestArchives) -> Gate:
+    def gate(self, dataset: str, test_content: str) -> Gate:
         """Return the gate for a dataset; by default, a gate without floor, ceiling or margin.
 
-        A gate for a built-in dataset does not apply to another dataset of the same name.
+        A gate for a built-in dataset does not apply to a dataset of the same name whose `test_content`, the
+        `content_sha256` of its test split, is another.
         """
-        named = built_in_test_archives().get(dataset, test_archives)
-        return self.gates.get(dataset, Gate()) if named == test_archives else Gate()
+        is_named = BUILT_IN_TEST_CONTENT.get(dataset, test_content) == test_content
+        return self.gates.get(dataset, Gate()) if is_named else Gate()
 
     def trainings(self) -> tuple[Training, ...]:
         """Return the training of each network."""

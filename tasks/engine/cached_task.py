@@ -27,7 +27,7 @@ from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.errors import MnistError, StorageError, WorkerError, first_line
 from tasks.schemas.records import Origin, PartialRecord
-from tasks.storage.backend import Root, io_errors
+from tasks.storage.backend import Root, io_errors, matching
 from tasks.storage.folders import Folder
 from tasks.storage.storage import storage_of
 
@@ -95,7 +95,7 @@ class CachedTask(Task[Params, Kept]):
 
     def ever_kept(self, root: Root) -> bool:
         """Return whether the task has ever kept a record under a root."""
-        return any((root / Folder.RECORDS).glob(f"{self.compute.__name__}-*.json"))
+        return any(matching(root, f"{Folder.RECORDS}/{self.compute.__name__}-*.json"))
 
 
 def step(

@@ -3,16 +3,19 @@
 Test images are the same if their shape, class names, pixels and labels are the same.
 """
 
+import re
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from tasks.data.split_content import with_labels_digest
 from tasks.errors import StorageError
-from tasks.history.champions import champion_history
+from tasks.history.champions import champion_history, champion_lines
 from tasks.history.run_store import read_run, read_runs, record_path
 from tasks.schemas.records import Omission
 from tasks.schemas.runs import COMPARISON, RunRecord, champion_line, earlier_champion_line
 from tasks.storage.backend import Root
+
+_SHORT_HASH = re.compile("-[0-9a-f]{12}(?=-|$)")  # in the name of a champion line
 
 
 class Predecessor(NamedTuple):
@@ -89,22 +92,25 @@ def _why_unpaired(one: RunRecord, other: RunRecord) -> str:
 def current_champion_line(run: RunRecord, root: Root) -> str:
     """Return the name of the folder with a run's champions under a root.
 
-    An earlier version named the folder by the archive of the labels. The folder keeps that name, unless its champion is
-    known to have other test images, because different labels can come from one archive.
+    An earlier version named the folder by the archive of the labels. The folder keeps that name if its last champion has
+    the same test images, whatever archives they come from.
 
     Raises:
         StorageError: If the champions can't be read.
     """
     line, earlier = champion_line(run), earlier_champion_line(run)
-    if champion_history(root, line):
+    lines = champion_lines(root)
+    if line in lines:
         return line
-    champions = champion_history(root, earlier)
-    if not champions:
-        return line
-    record = record_path(root, champions[-1].run)
+    alike = [name for name in lines if _SHORT_HASH.sub("", name) == _SHORT_HASH.sub("", line)]
+    return next((name for name in alike if _has_test_images(name, run, root, unknown=name == earlier)), line)
+
+
+def _has_test_images(line: str, run: RunRecord, root: Root, *, unknown: bool) -> bool:
+    """Return whether the last champion of a line has the test images of a run, and `unknown` if no record says so."""
+    record = record_path(root, champion_history(root, line)[-1].run)
     made = read_run(record) if record.exists() else None
     try:
-        known = isinstance(made, RunRecord) and not _same_test_images(made, run, root)
+        return _same_test_images(made, run, root) if isinstance(made, RunRecord) else unknown
     except StorageError:
-        known = False
-    return line if known else earlier
+        return unknown

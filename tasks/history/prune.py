@@ -190,7 +190,8 @@ def _is_emptied(root: Root, name: str, going: set[str]) -> bool:
 def _unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
     """Yield the files that a killed step left for its next attempt, if they are older than every kept run.
 
-    A run's age is that of its record's file, because the clock of the run's machine may have been wrong.
+    A run's age is that of its record's file, because the clock of the run's machine may have been wrong. In a store, that
+    is a time of the store's clock, which is assumed to agree with this machine's.
     """
     oldest = min((record_path(root, run.run).stat().st_mtime for run in kept), default=0.0)
     shadow = storage_of(root).cache_dir

@@ -1,7 +1,7 @@
 """The results that the 2018 blog post published, measured on an Intel i5-6300HQ, for comparison with ours."""
 
 from tasks.base import Frozen
-from tasks.config.dataset import TestArchives, built_in_test_archives
+from tasks.config.dataset import BUILT_IN_TEST_CONTENT
 
 
 class Published(Frozen):
@@ -22,24 +22,24 @@ _RESULTS = (
 )
 
 
-def published_for(test_archives: TestArchives, model: str) -> tuple[Published, ...]:
+def published_for(test_content: str, model: str) -> tuple[Published, ...]:
     """Return the post's results for a model; there are none for test images other than MNIST's."""
-    return tuple(result for result in _RESULTS if _is_mnist(test_archives) and result.model == model)
+    return tuple(result for result in _RESULTS if _is_mnist(test_content) and result.model == model)
 
 
-def _is_mnist(test_archives: TestArchives) -> bool:
-    """Return whether test archives are MNIST's, whatever the name of the dataset."""
-    return test_archives == built_in_test_archives()["mnist"]
+def _is_mnist(test_content: str) -> bool:
+    """Return whether a test split is MNIST's, given its `content_sha256`, whatever the name of the dataset."""
+    return test_content == BUILT_IN_TEST_CONTENT["mnist"]
 
 
-def difference_published(test_archives: TestArchives) -> float | None:
+def difference_published(test_content: str) -> float | None:
     """Return the best accuracy of the post's batch norm model minus that of its plain model.
 
     None for test images other than MNIST's.
     """
-    if not _is_mnist(test_archives):
+    if not _is_mnist(test_content):
         return None
     plain, batch_norm = (
-        max(one.accuracy for one in published_for(test_archives, model)) for model in ("plain", "batch_norm")
+        max(one.accuracy for one in published_for(test_content, model)) for model in ("plain", "batch_norm")
     )
     return round(batch_norm - plain, 4)

@@ -56,6 +56,7 @@ def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
         predictions=tuple(evidence.predictions.values()),
         chosen=read_document(work.root, evidence.selection.file, Selection).indices,
         explained=[_explanations_of(name, evidence, work) for name in evidence.models],
+        test_content=evidence.test.content_sha256,
         samples=_samples_of(evidence),
         altered=_augmentation_preview(recipe.augmentation, learned) if recipe.augmentation else None,
         robustness=_robustness_evidence(evidence.robustness.values(), tested, work) if evidence.robustness else None,

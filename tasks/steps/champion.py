@@ -23,7 +23,7 @@ from tasks.history.comparable_runs import current_champion_line
 from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission, PredictionsRecord
-from tasks.schemas.runs import Champion, RunRecord, held_down
+from tasks.schemas.runs import Champion, RunRecord, champion_line, held_down
 
 
 @uncached_step("judge")
@@ -38,9 +38,11 @@ def judge(run: RunRecord, work: Workspace) -> Decision:
     """
     champions: list[Champion] | None = None
     omitted: list[Omission] = []
+    line = champion_line(run)
     with optional("comparison with the champion", omitted):
-        champions = champion_history(work.root, current_champion_line(run, work.root))
-    decision = decision_of(run, champions or (), work)
+        line = current_champion_line(run, work.root)
+        champions = champion_history(work.root, line)
+    decision = decision_of(run, champions or (), line, work)
     if champions is None:
         decision = decision.model_copy(update={"withheld": omitted[0].why, "omitted": tuple(omitted)})
     for check in decision.checks:
@@ -50,13 +52,13 @@ def judge(run: RunRecord, work: Workspace) -> Decision:
     return decision
 
 
-def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> Decision:
-    """Return the decision against the last of `champions`, if there is one.
+def decision_of(run: RunRecord, champions: Sequence[Champion], line: str, work: Workspace) -> Decision:
+    """Return the decision against the last of the `champions` of a line, if there is one.
 
     Raises:
         StorageError: If the predictions of the run's best model are missing or altered.
     """
-    gate, best = run.recipe.gate(run.dataset, run.test.archives), run.best
+    gate, best = run.recipe.gate(run.dataset, run.test.content_sha256), run.best
     checks = [*bounds(best, gate), better_than_most_frequent(read_required_predictions(best, work))]
     omitted: list[Omission] = []
     if champions:
@@ -66,12 +68,12 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], work: Workspace) 
         champion=champions[-1].title if champions else None,
         margin=gate.margin,
         checks=tuple(checks),
-        withheld=_why_held_down(run, champions, work),
+        withheld=_why_held_down(run, champions, line),
         omitted=tuple(omitted),
     )
 
 
-def _why_held_down(run: RunRecord, champions: Sequence[Champion], work: Workspace) -> str:
+def _why_held_down(run: RunRecord, champions: Sequence[Champion], line: str) -> str:
     """Return why a rollback prevents the run's best model from becoming the champion again.
 
     Returns:
@@ -80,9 +82,7 @@ def _why_held_down(run: RunRecord, champions: Sequence[Champion], work: Workspac
     best = _best_model(run)
     if not any(one.model.file.sha256 == best.file.sha256 for one in held_down(champions)):
         return ""
-    return (
-        f"it was rolled back; `mnist champion rollback --lift {current_champion_line(run, work.root)}` allows it again"
-    )
+    return f"it was rolled back; `mnist champion rollback --lift {line}` allows it again"
 
 
 def _best_model(run: RunRecord) -> ModelRecord:
@@ -195,7 +195,7 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
                 return append_entry(entry, line, work.root)
             except FileExistsError:
                 champions = _longer_history(entry, line, work)
-        decision = decision_of(run, champions, work)
+        decision = decision_of(run, champions, line, work)
     return None
 
 

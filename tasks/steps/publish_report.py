@@ -17,8 +17,7 @@ from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
 from artifacts.common.rows import TableArtifact, for_ui, text_for_ui
 from artifacts.diagram.networks import DrawnNetwork, networks_of
 from artifacts.report import text as words
-from artifacts.report.galleries import InHtml, InMarkdown
-from artifacts.report.renderer import Rendering, changes_text
+from artifacts.report.renderer import Rendering
 from artifacts.report.tables import all_tables
 from tasks.engine.cached_task import uncached_step
 from tasks.engine.optional_parts import omit, optional
@@ -27,7 +26,6 @@ from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Analysis, AnalysisRecord, Changes, Decision, Provenance, Report
 from tasks.schemas.architecture import Architecture, ArchitectureRecord
 from tasks.schemas.records import ChangesRecord, FiguresRecord, Omission, ReportRecord
-from tasks.schemas.runs import COMPARISON
 from tasks.storage.content_files import read_document, require_valid
 from tasks.storage.folders import Folder
 from tasks.storage.page_records import free_name, write_page
@@ -53,12 +51,12 @@ def report(
     shown.
 
     Raises:
-        StorageError: If the analysis or its figures are missing or altered, or a file can't be written.
+        StorageError: If the analysis, its figures or the changes are missing or altered, or a file can't be written.
     """
     document = read_document(work.root, analysis.file, Analysis)
     drawn = json.loads(require_valid(work.root, figures.file).read_bytes()) if figures else {}
     left_out = [*omitted]
-    changed = _changes_that_render(changes, document, work, left_out)
+    changed = read_document(work.root, changes.file, Changes) if changes else None
     networks: tuple[DrawnNetwork, ...] = ()
     with optional("diagrams of the networks", left_out):
         networks = networks_of(read_document(work.root, one.file, Architecture) for one in described)
@@ -76,23 +74,6 @@ def report(
         omitted=left_out,
         work=work,
     )
-
-
-def _changes_that_render(
-    changes: ChangesRecord | None, analysis: Analysis, work: Workspace, omitted: list[Omission]
-) -> Changes | None:
-    """Return the changes since an earlier run, or None if there are none.
-
-    They are rendered here in both forms, because nothing of an earlier run may make the report fail: changes that can't
-    be read or rendered are added to `omitted` instead.
-    """
-    with optional(f"{COMPARISON}s before this one", omitted):
-        if changes:
-            found = read_document(work.root, changes.file, Changes)
-            for drawn in (InHtml, InMarkdown(analysis, Rendering.most_images, "report.html")):
-                changes_text(found, drawn)
-            return found
-    return None
 
 
 def publish(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.analysis.image_cards import image_cards, most_shown
-from tasks.config.dataset import Dataset, TestArchives
+from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import EvaluatedSplit, load_evaluated_split
 from tasks.data.predictions_parquet import Predictions
@@ -74,7 +74,7 @@ def analyze_study(
         StorageError: If a file is missing or altered, or holds predictions for other images.
     """
     tested = load_evaluated_split(test, [predictions[title] for title in trials], work)
-    study = build_study(dataset, trials, models, tested, drawn_from=test.drawn_from)
+    study = build_study(dataset, trials, models, tested, test.content_sha256, drawn_from=test.drawn_from)
     return StudyRecord(
         file=write_document(work.root, Folder.ANALYSES, "study", study),
         seeds=study.seeds,
@@ -88,11 +88,13 @@ def build_study(
     trials: Mapping[str, SeedRun],
     models: Mapping[str, ModelRecord],
     tested: EvaluatedSplit,
-    drawn_from: int | None,
+    test_content: str,
+    drawn_from: int | None = None,
 ) -> Study:
     """Return the study document, from values in memory.
 
-    `trials` and `models` have the same titles, in the order of the predictions of `tested`. `drawn_from` is the number
+    `trials` and `models` have the same titles, in the order of the predictions of `tested`. `test_content` is the
+    `content_sha256` of the test split, for which results may have been published. `drawn_from` is the number
     of images of the whole test split if `tested` is a sample of it.
     """
     from tasks.analysis.seed_confusions import compare_confusions
@@ -102,7 +104,7 @@ def build_study(
     titles = {name: [title for title, trial in trials.items() if trial.arm == name] for name in names}
     right = {name: np.stack([~given[title].wrong for title in titles[name]]) for name in names}
     answers = {name: np.array([given[title].predicted for title in titles[name]], np.intp) for name in names}
-    claim = claim_of(dataset.test_archives, names, trials.values())
+    claim = claim_of(test_content, names, trials.values())
     seeds = {name: tuple(_seeds_of(trials[title]) for title in titles[name]) for name in names}
     wrong = np.stack([(~right[name]).sum(axis=0) for name in names])  # (arms, N)
     return Study(
@@ -198,14 +200,14 @@ def _model_pair(
     )
 
 
-def claim_of(test_archives: TestArchives, names: Sequence[str], trials: Iterable[SeedRun]) -> Claim | None:
+def claim_of(test_content: str, names: Sequence[str], trials: Iterable[SeedRun]) -> Claim | None:
     """Return the difference that the 2018 post published between its two models.
 
     Returns:
         None if the post has no result for these test images, or if the study has no pair of these models that was trained
         with the same settings.
     """
-    published = difference_published(test_archives)
+    published = difference_published(test_content)
     if published is None or len(names) < 2:
         return None
     arms: defaultdict[str, dict[str, str]] = defaultdict(dict)

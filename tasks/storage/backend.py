@@ -7,8 +7,8 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
@@ -167,20 +167,46 @@ def read_object(path: "UPath") -> bytes:
 
 
 def matching(root: Root, pattern: str) -> list[Root]:
-    """Return the paths under a root that match a pattern, in ascending order."""
-    found: Iterable[Root] = root.glob(pattern) if isinstance(root, Path) else objects_matching(root, pattern)
-    return sorted(found, key=str)
+    """Return the paths under a root that match a pattern, in ascending order.
+
+    Raises:
+        StorageError: If a folder or the store can't be listed: what it holds must not seem to be gone.
+    """
+    if isinstance(root, Path):
+        return sorted(_files_matching(root, pattern.split("/")), key=str)
+    with storage_errors(root, verb="list"):
+        return sorted(objects_matching(root, pattern), key=str)
+
+
+def _files_matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+    """Yield the paths below a folder whose relative names match patterns, part by part.
+
+    Unlike `Path.glob`, this raises an error if a folder can't be listed.
+    """
+    part, *inner = parts
+    with storage_errors(folder, verb="list"), suppress(FileNotFoundError, NotADirectoryError):
+        for path in list(folder.iterdir()) if _WILDCARD.search(part) else [folder / part]:
+            if not fnmatchcase(path.name, part):
+                continue
+            if inner:
+                yield from _files_matching(path, inner)
+            elif path.lstat():
+                yield path
 
 
 def objects_matching(prefix: "UPath", pattern: str) -> "dict[UPath, dict[str, Any]]":
     """Return the objects under a prefix whose relative names match a pattern, each with its details.
 
-    The libraries' own `glob` would interpret brackets, `*` and `?` in the prefix, which is a name that a user chose.
+    The libraries' own `glob` would interpret brackets, `*` and `?` in the prefix, which is a name that a user chose, and
+    it takes a folder that can't be listed for an empty one, as does their `find` with a limited depth.
+
+    Raises:
+        OSError: If the store can't be listed.
     """
     parts = pattern.split("/")
     fixed = list(takewhile(lambda part: not _WILDCARD.search(part), parts[:-1]))
     folder = prefix.joinpath(*fixed)
-    listed: dict[str, dict[str, Any]] = folder.fs.find(folder.path, maxdepth=len(parts) - len(fixed), detail=True)
+    listed: dict[str, dict[str, Any]] = folder.fs.find(folder.path, detail=True)
     names = {name.removeprefix(f"{folder.path}/"): details for name, details in listed.items()}
     return {folder / name: details for name, details in names.items() if _matches(name, parts[len(fixed) :])}
 

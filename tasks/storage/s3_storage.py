@@ -71,7 +71,8 @@ class S3Storage:
 
     def newest(self, pattern: str, most: int) -> "list[UPath]":
         """Return the latest objects, found with one request instead of one for each."""
-        found = objects_matching(self.path, pattern)
+        with storage_errors(self.path, verb="list"):
+            found = objects_matching(self.path, pattern)
         return sorted(found, key=lambda path: found[path]["LastModified"], reverse=True)[:most]
 
     def is_real_folder(self, _name: str) -> bool:

@@ -107,7 +107,7 @@ def _document_of_two() -> str:
         subject=subject, data=profile_of([SPLIT]), trained=judged(TRAIN, [LEARNED, LEARNED]),
         tested=judged(SPLIT, [FIRST, SECOND]), measured=features(SPLIT.images), models=[model("plain"), model("other")],
         predictions=[record_of("plain", FIRST), record_of("other", SECOND)],
-        chosen=[1, 3, 4, 5], explained=[explained("plain", FIRST), explained("other", SECOND)],
+        chosen=[1, 3, 4, 5], explained=[explained("plain", FIRST), explained("other", SECOND)], test_content="",
     ).model_dump_json()  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def _document_of_many(wrong: int) -> str:
         subject=subject, data=profile_of([split]), trained=judged(TRAIN, [LEARNED, LEARNED]),
         tested=judged(split, [given, given]), measured=features(split.images), models=[model("plain"), model("other")],
         predictions=[record_of("plain", given), record_of("other", given)],
-        chosen=range(wrong), explained=[explained("plain", given), explained("other", given)],
+        chosen=range(wrong), explained=[explained("plain", given), explained("other", given)], test_content="",
     ).model_dump_json()  # fmt: skip
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
 from artifacts.report.text import gate_summary
 from tasks.analysis.paired_comparison import changes_between, common_images, model_pairs
@@ -177,6 +178,20 @@ def test_models_that_the_earlier_run_lacks_are_left_out(make, splits, work: Work
     (work.root / before.of("plain").file.path).write_bytes(b"")
     with pytest.raises(RunError, match="has 0 bytes, not"):
         compare_runs.fn(before, now, work)
+
+
+def test_changes_that_cannot_be_rendered_are_not_written(
+    make,  # noqa: ANN001
+    splits: dict[str, SplitRecord],
+    work: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, now = make(1, judged(work, splits["test"], 10)), make(2, judged(work, splits["test"], 4, start=8))
+    changes = changes_between(before, now, model_pairs(before, now), work).model_copy(update={"classes": ("0", "1")})
+    monkeypatch.setattr("tasks.steps.compare_runs.changes_between", lambda *_: changes)
+    with pytest.raises(UndefinedError):
+        compare_runs.fn(before, now, work)
+    assert not (work.root / "changes").exists()
 
 
 def test_a_run_without_a_sound_record_is_not_finished(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -450,7 +465,7 @@ def test_other_test_images_have_champions_of_their_own(make, splits, work: Works
     run = make(1, judged(work, splits["test"], 1))
     other = run.model_copy(update={"test": run.test.model_copy(update={"pixels_sha256": "1" * 64})})
     assert champion_line(run) != champion_line(other)
-    assert decision_of(other, [], work).champion is None
+    assert decision_of(other, [], "drawn", work).champion is None
 
 
 def test_runs_of_unlike_recipes_have_lines_of_champions_of_their_own(make, splits, work: Workspace) -> None:  # noqa: ANN001

@@ -13,7 +13,7 @@ from artifacts.study import tables
 from artifacts.study import text as study_words
 from artifacts.study.figures import study_figures
 from artifacts.study.renderer import StudyRendering
-from tasks.config.dataset import load_dataset
+from tasks.config.dataset import BUILT_IN_TEST_CONTENT, load_dataset
 from tasks.config.recipe import Ensemble, Recipe, load_recipe
 from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.analysis import Provenance
@@ -23,7 +23,7 @@ from tasks.schemas.study import Claim, SeedRun, Study
 from tasks.steps.study_analysis import build_study, claim_of, plan_seed_runs
 from tests.support.samples import judged, model, predicted, split_of
 
-MNIST = load_dataset("mnist").test_archives
+MNIST = BUILT_IN_TEST_CONTENT["mnist"]
 LABELS = [0, 1, 2, 0, 1, 2, 0, 1]
 ANSWERS = {  # by model, then by seed: one image that all misclassify, and others that only some misclassify
     "plain": ([1, 1, 2, 0, 1, 2, 0, 0], [1, 1, 2, 0, 2, 2, 0, 1], [1, 0, 2, 0, 1, 2, 0, 1]),
@@ -44,7 +44,7 @@ def study_over(seeds: int, *plans: Recipe) -> Study:
         for trial in trials.values()
     ]
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
-    return build_study(dataset, trials, models_of(trials), judged(split, given), None)
+    return build_study(dataset, trials, models_of(trials), judged(split, given), MNIST)
 
 
 def models_of(trials: Mapping[str, SeedRun]) -> dict[str, ModelRecord]:
@@ -131,7 +131,7 @@ def test_a_study_says_what_follows_from_answers_that_show_no_spread(case: str, p
     split, trials = split_of(labels), plan_seed_runs([load_recipe("post")], 2)
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
     given = [predicted(split, answers, [0.9] * len(labels)) for _ in trials]
-    found = build_study(dataset, trials, models_of(trials), judged(split, given), None)
+    found = build_study(dataset, trials, models_of(trials), judged(split, given), MNIST)
     found = Study.model_validate_json(found.model_dump_json())
     with warnings.catch_warnings():
         warnings.simplefilter("error")

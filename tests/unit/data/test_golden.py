@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config.dataset import load_dataset
+from tasks.config.dataset import BUILT_IN_TEST_CONTENT, load_dataset
 from tasks.data.split_parquet import read_split
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import SplitRecord
@@ -44,6 +44,11 @@ def test_all_decoded_pixels_are_those_of_the_archive(
     archive: Path = data.MIRROR / data.NAMES[split][0]
     shell = subprocess.run(f"zcat '{archive}' | tail -c +17 | sha256sum", shell=True, capture_output=True, check=True)  # noqa: S602
     assert shell.stdout.decode().split()[0] == PIXELS[split]
+
+
+def test_the_test_images_are_known_by_their_content(mnist: tuple[Workspace, dict[str, SplitRecord]]) -> None:
+    _, splits = mnist
+    assert splits["test"].content_sha256 == BUILT_IN_TEST_CONTENT["mnist"]
 
 
 def test_the_labels_and_the_absence_of_duplicates_are_those_of_mnist(

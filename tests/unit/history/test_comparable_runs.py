@@ -137,6 +137,22 @@ def test_earlier_runs_and_champions_of_an_earlier_version_are_found(old: Path, t
     assert (entry.number, champion_lines(old)) == (3, [line])
 
 
+def test_a_line_of_an_earlier_version_is_found_by_a_run_whose_archives_are_compressed_again(
+    old: Path, tmp_path: Path
+) -> None:
+    work = Workspace(root=old, run="this-run")
+    *_, before = finished_runs(old)
+    files = data.make(tmp_path / "mirror", {"train": 200, "test": 6})
+    for name in data.NAMES["test"]:
+        files.write(name, gzip.compress(gzip.decompress((files.folder / name).read_bytes()), 9, mtime=1))
+    now = of_this_version(before, decoded(load_dataset(str(files.toml())), work), 1)
+    (line,) = champion_lines(old)
+    assert line not in {earlier_champion_line(now), champion_line(now)}
+    assert current_champion_line(now, old) == line
+    other = now.model_copy(update={"line": "nightly"})
+    assert current_champion_line(other, old) == champion_line(other)
+
+
 def test_a_line_of_an_earlier_version_with_other_test_images_is_another_line(old: Path, tmp_path: Path) -> None:
     work = Workspace(root=old, run="this-run")
     *_, before = finished_runs(old)

@@ -1,9 +1,11 @@
 """Test that a folder and a prefix of a store keep the same promises."""
 
+import errno
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3fs import S3FileSystem
@@ -173,6 +175,32 @@ def check_that_only_own_files_match(above: Root, name: str) -> None:
     assert [path.parent.name for path in matching(root, "runs/*/run.json")] == expected
     assert [path.name for path in storage_of(root / "records").newest("one*.json", 5)] == ["one.json"]
     assert matching(root, "missing/*.json") == []
+
+
+@pytest.mark.parametrize("pattern", ["runs/*/*.json", "runs/two/[0-9].json"])
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
+    root: Root, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    for run in ("one", "two"):
+        write_text(root, f"runs/{run}/run.json", "{}")
+
+    def refuse(place: object, *_: object, **__: object) -> None:
+        if "two" in str(place):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+
+    list_one, list_names, scan = S3FileSystem._lsdir, os.listdir, os.scandir
+
+    async def refuse_prefix(self: S3FileSystem, path: str, **options: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await list_one(self, path, **options)
+        for each in (path, *(one["name"] for one in found)):
+            refuse(each)
+        return found
+
+    monkeypatch.setattr(S3FileSystem, "_lsdir", refuse_prefix)
+    monkeypatch.setattr(os, "listdir", lambda place: refuse(place) or list_names(place))
+    monkeypatch.setattr(os, "scandir", lambda place: refuse(place) or scan(place))
+    with pytest.raises(StorageError, match=f"can't list .*{os.strerror(errno.EACCES)}"):
+        matching(root, pattern)
 
 
 @pytest.mark.parametrize("place", ["s3://bucket/a?b/r", "s3://bucket/a#b"])
