@@ -58,7 +58,7 @@ class Screen(Console):
     @property
     def draws_unicode(self) -> bool:
         """Whether the terminal's encoding is a Unicode encoding."""
-        return self.encoding.startswith("utf")
+        return _is_unicode(self.encoding)
 
     def plain(self, text: str, keep: str = "") -> str:
         """Return a text in the characters of the terminal's encoding.
@@ -81,6 +81,13 @@ class Screen(Console):
     def say(self, text: str) -> None:
         """Print a sentence; on a terminal, break lines between words."""
         self.print(text, soft_wrap=not self.is_terminal, overflow="ignore", crop=False)
+
+    def path(self, path: str, label: str = "") -> None:
+        """Print a path on a line of its own, after a label if given.
+
+        Its right-to-left words are not isolated, so that the path can be copied.
+        """
+        self.file.write_drawn(f"{label}{self.plain(path)}\n")  # type: ignore[attr-defined]  # the file is `Unescaped`
 
     def table(self, rows: Rows, title: str = "") -> None:
         """Print rows as a table, or cell by cell if the terminal is too narrow for unbroken numbers and names."""
@@ -137,17 +144,24 @@ class Unescaped:
     """Stream for rich that keeps the control characters that rich draws with.
 
     All other writers go through the streams of `flows/processes/streams.py`, which escape control characters. On a
-    terminal, right-to-left words are isolated here, after rich has computed all widths.
+    terminal, right-to-left words are isolated here, after rich has computed all widths. Only Unicode encodings contain
+    the characters that isolate.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
+        self.isolates = stream.isatty() and _is_unicode(getattr(stream, "encoding", None) or "utf-8")
         self.write_drawn = getattr(stream, "write_drawn", stream.write)
 
     def write(self, text: str) -> int:
         """Write text that rich has drawn."""
-        written: int = self.write_drawn(isolated(text) if self.stream.isatty() else text)
+        written: int = self.write_drawn(isolated(text) if self.isolates else text)
         return written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+def _is_unicode(encoding: str) -> bool:
+    """Return whether an encoding is a Unicode encoding, by its name."""
+    return encoding.lower().startswith("utf")

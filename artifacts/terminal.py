@@ -73,7 +73,7 @@ def _show_result(
         screen.say(f"cached: {cached}")
     for line in (*said, *(one.line for one in result.omitted), f"{result.seconds:.1f} s"):
         screen.say(line)
-    screen.print(f"report:  {result.root}/{result.report['html']}")
+    screen.path(f"{result.root}/{result.report['html']}", "report:  ")
     screen.print(f"in the UI:  {look_at}")
 
 
@@ -124,7 +124,7 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
     """Print which files, runs and flow runs `mnist prune` removes or would remove."""
     screen = Screen()
     for path in what.paths:
-        screen.print(path)
+        screen.path(path)
     size = f"{what.bytes / 1e6:,.1f} MB"
     done = "removed" if removed else "would remove"
     runs, files, kept = (
@@ -151,7 +151,7 @@ def show_guesses(shown: Sequence[ClassifiedPicture], page: str) -> None:
     if rows:
         screen.table(rows)
     if page:
-        screen.print(f"images as the network received them:  {page}")
+        screen.path(page, "images as the network received them:  ")
 
 
 def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
@@ -164,7 +164,7 @@ def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
     if changes.settings:
         screen.table(tables.settings(changes))
     if page:
-        screen.print(f"changed images:  {page}")
+        screen.path(page, "changed images:  ")
 
 
 def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:

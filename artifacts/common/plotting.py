@@ -133,7 +133,7 @@ def legend_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str
 
 
 def log_scale(axis: Axes, values: Sequence[float], *, bars: bool = False, subs: Sequence[int] = (1, 2, 5)) -> None:
-    """Make the y axis logarithmic for the `values` that it shows, of which zeros are at its foot.
+    """Set a logarithmic y axis for `values`, with zeros at its bottom.
 
     If a value is negligible, or if bars rise from zero, the axis is linear from zero to the smallest other value.
     Ticks are at the products of `subs` and the powers of ten.

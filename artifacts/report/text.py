@@ -48,7 +48,7 @@ def headline(analysis: Analysis) -> str:
 def _of_these_trainings(said: str, models: str, *, one_seed: bool) -> str:
     """Return verdicts on models trained once each, with their limits and the suggestion to run a study.
 
-    Ensembles can have more than `one_seed`.
+    `one_seed` is false if an ensemble was trained with several seeds.
     """
     each = " (one seed each)" if one_seed else ""
     said = said.replace("The difference", "the difference", said.startswith("The difference"))

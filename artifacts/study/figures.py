@@ -24,13 +24,13 @@ def accuracy_by_seed(study: Study) -> Figure:
         axis.plot(values, height, marker(rank), color=color(rank), alpha=0.5, markersize=5)
         _bar(axis, arm.accuracy, rank + 0.3, rank)
     _finish(axis, [shorten_label(arm.name) for arm in study.arms])
-    axis.set(xlabel="accuracy", title="accuracy by seed; below, the mean with its 95 % interval for other seeds")
+    axis.set(xlabel="accuracy", title="accuracy by training; below, the mean with its 95 % interval for other seeds")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.2f} %"))
     return figure
 
 
 def differences(study: Study) -> Figure:
-    """Return a figure with the difference of every pair by seed, and the mean difference.
+    """Return a figure with the difference of every pair by training, and the mean difference.
 
     The mean has three intervals: for other seeds, for other images, and for both.
     """
@@ -48,7 +48,7 @@ def differences(study: Study) -> Figure:
             label = f"mean, {name}" if not row else None
             _bar(axis, getattr(pair, field), row + 0.15 * rank, rank, label)
     _finish(axis, [f"{shorten_label(pair.second)}\nminus {shorten_label(pair.first)}" for pair in study.pairs])
-    axis.set(xlabel="difference of accuracy, points", title="difference by seed, and the mean with 95 % intervals")
+    axis.set(xlabel="difference of accuracy, points", title="difference by training, and the mean with 95 % intervals")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+z.2f}"))
     figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
     return figure
@@ -67,22 +67,22 @@ def _finish(axis: Any, names: list[str]) -> None:
 
 
 def draw_wrong_by(study: Study) -> Figure:
-    """Return a figure with the number of images that exactly 1, 2, ... of the seeds misclassify, one color per arm.
+    """Return a figure with the number of images that exactly 1, 2, ... of the trainings misclassify, one color per arm.
 
-    Images that no seed misclassifies are left out.
+    Images that no training misclassifies are left out.
     """
     figure, (axis,) = panels(1, 3.0, across=1)
-    seeds, width = study.trainings, 0.8 / len(study.arms)
+    trainings, width = study.trainings, 0.8 / len(study.arms)
     for rank, arm in enumerate(study.arms):
-        at = np.arange(1, seeds + 1) + beside(rank, len(study.arms), width)
+        at = np.arange(1, trainings + 1) + beside(rank, len(study.arms), width)
         axis.bar(at, arm.wrong_by[1:], width, color=color(rank), alpha=0.85, label=shorten_label(arm.name))
     axis.set(
-        xlabel="seeds that misclassify an image",
+        xlabel="trainings that misclassify an image",
         ylabel="images",
-        title="images by the number of seeds that misclassify them",
+        title="images by the number of trainings that misclassify them",
     )
-    if seeds <= 20:
-        axis.set_xticks(range(1, seeds + 1))
+    if trainings <= 20:
+        axis.set_xticks(range(1, trainings + 1))
     legend_above(figure, *axis.get_legend_handles_labels())
     return figure
 

@@ -51,6 +51,6 @@ class StudyRendering(DocumentRendering[Study]):
         if len(study.arms) > FEW:
             return [f"misclassified by {sum(one.wrong)} of {len(study.arms) * study.trainings} trainings"]
         return [
-            f"{arm.name}: {count} of {counted(study.trainings, 'seed' if study.seeds else 'training')} wrong"
+            f"{arm.name}: {count} of {counted(study.trainings, 'training')} wrong"
             for arm, count in zip(study.arms, one.wrong, strict=True)
         ]

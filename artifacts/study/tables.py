@@ -98,14 +98,14 @@ def _training(arm: StudyModel, at: int) -> Row:
 
 
 def stubborn(study: Study) -> list[Row]:
-    """Return one row per arm: the images that no seed, some seeds or every seed misclassifies."""
+    """Return one row per arm: the images that no training, some trainings or every training misclassifies."""
     return [
         {
             "model": arm.name,
-            "every seed correct": arm.wrong_by[0],
-            "some seeds wrong": arm.sometimes_wrong,
-            "every seed wrong": arm.always_wrong,
-            "mean errors per seed": f"{sum(arm.errors) / len(arm.errors):.1f}",
+            "every training correct": arm.wrong_by[0],
+            "some trainings wrong": arm.sometimes_wrong,
+            "every training wrong": arm.always_wrong,
+            "mean errors per training": f"{sum(arm.errors) / len(arm.errors):.1f}",
         }
         for arm in study.arms
     ]
@@ -117,6 +117,6 @@ def study_tables(study: Study) -> Sequence[TableArtifact]:
     found = (
         ("study-models", models, arms(study)),
         ("study-pairs", f"Differences, {pairing(study)}; {HOLM}", pair_rows(study)),
-        ("study-seeds", "Errors by seed", by_seed(study)),
+        ("study-seeds", "Errors by training", by_seed(study)),
     )
     return [one for one in found if one[2]]

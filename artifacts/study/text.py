@@ -26,25 +26,34 @@ def counted_trainings(seeds: Sequence[int], arms: Sequence[StudyModel]) -> str:
 def trained_with(study: Study) -> str:
     """Return the seeds of a study, by arm if the arms have different seeds."""
     if study.seeds:
-        return f"seeds {study.seeds[0]} to {study.seeds[-1]}"
+        return f"seeds {seeds_said(study.seeds)}"
     arms: defaultdict[tuple[tuple[int, ...], ...], list[str]] = defaultdict(list)
     for arm in study.arms:
         arms[arm.seeds].append(arm.name)
-    return "; ".join(
-        f"seeds {', '.join(seeds_said(some) for some in seeds)} ({', '.join(names)})" for seeds, names in arms.items()
-    )
+    return "; ".join(f"seeds {_seeds_of_trainings(seeds)} ({', '.join(names)})" for seeds, names in arms.items())
+
+
+def _seeds_of_trainings(trainings: Sequence[Sequence[int]]) -> str:
+    """Return the seeds of all trainings of an arm, which are consecutive."""
+    each = len(trainings[0])
+    said = seeds_said([seed for seeds in trainings for seed in seeds])
+    return said if each == 1 else f"{said}, {each} in each training"
 
 
 def seeds_said(seeds: Sequence[int]) -> str:
-    """Return the consecutive seeds of one training."""
+    """Return consecutive seeds as a range."""
     return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
 
 
 def pairing(study: Study) -> str:
-    """Return what the differences are paired by."""
-    return (
-        "paired by seed and image" if study.seeds else "paired by image, because the seeds differ from model to model"
-    )
+    """Return what the differences are paired by: always by image, and by seed if both arms have the same seeds."""
+    seeds = {arm.name: arm.seeds for arm in study.arms}
+    by_seed = [seeds[pair.first] == seeds[pair.second] for pair in study.pairs]
+    if all(by_seed):
+        return "paired by seed and image"
+    if not any(by_seed):
+        return "paired by image, because the seeds differ from model to model"
+    return "paired by image, and by seed between models with the same seeds"
 
 
 def study_verdict(pair: ModelPair, trainings: str, images: int) -> str:
@@ -82,15 +91,15 @@ def _claimed(claim: Claim, pair: ModelPair, seeds: int) -> str:
     return f"{says} {counted(pair.needed, 'seed')} of each would detect such a difference on these images (power 80 %)."
 
 
-def too_few(seeds: int) -> str | None:
+def too_few(study: Study) -> str | None:
     """Return a warning if a study has too few seeds, otherwise None."""
-    if seeds >= ENOUGH_SEEDS:
+    if study.trainings >= ENOUGH_SEEDS:
         return None
-    freedom = "1 degree" if seeds == 2 else f"{seeds - 1} degrees"
+    freedom = counted(study.trainings - 1, "degree")
     return (
-        f"Only {counted(seeds, 'seed')}: the deviation from seed to seed is estimated with {freedom} of freedom, so the "
-        "intervals are wide, the error of one comparison is a rough estimate, and the number of seeds needed is unknown; "
-        f"use {ENOUGH_SEEDS} seeds or more."
+        f"Only {counted_trainings(study.seeds, study.arms)}: the deviation from seed to seed is estimated with {freedom} of "
+        "freedom, so the intervals are wide, the error of one comparison is a rough estimate, and the number of seeds "
+        f"needed is unknown; use {ENOUGH_SEEDS} seeds or more."
     )
 
 
@@ -118,7 +127,7 @@ def headlines(study: Study) -> list[str]:
 
 def said_first(study: Study) -> list[str]:
     """Return the headlines, followed by the warning if the study has too few seeds."""
-    warning = too_few(study.trainings)
+    warning = too_few(study)
     return [*headlines(study), *([warning] if warning else [])]
 
 

@@ -18,7 +18,7 @@ from tasks.errors import RunError, StorageError
 from tasks.images.encoding import encode_pixels
 from tasks.schemas.analysis import Changed, Changes, ModelChanges, Setting
 from tasks.schemas.findings import Comparison
-from tasks.schemas.records import PredictionsRecord
+from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.schemas.runs import RunRecord
 from tasks.storage.content_files import require_all_valid, require_valid
 from tasks.storage.storage import storage_of
@@ -45,11 +45,7 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
         RunError: If the runs have different classes or image shapes, or no common image.
         StorageError: If a file is missing or altered.
     """
-    if (before.test.classes, before.test.shape) != (now.test.classes, now.test.shape):
-        raise RunError(
-            f"runs {before.run} and {now.run} have different classes or image shapes; only runs over the same test images "
-            "can be compared"
-        )
+    _require_same_classes_and_shape(before, now)
     paths = require_all_valid(work.root, now.test.parts)
     old, new = common_images(*(read_required_predictions(one, work) for one in pairs[0]))
     return Changes(
@@ -73,6 +69,24 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
             for pair in pairs
         ),
     )
+
+
+def _require_same_classes_and_shape(before: RunRecord, now: RunRecord) -> None:
+    """Require that two runs have images of the same shape and the same class names.
+
+    Raises:
+        RunError: If they do not. The message names the difference.
+    """
+    runs = f"runs {before.run} and {now.run} can't be compared"
+    shapes = ["x".join(map(str, run.test.shape)) for run in (before, now)]
+    if shapes[0] != shapes[1]:
+        raise RunError(f"{runs}: their images have different shapes ({shapes[0]} and {shapes[1]})")
+    one, other = before.test.classes, now.test.classes
+    if len(one) != len(other):
+        raise RunError(f"{runs}: they have different numbers of classes ({len(one)} and {len(other)})")
+    for label, (old, new) in enumerate(zip(one, other, strict=True)):
+        if old != new:
+            raise RunError(f"{runs}: they have different class names (label {label} is {old!r} and {new!r})")
 
 
 def require_predictions(record: PredictionsRecord, work: Workspace) -> Path:
@@ -132,7 +146,7 @@ def common_images(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp
         if places.get(key)
     ]
     if not found:
-        raise RunError("the two runs have no image in common; only runs over the same test images can be compared")
+        raise RunError("the two runs can't be compared: they have no test image with the same label in common")
     old, new = np.array(found, np.intp).T
     return old, new
 
@@ -179,33 +193,48 @@ def _model_changes(
 
 def _settings_between(before: RunRecord, now: RunRecord, work: Workspace) -> Iterator[Setting]:
     """Yield the settings that differ between two runs."""
-    one, other = (dict(_flatten_settings(_run_settings(run, work))) for run in (before, now))
+    labels = _training_labels(before.train, now.train, work)
+    one, other = (
+        dict(_flatten_settings(_run_settings(run, name))) for run, name in zip((before, now), labels, strict=True)
+    )
     for name in dict.fromkeys([*one, *other]):
         if one.get(name) != other.get(name):
             yield Setting(name=name, before=one.get(name, "-"), now=other.get(name, "-"))
 
 
-def _run_settings(run: RunRecord, work: Workspace) -> dict[str, Any]:
-    """Return all settings that affect a run's models, by name."""
+def _run_settings(run: RunRecord, labels: str) -> dict[str, Any]:
+    """Return all settings that affect a run's models, by name; `labels` identifies the training labels."""
     recipe = run.recipe.model_dump(mode="json", exclude={"description", "gates"})
     networks = {network.pop("name"): network["layers"] for network in recipe.pop("models")}
     return {
         "recipe": recipe,
         "model": networks,
         "training images": run.train.pixels_sha256[:12],
-        "training labels": _training_labels(run, work),
+        "training labels": labels,
         "threads": {model.name: model.threads for model in run.models},
         "code": run.code[:12],
         **run.libraries,
     }
 
 
-def _training_labels(run: RunRecord, work: Workspace) -> str:
-    """Return the start of the digest of a run's training labels."""
+def _training_labels(before: SplitRecord, now: SplitRecord, work: Workspace) -> tuple[str, str]:
+    """Return what identifies the labels of each of two training splits, the same if the labels are the same.
+
+    Records of earlier versions have no digest of the labels. The same archive and the same images mean the same labels,
+    so that the files need not be read.
+    """
+    known = before.labels_sha256 and now.labels_sha256
+    if not known and (before.archives[1], before.pixels_sha256) == (now.archives[1], now.pixels_sha256):
+        return "", ""
+    return _labels_digest(before, work), _labels_digest(now, work)
+
+
+def _labels_digest(split: SplitRecord, work: Workspace) -> str:
+    """Return the start of the digest of a split's labels, or of their archive if the labels can't be read."""
     try:
-        return str(with_labels_digest(run.train, work.root).labels_sha256)[:12]
+        return str(with_labels_digest(split, work.root).labels_sha256)[:12]
     except StorageError:
-        return "unknown, because the training split of an earlier version is gone"
+        return f"unknown, from the archive {split.archives[1][:12]}"
 
 
 def _flatten_settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

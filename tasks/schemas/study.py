@@ -1,7 +1,7 @@
 """Define the results of a study, which trains the same models with many seeds.
 
 An arm is one model of one recipe. Shares are between 0 and 1, intervals are 95 % confidence intervals, images are named
-by their index in the test split, and all values by seed are in the order of the seeds.
+by their index in the test split, and all values by seed are in the order of the trainings.
 """
 
 from pydantic import AliasChoices, Field
@@ -30,8 +30,8 @@ class StudyModel(Frozen):
     """One arm: a model that was trained several times.
 
     `seeds` holds the seeds of each training, which are several for an ensemble; it is empty in studies of earlier
-    versions. `accuracy` is the mean over the seeds, with the interval for other seeds on the same images. `deviation` is the
-    standard deviation over the seeds. `wrong_by` counts the images that exactly 0, 1, 2, ... of the seeds
+    versions. `accuracy` is the mean over the trainings, with the interval for other seeds on the same images. `deviation` is
+    the standard deviation over the trainings. `wrong_by` counts the images that exactly 0, 1, 2, ... of the trainings
     misclassified.
     """
 
@@ -47,12 +47,12 @@ class StudyModel(Frozen):
 
     @property
     def always_wrong(self) -> int:
-        """The number of images that every seed misclassifies."""
+        """The number of images that every training misclassifies."""
         return self.wrong_by[-1]
 
     @property
     def sometimes_wrong(self) -> int:
-        """The number of images that some seeds misclassify and others do not."""
+        """The number of images that some trainings misclassify and others do not."""
         return sum(self.wrong_by[1:-1])
 
 
@@ -69,8 +69,9 @@ class ComparisonNoise(Frozen):
 
 
 class ModelPair(Frozen):
-    """A comparison of two arms, paired by seed and by image: the accuracy of the second minus that of the first.
+    """A comparison of two arms, paired by image and, if both arms have the same seeds, by seed.
 
+    Differences are the accuracy of the second arm minus that of the first; `by_seed` holds those of each training.
     `over_seeds`, `over_images` and `over_both` hold the mean difference with the interval for other seeds on these
     images, for other images with these trained models, and for both. `p` is the p-value of no difference over both,
     corrected with Holm's method over all pairs. `needed` is the number of seeds per arm that would detect the study's
@@ -122,7 +123,7 @@ class Claim(Frozen):
 class Hard(Frozen):
     """An image that many trainings misclassify.
 
-    `wrong` counts, for each arm, the seeds that misclassify the image. `taken_for` is the most frequent wrong
+    `wrong` counts, for each arm, the trainings that misclassify the image. `taken_for` is the most frequent wrong
     prediction.
     """
 

@@ -134,7 +134,7 @@ def _seeds_of(trial: SeedRun) -> tuple[int, ...]:
 
 
 def _common_seeds(by_arm: Iterable[Seeds]) -> tuple[int, ...]:
-    """Return the seed of each training if all arms have the same one; empty if arms or trainings have several."""
+    """Return the seed of each training of every arm; empty if the arms differ or a training has several seeds."""
     first, *others = by_arm
     alike = all(one == first for one in others) and all(len(some) == 1 for some in first)
     return tuple(seed for (seed,) in first) if alike else ()

@@ -17,6 +17,7 @@ from rich.text import Text
 from artifacts.common.rows import for_ui, text_for_ui
 from artifacts.common.templating import markdown_name
 from artifacts.screen import Screen
+from artifacts.terminal import show_guesses
 from flows.processes import streams
 from tasks.errors import InputError
 from tasks.safety.plain_text import isolated, json_line, printable
@@ -127,6 +128,17 @@ def test_a_terminal_isolates_right_to_left_words_and_a_pipe_gets_the_text_alone(
     Screen().table([{"label": ARABIC, "count": 3}])
     assert ARABIC in terminal.getvalue()
     assert f"\u2068{ARABIC}" not in terminal.getvalue()
+
+
+def test_a_terminal_without_the_characters_that_isolate_gets_none(terminal: Terminal) -> None:
+    terminal.encoding = "iso8859-8"
+    Screen().say(f"label {HEBREW}: 100 %")
+    assert terminal.getvalue() == f"label {HEBREW}: 100 %\n"
+
+
+def test_a_path_on_a_line_of_its_own_can_be_copied(terminal: Terminal) -> None:
+    show_guesses([], f"/home/{HEBREW}/{ARABIC}/page\x1b.html")
+    assert terminal.getvalue().endswith(f":  /home/{HEBREW}/{ARABIC}/page\\x1b.html\n")
 
 
 def test_json_is_ascii_whatever_a_value_holds() -> None:

@@ -17,7 +17,7 @@ from tasks.history.champions import champion_history, champion_lines, lift_rollb
 from tasks.history.comparable_runs import predecessor
 from tasks.history.prune import plan_pruning
 from tasks.history.run_store import find_record, find_run, finished_runs, save_run
-from tasks.schemas.analysis import Changes
+from tasks.schemas.analysis import Changes, Setting
 from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.schemas.runs import CompletedRun, RunRecord, StudyRun, champion_line, held_down
 from tasks.steps.champion import bounds, decision_of, judge, not_inferior, promote
@@ -225,12 +225,23 @@ def test_images_are_found_by_their_content_wherever_they_stand() -> None:
     assert [one.tolist() for one in common_images(same, same)] == [[0, 1, 2, 3, 4, 5]] * 2
 
 
-@pytest.mark.parametrize("other", [{"classes": tuple("abcdefghijkl")}, {"shape": (14, 56)}])
-def test_runs_with_other_classes_or_shapes_are_refused(make, splits, work: Workspace, other) -> None:  # noqa: ANN001
+DIGITS = tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        ({"shape": (14, 56)}, "their images have different shapes (14x56 and 28x28)"),
+        ({"classes": DIGITS[:9]}, "they have different numbers of classes (9 and 10)"),
+        ({"classes": (*DIGITS[:9], "nin")}, "they have different class names (label 9 is 'nin' and '9')"),
+    ],
+)
+def test_runs_with_other_classes_or_shapes_are_refused(make, splits, work: Workspace, other, difference) -> None:  # noqa: ANN001
     before, now = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
     before = before.model_copy(update={"test": before.test.model_copy(update=other)})
-    with pytest.raises(RunError, match="different classes or image shapes"):
+    with pytest.raises(RunError) as raised:
         changes_between(before, now, model_pairs(before, now), work)
+    assert str(raised.value) == f"runs {before.run} and {now.run} can't be compared: {difference}"
 
 
 def test_settings_compare_the_labels_themselves(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -244,9 +255,38 @@ def test_settings_compare_the_labels_themselves(make, splits, work: Workspace) -
     assert found(labels_sha256="0" * 64) == ["training labels"]
 
 
+def test_training_labels_from_the_same_archive_are_not_read(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    before, now = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
+    gone = before.train.file.model_copy(update={"path": "parquet/gone.parquet"})
+    earlier = before.train.model_copy(update={"file": gone, "labels_sha256": None})
+
+    def found(train: SplitRecord) -> list[Setting]:
+        run = before.model_copy(update={"train": train})
+        return list(changes_between(run, now, model_pairs(before, now), work).settings)
+
+    assert found(earlier) == []
+    (labels,) = found(earlier.model_copy(update={"archives": ("a", "b" * 64)}))
+    assert (labels.name, labels.before) == ("training labels", "unknown, from the archive bbbbbbbbbbbb")
+
+
+def test_training_labels_that_are_unknown_in_both_runs_are_a_difference(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    before, now = (make(day, judged(work, splits["test"], day)) for day in (1, 2))
+    gone = before.train.file.model_copy(update={"path": "parquet/gone.parquet"})
+    one, other = (
+        run.model_copy(
+            update={"train": run.train.model_copy(
+                update={"file": gone, "labels_sha256": None, "archives": ("a", archive * 64)}
+            )}
+        )
+        for run, archive in ((before, "b"), (now, "c"))
+    )  # fmt: skip
+    found = changes_between(one, other, model_pairs(before, now), work).settings
+    assert [setting.name for setting in found] == ["training labels"]
+
+
 def test_runs_without_a_common_image_or_model_are_refused(make, splits, work: Workspace) -> None:  # noqa: ANN001
     other: Predictions = SECOND.model_copy(update={"sha256": hashes(range(100, 106))})
-    with pytest.raises(RunError, match="no image in common"):
+    with pytest.raises(RunError, match="no test image with the same label in common"):
         common_images(FIRST, other)
     one, two = make(1, judged(work, splits["test"], 1)), make(2, judged(work, splits["test"], 1, name="other"))
     with pytest.raises(RunError, match="no model name in common"):

@@ -193,6 +193,12 @@ def test_one_model_alone_is_reported(report: Report) -> None:
     assert "plain has an accuracy of 33.33 %" in text
 
 
+def test_a_dataset_of_the_name_mnist_is_not_said_to_hold_digits(report: Report) -> None:
+    subject = report.analysis.subject.model_copy(update={"dataset": "mnist"})
+    named = report.model_copy(update={"analysis": report.analysis.model_copy(update={"subject": subject})})
+    assert "relies on something other than the shape." in Rendering(named, figures={}).markdown()
+
+
 def test_images_of_another_shape_are_drawn_in_their_own() -> None:
     pixels = base64.b64encode(bytes(range(9))).decode()
     for size, of in ((2, base64.b64encode(bytes(range(4))).decode()), (3, pixels)):

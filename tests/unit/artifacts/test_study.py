@@ -93,9 +93,8 @@ def test_each_recipe_of_a_study_has_its_own_seeds(provenance: Provenance) -> Non
     assert (study.seeds, study.trainings) == ((), 2)
     assert [arm.seeds for arm in study.arms] == [((1,), (2,))] * 2 + [((7,), (8,))] * 2
     text = rendering_of(study, provenance).markdown()
-    assert "Trained with seeds 1, 2 (plain (post), batch\\_norm (post)); seeds 7, 8 (plain (late), " in text
-    assert "by seed and" not in text
-    assert "paired by image, because the seeds differ from model to model" in text
+    assert "Trained with seeds 1 to 2 (plain (post), batch\\_norm (post)); seeds 7 to 8 (plain (late), " in text
+    assert "Differences are paired by image, and by seed between models with the same seeds." in text
     assert "over 2 trainings of each model and 8 images" in text
     row = tables.by_seed(study)[1]
     assert (row["training"], row["plain (post) seeds"], row["plain (late) seeds"]) == (2, "2", "8")
@@ -106,7 +105,44 @@ def test_an_ensemble_has_several_seeds_for_each_training(provenance: Provenance)
     study = study_over(2, recipe)
     assert study.seeds == ()
     assert study.arms[-1].seeds == ((1, 2, 3, 4, 5), (6, 7, 8, 9, 10))
-    assert "; seeds 1 to 5, 6 to 10 (all)" in rendering_of(study, provenance).markdown()
+    text = rendering_of(study, provenance).markdown()
+    assert "Trained with seeds 1 to 2 (plain, batch\\_norm); seeds 1 to 10, 5 in each training (all), evaluated" in text
+    assert [row["all seeds"] for row in tables.by_seed(study)] == ["1 to 5", "6 to 10"]
+
+
+def test_the_pairing_is_stated_for_the_models_that_it_applies_to(study: Study) -> None:
+    ensemble = study.arms[1].model_copy(update={"seeds": ((1, 2), (3, 4), (5, 6))})
+    unlike = study.model_copy(update={"seeds": (), "arms": (study.arms[0], ensemble)})
+    assert study_words.pairing(study) == "paired by seed and image"
+    assert study_words.pairing(unlike) == "paired by image, because the seeds differ from model to model"
+    ensembles = tuple(arm.model_copy(update={"seeds": ensemble.seeds}) for arm in study.arms)
+    assert study_words.pairing(study.model_copy(update={"seeds": (), "arms": ensembles})) == "paired by seed and image"
+
+
+def test_the_length_of_the_statement_of_seeds_does_not_depend_on_their_number() -> None:
+    recipe = load_recipe("post").model_copy(update={"ensembles": (Ensemble(name="all", members=("plain",), seeds=5),)})
+    few, many = study_over(5, recipe), study_over(100, recipe)
+    assert (
+        study_words.trained_with(many) == "seeds 1 to 100 (plain, batch_norm); seeds 1 to 500, 5 in each training (all)"
+    )
+    assert len(study_words.trained_with(many)) - len(study_words.trained_with(few)) == len("100" + "500") - len(
+        "5" + "25"
+    )
+
+
+def test_a_study_of_an_ensemble_counts_trainings_instead_of_seeds(provenance: Provenance) -> None:
+    recipe = load_recipe("post").model_copy(update={"ensembles": (Ensemble(name="all", members=("plain",), seeds=5),)})
+    study = study_over(2, recipe)
+    text = rendering_of(study, provenance).markdown()
+    assert "Only 2 trainings of each model: " in text
+    assert "## Errors by training" in text
+    assert "plain: 2 of 2 trainings wrong" in text
+    titles = " ".join(axis.get_title() for draw in study_figures(study).values() for axis in draw().axes)
+    tabled = " ".join(description for _, description, _ in tables.study_tables(study))
+    columns = " ".join(tables.stubborn(study)[0])
+    assert not re.search(
+        r"(by|every|some|few|per) seeds?\b(?! between)|seeds that", f"{text} {titles} {tabled} {columns}"
+    )
 
 
 def test_a_sample_is_said_to_be_one(study: Study, provenance: Provenance) -> None:
