@@ -85,7 +85,7 @@ def not_compared(omitted: Sequence[Omission]) -> str:
     found = [f"No {one.part}: {one.why}." for one in omitted if one.part.startswith(COMPARISON)]
     return (
         " ".join(found)
-        or "There is no earlier run under this root with the same dataset, champion line and test images."
+        or "There is no earlier run under this root with other models and the same dataset, champion line and test images."
     )
 
 

@@ -28,14 +28,16 @@ class Predecessor(NamedTuple):
 def predecessor(root: Root, run: RunRecord) -> Predecessor:
     """Return the last finished run that a run can be compared with.
 
-    The earlier run must have the same dataset, line of champions and test images, at least one model of the same name,
-    and other models. Attempts of the same flow run are skipped.
+    The earlier run must have the same dataset, line of champions and test images, and at least one model of the same
+    name. Repetitions of the run are skipped.
     """
     runs, unreadable = read_runs(root, RunRecord)
     elsewhere: list[Omission] = []
     missed: list[Omission] = []
     found = None
-    for one in (one for one in reversed(runs) if one.dataset == run.dataset and one.run != run.run):
+    for one in reversed(runs):
+        if one.dataset != run.dataset or one.run == run.run or _is_repetition(one, run):
+            continue
         part = f"{COMPARISON} {one.run}"
         if why := _why_elsewhere(one, run, root):
             elsewhere.append(Omission(part=part, why=why))
@@ -76,17 +78,26 @@ def _same_test_images(one: RunRecord, other: RunRecord, root: Root) -> bool:
     return len({with_labels_digest(run.test, root).content_sha256 for run in (one, other)}) == 1
 
 
+def _is_repetition(one: RunRecord, other: RunRecord) -> bool:
+    """Return whether two runs are attempts of the same flow run, or have the same models, which classify alike."""
+    if one.flow_run and other.flow_run and one.flow_run.id == other.flow_run.id:
+        return True
+    names, others = _model_hashes(one), _model_hashes(other)
+    shared = names.keys() & others.keys()
+    return bool(shared) and all(names[name] == others[name] for name in shared)
+
+
+def _model_hashes(run: RunRecord) -> dict[str, str]:
+    """Return the SHA-256 of each model's file by the name of the model."""
+    return {model.name: model.file.sha256 for model in run.models}
+
+
 def _why_unpaired(one: RunRecord, other: RunRecord) -> str:
     """Return why no model of an earlier run can be compared with one of a later run; empty if one can."""
-    if one.flow_run and other.flow_run and one.flow_run.id == other.flow_run.id:
-        return "it is an earlier attempt of the same flow run"
-    names, others = ({model.name: model.file.sha256 for model in run.models} for run in (one, other))
-    shared = names.keys() & others.keys()
-    if not shared:
-        return f"its models ({', '.join(names)}) have no name in common with this run's ({', '.join(others)})"
-    if all(names[name] == others[name] for name in shared):
-        return "its models are the same files, so that nothing can have changed"
-    return ""
+    names, others = _model_hashes(one), _model_hashes(other)
+    if names.keys() & others.keys():
+        return ""
+    return f"its models ({', '.join(names)}) have no name in common with this run's ({', '.join(others)})"
 
 
 def current_champion_line(run: RunRecord, root: Root) -> str:
