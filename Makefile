@@ -11,15 +11,15 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 run: setup  ## train both models on all of MNIST, and write the report
 	@$(BIN)/mnist run $(ARGS)
 
-test: setup  ## run all tests, three files at a time, because most of them wait for servers
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup  ## run all tests, four files at a time, because most of them wait for servers
+	@$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: setup  ## run the unit tests, which need no server, cluster or bucket
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile tests/unit $(ARGS)
+	@$(BIN)/pytest --numprocesses 4 --dist loadfile tests/unit $(ARGS)
 
 coverage: setup  ## measure which lines and branches the unit tests run; ARGS=tests measures all tests
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --numprocesses 3 --dist loadfile $(or $(ARGS),tests/unit)
+	@$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile $(or $(ARGS),tests/unit)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -414,7 +414,9 @@ def test_a_server_that_does_not_answer_is_named(options: list[str], tmp_path: Pa
 
 
 @pytest.fixture
-def training(options: list[str], tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+def training(
+    options: list[str], tmp_path: Path, all_cores: None
+) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
     """Yield a run in the middle of its trainings, with all the processes that it has started."""
     with subprocess.Popen(
         [MNIST, "run", *options, "--root", str(tmp_path / "root"), "--epochs", "2000"],

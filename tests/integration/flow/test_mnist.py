@@ -104,6 +104,7 @@ def test_a_training_that_fails_is_what_the_run_fails_with(files: data.Files, tmp
         mnist(dataset=str(files.toml()), root=str(tmp_path / "root"), recipe=str(recipe))
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_the_run_shows_its_graph_its_progress_and_its_artifacts(tmp_path: Path) -> None:
     files = data.make(tmp_path / "mirror", data.FEW)
     options = {"dataset": str(files.toml()), "root": str(tmp_path / "root"), "epochs": 1}

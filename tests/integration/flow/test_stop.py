@@ -19,6 +19,8 @@ from tests.reliability.signals import Ended, Trial, faults, listens, signaled, s
 from tests.support import data
 from tests.support.serving import MNIST, without_prefect
 
+pytestmark = pytest.mark.usefixtures("all_cores")
+
 LINE = "mnist: interrupted; run the same command to continue"
 
 

@@ -15,6 +15,8 @@ from tasks.errors import WorkerError
 from tasks.schemas.records import ChangesRecord, Omission
 from tasks.storage.content_files import write_content_addressed
 
+pytestmark = pytest.mark.usefixtures("all_cores")
+
 
 @pytest.mark.parametrize(
     ("trainings", "cores", "processes", "threads"),
