@@ -1,7 +1,7 @@
 """Stop this process promptly when it is told to.
 
-The handlers of SIGINT and SIGTERM set `STOPPING`; code that waits or loops then raises `Interrupted`. Every wait uses
-`pause`, so that it ends as soon as the process is told to stop.
+The handlers of SIGINT, SIGTERM and SIGHUP set `STOPPING`; code that waits or loops then raises `Interrupted`. Every
+wait uses `pause`, so that it ends as soon as the process is told to stop.
 """
 
 import threading
