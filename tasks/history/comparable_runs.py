@@ -85,7 +85,7 @@ def _why_unpaired(one: RunRecord, other: RunRecord) -> str:
     if not shared:
         return f"its models ({', '.join(names)}) have no name in common with this run's ({', '.join(others)})"
     if all(names[name] == others[name] for name in shared):
-        return "its models are the same files, so that nothing can have changed"
+        return "its models are the same files, so nothing can have changed"
     return ""
 
 

@@ -202,7 +202,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(first: dict[str, Any], argu
 def test_a_run_is_verified_and_a_changed_file_is_named(first: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     sound = mnist("verify", first["run"], "--root", first["root"])
     assert sound.returncode == 0, sound.stderr
-    assert "none broken" in sound.stdout
+    assert "none invalid" in sound.stdout
     root = tmp_path / "copy"
     shutil.copytree(first["root"], root)
     (page,) = root.glob(f"runs/{first['run']}/report.html")
@@ -210,15 +210,15 @@ def test_a_run_is_verified_and_a_changed_file_is_named(first: dict[str, Any], fo
     done = mnist("verify", first["run"], "--root", root, "--json")
     assert done.returncode == 1
     assert not json.loads(done.stdout)["sound"]
-    assert f"is broken at report: {page} was altered" in done.stderr
+    assert f"failed verification at report: {page} was altered" in done.stderr
     assert done.stderr.count("\n") == 1
     record = page.with_name("run.json")
     record.write_bytes(record.read_bytes().replace(b"a", b"b", 1))
     done = mnist("verify", first["run"], "--root", root)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "is broken at its own record" in done.stderr
+    assert f"the record of run {first['run']} is invalid: " in done.stderr
     listed = mnist("runs", "--root", root)
-    assert f"left out: {record}: it was altered" in listed.stderr
+    assert f"skipped: {record}: it was altered" in listed.stderr
 
 
 def test_runs_are_pruned_but_for_the_last_and_the_champions(first: dict[str, Any], tmp_path: Path) -> None:
@@ -257,10 +257,10 @@ def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dic
     assert len(some.stdout.splitlines()) == 1 + 3 * 2
     assert some.stdout.startswith("path,model,label,0,1,2")
     *left_out, last = some.stderr.splitlines()
-    assert last == "mnist: 2 of 5 images left out; the lines above say why"
+    assert last == "mnist: 2 of 5 images skipped; the lines above say why"
     assert left_out == [
-        f"left out: {tmp_path / 'bad.png'}: it is not a readable picture",
-        f"left out: {tmp_path / 'none.jpg'}: No such file or directory",
+        f"skipped: {tmp_path / 'bad.png'}: it is not a readable picture",
+        f"skipped: {tmp_path / 'none.jpg'}: No such file or directory",
     ]
 
 

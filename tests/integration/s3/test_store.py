@@ -102,7 +102,7 @@ def test_what_was_altered_in_the_store_is_found_and_made_anew(mnist: Mnist, firs
     mnist.write(name, sound[:-1] + bytes([sound[-1] ^ 1]))
     done = mnist("verify", first["run"])
     assert done.returncode == 1
-    assert f"broken at evaluate plain on test: {ROOT}/{name} was altered" in done.stderr
+    assert f"failed verification at evaluate plain on test: {ROOT}/{name} was altered" in done.stderr
     again = mnist.run()
     assert [step["name"] for step in again["steps"] if not step["cached"]] == ["evaluate plain on test"]
     assert again["models"] == first["models"]

@@ -107,7 +107,7 @@ def test_a_run_of_the_same_models_is_not_the_run_to_compare_with(make: Make, wor
     found, (omission,) = predecessor(work.root, again)
     assert found == night
     assert omission.line == (
-        f"left out: comparison with run {second.run}: its models are the same files, so that nothing can have changed"
+        f"left out: comparison with run {second.run}: its models are the same files, so nothing can have changed"
     )
 
 
