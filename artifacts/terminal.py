@@ -110,14 +110,14 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
 def show_links(run: str, links: Sequence[VerifiedFile]) -> None:
     """Print every file of a run and whether it is unchanged.
 
-    Records of steps are numerous, so only the broken ones are shown.
+    Records of steps are numerous, so only invalid records are shown.
     """
     screen = Screen()
     shown = [link for link in links if link.fault or link.role != "record"]
     rows = [{"step": link.role, "file": link.path, "status": link.fault or "unchanged"} for link in shown]
     screen.table(rows, f"run {run}")
     broken = sum(link.fault is not None for link in links)
-    screen.say(f"{counted(len(links), 'file')}, {broken or 'none'} broken")
+    screen.say(f"{counted(len(links), 'file')}, {broken or 'none'} invalid")
 
 
 def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:

@@ -13,14 +13,14 @@ MnistError                     base class; its message is one line that says wha
 ├── DivergedError (ArithmeticError) a training or a model with values that are not finite
 ├── DownloadError (OSError)    no mirror served the archive with the pinned size and hash
 ├── DecodeError (ValueError)   an archive with unexpected content
-│   ├── ArchiveError           an incomplete or corrupt gzip file
+│   ├── ArchiveError           an incomplete or corrupt gzip or zip file
 │   ├── IdxFormatError         an incomplete or malformed IDX file
 │   └── ContentError           a valid IDX file that does not match the dataset: type, rank, shape, count or label
 ├── StorageError (OSError)     a file under the root that cannot be written or read, or that differs from its record
 │   └── ChecksumError          a document that does not match its checksum
 ├── VerificationError (RuntimeError) a run with a missing or altered file: exit code 1, raised by `mnist verify`
-├── WorkerError (RuntimeError) a process that died while it trained or evaluated
-├── ServerError (RuntimeError) no Prefect server answers
+├── WorkerError (RuntimeError) a worker process that failed or died, or a cluster that can't be used
+├── ServerError (RuntimeError) a Prefect server, its credential or a webhook that can't be used
 ├── OutputError (OSError)      standard output that cannot be written: the result did not reach its reader
 └── GateError (RuntimeError)   a model that fails its gate: exit code 1, after the evidence has been published
 """
@@ -103,7 +103,7 @@ class DecodeError(MnistError, ValueError):
 
 
 class ArchiveError(DecodeError):
-    """An incomplete or corrupt gzip file."""
+    """An incomplete or corrupt gzip or zip file."""
 
 
 class IdxFormatError(DecodeError):
@@ -131,11 +131,11 @@ class VerificationError(MnistError, RuntimeError):
 
 
 class WorkerError(MnistError, RuntimeError):
-    """A process that died while it trained or evaluated."""
+    """A worker process that failed or died, or a cluster that can't be used."""
 
 
 class ServerError(MnistError, RuntimeError):
-    """No Prefect server answers."""
+    """A Prefect server, its credential or a webhook that can't be used."""
 
 
 class OutputError(MnistError, OSError):

@@ -102,7 +102,7 @@ POST_MACHINE = " Its results were measured on an Intel i5-6300HQ."
 
 
 def mentions_post(analysis: Analysis) -> bool:
-    """Return whether the report mentions the post, so that it must explain the term."""
+    """Return whether the report mentions the post and must therefore explain the term."""
     return "the post" in analysis.subject.description.lower() or any(model.published for model in analysis.models)
 
 

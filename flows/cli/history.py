@@ -31,7 +31,7 @@ def runs(root: str | None, as_json: bool) -> None:
     place = root_to_read(root)
     (found, unreadable), (studies, unreadable_too) = read_runs(place, RunRecord), read_runs(place, StudyRun)
     for fault in (*unreadable, *unreadable_too):
-        echo(f"left out: {fault}", err=True)
+        echo(f"skipped: {fault}", err=True)
     if as_json:
         echo_json({
             "runs": [run.model_dump(mode="json") for run in found],
@@ -151,8 +151,8 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
             restored = roll_back(place, which)
             found = [restored]
             said = (
-                f"the champion is {restored.title}, {restored.predictions.accuracy:.2%} again; no run promotes the model "
-                f"that was rolled back until `mnist champion rollback --lift {which}`"
+                f"the champion is again {restored.title}, {restored.predictions.accuracy:.2%}; no run promotes the "
+                f"model that was rolled back until `mnist champion rollback --lift {which}`"
             )
     if as_json:
         entries = [one.model_dump(mode="json") for one in found]

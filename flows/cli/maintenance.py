@@ -36,7 +36,7 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     record = read_run(path)
     if isinstance(record, ChecksumError):
         raise VerificationError(
-            f"run {path.parent.name} is broken at its own record: {record}; run again to make a new one"
+            f"the record of run {path.parent.name} is invalid: {record}; run again to create a new run"
         )
     links = list(verify_run(place, record))
     broken = [link for link in links if link.fault]
@@ -47,7 +47,8 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise VerificationError(
-            f"run {record.run} is broken at {broken[0].role}: {broken[0].fault}{more}; run again to recreate it"
+            f"run {record.run} failed verification at {broken[0].role}: {broken[0].fault}{more}; run again to recreate "
+            "the file"
         )
 
 

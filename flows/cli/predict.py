@@ -79,11 +79,11 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     if passed_over:
         echo(f"skipped, because hidden or not named like an image: {_skipped_names(passed_over)}", err=True)
     for one in unreadable:
-        echo(f"left out: {one.path}: {one.why}", err=True)
+        echo(f"skipped: {one.path}: {one.why}", err=True)
     if not paths:
         raise UnreadableError(f"no image found in {', '.join(map(str, images))}")
     if unreadable:
-        raise UnreadableError(f"{len(unreadable)} of {len(paths)} images left out; the lines above say why")
+        raise UnreadableError(f"{len(unreadable)} of {len(paths)} images skipped; the lines above say why")
 
 
 def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) -> None:

@@ -195,7 +195,7 @@ class WorkerHooks(_Worker):
         try:
             await super()._cancel_run(flow_run_id)
         except Exception as error:  # noqa: BLE001  # any answer of the API
-            self._logger.warning("the flow run %s can't be cancelled: %s", flow_run_id, first_line(error))
+            self._logger.warning("the flow run %s can't be canceled: %s", flow_run_id, first_line(error))
 
 
 async def run_command(
@@ -211,7 +211,7 @@ async def run_command(
     """Run a flow run with a command, as Prefect's process worker does with its own.
 
     The process gets a process group of its own. Its PID is reported to `status` after the start. `resolve_flow` returns
-    the flow, whose hooks Prefect calls if the process crashes or the run is cancelled. `stream_output` makes the worker
+    the flow, whose hooks Prefect calls if the process crashes or the run is canceled. `stream_output` makes the worker
     print the output of the process.
 
     Returns:

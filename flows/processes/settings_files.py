@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tasks.errors import SettingsError
 
 _PROJECTS = "pyproject.toml"
-_OTHER_FILE = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # in the address of a database, these do not stand for themselves
+_OTHER_FILE = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # not taken literally in a database URL
 HERE = (".env", "prefect.toml", _PROJECTS)
 _HOME = "PREFECT_HOME"
 IN_HOME = ("profiles.toml", "logging.yml")

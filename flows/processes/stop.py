@@ -1,4 +1,4 @@
-"""Handle signals to stop: the first SIGINT, SIGTERM or SIGHUP ends a command within seconds, a second one immediately.
+"""Handle stop signals: the first SIGINT, SIGTERM or SIGHUP ends a command within seconds, a second one immediately.
 
 The signal is raised in the main thread, whose `with` blocks then clean up and report. A separate thread supervises
 this: Python's C handler writes each signal to a pipe, so the thread receives it even while the main thread is blocked
@@ -35,7 +35,7 @@ _LINE = "interrupted; run the same command to continue"
 
 
 class Ending:
-    """The state of the end of this process."""
+    """What is known about the end of this process: its signals, its exit code, and its time limit."""
 
     def __init__(self) -> None:
         self.signal: int | None = None  # the first signal
@@ -45,7 +45,7 @@ class Ending:
         self.line = _LINE
         self.at_once = False
         self.again = False  # a second signal came
-        self.spare = False  # a second signal leaves the descendants, which report their end and end by themselves
+        self.spare = False  # whether a second signal spares the descendants, which report their end and exit themselves
         self.reports: list[Callable[[], object]] = []
         self.descendants: set[psutil.Process] = set()
         self.once = threading.Lock()
@@ -238,7 +238,7 @@ def _leave() -> None:
 
 
 def _quiet_when_stopping(hook: Callable[[Any], object]) -> Callable[[Any], None]:
-    """Return a hook for unraisable errors that ignores those that occur after a signal to stop."""
+    """Return a hook for unraisable errors that ignores those that occur after a stop signal."""
 
     def called(raised: Any) -> None:
         if not STOPPING.is_set():

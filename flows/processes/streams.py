@@ -1,8 +1,8 @@
 """Standard input, output and error of a command, which may be closed, full, or without a reader.
 
-If a stream stayed closed, the next file or socket would get its number, and then the text that is meant for the user.
-An error of standard output raises its own class of error. An error of standard error is ignored, because there is no
-place to report it.
+If a stream stayed closed, the next file or socket would get its file descriptor and receive text that is meant for the
+user. An error of standard output raises its own class of error. An error of standard error is ignored, because there is
+no place to report it.
 
 Python writes only text to both outputs: control characters in names, paths, server responses or log lines become
 escapes. Only `artifacts/screen.py` writes control characters.
@@ -50,11 +50,11 @@ class Output(io.FileIO):
 class Errors(io.FileIO):
     """Standard error, which drops text that can't be written.
 
-    After a signal to stop, it drops all text unless it is a terminal.
+    After a stop signal, it drops all text unless it is a terminal.
     """
 
     def write(self, content: "Buffer", /) -> int:
-        """Write bytes, or drop them after a signal to stop unless a terminal shows them."""
+        """Write bytes, or drop them after a stop signal unless a terminal shows them."""
         if not STOPPING.is_set() or self.isatty():
             with suppress(OSError):
                 return super().write(content) or 0

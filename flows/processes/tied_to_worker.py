@@ -1,4 +1,4 @@
-"""End a run with the worker that started it, and soon after a signal to stop."""
+"""End a run with the worker that started it, and soon after a stop signal."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def exit_with_parent() -> None:
     context = FlowRunContext.get()
     if context and context.flow_run and context.flow_run.deployment_id:
         identity = context.flow_run.id
-        stop.ENDING.seconds, stop.ENDING.line = _SECONDS, "a run was told to stop, but its steps did not stop in time"
+        stop.ENDING.seconds, stop.ENDING.line = _SECONDS, "a run was asked to stop, but its steps did not stop in time"
         stop.ENDING.reports.append(lambda: report_crash(identity))
         if threading.current_thread() is threading.main_thread():
             stop.watch(stop.end)  # Prefect's handler of SIGTERM raises an error in the main thread

@@ -29,7 +29,7 @@ Structure = TypeVar("Structure")
 class Workers(ABC):
     """Workers behind one of Prefect's task runners.
 
-    A task whose record is cached runs in the flow's process, so that no worker starts for it.
+    A task whose record is cached runs in the flow's process, so no worker starts for it.
 
     `exclusive_server` is True if no other run can use the same server, which limits the number of concurrent trainings.
     """
@@ -44,7 +44,7 @@ class Workers(ABC):
             task = task.with_options()
             task.tags = set()  # acquiring a concurrency slot takes two seconds, and no other run competes for one
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
-        # While no task has been sent, all inputs of this step are cached, so that waiting for them takes no time.
+        # While no task has been sent, all inputs of this step are cached, so waiting for them takes no time.
         if not self.submitted and _is_cached(task, parameters):
             return submit(task, *args, **kwargs)
         # Prefect would look for the graph's edges in the worker, which gets the results in place of the futures.

@@ -85,7 +85,7 @@ def _connect_to_ray(address: str) -> Iterator[RayTaskRunner[Any]]:
     settings = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": {"env_vars": variables}}
     host, _, port = address.removeprefix("ray://").rpartition(":")
     with ExitStack() as stack:
-        stack.callback(ray.shutdown)  # the last to be called, also if the block raises an error
+        stack.callback(ray.shutdown)  # called last, even if the block raises an error
         try:
             # Ray itself would retry for half a minute.
             socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()

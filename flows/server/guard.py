@@ -31,7 +31,7 @@ from tasks.errors import InputError, last_error
 from tasks.safety.redaction import public_address
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # compared with, never bound
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # only compared, never bound
 _NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:(?P<port>\d{1,5}))?")
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _HEALTH = ("/health", "/ready")
@@ -117,7 +117,7 @@ def canonical(host: str) -> str:
 
 
 def _host_names(host: str) -> set[str]:
-    """Return the names of a bound address: for a wildcard address those of all interfaces, for loopback LOOPBACK."""
+    """Return the host names of a bound address: all interfaces for a wildcard address, LOOPBACK for loopback."""
     name = in_url(host.lower())
     if name in LOOPBACK:
         return set(LOOPBACK)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _START_SECONDS = 180.0  # a first start, which creates the database, took 25 s on a slow machine
 _STOP_SECONDS = 15.0
 _DRAIN_SECONDS = 10.0
-_HURRY_SECONDS = 1.0  # replaces both limits once this process has been told to stop
+_HURRY_SECONDS = 1.0  # replaces both limits once this process has been asked to stop
 _CHECK_SECONDS = 10.0
 _PASSING = {408, 429, 500, 502, 503, 504}  # statuses that Prefect's client retries, or that may be temporary
 _RESTARTS = 3  # a server that dies more often is considered broken
@@ -381,7 +381,7 @@ def drain() -> None:
 
 
 def _in_time(seconds: float) -> float:
-    """Return a time limit, shortened once this process has been told to stop."""
+    """Return a time limit, shortened once this process has been asked to stop."""
     return _HURRY_SECONDS if STOPPING.is_set() else seconds
 
 

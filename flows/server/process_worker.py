@@ -168,7 +168,7 @@ class MnistWorker(WorkerHooks, ProcessWorker, ABC):
 
     async def refuse(self, flow_run: FlowRun, reasons: list[str], status: TaskStatus[Any]) -> ProcessWorkerResult:
         """Log why a flow run is rejected, put it into a Crashed state, and report it as not started."""
-        line = one_line(f"refused by the worker, which runs the project's flows only: {'; '.join(reasons)}")
+        line = one_line(f"rejected by the worker, which runs only the project's flows: {'; '.join(reasons)}")
         self.get_flow_run_logger(flow_run).error(line)
         await self.crash(flow_run, line)
         status.started(PermissionError(line))  # same report as Prefect's worker for a run that did not start

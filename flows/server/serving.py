@@ -87,7 +87,7 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
             ws_ping_timeout=settings.PREFECT_SERVER_API_WEBSOCKET_PING_TIMEOUT.value(),
             log_level=log_level.lower(),
         )
-        # uvicorn logs this error for each WebSocket that the guard refuses with a response.
+        # uvicorn logs this error for each WebSocket that the guard rejects with a response.
         unfinished = "ASGI callable returned without completing handshake."
         logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() != unfinished)
         server = uvicorn.Server(config)

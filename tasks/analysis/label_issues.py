@@ -79,7 +79,8 @@ def _cleanlab_issues(
     """
     if len(np.unique(labels)) < 2:
         return None
-    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # that it skips classes with few images
+    # cleanlab warns that it skips classes with few images
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):
         found = find_label_issues(labels, probabilities, n_jobs=1)
     return found, get_label_quality_scores(labels, probabilities)
 

@@ -1,6 +1,6 @@
 """Find the training images that are nearest to given images in a model's feature space.
 
-Training features arrive block by block. The distance of the nearest one also tells how unusual an image is.
+Training features arrive block by block. The distance to the nearest training image also shows how unusual an image is.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ Features = NDArray[np.float32]  # (n, units)
 class Nearest:
     """The nearest neighbors of some images among all images that were seen.
 
-    `distances` (Euclidean, in ascending order) and `places` (positions in the order of seeing) have NEAREST columns, or
-    as many columns as images were seen if those are fewer.
+    `distances` (Euclidean, in ascending order) and `places` (positions in order of arrival) have NEAREST columns, or
+    one column per image seen if there are fewer images.
     """
 
     def __init__(self, asked: Features) -> None:

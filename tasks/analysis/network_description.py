@@ -29,7 +29,7 @@ _DEFAULTS: dict[str, object] = {"groups": 1}
 def architecture_of(model: "keras.Model", name: str | None = None) -> Architecture:
     """Return the description of a model.
 
-    A model whose graph Keras can't give, such as a subclassed model, is described as a single layer.
+    A model without a graph that Keras can trace, such as a subclassed model, is described as a single layer.
     """
     try:
         nodes = tuple(_nodes_of(model))
@@ -56,7 +56,7 @@ def _nodes_of(model: "keras.Model") -> Iterator[Node]:
 
     graph = model
     if isinstance(model, keras.Sequential):
-        graph = keras.Model(model.inputs, model.outputs)  # a Sequential does not give the inputs of its layers
+        graph = keras.Model(model.inputs, model.outputs)  # a Sequential model does not expose the inputs of its layers
     operations = {operation.name: operation for operation in graph.operations}
     # Not `Layer.output`, which fails for a layer with several calls. The saved configuration names each call's inputs.
     calls = _calls_of(graph.get_config()["layers"])

@@ -40,7 +40,7 @@ def commonest(answers: Sequence[AnswersBySeed], labels: NDArray[np.integer], cla
     counts = np.zeros(classes * classes, np.int64)
     for given in np.concatenate(answers):
         counts += np.bincount(labels.astype(np.int64) * classes + given, minlength=classes * classes)
-    counts[:: classes + 1] = 0  # right answers
+    counts[:: classes + 1] = 0  # correct predictions
     order = np.argsort(-counts, kind="stable")[:MOST_CONFUSIONS]
     return [divmod(int(at), classes) for at in order if counts[at] > 1]
 

@@ -22,7 +22,7 @@ class BarSettings(Frozen):
 
 
 class SpeckSettings(Frozen):
-    """Dirt in a `share` of the images: up to `most` short strokes at random positions."""
+    """Specks in a `share` of the images: up to `most` short strokes at random positions."""
 
     share: Some
     most: StrictInt = Field(default=3, ge=1, le=100)

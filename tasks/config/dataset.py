@@ -1,4 +1,4 @@
-"""Define datasets: their archives, what these must hold, and where to download them.
+"""Define datasets: their archives, the content that the archives must have, and their mirrors.
 
 A dataset is loaded by the name of a built-in one or by the path of a TOML file. Unknown names, unreadable files, and
 values that are missing, unknown or out of range are rejected.

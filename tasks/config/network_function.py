@@ -1,7 +1,7 @@
 """Locate and import networks that users write as Python functions.
 
 A function is located and hashed when its recipe is loaded, and imported where the network is trained; a file that
-changed in between is rejected. Importing runs the user's code, so that a worker accepts a function only from files that
+changed in between is rejected. Importing runs the user's code, so a worker accepts a function only from files that
 no untrusted user can write (`tasks.filesystem.trusted_files`).
 """
 

@@ -45,7 +45,7 @@ def image_label_blocks(
     """
     rows = rows_of(dataset.shape)
     header = Header(BYTE, (expected.count, *dataset.stored_shape))
-    # Decompression takes as long as writing the blocks, so that it runs ahead in another thread.
+    # Decompression takes as long as writing the blocks, so it runs ahead in another thread.
     images = prefetch(read_archive_blocks(image_path, expected.images, header, rows))
     labels = read_archive_blocks(label_path, expected.labels, Header(BYTE, (expected.count,)), rows)
     start = 0
@@ -112,7 +112,7 @@ def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
 
 
 class _ZipReader(io.BufferedReader):
-    """A zip file that refuses to read more than `most` bytes at once.
+    """A reader of a zip file that raises an error for more than `most` bytes at once.
 
     `zipfile` reads the whole directory at once, and creates an object of several hundred bytes for each entry of 46.
     """

@@ -62,7 +62,7 @@ class AttemptLimit:
         """Wait because the mirror requests a delay, which does not count as slowness.
 
         Raises:
-            Interrupted: If the process has been told to stop.
+            Interrupted: If the process has been asked to stop.
         """
         pause(seconds)
         self.samples = deque((moment + seconds, received) for moment, received in self.samples)

@@ -1,6 +1,6 @@
 """Read the training images of a split in batches, in a different random order for each epoch.
 
-The order depends only on the seed, the epoch and the split, so that an interrupted training can resume. Memory use does
+The order depends only on the seed, the epoch and the split, so an interrupted training can resume. Memory use does
 not depend on the number of images: a split that is larger than a window is read window by window, each made of randomly
 chosen row groups whose images are shuffled together.
 """

@@ -127,7 +127,7 @@ def http_reason(error: BaseException) -> str:
     """Return the reason for an error of the HTTP library, without any part of an address.
 
     The result is the first message of the operating system among the causes. If there is none, it is the text of the
-    error, unless a parser of addresses is among the causes: its text may quote part of a password.
+    error, unless a URL parser is among the causes: its text may quote part of a password.
     """
     found = list(causes(error))
     for cause in found:

@@ -118,7 +118,7 @@ def append_chunks(
     Raises:
         MirrorError: If the download fails. The bytes received so far stay in the file.
         StorageError: If `path` cannot be written.
-        Interrupted: If the process has been told to stop. The bytes received so far stay in the file.
+        Interrupted: If the process has been asked to stop. The bytes received so far stay in the file.
     """
     redact_all_output()  # httpx logs request URLs, and httpcore logs all headers
     address = Address(url)
@@ -211,7 +211,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 async def _watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit) -> str:
-    """Return the result of `work`, unless the time limit or a request to stop ends it first."""
+    """Return the result of `work`, unless the time limit or a stop request ends it first."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait({task}, timeout=_WATCH_SECONDS))[0]:

@@ -75,7 +75,7 @@ def download_file(
     Raises:
         MirrorError: If the mirror fails permanently, too often or without sending more bytes, or takes too long.
         StorageError: If `path` cannot be written.
-        Interrupted: If the process has been told to stop.
+        Interrupted: If the process has been asked to stop.
     """
     goes, waited = 0, False
     while True:

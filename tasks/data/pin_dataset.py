@@ -61,7 +61,7 @@ def pin_archives(
         DatasetError: If the file is invalid in another respect, or an archive does not match a pinned value.
         DownloadError: If no mirror serves an archive.
         DecodeError: If the archives do not hold what the file says.
-        Interrupted: If the process has been told to stop.
+        Interrupted: If the process has been asked to stop.
     """
     document = _parsed(text, called)
     lacking = list(unpinned(document.unwrap()))

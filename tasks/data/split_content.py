@@ -1,4 +1,4 @@
-"""Identify splits by their content, whatever archives the content comes from.
+"""Identify splits by their content, independently of the archives.
 
 The same archives compressed again hold the same split, and one zip file can hold several.
 """

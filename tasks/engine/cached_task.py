@@ -85,7 +85,7 @@ class CachedTask(Task[Params, Kept]):
             return _as_cached_state(found)
         storage = storage_of(work.root)
         with storage.shared_lock(log), storage.key_lock(key.name, f"run {work.run}", log):
-            found = look_up_record(key, self.record_type, work.root)  # another run may have made it meanwhile
+            found = look_up_record(key, self.record_type, work.root)  # another run may have stored it in the meantime
             if not isinstance(found, CacheMiss):
                 return _as_cached_state(found)
             name = self.run_name.format(**given.arguments)

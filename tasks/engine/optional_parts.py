@@ -25,7 +25,7 @@ def optional(
 ) -> Iterator[None]:
     """Run a block that may fail; if it fails, add an Omission to `omitted`.
 
-    Cancellations pass through. So do errors after an order to stop, unless the run is `over`.
+    Cancellations pass through. So do errors after a stop request, unless the run is `over`.
 
     Args:
         part: The name of the part.

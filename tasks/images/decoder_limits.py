@@ -27,7 +27,7 @@ _MOST_TILE = 256 << 20  # bytes: 8,192 x 8,192 pixels in RGBA
 
 # Bytes of one tag: 65,536 strips or tiles. Pillow makes an object of each number, and of each strip.
 _MOST_TAG = 512 << 10
-_TEXTS = frozenset({1, 2, 7})  # types of tags that stay bytes
+_TEXTS = frozenset({1, 2, 7})  # tag types that Pillow keeps as bytes
 
 _TILE_WIDTH, _TILE_LENGTH, _BITS, _SAMPLES = 322, 323, 258, 277  # tags of a TIFF
 _SCAN, _END = 0xDA, 0xD9
@@ -50,7 +50,8 @@ def refuse_excess(image: Image.Image, content: bytes) -> None:
         scans = list(_scans(content))
         if len(scans) > _MOST_SCANS:
             raise PictureError(f"it is a JPEG of {len(scans):,} scans; the maximum is {_MOST_SCANS}: save it again")
-        # Otherwise, a JPEG takes 2 bytes per pixel and channel of its full size, whatever the size at which it is decoded.
+        # Otherwise, a JPEG takes 2 bytes per pixel and channel of its full size, even if it is decoded at a reduced
+        # size.
         by_row = not image.info.get("progressive") and scans == [len(image.getbands())]
         most = _MOST_REDUCED if by_row else MOST_PIXELS
     elif image.format == "WEBP":

@@ -102,7 +102,7 @@ def _complete_jpeg(parts: list[memoryview | bytes], mode: str) -> Image.Image:
     cut = b"".join(parts).rstrip(b"\xff")
     header = Image.open(io.BytesIO(cut), formats=("JPEG",))
     if header.info.get("progressive"):
-        # Each scan refines the whole picture, so that at most the changes of the last scan are lost.
+        # Each scan refines the whole picture, so at most the changes of the last scan are lost.
         found, changed = _changes(cut + _JPEG_END, cut[: cut.rfind(_JPEG_SCAN)] + _JPEG_END, mode)
         lost = float(np.mean(np.asarray(changed) > 0))
     else:

@@ -90,9 +90,9 @@ def _fit_into_box(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint
 def _ink_of(levels: Gray) -> tuple[Gray, float]:
     """Return the contrast of each pixel with the background, and the fraction of the picture's edge that is background.
 
-    The contrast is absolute, whatever the polarity. The background is a plane through the picture's edge, since paper
-    is seldom lit evenly. Edge pixels that are not background, because a stroke leaves the picture there, are excluded
-    from the fit.
+    The contrast is absolute: the character may be darker or lighter than the background. The background is a plane
+    through the picture's edge, since paper is seldom lit evenly. Edge pixels that are not background, because a stroke
+    leaves the picture there, are excluded from the fit.
     """
     rows, columns = (axis.ravel() for axis in np.indices(levels.shape))
     edge = (rows == 0) | (columns == 0) | (rows == levels.shape[0] - 1) | (columns == levels.shape[1] - 1)

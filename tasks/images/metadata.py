@@ -82,7 +82,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
     """Return the tables, frames and scans of a JPEG, and its Exif block.
 
-    Bytes between segments that are none of these are skipped, as in libjpeg.
+    Other bytes between segments are skipped, as in libjpeg.
     """
     kept: list[memoryview | bytes] = [content[:2]]
     exif = b""

@@ -1,1 +1,1 @@
-"""Basics of every process: its environment, text without secrets, and the order to stop."""
+"""Basics of every process: its environment, text without secrets, and stop requests."""

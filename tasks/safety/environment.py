@@ -107,7 +107,7 @@ _CLEARED = frozenset(
         "PYTHONWARNINGS",
     }
 )
-# The least sizes of a terminal in characters. With other values, rich fails or prints nothing.
+# Minimum size of a terminal in characters. With other values, rich raises an error or prints nothing.
 _SIZES = {"COLUMNS": 20, "LINES": 2}
 _SIZE = re.compile("[0-9]{1,4}")
 _NOWHERE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a folder that cannot exist

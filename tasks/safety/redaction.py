@@ -54,7 +54,7 @@ _QUOTED_HEADER = re.compile(  # as in a dictionary, in JSON within JSON, or in t
 _PLAIN_HEADER = re.compile(  # "location" also occurs in sentences
     rf"""((?<![\w-])({_HEADERS})|(^[<>\s]*|[<>] |['"])Location):[ \t]*[^\r\n]+""", re.IGNORECASE | re.MULTILINE
 )
-# What parsers of addresses say: the "port" or "host" in their text may be part of a password.
+# Error messages of URL parsers: the "port" or "host" that they quote may be part of a password.
 _PARSER_TEXT = re.compile(
     r"(Invalid (?:port|IPv[46] address|IDNA hostname|IPv6 URL)|Port could not be cast to integer value as"
     r"|invalid literal for int\(\) with base 10)(: | )?('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
@@ -204,7 +204,7 @@ def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _holds_secret(name: str, value: str) -> bool:
-    """Return whether the value of a variable is a secret, by its name; the path of an existing file is none."""
+    """Return whether a variable's value is a secret, judged by its name; the path of an existing file is not."""
     named = bool(_SECRET_NAMES.search(name) or _PASSWORD_NAMES.search(name))
     named = named or bool(_KEY_NAMES.search(name) and not _WORDS.fullmatch(value))
     return named and not (value.startswith("/") and Path(value).exists())
@@ -242,7 +242,8 @@ def _leaves_of(found: Any) -> Iterator[str]:
 def redact(text: str) -> str:
     """Return a text with every address in its public form and every known secret masked.
 
-    The values of headers that hold credentials, and what parsers of addresses quote, are masked even if unknown.
+    The values of headers that hold credentials, and the values that error messages of URL parsers quote, are masked
+    even if unknown.
     """
     text = _PARSER_TEXT.sub(rf"\1\2{MASK}", text)
     text = _QUOTED_HEADER.sub(rf"\1\2{MASK}\3", text)
@@ -311,7 +312,7 @@ def _logged(text: str) -> str:
 
 
 def _show_of_thread(raised: threading.ExceptHookArgs) -> None:
-    """Print the redacted traceback of a thread, unless the process was told to stop."""
+    """Print the redacted traceback of a thread, unless the process was asked to stop."""
     if not STOPPING.is_set():
         show_redacted(raised.exc_type, raised.exc_value, raised.exc_traceback)
 

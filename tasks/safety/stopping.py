@@ -1,7 +1,7 @@
-"""Stop this process promptly when it is told to.
+"""Stop this process promptly on request.
 
-The handlers of SIGINT and SIGTERM set `STOPPING`; code that waits or loops then raises `Interrupted`. Every wait uses
-`pause`, so that it ends as soon as the process is told to stop.
+The handlers of SIGINT, SIGTERM and SIGHUP set `STOPPING`; code that waits or loops then raises `Interrupted`. Every
+wait uses `pause`, so that it ends as soon as the process is asked to stop.
 """
 
 import threading
@@ -9,8 +9,8 @@ import threading
 STOPPING = threading.Event()
 
 
-class Interrupted(BaseException):  # like KeyboardInterrupt: an order, not an error
-    """The process has been told to stop.
+class Interrupted(BaseException):  # like KeyboardInterrupt: a request, not an error
+    """The process has been asked to stop.
 
     This is not an `Exception`, so that no error handler catches it: the download does not try the next mirror, and
     Prefect records the task run as crashed, which is not retried. Partial results stay for the next run.
@@ -18,20 +18,20 @@ class Interrupted(BaseException):  # like KeyboardInterrupt: an order, not an er
 
 
 def raise_if_stopping() -> None:
-    """Raise `Interrupted` if the process has been told to stop.
+    """Raise `Interrupted` if the process has been asked to stop.
 
     Raises:
-        Interrupted: If the process has been told to stop.
+        Interrupted: If the process has been asked to stop.
     """
     if STOPPING.is_set():
-        raise Interrupted("told to stop")
+        raise Interrupted("asked to stop")
 
 
 def pause(seconds: float) -> None:
-    """Sleep for a number of seconds, unless the process is told to stop.
+    """Sleep for a number of seconds, unless the process is asked to stop.
 
     Raises:
-        Interrupted: If the process is told to stop before the time is over.
+        Interrupted: If the process is asked to stop before the time is over.
     """
     if STOPPING.wait(seconds):
-        raise Interrupted("told to stop")
+        raise Interrupted("asked to stop")

@@ -50,7 +50,7 @@ class Comparison(Frozen):
 
     `difference` is the accuracy of the second minus that of the first, and `loss` is the same difference of the mean
     cross-entropy in nats. `p` is the p-value of the exact McNemar test, corrected for the `tests` tests that were made
-    together. `same_wrong` counts the images that both misclassified with the same answer.
+    together. `same_wrong` counts the images that both misclassified with the same prediction.
     """
 
     first: str
@@ -77,12 +77,12 @@ class Comparison(Frozen):
 
     @property
     def better(self) -> str:
-        """The name of the classifier with more correct answers, or the first in case of a tie."""
+        """The name of the classifier with more correct predictions, or the first in case of a tie."""
         return self.second if self.only_second > self.only_first else self.first
 
 
 class Bin(Frozen):
-    """One bin of a reliability diagram: its bounds, the mean confidence, and the share of correct answers."""
+    """One bin of a reliability diagram: its bounds, the mean confidence, and the share of correct predictions."""
 
     low: float
     high: float

@@ -9,9 +9,9 @@ from tasks.schemas.records import FileRecord, Record
 
 
 class CorruptionCounts(Frozen):
-    """Counts of one model's correct answers on the same `images` images, clean and corrupted.
+    """Counts of one model's correct predictions on the same `images` images, clean and corrupted.
 
-    `clean` counts the correct answers on the clean images, and `right` those for each corruption in the order of
+    `clean` counts the correct predictions on the clean images, and `right` those for each corruption in the order of
     severity. `by_image` counts, for each image, the corrupted forms that the model classified correctly.
     """
 

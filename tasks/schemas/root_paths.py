@@ -31,7 +31,7 @@ def path_part(name: str) -> str:
     """Return a name if it is a single part of a path under the root.
 
     Raises:
-        ValueError: If the name has several parts, or is no path under a root.
+        ValueError: If the name has several parts, or is not a valid path under a root.
     """
     if "/" in name:
         raise ValueError("a name of a file or folder under a root must not hold a /")

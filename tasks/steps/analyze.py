@@ -76,7 +76,7 @@ def _samples_of(evidence: RunEvidence) -> Iterator[Sample]:
 
 
 def _explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Explanations:
-    """Return the explanations of a model's wrong answers; they are empty if the run omitted them."""
+    """Return the explanations of a model's errors; they are empty if the run omitted them."""
     record = evidence.explanations.get(model)
     if record is None:
         return Explanations(model=model, window=heat_window(evidence.test.shape[:2]), by_index={}, focus=())

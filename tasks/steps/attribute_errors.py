@@ -1,4 +1,4 @@
-"""Find the training images that may have caused a model's wrong answers.
+"""Find the training images that may have caused a model's errors.
 
 The step predicts every training image. Among the images that the model was trained on, it finds the nearest neighbors,
 in the model's last features, of each misclassified test image. Both results come from one pass over the training
@@ -26,14 +26,14 @@ from tasks.training.ensemble_model import with_features
 from tasks.training.inference import batch_predictor, load_model
 from tasks.training.keras_runtime import hidden
 
-_USUAL = 500  # right answers that give the reference distribution of nearest distances
+_USUAL = 500  # correct predictions that give the reference distribution of nearest distances
 
 
 @step("attribute {model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))
 def attribute(
     model: ModelRecord, predictions: PredictionsRecord, train: SplitRecord, test: SplitRecord, work: Workspace
 ) -> AttributionRecord:
-    """Predict every training image and find the nearest neighbors of the model's wrong answers.
+    """Predict every training image and find the nearest neighbors of the misclassified test images.
 
     Raises:
         StorageError: If a file is missing or altered, the model is rejected, or the results can't be written.
@@ -60,7 +60,7 @@ def attribute(
     marks = read_index(learned)
     places = np.flatnonzero(kept[marks.indices])[nearest.places]
     rare = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
-    # `wrong` ends the iteration: the rows after it belong to the right answers.
+    # `wrong` ends the iteration: the rows after it belong to correct predictions.
     rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
     found = Attribution(model=model.name, by_index={index: _attributed(marks.labels, *row) for index, *row in rows})
     file = write_document(work.root, Folder.ATTRIBUTIONS, model.name, found)
@@ -95,7 +95,7 @@ def _attributed(
         labels: (N,) labels of the training split.
         places: (k,) indices of the neighbors in that split.
         distances: (k,) distances of the neighbors.
-        rare: Share of right answers with a smaller nearest distance, from 0 to 1; None if it is unknown.
+        rare: Share of correct predictions with a smaller nearest distance, from 0 to 1; None if it is unknown.
     """
     near = zip(places.tolist(), labels[places].tolist(), distances.tolist(), strict=True)
     return NeighborSet(

@@ -203,7 +203,7 @@ def _longer_history(entry: Champion, line: str, work: Workspace) -> list[Champio
     """Return the history of a line after another process wrote the entry with the same number.
 
     Raises:
-        StorageError: If the history lacks that entry, so that another attempt would fail in the same way.
+        StorageError: If the history lacks that entry, and another attempt would fail in the same way.
     """
     champions = champion_history(work.root, line)
     if not any(one.number == entry.number for one in champions):

@@ -23,7 +23,7 @@ from tasks.storage.backend import storage_errors
 from tasks.storage.content_files import move_into_store
 from tasks.storage.folders import Folder
 
-_SUFFIX = ".archive"  # not that of the archive's name: data must not decide that a file counts as a recipe or as code
+_SUFFIX = ".archive"  # not the suffix of the archive's name: downloaded data must not be usable as a recipe or as code
 _RETRY_SECONDS = (1.0, 4.0)  # before each retry of the download, after all mirrors have failed
 
 
@@ -39,7 +39,7 @@ def worth_retrying(_task: object, _run: object, state: Any) -> bool:
 @step(
     "download {archive.name}",
     unkeyed=("mirrors",),
-    retries=len(_RETRY_SECONDS),  # no `retry_delay_seconds`: Prefect's sleep would ignore a request to stop
+    retries=len(_RETRY_SECONDS),  # no `retry_delay_seconds`: Prefect's sleep would ignore a stop request
     retry_condition_fn=worth_retrying,
 )
 def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> ArchiveRecord:
@@ -48,7 +48,7 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
     Raises:
         NoMirrorError: If no mirror serves the pinned bytes.
         StorageError: If the archive can't be written.
-        Interrupted: If the process is told to stop.
+        Interrupted: If the process is asked to stop.
     """
     _wait_before_retry()
     with storage_errors(work.unfinished):

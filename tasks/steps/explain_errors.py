@@ -1,4 +1,4 @@
-"""Explain a model's wrong answers about the selected images, and find where the model looks for each label.
+"""Explain a model's errors on the selected images, and compute a saliency map for each label.
 
 The step runs in a worker process, because it predicts several hundred thousand occluded images.
 """
@@ -33,7 +33,7 @@ from tasks.storage.content_files import read_document, require_all_valid, requir
 from tasks.storage.folders import Folder
 from tasks.training.inference import batch_predictor, load_model
 
-_FOCUS_IMAGES = 120  # right answers over all labels together; with more labels than this, only the first ones get a map
+_FOCUS_IMAGES = 120  # correct predictions over all labels; with more labels than this, only the first labels get a map
 
 
 @step("explain {model.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
@@ -45,7 +45,7 @@ def explain(
     test: SplitRecord,
     work: Workspace,
 ) -> ExplanationsRecord:
-    """Explain a model's wrong answers among the selected images; a part that fails is omitted.
+    """Explain a model's errors among the selected images; a part that fails is omitted.
 
     Raises:
         StorageError: If a file is missing or altered, or the model is rejected.
@@ -90,7 +90,7 @@ def _pack_shares(shares: NDArray[np.floating]) -> str:
 
 
 def _focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[SaliencyMap]:
-    """Yield the saliency map of each label, averaged over the model's first right answers for that label."""
+    """Yield the saliency map of each label, averaged over the label's first correctly predicted images."""
     classes = len(split.meta.classes)
     each = max(1, _FOCUS_IMAGES // classes)
     right = (np.flatnonzero(~given.wrong & (given.labels == label)) for label in range(min(classes, _FOCUS_IMAGES)))
@@ -108,8 +108,8 @@ def _focus_of(
 ) -> SaliencyMap:
     """Return the saliency map of one label.
 
-    `falls`, (rows, columns), is the mean decrease of the label's probability under occlusion over `count` right
-    answers. `blank` is the value of an erased pixel, one number per channel.
+    `falls`, (rows, columns), is the mean decrease of the label's probability under occlusion over `count` correct
+    predictions. `blank` is the value of an erased pixel, one number per channel.
     """
     peak = float(falls.max())
     row, column = (int(place) for place in np.unravel_index(int(falls.argmax()), falls.shape))

@@ -1,7 +1,7 @@
 """Measure features of each image that need neither label nor model.
 
 The result is a Parquet file with one row per image and one column per feature. The step depends on the images alone, so
-that a later run on the same data finds its record in the cache.
+a later run on the same data finds its record in the cache.
 """
 
 from tasks.data.split_parquet import read_groups

@@ -132,7 +132,7 @@ def storage_errors(path: Root | str, *, verb: str = "write", new: bool = False, 
 
 
 def _remedy_of(error: Exception, reason: str) -> str:
-    """Return the advice for an error while a file is written; empty if the reason says enough, as for a link."""
+    """Return what the user can do about an error in writing a file; empty if the reason says enough, as for a link."""
     if isinstance(error, _store_errors()):
         return _CHECK_STORE
     number = getattr(error, "errno", None)

@@ -2,7 +2,7 @@
 
 Runs hold a shared lock on the root; a process that removes files holds it exclusively. A step holds an exclusive lock
 on the key of the record that it makes. The locks are those of the operating system (flock). It releases them when a
-process ends, however it ends, so that no lock is left behind and no lock of a live process is broken. In a store,
+process ends, however it ends, so no lock is left behind and no lock of a live process is broken. In a store,
 leases (`tasks.storage.s3_leases`) lock the root and the keys also across machines.
 """
 
@@ -76,10 +76,10 @@ def file_lock(root: Path, name: str, kind: LockFlags, who: str, say: Say, others
         kind: Shared or exclusive.
         who: The name of the holder, written to the file of an exclusive lock.
         say: Called with a line and a logging level if the lock takes a while.
-        others: Who holds the lock meanwhile; if empty, the name in the file.
+        others: Description of the holders for the notice; if empty, the name in the lock file.
 
     Raises:
-        Interrupted: If the process was told to stop while it waited.
+        Interrupted: If the process was asked to stop while it waited.
         StorageError: If the file system has no locks, if the file cannot be created, or if a link is on the way to it.
     """
     path = root / name

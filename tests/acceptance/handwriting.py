@@ -36,7 +36,7 @@ def main(root: str, folder: str) -> int:
         [MNIST, "predict", place, "--root", root, "--json"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stderr
-    assert "1 of 1001 images left out" in done.stderr, done.stderr
+    assert "1 of 1001 images skipped" in done.stderr, done.stderr
     found = json.loads(done.stdout)
     enough = True
     for model in found["pictures"][0]["guesses"]:

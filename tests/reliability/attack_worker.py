@@ -31,7 +31,7 @@ from tests.support.serving import Api, answered, until
 
 POOL = "mnist"
 SECONDS = 400.0  # a worker with a concurrency limit of one starts a run every 10 seconds
-REFUSED = "refused by the worker, which runs the project's flows only: "
+REFUSED = "rejected by the worker, which runs only the project's flows: "
 QUICK = {"dataset": "no_such_data"}  # a run that is not rejected fails at once
 
 

@@ -161,7 +161,7 @@ STEPS: dict[str, Step] = {
     "analyze": lambda case, work: analyze.fn(case.dataset, case.recipe, case.evidence, work),
     "draw": lambda case, work: draw.fn(case.got["analyze"], work),
     "compare": compares,
-    "judge, report, remember, promote": finish,
+    "judge, report, register, promote": finish,
 }  # fmt: skip
 
 

@@ -221,16 +221,17 @@ FAULTS: dict[str, Callable[[Tried], str]] = {
     "root read-only": read_only,
     "root turned read-only after a run": turned_read_only,
     "root on another file system": elsewhere,
-    "root a link to a folder": linked,
+    "root is a link to a folder": linked,
     "root of another user": another_user,
     "root with a space and other letters": strange_name("a b é ✓ 漢字"),
     "root with quotes, a dollar, a line break": strange_name('it\'s "$HOME"\n{x}'),
     "root with a leading dash": strange_name("-root"),
-    "root a file": occupied(lambda root: root.write_bytes(b""), "can't write under the root"),
-    "root below a file": occupied(below_a_file, "can't write under the root"),
-    "root a link to nowhere": occupied(dangling, "can't write under the root"),
+    "root is a file": occupied(lambda root: root.write_bytes(b""), "can't write under the root"),
+    "root is below a file": occupied(below_a_file, "can't write under the root"),
+    "root is a dangling link": occupied(dangling, "can't write under the root"),
     **{
-        f"{name} a file": occupied(folder_is_a_file(name), name) for name in ("records", "locks", "archives", "scratch")
+        f"{name} is a file": occupied(folder_is_a_file(name), name)
+        for name in ("records", "locks", "archives", "scratch")
     },
     **{f"every file in {name} gone": harmed(name, Path.unlink) for name in FOLDERS},
     **{f"every file in {name} altered": harmed(name, altered) for name in FOLDERS},

@@ -45,19 +45,19 @@ def main() -> Iterator[Row]:
             yield Row(f"mirror: {name}", 1, int(borne(answer, archive, files.folder, work)))
         for number, (name, fault) in enumerate(PASSED_OVER.items()):
             work = Workspace(root=Path(folder) / f"passed-{number}", run="r")
-            yield Row(f"mirror passed over: {name}", 2, passed_over(fault, archive, files.folder, work))
+            yield Row(f"mirror skipped: {name}", 2, passed_over(fault, archive, files.folder, work))
         for number, (name, refusal) in enumerate(unreachable(files.folder, Path(folder)).items()):
             work = Workspace(root=Path(folder) / f"unreachable-{number}", run="r")
             with refusal as (url, reason):
-                yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
+                yield Row(f"mirror skipped: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
         for number, (name, (scheme, talk, reason)) in enumerate(SILENT.items()):
             work = Workspace(root=Path(folder) / f"silent-{number}", run="r")
             with listening(talk) as port:
                 url = f"{scheme}://127.0.0.1:{port}/"
-                yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
+                yield Row(f"mirror skipped: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
         for number, (name, url, reason) in enumerate(irregular(Path(folder) / "irregular", archive.name)):
             work = Workspace(root=Path(folder) / f"irregular-root-{number}", run="r")
-            yield Row(f"mirror passed over: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
+            yield Row(f"mirror skipped: {name}", 1, int(left_for(url, reason, archive, files.folder, work)))
 
 
 Unreachable = AbstractContextManager[tuple[str, str]]  # a mirror's URL, and the reason that is reported
@@ -68,12 +68,12 @@ def unreachable(content: Path, folder: Path) -> dict[str, Unreachable]:
     return {
         "refuses the connection": nullcontext(("http://127.0.0.1:9/", "refused")),
         "no such host": nullcontext(("http://no-such-host.invalid/", "no-such-host|not known|resol")),
-        "an address that leads nowhere": nullcontext(("http://192.0.2.1/", "no connection|unreachable|refused")),
-        "a folder that is not there": nullcontext(("file:///no/such/folder", "No such file")),
-        "a certificate that nobody vouches for": secure(whole, content, folder, trusted=False),
+        "an unroutable address": nullcontext(("http://192.0.2.1/", "no connection|unreachable|refused")),
+        "a missing folder": nullcontext(("file:///no/such/folder", "No such file")),
+        "an untrusted certificate": secure(whole, content, folder, trusted=False),
         "301 from https to http": secure(status(301, Location="http://127.0.0.1:9/"), content, folder, trusted=True),
-        "a proxy that refuses": proxied("http://127.0.0.1:9", "refused"),
-        "a proxy that is no URL": proxied("nonsense://x", "proxy"),
+        "a proxy that refuses the connection": proxied("http://127.0.0.1:9", "refused"),
+        "a proxy that is not a URL": proxied("nonsense://x", "proxy"),
     }
 
 

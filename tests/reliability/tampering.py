@@ -41,7 +41,7 @@ def main(seed: int) -> Iterator[Row]:
             path.write_bytes(content)
         say(f"{len(paths)} files of run {name}")
     for role, count in tried.items():
-        yield Row(f"a byte changed in, or gone: {role}", count, found[role])
+        yield Row(f"byte changed or file removed: {role}", count, found[role])
 
 
 def broken_at(root: Path, name: str, path: Path) -> bool:

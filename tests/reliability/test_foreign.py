@@ -55,7 +55,7 @@ def died_at(work: Workspace) -> list[Path]:
     return [*signed, locked, page, step.partial("archive.gz"), step.unfinished]
 
 
-def test_each_foreign_byte_outlives_everything(work: Workspace, runs: list[RunRecord], tmp_path: Path) -> None:
+def test_no_command_changes_or_removes_foreign_files(work: Workspace, runs: list[RunRecord], tmp_path: Path) -> None:
     seeds = Seeds()
     crown(work, runs[0], 1, None)
     crown(work, runs[3], 2, 1)
@@ -140,7 +140,7 @@ def alone_is_waited_for(work: Workspace):  # noqa: ANN201
     return storage_of(work.root).key_lock("train-0123456789abcded", "run this-run", silent)
 
 
-def test_what_was_changed_in_a_run_of_ours_stays_when_the_run_goes(work: Workspace, runs: list[RunRecord]) -> None:
+def test_changed_files_of_a_run_stay_when_the_run_is_pruned(work: Workspace, runs: list[RunRecord]) -> None:
     folder = work.root / "runs" / runs[0].run
     (page,) = folder.glob("report-*")
     page.write_bytes(b"with my notes")
@@ -150,7 +150,7 @@ def test_what_was_changed_in_a_run_of_ours_stays_when_the_run_goes(work: Workspa
     assert not (work.root / "runs" / runs[1].run).exists()
 
 
-def test_copies_of_ours_stay(work: Workspace, runs: list[RunRecord]) -> None:
+def test_copies_of_project_files_are_not_pruned(work: Workspace, runs: list[RunRecord]) -> None:
     shutil.copytree(work.root / "runs" / runs[0].run, work.root / "runs" / "the best one")
     model = work.root / runs[0].models[0].file.path
     copies = [Path(shutil.copy(model, model.with_name(name))) for name in ("a copy.keras", "plain-0123456789ab.keras")]

@@ -58,13 +58,13 @@ CORPUS: dict[str, list[bytes]] = {
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_nothing_of_the_corpus_is_taken_badly(name: str, tmp_path: Path) -> None:
+def test_corpus_inputs_are_accepted_or_rejected_in_one_line(name: str, tmp_path: Path) -> None:
     for content in CORPUS[name]:
         check(TARGETS[name], content, tmp_path)
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_nothing_that_is_drawn_is_taken_badly(name: str, tmp_path: Path) -> None:
+def test_random_inputs_are_accepted_or_rejected_in_one_line(name: str, tmp_path: Path) -> None:
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     @given(TARGETS[name].inputs | st.sampled_from(CORPUS[name]))
     def run(content: bytes) -> None:

@@ -195,15 +195,15 @@ def in_a_second() -> str:
 
 
 SURVIVED: dict[str, Answer] = {
-    "breaks off after each third, can go on": in_pieces,
-    "resets the connection in the middle, can go on": resets_once,
-    "stalls in the middle, can go on": stalls_once,
+    "closes after each third, resumable": in_pieces,
+    "resets the connection in the middle, resumable": resets_once,
+    "stalls in the middle, resumable": stalls_once,
     "slow but steady": slow_but_steady(1.2),
     "right bytes, a length header that promises more": promises_more,
     "429, Retry-After 1 second": busy_at_first(429, lambda: "1"),
     "503, Retry-After a date": busy_at_first(503, in_a_second),
-    "right bytes, labeled as packed": labeled_as_packed,
-    "302 to another place": redirects,
+    "right bytes, labeled as compressed": labeled_as_packed,
+    "302 to another path": redirects,
 }
 
 # Answers for which a download skips the mirror
@@ -353,15 +353,15 @@ PASSED_OVER: dict[str, Fault] = {
     "resets the connection in the middle": Fault(resets, "reset", True),
     "stalls before its answer": Fault(stalls_before, "stalled", True),
     "stalls in the middle": Fault(stalls, "stalled", True),
-    "a byte now and then": Fault(drips, "it sent only", False),
-    "a byte of its headers now and then": Fault(drips_headers, "it sent only 0 bytes", False),
+    "sends ten bytes per second": Fault(drips, "it sent only", False),
+    "sends its headers byte by byte": Fault(drips_headers, "it sent only 0 bytes", False),
     "an HTML page with status 200": Fault(page, r"\(a web page\)", True),
-    "302 to ever longer addresses": Fault(redirects_often, "redirects too many times", False),
-    "short": Fault(short, "bytes, not", True),
-    "long": Fault(long, "more than", False),
+    "302 to a longer URL each time": Fault(redirects_often, "redirects too many times", False),
+    "too few bytes": Fault(short, "bytes, not", True),
+    "too many bytes": Fault(long, "more than", False),
     "right bytes, a length header that promises less": Fault(promises_less, "bytes, not", True),
     "wrong bytes": Fault(lies, "different file: SHA-256", False),
-    "packs on the way": Fault(packed, "encoded as gzip in transit", False),
+    "compresses in transit": Fault(packed, "encoded as gzip in transit", False),
     "a gzip bomb": Fault(bomb, "more than .*encoded as gzip in transit", False),
     "endless": Fault(endless, "more than", False),
     "404": Fault(status(404), "HTTP 404 Not Found", False),
@@ -369,15 +369,15 @@ PASSED_OVER: dict[str, Fault] = {
     "500": Fault(status(500), "HTTP 500", True),
     "503": Fault(status(503), "HTTP 503", True),
     "429, Retry-After an hour": Fault(status(429, Retry_After="3600"), "HTTP 429.*retry after 3600 s", True),
-    "302 in a circle": Fault(circle, "redirects too many times", False),
-    "302 to nowhere": Fault(
+    "redirect loop": Fault(circle, "redirects too many times", False),
+    "302 to an unknown host": Fault(
         status(302, Location="http://no-such-host.invalid/x"), "no-such-host|not known|resol", True
     ),
     "302 to a file": Fault(status(302, Location="file:///etc/passwd"), "not http or https", True),
-    "hangs up": Fault(hangs_up, "disconnected", True),
-    "speaks no HTTP": Fault(no_http, "illegal|protocol|disconnected", True),
-    "a flood of headers": Fault(flood, "too large|too many|receive buffer", True),
-    "answers with another part than asked": Fault(
+    "closes the connection without an answer": Fault(hangs_up, "disconnected", True),
+    "does not answer with HTTP": Fault(no_http, "illegal|protocol|disconnected", True),
+    "too many headers": Fault(flood, "too large|too many|receive buffer", True),
+    "answers with a different range than requested": Fault(
         another_part, "different byte range|different file|bytes, not", False
     ),
 }

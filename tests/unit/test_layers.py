@@ -56,7 +56,7 @@ def test_a_public_name_that_two_modules_define_is_found(tmp_path: Path) -> None:
         ("import flows.mnist", "keras sklearn statsmodels tensorflow"),
     ],
 )
-def test_what_takes_long_to_import_is_imported_where_it_is_needed(what: str, not_needed: str, tmp_path: Path) -> None:
+def test_slow_libraries_are_imported_only_where_they_are_needed(what: str, not_needed: str, tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "-c", f"import sys; {what}; print(*sys.modules)"],
         env={"MNIST_ROOT": str(tmp_path), "PREFECT_HOME": str(tmp_path)},

@@ -106,7 +106,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return stream
 
 
-def test_a_text_is_shown_as_it_is_and_what_a_terminal_would_obey_as_an_escape() -> None:
+def test_text_is_shown_unchanged_except_control_characters_which_become_escapes() -> None:
     assert printable(EVIL) == PLAIN
     assert printable(PLAIN) == PLAIN
     assert printable("a\nb\tc", keep="\n") == "a\nb\\tc"
@@ -312,5 +312,5 @@ def test_a_cell_or_a_description_in_the_ui_is_the_same_text_as_markdown_and_as_t
         "sys.stdout.write(path)",
     ],
 )
-def test_a_way_around_them_is_found(line: str) -> None:
+def test_printing_outside_the_screen_is_detected(line: str) -> None:
     assert list(faults(ast.parse(line)))

@@ -190,7 +190,7 @@ def test_a_cluster_without_a_scheduler_without_a_worker_or_with_several_threads_
     refused(dask.address, "has 2 threads, but can run only one training at a time: start it with --nthreads 1")
 
 
-def test_without_a_ray_cluster_it_is_said(options: list[str], tmp_path: Path) -> None:
+def test_a_missing_ray_cluster_is_reported(options: list[str], tmp_path: Path) -> None:
     done = mnist("run", *options, "--root", tmp_path / "root", "--runner", "ray://127.0.0.1:9")
     assert done.returncode == 2
     said = "no Ray cluster answers at ray://127.0.0.1:9: [Errno 111] Connection refused; start it"
@@ -220,7 +220,7 @@ def test_a_ray_cluster_that_does_not_answer_is_asked_once_more(monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("prefect")
-def test_what_is_not_common_is_said_with_what_to_do(tmp_path: Path) -> None:
+def test_incompatibilities_of_a_worker_are_reported_with_a_remedy(tmp_path: Path) -> None:
     api, here = api_url(), EnvironmentFingerprint.here()
     with probe_file(tmp_path / "root") as mark:
         assert list(incompatibilities(here, mark, api, 1)) == []

@@ -158,7 +158,7 @@ def anonymous(ca: str, certificate: tuple[str, str] | None = None) -> ssl.SSLCon
     return context
 
 
-def test_who_has_no_certificate_gets_no_answer(running: Cluster, tmp_path: Path) -> None:
+def test_clients_without_a_certificate_get_no_answer(running: Cluster, tmp_path: Path) -> None:
     certificates(other := tmp_path / "other")
     ca = running.client[f"{TLS}CA_FILE"]
     pair = running.client[f"{TLS}CLIENT__CERT"], running.client[f"{TLS}CLIENT__KEY"]

@@ -25,7 +25,7 @@ def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(600)
-def test_every_kind_of_arm_runs_and_all_it_took_is_kept(tmp_path: Path) -> None:
+def test_every_kind_of_arm_runs_and_its_samples_are_saved(tmp_path: Path) -> None:
     dataset = data.make(tmp_path / "mirror", {"train": 300, "test": 12}).toml()
     given = ("--dataset", dataset, "--mirror", tmp_path / "mirror", "--epochs", "1", "1", "--rounds", "1")
     done = bench(*given, "--only", "same,parquet,arrays,help", "--to", tmp_path / "to")
@@ -45,7 +45,7 @@ def test_every_kind_of_arm_runs_and_all_it_took_is_kept(tmp_path: Path) -> None:
     assert FIGURES["same"].says in (tmp_path / "to" / "benchmarks.svg").read_text()
 
 
-def test_threads_are_held_against_trainings() -> None:
+def test_threads_per_training_are_compared_with_parallel_trainings() -> None:
     command = [sys.executable, "-m", "benchmarks.threads", "--batch", "20", "--images", "60"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -59,6 +59,6 @@ def test_a_figure_that_is_not_there_is_refused() -> None:
     assert "no such figure: nosuch; the figures are same," in done.stderr
 
 
-def test_rounds_are_held_against_each_other() -> None:
+def test_a_figure_compares_two_arms_round_by_round() -> None:
     samples = {"ours": [Sample(1, 0), Sample(4, 0), Sample(9, 0)], "base": [Sample(2, 0), Sample(4, 0), Sample(3, 0)]}
     assert value(Figure("", "ours", "base", 0.5), samples) == (1.0, 0.5, 3.0, 0.5)

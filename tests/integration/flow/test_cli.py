@@ -126,7 +126,7 @@ def test_an_altered_model_is_trained_again_and_is_what_it_was(first: dict[str, A
     assert kept == {name: {**model, "fit_seconds": 0} for name, model in first["models"].items()}
 
 
-def test_another_seed_trains_anew_and_decodes_nothing(first: dict[str, Any], other: dict[str, Any]) -> None:
+def test_another_seed_trains_again_and_decodes_nothing(first: dict[str, Any], other: dict[str, Any]) -> None:
     assert other["cached"] == STEPS[: STEPS.index("train plain")]
     assert other["models"]["plain"]["model_sha256"] != first["models"]["plain"]["model_sha256"]
 
@@ -152,7 +152,7 @@ def test_two_runs_are_compared(first: dict[str, Any], other: dict[str, Any]) -> 
     assert report["changes"]["images"] == data.FEW["test"]
 
 
-def test_a_worse_run_fails_where_it_is_told_to(first: dict[str, Any], options: list[str]) -> None:
+def test_compare_fails_on_a_worse_run_with_fail_if_worse(first: dict[str, Any], options: list[str]) -> None:
     root = first["root"]
     same = (first["run"], first["run"], "--root", root, "--fail-if-worse")
     assert mnist("compare", *same, "--margin", "10").returncode == 0
@@ -192,7 +192,9 @@ def test_champions_are_listed_and_rolled_back(first: dict[str, Any], folder: Pat
         ("prune", "--keep", "0"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_line(first: dict[str, Any], arguments: tuple[str, ...]) -> None:
+def test_runs_that_cannot_be_compared_are_reported_in_one_line(
+    first: dict[str, Any], arguments: tuple[str, ...]
+) -> None:
     done = mnist(*arguments, "--root", first["root"])
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -202,7 +204,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(first: dict[str, Any], argu
 def test_a_run_is_verified_and_a_changed_file_is_named(first: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     sound = mnist("verify", first["run"], "--root", first["root"])
     assert sound.returncode == 0, sound.stderr
-    assert "none broken" in sound.stdout
+    assert "none invalid" in sound.stdout
     root = tmp_path / "copy"
     shutil.copytree(first["root"], root)
     (page,) = root.glob(f"runs/{first['run']}/report.html")
@@ -210,15 +212,15 @@ def test_a_run_is_verified_and_a_changed_file_is_named(first: dict[str, Any], fo
     done = mnist("verify", first["run"], "--root", root, "--json")
     assert done.returncode == 1
     assert not json.loads(done.stdout)["sound"]
-    assert f"is broken at report: {page} was altered" in done.stderr
+    assert f"failed verification at report: {page} was altered" in done.stderr
     assert done.stderr.count("\n") == 1
     record = page.with_name("run.json")
     record.write_bytes(record.read_bytes().replace(b"a", b"b", 1))
     done = mnist("verify", first["run"], "--root", root)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "is broken at its own record" in done.stderr
+    assert f"the record of run {first['run']} is invalid: " in done.stderr
     listed = mnist("runs", "--root", root)
-    assert f"left out: {record}: it was altered" in listed.stderr
+    assert f"skipped: {record}: it was altered" in listed.stderr
 
 
 def test_runs_are_pruned_but_for_the_last_and_the_champions(first: dict[str, Any], tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ def test_runs_are_pruned_but_for_the_last_and_the_champions(first: dict[str, Any
         assert mnist("verify", run, "--root", root).returncode == 0
 
 
-def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dict[str, Any], tmp_path: Path) -> None:
+def test_predict_classifies_pictures_and_skips_unreadable_files(first: dict[str, Any], tmp_path: Path) -> None:
     for number, image in enumerate(data.first(data.NAMES["test"][0], 3)):
         Image.fromarray(255 - image).resize((140, 140)).save(tmp_path / f"{number}.png")
     good = mnist("predict", tmp_path, "--root", first["root"], "--run", first["run"], "--json")
@@ -257,15 +259,15 @@ def test_own_pictures_are_read_shown_and_left_out_where_they_are_none(first: dic
     assert len(some.stdout.splitlines()) == 1 + 3 * 2
     assert some.stdout.startswith("path,model,label,0,1,2")
     *left_out, last = some.stderr.splitlines()
-    assert last == "mnist: 2 of 5 images left out; the lines above say why"
+    assert last == "mnist: 2 of 5 images skipped; the lines above say why"
     assert left_out == [
-        f"left out: {tmp_path / 'bad.png'}: it is not a readable picture",
-        f"left out: {tmp_path / 'none.jpg'}: No such file or directory",
+        f"skipped: {tmp_path / 'bad.png'}: it is not a readable picture",
+        f"skipped: {tmp_path / 'none.jpg'}: No such file or directory",
     ]
 
 
 @pytest.mark.parametrize("form", ["", "--json", "--csv"])
-def test_pictures_of_any_name_are_answered_and_doubtful_answers_and_files_passed_over_are_named(
+def test_predict_accepts_any_file_name_and_reports_doubtful_predictions_and_skipped_files(
     form: str, first: dict[str, Any], tmp_path: Path
 ) -> None:
     digits = [255 - image for image in data.first(data.NAMES["test"][0], 7)]
@@ -340,7 +342,7 @@ USAGE = [
 
 
 @pytest.mark.parametrize(("arguments", "says"), USAGE)
-def test_bad_usage_is_said_in_one_line(arguments: list[str], says: str) -> None:
+def test_wrong_usage_is_reported_in_one_line(arguments: list[str], says: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert says in done.stderr

@@ -92,7 +92,7 @@ def test_corrupted_images_have_a_section_of_the_report(ran: dict[str, Any], repo
     assert "## Corrupted images" in markdown.split("## Saliency maps")[0]
 
 
-def test_a_second_run_trains_and_asks_nothing_and_without_being_asked_for_nothing_is_corrupted(
+def test_a_second_run_computes_nothing_and_evaluates_corruptions_only_on_request(
     ran: dict[str, Any], options: list[str]
 ) -> None:
     again = mnist("run", *options, "--no-gate")
@@ -112,7 +112,7 @@ def test_a_study_gives_each_ensemble_seeds_of_its_own(ran: dict[str, Any], optio
     assert len([step for step in found["steps"] if step["name"] == "train tiny" and step["cached"]]) == 3
 
 
-def test_the_whole_chain_is_verified(ran: dict[str, Any], options: list[str]) -> None:
+def test_all_files_of_an_ensemble_run_are_verified(ran: dict[str, Any], options: list[str]) -> None:
     done = subprocess.run(
         [MNIST, "verify", ran["run"], "--root", options[5], "--json"], capture_output=True, text=True, check=False
     )

@@ -152,7 +152,7 @@ def drawn(root: Path) -> list[str]:
     return sorted(path.name for path in (root / "figures").iterdir())
 
 
-def test_a_run_in_hostile_surroundings_makes_the_same_files_and_leaves_nothing_that_poisons_a_later_one(
+def test_a_run_with_hostile_variables_and_files_writes_the_same_files_and_does_not_affect_a_later_run(
     tmp_path: Path, silent_proxy: str
 ) -> None:
     toml = data.make(tmp_path / "mirror", {"train": 600, "test": 12}).toml()

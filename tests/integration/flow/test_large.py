@@ -50,7 +50,7 @@ def test_a_sample_keeps_what_is_known_of_its_images(splits: dict[str, SplitRecor
 
 @pytest.mark.usefixtures("_small", "prefect", "one_thread")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorFlow's warnings
-def test_the_report_says_what_was_looked_at_and_names_images_by_their_place_in_the_whole(
+def test_the_report_states_the_sample_and_names_images_by_their_index_in_the_whole_split(
     files: data.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow, "open_workers", in_threads)

@@ -54,7 +54,7 @@ REFUSED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("parameters", REFUSED, ids=[json.dumps(parameters) for parameters in REFUSED])
-def test_what_is_refused_is_a_failed_run_with_the_same_message(parameters: dict[str, Any], tmp_path: Path) -> None:
+def test_rejected_parameters_fail_the_run_with_the_same_message(parameters: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(MnistError) as caught:
         mnist(**{"root": str(tmp_path / "root")} | parameters)
     with get_client(sync_client=True) as client:

@@ -101,7 +101,7 @@ def test_a_picture_in_color_is_read(found: dict[str, Any], folder: Path, tmp_pat
     assert any(guess["label"] == f"thing {labels[0]}" for guess in shown["guesses"].values()), labels[0]
 
 
-def test_the_built_in_data_sets_are_listed() -> None:
+def test_the_built_in_datasets_are_listed() -> None:
     done = mnist("dataset", "list", "--json")
     assert [one["name"] for one in json.loads(done.stdout)["datasets"]] == [
         "emnist_digits", "emnist_letters", "fashion_mnist", "kmnist", "mnist",

@@ -88,7 +88,7 @@ def test_without_room_for_temporary_files_another_folder_is_proposed(tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_ended_while_a_mirror_says_nothing_it_leaves_nothing(tmp_path: Path, number: int) -> None:
+def test_a_pin_that_is_ended_while_a_mirror_is_silent_leaves_no_file(tmp_path: Path, number: int) -> None:
     path, temporary = odd.make(tmp_path / "odd"), tmp_path / "temporary"
     temporary.mkdir()
     before = path.read_bytes()

@@ -80,7 +80,7 @@ def test_rows_before_an_error_are_printed(capsys: pytest.CaptureFixture[str]) ->
     assert "| a fault | 2 | 2 | nothing |" in capsys.readouterr().out
 
 
-def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
+def test_the_search_for_secrets_finds_a_planted_secret(tmp_path: Path) -> None:
     canary = Canaries()
     (tmp_path / "plain").write_text(f"http://me:{canary('plain')}@host")
     (tmp_path / "packed.gz").write_bytes(gzip.compress(canary("packed").encode()))

@@ -144,7 +144,7 @@ def test_a_main_thread_that_hangs_is_ended_with_all_that_it_has_started() -> Non
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-def test_what_is_ignored_stays_ignored(env: dict[str, str], tmp_path: Path) -> None:
+def test_signals_that_were_ignored_stay_ignored(env: dict[str, str], tmp_path: Path) -> None:
     command = ["bash", "-c", 'trap "" HUP; echo ignored; exec "$@"', "bash", MNIST, "runs", "--root", str(tmp_path)]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -180,7 +180,7 @@ def test_streams_that_are_closed_or_full_end_in_the_right_code(rest: str, env: d
     assert (done.returncode, done.stderr) == CLOSED[rest]
 
 
-def test_the_first_numbers_are_taken_before_any_socket(tmp_path: Path) -> None:
+def test_closed_standard_streams_are_replaced_before_any_socket_is_opened(tmp_path: Path) -> None:
     code = (
         "from flows.processes import streams; streams.replace_closed_streams()\n"
         "import socket; print(socket.socket().fileno() > 2)"

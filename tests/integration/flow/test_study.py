@@ -69,7 +69,7 @@ def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Pat
     assert study.confusions
     assert all((one.first, one.second) == ("plain", "batch_norm") for one in study.confusions)
     assert all(one.difference.value == pytest.approx(one.by_second - one.by_first) for one in study.confusions)
-    assert "### Which errors went away" in (root / first["report"]["markdown"]).read_text()
+    assert "### Changes in the most frequent confusions" in (root / first["report"]["markdown"]).read_text()
 
 
 def test_a_larger_study_trains_only_what_is_missing(

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("all_cores")
     ("trainings", "cores", "processes", "threads"),
     [(2, 1, 1, 1), (2, 2, 2, 1), (2, 3, 2, 1), (2, 4, 2, 2), (2, 8, 2, 4), (1, 8, 1, 8), (10, 4, 4, 1), (3, 8, 3, 2)],
 )
-def test_no_two_trainings_fight_over_a_core(trainings: int, cores: int, processes: int, threads: int) -> None:
+def test_trainings_do_not_oversubscribe_cores(trainings: int, cores: int, processes: int, threads: int) -> None:
     assert allocate_cores(trainings, cores) == (processes, threads)
     assert processes * threads <= max(cores, 1)
 
@@ -65,7 +65,9 @@ def talk(work: Workspace) -> ChangesRecord:
 
 
 @pytest.mark.usefixtures("prefect")
-def test_what_a_worker_prints_is_not_on_standard_output(work: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_worker_is_not_written_to_standard_output(
+    work: Workspace, capfd: pytest.CaptureFixture[str]
+) -> None:
     @flow
     def talking() -> None:
         with worker_processes(1, ahead=False) as workers:

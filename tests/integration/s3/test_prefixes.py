@@ -68,7 +68,9 @@ def old(bucket: Bucket, tmp_path: Path) -> str:
     return tmp_path.name
 
 
-def test_an_earlier_version_s_is_read_adopted_and_pruned_and_what_is_foreign_stays(bucket: Bucket, old: str) -> None:
+def test_a_prefix_of_an_earlier_version_is_read_adopted_and_pruned_and_foreign_objects_stay(
+    bucket: Bucket, old: str
+) -> None:
     foreign = {f"{folder}/{name}" for folder in Folder for name in NAMES[::4] if folder != Folder.RUNS}
     foreign |= {"thesis.txt", "runs/exp1/run.json", "locks/at-work/thesis.txt"}
     for name in foreign:
@@ -98,7 +100,7 @@ def test_a_prefix_of_others_is_refused_and_nothing_is_written(bucket: Bucket) ->
     assert bucket.holds("theirs").keys() == {"models/thesis.keras"}
 
 
-def test_only_copies_of_ours_go_from_the_shadow(bucket: Bucket, old: str) -> None:
+def test_only_unchanged_copies_are_removed_from_the_local_cache(bucket: Bucket, old: str) -> None:
     (run, _) = (one["run"] for one in bucket.mnist(old, "runs --json")["runs"])
     bucket.mnist(old, f"verify {run}")
     (copy,) = bucket.shadows.rglob(f"runs/{run}/report.md")

@@ -96,13 +96,13 @@ def test_a_whole_run_leaves_in_the_store_what_it_leaves_in_a_folder(
     assert b"<html" in mnist.content(first["report"]["html"])[:100]
 
 
-def test_what_was_altered_in_the_store_is_found_and_made_anew(mnist: Mnist, first: dict[str, Any]) -> None:
+def test_altered_objects_are_detected_and_created_again(mnist: Mnist, first: dict[str, Any]) -> None:
     name = first["models"]["plain"]["predictions"]
     sound = mnist.content(name)
     mnist.write(name, sound[:-1] + bytes([sound[-1] ^ 1]))
     done = mnist("verify", first["run"])
     assert done.returncode == 1
-    assert f"broken at evaluate plain on test: {ROOT}/{name} was altered" in done.stderr
+    assert f"failed verification at evaluate plain on test: {ROOT}/{name} was altered" in done.stderr
     again = mnist.run()
     assert [step["name"] for step in again["steps"] if not step["cached"]] == ["evaluate plain on test"]
     assert again["models"] == first["models"]
@@ -110,7 +110,7 @@ def test_what_was_altered_in_the_store_is_found_and_made_anew(mnist: Mnist, firs
     assert mnist("verify", first["run"]).returncode == 0
 
 
-def test_it_is_verified_listed_compared_and_predicts(
+def test_a_run_in_a_store_is_verified_listed_compared_and_used_to_predict(
     mnist: Mnist, first: dict[str, Any], other: dict[str, Any]
 ) -> None:
     found = mnist.said("verify", first["run"])
@@ -155,13 +155,13 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_wrong_with_a_store_is_said_in_one_line(mnist: Mnist, case: str) -> None:
+def test_a_fault_of_a_store_is_reported_in_one_line(mnist: Mnist, case: str) -> None:
     given, expected = BROKEN[case]
     said_in_one_line(mnist("prune", "--keep", "1", **given), expected)
 
 
 @pytest.mark.parametrize("case", ["no such bucket", "no credentials"])
-def test_a_run_says_it_too(mnist: Mnist, case: str) -> None:
+def test_a_run_reports_a_fault_of_a_store_in_one_line(mnist: Mnist, case: str) -> None:
     given, expected = BROKEN[case]
     said_in_one_line(mnist("run", *mnist.options, **given), expected)
 
@@ -182,7 +182,9 @@ def said_in_one_line(done: subprocess.CompletedProcess[str], expected: str) -> N
         ("https://u:canary@[::1:1", "AWS_ENDPOINT_URL, or the endpoint"),
     ],
 )
-def test_a_store_that_cannot_be_reached_to_read_is_said_in_one_line(mnist: Mnist, address: str, expected: str) -> None:
+def test_an_unreachable_store_is_reported_in_one_line_by_commands_that_read(
+    mnist: Mnist, address: str, expected: str
+) -> None:
     done = mnist("runs", AWS_ENDPOINT_URL=address)
     assert done.returncode == 2
     assert done.stderr.startswith("mnist: ")

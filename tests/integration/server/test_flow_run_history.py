@@ -264,7 +264,7 @@ def no_server() -> Any:
     raise AssertionError("a server was started")
 
 
-def test_no_server_is_started_for_what_the_database_does_not_have(
+def test_no_server_is_started_for_flow_runs_that_the_database_lacks(
     home: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow_run_history, "local_server", no_server)
@@ -280,7 +280,7 @@ def test_no_server_is_started_for_what_the_database_does_not_have(
     assert pending_flow_runs(root) == {there}
 
 
-def test_what_a_kill_left_behind_goes_though_the_flow_run_has_gone(remembered: History, root: Path) -> None:
+def test_rows_that_a_kill_left_behind_are_deleted_without_their_flow_run(remembered: History, root: Path) -> None:
     home, (mine, *_), (other, *_) = remembered
     add_pending_flow_runs(root, {mine})
     with start_server() as early, server(early) as api:

@@ -23,7 +23,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield running
 
 
-def test_no_page_no_rebound_name_and_nobody_unknown_gets_through(served: Serving) -> None:
+def test_other_pages_rebound_names_and_unknown_clients_are_rejected(served: Serving) -> None:
     trials = list(attack(f"http://127.0.0.1:{served.port}", served.credential))
     assert len(trials) > 700
     assert [one for one in trials if one.breach] == []

@@ -34,7 +34,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("named_in", ["nowhere", "the environment", "a profile"])
-def test_it_lets_in_its_own_process_and_nobody_else(
+def test_the_local_server_accepts_only_its_own_process(
     tmp_path: Path, named_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
@@ -68,7 +68,9 @@ def test_it_lets_in_its_own_process_and_nobody_else(
         assert later.credential != found
 
 
-def test_it_imports_nothing_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_local_server_imports_nothing_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("flows", "prefect", "uvicorn"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(9)\n", "utf-8")
     monkeypatch.chdir(tmp_path)
@@ -130,7 +132,7 @@ LETS_IN: dict[str, tuple[Answer, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("case", LETS_IN)
-def test_a_server_that_prefects_client_gets_into_is_taken(case: str) -> None:
+def test_a_server_that_accepts_prefects_client_is_used(case: str) -> None:
     answer, env = LETS_IN[case]
     with answering(answer) as url, api_settings(url, env):
         check_server(url)
@@ -183,7 +185,7 @@ def test_a_server_that_no_run_could_use_is_refused_in_one_line_that_says_why(cas
     assert "SECRET" not in str(caught.value)
 
 
-def test_a_credential_of_the_profile_is_said_to_be_that() -> None:
+def test_a_credential_from_the_profile_is_reported_as_such() -> None:
     with (
         answering(asked_for(Authorization="x")) as url,
         api_settings(url),

@@ -33,7 +33,7 @@ def found(folder: Path, asked: Any = None, parameters: Any = None, **changes: An
     return list(objections(deployment(folder, **changes), asked or {}, parameters or {}, folder, {"tls://a:1"}))
 
 
-def test_what_the_projects_deployments_ask_for_is_run(tmp_path: Path) -> None:
+def test_flow_runs_of_the_projects_deployments_are_run(tmp_path: Path) -> None:
     link = tmp_path.parent / f"{tmp_path.name}-link"
     link.symlink_to(tmp_path)
     assert found(tmp_path, SOUND, {"epochs": 3, "runner": "process"}) == []

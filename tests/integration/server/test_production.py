@@ -136,7 +136,7 @@ def test_the_schedules_have_runs_that_wait(stack: Stack) -> None:
     until(lambda: int(sql(stack, "select count(*) from flow_run where state_name = 'Scheduled'")) > 2, "scheduled runs")
 
 
-def test_without_authentication_nobody_gets_in(stack: Stack) -> None:
+def test_requests_without_authentication_are_rejected(stack: Stack) -> None:
     assert httpx.post(f"{stack.api.url}flow_runs/filter", json={}).status_code == 401
     assert httpx.get(f"{stack.api.url}health").status_code == 200  # the container engine sends no credential
 

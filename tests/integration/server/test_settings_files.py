@@ -79,7 +79,7 @@ def written(path: Path, mode: int = 0o644) -> Path:
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_own_files_are_taken_in_a_folder_that_all_share(here: Path, name: str) -> None:
+def test_the_users_own_files_are_accepted_in_a_shared_folder(here: Path, name: str) -> None:
     written(here / name)
     refuse_foreign_settings()
 
@@ -104,7 +104,7 @@ def test_the_projects_own_file_is_as_trusted_as_its_code(here: Path, monkeypatch
 
 
 @pytest.mark.usefixtures("as_another")
-def test_who_owns_the_code_is_trusted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_owner_of_the_code_is_trusted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(here / ".env")
     monkeypatch.setattr(trusted_files, "_code_owner", lambda: file.stat().st_uid)
     refuse_foreign_settings()
@@ -136,7 +136,7 @@ def test_a_file_that_others_can_replace_is_refused(here: Path) -> None:
         refuse_foreign_settings()
 
 
-def test_a_link_is_as_trusted_as_what_it_leads_to(here: Path, tmp_path: Path) -> None:
+def test_a_link_is_as_trusted_as_its_target(here: Path, tmp_path: Path) -> None:
     (here / ".env").symlink_to(written(tmp_path / "mine"))
     refuse_foreign_settings()
     (tmp_path / "mine").chmod(0o666)
@@ -171,7 +171,7 @@ def test_a_file_that_the_environment_names_is_checked_too(
         refuse_foreign_settings()
 
 
-def test_it_is_these_files_that_prefect_reads(here: Path) -> None:
+def test_prefect_reads_its_settings_from_these_files_only(here: Path) -> None:
     """Check Prefect's private parts; if this test fails, read which files Prefect now reads its settings from."""
     settings = Settings()
     assert {settings.model_config["env_file"], settings.model_config["toml_file"]} == {".env", "prefect.toml"}
@@ -282,7 +282,7 @@ def test_a_link_to_the_projects_own_file_is_not_that_file(here: Path, monkeypatc
         refuse_foreign_settings()
 
 
-def test_openings_are_not_watched_where_others_can_add_none(here: Path) -> None:
+def test_opened_files_are_not_watched_if_others_can_add_none(here: Path) -> None:
     here.chmod(0o755)
     done = called(here, "-c", "import flows, prefect; print(flows.processes.settings_files.WATCHED)")
     assert done.stdout == "set()\n"

@@ -70,7 +70,7 @@ def scheduled(api: Api, deployment: str, at: str, **parameters: Any) -> dict[str
     return api.ended(response.json()["id"])
 
 
-def test_each_night_trains_anew_and_is_compared_with_the_night_before(
+def test_each_nightly_run_trains_again_and_is_compared_with_the_run_before(
     served: Serving, inputs: dict[str, str], tmp_path: Path
 ) -> None:
     api, root = served.api, tmp_path / "nights"

@@ -20,7 +20,7 @@ def test_a_model_that_always_answers_the_same_does_not_pass(always: int) -> None
     assert f"{LABELS.count(always)}.00 % against 60.00 %" in check.found
 
 
-def test_a_model_passes_once_the_sign_test_says_so() -> None:
+def test_a_model_passes_if_the_sign_test_is_significant() -> None:
     """Of the images that only one of the two classifies correctly, the model has k: five of five suffice, four do not."""
     for count, passed in ((4, False), (5, True)):
         assert float(binom.sf(count - 1, count, 0.5)) < 0.05 or not passed

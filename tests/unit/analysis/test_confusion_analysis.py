@@ -36,7 +36,7 @@ def test_a_real_difference_on_one_label_is_found_and_the_others_are_not_blamed()
     assert found[1] == found[2] == 1
 
 
-def test_patterns_are_sorted_by_count_and_name_their_images_the_surest_first() -> None:
+def test_patterns_are_sorted_by_count_and_their_images_by_confidence() -> None:
     found = find_patterns([FIRST, SECOND], EVERYWHERE)
     assert [(p.predicted, p.label, p.counts) for p in found] == [(0, 2, (2, 1)), (0, 1, (1, 0)), (1, 0, (1, 0))]
     assert found[0].shown == (4, 5)
@@ -46,7 +46,7 @@ def test_only_chosen_images_are_shown() -> None:
     assert find_patterns([FIRST, SECOND], np.arange(6) != 4)[0].shown == (5,)
 
 
-def test_the_surest_errors_come_first() -> None:
+def test_the_most_confident_errors_come_first() -> None:
     assert most_confident(FIRST, EVERYWHERE) == (5, 1, 3, 4)
 
 
@@ -80,7 +80,7 @@ def test_all_errors_are_chosen_where_there_are_few() -> None:
     assert sorted(choose_examples([FIRST, SECOND], 300)) == [1, 3, 4, 5]
 
 
-def test_of_many_errors_every_pattern_has_its_turn_the_surest_first() -> None:
+def test_many_errors_are_chosen_from_each_pattern_in_turn_the_most_confident_first() -> None:
     split = split_of([0] * 6)
     given = predicted(split, [1, 1, 1, 1, 2, 0], [0.6, 0.9, 0.8, 0.7, 0.5, 0.9])
     assert choose_examples([given], 3) == [1, 4, 2]

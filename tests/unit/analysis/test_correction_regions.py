@@ -36,5 +36,5 @@ def test_patches_of_one_label_in_one_place_stand_out_against_the_other_labels() 
     assert not any(mending.stands_out for key, mending in found.items() if key[0] != 9)
 
 
-def test_without_patches_there_is_nothing() -> None:
+def test_without_patches_there_are_no_correction_regions() -> None:
     assert correction_regions(["plain"], [picture(0, 9, None)], SHAPE) == ()

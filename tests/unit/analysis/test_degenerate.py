@@ -149,7 +149,7 @@ def analysis_of(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_step_answers(case: str, work: Workspace, tmp_path: Path) -> None:
+def test_degenerate_data_gives_a_report_without_undefined_numbers(case: str, work: Workspace, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("default", category=DeprecationWarning)

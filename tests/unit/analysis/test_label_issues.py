@@ -38,7 +38,7 @@ def test_wrong_labels_are_named_by_the_models_and_by_cleanlab() -> None:
     assert all(one.predicted == one.index % 3 and one.label == (one.index + 1) % 3 for one in found.shown)
 
 
-def test_right_labels_are_not_suspected() -> None:
+def test_correct_labels_are_not_reported() -> None:
     found = label_issues_of("test", models([]))
     assert (found.named, found.by_cleanlab, found.shown, found.patterns) == (0, 0, (), ())
 
@@ -49,7 +49,7 @@ def test_a_swap_stands_out_as_a_pattern() -> None:
     assert (pattern.label, pattern.predicted, pattern.count) == (0, 2, 20)
 
 
-def test_models_that_disagree_or_are_unsure_name_nobody() -> None:
+def test_models_that_disagree_or_are_unsure_report_no_label_issue() -> None:
     one, other = models([3])
     unsure = other.model_copy(update={"probabilities": (other.probabilities * 0.5 + 0.5 / 3).astype(np.float32)})
     assert label_issues_of("test", [one, unsure]).named == 0

@@ -200,7 +200,7 @@ def test_a_run_without_a_sound_record_is_not_finished(make, splits, work: Worksp
     assert finished_runs(work.root) == []
 
 
-def test_what_broke_and_what_was_fixed_is_found(make, splits, work: Workspace) -> None:  # noqa: ANN001
+def test_newly_misclassified_and_newly_correct_images_are_found(make, splits, work: Workspace) -> None:  # noqa: ANN001
     before = make(1, judged(work, splits["test"], 10))
     now = make(2, judged(work, splits["test"], 4, start=8), seed=2)
     found = changes_between(before, now, model_pairs(before, now), work)
@@ -342,7 +342,7 @@ def test_without_a_margin_a_model_must_not_be_worse_beyond_chance(make, splits, 
     assert [check.name for check in worse.checks if not check.passed] == ["not significantly worse than the champion"]
 
 
-def test_not_inferior_goes_by_the_interval() -> None:
+def test_not_inferior_is_decided_by_the_interval() -> None:
     found = compare_predictions("champion", FIRST, "other", SECOND)
     assert not_inferior("champion", found.difference, 0.05).passed
     turned = compare_predictions("champion", SECOND, "other", FIRST)
@@ -409,7 +409,7 @@ def test_a_line_must_exist_to_be_rolled_back(make, splits, work: Workspace, act,
     assert sorted(work.root.glob("champions/*/*")) == before
 
 
-def test_a_champion_that_was_rolled_back_stays_down_until_that_is_lifted(make, splits, work: Workspace) -> None:  # noqa: ANN001
+def test_a_rolled_back_model_is_not_promoted_until_the_rollback_is_lifted(make, splits, work: Workspace) -> None:  # noqa: ANN001
     gate = Gate(margin=0.05)
     first, second = (make(day, judged(work, splits["test"], wrong), gate=gate) for day, wrong in ((1, 2), (2, 1)))
     for run in (first, second):
@@ -435,7 +435,7 @@ def test_a_champion_that_was_rolled_back_stays_down_until_that_is_lifted(make, s
         lift_rollback(work.root, line)
 
 
-def test_the_champion_that_a_rollback_goes_back_to_is_not_held_down(make, splits, work: Workspace) -> None:  # noqa: ANN001
+def test_the_champion_that_a_rollback_restores_can_be_promoted(make, splits, work: Workspace) -> None:  # noqa: ANN001
     runs = [make(day, judged(work, splits["test"], wrong), gate=Gate(margin=0.05)) for day, wrong in ((1, 2), (2, 1))]
     for run in (*runs, runs[0]):
         promote.fn(run, judge.fn(run, work), work)

@@ -87,7 +87,7 @@ def test_dirt_in_the_corner_of_all_nines_is_where_the_models_look(tmp_path: Path
     assert not [line for line in standouts(found) if " relies on " in line and "label 9" not in line]
 
 
-def test_dirt_that_the_training_images_do_not_have_is_what_erasing_mends(folder: Path) -> None:
+def test_erasing_dirt_that_the_training_images_lack_corrects_predictions(folder: Path) -> None:
     _, found = different_in_each_split(folder)
     assert found.labels[0].label == 9
     assert found.labels[0].stands_out(0)

@@ -15,7 +15,7 @@ def answers(seed: int, often: float, seeds: int = 6) -> np.ndarray:
     return given
 
 
-def test_an_error_that_went_away_is_told_from_one_that_stayed() -> None:
+def test_a_confusion_that_became_rarer_differs_and_an_unchanged_confusion_does_not() -> None:
     found = compare_confusions({"before": answers(1, 0.1), "now": answers(2, 0.02)}, LABELS, 3)
     gone, stayed = found
     assert (gone.label, gone.predicted) == (1, 2)
@@ -36,7 +36,7 @@ def test_p_values_are_corrected_for_all_that_are_looked_at() -> None:
     assert among[0].p > alone[0].p
 
 
-def test_only_the_commonest_are_looked_at_and_right_answers_are_none() -> None:
+def test_only_the_most_frequent_confusions_are_compared_and_correct_predictions_are_excluded() -> None:
     given = np.stack([(LABELS + 1) % 3, LABELS])
     assert commonest([given], LABELS, 3) == [(0, 1), (1, 2), (2, 0)]
     many = np.arange(20).repeat(5)
@@ -47,7 +47,7 @@ def test_one_arm_has_nothing_to_differ_from() -> None:
     assert compare_confusions({"alone": answers(1, 0.1)}, LABELS, 3) == ()
 
 
-def test_a_class_with_one_image_is_looked_at_and_proves_nothing() -> None:
+def test_a_class_with_one_image_is_compared_without_significance() -> None:
     labels = np.append(LABELS, 3)
     wrong, right = (np.tile(np.append(LABELS, last), (4, 1)) for last in (0, 3))
     (found,) = compare_confusions({"before": wrong, "now": right}, labels, 4)

@@ -54,7 +54,7 @@ def test_seeds_that_all_answer_alike_leave_the_chance_of_the_images() -> None:
     assert found.noise.both == pytest.approx(found.noise.images)
 
 
-def test_what_answers_alike_does_not_differ() -> None:
+def test_two_arms_with_equal_predictions_do_not_differ() -> None:
     right = drawn(np.random.default_rng(0), 3, 200)
     found = two_way_comparison(right, right)
     assert (found.over_both.value, found.over_both.low, found.over_both.high, found.p) == (0, 0, 0, 1)

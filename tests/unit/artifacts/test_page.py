@@ -196,7 +196,7 @@ def test_a_gallery_says_how_many_it_shows_and_opens_into_all(opened: Opened, rep
     assert card.locator("img").get_attribute("src")
 
 
-def test_without_the_script_what_a_gallery_leaves_out_is_linked(report: str) -> None:
+def test_without_the_script_images_omitted_from_a_gallery_are_linked(report: str) -> None:
     linked = re.findall(r'<p class="links">(.*?)</p>', report)
     assert linked
     assert all(f'id="{target}"' in report for one in linked for target in re.findall(r'href="#(.*?)"', one))

@@ -138,7 +138,7 @@ def test_markdown_tables_html_and_json_state_the_same_numbers(report: Report) ->
         assert {"images": group["count"], "outcome": group["name"]} in tables.groups(report.analysis)
 
 
-def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Report) -> None:
+def test_the_galleries_contain_every_shown_image_with_every_prediction(report: Report) -> None:
     galleries = rendering_of(report).parts().galleries.replace("\\", "")
     page = html_of(report)
     for picture in report.analysis.pictures:
@@ -160,7 +160,7 @@ def test_errors_are_explained_in_both_forms(report: Report) -> None:
         assert "nearest training images: c2, c2; farther away than for 97 % of correct predictions" in form
 
 
-def test_what_changed_stands_in_both_forms(report: Report) -> None:
+def test_changes_are_listed_in_html_and_markdown(report: Report) -> None:
     for text in (rendering_of(report).parts().overview.replace("\\", ""), " ".join(html_of(report).text.split())):
         assert "Compared with run" in text
         assert "6 test images that both runs evaluated (evaluated only by earlier: 0, only by later: 1)" in text
@@ -273,7 +273,7 @@ def test_ensembles_are_not_said_to_have_one_seed(analysis: Analysis) -> None:
     assert said.startswith("For these two trained models, ")
 
 
-def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_are() -> None:
+def test_galleries_in_markdown_state_the_shown_and_total_numbers_and_where_all_images_are() -> None:
     analysis = analysis_of_many()
     whole = Report(provenance=provenance(), decision=None, changes=None, analysis=analysis)
     place = "runs/this-run/report.html"
@@ -288,7 +288,7 @@ def test_galleries_in_markdown_say_how_many_of_how_many_they_show_and_where_all_
     assert "All errors" not in html
 
 
-def test_each_explanation_stands_below_the_name_of_its_model_even_if_the_answers_are_equal(analysis: Analysis) -> None:
+def test_each_explanation_is_below_the_name_of_its_model_even_if_predictions_are_equal(analysis: Analysis) -> None:
     shown = next(one for one in analysis.pictures if any(answer.explanation for answer in one.answers))
     explained = next(answer for answer in shown.answers if answer.explanation)
     without = explained.model_copy(update={"explanation": None})
@@ -409,7 +409,7 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
     assert "## Corrupted images" not in rendering_of(report).parts().overview
 
 
-def test_augmented_images_stand_below_what_they_were(report: Report) -> None:
+def test_augmented_images_are_below_the_original_images(report: Report) -> None:
     pixels = tuple(picture.pixels for picture in report.analysis.pictures)
     altered = AugmentationPreview(before=pixels, after=pixels[::-1])
     whole = report.model_copy(update={"analysis": report.analysis.model_copy(update={"altered": altered})})

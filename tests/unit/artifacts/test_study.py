@@ -63,7 +63,7 @@ def rendering_of(study: Study, provenance: Provenance) -> StudyRendering:
     return StudyRendering(study, provenance, {name: figure_url(draw()) for name, draw in study_figures(study).items()})
 
 
-def test_no_figure_is_a_negative_nothing(study: Study) -> None:
+def test_no_number_is_printed_as_negative_zero(study: Study) -> None:
     nothing = Estimate(value=-1e-9, low=-1e-9, high=1e-9)
     pairs = tuple(pair.model_copy(update=dict.fromkeys(("over_both", "over_seeds"), nothing)) for pair in study.pairs)
     confusions = tuple(one.model_copy(update={"difference": nothing}) for one in study.confusions)
@@ -145,7 +145,7 @@ def test_a_study_of_an_ensemble_counts_trainings_instead_of_seeds(provenance: Pr
     )
 
 
-def test_a_sample_is_said_to_be_one(study: Study, provenance: Provenance) -> None:
+def test_a_sample_is_reported_as_a_sample(study: Study, provenance: Provenance) -> None:
     said = "drawn at random from 1,000,000"
     drawn = study.model_copy(update={"drawn_from": 1_000_000})
     assert said in rendering_of(drawn, provenance).markdown()
@@ -162,7 +162,7 @@ DEGENERATE = {
 
 
 @pytest.mark.parametrize("case", DEGENERATE)
-def test_a_study_says_what_follows_from_answers_that_show_no_spread(case: str, provenance: Provenance) -> None:
+def test_a_study_states_what_equal_predictions_of_all_seeds_mean(case: str, provenance: Provenance) -> None:
     labels, answers = DEGENERATE[case]
     split, trials = split_of(labels), plan_seed_runs([load_recipe("post")], 2)
     dataset = load_dataset("mnist").model_copy(update={"classes": split.meta.classes, "shape": split.meta.shape})
@@ -196,7 +196,7 @@ def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:
     assert [(one.picture.index, one.wrong, one.taken_for) for one in study.hard] == [(0, (3, 3), 1)]
 
 
-def test_what_the_post_saw_is_held_against_the_noise_of_one_comparison() -> None:
+def test_the_difference_that_the_post_reported_is_compared_with_the_noise_of_one_comparison() -> None:
     study = study_over(5)
     assert study.claim == Claim(first="plain", second="batch_norm", difference=0.0027, said_by="the post")
     said = " ".join(study_words.headlines(study))
@@ -256,14 +256,14 @@ def test_the_page_shows_all_parts_and_needs_no_other_file(study: Study, provenan
     assert all(line.replace("_", "\\_") in text for line in study_words.headlines(study))
 
 
-def test_a_study_says_what_it_left_out(study: Study, provenance: Provenance) -> None:
+def test_a_study_lists_its_omitted_parts(study: Study, provenance: Provenance) -> None:
     text = StudyRendering(study, provenance, {}, [Omission(part="figure wrong_by", why="no font")]).markdown()
     assert "- left out: figure wrong\\_by: no font\n" in text
     assert text.count(NOT_DRAWN) == 3
     assert "data:image" not in text.replace("data:image/png;base64", "", len(study.hard))
 
 
-def test_tables_have_one_row_a_thing(study: Study) -> None:
+def test_tables_have_one_row_per_model_pair_or_seed(study: Study) -> None:
     counts = {key: len(rows) for key, _, rows in tables.study_tables(study)}
     assert counts == {"study-models": 2, "study-pairs": 1, "study-seeds": 3}
     values = [value for _, _, rows in tables.study_tables(study) for row in rows for value in row.values()]
@@ -286,7 +286,7 @@ def test_the_posts_claim_is_about_models_that_were_trained_alike() -> None:
     assert claim_of(MNIST, ["a", "b"], plan_seed_runs([plans[0], plans[2]], 2).values()) is None
 
 
-def test_of_many_models_the_best_is_held_against_the_others(study: Study, provenance: Provenance) -> None:
+def test_the_best_of_many_models_is_compared_with_the_others(study: Study, provenance: Provenance) -> None:
     plain, norm = study.arms
     (pair,) = study.pairs
     names = ("worse", "plain", "batch_norm", "other")

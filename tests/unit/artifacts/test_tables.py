@@ -87,7 +87,7 @@ def test_a_class_named_like_a_column_of_the_csv_file_has_a_column_of_its_own(
     )
 
 
-def test_a_share_of_no_images_is_not_a_share_of_none() -> None:
+def test_a_share_of_zero_images_is_undefined_rather_than_zero() -> None:
     analysis = analysis_of_two()
     none = Share(count=0, total=0, low=0, high=1)
     line = analysis.labels[0].model_copy(update={"errors": (none, none)})

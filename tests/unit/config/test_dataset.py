@@ -39,7 +39,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe"])
-def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
     with pytest.raises(DatasetError, match="is not TOML"):
@@ -61,7 +61,7 @@ def test_another_encoding_is_named_with_the_remedy(files: data.Files, encoding: 
         load_dataset(str(path))
 
 
-def test_an_archive_without_a_name_is_called_as_its_address_ends_whatever_is_encoded_there() -> None:
+def test_an_archive_without_a_name_is_named_after_the_decoded_end_of_its_url() -> None:
     address = "https://host/a%20b%2Fc/train%20images.gz?download=1"
     archive = Archive.model_validate({"urls": [address], "bytes": 1, "sha256": "0" * 64})
     assert archive.name == "train_images.gz"
@@ -112,7 +112,7 @@ def test_a_half_specified_file_is_refused_with_the_field(files: data.Files, old:
 @given(
     st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
 )
-def test_whatever_stands_in_a_file_is_refused_in_one_line(values: object) -> None:
+def test_any_invalid_content_is_rejected_in_one_line(values: object) -> None:
     with pytest.raises(DatasetError) as caught:
         validate(values, Dataset, "the dataset", DatasetError)
     assert "\n" not in str(caught.value)
@@ -150,7 +150,7 @@ def test_an_archives_own_addresses_come_after_the_users_mirrors_and_before_the_f
     assert list(places.values()) == ["http://mine", files.folder.as_uri(), "https://host"]
 
 
-def test_an_address_that_is_none_is_refused(files: data.Files) -> None:
+def test_an_invalid_url_is_rejected(files: data.Files) -> None:
     path = files.toml()
     path.write_text(path.read_text().replace(f'name = "{data.NAMES["test"][1]}"', 'urls = ["nowhere.gz"]'))
     with pytest.raises(InputError, match=r"'nowhere.gz' is neither an http, https or file URL nor a file"):

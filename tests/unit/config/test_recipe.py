@@ -76,7 +76,7 @@ def test_a_recipe_takes_from_its_base_what_it_does_not_say(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("base", ['"mine.toml"', '"other.toml"', "1", '"nothing"'])
-def test_a_base_that_is_none_is_refused(tmp_path: Path, base: str) -> None:
+def test_a_base_that_is_not_a_recipe_is_rejected(tmp_path: Path, base: str) -> None:
     (tmp_path / "other.toml").write_text('base = "mine.toml"')
     (tmp_path / "mine.toml").write_text(f"base = {base}")
     with pytest.raises(RecipeError, match=r"base: give|unknown recipe"):

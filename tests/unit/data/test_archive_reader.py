@@ -134,7 +134,7 @@ def test_an_altered_archive_is_found_out(files: data.Files, work: Workspace, spl
         require_valid(work.root, record)
 
 
-def test_a_data_set_as_unlike_mnist_as_may_be_comes_back_bit_for_bit(tmp_path: Path, work: Workspace) -> None:
+def test_a_dataset_very_unlike_mnist_is_read_back_bit_for_bit(tmp_path: Path, work: Workspace) -> None:
     path = odd.make(tmp_path / "odd")
     text, _ = pin_archives(path.read_text(encoding="utf-8"), str(path), path.parent, tmp_path)
     path.write_text(text, encoding="utf-8")

@@ -58,7 +58,7 @@ def test_the_order_depends_on_seed_and_epoch_alone(made: Made) -> None:
 
 
 @pytest.mark.usefixtures("_windows")
-def test_what_is_held_out_is_not_learned_from(made: Made) -> None:
+def test_held_out_images_are_not_trained_on(made: Made) -> None:
     kept, held_out = held_out_indices(COUNT, 40, seed=1)
     of = made(held_out)
     assert of.count == 210

@@ -21,7 +21,7 @@ def pinned(path: Path, scratch: Path) -> tuple[str, list[str]]:
     return text, [one.place for one in pins]
 
 
-def test_what_is_missing_is_filled_in_and_the_rest_stays(tmp_path: Path) -> None:
+def test_missing_sizes_and_hashes_are_filled_in_and_the_rest_stays(tmp_path: Path) -> None:
     path = odd.make(tmp_path / "odd")
     before = path.read_text(encoding="utf-8")
     text, places = pinned(path, tmp_path / "scratch")
@@ -36,7 +36,7 @@ def test_what_is_missing_is_filled_in_and_the_rest_stays(tmp_path: Path) -> None
     assert pinned(path, tmp_path / "scratch") == (text, [])
 
 
-def test_what_was_pinned_and_is_another_file_is_refused(files: data.Files, tmp_path: Path) -> None:
+def test_a_pinned_archive_that_has_changed_is_rejected(files: data.Files, tmp_path: Path) -> None:
     path = files.toml()
     name = data.NAMES["test"][1]
     other = data.make(tmp_path / "other", {"train": 600, "test": 299}).folder / name
@@ -117,7 +117,7 @@ def test_a_mirror_that_serves_no_archive_is_named_and_another_asked(
             assert tomllib.loads(text)[split][kind]["sha256"] == digest
 
 
-def test_a_download_that_breaks_off_is_taken_up_again(files: data.Files, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(files: data.Files, tmp_path: Path) -> None:
     with mirrors.Server(mirrors.in_pieces, files.folder) as server:
         _, served, said = pinned_from(files, tmp_path / "scratch", server)
         server.shutdown()
@@ -136,7 +136,7 @@ def test_a_download_that_is_taken_up_again_needs_no_more_room_than_was_announced
     assert served == [server.url] * 4
 
 
-def test_a_mirror_of_other_bytes_than_were_pinned_is_passed_over(
+def test_a_mirror_with_other_bytes_than_pinned_is_skipped(
     files: data.Files, good: mirrors.Server, tmp_path: Path
 ) -> None:
     def shuffled(_split: str, images: NDArray[np.uint8], _labels: NDArray[np.uint8]) -> None:
@@ -156,7 +156,7 @@ def test_a_mirror_of_other_bytes_than_were_pinned_is_passed_over(
     assert any(f"{name}: skipped {changed.url}: it served" in line for line in said)
 
 
-def test_what_is_no_regular_file_is_not_pinned(files: data.Files, tmp_path: Path) -> None:
+def test_an_irregular_file_is_not_pinned(files: data.Files, tmp_path: Path) -> None:
     name = data.NAMES["test"][0]
     for _, url, reason in mirrors.irregular(tmp_path / "irregular", name):
         path = files.toml()

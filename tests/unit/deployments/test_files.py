@@ -36,7 +36,7 @@ def test_the_kubernetes_manifests_fit_their_schema() -> None:
 
 
 @pytest.mark.parametrize("component", ["dask-scheduler", "dask-worker"])
-def test_what_a_pod_runs_is_a_command_of_this_environment_without_rights(component: str) -> None:
+def test_a_pod_runs_a_command_of_this_environment_without_privileges(component: str) -> None:
     manifests = list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
     (found,) = [one for one in manifests if one["kind"] == "Deployment" and one["metadata"]["name"] == component]
     pod = found["spec"]["template"]["spec"]
@@ -107,7 +107,7 @@ def test_nothing_is_imported_from_the_folder_in_which_a_service_starts() -> None
     assert [line for line in started if not re.search(r"\bpython\S*,? -P,? -[mc]\b", line)] == []
 
 
-def test_what_is_installed_and_where_does_not_depend_on_settings_of_pip_and_uv() -> None:
+def test_installed_packages_and_their_location_do_not_depend_on_settings_of_pip_and_uv() -> None:
     kept = {
         "PIP_INDEX_URL": "a", "PIP_EXTRA_INDEX_URL": "b", "PIP_CERT": "c", "PIP_PROXY": "d", "PIP_FIND_LINKS": "e",
         "UV_DEFAULT_INDEX": "f", "UV_INDEX_MINE_PASSWORD": "g", "UV_CACHE_DIR": "h", "UV_PYTHON_INSTALL_DIR": "i",

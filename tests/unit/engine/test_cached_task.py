@@ -105,7 +105,7 @@ def test_the_same_inputs_are_computed_once(work: Workspace, calls: list[str]) ->
         ),
     ],
 )
-def test_what_memory_or_an_operation_lacks_is_one_line(work: Workspace, kind: str, says: str) -> None:
+def test_out_of_memory_and_rejected_operations_are_reported_in_one_line(work: Workspace, kind: str, says: str) -> None:
     with pytest.raises(WorkerError, match=says):
         exhaust.fn(kind, work)
 
@@ -182,12 +182,12 @@ def test_other_code_or_another_version_of_a_library_is_computed_again(
     assert calls == ["a", "a", "a"]
 
 
-def test_what_the_system_refuses_has_a_name(work: Workspace) -> None:
+def test_a_system_error_names_its_reason(work: Workspace) -> None:
     with pytest.raises(StorageError, match="No space left on device"):
         fail.fn(work)
 
 
-def test_a_records_files_stand_for_it(work: Workspace) -> None:
+def test_a_record_is_identified_by_its_files(work: Workspace) -> None:
     record = note.fn("a", work)
     assert identity(record) == identity(record.model_copy(update={"models": ("x",)}))
     assert identity(Record()) == {}

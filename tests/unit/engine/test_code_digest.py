@@ -60,7 +60,7 @@ def test_a_training_depends_on_the_network_and_not_on_the_report() -> None:
     assert not {name for name in found if name.startswith(("artifacts", "flows")) or "report" in name}
 
 
-def test_what_seeds_a_training_counts_and_what_only_runs_it_does_not() -> None:
+def test_the_digest_covers_the_code_that_seeds_a_training_but_not_the_code_that_runs_it() -> None:
     assert "tasks.training.keras_runtime" in transitive_imports("tasks.steps.train")  # it contains `seed_everything`
     assert [name for name in PLUMBING if not module_path(name)] == []
     assert not transitive_imports("tasks.steps.train") & PLUMBING

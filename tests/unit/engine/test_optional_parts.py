@@ -57,7 +57,7 @@ def test_a_canceled_run_passes_through() -> None:
         failing(CancelledRun())
 
 
-def test_what_fails_because_of_an_order_to_stop_passes_through() -> None:
+def test_errors_after_a_stop_request_pass_through() -> None:
     STOPPING.set()
     try:
         with pytest.raises(ConnectionError):
@@ -67,7 +67,7 @@ def test_what_fails_because_of_an_order_to_stop_passes_through() -> None:
         STOPPING.clear()
 
 
-def test_a_step_that_left_something_out_is_not_kept(work: Workspace) -> None:
+def test_the_record_of_a_step_with_an_omission_is_not_kept(work: Workspace) -> None:
     FAILING[0] = True
     first = partial.fn(work)
     assert [one.line for one in first.omitted] == ["left out: the figure: ValueError: no font"]

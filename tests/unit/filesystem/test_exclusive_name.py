@@ -20,7 +20,7 @@ def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("links")
-def test_of_many_one_gets_the_name_and_its_file_is_whole(tmp_path: Path) -> None:
+def test_exactly_one_of_many_claims_a_name_and_its_file_is_complete(tmp_path: Path) -> None:
     path, barrier = tmp_path / "000001.json", threading.Barrier(8)
 
     def one(number: int) -> int | None:
@@ -40,7 +40,7 @@ def test_of_many_one_gets_the_name_and_its_file_is_whole(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("links")
-def test_what_has_the_name_stays(tmp_path: Path) -> None:
+def test_an_existing_name_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "written").write_text("new")
     (tmp_path / "taken").symlink_to("nowhere")
     with pytest.raises(FileExistsError):
@@ -50,7 +50,7 @@ def test_what_has_the_name_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("links")
-def test_what_the_system_refuses_otherwise_is_raised(tmp_path: Path) -> None:
+def test_other_errors_of_the_system_are_raised(tmp_path: Path) -> None:
     (tmp_path / "written").write_text("new")
     with pytest.raises(FileNotFoundError):
         claim_name(tmp_path / "written", tmp_path / "no folder" / "name", tmp_path / "lock")

@@ -63,7 +63,7 @@ def test_nothing_else_is_opened_wherever_a_file_is_named(endless: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["~nobody-such/x.toml", "~/x.toml"])
-def test_a_tilde_that_is_nobodys_is_said_with_the_path(
+def test_a_tilde_without_a_home_directory_is_reported_with_the_path(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(_uid: int) -> None:

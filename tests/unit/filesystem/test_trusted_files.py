@@ -44,7 +44,7 @@ def test_the_users_own_files_are_taken(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["mine.toml", "net.py", "."])
-def test_what_others_can_write_is_refused(recipe: Path, what: str) -> None:
+def test_files_and_folders_that_others_can_write_are_rejected(recipe: Path, what: str) -> None:
     (recipe.parent / what).chmod(0o777)
     with pytest.raises(RecipeError, match="can be written by others"):
         load_recipe(str(recipe))
@@ -52,7 +52,7 @@ def test_what_others_can_write_is_refused(recipe: Path, what: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("what", ["mine.toml", "net.py", "."])
-def test_what_is_another_users_is_refused(recipe: Path, what: str) -> None:
+def test_files_and_folders_of_another_user_are_rejected(recipe: Path, what: str) -> None:
     os.chown(recipe.parent / what, OTHER, OTHER)
     with pytest.raises(RecipeError, match=f"belongs to user {OTHER}"):
         load_recipe(str(recipe))
@@ -67,7 +67,7 @@ def test_a_link_that_another_user_can_turn_is_refused(recipe: Path, tmp_path: Pa
         load_recipe(str(link))
 
 
-def test_a_recipe_of_layers_is_values_wherever_it_comes_from(recipe: Path) -> None:
+def test_a_recipe_without_code_is_accepted_from_any_owner(recipe: Path) -> None:
     recipe.write_text('base = "post"\nname = "mine"\n')
     recipe.chmod(0o666)
     assert load_recipe(str(recipe)).name == "mine"
@@ -83,7 +83,7 @@ def test_no_package_is_imported_for_a_recipe_that_is_refused(recipe: Path, monke
         load_recipe(str(recipe))
 
 
-def test_a_person_may_use_whatever_they_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_at_a_terminal_may_use_any_file(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(UNATTENDED)
     recipe.chmod(0o666)
     assert load_recipe(str(recipe)).name == "mine"
@@ -95,7 +95,7 @@ def test_a_file_that_has_gone_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         refuse_foreign(tmp_path / "gone.toml")
 
 
-def test_what_the_project_downloaded_is_no_recipe(recipe: Path, work: Workspace) -> None:
+def test_a_downloaded_archive_is_not_accepted_as_a_recipe(recipe: Path, work: Workspace) -> None:
     """Two archives of a foreign dataset, a recipe and its code, would otherwise count as files of the worker's user."""
     mirror = recipe.parent
     (mirror / "net.py").rename(mirror / "net.archive.py")

@@ -297,4 +297,4 @@ class TestWorker:
         worker, run = MnistWorker("mnist"), uuid4()
         monkeypatch.setattr(worker, "_logger", logging.getLogger("tests.worker"))
         asyncio.run(worker._cancel_run(run))
-        assert caplog.messages == [f"the flow run {run} can't be cancelled: the template can't be used"]
+        assert caplog.messages == [f"the flow run {run} can't be canceled: the template can't be used"]

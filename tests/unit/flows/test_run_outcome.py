@@ -33,7 +33,7 @@ def test_an_api_address_that_is_not_valid_is_refused_without_its_password(passwo
     assert "canary" not in str(caught.value)
 
 
-def test_the_text_of_a_parser_of_addresses_is_not_repeated() -> None:
+def test_the_error_message_of_a_url_parser_is_not_repeated() -> None:
     import httpx
 
     try:

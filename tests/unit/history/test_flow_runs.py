@@ -43,7 +43,9 @@ def test_a_record_names_its_flow_run_and_one_of_an_earlier_version_none(work: Wo
     assert plan_pruning(work.root, 2).history == frozenset()
 
 
-def test_the_flow_runs_of_what_goes_are_noted_until_they_are_struck_out(work: Workspace, runs: list[RunRecord]) -> None:
+def test_the_flow_runs_of_pruned_runs_are_pending_until_they_are_forgotten(
+    work: Workspace, runs: list[RunRecord]
+) -> None:
     what = plan_pruning(work.root, 1)
     assert pending_flow_runs(work.root) == set(), "nothing is touched yet"
     apply_pruning(work.root, what)
@@ -56,7 +58,7 @@ def test_the_flow_runs_of_what_goes_are_noted_until_they_are_struck_out(work: Wo
     assert names(work.root) == []
 
 
-def test_a_note_whose_run_is_still_there_and_is_kept_counts_no_more(work: Workspace, runs: list[RunRecord]) -> None:
+def test_a_pending_flow_run_whose_run_is_kept_is_dropped(work: Workspace, runs: list[RunRecord]) -> None:
     add_pending_flow_runs(
         work.root, plan_pruning(work.root, 1).history
     )  # then a kill, and a later prune that keeps more runs
@@ -64,7 +66,7 @@ def test_a_note_whose_run_is_still_there_and_is_kept_counts_no_more(work: Worksp
     assert pending_flow_runs(work.root) == {flow_run(1)}
 
 
-def test_a_flow_run_that_a_kept_run_is_of_too_stays(
+def test_a_flow_run_that_a_kept_run_also_belongs_to_stays(
     work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset
 ) -> None:
     validate_root(work.root)
@@ -90,7 +92,7 @@ def test_the_flow_runs_of_a_root_stay_when_a_copy_of_it_is_pruned(
     assert plan_pruning(copy, 1).history == {here}
 
 
-def test_what_another_prune_notes_meanwhile_stays(work: Workspace) -> None:
+def test_flow_runs_that_another_prune_adds_stay_pending(work: Workspace) -> None:
     validate_root(work.root)
     add_pending_flow_runs(work.root, {flow_run(1)})
     add_pending_flow_runs(work.root, {flow_run(1), flow_run(2)})
@@ -101,7 +103,7 @@ def test_what_another_prune_notes_meanwhile_stays(work: Workspace) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{}", dump_with_checksum({"flow_runs": []}), dump_with_checksum({"flow_runs": [{"id": "x"}]})]
 )
-def test_a_file_that_is_no_note_is_passed_over_and_stays(work: Workspace, content: bytes) -> None:
+def test_a_foreign_file_among_the_pending_flow_runs_is_skipped_and_stays(work: Workspace, content: bytes) -> None:
     validate_root(work.root)
     add_pending_flow_runs(work.root, {flow_run(1)})
     foreign = work.root / Folder.HISTORY / "0123456789abcdef.json"

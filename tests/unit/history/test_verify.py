@@ -55,7 +55,7 @@ def test_every_single_byte_that_changes_is_found(work: Workspace, runs: list[Run
     assert broken(work.root, runs[0]) == []
 
 
-def test_the_first_broken_link_comes_first(work: Workspace, runs: list[RunRecord]) -> None:
+def test_the_first_invalid_file_in_the_order_of_the_data_comes_first(work: Workspace, runs: list[RunRecord]) -> None:
     for link in (runs[0].manifest[-2], runs[0].manifest[5]):
         (work.root / link.file.path).write_bytes(b"")
     assert broken(work.root, runs[0]) == ["decode test", "evaluate plain on test"]
@@ -76,7 +76,7 @@ def files(root: Path) -> set[str]:
     }
 
 
-def test_what_no_kept_run_refers_to_goes_and_nothing_else(work: Workspace, runs: list[RunRecord]) -> None:
+def test_prune_removes_only_files_that_no_kept_run_refers_to(work: Workspace, runs: list[RunRecord]) -> None:
     root = work.root
     foreign = [root / "models" / "notes.txt", root / "mine" / f"x-{'0' * 12}.bin", root / "mirror" / "a.gz"]
     for path in foreign:
@@ -100,7 +100,7 @@ def files_of(run: RunRecord) -> set[str]:
     return {link.file.path for link in run.manifest[-3:]} | {f"runs/{run.run}/run.json"}
 
 
-def test_a_champions_run_never_goes_nor_those_that_a_rollback_can_reach(work: Workspace, runs: list[RunRecord]) -> None:
+def test_runs_of_champions_and_of_possible_rollbacks_are_never_pruned(work: Workspace, runs: list[RunRecord]) -> None:
     crown(work, runs[0], 1, None)
     crown(work, runs[1], 2, 1)
     apply_pruning(work.root, plan_pruning(work.root, 1))
@@ -122,7 +122,7 @@ def test_a_record_that_cannot_be_read_stops_the_removal(work: Workspace, runs: l
 
 
 @pytest.mark.parametrize("year", [2026, 2099])  # 2099: by the clock of a machine that was ahead
-def test_what_a_killed_step_has_left_stays_while_it_is_young(work: Workspace, runs: list[RunRecord], year: int) -> None:
+def test_recent_leftovers_of_a_killed_step_stay(work: Workspace, runs: list[RunRecord], year: int) -> None:
     save_run(runs[-1].model_copy(update={"began": runs[-1].began.replace(year=year), "number": 99}), work)
     young, old = (work.model_copy(update={"key": key}).unfinished for key in ("train-a", "train-b"))
     of_others = work.root / "unfinished" / "train-c"

@@ -26,7 +26,7 @@ def center(images: Images) -> NDArray[np.float64]:
     return np.asarray((places * weights).sum(axis=(2, 3)) / weights.sum(axis=(1, 2)))
 
 
-def test_nothing_planned_changes_nothing(strokes: Images) -> None:
+def test_an_augmentation_without_settings_changes_nothing(strokes: Images) -> None:
     np.testing.assert_array_equal(drawn(Augmentation(), strokes), strokes)
 
 
@@ -37,13 +37,13 @@ def test_the_same_draws_give_the_same_images_and_others_do_not(strokes: Images) 
     assert (strokes[:, 4:24, 13:15] == 255).all(), "what it was given is left as it is"
 
 
-def test_a_shift_moves_the_centre_by_no_more_than_planned(strokes: Images) -> None:
+def test_a_shift_moves_the_center_by_no_more_than_planned(strokes: Images) -> None:
     moved = center(drawn(Augmentation(shift=3), strokes)) - center(strokes)
     assert np.abs(moved).max() <= 3.01
     assert np.abs(moved).max(axis=1).min() > 2, "and comes near to it, down and across"
 
 
-def test_a_rotation_turns_about_the_centre(strokes: Images) -> None:
+def test_a_rotation_turns_about_the_center(strokes: Images) -> None:
     turned = drawn(Augmentation(rotation=30), strokes)
     np.testing.assert_allclose(center(turned), center(strokes), atol=0.1)
     tops = [np.flatnonzero(image[5] > 100).mean() for image in turned if (image[5] > 100).any()]

@@ -53,7 +53,7 @@ def alike(one: Drawn, other: Drawn) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
-def test_a_picture_is_bright_on_black_in_its_box_and_centred() -> None:
+def test_a_picture_is_bright_on_black_in_its_box_and_centered() -> None:
     image = shown(seven())
     rows, columns = np.nonzero(image > 20)
     assert image.shape == SHAPE
@@ -186,7 +186,7 @@ def test_a_picture_is_turned_as_its_exif_block_says(kind: str, orientation: int)
     assert alike(to_mnist_form(saved(image, kind, exif=exif), SHAPE), shown(seven())) > 0.95
 
 
-def test_what_is_between_a_jpegs_segments_is_passed_over() -> None:
+def test_bytes_between_the_segments_of_a_jpeg_are_skipped() -> None:
     content = encoded(seven(), "JPEG")
     for added in (b"\xff\xe2\0\x08MPF\0\xff\xff", b"\xff\xed\0\x06ab\xff\xff", b"\xff\xfe\0\x03x", b"rubbish"):
         assert alike(to_mnist_form(content[:20] + added + content[20:], SHAPE), shown(seven())) > 0.95
@@ -245,7 +245,7 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_size() -> None:
         to_mnist_form(saved(Image.new("L", (9_000, 9_000), 255), "JPEG", progressive=True), SHAPE)
 
 
-def test_what_systems_keep_in_folders_is_passed_over_and_counted(tmp_path: Path) -> None:
+def test_system_files_in_folders_are_skipped_and_counted(tmp_path: Path) -> None:
     names = ("digit.png", "photo.HEIC", "scan.avif", "._digit.png", ".DS_Store", "Thumbs.db", "__MACOSX/._a.png",
              "@eaDir/digit.png/thumb.jpg", ".thumbnails/a.png", "notes.txt", "sub/.hidden.png", "sub/b.jfif")  # fmt: skip
     for name in names:
@@ -300,7 +300,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_shows_nothing_is_refused(name: str) -> None:
+def test_a_picture_that_shows_nothing_is_rejected(name: str) -> None:
     with pytest.raises(PictureError):
         to_mnist_form(REFUSED[name], SHAPE)
 
@@ -336,7 +336,9 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def test_what_is_no_file_that_ends_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_irregular_files_and_loops_are_reported_without_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
     (tmp_path / "broken.png").symlink_to(tmp_path / "nowhere")

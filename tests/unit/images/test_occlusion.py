@@ -31,7 +31,7 @@ def digit(*dirt: tuple[int, int]) -> Images:
     return image
 
 
-def test_the_smallest_patch_that_mends_is_found() -> None:
+def test_the_smallest_patch_that_corrects_the_prediction_is_found() -> None:
     images = np.array([digit((2, 1)), digit((1, 1), (3, 3)), digit((0, 0), (0, 2))])
     one, three, three_too = smallest_correcting_patches(images, np.zeros(3, np.uint8), predict)
     assert one == Patch(row=2, column=1, edge=1, probability=one.probability if one else 0)
@@ -43,7 +43,7 @@ def test_the_smallest_patch_that_mends_is_found() -> None:
     assert one.probability > 0.89
 
 
-def test_where_no_patch_mends_there_is_none() -> None:
+def test_there_is_no_patch_if_none_corrects_the_prediction() -> None:
     images = np.array([digit(), np.zeros((28, 28), np.uint8)])
     assert smallest_correcting_patches(images, np.ones(2, np.uint8), predict) == [None, None]
 
@@ -63,7 +63,7 @@ def test_windows_reach_every_side() -> None:
     np.testing.assert_allclose(weights[[0, 1, 27]][:, [0, 1, -1]], [[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])
 
 
-def test_no_images_are_no_work() -> None:
+def test_no_images_give_empty_results() -> None:
     none = np.zeros((0, 28, 28), np.uint8)
     assert smallest_correcting_patches(none, np.zeros(0, np.uint8), predict) == []
     assert occlusion_maps(none, np.zeros(0, np.uint8), predict).shape == (0, 28, 28)
@@ -81,7 +81,7 @@ def test_sizes_fit_the_image() -> None:
     assert max(edges((8, 100))) <= 4
 
 
-def test_in_color_the_mean_takes_the_place_of_what_is_erased() -> None:
+def test_erased_pixels_of_color_images_get_the_mean_color() -> None:
     images = np.full((2, 28, 28, 3), (90, 30, 60), np.uint8)
     images[0, 2, 1] = (200, 0, 0)
     blank = blank_of(images)

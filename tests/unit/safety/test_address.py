@@ -67,7 +67,7 @@ def test_an_address_shows_no_secret_however_it_is_printed(whole: str) -> None:
 
 
 @pytest.mark.parametrize("whole", PLAIN)
-def test_what_holds_no_secret_stays_as_it_is(whole: str) -> None:
+def test_a_text_without_a_secret_stays_unchanged(whole: str) -> None:
     assert Address(whole) == whole == redact(whole)
 
 
@@ -92,7 +92,7 @@ def test_a_file_of_a_folder_keeps_the_credentials_of_the_folder() -> None:
     assert child == "https://***@host/mnist/a.gz?sig=***"
 
 
-def test_what_is_hidden_is_found_by_the_process_that_hid_it_alone() -> None:
+def test_hidden_addresses_are_known_only_to_the_process_that_hid_them() -> None:
     given_ = {
         "mirrors": ("http://a:1@host/hidden", "http://a:2@host/hidden", "plain"),
         "gate": True,
@@ -135,7 +135,7 @@ def test_no_error_of_ours_shows_a_secret(tmp_path: Path, files: data.Files) -> N
         assert "canary" not in repr(error)
 
 
-def test_credentials_shape_neither_a_data_set_nor_a_key(files: data.Files) -> None:
+def test_credentials_change_neither_a_dataset_nor_a_cache_key(files: data.Files) -> None:
     plain = load_dataset(str(files.toml()), ["http://host/"])
     secret = load_dataset(str(files.toml()), ["http://user:SECRET@host/?k=SECRET"])
     assert identity(plain) == identity(secret)

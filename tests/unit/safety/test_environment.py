@@ -156,7 +156,7 @@ def test_a_proxy_that_can_be_used_stays(value: str) -> None:
         "http://u:1@secret@h",
     ],
 )
-def test_a_proxy_that_can_t_be_used_is_set_aside_and_its_value_not_said(value: str) -> None:
+def test_an_unusable_proxy_is_ignored_and_its_value_is_not_printed(value: str) -> None:
     after = settled_values({"all_proxy": value}, HERE)
     assert "all_proxy" not in after
     assert after[environment.SET_ASIDE].startswith("all_proxy ")
@@ -164,7 +164,7 @@ def test_a_proxy_that_can_t_be_used_is_set_aside_and_its_value_not_said(value: s
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
-def test_certificates_that_can_t_be_used_stop_what_needs_them_alone(
+def test_unusable_certificates_stop_only_requests_that_need_them(
     tmp_path: Path, content: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "ca.pem"

@@ -35,7 +35,7 @@ def attributed(shared_splits: dict[str, SplitRecord], shared_work: Workspace) ->
     return model, record, found
 
 
-def test_it_says_of_the_training_images_what_an_evaluation_says(
+def test_predictions_for_the_training_split_equal_those_of_evaluate(
     attributed: Attributed, shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
     model, record, _ = attributed
@@ -46,7 +46,7 @@ def test_it_says_of_the_training_images_what_an_evaluation_says(
     np.testing.assert_allclose(given.probabilities, asked.probabilities, atol=1e-5)
 
 
-def test_the_neighbors_are_the_nearest_of_what_it_learned_from(
+def test_neighbors_are_the_nearest_images_that_the_model_was_trained_on(
     attributed: Attributed, shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
     import keras
@@ -66,7 +66,7 @@ def test_the_neighbors_are_the_nearest_of_what_it_learned_from(
         assert all(near.label == learned.labels[near.index] for near in one.neighbors)
 
 
-def test_what_is_nearest_does_not_hang_on_the_blocks() -> None:
+def test_nearest_neighbors_do_not_depend_on_the_block_size() -> None:
     draws = np.random.default_rng(0)
     learned, asked = (draws.normal(size=(count, 8)).astype(np.float32) for count in (100, 7))
     whole = Nearest(asked)

@@ -78,7 +78,7 @@ def test_a_bad_mirror_is_passed_over_with_its_reason(
 
 
 @pytest.mark.parametrize("name", SURVIVED)
-def test_a_difficult_mirror_is_borne_with(
+def test_a_slow_or_interrupted_mirror_is_used_to_the_end(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, name: str
 ) -> None:
     record = download.fn(archive, (serve(SURVIVED[name]).url,), work)
@@ -149,7 +149,7 @@ def test_a_download_goes_on_in_a_later_run(
     assert not list((work.root / "unfinished").iterdir())
 
 
-def test_what_does_not_fit_is_fetched_from_the_beginning(
+def test_a_partial_file_of_other_bytes_is_downloaded_again_from_the_start(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace
 ) -> None:
     def half_of_something_else(request: mirrors.Request, content: bytes) -> None:
@@ -171,7 +171,7 @@ def test_the_environments_proxy_is_used(
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "nonsense://x", "socks5://127.0.0.1:9", "http://[::bad"])
-def test_a_proxy_that_is_of_no_use_is_a_reason(
+def test_an_unusable_proxy_is_reported_as_the_reason(
     serve: Callable[[Answer], Server],
     archive: Archive,
     work: Workspace,
@@ -185,7 +185,7 @@ def test_a_proxy_that_is_of_no_use_is_a_reason(
     assert record.passed_over[0].startswith(f"{good.url}: ")
 
 
-def test_a_certificate_that_nobody_vouches_for_is_a_reason(
+def test_an_untrusted_certificate_is_reported_as_the_reason(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, tmp_path: Path
 ) -> None:
     secure = serve(whole)
@@ -215,7 +215,7 @@ def test_a_mirror_that_never_answers_is_passed_over(
     assert re.match(f"{url}: .*{reason}", record.passed_over[0]), record.passed_over
 
 
-def test_what_is_no_regular_file_is_passed_over(
+def test_a_mirror_with_an_irregular_file_is_skipped(
     archive: Archive, work: Workspace, files: data.Files, tmp_path: Path
 ) -> None:
     tried = list(mirrors.irregular(tmp_path / "irregular", archive.name))
@@ -242,7 +242,7 @@ def test_a_slow_mirror_is_left_once_and_for_all(
     assert slow.times == 1
 
 
-def test_stalls_that_are_taken_up_again_count_together(
+def test_the_time_of_repeated_stalls_is_added_up(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def a_byte_at_a_time(request: mirrors.Request, content: bytes) -> None:
@@ -273,7 +273,7 @@ def test_a_mirror_that_only_starts_slowly_is_not_left(
     assert download.fn(archive, (late.url,), work).mirror == late.url
 
 
-def test_an_attempt_has_an_allowance(
+def test_an_attempt_has_a_time_limit_that_grows_with_the_size(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_limits, "_ALLOWANCE_SECONDS", 0.5)
@@ -364,7 +364,7 @@ def test_a_mirror_does_not_hold_a_process_that_is_to_stop(
     assert answer not in {mirrors.drips, mirrors.stalls} or kept > [0]  # the received bytes are kept for a later run
 
 
-def test_whoever_is_to_stop_does_not_try_again(archive: Archive, stopping: Callable[[float], None]) -> None:
+def test_a_stop_request_prevents_a_retry(archive: Archive, stopping: Callable[[float], None]) -> None:
     ended = Ended(NoMirrorError(archive, [("a", MirrorError("busy", passing=True))]))
     stopping(0)
     STOPPING.wait(5)
@@ -466,7 +466,7 @@ class Ended:
         return self.error
 
 
-def test_only_what_may_pass_is_retried(archive: Archive) -> None:
+def test_only_transient_errors_are_retried(archive: Archive) -> None:
     passing = MirrorError("busy", passing=True)
     lasting = MirrorError("other bytes")
     assert worth_retrying(None, None, Ended(NoMirrorError(archive, [("a", lasting), ("b", passing)])))

@@ -40,7 +40,7 @@ def test_an_ensemble_answers_by_the_mean_of_its_members(
     assert set(ensemble.files()) == {ensemble.file, *(model.file for model in members)}, "its members are in the chain"
 
 
-def test_a_shifted_image_is_asked_about_as_if_it_had_been_given(
+def test_an_ensemble_with_shifts_averages_the_predictions_for_the_shifted_images(
     members: list[ModelRecord], shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
     (plain, *_) = members
@@ -60,7 +60,7 @@ def test_the_same_members_make_the_same_file(members: list[ModelRecord], shared_
     assert combine.fn(ensemble, members, shared_work).file == first.file
 
 
-def test_an_ensemble_sees_what_all_its_members_see(
+def test_the_features_of_an_ensemble_are_those_of_all_its_members(
     members: list[ModelRecord], shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
     ensemble = combine.fn(Ensemble(name="all", members=("plain", "batch_norm"), seeds=2, shift=1), members, shared_work)

@@ -72,7 +72,7 @@ def test_every_chosen_error_is_explained(
     assert sum(one.patch is not None for one in found.by_index.values()) > 10
 
 
-def test_where_it_looks_lies_where_the_ink_is(
+def test_saliency_maps_peak_near_the_ink(
     trained: tuple[ModelRecord, PredictionsRecord], shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
     _, found = explained(trained, shared_splits, shared_work)

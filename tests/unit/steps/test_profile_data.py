@@ -25,7 +25,7 @@ def test_a_profile_finds_duplicates_within_and_between_splits() -> None:
 
 
 @given(SPLITS, SPLITS)
-def test_it_counts_as_one_does_who_looks_at_one_image_after_the_other(train: Drawn, test: Drawn) -> None:
+def test_duplicate_counts_equal_those_of_a_brute_force_count(train: Drawn, test: Drawn) -> None:
     found = profile_of([of("train", train), of("test", test)])
     images = [
         (name, index, *one) for name, all_ in (("train", train), ("test", test)) for index, one in enumerate(all_)

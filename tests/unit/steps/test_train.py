@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(
     assert models[0] == models[1] != models[2], "the file holds no time"
 
 
-def test_what_other_threads_draw_changes_nothing() -> None:
+def test_random_numbers_of_other_threads_do_not_change_a_training() -> None:
     over = threading.Event()
 
     def draw() -> None:
@@ -311,7 +311,7 @@ def test_weights_are_back_in_their_place_after_an_error_at_their_averages() -> N
         np.testing.assert_array_equal(old, new.numpy())
 
 
-def test_what_is_held_out_is_asked_of_the_averages_and_changes_nothing(
+def test_validation_uses_averaged_weights_and_does_not_change_the_training(
     splits: dict[str, SplitRecord], work: Workspace
 ) -> None:
     training = TRAININGS["batch_norm"].model_copy(update={"batch": 100, "validation": 0.2, "weight_averaging": 0.9})
@@ -326,7 +326,7 @@ def test_what_is_held_out_is_asked_of_the_averages_and_changes_nothing(
         assert train_anew(training, splits["train"], work).file == record.file
 
 
-def test_a_model_that_is_none_or_brings_code_is_refused(work: Workspace) -> None:
+def test_an_invalid_model_or_a_model_with_code_is_rejected(work: Workspace) -> None:
     import keras
 
     work.root.mkdir(parents=True)
@@ -426,7 +426,7 @@ def test_weights_that_are_not_finite_are_named() -> None:
         refuse_infinite(model)
 
 
-def test_a_model_that_divides_by_what_is_black_is_refused_where_an_image_is_as_it_is() -> None:
+def test_non_finite_outputs_are_rejected_for_unaltered_images_only() -> None:
     import keras
 
     inputs = keras.Input((2, 2), dtype="uint8")
@@ -447,7 +447,9 @@ def test_a_schedule_of_few_steps_comes_down_again() -> None:
         assert np.isfinite([float(rates(step)) for step in range(steps)]).all()
 
 
-def test_a_record_with_numbers_that_are_not_finite_is_none(splits: dict[str, SplitRecord], work: Workspace) -> None:
+def test_a_record_with_numbers_that_are_not_finite_is_a_cache_miss(
+    splits: dict[str, SplitRecord], work: Workspace
+) -> None:
     """Earlier versions kept such records of diverged trainings."""
     record = train.fn(TRAININGS["plain"].model_copy(update={"epochs": 1}), splits["train"], work)
     (path,) = (work.root / "records").glob("train-*")

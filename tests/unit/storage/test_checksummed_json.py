@@ -22,12 +22,12 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_what_is_sealed_comes_back(content: Any) -> None:
+def test_content_with_a_checksum_is_read_back(content: Any) -> None:
     assert load_with_checksum(dump_with_checksum(content)) == content
 
 
 @given(st.integers(0), st.integers(1, 255))
-def test_no_byte_changes_unseen(where: int, by: int) -> None:
+def test_any_changed_byte_is_detected(where: int, by: int) -> None:
     raw = bytearray(dump_with_checksum({"accuracy": 0.5, "path": "models/a"}))
     raw[where % len(raw)] ^= by
     with pytest.raises(ChecksumError):
@@ -35,13 +35,13 @@ def test_no_byte_changes_unseen(where: int, by: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_anything_else_is_refused(raw: bytes) -> None:
+def test_content_without_a_checksum_is_rejected(raw: bytes) -> None:
     with pytest.raises(ChecksumError):
         checked_body(raw)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff", b"NaN1"])
-def test_a_seal_around_something_else_is_refused(body: bytes) -> None:
+def test_a_valid_checksum_of_other_content_is_rejected(body: bytes) -> None:
     with pytest.raises(ChecksumError):
         load_with_checksum(add_checksum(body))
 

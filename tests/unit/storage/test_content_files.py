@@ -97,7 +97,7 @@ def test_a_document_is_read_as_it_was_written(tmp_path: Path) -> None:
         read_document(tmp_path, file, FileRecord)
 
 
-def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.fail("this system has no /dev/full to test with")
     record = FileRecord(path="x", bytes=1, sha256="0" * 64)

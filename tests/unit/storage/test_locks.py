@@ -38,7 +38,7 @@ def holder_of(root: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
+def test_a_dead_process_holds_no_lock(tmp_path: Path) -> None:
     with holder_of(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
     assert (tmp_path / "locks/key.lock").read_text() == "run early"
@@ -86,7 +86,7 @@ def test_a_root_is_shared_by_many_or_had_alone(tmp_path: Path, lines: list[str])
     assert lines == [f"waiting for the active runs: {tmp_path}/locks/root.lock is locked"]
 
 
-def test_a_root_that_cannot_be_locked_is_said(tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_locked_is_reported(tmp_path: Path) -> None:
     (tmp_path / "locks").write_bytes(b"")
     with pytest.raises(StorageError, match="locks"), storage_of(tmp_path).shared_lock(nothing):
         pass

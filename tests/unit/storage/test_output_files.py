@@ -22,7 +22,7 @@ def write(path: Path) -> None:
         stream.write(b"after")
 
 
-def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+def test_a_link_stays_a_link_and_its_target_is_written(tmp_path: Path) -> None:
     target, link, other = tmp_path / "folder" / "file", tmp_path / "link", tmp_path / "other"
     target.parent.mkdir()
     target.write_bytes(b"before")
@@ -165,7 +165,7 @@ def test_what_another_account_lets_others_write_is_written_with_no_more_rights(
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == after
 
 
-def test_what_is_read_only_or_no_file_is_refused_also_for_root(tmp_path: Path) -> None:
+def test_read_only_and_irregular_files_are_rejected_even_for_root(tmp_path: Path) -> None:
     path, fifo = tmp_path / "file", tmp_path / "fifo"
     path.write_bytes(b"before")
     path.chmod(0o444)
@@ -178,7 +178,7 @@ def test_what_is_read_only_or_no_file_is_refused_also_for_root(tmp_path: Path) -
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_what_breaks_off_changes_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_write_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before")
     with pytest.raises(ZeroDivisionError), rewritten(path) as stream:

@@ -60,7 +60,7 @@ def about_to_be_marked(root: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, Path.absolute, clone, volume, about_to_be_marked])
-def test_what_counts_as_empty_becomes_a_root(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_a_folder_that_counts_as_empty_becomes_a_root(tmp_path: Path, make: Callable[[Path], object]) -> None:
     root = tmp_path / "root"
     make(root)
     assert known_root(root) == root
@@ -108,7 +108,9 @@ def test_a_root_that_becomes_unreadable_is_reported(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("case", FOREIGN)
-def test_what_others_have_is_refused_with_a_folder_to_use_and_nothing_is_written(tmp_path: Path, case: str) -> None:
+def test_a_folder_with_unrelated_files_is_rejected_with_a_subfolder_to_use_and_not_changed(
+    tmp_path: Path, case: str
+) -> None:
     root = tmp_path / "proj"
     FOREIGN[case](root)
     before = paths(root)
@@ -127,7 +129,7 @@ def test_no_system_home_or_repository_becomes_a_root_by_accident(place: Path) ->
     assert not (place / MARK).exists()
 
 
-def test_a_mark_that_is_none_or_a_link_is_said_and_stays(tmp_path: Path) -> None:
+def test_a_mark_that_is_invalid_or_a_link_is_reported_and_stays(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / MARK).write_text("thesis")
     (tmp_path / "b").mkdir()
@@ -181,7 +183,7 @@ def test_commands_that_only_read_leave_the_root_of_an_earlier_version_as_it_is(o
 
 
 @pytest.mark.parametrize("kept", ["records", "runs", "champions"])
-def test_one_sealed_record_of_any_kind_proves_a_root(old: Path, kept: str) -> None:
+def test_one_record_of_any_kind_with_a_valid_checksum_proves_a_root(old: Path, kept: str) -> None:
     for folder in {"records", "runs", "champions"} - {kept}:
         shutil.rmtree(old / folder)
     assert existing_root(old) == old
@@ -191,7 +193,7 @@ def test_one_sealed_record_of_any_kind_proves_a_root(old: Path, kept: str) -> No
         existing_root(old)
 
 
-def test_what_the_first_run_of_an_earlier_version_left_when_it_was_killed_is_adopted(old: Path) -> None:
+def test_leftovers_of_a_killed_first_run_of_an_earlier_version_are_adopted(old: Path) -> None:
     for folder in old.iterdir():
         if folder.name not in {"scratch", "locks", "unfinished", "archives"}:
             shutil.rmtree(folder)

@@ -72,7 +72,7 @@ def in_thread(context) -> tuple[threading.Event, threading.Event, threading.Thre
     return entered, leave, thread
 
 
-def test_of_many_one_holds_at_a_time(root: UPath) -> None:
+def test_a_lease_has_one_holder_at_a_time(root: UPath) -> None:
     inside, most = 0, 0
 
     def work() -> None:
@@ -148,7 +148,7 @@ def test_an_object_that_is_no_lease_is_neither_taken_over_nor_removed(root: UPat
     assert {path.read_bytes() for path in (root / "lock", *(root / "here").glob("*"))} == {b"mine"}
 
 
-def test_who_was_taken_for_dead_neither_renews_nor_removes_what_is_another_s(root: UPath) -> None:
+def test_a_holder_whose_lease_was_taken_over_neither_renews_nor_removes_it(root: UPath) -> None:
     asleep, other = Lease(root / "lock", "asleep"), Lease(root / "lock", "other")
     assert asleep.take()
     asleep.over.set()  # it no longer renews, like a suspended process
@@ -215,7 +215,9 @@ def test_a_root_is_shared_by_many_and_had_alone_by_one(root: UPath) -> None:
     other.join(SOON)
 
 
-def test_in_a_folder_that_has_just_gone_nobody_is(root: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_folder_that_disappears_while_it_is_listed_has_no_live_lease(
+    root: UPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def gone(path: str, **_options: object) -> None:
         raise FileNotFoundError(path)  # the last lease was released between two responses of the store
 
@@ -223,7 +225,7 @@ def test_in_a_folder_that_has_just_gone_nobody_is(root: UPath, monkeypatch: pyte
     assert not s3_leases.living(root, {})
 
 
-def test_alone_and_a_key_are_given_back(root: UPath) -> None:
+def test_the_exclusive_lock_and_a_key_lock_are_released(root: UPath) -> None:
     with storage_of(root).exclusive_lock("mnist prune", silent), storage_of(root).key_lock("key", "run", silent):
         assert (root / "locks" / "key.lock").exists()
         assert b"mnist prune at " in read_object(root / "locks" / "root.lock")
@@ -239,7 +241,7 @@ def test_a_store_without_conditions_is_refused(root: UPath, monkeypatch: pytest.
     assert [path.name for path in root.glob("**/*")] == [MARK]
 
 
-def test_a_store_that_is_gone_is_said(root: UPath) -> None:
+def test_a_store_that_is_gone_is_reported(root: UPath) -> None:
     nowhere = UPath(str(root), endpoint_url="http://127.0.0.1:9", skip_instance_cache=True,
                     config_kwargs={"retries": {"max_attempts": 0}})  # fmt: skip
     with (

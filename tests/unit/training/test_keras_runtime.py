@@ -34,13 +34,13 @@ import matplotlib.pyplot, pandas, sklearn.neighbors
 """
 
 
-def test_keras_comes_without_what_no_step_needs_of_it_and_that_can_be_imported_later() -> None:
+def test_keras_is_imported_without_unused_libraries_which_can_be_imported_later() -> None:
     done = subprocess.run([sys.executable, "-c", SAID], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["keras", "tensorflow"]
     assert done.stderr == ""
 
 
-def test_what_is_imported_already_is_left_alone() -> None:
+def test_libraries_that_are_already_imported_are_left_alone() -> None:
     said = "import pandas; from tasks.training.keras_runtime import import_keras; import_keras(); import pandas.testing"
     assert subprocess.run([sys.executable, "-c", said], capture_output=True, check=True).stderr == b""
 
@@ -57,7 +57,7 @@ with h5py.File(sys.argv[1], "w") as file:
 """
 
 
-def test_what_goes_after_a_write_that_failed_says_nothing_more(tmp_path: Path) -> None:
+def test_h5py_objects_deleted_after_a_failed_write_report_nothing(tmp_path: Path) -> None:
     """The end of the process is not checked, because HDF5 itself ends it."""
     command = [sys.executable, "-c", FULL, str(tmp_path / "full.h5")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -65,7 +65,7 @@ def test_what_goes_after_a_write_that_failed_says_nothing_more(tmp_path: Path) -
     assert "__dealloc__" not in done.stderr
 
 
-def test_other_errors_are_said() -> None:
+def test_other_errors_are_still_printed() -> None:
     said = (
         "from tasks.training.keras_runtime import without_hdf5_echo; without_hdf5_echo(); raise ValueError('another')"
     )

@@ -26,7 +26,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_it_is_made_once_for_this_account_alone(home: Path, umask: int) -> None:
+def test_the_secret_is_created_once_and_readable_by_this_account_only(home: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         made = server_credential()
@@ -40,7 +40,7 @@ def test_it_is_made_once_for_this_account_alone(home: Path, umask: int) -> None:
     assert list(made.file.parent.iterdir()) == [made.file]
 
 
-def test_two_first_starts_at_once_agree(home: Path) -> None:
+def test_concurrent_first_starts_agree_on_one_secret(home: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = set(pool.map(lambda _: server_credential_in(home), range(8)))
     assert len(found) == 1
@@ -51,7 +51,7 @@ def server_credential_in(home: Path) -> Credential:
         return server_credential()
 
 
-def test_the_users_own_wins_and_is_written_nowhere(home: Path) -> None:
+def test_the_users_own_credential_takes_precedence_and_is_not_written(home: Path) -> None:
     with temporary_settings({PREFECT_SERVER_API_AUTH_STRING: "me:canary"}):
         own = server_credential()
     assert own == Credential("me:canary", None)
@@ -60,7 +60,7 @@ def test_the_users_own_wins_and_is_written_nowhere(home: Path) -> None:
     assert "canary" not in profiles.read_text()
 
 
-def test_an_empty_one_of_the_user_does_not_open_the_server(home: Path) -> None:
+def test_an_empty_credential_of_the_user_does_not_open_the_server(home: Path) -> None:
     with temporary_settings({PREFECT_SERVER_API_AUTH_STRING: ""}):
         assert len(server_credential().value) >= 49
 
@@ -97,7 +97,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_would_win_over_the_profile_is_named(name: str) -> None:
+def test_variables_that_override_the_profile_are_named(name: str) -> None:
     assert in_the_way({name: OTHERS[name]}, API, MINE) == [name]
     served = Served(API.removesuffix("/api"), Path("root"), MINE, Path("profiles.toml"), [])
     assert "prefect:  export PREFECT_PROFILES_PATH=profiles.toml" in next_steps(served, worker=True)
@@ -106,7 +106,7 @@ def test_what_would_win_over_the_profile_is_named(name: str) -> None:
     assert describe_served(served, worker=True)["unset"] == [name]
 
 
-def test_what_names_the_same_server_is_not_in_the_way() -> None:
+def test_variables_that_name_the_same_server_do_not_override_the_profile() -> None:
     environ = {
         "PREFECT_API_URL": API,
         "PREFECT_API_KEY": "of another server, and not sent",
@@ -165,7 +165,7 @@ def test_links_and_other_kinds_are_refused(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_what_belongs_to_another_account_is_refused(home: Path) -> None:
+def test_files_of_another_account_are_rejected(home: Path) -> None:
     file = server_credential().file
     assert file
     os.chown(file, 12345, 12345)

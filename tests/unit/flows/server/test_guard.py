@@ -159,7 +159,7 @@ def test_its_own_pages_pass(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "unknown"])
-def test_what_another_site_loads_is_refused_but_a_link_into_the_ui_is_followed(app: FastAPI, site: str) -> None:
+def test_requests_of_another_site_are_rejected_but_a_link_to_the_ui_works(app: FastAPI, site: str) -> None:
     link = {"Host": HOST, "Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     assert status(app, "/v2/runs/flow-run/1", link) == PASSED
     assert status(app, "/v2/runs/flow-run/1", link, "POST") == 403
@@ -262,7 +262,7 @@ def test_a_wrong_credential_is_refused(app: FastAPI, given: list[str]) -> None:
     assert status(app, "/api/version", [("Host", HOST), *(("Authorization", one) for one in given)]) == 401
 
 
-def test_answers_and_refusals_can_be_framed_and_guessed_by_nobody(app: FastAPI) -> None:
+def test_all_responses_forbid_framing_and_content_sniffing(app: FastAPI) -> None:
     guard = Guard(Asked(app), allowed_addresses("127.0.0.1", 4200), CREDENTIAL, ui=True)
     for headers in ({"Host": HOST}, {"Host": "evil.example"}):
         start = exchange(guard, "http", "/", headers)[0]
@@ -359,7 +359,7 @@ def test_a_proxys_name_is_an_address_too_with_https_and_no_other_port(app: FastA
 @pytest.mark.parametrize(
     "name", ["", "*", "*.example.org", "https://mnist.example.org", "a/b", "a:b", "a b", "u@a", "a:123456"]
 )
-def test_a_name_that_is_none_is_refused(name: str) -> None:
+def test_an_invalid_name_is_rejected(name: str) -> None:
     with pytest.raises(InputError, match="--allowed-host takes HOST"):
         allowed_addresses("127.0.0.1", 4200, [name])
 
