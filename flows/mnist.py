@@ -124,11 +124,13 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
 def _run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
     """Download → decode → train → evaluate → explain → analyze → report."""
     omissions: list[Omission] = []
-    learners = {learner.name: learner for learner in config.recipe.learners()}
+    model_specs = {spec.name: spec for spec in config.recipe.model_specs()}
     # On a root without trainings, the workers import TensorFlow while the archives are downloaded.
-    with open_workers(config.runner, learners.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
+    with open_workers(
+        config.runner, model_specs.values(), work.root, ahead=not train.has_any_record(work.root)
+    ) as workers:
         data = prepare_data(config.dataset, work)
-        trained = train_models(learners, data.train, workers, work)
+        trained = train_models(model_specs, data.train, workers, work)
         evidence, layers = _collect_evidence(config, data, trained.models, workers, work, omissions)
         # Submit these before the workers end, which takes a second.
         analysis = submit(analyze, config.dataset, config.recipe, evidence, work)

@@ -92,7 +92,7 @@ def study(
 
 def _run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, work: Workspace) -> StudyResult:
     """Download → decode → train → evaluate → compare over all seeds → report."""
-    with open_workers(runner, trials.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
+    with open_workers(runner, trials.values(), work.root, ahead=not train.has_any_record(work.root)) as workers:
         data = prepare_data(dataset, work)
         trained = train_models(trials, data.train, workers, work)
         predictions = {

@@ -44,11 +44,11 @@ class Part(NamedTuple):
     calls: dict[str, tuple[Node, ...]]
 
 
-def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE, *, alone: bool = False) -> str:
+def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE, *, standalone: bool = False) -> str:
     """Return the diagram of a model on one line, for a page that is `width` pixels wide.
 
-    The ids of the elements begin with `identity`, which must be unique within the page. A diagram that stands `alone`
-    is a file with its own style and background.
+    The ids of the elements begin with `identity`, which must be unique within the page. A `standalone` diagram is
+    a file with its own style and background.
 
     Raises:
         ValueError: If the model has too many layers to be drawn.
@@ -71,24 +71,24 @@ def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE
     size = f'viewBox="0 0 {number(broad)} {number(height)}" width="{number(broad)}" height="{number(height)}"'
     named = f'role="img" aria-labelledby="{identity}-t {identity}-d"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" class="network" {size} {named}>'
-    paper = f'<style>{style()}</style><rect class="paper" width="100%" height="100%"/>' if alone else ""
+    paper = f'<style>{style()}</style><rect class="paper" width="100%" height="100%"/>' if standalone else ""
     return f"{head}{said}{paper}{body}{key}</svg>"
 
 
 def svg_url(architecture: Architecture, title: str) -> str:
     """Return a standalone diagram as a data URL."""
-    drawn = svg(architecture, title, "network", _MIDDLE, alone=True)
+    drawn = svg(architecture, title, "network", _MIDDLE, standalone=True)
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 
 def style() -> str:
     """Return the style of a standalone diagram: the style of the page, with its own colors and background."""
     text = resources.files("artifacts").joinpath("common/templates/diagram.css").read_text("utf-8")
-    alone = (
+    standalone = (
         ".network{color:#1c1e21;background:#fff}.paper{fill:#fff}"
         "@media (prefers-color-scheme:dark){.network{color:#e6e8eb;background:#1b1e23}.paper{fill:#1b1e23}}"
     )
-    return re.sub(r"\s+", " ", alone + text).strip()
+    return re.sub(r"\s+", " ", standalone + text).strip()
 
 
 def models_within(architecture: Architecture) -> Iterator[Part]:

@@ -14,7 +14,7 @@ from tasks.schemas.analysis import Analysis, Changed
 from tasks.schemas.findings import LabelIssues, Picture
 from tasks.schemas.results import ClassifiedPicture
 
-_FIRST, _FIRST_SUSPECTS = 12, 24  # images that a gallery shows before it is opened
+_FIRST, _FIRST_LABEL_ISSUES = 12, 24  # images that a gallery shows before it is opened
 
 
 class _Galleries:
@@ -58,12 +58,12 @@ class InMarkdown(_Galleries):
         cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.most, _FIRST)]]
         return counted_table(cells, len(indices), total, self.place)
 
-    def suspect_gallery(self, found: LabelIssues) -> Markup:
+    def label_issue_gallery(self, found: LabelIssues) -> Markup:
         """Return images whose label may be wrong."""
         known, cells = self.pictures_of(found.split), []
-        for suspect in found.shown[: min(self.most, _FIRST_SUSPECTS)]:
-            image, caption = self.cell(known[suspect.index], found.split)
-            cells.append((image, "<br>".join((caption, *text.suspected(suspect).split("; ")))))
+        for issue in found.shown[: min(self.most, _FIRST_LABEL_ISSUES)]:
+            image, caption = self.cell(known[issue.index], found.split)
+            cells.append((image, "<br>".join((caption, *text.describe_label_issue(issue).split("; ")))))
         return counted_table(cells, len(found.shown), found.by_either, self.place)
 
     def changed_gallery(
@@ -111,11 +111,11 @@ class InHtml(_Galleries):
         """Return test images with every model's prediction, each linked to its details."""
         return self.drawn("gallery", [self.analysis.by_index[index] for index in indices], _FIRST, total)
 
-    def suspect_gallery(self, found: LabelIssues) -> Markup:
+    def label_issue_gallery(self, found: LabelIssues) -> Markup:
         """Return images whose label may be wrong."""
         pictures = self.pictures_of(found.split)
-        pairs = [(pictures[suspect.index], text.suspected(suspect)) for suspect in found.shown]
-        return self.drawn("suspects", pairs, found.split, _FIRST_SUSPECTS, found.by_either)
+        pairs = [(pictures[issue.index], text.describe_label_issue(issue)) for issue in found.shown]
+        return self.drawn("label_issues", pairs, found.split, _FIRST_LABEL_ISSUES, found.by_either)
 
     def errors_gallery(self) -> Markup:
         """Return every selected error, with its explanation and the attributes that a reader can filter by."""

@@ -28,7 +28,7 @@ class MarkdownParts(NamedTuple):
     overview: str
     models: dict[str, str]
     galleries: str
-    origins: str
+    provenance: str
 
 
 class Rendering(DocumentRendering[Report]):
@@ -56,7 +56,7 @@ class Rendering(DocumentRendering[Report]):
             for name, text in parts.models.items()
         }
         return {
-            "report": ("Results of the error analysis", f"{parts.overview}\n\n{parts.origins}"),
+            "report": ("Results of the error analysis", f"{parts.overview}\n\n{parts.provenance}"),
             **models,
             "galleries": ("Misclassified images", parts.galleries),
         }
@@ -64,7 +64,7 @@ class Rendering(DocumentRendering[Report]):
     def markdown(self) -> str:
         """Return all parts as one text."""
         parts = self.parts(self.most_images)
-        return "\n\n".join((parts.overview, *parts.models.values(), parts.galleries, parts.origins))
+        return "\n\n".join((parts.overview, *parts.models.values(), parts.galleries, parts.provenance))
 
     def parts_of(self, most: int = most_images) -> MarkdownParts:
         """Render every part as Markdown with up to `most` images per gallery; `parts` caches the result."""
@@ -80,16 +80,16 @@ class Rendering(DocumentRendering[Report]):
             )
             for rank, model in enumerate(self.document.analysis.models)
         }
-        overview, galleries, origins = (
+        overview, galleries, provenance = (
             self.rendered(f"{part}.md.j2", drawn=drawn, networks=(), place=self.place)
-            for part in ("overview", "galleries", "origins")
+            for part in ("overview", "galleries", "data_provenance")
         )
-        return MarkdownParts(overview, pages, galleries, origins)
+        return MarkdownParts(overview, pages, galleries, provenance)
 
     def page_text(self) -> str:
         """Return the Markdown of the HTML page, with galleries in HTML."""
         drawn = InHtml(self.document.analysis)
-        parts = ("overview", "galleries", "errors", "origins")
+        parts = ("overview", "galleries", "errors", "data_provenance")
         return "\n\n".join(self.rendered(f"{part}.md.j2", drawn=drawn, networks=self.networks) for part in parts)
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:

@@ -129,7 +129,7 @@ def groups(analysis: Analysis) -> list[Row]:
     return [{"images": group.count, "outcome": group.name} for group in analysis.groups]
 
 
-def suspect_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
+def label_issue_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
     """Return one row for each (label, predicted) pair of the label issues that all models agree on."""
     classes = analysis.subject.classes
     return [

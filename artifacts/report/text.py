@@ -106,7 +106,7 @@ def mentions_post(analysis: Analysis) -> bool:
     return "the post" in analysis.subject.description.lower() or any(model.published for model in analysis.models)
 
 
-def standing_slices(analysis: Analysis) -> list[str]:
+def slices_that_stand_out(analysis: Analysis) -> list[str]:
     """Return a sentence for each slice with a significantly higher error rate than elsewhere.
 
     The slices are sorted by p-value.
@@ -168,10 +168,10 @@ def answer_said(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
     return text if answer.predicted == label else f"{text} ({classes[label]}: {percent(answer.label_probability, 1)})"
 
 
-def suspected(suspect: LabelIssue) -> str:
+def describe_label_issue(issue: LabelIssue) -> str:
     """Return which methods report a label issue, with cleanlab's label quality."""
-    who = [name for name, yes in (("all models", suspect.named), ("cleanlab", suspect.cleanlab)) if yes]
-    quality = UNDEFINED if suspect.quality is None else f"{suspect.quality:.3f}"
+    who = [name for name, yes in (("all models", issue.named), ("cleanlab", issue.cleanlab)) if yes]
+    quality = UNDEFINED if issue.quality is None else f"{issue.quality:.3f}"
     return f"reported by {' and '.join(who)}; cleanlab's label quality {quality}"
 
 

@@ -33,7 +33,7 @@ class StudyRendering(DocumentRendering[Study]):
         """Return the Markdown of the HTML page, with all images."""
         study = self.document
         pairs = [(one, self.counts(one)) for one in study.hard]
-        arguments = "stubborn", pairs, _FIRST, study.wrong_twice, study.classes
+        arguments = "hard_images", pairs, _FIRST, study.wrong_twice, study.classes
         return self.rendered("study.md.j2", gallery=cards("study_cards.html.j2", *arguments, shape=study.shape))
 
     def cell(self, one: Hard) -> tuple[str, str]:

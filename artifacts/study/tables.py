@@ -97,7 +97,7 @@ def _training(arm: StudyModel, at: int) -> Row:
     return {" seeds": seeds_said(arm.seeds[at]), "": arm.errors[at]}
 
 
-def stubborn(study: Study) -> list[Row]:
+def error_persistence(study: Study) -> list[Row]:
     """Return one row per arm: the images that no seed, some seeds or every seed misclassifies."""
     return [
         {

@@ -44,7 +44,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.common.formatting import counted
     from artifacts.report.renderer import pictures_page
-    from artifacts.terminal import show_guesses
+    from artifacts.terminal import show_predictions
     from tasks.history.run_store import find_run
     from tasks.schemas.results import ClassifiedPicture, UnreadablePicture
     from tasks.storage.content_files import write_text
@@ -73,7 +73,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     elif as_csv:
         _write_csv(answered, run.train.classes)
     else:
-        show_guesses(answered, page)
+        show_predictions(answered, page)
     if no_page:
         echo(f"no page: {no_page}", err=True)
     if passed_over:

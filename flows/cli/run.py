@@ -111,14 +111,14 @@ def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, expl
     from artifacts.screen import Screen
 
     console = Screen(err=True)
-    result, look_at, failed = _run_flow(name, parameters, console if console.is_terminal else None)
+    result, ui_hint, failed = _run_flow(name, parameters, console if console.is_terminal else None)
     if as_json:
         echo_json(result.model_dump(mode="json"))
     else:
         from artifacts.terminal import show, show_study
 
         print_result = show if name == "mnist" else show_study
-        print_result(result, look_at, explain=explain)
+        print_result(result, ui_hint, explain=explain)
     if failed:
         raise failed
 
@@ -171,7 +171,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
             result = run_with_prefect(flow, flow_run, parameters)
         except GateError as error:
             result, failed = error.result, error
-    return result, api.look_at(flow_run.id), failed
+    return result, api.ui_hint(flow_run.id), failed
 
 
 def _refuse_bytes(parameters: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ class Api(NamedTuple):
     wait: Callable[[], None] = lambda: None  # blocks until the server answers
     end: Callable[[], None] = lambda: None
 
-    def look_at(self, flow_run: UUID) -> str:
+    def ui_hint(self, flow_run: UUID) -> str:
         """Return the instructions to view a run in the UI."""
         if self.own:
             return f"mnist serve --no-worker, then http://127.0.0.1:4200/runs/flow-run/{flow_run}"

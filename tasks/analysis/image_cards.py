@@ -18,22 +18,22 @@ def most_shown(shape: Sequence[int]) -> int:
 
 
 def image_cards(
-    indices: Iterable[int], judged: EvaluatedSplit, explained: Sequence[Explanations] = ()
+    indices: Iterable[int], evaluated: EvaluatedSplit, explained: Sequence[Explanations] = ()
 ) -> tuple[Picture, ...]:
     """Return one picture per distinct index, in ascending order.
 
     The explanations are in the order of the predictions; `explained` is empty if there are none.
     """
-    marks, given, images_at = judged
+    split_index, given, images_at = evaluated
     known = [found.by_index for found in explained] or [{} for _ in given]
     chosen = sorted(set(indices))
     images = images_at(chosen)
     return tuple(
         Picture(
             index=index,
-            number=int(marks.indices[index]),
-            sha256=marks.sha256[index].tobytes().hex(),
-            label=int(marks.labels[index]),
+            number=int(split_index.indices[index]),
+            sha256=split_index.sha256[index].tobytes().hex(),
+            label=int(split_index.labels[index]),
             pixels=encode_pixels(images[index]),
             answers=tuple(model_answer(p, index, found.get(index)) for p, found in zip(given, known, strict=True)),
         )

@@ -108,11 +108,11 @@ class Archive(Frozen):
         return self.model_copy(update={"member": None})
 
     @property
-    def called(self) -> str:
+    def label(self) -> str:
         """Name of the archive and its member in messages."""
         return f"{self.name}: {self.member}" if self.member else self.name
 
-    def places(self, mirrors: Sequence[str]) -> dict[Address, str]:
+    def candidate_urls(self, mirrors: Sequence[str]) -> dict[Address, str]:
         """Return the addresses to try, in order, each with its mirror in the form in which it may be displayed."""
         found = {url: url.removesuffix(quote(self.name)).rstrip("/") for url in self.urls}
         return found | {Address(mirror).child(self.name): str(Address(mirror)) for mirror in mirrors}
@@ -253,7 +253,7 @@ def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
 def _archive_urls(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
     """Yield the absolute addresses of an archive that has its own, after its addresses on the user's mirrors."""
     if archive.urls:
-        yield from archive.model_copy(update={"urls": ()}).places(mirrors)
+        yield from archive.model_copy(update={"urls": ()}).candidate_urls(mirrors)
     yield from (_absolute_url(url, folder, "the archive", "file") for url in archive.urls)
 
 

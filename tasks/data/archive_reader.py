@@ -61,7 +61,7 @@ def _validate_labels(numbers: NDArray[Any], dataset: Dataset, expected: Expected
     bad = np.flatnonzero((classes < 0) | (classes >= len(dataset.classes)))
     if bad.size:
         raise ContentError(
-            f"{expected.labels.called}: label {numbers[bad[0]]} at index {start + bad[0]:,}, but {dataset.title} has labels "
+            f"{expected.labels.label}: label {numbers[bad[0]]} at index {start + bad[0]:,}, but {dataset.title} has labels "
             f"{dataset.first_label} to {dataset.first_label + len(dataset.classes) - 1}"
         )
     return cast("Labels", classes.astype(label_type(len(dataset.classes))))
@@ -81,14 +81,14 @@ def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: in
             _check_header(header, expected)
             yield from read_blocks(stream, header, rows)
     except DecodeError as error:
-        raise type(error)(f"{archive.called}: {error}") from error
+        raise type(error)(f"{archive.label}: {error}") from error
     except _BROKEN as error:
         fault = (
             "bytes follow the end of its gzip data; compress the file again"
             if _goes_on(path, archive.member)
             else f"not a complete gzip file: {error}"
         )
-        raise ArchiveError(f"{archive.called}: {fault}") from error
+        raise ArchiveError(f"{archive.label}: {fault}") from error
 
 
 @contextmanager

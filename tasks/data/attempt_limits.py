@@ -18,13 +18,13 @@ _SLOW_SECONDS = 30.0  # below that rate; longer than the longest stall that is a
 class MirrorError(Exception):  # not an MnistError: the mirror failed, not the run
     """Reason why one mirror was skipped.
 
-    `passing` is true if a later attempt might succeed. `wait` is the delay in seconds that the mirror requested, if
+    `transient` is true if a later attempt might succeed. `wait` is the delay in seconds that the mirror requested, if
     any.
     """
 
-    def __init__(self, reason: str, *, passing: bool = False, wait: float | None = None) -> None:
+    def __init__(self, reason: str, *, transient: bool = False, wait: float | None = None) -> None:
         super().__init__(redact(reason))
-        self.passing, self.wait = passing, wait
+        self.transient, self.wait = transient, wait
 
 
 class AttemptLimit:

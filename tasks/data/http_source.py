@@ -41,8 +41,8 @@ class Target:
     The additional byte shows that the mirror serves a larger file than expected.
     """
 
-    def __init__(self, path: Path, most: int, patience: AttemptLimit, report: TransferReport | None = None) -> None:
-        self.path, self.most, self.patience = path, most, patience
+    def __init__(self, path: Path, most: int, limit: AttemptLimit, report: TransferReport | None = None) -> None:
+        self.path, self.most, self.limit = path, most, limit
         self.report = report or (lambda _have, _total: None)
         self.size = path.stat().st_size if path.exists() else 0
         self.total: int | None = None
@@ -61,7 +61,7 @@ class Target:
         with storage_errors(self.path):
             stream.write(chunk[: self.most + 1 - self.size])
         self.size += len(chunk)
-        self.patience.count(len(chunk))
+        self.limit.count(len(chunk))
         self.report(min(self.size, self.most), self.total)
         return self.size > self.most
 
@@ -73,15 +73,15 @@ class Target:
             StorageError: If the size is known in advance and exceeds the free disk space.
         """
         self.total = total
-        self.patience.answered()
-        if self.patience.size:  # known in advance, so that the announced size is not used
-            self.refuse_full_disk(self.patience.size)
+        self.limit.answered()
+        if self.limit.size:  # known in advance, so that the announced size is not used
+            self.refuse_full_disk(self.limit.size)
             return
         if total is not None and total > self.most:
             raise MirrorError(f"it announces {total:,} bytes, more than the maximum of {self.most:,} for this archive")
         if total is not None and total - self.size > (room := _room_at(self.path)):
             raise MirrorError(f"it announces {total:,} bytes, but {self.path.parent} has only {room:,} bytes free")
-        self.patience.expect(self.most if total is None else total)
+        self.limit.expect(self.most if total is None else total)
 
     def refuse_full_disk(self, size: int) -> None:
         """Reject a download for which the free disk space is too small, before it starts.
@@ -105,11 +105,11 @@ def _room_at(path: Path) -> int:
 
 
 def append_chunks(
-    url: str, path: Path, most: int, patience: AttemptLimit | None = None, report: TransferReport | None = None
+    url: str, path: Path, most: int, limit: AttemptLimit | None = None, report: TransferReport | None = None
 ) -> str:
     """Append the bytes that `path` lacks, up to one byte more than `most`, the expected number or an upper bound.
 
-    If the server cannot resume a download, the file is written again from the start. The default `patience` is the limit
+    If the server cannot resume a download, the file is written again from the start. By default, `limit` is that
     for `most` bytes.
 
     Returns:
@@ -122,14 +122,14 @@ def append_chunks(
     """
     redact_all_output()  # httpx logs request URLs, and httpcore logs all headers
     address = Address(url)
-    target = Target(path, most, patience or AttemptLimit(most), report)
+    target = Target(path, most, limit or AttemptLimit(most), report)
     if address.lacks_secrets:
         raise MirrorError("its user info or query values were removed; give the full address again")
     if urlsplit(address).scheme == "file":
         _copy(address, target)
         return ""
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(_watch_transfer(_fetch_from_mirror(address, target), target.patience))
+        return runner.run(_watch_transfer(_fetch_from_mirror(address, target), target.limit))
 
 
 def _copy(address: Address, target: Target) -> None:
@@ -210,13 +210,13 @@ class Loop(asyncio.SelectorEventLoop):
         return await found
 
 
-async def _watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit) -> str:
+async def _watch_transfer(work: Coroutine[Any, Any, str], limit: AttemptLimit) -> str:
     """Return the result of `work`, unless the time limit or a request to stop ends it first."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait({task}, timeout=_WATCH_SECONDS))[0]:
             raise_if_stopping()
-            patience.check()
+            limit.check()
         return task.result()
     finally:
         if task.cancel():

@@ -20,7 +20,7 @@ Tell = Callable[[str, int], None]  # logs a line at a level
 class NoMirrorError(DownloadError):
     """Failure of all mirrors of an archive.
 
-    `passing` is true if a later attempt might succeed.
+    `transient` is true if a later attempt might succeed.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class NoMirrorError(DownloadError):
         reasons = "; ".join(f"{mirror}: {fault}" for mirror, fault in faults) or "no mirror is configured"
         super().__init__(f"{archive.name}: no mirror served it ({reasons}); check the network or {remedy}")
         self.faults = faults
-        self.passing = any(fault.passing for _, fault in faults)
+        self.transient = any(fault.transient for _, fault in faults)
 
 
 def first_to_serve(
@@ -47,7 +47,7 @@ def first_to_serve(
         NoMirrorError: If every mirror fails.
     """
     faults: list[tuple[str, MirrorError]] = []
-    for url, mirror in archive.places(mirrors).items():
+    for url, mirror in archive.candidate_urls(mirrors).items():
         try:
             fetch(url)
         except MirrorError as fault:
@@ -63,7 +63,7 @@ def download_file(
     name: str,
     path: Path,
     most: int,
-    patience: AttemptLimit,
+    limit: AttemptLimit,
     report: TransferReport | None = None,
     tell: Tell = log,
 ) -> str:
@@ -83,14 +83,14 @@ def download_file(
         if have:
             tell(f"{name}: resuming at byte {have:,} from {url}", logging.INFO)
         try:
-            return append_chunks(url, path, most, patience, report)
+            return append_chunks(url, path, most, limit, report)
         except MirrorError as fault:
             goes += 1
             if fault.wait is not None and fault.wait <= _LONGEST_WAIT and not waited:
                 tell(f"{name}: waiting {fault.wait:.0f} s, as requested by {url}", logging.INFO)
-                patience.pause(fault.wait)
+                limit.pause(fault.wait)
                 waited = True
-            elif not fault.passing or goes > _AGAIN or not have < size_of(path) < most:
+            elif not fault.transient or goes > _AGAIN or not have < size_of(path) < most:
                 raise
 
 

@@ -158,8 +158,8 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
 
     def fetch(url: Address) -> None:
         path.unlink(missing_ok=True)  # left by another mirror, whose bytes may differ
-        patience = AttemptLimit(wanted.most if wanted.sized else 0)
-        download_file(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
+        limit = AttemptLimit(wanted.most if wanted.sized else 0)
+        download_file(url, archive.name, path, wanted.most, limit, lambda *size: report(archive.name, *size), tell)
         try:
             _refuse_other(wanted, path)
         except (DatasetError, DecodeError) as error:

@@ -27,7 +27,7 @@ def select(predictions: Mapping[str, PredictionsRecord], test: SplitRecord, work
     Raises:
         StorageError: If a file is missing or altered, or holds predictions for other images.
     """
-    given = load_evaluated_split(test, predictions.values(), work).given
+    given = load_evaluated_split(test, predictions.values(), work).predictions
     selection = Selection(indices=tuple(sorted(choose_examples(given, most_shown(test.shape)))))
     file = write_document(work.root, Folder.SELECTIONS, "selection", selection)
     return SelectionRecord(file=file, count=len(selection.indices))

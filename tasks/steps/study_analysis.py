@@ -51,10 +51,10 @@ def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
             f"seeds must be a number from 2 to {_MOST_SEEDS:,}, not {seeds!r}: a single seed has no variance"
         )
     trials = (
-        SeedRun(arm=learner.name if len(plans) == 1 else f"{learner.name} ({plan.name})", **dict(learner))
+        SeedRun(arm=spec.name if len(plans) == 1 else f"{spec.name} ({plan.name})", **dict(spec))
         for number in range(seeds)
         for plan in plans
-        for learner in plan.learners(number)
+        for spec in plan.model_specs(number)
     )
     return {trial.title: trial for trial in trials}
 
@@ -99,7 +99,7 @@ def build_study(
     """
     from tasks.analysis.seed_confusions import compare_confusions
 
-    given = dict(zip(trials, tested.given, strict=True))
+    given = dict(zip(trials, tested.predictions, strict=True))
     names = list(dict.fromkeys(trial.arm for trial in trials.values()))
     titles = {name: [title for title, trial in trials.items() if trial.arm == name] for name in names}
     right = {name: np.stack([~given[title].wrong for title in titles[name]]) for name in names}
@@ -113,14 +113,14 @@ def build_study(
         license=dataset.license,
         classes=dataset.classes,
         shape=dataset.image_shape,
-        images=len(tested.marks.labels),
+        images=len(tested.split_index.labels),
         drawn_from=drawn_from,
         seeds=_common_seeds(seeds.values()),
         arms=tuple(
             _study_model(name, seeds[name], [models[title] for title in titles[name]], right[name]) for name in names
         ),
         pairs=_model_pairs_of(names, right, claim),
-        confusions=compare_confusions(answers, tested.marks.labels, len(dataset.classes)),
+        confusions=compare_confusions(answers, tested.split_index.labels, len(dataset.classes)),
         claim=claim,
         always_wrong=int((wrong.sum(axis=0) == len(trials)).sum()),
         wrong_twice=int((wrong.sum(axis=0) > 1).sum()),
@@ -231,9 +231,11 @@ def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], most: in
     total = wrong.sum(axis=0)
     order = np.argsort(-total, kind="stable")[:most]
     chosen = [int(at) for at in order if total[at] > 1]
-    shown = {picture.index: picture for picture in image_cards(chosen, tested._replace(given=tested.given[:1]))}
+    shown = {
+        picture.index: picture for picture in image_cards(chosen, tested._replace(predictions=tested.predictions[:1]))
+    }
     return tuple(
-        Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=_commonest_wrong(tested.given, at))
+        Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=_commonest_wrong(tested.predictions, at))
         for at in chosen
     )
 

@@ -78,7 +78,7 @@ class Lease:
             with suppress(*io_errors()):  # retried at the next interval, until the lease expires
                 self.write({"IfMatch": self.version})
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Stop the renewal, and remove the object if this process still holds it."""
         self.over.set()
         self.thread.join()
@@ -127,12 +127,12 @@ def exclusive_lease(path: "UPath", who: str, say: Say) -> Iterator[None]:
     try:
         yield
     finally:
-        lease.give_back()
+        lease.release()
 
 
 @contextmanager
-def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
-    """Hold a lease in a folder, together with other processes, while nobody holds the object `alone`.
+def shared_lease(folder: "UPath", exclusive_object: "UPath", who: str, say: Say) -> Iterator[None]:
+    """Hold a lease in a folder, together with other processes, while nobody holds the object `exclusive_object`.
 
     Raises:
         StorageError: If the store cannot be reached.
@@ -142,25 +142,25 @@ def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterato
         lease = Lease(folder / uuid.uuid4().hex, who)
         if lease.take():  # take this before checking the other; exclusive holders use the reverse order
             try:
-                with _check_reachable(alone):
-                    held = alone.exists()
+                with _check_reachable(exclusive_object):
+                    held = exclusive_object.exists()
                 if not held:
                     yield
                     return
             finally:
-                lease.give_back()
-            with _check_reachable(alone):
-                if dead := watch.dead(alone):
-                    taken_over = Lease(alone, who)
+                lease.release()
+            with _check_reachable(exclusive_object):
+                if dead := watch.dead(exclusive_object):
+                    taken_over = Lease(exclusive_object, who)
                     if taken_over.take(dead):
-                        taken_over.give_back()
-        told.of(lambda: f"waiting for {_lease_holder(alone)}: {alone} is held")
+                        taken_over.release()
+        told.of(lambda: f"waiting for {_lease_holder(exclusive_object)}: {exclusive_object} is held")
         pause(_POLL_SECONDS)
 
 
 @contextmanager
-def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
-    """Hold the object `alone` while nobody has a lease in the folder.
+def exclusive_when_idle(folder: "UPath", exclusive_object: "UPath", who: str, say: Say) -> Iterator[None]:
+    """Hold the object `exclusive_object` while nobody has a lease in the folder.
 
     The object is released between the checks: a process that holds a lease in the folder may need a second lease
     before it can end.
@@ -171,7 +171,7 @@ def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> 
     watches: dict[str, Watch] = {}
     told = WaitNotice(say)
     while True:
-        with exclusive_lease(alone, who, say):
+        with exclusive_lease(exclusive_object, who, say):
             if not living(folder, watches):
                 yield
                 return

@@ -177,15 +177,25 @@ class S3Storage:
     @contextmanager
     def shared_lock(self, say: Say) -> Iterator[None]:
         """Hold a shared lock on the cache folder, and a lease on the store."""
-        shared, alone = self.path / Folder.LOCKS / _AT_WORK, self.path / ROOT_LOCK
-        with LocalStorage(self.cache_dir).shared_lock(say), shared_lease(shared, alone, _this_process(), say):
+        shared, exclusive_object = self.path / Folder.LOCKS / _AT_WORK, self.path / ROOT_LOCK
+        with (
+            LocalStorage(self.cache_dir).shared_lock(say),
+            shared_lease(shared, exclusive_object, _this_process(), say),
+        ):
             yield
 
     @contextmanager
     def exclusive_lock(self, who: str, say: Say) -> Iterator[None]:
         """Hold an exclusive lock on the cache folder, and a lease on the store."""
-        shared, alone, name = self.path / Folder.LOCKS / _AT_WORK, self.path / ROOT_LOCK, f"{who} at {_this_process()}"
-        with LocalStorage(self.cache_dir).exclusive_lock(who, say), exclusive_when_idle(shared, alone, name, say):
+        shared, exclusive_object, name = (
+            self.path / Folder.LOCKS / _AT_WORK,
+            self.path / ROOT_LOCK,
+            f"{who} at {_this_process()}",
+        )
+        with (
+            LocalStorage(self.cache_dir).exclusive_lock(who, say),
+            exclusive_when_idle(shared, exclusive_object, name, say),
+        ):
             yield
 
     def key_lock(self, key: str, who: str, say: Say) -> AbstractContextManager[None]:

@@ -27,8 +27,8 @@ def texts(root: ET.Element) -> list[str]:
 @pytest.mark.parametrize("name", [*networks.ALL, "vgg16"])
 def test_a_diagram_is_well_formed_and_names_what_it_shows(name: str, width: int) -> None:
     architecture = networks.ALL.get(name) or vgg16()
-    for alone in (True, False):
-        root = parsed(svg(architecture, "A title", "x", width, alone=alone))
+    for standalone in (True, False):
+        root = parsed(svg(architecture, "A title", "x", width, standalone=standalone))
         assert root.tag == f"{SVG}svg"
         assert root.get("role") == "img"
         ids = {element.get("id") for element in root.iter() if element.get("id")}
@@ -36,8 +36,8 @@ def test_a_diagram_is_well_formed_and_names_what_it_shows(name: str, width: int)
         assert root.findtext(f"{SVG}title") == "A title"
         said = root.findtext(f"{SVG}desc") or ""
         assert said.startswith(f"{len(architecture.nodes):,} layer")
-        assert (root.find(f"{SVG}style") is not None) == alone
-        assert ("prefers-color-scheme" in ET.tostring(root, "unicode")) == alone
+        assert (root.find(f"{SVG}style") is not None) == standalone
+        assert ("prefers-color-scheme" in ET.tostring(root, "unicode")) == standalone
     assert "\n" not in svg(architecture, "t", "x", width), "a blank line would end the HTML within Markdown"
 
 
@@ -73,7 +73,7 @@ def test_names_that_users_write_take_no_effect() -> None:
         node("k", "m", kind=EVIL),
         name=EVIL,
     )
-    text = svg(mean, EVIL, "x", alone=True)
+    text = svg(mean, EVIL, "x", standalone=True)
     root = parsed(text)
     assert "<script" not in text
     assert {element.tag.removeprefix(SVG) for element in root.iter()} == {

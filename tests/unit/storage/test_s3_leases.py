@@ -160,9 +160,9 @@ def test_who_was_taken_for_dead_neither_renews_nor_removes_what_is_another_s(roo
     asleep.thread = threading.Thread(target=asleep.renew, daemon=True)
     asleep.thread.start()
     time.sleep(3 * s3_leases.RENEW_SECONDS)
-    asleep.give_back()
+    asleep.release()
     assert b"other" in read_object(root / "lock")
-    other.give_back()
+    other.release()
     assert not (root / "lock").exists()
 
 
