@@ -24,7 +24,7 @@ Rows = Sequence[Mapping[str, str | int | float]]
 
 _PIPED_WIDTH = 240  # characters: a file or a program has no width, and must receive every name unbroken
 # Characters of the longest cell that is never broken, such as an interval, and of the narrowest column of longer cells.
-_SHORT, _LEAST = 16, 12
+_SHORT, _MIN_WIDTH = 16, 12
 _NAME = 48  # characters of the longest word that is never broken, such as a run's name; longer ones are paths or hashes
 _FRAME = 3  # characters around the content of a column: a line and two spaces
 # The space between a number and its unit, and its stand-in while rich breaks lines: rich breaks at every kind of space.
@@ -102,7 +102,7 @@ class Screen(Console):
         whole = [max(self.width_of(cell) for cell in of) for of in columns]
         words = [max((self.width_of(word) for cell in of for word in cell.split()), default=0) for of in columns]
         found = [
-            most if most <= _SHORT else min(most, max(_LEAST, min(word, _NAME)))
+            most if most <= _SHORT else min(most, max(_MIN_WIDTH, min(word, _NAME)))
             for most, word in zip(whole, words, strict=True)
         ]
         spare = self.width - sum(found) - _FRAME * len(found) - 1

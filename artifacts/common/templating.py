@@ -14,7 +14,7 @@ from tasks.safety.plain_text import isolated, printable
 
 # Prefect's UI in a window of 1400 pixels: the pixels of a table's width, of a font's size and of a cell's padding, and
 # the most cells in a row.
-_WIDE, _SIZE, _PADDING, _MOST_ACROSS = 829, 12.5, 26, 4
+_WIDE, _SIZE, _PADDING, _MAX_ACROSS = 829, 12.5, 26, 4
 _NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|[-\u2013]")
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
@@ -102,7 +102,7 @@ def images_across(captions: Sequence[str]) -> int:
     The widest line of any caption determines the number, because Prefect's UI does not wrap captions.
     """
     widest = max((_line_width(line) for one in captions for line in one.split("<br>")), default=0.0)
-    return max(1, min(_MOST_ACROSS, int(_WIDE / (widest + _PADDING))))
+    return max(1, min(_MAX_ACROSS, int(_WIDE / (widest + _PADDING))))
 
 
 def _line_width(line: str) -> float:

@@ -14,7 +14,7 @@ from artifacts.common.formatting import breadth, counted
 from tasks.schemas.architecture import Node, Shape
 
 _FACE = 78.0  # size of the largest side in a diagram, in pixels
-_LEAST = 9.0  # size of the smallest side, in pixels
+_MIN_SIDE = 9.0  # size of the smallest side, in pixels
 _SLANT, _RISE = 0.38, 0.28  # extent of a side to the right and up, as shares of its length
 _WIDEST = 108.0  # greatest width of a box or of a line of its label, in pixels
 _TYPE, SMALL = 11.0, 10.0  # font sizes
@@ -91,8 +91,8 @@ def box_of(node: Node, extent: tuple[int, int, int], largest: int) -> Box:
     rows, columns, channels = extent
     if not rows:
         length = min(84.0, 12 + 5 * (max(channels, 1).bit_length() - 1))
-        return Box(length, max(_LEAST, min(40.0, 5.0 * len(node.inputs))), 5.0, 4.0)
-    high, deep = (max(_LEAST, _FACE * (side / largest) ** 0.5) for side in (rows, columns))
+        return Box(length, max(_MIN_SIDE, min(40.0, 5.0 * len(node.inputs))), 5.0, 4.0)
+    high, deep = (max(_MIN_SIDE, _FACE * (side / largest) ** 0.5) for side in (rows, columns))
     return Box(min(64.0, 3 + 3 * channels**0.4), high, _SLANT * deep, _RISE * deep)
 
 

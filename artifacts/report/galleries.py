@@ -37,12 +37,12 @@ class _Galleries:
 class InMarkdown(_Galleries):
     """Galleries in Markdown.
 
-    Each gallery shows up to `most` images, states the total, and says in which file the other images are.
+    Each gallery shows up to `max_images` images, states the total, and says in which file the other images are.
     """
 
-    def __init__(self, analysis: Analysis, most: int, place: str) -> None:
+    def __init__(self, analysis: Analysis, max_images: int, place: str) -> None:
         super().__init__(analysis)
-        self.most, self.place = most, place
+        self.max_images, self.place = max_images, place
 
     def cell(self, picture: Picture, split: str = "test") -> tuple[str, str]:
         """Return an image and its caption: its label and the models' predictions, with the wrong ones in bold."""
@@ -55,13 +55,13 @@ class InMarkdown(_Galleries):
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
         """Return test images with every model's prediction."""
-        cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.most, _FIRST)]]
+        cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.max_images, _FIRST)]]
         return counted_table(cells, len(indices), total, self.place)
 
     def label_issue_gallery(self, found: LabelIssues) -> Markup:
         """Return images whose label may be wrong."""
         known, cells = self.pictures_of(found.split), []
-        for issue in found.shown[: min(self.most, _FIRST_LABEL_ISSUES)]:
+        for issue in found.shown[: min(self.max_images, _FIRST_LABEL_ISSUES)]:
             image, caption = self.cell(known[issue.index], found.split)
             cells.append((image, "<br>".join((caption, *text.describe_label_issue(issue).split("; ")))))
         return counted_table(cells, len(found.shown), found.by_either, self.place)
@@ -71,7 +71,7 @@ class InMarkdown(_Galleries):
     ) -> Markup:
         """Return images that only one of two runs got right."""
         cells = []
-        for one in shown[: min(self.most, _FIRST)]:
+        for one in shown[: min(self.max_images, _FIRST)]:
             said = [
                 f"{title}: {markdown_name(text.answer_said(answer, one.label, tuple(classes)))}"
                 for title, answer in (("before", one.before), ("now", one.now))
@@ -82,7 +82,7 @@ class InMarkdown(_Galleries):
     def explained_gallery(self, rank: int) -> Markup:
         """Return the most confident errors of a model, each with its explanation."""
         found = [(p, p.answers[rank]) for p in self.analysis.pictures if p.answers[rank].explanation]
-        confident = sorted(found, key=lambda one: -one[1].probability)[: self.most]
+        confident = sorted(found, key=lambda one: -one[1].probability)[: self.max_images]
         shown = [self.explained(picture, rank) for picture, _ in confident]
         count = count_noun(len(confident), len(found), self.analysis.models[rank].errors, self.place)
         return Markup("\n\n").join([*shown, markdown_name(count)] if shown else [Markup("None.")])

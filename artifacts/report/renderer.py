@@ -19,7 +19,7 @@ from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import ClassifiedPicture
 
-_MOST_SHOWN = 1000  # images of the user on one page, which takes half a megabyte
+_MAX_SHOWN = 1000  # images of the user on one page, which takes half a megabyte
 
 
 class MarkdownParts(NamedTuple):
@@ -34,7 +34,7 @@ class MarkdownParts(NamedTuple):
 class Rendering(DocumentRendering[Report]):
     """Renderer of one report with its figures and the diagrams of its networks."""
 
-    most_images = 24
+    max_images = 24
     names: ClassVar = {"tables": tables, "words": words, "standouts": standouts}
 
     def __init__(
@@ -48,9 +48,9 @@ class Rendering(DocumentRendering[Report]):
         self.networks = networks
         self.parts = cache(self.parts_of)
 
-    def pages(self, most: int) -> MarkdownArtifacts:
+    def pages(self, max_images: int) -> MarkdownArtifacts:
         """Return the results with their provenance, one page for each model, and the galleries."""
-        parts = self.parts(most)
+        parts = self.parts(max_images)
         models = {
             f"model-{name.replace('_', '-')}": (f"Network diagram and explained errors of {name}", text)
             for name, text in parts.models.items()
@@ -63,12 +63,12 @@ class Rendering(DocumentRendering[Report]):
 
     def markdown(self) -> str:
         """Return all parts as one text."""
-        parts = self.parts(self.most_images)
+        parts = self.parts(self.max_images)
         return "\n\n".join((parts.overview, *parts.models.values(), parts.galleries, parts.provenance))
 
-    def parts_of(self, most: int = most_images) -> MarkdownParts:
-        """Render every part as Markdown with up to `most` images per gallery; `parts` caches the result."""
-        drawn = InMarkdown(self.document.analysis, most, self.place)
+    def parts_of(self, max_images: int = max_images) -> MarkdownParts:
+        """Render every part as Markdown with up to `max_images` images per gallery; `parts` caches the result."""
+        drawn = InMarkdown(self.document.analysis, max_images, self.place)
         pages = {
             model.name: self.rendered(
                 "model.md.j2",
@@ -111,5 +111,5 @@ def changes_page(changes: Changes, title: str) -> str:
 
 def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
     """Return a user's own images as the network received them, with each model's prediction, as one HTML page."""
-    most = f"The first {_MOST_SHOWN:,} of {len(shown):,} images.\n\n" if len(shown) > _MOST_SHOWN else ""
-    return page(f"# {markdown_name(title)}\n\n{most}{InHtml.own_gallery(shown[:_MOST_SHOWN], shape)}", title)
+    most = f"The first {_MAX_SHOWN:,} of {len(shown):,} images.\n\n" if len(shown) > _MAX_SHOWN else ""
+    return page(f"# {markdown_name(title)}\n\n{most}{InHtml.own_gallery(shown[:_MAX_SHOWN], shape)}", title)

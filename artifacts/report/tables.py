@@ -12,7 +12,7 @@ from tasks.schemas.analysis import Analysis, Changes, Decision, StepLine
 from tasks.schemas.findings import Comparison, LabelIssues, Share
 from tasks.schemas.robustness import AccuracyGap, Robustness
 
-_MOST_ROWS = 200  # rows of a table that go into Prefect's database
+_MAX_ROWS = 200  # rows of a table that go into Prefect's database
 
 
 def results(analysis: Analysis) -> list[Row]:
@@ -227,9 +227,9 @@ def all_tables(analysis: Analysis) -> Sequence[TableArtifact]:
         ("patterns", "Errors by label and prediction, most frequent first", patterns(analysis)),
         ("slices", f"Errors by slice of measured image features; {HOLM}", slices(analysis)),
     )
-    return [(key, f"{says}{_first_of(rows)}", rows[:_MOST_ROWS]) for key, says, rows in whole]
+    return [(key, f"{says}{_first_of(rows)}", rows[:_MAX_ROWS]) for key, says, rows in whole]
 
 
 def _first_of(rows: Sequence[Row]) -> str:
     """Return the note on omitted rows for a table's description."""
-    return f" (the first {_MOST_ROWS} of {len(rows):,})" if len(rows) > _MOST_ROWS else ""
+    return f" (the first {_MAX_ROWS} of {len(rows):,})" if len(rows) > _MAX_ROWS else ""

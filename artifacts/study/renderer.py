@@ -15,17 +15,17 @@ _FIRST = 24  # images that the gallery shows before it is opened
 class StudyRendering(DocumentRendering[Study]):
     """Renderer of one study."""
 
-    most_images = 12
+    max_images = 12
     names: ClassVar = {"tables": tables, "words": text}
 
-    def pages(self, most: int) -> MarkdownArtifacts:
+    def pages(self, max_images: int) -> MarkdownArtifacts:
         """Return the whole study as one page."""
-        return {"study": ("Results of the study", self.markdown(most))}
+        return {"study": ("Results of the study", self.markdown(max_images))}
 
-    def markdown(self, most: int = most_images) -> str:
-        """Return the study as Markdown, with up to `most` images."""
+    def markdown(self, max_images: int = max_images) -> str:
+        """Return the study as Markdown, with up to `max_images` images."""
         study = self.document
-        cells = [self.cell(one) for one in study.hard[:most]]
+        cells = [self.cell(one) for one in study.hard[:max_images]]
         gallery = counted_table(cells, len(study.hard), study.wrong_twice, self.place)
         return self.rendered("study.md.j2", gallery=gallery, place=self.place)
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tasks.analysis import confusion_analysis as found_patterns
 from tasks.analysis.calibration import calibration
 from tasks.analysis.correction_regions import correction_regions
-from tasks.analysis.image_cards import image_cards, most_shown
+from tasks.analysis.image_cards import image_cards, max_images_shown
 from tasks.analysis.label_issues import label_issues_of
 from tasks.analysis.slices import compare_slices
 from tasks.analysis.statistics import mean_estimate, share_estimate
@@ -67,11 +67,11 @@ def build_analysis(
     names, given = tuple(model.name for model in models), tested.predictions
     may_show = np.isin(np.arange(len(tested.split_index.labels)), chosen)
     shown = image_cards(chosen, tested, explained)
-    most = most_shown(subject.shape)
+    max_images = max_images_shown(subject.shape)
     neighbors = {near.index for found in explained for one in found.by_index.values() for near in one.neighbors}
     label_issues = (
         label_issues_of("test", given, set(chosen)),
-        label_issues_of("train", trained.predictions, most=most),
+        label_issues_of("train", trained.predictions, max_images=max_images),
     )
     return Analysis(
         subject=subject,

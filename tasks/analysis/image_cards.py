@@ -8,13 +8,13 @@ from tasks.data.predictions_parquet import Predictions
 from tasks.images.encoding import encode_pixels
 from tasks.schemas.findings import Answer, Explanation, Explanations, Picture
 
-MOST_CARDS, _LEAST = 300, 24  # images: with explanations, 300 take about 3 MB of the report and 30 s of one core
-_MOST_BYTES = 256 << 10  # of pixels: a report shows fewer of larger images
+MAX_CARDS, _MIN_CARDS = 300, 24  # images: with explanations, 300 take about 3 MB of the report and 30 s of one core
+_MAX_BYTES = 256 << 10  # of pixels: a report shows fewer of larger images
 
 
-def most_shown(shape: Sequence[int]) -> int:
+def max_images_shown(shape: Sequence[int]) -> int:
     """Return the maximum number of images of one kind that a report shows; it bounds the report's size."""
-    return max(_LEAST, min(MOST_CARDS, _MOST_BYTES // prod(shape)))
+    return max(_MIN_CARDS, min(MAX_CARDS, _MAX_BYTES // prod(shape)))
 
 
 def image_cards(

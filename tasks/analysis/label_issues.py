@@ -13,7 +13,7 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
-from tasks.analysis.image_cards import MOST_CARDS
+from tasks.analysis.image_cards import MAX_CARDS
 from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.findings import LabelIssue, LabelIssuePattern, LabelIssues
 
@@ -21,7 +21,7 @@ _SURE = 0.9  # minimum probability of each model's prediction
 
 
 def label_issues_of(
-    split: str, given: Sequence[Predictions], may_show: Container[int] | None = None, *, most: int = MOST_CARDS
+    split: str, given: Sequence[Predictions], may_show: Container[int] | None = None, *, max_images: int = MAX_CARDS
 ) -> LabelIssues:
     """Return the label issues of a split.
 
@@ -33,7 +33,7 @@ def label_issues_of(
         split: Name of the split.
         given: Predictions of all models for the split.
         may_show: Indices of the images that may be shown; all if None.
-        most: Maximum number of images to show.
+        max_images: Maximum number of images to show.
     """
     named = _agreed(given)
     labels, probabilities = given[0].labels.astype(np.int64), np.mean([p.probabilities for p in given], axis=0)
@@ -43,7 +43,7 @@ def label_issues_of(
     ordered = np.flatnonzero(named | found)
     # The images that the models name, then those that only cleanlab names: each by confidence, then by lowest quality.
     ordered = ordered[np.lexsort((quality[ordered], -sure[ordered], ~named[ordered]))]
-    shown = [index for index in ordered.tolist() if may_show is None or index in may_show][:most]
+    shown = [index for index in ordered.tolist() if may_show is None or index in may_show][:max_images]
     patterns = Counter(zip(labels[named].tolist(), given[0].predicted[named].tolist(), strict=True))
     return LabelIssues(
         split=split,

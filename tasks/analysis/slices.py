@@ -13,7 +13,7 @@ from tasks.schemas.findings import Slice
 
 _PARTS = 5  # slices with equal numbers of images, as far as ties allow
 _FEW = 5  # up to this number of distinct values, each value is a slice
-_MOST_COMPONENTS = 4  # images with this number of components or more form one slice
+_MAX_COMPONENTS = 4  # images with this number of components or more form one slice
 
 
 def compare_slices(measured: pd.DataFrame, given: Sequence[Predictions]) -> tuple[Slice, ...]:
@@ -31,7 +31,7 @@ def _slice_masks(feature: str, values: "pd.Series[float]") -> Iterator[tuple[str
     Yields:
         The feature, the (N,) bool mask of a slice, and the minimum and maximum of the feature in the slice.
     """
-    codes = _codes_of(values.clip(upper=_MOST_COMPONENTS) if feature == "components" else values)
+    codes = _codes_of(values.clip(upper=_MAX_COMPONENTS) if feature == "components" else values)
     for code in sorted(codes.unique()):
         inside = (codes == code).to_numpy()
         yield feature, inside, float(values[inside].min()), float(values[inside].max())

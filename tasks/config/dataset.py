@@ -30,8 +30,8 @@ from tasks.errors import DatasetError, InputError
 from tasks.safety.address import Address
 
 _SCHEMES = ("http", "https", "file")
-_MOST_NAME = 150  # longest archive name, in bytes
-_MOST_LETTERS = 64  # of a name; file names, which systems limit to 255 bytes, hold up to two names and a hash
+_MAX_NAME = 150  # longest archive name, in bytes
+_MAX_LETTERS = 64  # of a name; file names, which systems limit to 255 bytes, hold up to two names and a hash
 # Characters that are not shown although their category is not Cf: Default_Ignorable_Code_Point in Unicode's file
 # DerivedCoreProperties.txt.
 _IGNORABLE = re.compile(
@@ -44,8 +44,8 @@ Sha256 = Annotated[str, TextPattern(r"[0-9a-f]{64}", "must consist of 64 digits 
 
 def _short(name: str, info: ValidationInfo) -> str:
     """Return a name if it is in a record, or short enough for input."""
-    if is_input(info) and len(name) > _MOST_LETTERS:
-        raise ValueError(f"String should have at most {_MOST_LETTERS} characters")
+    if is_input(info) and len(name) > _MAX_LETTERS:
+        raise ValueError(f"String should have at most {_MAX_LETTERS} characters")
     return name
 
 
@@ -53,7 +53,7 @@ Name = Annotated[
     str,
     TextPattern(r"[a-z][a-z0-9_]*", "must be a lowercase letter followed by lowercase letters, digits and _"),
     AfterValidator(_short),
-    Field(json_schema_extra={"maxLength": _MOST_LETTERS}),  # for the input form
+    Field(json_schema_extra={"maxLength": _MAX_LETTERS}),  # for the input form
 ]
 ClassName = Annotated[str, StringConstraints(max_length=200), TextPattern(r"[\s\S]*\S[\s\S]*", "must not be blank")]
 Size = Annotated[StrictInt, Field(gt=0, le=4096)]  # pixels per side
@@ -69,8 +69,8 @@ def _file_name(name: str) -> str:
             "an archive's name must consist of letters, digits, _, - and . (without `name`, it is the end of the first of "
             'its `urls`): give the archive a valid name, such as name = "images.gz"'
         )
-    if len(name.encode()) > _MOST_NAME:
-        raise ValueError(f"an archive's name may have at most {_MOST_NAME} bytes")
+    if len(name.encode()) > _MAX_NAME:
+        raise ValueError(f"an archive's name may have at most {_MAX_NAME} bytes")
     return name
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError, ValidationInfo
 from tasks.base import Frozen
 from tasks.config.text_pattern import TextPattern
 from tasks.errors import InputError
-from tasks.filesystem.regular_files import MOST_TEXT, expand_user, read_regular
+from tasks.filesystem.regular_files import MAX_TEXT, expand_user, read_regular
 from tasks.safety.redaction import redact
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32 LE starts like UTF-16 LE
@@ -48,7 +48,7 @@ def read_toml(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[
     """
     path = _toml_path(name_or_path, what, refusal)
     try:
-        return tomllib.loads(text_of(read_regular(path, MOST_TEXT))), path
+        return tomllib.loads(text_of(read_regular(path, MAX_TEXT))), path
     except OSError as error:
         raise refusal(f"can't read the {what} {path}: {error.strerror or error}") from error
     except RecursionError as error:

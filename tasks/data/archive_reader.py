@@ -30,7 +30,7 @@ _GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect the gzip format
 _MAGIC = b"\x1f\x8b"
 _BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # isal's stub types it as an instance
 
-_MOST_DIRECTORY = 1 << 20  # bytes of a zip file's directory; 1 MiB lists more than 10,000 members
+_MAX_DIRECTORY = 1 << 20  # bytes of a zip file's directory; 1 MiB lists more than 10,000 members
 
 ImageBlock = NDArray[np.uint8]
 
@@ -99,7 +99,7 @@ def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
         return
     try:
         with _ZipReader(io.FileIO(path)) as stored, zipfile.ZipFile(stored) as files:
-            stored.most = None
+            stored.max_bytes = None
             if member not in files.namelist():
                 raise ArchiveError(f"the zip file has no member {member}")
             with files.open(member) as stream:
@@ -112,20 +112,20 @@ def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
 
 
 class _ZipReader(io.BufferedReader):
-    """A zip file that refuses to read more than `most` bytes at once.
+    """A zip file that refuses to read more than `max_bytes` bytes at once.
 
     `zipfile` reads the whole directory at once, and creates an object of several hundred bytes for each entry of 46.
     """
 
-    most: int | None = _MOST_DIRECTORY
+    max_bytes: int | None = _MAX_DIRECTORY
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if self.most is None:
+        if self.max_bytes is None:
             return super().read(size)
-        wanted = self.most + 1 if size is None or size < 0 else size
-        found = super().read(min(wanted, self.most + 1))
-        if len(found) > self.most:
-            raise ArchiveError(f"the directory of the zip file has more than {self.most:,} bytes")
+        wanted = self.max_bytes + 1 if size is None or size < 0 else size
+        found = super().read(min(wanted, self.max_bytes + 1))
+        if len(found) > self.max_bytes:
+            raise ArchiveError(f"the directory of the zip file has more than {self.max_bytes:,} bytes")
         return found
 
 

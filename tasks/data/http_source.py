@@ -36,13 +36,13 @@ TransferReport = Callable[[int, int | None], None]
 
 
 class Target:
-    """File that receives a download, up to one byte more than `most`.
+    """File that receives a download, up to one byte more than `max_bytes`.
 
     The additional byte shows that the mirror serves a larger file than expected.
     """
 
-    def __init__(self, path: Path, most: int, limit: AttemptLimit, report: TransferReport | None = None) -> None:
-        self.path, self.most, self.limit = path, most, limit
+    def __init__(self, path: Path, max_bytes: int, limit: AttemptLimit, report: TransferReport | None = None) -> None:
+        self.path, self.max_bytes, self.limit = path, max_bytes, limit
         self.report = report or (lambda _have, _total: None)
         self.size = path.stat().st_size if path.exists() else 0
         self.total: int | None = None
@@ -57,19 +57,19 @@ class Target:
             yield stream
 
     def full(self, stream: BinaryIO, chunk: bytes) -> bool:
-        """Write a chunk, and return whether the download exceeds `most` bytes."""
+        """Write a chunk, and return whether the download exceeds `max_bytes` bytes."""
         with storage_errors(self.path):
-            stream.write(chunk[: self.most + 1 - self.size])
+            stream.write(chunk[: self.max_bytes + 1 - self.size])
         self.size += len(chunk)
         self.limit.count(len(chunk))
-        self.report(min(self.size, self.most), self.total)
-        return self.size > self.most
+        self.report(min(self.size, self.max_bytes), self.total)
+        return self.size > self.max_bytes
 
     def announce(self, total: int | None) -> None:
         """Record the file size that the mirror announces, None if unknown, and check that the download can fit.
 
         Raises:
-            MirrorError: If the announced size exceeds `most` or the free disk space.
+            MirrorError: If the announced size exceeds `max_bytes` or the free disk space.
             StorageError: If the size is known in advance and exceeds the free disk space.
         """
         self.total = total
@@ -77,11 +77,13 @@ class Target:
         if self.limit.size:  # known in advance, so that the announced size is not used
             self.refuse_full_disk(self.limit.size)
             return
-        if total is not None and total > self.most:
-            raise MirrorError(f"it announces {total:,} bytes, more than the maximum of {self.most:,} for this archive")
+        if total is not None and total > self.max_bytes:
+            raise MirrorError(
+                f"it announces {total:,} bytes, more than the maximum of {self.max_bytes:,} for this archive"
+            )
         if total is not None and total - self.size > (room := _room_at(self.path)):
             raise MirrorError(f"it announces {total:,} bytes, but {self.path.parent} has only {room:,} bytes free")
-        self.limit.expect(self.most if total is None else total)
+        self.limit.expect(self.max_bytes if total is None else total)
 
     def refuse_full_disk(self, size: int) -> None:
         """Reject a download for which the free disk space is too small, before it starts.
@@ -105,12 +107,12 @@ def _room_at(path: Path) -> int:
 
 
 def append_chunks(
-    url: str, path: Path, most: int, limit: AttemptLimit | None = None, report: TransferReport | None = None
+    url: str, path: Path, max_bytes: int, limit: AttemptLimit | None = None, report: TransferReport | None = None
 ) -> str:
-    """Append the bytes that `path` lacks, up to one byte more than `most`, the expected number or an upper bound.
+    """Append the bytes that `path` lacks, up to one byte more than `max_bytes`, the expected number or an upper bound.
 
     If the server cannot resume a download, the file is written again from the start. By default, `limit` is that
-    for `most` bytes.
+    for `max_bytes` bytes.
 
     Returns:
         The Content-Encoding of the response, empty if it has none.
@@ -122,7 +124,7 @@ def append_chunks(
     """
     redact_all_output()  # httpx logs request URLs, and httpcore logs all headers
     address = Address(url)
-    target = Target(path, most, limit or AttemptLimit(most), report)
+    target = Target(path, max_bytes, limit or AttemptLimit(max_bytes), report)
     if address.lacks_secrets:
         raise MirrorError("its user info or query values were removed; give the full address again")
     if urlsplit(address).scheme == "file":

@@ -62,7 +62,7 @@ def download_file(
     url: Address,
     name: str,
     path: Path,
-    most: int,
+    max_bytes: int,
     limit: AttemptLimit,
     report: TransferReport | None = None,
     tell: Tell = log,
@@ -83,14 +83,14 @@ def download_file(
         if have:
             tell(f"{name}: resuming at byte {have:,} from {url}", logging.INFO)
         try:
-            return append_chunks(url, path, most, limit, report)
+            return append_chunks(url, path, max_bytes, limit, report)
         except MirrorError as fault:
             goes += 1
             if fault.wait is not None and fault.wait <= _LONGEST_WAIT and not waited:
                 tell(f"{name}: waiting {fault.wait:.0f} s, as requested by {url}", logging.INFO)
                 limit.pause(fault.wait)
                 waited = True
-            elif not fault.transient or goes > _AGAIN or not have < size_of(path) < most:
+            elif not fault.transient or goes > _AGAIN or not have < size_of(path) < max_bytes:
                 raise
 
 

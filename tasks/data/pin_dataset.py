@@ -135,7 +135,7 @@ class Wanted(NamedTuple):
                     yield f"{split}.{kind}", part, Header(BYTE, (expected.count, *item))
 
     @property
-    def most(self) -> int:
+    def max_bytes(self) -> int:
         """Largest possible size of the archive in bytes."""
         if self.sized:
             return self.archive.bytes
@@ -158,8 +158,8 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
 
     def fetch(url: Address) -> None:
         path.unlink(missing_ok=True)  # left by another mirror, whose bytes may differ
-        limit = AttemptLimit(wanted.most if wanted.sized else 0)
-        download_file(url, archive.name, path, wanted.most, limit, lambda *size: report(archive.name, *size), tell)
+        limit = AttemptLimit(wanted.max_bytes if wanted.sized else 0)
+        download_file(url, archive.name, path, wanted.max_bytes, limit, lambda *size: report(archive.name, *size), tell)
         try:
             _refuse_other(wanted, path)
         except (DatasetError, DecodeError) as error:
@@ -178,8 +178,8 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
 def _refuse_other(wanted: Wanted, path: Path) -> None:
     """Reject a downloaded file that is not the wanted archive."""
     size = path.stat().st_size
-    if size > wanted.most:
-        raise MirrorError(f"it served more than the maximum of {wanted.most:,} bytes for this archive")
+    if size > wanted.max_bytes:
+        raise MirrorError(f"it served more than the maximum of {wanted.max_bytes:,} bytes for this archive")
     with path.open("rb") as stream:
         first = stream.read(2)
     if first not in _MAGIC:

@@ -20,7 +20,7 @@ from PIL import (  # explicit plugins, since Pillow would load all of them
 )
 
 from tasks.errors import PictureError, UnknownFormatError
-from tasks.images.decoder_limits import MOST_PIXELS, refuse_excess, refuse_long_tags, silence_libtiff, too_large
+from tasks.images.decoder_limits import MAX_PIXELS, refuse_excess, refuse_long_tags, silence_libtiff, too_large
 from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
@@ -92,8 +92,8 @@ def _open_picture(content: bytes, mode: str) -> Image.Image:
     refuse_excess(image, content)
     width, height = image.size
     image.draft(mode, (_WORKING, _WORKING))  # decodes a JPEG at a reduced size
-    if image.width * image.height > MOST_PIXELS:
-        raise too_large(width, height, MOST_PIXELS)
+    if image.width * image.height > MAX_PIXELS:
+        raise too_large(width, height, MAX_PIXELS)
     return image
 
 

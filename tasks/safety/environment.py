@@ -128,7 +128,7 @@ _PROXY = re.compile(
     r"(https?://)?([^/?#@\s]*@)?([^/?#@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^@\s]*)?", re.IGNORECASE
 )
 _CERTIFICATES, _CERTIFICATE_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
-_MOST_CERTIFICATES = 16 << 20  # bytes; a bundle of all authorities has about 200 KB
+_MAX_CERTIFICATES = 16 << 20  # bytes; a bundle of all authorities has about 200 KB
 SET_ASIDE = (
     "MNIST_SET_ASIDE"  # one line for each unusable variable, with the reason; requests that need the variable fail
 )
@@ -259,7 +259,7 @@ def _fault_of_certificates(file: str) -> str:
     """Return the reason why a certificate file is unusable, or an empty string if it is usable."""
     try:
         with open(file, "rb") as stream:  # noqa: PTH123
-            return "" if b"-----BEGIN " in stream.read(_MOST_CERTIFICATES) else "it holds no certificate"
+            return "" if b"-----BEGIN " in stream.read(_MAX_CERTIFICATES) else "it holds no certificate"
     except OSError as error:
         return error.strerror or str(error)
 

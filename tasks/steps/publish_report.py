@@ -142,9 +142,9 @@ def _pages_that_fit(rendering: DocumentRendering[Any], omitted: list[Omission]) 
     `omitted`.
     """
     found: MarkdownArtifacts = {}
-    most = rendering.most_images
-    for halvings in range(most.bit_length()):  # down to one image
-        pages = rendering.pages(most >> halvings)
+    max_images = rendering.max_images
+    for halvings in range(max_images.bit_length()):  # down to one image
+        pages = rendering.pages(max_images >> halvings)
         found |= {key: page for key, page in pages.items() if key not in found and len(page[1].encode()) <= _LARGEST}
         if len(found) == len(pages):
             break

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.analysis.image_cards import image_cards, most_shown
+from tasks.analysis.image_cards import image_cards, max_images_shown
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import EvaluatedSplit, load_evaluated_split
@@ -30,7 +30,7 @@ from tasks.storage.folders import Folder
 if TYPE_CHECKING:
     from tasks.analysis.seed_variance import TwoWayComparison
 
-_MOST_SEEDS = 1000
+_MAX_SEEDS = 1000
 
 Seeds = tuple[tuple[int, ...], ...]  # of each training of an arm
 
@@ -46,9 +46,9 @@ def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
     Raises:
         InputError: If there are fewer than two seeds, which give no variance, or more than the maximum.
     """
-    if type(seeds) is not int or not 2 <= seeds <= _MOST_SEEDS:  # bool is a subclass of int
+    if type(seeds) is not int or not 2 <= seeds <= _MAX_SEEDS:  # bool is a subclass of int
         raise InputError(
-            f"seeds must be a number from 2 to {_MOST_SEEDS:,}, not {seeds!r}: a single seed has no variance"
+            f"seeds must be a number from 2 to {_MAX_SEEDS:,}, not {seeds!r}: a single seed has no variance"
         )
     trials = (
         SeedRun(arm=spec.name if len(plans) == 1 else f"{spec.name} ({plan.name})", **dict(spec))
@@ -124,7 +124,7 @@ def build_study(
         claim=claim,
         always_wrong=int((wrong.sum(axis=0) == len(trials)).sum()),
         wrong_twice=int((wrong.sum(axis=0) > 1).sum()),
-        hard=_hardest_images(tested, wrong, most_shown(dataset.image_shape)),
+        hard=_hardest_images(tested, wrong, max_images_shown(dataset.image_shape)),
     )
 
 
@@ -220,16 +220,16 @@ def claim_of(test_content: str, names: Sequence[str], trials: Iterable[SeedRun])
     return Claim(first=both["plain"], second=both["batch_norm"], difference=published, said_by="the post")
 
 
-def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], most: int) -> tuple[Hard, ...]:
-    """Return up to `most` images that more than one training misclassifies, the hardest first.
+def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], max_images: int) -> tuple[Hard, ...]:
+    """Return up to `max_images` images that more than one training misclassifies, the hardest first.
 
     Args:
         tested: The test split, with the predictions of all trainings. The images show the answer of the first training.
         wrong: (arms, N) number of trainings of each arm that misclassify each image.
-        most: Maximum number of images.
+        max_images: Maximum number of images.
     """
     total = wrong.sum(axis=0)
-    order = np.argsort(-total, kind="stable")[:most]
+    order = np.argsort(-total, kind="stable")[:max_images]
     chosen = [int(at) for at in order if total[at] > 1]
     shown = {
         picture.index: picture for picture in image_cards(chosen, tested._replace(predictions=tested.predictions[:1]))

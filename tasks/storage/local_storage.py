@@ -26,7 +26,7 @@ from tasks.storage.locks import ROOT_LOCK, Say, file_lock
 from tasks.storage.real_folders import real_path, real_place
 from tasks.storage.root_marker import find_mark, initial_entries, is_real_folder, mark_above, mark_root, only_begun
 
-_MOST_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
+_MAX_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LocalStorage:
     remedy: ClassVar[str] = "give another --root or MNIST_ROOT"
 
     def read_whole(self) -> bytes:
-        return read_regular(self.path, _MOST_RECORD)
+        return read_regular(self.path, _MAX_RECORD)
 
     @contextmanager
     def atomic_write(self, name: str, *, new: bool = False) -> Iterator[BinaryIO]:
@@ -80,12 +80,12 @@ class LocalStorage:
         except FileNotFoundError:
             return []
 
-    def newest(self, pattern: str, most: int) -> list[Path]:
+    def newest(self, pattern: str, max_files: int) -> list[Path]:
         found: list[tuple[float, Path]] = []
         for path in self.path.glob(pattern):
             with suppress(OSError):  # removed in the meantime, or a broken link
                 found.append((path.stat().st_mtime, path))
-        return [path for _, path in sorted(found, key=itemgetter(0), reverse=True)[:most]]
+        return [path for _, path in sorted(found, key=itemgetter(0), reverse=True)[:max_files]]
 
     def is_real_folder(self, name: str) -> bool:
         return is_real_folder(self.path, name)

@@ -26,7 +26,7 @@ _ROOT = "root.lock"
 ROOT_LOCK = f"{Folder.LOCKS}/{_ROOT}"  # the path under the root
 _PATIENCE_SECONDS = 1.0  # wait before the notice
 _POLL_SECONDS = 0.1
-_MOST_HOLDERS = 200  # characters read from a lock file
+_MAX_HOLDERS = 200  # characters read from a lock file
 Say = Callable[[str, int], None]  # receives a line and its logging level
 
 
@@ -137,4 +137,4 @@ def _write_holder(stream: IO[str], path: Path, who: str) -> None:
 def _lock_holder(stream: IO[str]) -> str:
     """Return the name of the holder in a lock file, or a general term if the file is empty."""
     stream.seek(0)
-    return stream.read(_MOST_HOLDERS) or "another run"
+    return stream.read(_MAX_HOLDERS) or "another run"

@@ -15,7 +15,7 @@ from tasks.storage.checksummed_json import load_with_checksum
 from tasks.storage.folders import Folder, is_own_key
 from tasks.storage.storage import storage_of
 
-_MOST_FOREIGN = 3  # entries of a rejected folder that the message names
+_MAX_FOREIGN = 3  # entries of a rejected folder that the message names
 _SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # the message suggests the first name that is free
 
 
@@ -95,10 +95,10 @@ def _refuse_foreign(root: Root) -> None:
     names = storage.entries()
     if set(names) <= storage.initial_entries():
         return
-    more = f" and {len(names) - _MOST_FOREIGN} more" if len(names) > _MOST_FOREIGN else ""
+    more = f" and {len(names) - _MAX_FOREIGN} more" if len(names) > _MAX_FOREIGN else ""
     inside = next((name for name in _SUBFOLDERS if name not in names), f"{_SUBFOLDERS[0]}-{len(names)}")
     raise RootError(
-        f"{root} is not a root of mnist and is not empty: it holds {', '.join(names[:_MOST_FOREIGN])}{more}; "
+        f"{root} is not a root of mnist and is not empty: it holds {', '.join(names[:_MAX_FOREIGN])}{more}; "
         f"give a separate folder, such as --root {root / inside}"
     )
 

@@ -69,11 +69,11 @@ class S3Storage:
         except FileNotFoundError:
             return []
 
-    def newest(self, pattern: str, most: int) -> "list[UPath]":
+    def newest(self, pattern: str, max_files: int) -> "list[UPath]":
         """Return the latest objects, found with one request instead of one for each."""
         with storage_errors(self.path, verb="list"):
             found = objects_matching(self.path, pattern)
-        return sorted(found, key=lambda path: found[path]["LastModified"], reverse=True)[:most]
+        return sorted(found, key=lambda path: found[path]["LastModified"], reverse=True)[:max_files]
 
     def is_real_folder(self, _name: str) -> bool:
         return True  # a store has no links

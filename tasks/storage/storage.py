@@ -57,8 +57,8 @@ class Storage(Protocol):
     def entries(self) -> list[str]:
         """Return the sorted names in a folder; empty if there is no such folder."""
 
-    def newest(self, pattern: str, most: int) -> Sequence[Root]:
-        """Return at most `most` files of a folder whose names match a pattern, the latest first."""
+    def newest(self, pattern: str, max_files: int) -> Sequence[Root]:
+        """Return at most `max_files` files of a folder whose names match a pattern, the latest first."""
 
     def move_in(self, written: Path, name: str) -> None:
         """Move a complete file from the root or its cache folder to a name under the root."""

@@ -22,7 +22,7 @@ from tasks.storage.backend import Root
 from tasks.storage.content_files import require_valid
 from tasks.training.inference import BATCH, batch_predictor, load_model
 
-_MOST_BYTES = 256 << 20  # of a picture's file: the maximum number of pixels, uncompressed at 32 bits each
+_MAX_BYTES = 256 << 20  # of a picture's file: the maximum number of pixels, uncompressed at 32 bits each
 _SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
     ".pbm", ".pgm", ".ppm", ".pnm",
@@ -109,7 +109,7 @@ def classify_pictures(
 def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | UnreadablePicture:
     """Return a picture as the network gets it, or the reason why it can't be read."""
     try:
-        return read_character(read_regular(path, _MOST_BYTES), shape)
+        return read_character(read_regular(path, _MAX_BYTES), shape)
     except UnknownFormatError as error:
         why = unsupported(path.suffix) if path.suffix.lower() in _UNREAD else str(error)
     except (OSError, ValueError) as error:
