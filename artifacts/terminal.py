@@ -10,7 +10,7 @@ from artifacts.screen import Screen
 from artifacts.study.text import counted_trainings
 from tasks.schemas.analysis import Changes, Check
 from tasks.schemas.results import ClassifiedPicture, Cleared, Pruning, RunResult, StudyResult, VerifiedFile
-from tasks.schemas.runs import Champion, RunRecord, StudyRun, held_down
+from tasks.schemas.runs import Champion, RunRecord, StudyRun, rolled_back_models
 
 
 def show(result: RunResult, ui_hint: str, *, explain: bool = False) -> None:
@@ -183,7 +183,7 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
             for one in champions
         ]
         screen.table(rows, line)
-        for one in held_down(champions):
+        for one in rolled_back_models(champions):
             screen.say(f"rolled back, not promoted again: {one.title}")
     if not lines:
         screen.say("no champion yet")

@@ -20,7 +20,7 @@ from flows.processes.tied_to_worker import exit_with_parent
 from flows.root_option import resolve_root
 from flows.runners.base import Workers, submit, wait_for_all, wait_for_optional
 from flows.runners.factory import open_workers, require_allowed_runner
-from flows.server.flow_run_history import flow_run_under_way
+from flows.server.flow_run_history import current_flow_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
@@ -140,7 +140,7 @@ def _run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
         records = replace(records, figures=drawing.result())
     omissions += omissions_of(records.steps)
 
-    run = run_record(config.dataset, config.recipe, config.line, records, work, flow_run_under_way(work.root))
+    run = run_record(config.dataset, config.recipe, config.line, records, work, current_flow_run(work.root))
     before, changes = _compare_with_previous_run(run, work, omissions)
     decision = judge(run, work)
     return _publish_run(run, records, before, changes, decision, work, [*omissions, *decision.omitted])

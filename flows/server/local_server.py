@@ -24,7 +24,7 @@ from uuid import UUID
 
 from flows.processes.parent import call_at_parent_exit
 from flows.processes.prefect_compat import TEMPORARY_SERVER, drain_queues
-from flows.processes.settings_files import writable_home
+from flows.processes.settings_files import require_writable_home
 from flows.processes.startup import exclude_imports_from_gc
 from flows.server.credential import client_settings, new_credential, setting_in_use
 from tasks.errors import ServerError, causes, last_error
@@ -240,7 +240,7 @@ def local_server() -> Iterator[Api]:
     Raises:
         SettingsError: If Prefect's home can't be written.
     """
-    writable_home()
+    require_writable_home()
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as said:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"

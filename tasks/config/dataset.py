@@ -212,18 +212,18 @@ def unpinned(values: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{split}.{kind}"
 
 
-def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str] = ()) -> Dataset:
+def dataset_of(values: object, name_or_path: str, folder: Path, mirrors: Sequence[str] = ()) -> Dataset:
     """Return the dataset that the values of a file describe, with relative paths resolved against `folder`.
 
     Raises:
         DatasetError: If the values are half-specified.
         InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
-    dataset = validate(values, Dataset, f"the dataset {called}", DatasetError)
+    dataset = validate(values, Dataset, f"the dataset {name_or_path}", DatasetError)
     given = tuple(_absolute_url(mirror, Path.cwd(), "mirror", "folder") for mirror in mirrors)
     own = [_absolute_url(mirror, folder, "mirror", "folder") for mirror in dataset.mirrors]
     own += _offline_mirrors(dataset.name, folder)
-    _refuse_two_of_one_name(dataset, called)
+    _require_distinct_names(dataset, name_or_path)
     return dataset.model_copy(update={
         "mirrors": (*given, *own),
         **{split: _resolve_urls(getattr(dataset, split), given, folder) for split in SPLITS},
@@ -239,13 +239,13 @@ def _resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> Spl
     })  # fmt: skip
 
 
-def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
+def _require_distinct_names(dataset: Dataset, name_or_path: str) -> None:
     """Reject different archives with the same name."""
     first: dict[str, Archive] = {}
     for place, archive in dataset.parts().items():
         if first.setdefault(archive.name, archive.whole) != archive.whole:
             raise DatasetError(
-                f"the dataset {called}: {place}: another archive is also called {archive.name}; give each archive a "
+                f"the dataset {name_or_path}: {place}: another archive is also called {archive.name}; give each archive a "
                 f'different name in its table, such as name = "{place.replace(".", "-")}.gz"'
             )
 

@@ -85,7 +85,7 @@ def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: in
     except _BROKEN as error:
         fault = (
             "bytes follow the end of its gzip data; compress the file again"
-            if _goes_on(path, archive.member)
+            if _has_trailing_bytes(path, archive.member)
             else f"not a complete gzip file: {error}"
         )
         raise ArchiveError(f"{archive.label}: {fault}") from error
@@ -144,16 +144,16 @@ def _decompress(packed: IO[bytes]) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", stream)
 
 
-def _goes_on(path: Path, member: str | None) -> bool:
+def _has_trailing_bytes(path: Path, member: str | None) -> bool:
     """Return whether a broken gzip file is a complete one that is followed by other bytes."""
     try:
         with _open_archive(path, member) as packed:
-            return bool(_behind(packed))
+            return bool(_trailing_bytes(packed))
     except (ArchiveError, OSError, zlib.error, *_BROKEN):
         return False
 
 
-def _behind(packed: IO[bytes]) -> bytes:
+def _trailing_bytes(packed: IO[bytes]) -> bytes:
     """Return the first bytes after the last member of a gzip file, which may have several members.
 
     The result is empty if nothing follows, or if the last member is incomplete.

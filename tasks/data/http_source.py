@@ -75,7 +75,7 @@ class Target:
         self.total = total
         self.limit.answered()
         if self.limit.size:  # known in advance, so that the announced size is not used
-            self.refuse_full_disk(self.limit.size)
+            self.require_free_space(self.limit.size)
             return
         if total is not None and total > self.max_bytes:
             raise MirrorError(
@@ -85,7 +85,7 @@ class Target:
             raise MirrorError(f"it announces {total:,} bytes, but {self.path.parent} has only {room:,} bytes free")
         self.limit.expect(self.max_bytes if total is None else total)
 
-    def refuse_full_disk(self, size: int) -> None:
+    def require_free_space(self, size: int) -> None:
         """Reject a download for which the free disk space is too small, before it starts.
 
         Raises:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from tasks.base import LogLine
 from tasks.config.dataset import Archive
 from tasks.data.attempt_limits import AttemptLimit, MirrorError
 from tasks.data.http_source import TransferReport, append_chunks
@@ -14,7 +15,6 @@ from tasks.safety.address import Address
 _AGAIN = 3  # resumptions of an interrupted download from one mirror, as long as each one adds bytes
 # Longest delay in seconds that a mirror may request, once: beyond it, another mirror or the next run is faster.
 _LONGEST_WAIT = 10.0
-Tell = Callable[[str, int], None]  # logs a line at a level
 
 
 class NoMirrorError(DownloadError):
@@ -33,7 +33,7 @@ class NoMirrorError(DownloadError):
 
 
 def first_to_serve(
-    archive: Archive, mirrors: tuple[str, ...], fetch: Callable[[Address], object], tell: Tell = log
+    archive: Archive, mirrors: tuple[str, ...], fetch: Callable[[Address], object], tell: LogLine = log
 ) -> tuple[str, list[tuple[str, MirrorError]]]:
     """Return the first mirror that serves an archive, and the failures of the mirrors before it.
 
@@ -65,7 +65,7 @@ def download_file(
     max_bytes: int,
     limit: AttemptLimit,
     report: TransferReport | None = None,
-    tell: Tell = log,
+    tell: LogLine = log,
 ) -> str:
     """Download the missing bytes of an archive from one mirror, resuming after interruptions.
 

@@ -24,17 +24,17 @@ _KINDS = {
 }
 
 
-def expand_user(given: str | Path, what: str, refusal: type[InputError] = InputError) -> Path:
+def expand_user(given: str | Path, what: str, error_type: type[InputError] = InputError) -> Path:
     """Replace a leading `~` or `~user` of a path that the user named; `what` is the path's name in the message.
 
     Raises:
-        InputError: If no home directory is known for `~` or `~user`; of the class `refusal`.
+        InputError: If no home directory is known for `~` or `~user`; of the class `error_type`.
     """
     try:
         return Path(given).expanduser()
     except RuntimeError as error:
         unknown = Path(given).parts[0]
-        raise refusal(
+        raise error_type(
             f"can't use the {what} {given}: no home directory is known for {unknown}; write the path in full"
         ) from error
 

@@ -25,7 +25,7 @@ from tasks.storage.backend import Root, matching, name_under, storage_errors
 from tasks.storage.checksummed_json import load_with_checksum, valid_documents, write_checksummed
 from tasks.storage.content_files import file_record
 from tasks.storage.folders import BY_CONTENT, Folder, is_own_key
-from tasks.storage.locks import nobody_at_work
+from tasks.storage.locks import is_idle
 from tasks.storage.page_records import PageRecord
 from tasks.storage.root_marker import find_mark, is_real_folder, signed_paths
 from tasks.storage.storage import storage_of
@@ -78,7 +78,7 @@ def plan_pruning(root: Root, keep: int, *, exclusive: bool = False) -> Pruning:
     flow_runs = pending_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
     stays = {run.flow_run.id for run in (*kept, *_copied(root, gone)) if run.flow_run}
     cache = storage.cache_dir
-    exclusive = exclusive or nobody_at_work(cache)
+    exclusive = exclusive or is_idle(cache)
     left = tuple(
         dict.fromkeys((*_unfinished(root, kept), *(_root_names(root, stale_files(root)) if exclusive else ())))
     )

@@ -33,7 +33,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _ALONE = frozenset({*range(0x01, 0xC0), *range(0xD0, 0xD9)})  # markers without a length
 
 
-def refuse_excess(image: Image.Image, content: bytes) -> None:
+def require_decodable_size(image: Image.Image, content: bytes) -> None:
     """Reject a picture whose decoding would exceed a limit.
 
     Args:
@@ -94,7 +94,7 @@ def _refuse_large_tiles(image: Image.Image) -> None:
         )
 
 
-def refuse_long_tags(content: bytes) -> None:
+def require_short_tags(content: bytes) -> None:
     """Reject a TIFF with a tag of too many numbers, before Pillow opens it.
 
     Raises:

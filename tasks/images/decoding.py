@@ -20,7 +20,13 @@ from PIL import (  # explicit plugins, since Pillow would load all of them
 )
 
 from tasks.errors import PictureError, UnknownFormatError
-from tasks.images.decoder_limits import MAX_PIXELS, refuse_excess, refuse_long_tags, silence_libtiff, too_large
+from tasks.images.decoder_limits import (
+    MAX_PIXELS,
+    require_decodable_size,
+    require_short_tags,
+    silence_libtiff,
+    too_large,
+)
 from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
@@ -87,9 +93,9 @@ def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], Decode
 def _open_picture(content: bytes, mode: str) -> Image.Image:
     """Open a picture without decoding it, if its decoding is within the limits."""
     silence_libtiff()
-    refuse_long_tags(content)
+    require_short_tags(content)
     image = Image.open(io.BytesIO(content), formats=FORMATS)
-    refuse_excess(image, content)
+    require_decodable_size(image, content)
     width, height = image.size
     image.draft(mode, (_WORKING, _WORKING))  # decodes a JPEG at a reduced size
     if image.width * image.height > MAX_PIXELS:

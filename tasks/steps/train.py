@@ -68,7 +68,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
             progress.add_batch(len(labels), train_step((images, labels)))
         with _stopped_if_diverged(training, epoch):
             progress.end(evaluate_held_out(model, test_step, stream))
-            refuse_infinite(model)
+            require_finite_weights(model)
         save_checkpoint(model, progress.history, work)
     model.optimizer.finalize_variable_values(model.trainable_variables)  # set averaged weights, if there are any
     fit_seconds = round(sum(line.seconds for line in progress.history), 3)
@@ -105,7 +105,7 @@ def _stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
         ) from error
 
 
-def refuse_infinite(model: "keras.Model") -> None:
+def require_finite_weights(model: "keras.Model") -> None:
     """Check that every weight is finite, including the weights that are not trained.
 
     Raises:

@@ -14,6 +14,7 @@ from typing import BinaryIO, ClassVar
 
 from portalocker import LockFlags
 
+from tasks.base import LogLine
 from tasks.errors import StorageError
 from tasks.filesystem.exclusive_name import claim_name
 from tasks.filesystem.hashing import sha256_of
@@ -22,9 +23,16 @@ from tasks.filesystem.regular_files import read_regular
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import storage_errors
 from tasks.storage.folders import PART, Folder
-from tasks.storage.locks import ROOT_LOCK, Say, file_lock
+from tasks.storage.locks import ROOT_LOCK, file_lock
 from tasks.storage.real_folders import real_path, real_place
-from tasks.storage.root_marker import find_mark, initial_entries, is_real_folder, mark_above, mark_root, only_begun
+from tasks.storage.root_marker import (
+    find_mark,
+    initial_entries,
+    is_interrupted_first_run,
+    is_real_folder,
+    mark_above,
+    mark_root,
+)
 
 _MAX_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
 
@@ -130,8 +138,8 @@ class LocalStorage:
     def remove(self, name: str) -> None:
         (self.path / name).unlink()
 
-    def is_begun(self) -> bool:
-        return bool(find_mark(self.path)) or (self.path.is_dir() and only_begun(self.path))
+    def is_root_or_interrupted(self) -> bool:
+        return bool(find_mark(self.path)) or (self.path.is_dir() and is_interrupted_first_run(self.path))
 
     def initial_entries(self) -> set[str]:
         return initial_entries(self.path)
@@ -153,13 +161,13 @@ class LocalStorage:
     def check_writable(self) -> None:
         """Check nothing: each write reports its own error."""
 
-    def shared_lock(self, say: Say) -> AbstractContextManager[None]:
+    def shared_lock(self, say: LogLine) -> AbstractContextManager[None]:
         return file_lock(self.path, ROOT_LOCK, LockFlags.SHARED, "", say)
 
-    def exclusive_lock(self, who: str, say: Say) -> AbstractContextManager[None]:
+    def exclusive_lock(self, who: str, say: LogLine) -> AbstractContextManager[None]:
         return file_lock(self.path, ROOT_LOCK, LockFlags.EXCLUSIVE, who, say, others="the active runs")
 
-    def key_lock(self, key: str, who: str, say: Say) -> AbstractContextManager[None]:
+    def key_lock(self, key: str, who: str, say: LogLine) -> AbstractContextManager[None]:
         return file_lock(self.path, f"{Folder.LOCKS}/{self.lock_name(key)}", LockFlags.EXCLUSIVE, who, say)
 
     def lock_name(self, key: str) -> str:

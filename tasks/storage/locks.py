@@ -16,6 +16,7 @@ from typing import IO
 import portalocker
 from portalocker import LockFlags
 
+from tasks.base import LogLine
 from tasks.errors import StorageError
 from tasks.safety.stopping import pause
 from tasks.storage.backend import storage_errors
@@ -27,13 +28,12 @@ ROOT_LOCK = f"{Folder.LOCKS}/{_ROOT}"  # the path under the root
 _PATIENCE_SECONDS = 1.0  # wait before the notice
 _POLL_SECONDS = 0.1
 _MAX_HOLDERS = 200  # characters read from a lock file
-Say = Callable[[str, int], None]  # receives a line and its logging level
 
 
 class WaitNotice:
     """Notice that reports once what the process waits for, if the wait takes a while."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: LogLine) -> None:
         self.say, self.began, self.said = say, time.monotonic(), False
 
     def of(self, line: Callable[[], str]) -> None:
@@ -54,7 +54,7 @@ def try_exclusive_lock(root: Path) -> Iterator[bool]:
         yield _try_lock(stream, LockFlags.EXCLUSIVE)
 
 
-def nobody_at_work(root: Path) -> bool:
+def is_idle(root: Path) -> bool:
     """Return whether no process uses `root` at this moment; nothing is written, and errors count as use."""
     path = root / ROOT_LOCK
     if not path.is_file():
@@ -67,7 +67,7 @@ def nobody_at_work(root: Path) -> bool:
 
 
 @contextmanager
-def file_lock(root: Path, name: str, kind: LockFlags, who: str, say: Say, others: str = "") -> Iterator[None]:
+def file_lock(root: Path, name: str, kind: LockFlags, who: str, say: LogLine, others: str = "") -> Iterator[None]:
     """Hold the lock on a file; wait for it, and report the holder.
 
     Args:

@@ -27,7 +27,7 @@ def known_root(root: Root) -> Root:
         StorageError: If the folder cannot be read, or if its mark is invalid.
     """
     with storage_errors(f"the root {root}", verb="read", remedy=storage_of(root).remedy):
-        _refuse_foreign(root)
+        _require_root_or_empty(root)
     return root
 
 
@@ -59,7 +59,9 @@ def root_to_change(root: Root) -> Root:
 
 def _is_root(root: Root) -> bool:
     """Return whether a folder has a mark, or evidence that an earlier version or an interrupted first run created it."""
-    return storage_of(root).is_begun() or any(_is_record(path, folder) for folder, path in _candidates(root))
+    return storage_of(root).is_root_or_interrupted() or any(
+        _is_record(path, folder) for folder, path in _candidates(root)
+    )
 
 
 def _candidates(root: Root) -> Iterator[tuple[Folder, Root]]:
@@ -87,7 +89,7 @@ def _is_record(path: Root, folder: Folder) -> bool:
         return False
 
 
-def _refuse_foreign(root: Root) -> None:
+def _require_root_or_empty(root: Root) -> None:
     """Reject a folder that is not a root and not empty."""
     if _is_root(root):
         return
@@ -113,6 +115,6 @@ def validate_root(root: Root) -> Root:
     root = root.absolute()
     storage = storage_of(root)
     with storage_errors(f"under the root {root}", remedy=storage.remedy):
-        _refuse_foreign(root)
+        _require_root_or_empty(root)
         storage.create()
     return root

@@ -22,7 +22,7 @@ from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, RecipeError, StorageError
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.steps.evaluate import evaluate
-from tasks.steps.train import batches, refuse_infinite, train
+from tasks.steps.train import batches, require_finite_weights, train
 from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksum
 from tasks.training.inference import batch_predictor, load_model
 from tasks.training.keras_runtime import seed_everything
@@ -422,10 +422,10 @@ def test_weights_that_are_not_finite_are_named() -> None:
     import keras
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="last")])
-    refuse_infinite(model)
+    require_finite_weights(model)
     model.layers[-1].set_weights([np.array([[1.0], [np.inf]]), np.zeros(1)])
     with pytest.raises(DivergedError, match=r"the weights .*last/kernel are not finite"):
-        refuse_infinite(model)
+        require_finite_weights(model)
 
 
 def test_a_model_that_divides_by_what_is_black_is_refused_where_an_image_is_as_it_is() -> None:

@@ -17,7 +17,7 @@ from upath import UPath
 
 from tasks.errors import StorageError
 from tasks.history.champions import append_entry, champion_history, lift_rollback, roll_back
-from tasks.schemas.runs import Champion, held_down
+from tasks.schemas.runs import Champion, rolled_back_models
 from tasks.storage import locks, s3_leases
 from tasks.storage.backend import open_root, read_object
 from tasks.storage.folders import MARK
@@ -220,7 +220,7 @@ def test_in_a_folder_that_has_just_gone_nobody_is(root: UPath, monkeypatch: pyte
         raise FileNotFoundError(path)  # the last lease was released between two responses of the store
 
     monkeypatch.setattr(root.fs, "find", gone)
-    assert not s3_leases.living(root, {})
+    assert not s3_leases.has_live_lease(root, {})
 
 
 def test_alone_and_a_key_are_given_back(root: UPath) -> None:
@@ -261,6 +261,6 @@ def test_a_champion_is_rolled_back_and_lifted_in_a_store(root: UPath) -> None:
     with pytest.raises(FileExistsError):
         append_entry(entry, "line", root)
     assert roll_back(root, "line").run == "run-1"
-    assert [one.run for one in held_down(champion_history(root, "line"))] == ["run-2"]
+    assert [one.run for one in rolled_back_models(champion_history(root, "line"))] == ["run-2"]
     assert [one.run for one in lift_rollback(root, "line")] == ["run-2"]
-    assert held_down(champion_history(root, "line")) == []
+    assert rolled_back_models(champion_history(root, "line")) == []
