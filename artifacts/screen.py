@@ -18,7 +18,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from tasks.safety.plain_text import isolated, printable
+from tasks.safety.plain_text import isolate_right_to_left, printable
 
 Rows = Sequence[Mapping[str, str | int | float]]
 
@@ -87,7 +87,7 @@ class Screen(Console):
         cells = {column: [column, *(str(row[column]) for row in rows)] for column in (rows[0] if rows else ())}
         widths = self.widths(list(cells.values()))
         if widths is None:
-            self.listed(cells, title)
+            self.print_cells(cells, title)
             return
         table = Table(title=title or None, title_justify="left")
         for (column, of), width in zip(cells.items(), widths, strict=True):
@@ -118,7 +118,7 @@ class Screen(Console):
         """Return the number of terminal cells that a text takes."""
         return cell_len(self.plain(text))
 
-    def listed(self, cells: Mapping[str, Sequence[str]], title: str) -> None:
+    def print_cells(self, cells: Mapping[str, Sequence[str]], title: str) -> None:
         """Print the cells of a table line by line, one row after the other.
 
         A terminal breaks only cells that are longer than a line.
@@ -146,7 +146,7 @@ class Unescaped:
 
     def write(self, text: str) -> int:
         """Write text that rich has drawn."""
-        written: int = self.write_drawn(isolated(text) if self.stream.isatty() else text)
+        written: int = self.write_drawn(isolate_right_to_left(text) if self.stream.isatty() else text)
         return written
 
     def __getattr__(self, name: str) -> Any:

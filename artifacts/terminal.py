@@ -30,8 +30,8 @@ def show(result: RunResult, ui_hint: str, *, explain: bool = False) -> None:
         }
         for name, model in result.models.items()
     ]
-    said = (result.verdict, gate_summary(result.decision))
-    _show_result(result, f"run {result.run}", rows, ", ".join(result.cached), said, ui_hint, explain=explain)
+    sentences = (result.verdict, gate_summary(result.decision))
+    _show_result(result, f"run {result.run}", rows, ", ".join(result.cached), sentences, ui_hint, explain=explain)
 
 
 def show_study(result: StudyResult, ui_hint: str, *, explain: bool = False) -> None:
@@ -59,7 +59,7 @@ def _show_result(
     title: str,
     rows: Sequence[common_rows.Row],
     cached: str,
-    said: Iterable[str],
+    sentences: Iterable[str],
     ui_hint: str,
     *,
     explain: bool,
@@ -71,7 +71,7 @@ def _show_result(
         screen.table(tables.steps(result.steps))
     elif result.cached:
         screen.say(f"cached: {cached}")
-    for line in (*said, *(one.line for one in result.omitted), f"{result.seconds:.1f} s"):
+    for line in (*sentences, *(one.line for one in result.omitted), f"{result.seconds:.1f} s"):
         screen.say(line)
     screen.print(f"report:  {result.root}/{result.report['html']}")
     screen.print(f"in the UI:  {ui_hint}")

@@ -59,7 +59,7 @@ class DocumentRendering(ABC, Generic[Document]):
         """Return the whole document as one HTML page."""
         return page(self.page_text(), title)
 
-    def rendered(self, template: str, **more: Any) -> str:
+    def render(self, template: str, **more: Any) -> str:
         """Render a template."""
         return template_environment().get_template(template).render({
             **self.names,

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from artifacts.common import formatting
 from artifacts.common import rows as common_rows
-from tasks.safety.plain_text import isolated, printable
+from tasks.safety.plain_text import isolate_right_to_left, printable
 
 # Prefect's UI in a window of 1400 pixels: the pixels of a table's width, of a font's size and of a cell's padding, and
 # the most cells in a row.
@@ -42,7 +42,7 @@ def template_environment() -> Environment:
 
 def _shown(text: str) -> str:
     """Return a text with unprintable characters escaped and right-to-left words isolated."""
-    return isolated(printable(text))
+    return isolate_right_to_left(printable(text))
 
 
 def markdown_name(text: object) -> Markup:

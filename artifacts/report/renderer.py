@@ -70,7 +70,7 @@ class Rendering(DocumentRendering[Report]):
         """Render every part as Markdown with up to `max_images` images per gallery; `parts` caches the result."""
         drawn = InMarkdown(self.document.analysis, max_images, self.place)
         pages = {
-            model.name: self.rendered(
+            model.name: self.render(
                 "model.md.j2",
                 drawn=drawn,
                 place=self.place,
@@ -81,7 +81,7 @@ class Rendering(DocumentRendering[Report]):
             for rank, model in enumerate(self.document.analysis.models)
         }
         overview, galleries, provenance = (
-            self.rendered(f"{part}.md.j2", drawn=drawn, networks=(), place=self.place)
+            self.render(f"{part}.md.j2", drawn=drawn, networks=(), place=self.place)
             for part in ("overview", "galleries", "data_provenance")
         )
         return MarkdownParts(overview, pages, galleries, provenance)
@@ -90,7 +90,7 @@ class Rendering(DocumentRendering[Report]):
         """Return the Markdown of the HTML page, with galleries in HTML."""
         drawn = InHtml(self.document.analysis)
         parts = ("overview", "galleries", "errors", "data_provenance")
-        return "\n\n".join(self.rendered(f"{part}.md.j2", drawn=drawn, networks=self.networks) for part in parts)
+        return "\n\n".join(self.render(f"{part}.md.j2", drawn=drawn, networks=self.networks) for part in parts)
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:
         """Return the network of a model and, if it is the post's, VGG-16, from which the post's network was derived."""

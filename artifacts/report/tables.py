@@ -6,7 +6,7 @@ A table is a list of rows; a row maps each column to a text or a finite number.
 from collections.abc import Sequence
 
 from artifacts.common.formatting import FEW, estimate, interval, p_value, percent, range_of, rate, significant
-from artifacts.common.rows import HOLM, Row, TableArtifact, row, tested
+from artifacts.common.rows import HOLM, Row, TableArtifact, p_value_cells, row
 from artifacts.report.text import published
 from tasks.schemas.analysis import Analysis, Changes, Decision, StepLine
 from tasks.schemas.findings import Comparison, LabelIssues, Share
@@ -41,7 +41,7 @@ def pairs(analysis: Analysis) -> list[Row]:
             "models": f"{pair.second} minus {pair.first}",
             **_difference(pair),
             "correct where the other is wrong": f"{pair.second} {pair.only_second:,}, {pair.first} {pair.only_first:,}",
-            **tested(pair.p),
+            **p_value_cells(pair.p),
         }
         for pair in analysis.comparisons
     ]

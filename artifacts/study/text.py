@@ -31,11 +31,11 @@ def trained_with(study: Study) -> str:
     for arm in study.arms:
         arms[arm.seeds].append(arm.name)
     return "; ".join(
-        f"seeds {', '.join(seeds_said(some) for some in seeds)} ({', '.join(names)})" for seeds, names in arms.items()
+        f"seeds {', '.join(format_seeds(some) for some in seeds)} ({', '.join(names)})" for seeds, names in arms.items()
     )
 
 
-def seeds_said(seeds: Sequence[int]) -> str:
+def format_seeds(seeds: Sequence[int]) -> str:
     """Return the consecutive seeds of one training."""
     return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
 
@@ -116,7 +116,7 @@ def headlines(study: Study) -> list[str]:
     return lines
 
 
-def said_first(study: Study) -> list[str]:
+def opening_sentences(study: Study) -> list[str]:
     """Return the headlines, followed by the warning if the study has too few seeds."""
     warning = too_few(study.trainings)
     return [*headlines(study), *([warning] if warning else [])]

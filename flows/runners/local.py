@@ -102,9 +102,9 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
         workers = ProcessWorkers(runner, exclusive_server=url in LOCAL)
         if ahead:
             runner.prestart()
-        said = "a worker process died; it may have run out of memory; see the system's log"
+        message = "a worker process died; it may have run out of memory; see the system's log"
         # Without this, the pool would wait for trainings whose results are no longer needed.
-        with terminate_on_error(workers, BrokenProcessPool, lambda _: said):
+        with terminate_on_error(workers, BrokenProcessPool, lambda _: message):
             yield workers
 
 

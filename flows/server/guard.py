@@ -253,10 +253,10 @@ class Handshake:
     def is_credential(self, text: str | None) -> bool:
         """Return whether a message is Prefect's `auth` message with the credential."""
         try:
-            said = json.loads(text or "null")
+            message = json.loads(text or "null")
         except (ValueError, RecursionError):
             return False
-        token = said.get("token") if isinstance(said, dict) and said.get("type") == "auth" else None
+        token = message.get("token") if isinstance(message, dict) and message.get("type") == "auth" else None
         return isinstance(token, str) and hmac.compare_digest(token.encode(errors="surrogatepass"), self.credential)
 
 

@@ -155,9 +155,9 @@ def _model_changes(
     names = tuple(record.model for record in pair)
     broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong
 
-    def shown(which: NDArray[np.bool_], sure: NDArray[np.float64]) -> Iterator[Changed]:
-        indices = np.flatnonzero(which)
-        chosen = indices[np.argsort(-sure[indices], kind="stable")][:max_images].tolist()
+    def shown(mask: NDArray[np.bool_], confidence: NDArray[np.float64]) -> Iterator[Changed]:
+        indices = np.flatnonzero(mask)
+        chosen = indices[np.argsort(-confidence[indices], kind="stable")][:max_images].tolist()
         images = read_images(paths, places[chosen])
         for at in chosen:
             yield Changed(

@@ -16,10 +16,12 @@ _FEW = 5  # up to this number of distinct values, each value is a slice
 _MAX_COMPONENTS = 4  # images with this number of components or more form one slice
 
 
-def compare_slices(measured: pd.DataFrame, given: Sequence[Predictions]) -> tuple[Slice, ...]:
+def compare_slices(measured: pd.DataFrame, predictions: Sequence[Predictions]) -> tuple[Slice, ...]:
     """Return every slice of every feature, with p-values corrected for all tests of all models together."""
     found = [
-        _raw_slice(*part, given) for feature in measured.columns for part in _slice_masks(feature, measured[feature])
+        _raw_slice(*part, predictions)
+        for feature in measured.columns
+        for part in _slice_masks(feature, measured[feature])
     ]
     corrected = iter(holm([p for one in found for p in one.p]))
     return tuple(one.model_copy(update={"p": tuple(next(corrected) for _ in one.p)}) for one in found)
@@ -46,9 +48,11 @@ def _codes_of(values: "pd.Series[float]") -> "pd.Series[float]":
     return codes if codes.nunique() > 1 else (values - values.mode()[0]).clip(-1, 1)
 
 
-def _raw_slice(feature: str, inside: NDArray[np.bool_], low: float, high: float, given: Sequence[Predictions]) -> Slice:
+def _raw_slice(
+    feature: str, inside: NDArray[np.bool_], low: float, high: float, predictions: Sequence[Predictions]
+) -> Slice:
     """Return one slice, with uncorrected p-values."""
-    errors, elsewhere = ([errors_where(p, which) for p in given] for which in (inside, ~inside))
+    errors, elsewhere = ([errors_where(p, mask) for p in predictions] for mask in (inside, ~inside))
     return Slice(
         feature=feature,
         low=low,

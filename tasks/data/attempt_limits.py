@@ -45,7 +45,7 @@ class AttemptLimit:
         self.size = size
         self.seconds = _ALLOWANCE_SECONDS + size / _RATE
 
-    def answered(self) -> None:
+    def start_transfer(self) -> None:
         """Start measuring the transfer rate at the first answer.
 
         A slow start is covered by the time allowance and does not count as a slow download.

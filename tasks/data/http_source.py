@@ -48,7 +48,7 @@ class Target:
         self.total: int | None = None
 
     @contextmanager
-    def opened(self, start: int) -> Iterator[BinaryIO]:
+    def open(self, start: int) -> Iterator[BinaryIO]:
         """Open the file for writing at byte `start`, and remove everything after that position."""
         with storage_errors(self.path), self.path.open("r+b" if start else "wb") as stream:
             stream.seek(start)
@@ -73,7 +73,7 @@ class Target:
             StorageError: If the size is known in advance and exceeds the free disk space.
         """
         self.total = total
-        self.limit.answered()
+        self.limit.start_transfer()
         if self.limit.size:  # known in advance, so that the announced size is not used
             self.require_free_space(self.limit.size)
             return
@@ -143,7 +143,7 @@ def _copy(address: Address, target: Target) -> None:
         source = open_regular(Path(url2pathname(urlsplit(address.reveal()).path)))
     with source:
         target.announce(os.fstat(source.fileno()).st_size)
-        with target.opened(0) as stream:
+        with target.open(0) as stream:
             while True:
                 raise_if_stopping()
                 with _file_faults():
@@ -237,7 +237,7 @@ async def _fetch_from_mirror(address: Address, target: Target) -> str:
         target.size = start
         length = response.headers.get("Content-Length", "")
         target.announce(start + int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None)
-        with target.opened(start) as stream:
+        with target.open(start) as stream:
             async with aclosing(received_chunks(response)) as chunks:
                 async for chunk in chunks:
                     if target.full(stream, chunk):

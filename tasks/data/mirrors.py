@@ -12,7 +12,7 @@ from tasks.engine.run_log import log
 from tasks.errors import DownloadError
 from tasks.safety.address import Address
 
-_AGAIN = 3  # resumptions of an interrupted download from one mirror, as long as each one adds bytes
+_MAX_RESUMPTIONS = 3  # resumptions of an interrupted download from one mirror, as long as each one adds bytes
 # Longest delay in seconds that a mirror may request, once: beyond it, another mirror or the next run is faster.
 _LONGEST_WAIT = 10.0
 
@@ -90,7 +90,7 @@ def download_file(
                 tell(f"{name}: waiting {fault.wait:.0f} s, as requested by {url}", logging.INFO)
                 limit.pause(fault.wait)
                 waited = True
-            elif not fault.transient or goes > _AGAIN or not have < size_of(path) < max_bytes:
+            elif not fault.transient or goes > _MAX_RESUMPTIONS or not have < size_of(path) < max_bytes:
                 raise
 
 

@@ -191,8 +191,8 @@ def _refuse_other(wanted: Wanted, path: Path) -> None:
     for place, part, header in wanted.parts():
         pinned = part.sha256 != _UNKNOWN
         if (pinned and sha256_of(path) != part.sha256) or (wanted.sized and size != part.bytes):
-            said = f"{place}: {part.name} does not match its size and SHA-256"
-            raise DatasetError(f"the dataset {wanted.name_or_path}: {said}")
+            message = f"{place}: {part.name} does not match its size and SHA-256"
+            raise DatasetError(f"the dataset {wanted.name_or_path}: {message}")
         for _ in read_archive_blocks(path, part, header, rows_of(wanted.dataset.shape)):
             raise_if_stopping()
 

@@ -153,8 +153,8 @@ def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Ke
         where = getattr(error, "filename", None) or work.root
         raise StorageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
     except Exception as error:
-        if said := _failure_of_tensorflow(error):
-            raise WorkerError(f"{name}: {said}") from error
+        if message := _failure_of_tensorflow(error):
+            raise WorkerError(f"{name}: {message}") from error
         raise
     seconds = round(perf_counter() - began, 3)
     record = record.model_copy(

@@ -147,10 +147,10 @@ def _format_error(content: bytes) -> PictureError:
         return PictureError("it holds metadata of macOS, not a picture")
     brand = _BRANDS.get(content[8:12]) if content[4:8] == b"ftyp" else None
     found = brand or next((name for start, name in _OTHERS.items() if content.startswith(start)), None)
-    return PictureError(unsupported(found)) if found else UnknownFormatError("it is not a readable picture")
+    return PictureError(unsupported_format(found)) if found else UnknownFormatError("it is not a readable picture")
 
 
-def unsupported(name: str) -> str:
+def unsupported_format(name: str) -> str:
     """Return the reason why a picture of a known format, but not one of `FORMATS`, is rejected."""
     return f"the format {name} is not supported: export the picture as PNG or JPEG"
 

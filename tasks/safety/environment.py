@@ -164,7 +164,7 @@ def apply_environment() -> None:
         here = os.getcwd()  # noqa: PTH109
     except OSError:  # the folder was removed
         here = ""
-    _adopt_settings(settled_values(os.environ, here))
+    _adopt_settings(effective_environment(os.environ, here))
     named = _paths_of(os.environ.get("PYTHONPATH", ""))
     last = {*CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed: Prefect removes the entries that it has added
     sys.path[:] = sorted(sys.path, key=last.__contains__)
@@ -181,7 +181,7 @@ def _adopt_settings(after: Mapping[str, str]) -> None:
     os.environ.update({name: value for name, value in after.items() if os.environ.get(name) != value})
 
 
-def settled_values(given: Mapping[str, str], here: str) -> dict[str, str]:
+def effective_environment(given: Mapping[str, str], here: str) -> dict[str, str]:
     """Return the environment that applies, given an environment and the current folder.
 
     Args:

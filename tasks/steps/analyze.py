@@ -28,7 +28,7 @@ from tasks.steps.select_examples import Selection
 from tasks.storage.content_files import read_document, require_valid, write_document
 from tasks.storage.folders import Folder
 
-_ALTERED = 20  # images: as many as fit side by side on a page
+_PREVIEW_IMAGES = 20  # images: as many as fit side by side on a page
 
 
 @step("analyze", libraries=("cleanlab", "numpy", "pandas", "pyarrow", "scipy", "statsmodels"))
@@ -85,7 +85,7 @@ def _explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Expl
 
 def _augmentation_preview(plan: Augmentation, training: EvaluatedSplit) -> AugmentationPreview:
     """Return the first training images before and after augmentation."""
-    places = range(min(_ALTERED, len(training.split_index.labels)))
+    places = range(min(_PREVIEW_IMAGES, len(training.split_index.labels)))
     images = np.stack([training.images_at(places)[place] for place in places])
     after = augment(images, training.split_index.labels[: len(places)], plan, np.random.default_rng(0))
     return AugmentationPreview(before=tuple(map(encode_pixels, images)), after=tuple(map(encode_pixels, after)))

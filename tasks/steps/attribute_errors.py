@@ -24,9 +24,9 @@ from tasks.storage.content_files import require_all_valid, require_valid, write_
 from tasks.storage.folders import Folder
 from tasks.training.ensemble_model import with_features
 from tasks.training.inference import batch_predictor, load_model
-from tasks.training.keras_runtime import hidden
+from tasks.training.keras_runtime import hide_packages
 
-_USUAL = 500  # right answers that give the reference distribution of nearest distances
+_REFERENCE_IMAGES = 500  # right answers that give the reference distribution of nearest distances
 
 
 @step("attribute {model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))
@@ -39,12 +39,12 @@ def attribute(
         StorageError: If a file is missing or altered, the model is rejected, or the results can't be written.
         DivergedError: If the model's output for an image is not finite.
     """
-    with hidden(("pandas",)):  # scikit-learn imports pandas if it is installed
+    with hide_packages(("pandas",)):  # scikit-learn imports pandas if it is installed
         from tasks.analysis.neighbors import Nearest, nearest_distance_percentile
 
     paths = require_all_valid(work.root, train.parts)
     (given,) = load_evaluated_split(test, [predictions], work).predictions
-    wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:_USUAL]
+    wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:_REFERENCE_IMAGES]
     network = with_features(load_model(require_valid(work.root, model.file)))
     predict, units = batch_predictor(network), network.output_shape[-1] - len(train.classes)
     nearest = Nearest(predict(_images_at(require_all_valid(work.root, test.parts), [*wrong, *right]))[:, :units])

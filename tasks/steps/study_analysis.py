@@ -23,7 +23,7 @@ from tasks.engine.workspace import Workspace
 from tasks.errors import InputError
 from tasks.schemas.post_results import difference_published
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
-from tasks.schemas.study import ENOUGH_SEEDS, Claim, Hard, ModelPair, SeedRun, Study, StudyModel, StudyRecord
+from tasks.schemas.study import ENOUGH_SEEDS, Claim, HardImage, ModelPair, SeedRun, Study, StudyModel, StudyRecord
 from tasks.storage.content_files import write_document
 from tasks.storage.folders import Folder
 
@@ -220,7 +220,7 @@ def claim_of(test_content: str, names: Sequence[str], trials: Iterable[SeedRun])
     return Claim(first=both["plain"], second=both["batch_norm"], difference=published, said_by="the post")
 
 
-def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], max_images: int) -> tuple[Hard, ...]:
+def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], max_images: int) -> tuple[HardImage, ...]:
     """Return up to `max_images` images that more than one training misclassifies, the hardest first.
 
     Args:
@@ -235,12 +235,14 @@ def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], max_imag
         picture.index: picture for picture in image_cards(chosen, tested._replace(predictions=tested.predictions[:1]))
     }
     return tuple(
-        Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=_commonest_wrong(tested.predictions, at))
+        HardImage(
+            picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=_commonest_wrong(tested.predictions, at)
+        )
         for at in chosen
     )
 
 
-def _commonest_wrong(given: Sequence[Predictions], at: int) -> int:
+def _commonest_wrong(predictions: Sequence[Predictions], at: int) -> int:
     """Return the most frequent wrong prediction for an image."""
-    answers = [int(one.predicted[at]) for one in given if one.predicted[at] != one.labels[at]]
+    answers = [int(one.predicted[at]) for one in predictions if one.predicted[at] != one.labels[at]]
     return max(sorted(set(answers)), key=answers.count)

@@ -34,13 +34,13 @@ class WaitNotice:
     """Notice that reports once what the process waits for, if the wait takes a while."""
 
     def __init__(self, say: LogLine) -> None:
-        self.say, self.began, self.said = say, time.monotonic(), False
+        self.say, self.began, self.reported = say, time.monotonic(), False
 
     def of(self, line: Callable[[], str]) -> None:
         """Report the wait if it has taken long enough; `line` is called only then."""
-        if not self.said and time.monotonic() - self.began > _PATIENCE_SECONDS:
+        if not self.reported and time.monotonic() - self.began > _PATIENCE_SECONDS:
             self.say(line(), logging.WARNING)
-            self.said = True
+            self.reported = True
 
 
 @contextmanager

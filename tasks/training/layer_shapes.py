@@ -38,8 +38,8 @@ def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
         if maps:
             raise RecipeError("its last layer outputs feature maps, not a vector: add a flatten layer")
     except RecipeError as error:
-        said = f"the layers of model {network.name!r} don't fit images of {size[0]} x {size[1]} pixels"
-        raise RecipeError(f"{said}: {error}") from error
+        message = f"the layers of model {network.name!r} don't fit images of {size[0]} x {size[1]} pixels"
+        raise RecipeError(f"{message}: {error}") from error
 
 
 def _output_maps(layer: Layer, maps: Maps, title: str) -> Maps:

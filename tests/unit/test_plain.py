@@ -19,7 +19,7 @@ from artifacts.common.templating import markdown_name
 from artifacts.screen import Screen
 from flows.processes import streams
 from tasks.errors import InputError
-from tasks.safety.plain_text import isolated, json_line, printable
+from tasks.safety.plain_text import isolate_right_to_left, json_line, printable
 from tasks.safety.redaction import Redacting
 
 PROJECT = Path(__file__).parents[2]
@@ -116,8 +116,11 @@ HEBREW, ARABIC = "\u05d0\u05d1\u05d2", "\u0645\u0631\u062d \u0628\u0627"
 
 
 def test_right_to_left_words_are_isolated_from_the_text_around_them() -> None:
-    assert isolated("no such letter: 100 %") == "no such letter: 100 %"
-    assert isolated(f"{HEBREW}: 100 %, {ARABIC} 12 (x)") == f"\u2068{HEBREW}\u2069: 100 %, \u2068{ARABIC}\u2069 12 (x)"
+    assert isolate_right_to_left("no such letter: 100 %") == "no such letter: 100 %"
+    assert (
+        isolate_right_to_left(f"{HEBREW}: 100 %, {ARABIC} 12 (x)")
+        == f"\u2068{HEBREW}\u2069: 100 %, \u2068{ARABIC}\u2069 12 (x)"
+    )
 
 
 def test_a_terminal_isolates_right_to_left_words_and_a_pipe_gets_the_text_alone(terminal: Terminal) -> None:

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from artifacts.common.formatting import breadth
-from artifacts.diagram.boxes import box_of, boxes_of, broken, extent_of, kind_of, label_of, squeezed
+from artifacts.diagram.boxes import box_of, boxes_of, break_class_name, extent_of, fit_text, kind_of, label_of
 from artifacts.diagram.drawing import NARROW, WIDE, models_within, names_shown, svg, svg_url
 from artifacts.diagram.vgg import vgg16
 from tasks.schemas.architecture import Node
@@ -138,9 +138,9 @@ def test_labels_fit_below_their_boxes() -> None:
                 parameters=10**12, kernel=(3, 3, 3), stride=(2, 1, 2), settings=("padding 1, 2, 3, 4, 5, 6, 7",))  # fmt: skip
     for kind, line in label_of(wide, [wide.name, "漢" * 80]):
         assert breadth(line, 11 if kind == "t" else 10, bold=kind == "t") <= 108
-    assert broken("MaxPooling2D", 11, bold=True) == ["MaxPooling2D"]
-    assert broken("BatchNormalization", 11, bold=True) == ["Batch", "Normalization"]
-    assert squeezed("a" * 100).count("…") == 1
+    assert break_class_name("MaxPooling2D", 11, bold=True) == ["MaxPooling2D"]
+    assert break_class_name("BatchNormalization", 11, bold=True) == ["Batch", "Normalization"]
+    assert fit_text("a" * 100).count("…") == 1
     assert ("p", "1,000,000,000,000") in label_of(wide), "a number is never shortened"
 
 

@@ -147,7 +147,7 @@ def test_every_shown_image_stands_in_the_galleries_with_every_answer(report: Rep
         assert picture_url(picture.pixels, report.analysis.subject.shape) in galleries
         assert f"image-{picture.index}" in page.ids
         for answer in picture.answers:
-            said = words.answer_said(answer, picture.label, report.analysis.subject.classes)
+            said = words.describe_answer(answer, picture.label, report.analysis.subject.classes)
             assert said in galleries
             assert said in page.text
 

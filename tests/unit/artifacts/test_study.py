@@ -186,7 +186,7 @@ def test_fewer_than_five_seeds_carry_a_warning_and_no_statement_of_power(
     assert study.claim
     assert [pair.needed for pair in study.pairs] == [None]
     assert not re.search("power 80 %|The post reported|with a power of 80 %", text)
-    assert not [line for line in study_words.said_first(study_over(5)) if line.startswith("Only")]
+    assert not [line for line in study_words.opening_sentences(study_over(5)) if line.startswith("Only")]
 
 
 def test_the_gallery_says_how_many_images_there_are_and_where(study: Study, provenance: Provenance) -> None:
