@@ -45,9 +45,8 @@ class Ending:
         self.line = _LINE
         self.at_once = False
         self.second_signal = False  # a second signal came
-        self.spare_descendants = (
-            False  # a second signal leaves the descendants, which report their end and end by themselves
-        )
+        # a second signal leaves the descendants, which report their end and end by themselves
+        self.spare_descendants = False
         self.reports: list[Callable[[], object]] = []
         self.descendants: set[psutil.Process] = set()
         self.once = threading.Lock()
