@@ -18,13 +18,13 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from tasks.safety.plain_text import isolated, printable
+from tasks.safety.plain_text import isolate_right_to_left, printable
 
 Rows = Sequence[Mapping[str, str | int | float]]
 
 _PIPED_WIDTH = 240  # characters: a file or a program has no width, and must receive every name unbroken
 # Characters of the longest cell that is never broken, such as an interval, and of the narrowest column of longer cells.
-_SHORT, _LEAST = 16, 12
+_SHORT, _MIN_WIDTH = 16, 12
 _NAME = 48  # characters of the longest word that is never broken, such as a run's name; longer ones are paths or hashes
 _FRAME = 3  # characters around the content of a column: a line and two spaces
 # The space between a number and its unit, and its stand-in while rich breaks lines: rich breaks at every kind of space.
@@ -94,7 +94,7 @@ class Screen(Console):
         cells = {column: [column, *(str(row[column]) for row in rows)] for column in (rows[0] if rows else ())}
         widths = self.widths(list(cells.values()))
         if widths is None:
-            self.listed(cells, title)
+            self.print_cells(cells, title)
             return
         table = Table(title=title or None, title_justify="left")
         for (column, of), width in zip(cells.items(), widths, strict=True):
@@ -109,7 +109,7 @@ class Screen(Console):
         whole = [max(self.width_of(cell) for cell in of) for of in columns]
         words = [max((self.width_of(word) for cell in of for word in cell.split()), default=0) for of in columns]
         found = [
-            most if most <= _SHORT else min(most, max(_LEAST, min(word, _NAME)))
+            most if most <= _SHORT else min(most, max(_MIN_WIDTH, min(word, _NAME)))
             for most, word in zip(whole, words, strict=True)
         ]
         spare = self.width - sum(found) - _FRAME * len(found) - 1
@@ -125,7 +125,7 @@ class Screen(Console):
         """Return the number of terminal cells that a text takes."""
         return cell_len(self.plain(text))
 
-    def listed(self, cells: Mapping[str, Sequence[str]], title: str) -> None:
+    def print_cells(self, cells: Mapping[str, Sequence[str]], title: str) -> None:
         """Print the cells of a table line by line, one row after the other.
 
         A terminal breaks only cells that are longer than a line.
@@ -155,7 +155,7 @@ class Unescaped:
 
     def write(self, text: str) -> int:
         """Write text that rich has drawn."""
-        written: int = self.write_drawn(isolated(text) if self.isolates else text)
+        written: int = self.write_drawn(isolate_right_to_left(text) if self.isolates else text)
         return written
 
     def __getattr__(self, name: str) -> Any:

@@ -10,10 +10,10 @@ from artifacts.screen import Screen
 from artifacts.study.text import counted_trainings
 from tasks.schemas.analysis import Changes, Check
 from tasks.schemas.results import ClassifiedPicture, Cleared, Pruning, RunResult, StudyResult, VerifiedFile
-from tasks.schemas.runs import Champion, RunRecord, StudyRun, held_down
+from tasks.schemas.runs import Champion, RunRecord, StudyRun, rolled_back_models
 
 
-def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
+def show(result: RunResult, ui_hint: str, *, explain: bool = False) -> None:
     """Print a run's result on standard output.
 
     With `explain`, show for each step whether its record was cached and, if not, why it was computed.
@@ -30,11 +30,11 @@ def show(result: RunResult, look_at: str, *, explain: bool = False) -> None:
         }
         for name, model in result.models.items()
     ]
-    said = (result.verdict, gate_summary(result.decision))
-    _show_result(result, f"run {result.run}", rows, ", ".join(result.cached), said, look_at, explain=explain)
+    sentences = (result.verdict, gate_summary(result.decision))
+    _show_result(result, f"run {result.run}", rows, ", ".join(result.cached), sentences, ui_hint, explain=explain)
 
 
-def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> None:
+def show_study(result: StudyResult, ui_hint: str, *, explain: bool = False) -> None:
     """Print a study's result on standard output, with its steps as in `show`."""
     rows: list[common_rows.Row] = [
         {
@@ -51,7 +51,7 @@ def show_study(result: StudyResult, look_at: str, *, explain: bool = False) -> N
     ]
     title = f"{counted_trainings(result.seeds, result.arms)}, study {result.run}"
     cached = f"{len(result.cached)} of {counted(len(result.steps), 'step')}"
-    _show_result(result, title, rows, cached, [result.verdict], look_at, explain=explain)
+    _show_result(result, title, rows, cached, [result.verdict], ui_hint, explain=explain)
 
 
 def _show_result(
@@ -59,8 +59,8 @@ def _show_result(
     title: str,
     rows: Sequence[common_rows.Row],
     cached: str,
-    said: Iterable[str],
-    look_at: str,
+    sentences: Iterable[str],
+    ui_hint: str,
     *,
     explain: bool,
 ) -> None:
@@ -71,10 +71,10 @@ def _show_result(
         screen.table(tables.steps(result.steps))
     elif result.cached:
         screen.say(f"cached: {cached}")
-    for line in (*said, *(one.line for one in result.omitted), f"{result.seconds:.1f} s"):
+    for line in (*sentences, *(one.line for one in result.omitted), f"{result.seconds:.1f} s"):
         screen.say(line)
     screen.path(f"{result.root}/{result.report['html']}", "report:  ")
-    screen.print(f"in the UI:  {look_at}")
+    screen.print(f"in the UI:  {ui_hint}")
 
 
 def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
@@ -107,17 +107,17 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
         screen.table(found)
 
 
-def show_links(run: str, links: Sequence[VerifiedFile]) -> None:
+def show_verified_files(run: str, files: Sequence[VerifiedFile]) -> None:
     """Print every file of a run and whether it is unchanged.
 
     Records of steps are numerous, so only invalid records are shown.
     """
     screen = Screen()
-    shown = [link for link in links if link.fault or link.role != "record"]
-    rows = [{"step": link.role, "file": link.path, "status": link.fault or "unchanged"} for link in shown]
+    shown = [file for file in files if file.fault or file.role != "record"]
+    rows = [{"step": file.role, "file": file.path, "status": file.fault or "unchanged"} for file in shown]
     screen.table(rows, f"run {run}")
-    broken = sum(link.fault is not None for link in links)
-    screen.say(f"{counted(len(links), 'file')}, {broken or 'none'} invalid")
+    invalid = sum(file.fault is not None for file in files)
+    screen.say(f"{counted(len(files), 'file')}, {invalid or 'none'} invalid")
 
 
 def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
@@ -137,7 +137,7 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
         screen.say(f"{done} {counted(history.flow_runs, 'flow run')} from Prefect's history, with logs and artifacts")
 
 
-def show_guesses(shown: Sequence[ClassifiedPicture], page: str) -> None:
+def show_predictions(shown: Sequence[ClassifiedPicture], page: str) -> None:
     """Print the predictions of the models for a user's images, and where their page is if there is one."""
     screen = Screen()
     doubtful = any(one.doubts for one in shown)
@@ -183,7 +183,7 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
             for one in champions
         ]
         screen.table(rows, line)
-        for one in held_down(champions):
+        for one in rolled_back_models(champions):
             screen.say(f"rolled back, not promoted again: {one.title}")
     if not lines:
         screen.say("no champion yet")

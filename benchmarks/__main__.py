@@ -15,7 +15,7 @@ from benchmarks.arms import ARMS, Bench, Sample
 from benchmarks.figures import FIGURES, Figure, table, value
 from benchmarks.picture import draw
 from benchmarks.post import MIRROR
-from tasks.storage.output_files import rewritten
+from tasks.storage.output_files import rewrite_file
 from tests.support.serving import without_prefect
 
 
@@ -75,7 +75,7 @@ def write(to: Path, figures: dict[str, Figure], samples: dict[str, list[Sample]]
         "figures": {name: value(figure, samples)._asdict() for name, figure in figures.items()},
         "samples": {name: [sample._asdict() for sample in found] for name, found in samples.items()},
     }
-    with rewritten(to / "benchmarks.json") as stream:
+    with rewrite_file(to / "benchmarks.json") as stream:
         stream.write(json.dumps(whole, indent=1).encode() + b"\n")
     draw(figures, samples, to / "benchmarks.svg")
 

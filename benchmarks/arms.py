@@ -43,15 +43,15 @@ class Bench(NamedTuple):
             (PYTHON, "-m", "benchmarks.post", step[0], self.mirror, place, *step[1:]) for step in steps
         ]
         taken = run(commands, self.env, place)
-        said = [line.split()[1] for line in taken.said.splitlines() if line.startswith("accuracy ")]
-        return Sample(taken.seconds, taken.peak, tuple(map(float, said)))
+        accuracies = [line.split()[1] for line in taken.output.splitlines() if line.startswith("accuracy ")]
+        return Sample(taken.seconds, taken.peak, tuple(map(float, accuracies)))
 
     def mnist(self, place: Path, root: str, *options: str) -> tuple[Sample, float]:
         """Run the pipeline; also return the seconds from its start until the last model was tested."""
         began = time.time()
         given = ("--dataset", self.dataset, "--mirror", self.mirror.as_uri(), "--root", place / root)
         taken = run([(*MNIST, "run", "--json", "--no-gate", *given, *options)], self.env, place)
-        found = json.loads(taken.said)
+        found = json.loads(taken.output)
         tested = [step["origin"]["at"] for step in found["steps"] if step["name"].startswith("evaluate ")
                   and step["name"].endswith(" on test")]  # fmt: skip
         accuracies = tuple(model["accuracy"] for model in found["models"].values())
@@ -63,7 +63,7 @@ class Bench(NamedTuple):
         root = place / arm
         taken = run([(PYTHON, "-m", "benchmarks.steps", arm, self.dataset, self.mirror, root)], self.env, place)
         shutil.rmtree(root, ignore_errors=True)
-        return Sample(float(taken.said), taken.peak)
+        return Sample(float(taken.output), taken.peak)
 
     def command(self, place: Path, *words: str) -> Sample:
         """Run any other Python command."""

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Canvas
 from benchmarks.grown import Grown
 from benchmarks.measure import run
 from benchmarks.post import FILES, MIRROR
-from tasks.storage.output_files import rewritten
+from tasks.storage.output_files import rewrite_file
 
 IMAGES = 60_000
 SIZE = 28 * 28
@@ -67,7 +67,7 @@ def draw(found: Sequence[Grown], path: Path) -> None:
     canvas.axes[0].set_yscale("log")
     canvas.axes[0].legend(frameon=False)
     canvas.axes[1].set_ylim(bottom=0)
-    with rewritten(path) as stream:
+    with rewrite_file(path) as stream:
         canvas.savefig(stream, format="svg", metadata={"Date": None})
 
 
@@ -98,14 +98,14 @@ def main(times: Sequence[int], train: int, to: Path) -> None:
             dataset = repeated(folder / "mirror", each)
             for step in COLORS if each <= train else ("decode", "predict"):
                 command: list[str | Path] = [sys.executable, "-m", "benchmarks.grown", step, dataset, folder / "root"]
-                one = Grown(*json.loads(run([command], {"TF_CPP_MIN_LOG_LEVEL": "3"}, folder).said))
+                one = Grown(*json.loads(run([command], {"TF_CPP_MIN_LOG_LEVEL": "3"}, folder).output))
                 found.append(one)
                 click.echo(
                     f"| {one.step} | {one.images:,} | {one.seconds:.2f} | {1e6 * one.seconds / one.images:.2f} "
                     f"| {one.peak / 2**20:,.0f} |"
                 )
     to.mkdir(parents=True, exist_ok=True)
-    with rewritten(to / "growth.json") as stream:
+    with rewrite_file(to / "growth.json") as stream:
         stream.write(json.dumps([one._asdict() for one in found], indent=1).encode() + b"\n")
     draw(found, to / "growth.svg")
 

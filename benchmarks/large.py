@@ -22,7 +22,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from benchmarks.post import FILES, MIRROR
-from tasks.storage.output_files import rewritten
+from tasks.storage.output_files import rewrite_file
 
 SAMPLE_SECONDS = 0.5
 SIDE = 28
@@ -129,14 +129,14 @@ def main(times: int, to: Path, keep: Path | None) -> None:
         with (folder / "run.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
             watch = Watch(process.pid)
-            said, _ = process.communicate()
+            output, _ = process.communicate()
             watch.over.set()
             watch.thread.join()
         if process.returncode:
             raise SystemExit(
                 f"mnist run failed with exit code {process.returncode}: {(folder / 'run.log').read_text()[-2000:]}"
             )
-        result = json.loads(said)
+        result = json.loads(output)
         files = sorted(path.name for path in (folder / "root" / "splits").iterdir())
     found = {
         "images": {split: count * times for split, count in COUNTS.items()},
@@ -155,7 +155,7 @@ def main(times: int, to: Path, keep: Path | None) -> None:
     for kind, peak in found["peak_mib"].items():
         click.echo(f"| {kind} | {peak:,} |")
     to.mkdir(parents=True, exist_ok=True)
-    with rewritten(to / "large.json") as stream:
+    with rewrite_file(to / "large.json") as stream:
         stream.write(json.dumps(found, indent=1).encode() + b"\n")
 
 

@@ -21,12 +21,12 @@ class Taken(NamedTuple):
 
     seconds: float
     peak: int
-    said: str
+    output: str
 
 
 def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder: Path) -> Taken:
     """Run commands one after the other and return one measurement of all of them."""
-    began, peak, said = time.perf_counter(), 0, []
+    began, peak, output = time.perf_counter(), 0, []
     for number, command in enumerate(commands):
         with (
             (folder / f"{number}.err").open("wb") as errors,
@@ -40,8 +40,8 @@ def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder
         if process.returncode:
             log = (folder / f"{number}.err").read_text()[-2000:]
             raise SystemExit(f"{' '.join(map(str, command))} failed with exit code {process.returncode}: {log}")
-        said.append(out)
-    return Taken(time.perf_counter() - began, peak, "".join(said))
+        output.append(out)
+    return Taken(time.perf_counter() - began, peak, "".join(output))
 
 
 class Sampler:

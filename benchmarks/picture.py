@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Canvas
 
 from benchmarks.arms import Sample
 from benchmarks.figures import Figure, value
-from tasks.storage.output_files import rewritten
+from tasks.storage.output_files import rewrite_file
 
 
 def draw(figures: Mapping[str, Figure], samples: Mapping[str, Sequence[Sample]], path: Path) -> None:
@@ -25,5 +25,5 @@ def draw(figures: Mapping[str, Figure], samples: Mapping[str, Sequence[Sample]],
     axes.set_xlim(left=0)
     axes.set_xlabel("share of the other arm's time; the red mark is the limit")
     axes.spines[["top", "right"]].set_visible(False)
-    with rewritten(path) as stream:
+    with rewrite_file(path) as stream:
         canvas.savefig(stream, format="svg", metadata={"Date": None})

@@ -21,7 +21,7 @@ class Uncached(CachedTask[..., Record]):
         """Return a cache miss."""
         return CacheMiss()
 
-    def found_or_made(self, given: BoundArguments) -> Record:
+    def look_up_or_compute(self, given: BoundArguments) -> Record:
         """Compute the record."""
         return self.compute(*given.args)
 

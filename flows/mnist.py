@@ -20,7 +20,7 @@ from flows.processes.tied_to_worker import exit_with_parent
 from flows.root_option import resolve_root
 from flows.runners.base import Workers, submit, wait_for_all, wait_for_optional
 from flows.runners.factory import open_workers, require_allowed_runner
-from flows.server.flow_run_history import flow_run_under_way
+from flows.server.flow_run_history import current_flow_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
@@ -124,11 +124,13 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
 def _run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
     """Download → decode → train → evaluate → explain → analyze → report."""
     omissions: list[Omission] = []
-    learners = {learner.name: learner for learner in config.recipe.learners()}
+    model_specs = {spec.name: spec for spec in config.recipe.model_specs()}
     # On a root without trainings, the workers import TensorFlow while the archives are downloaded.
-    with open_workers(config.runner, learners.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
+    with open_workers(
+        config.runner, model_specs.values(), work.root, ahead=not train.has_any_record(work.root)
+    ) as workers:
         data = prepare_data(config.dataset, work)
-        trained = train_models(learners, data.train, workers, work)
+        trained = train_models(model_specs, data.train, workers, work)
         evidence, layers = _collect_evidence(config, data, trained.models, workers, work, omissions)
         # Submit these before the workers end, which takes a second.
         analysis = submit(analyze, config.dataset, config.recipe, evidence, work)
@@ -138,7 +140,7 @@ def _run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
         records = replace(records, figures=drawing.result())
     omissions += omissions_of(records.steps)
 
-    run = run_record(config.dataset, config.recipe, config.line, records, work, flow_run_under_way(work.root))
+    run = run_record(config.dataset, config.recipe, config.line, records, work, current_flow_run(work.root))
     before, changes = _compare_with_previous_run(run, work, omissions)
     decision = judge(run, work)
     return _publish_run(run, records, before, changes, decision, work, [*omissions, *decision.omitted])

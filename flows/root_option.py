@@ -36,7 +36,7 @@ def root_to_read(given: str | None) -> "Root":
     return known_root(resolve_root(given))
 
 
-def refuse_foreign_root(given: str | None) -> None:
+def require_own_root(given: str | None) -> None:
     """Reject a folder that can't become a root, before a server is started.
 
     A folder that has the mark of a root costs only one look at that file.

@@ -33,27 +33,27 @@ def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:
 
 
 def train_models(
-    learners: Mapping[str, ModelSpec], split: SplitRecord, workers: Workers, work: Workspace
+    model_specs: Mapping[str, ModelSpec], split: SplitRecord, workers: Workers, work: Workspace
 ) -> TrainedModels:
-    """Train each network that the learners need once, and combine the ensembles.
+    """Train each network that the models need once, and combine the ensembles.
 
-    The keys of `learners` and of the models in the result are the titles of the learners.
+    The keys of `model_specs` and of the models in the result are the titles of the models.
     """
     by_content: dict[str, Any] = {}
     trainings: dict[str, Any] = {}
     ensembles: dict[str, Any] = {}
     models: dict[str, Any] = {}
-    for title, learner in learners.items():
+    for title, spec in model_specs.items():
         members = []
-        for training in learner.trainings:
+        for training in spec.trainings:
             content = training.model_dump_json()
             if content not in by_content:
-                name = f"{title}: {training.network.name}, seed {training.seed}" if learner.ensemble else title
+                name = f"{title}: {training.network.name}, seed {training.seed}" if spec.ensemble else title
                 task = train.with_options(task_run_name=f"train {name}")
                 by_content[content] = trainings[name] = workers.submit(task, training, split, work)
             members.append(by_content[content])
         models[title] = members[0]
-        if learner.ensemble:
+        if spec.ensemble:
             combination = combine.with_options(task_run_name=f"combine {title}")
-            models[title] = ensembles[title] = workers.submit(combination, learner.ensemble, members, work)
+            models[title] = ensembles[title] = workers.submit(combination, spec.ensemble, members, work)
     return TrainedModels(models, trainings, ensembles)

@@ -18,7 +18,7 @@ from flows.processes.tied_to_worker import exit_with_parent
 from flows.root_option import resolve_root
 from flows.runners.base import submit, wait_for_all
 from flows.runners.factory import open_workers, require_allowed_runner
-from flows.server.flow_run_history import flow_run_under_way
+from flows.server.flow_run_history import current_flow_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
@@ -92,7 +92,7 @@ def study(
 
 def _run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, work: Workspace) -> StudyResult:
     """Download → decode → train → evaluate → compare over all seeds → report."""
-    with open_workers(runner, trials.values(), work.root, ahead=not train.ever_kept(work.root)) as workers:
+    with open_workers(runner, trials.values(), work.root, ahead=not train.has_any_record(work.root)) as workers:
         data = prepare_data(dataset, work)
         trained = train_models(trials, data.train, workers, work)
         predictions = {
@@ -107,6 +107,6 @@ def _run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, wor
     steps = [*data.steps, *trained.steps, *predictions.values(), surveyed]
 
     published = publish_study(surveyed, provenance_of(data, steps, work), work)
-    flow_run = flow_run_under_way(work.root)
+    flow_run = current_flow_run(work.root)
     save_run(study_run(dataset, list(trials.values()), data, steps, published, work, flow_run), work)
     return study_result(dataset, surveyed, steps, published, work)

@@ -1,5 +1,7 @@
 """Base class of all values, and the names of the splits."""
 
+from collections.abc import Callable
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -11,4 +13,5 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
+LogLine = Callable[[str, int], None]  # receives a line and its logging level
 TRAIN, TEST = "train", "test"  # the names of the splits

@@ -12,16 +12,16 @@ from artifacts.common.templating import markdown_name, picture_table, plain, tem
 REST = "the predictions for all images are in the files listed under \u201cProvenance\u201d"
 
 
-def captioned(
-    pixels: str, shape: Sequence[int], number: int, label: str, said: Iterable[str], split: str = "test"
+def caption_image(
+    pixels: str, shape: Sequence[int], number: int, label: str, lines: Iterable[str], split: str = "test"
 ) -> tuple[str, str]:
     """Return an enlarged image of a split as an `<img>` element, and its caption: its label, and lines of Markdown."""
     alt = plain(f"{split} image {number}, labeled {label}")
     image = f'<img width="{shown_at(shape)[1]}" alt="{alt}" src="{picture_url(pixels, tuple(shape))}">'
-    return image, "<br>".join((f"#{number}, label **{markdown_name(label)}**", *said))
+    return image, "<br>".join((f"#{number}, label **{markdown_name(label)}**", *lines))
 
 
-def counted_table(cells: Sequence[tuple[str, str]], held: int, total: int, place: str) -> Markup:
+def image_table(cells: Sequence[tuple[str, str]], held: int, total: int, place: str) -> Markup:
     """Return images as a Markdown table, followed by the number of images shown and the total."""
     count = (
         Markup("\n\n{}").format(markdown_name(count_noun(len(cells), held, total, place))) if len(cells) < total else ""

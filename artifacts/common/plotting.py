@@ -18,7 +18,7 @@ from artifacts.common.images import png_url
 from tasks.safety.plain_text import RIGHT_TO_LEFT
 from tasks.schemas.findings import Estimate, Share
 
-_MOST = 100  # names along nine inches; with more, only every second or third is shown
+_MAX_NAMES = 100  # names along nine inches; with more, only every second or third is shown
 SHORT = 3  # letters of a name that fit side by side
 LETTERS = 16  # letters of a class name in a figure; a longer name is shortened
 _MODEL_LETTERS = 28  # letters of a model's name in legends and titles
@@ -73,13 +73,13 @@ def _label_properties(classes: Sequence[str]) -> dict[str, float]:
 
 def name_columns(axis: Axes, classes: Sequence[str]) -> None:
     """Label the x axis with class names."""
-    step = -(-len(classes) // _MOST)
+    step = -(-len(classes) // _MAX_NAMES)
     axis.set_xticks(range(0, len(classes), step), list(classes)[::step], **_label_properties(classes))  # type: ignore[arg-type]
 
 
 def name_rows(axis: Axes, classes: Sequence[str]) -> None:
     """Label the y axis with class names."""
-    step = -(-len(classes) // _MOST)
+    step = -(-len(classes) // _MAX_NAMES)
     axis.set_yticks(
         range(0, len(classes), step), list(classes)[::step], fontsize=_label_properties(classes)["fontsize"]
     )

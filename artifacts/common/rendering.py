@@ -29,7 +29,7 @@ class DocumentRendering(ABC, Generic[Document]):
     the Markdown refers.
     """
 
-    most_images: ClassVar[int]  # images that a gallery in Markdown shows
+    max_images: ClassVar[int]  # images that a gallery in Markdown shows
     names: ClassVar[Mapping[str, Any]]  # tables and sentences that the templates use
 
     def __init__(
@@ -44,8 +44,8 @@ class DocumentRendering(ABC, Generic[Document]):
         self.omitted, self.place = tuple(omitted), place
 
     @abstractmethod
-    def pages(self, most: int) -> MarkdownArtifacts:
-        """Return the pages for Prefect's UI, with at most `most` images per gallery."""
+    def pages(self, max_images: int) -> MarkdownArtifacts:
+        """Return the pages for Prefect's UI, with at most `max_images` images per gallery."""
 
     @abstractmethod
     def markdown(self) -> str:
@@ -59,7 +59,7 @@ class DocumentRendering(ABC, Generic[Document]):
         """Return the whole document as one HTML page."""
         return page(self.page_text(), title)
 
-    def rendered(self, template: str, **more: Any) -> str:
+    def render(self, template: str, **more: Any) -> str:
         """Render a template."""
         return template_environment().get_template(template).render({
             **self.names,

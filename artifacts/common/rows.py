@@ -61,7 +61,7 @@ def _distinct(name: str, taken: Set[str], all_names: Set[str], kind: str) -> str
     return name
 
 
-def tested(p: float) -> Row:
+def p_value_cells(p: float) -> Row:
     """Return the cells of a corrected p-value."""
     return {"p": p_value(p), "significant": significant(p)}
 

@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from artifacts.common import formatting
 from artifacts.common import rows as common_rows
-from tasks.safety.plain_text import isolated, printable
+from tasks.safety.plain_text import isolate_right_to_left, printable
 
 # Prefect's UI in a window of 1400 pixels: the pixels of a table's width, of a font's size and of a cell's padding, and
 # the most cells in a row.
-_WIDE, _SIZE, _PADDING, _MOST_ACROSS = 829, 12.5, 26, 4
+_WIDE, _SIZE, _PADDING, _MAX_ACROSS = 829, 12.5, 26, 4
 _NUMBER = re.compile(r"(< )?[+-]?[\d.,]+( to [+-]?[\d.,]+)?( %| s)?|[-\u2013]")
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]|#~]")
@@ -42,7 +42,7 @@ def template_environment() -> Environment:
 
 def _shown(text: str) -> str:
     """Return a text with unprintable characters escaped and right-to-left words isolated."""
-    return isolated(printable(text))
+    return isolate_right_to_left(printable(text))
 
 
 def markdown_name(text: object) -> Markup:
@@ -102,7 +102,7 @@ def images_across(captions: Sequence[str]) -> int:
     The widest line of any caption determines the number, because Prefect's UI does not wrap captions.
     """
     widest = max((_line_width(line) for one in captions for line in one.split("<br>")), default=0.0)
-    return max(1, min(_MOST_ACROSS, int(_WIDE / (widest + _PADDING))))
+    return max(1, min(_MAX_ACROSS, int(_WIDE / (widest + _PADDING))))
 
 
 def _line_width(line: str) -> float:

@@ -14,7 +14,7 @@ from artifacts.common.formatting import breadth, counted
 from tasks.schemas.architecture import Node, Shape
 
 _FACE = 78.0  # size of the largest side in a diagram, in pixels
-_LEAST = 9.0  # size of the smallest side, in pixels
+_MIN_SIDE = 9.0  # size of the smallest side, in pixels
 _SLANT, _RISE = 0.38, 0.28  # extent of a side to the right and up, as shares of its length
 _WIDEST = 108.0  # greatest width of a box or of a line of its label, in pixels
 _TYPE, SMALL = 11.0, 10.0  # font sizes
@@ -91,8 +91,8 @@ def box_of(node: Node, extent: tuple[int, int, int], largest: int) -> Box:
     rows, columns, channels = extent
     if not rows:
         length = min(84.0, 12 + 5 * (max(channels, 1).bit_length() - 1))
-        return Box(length, max(_LEAST, min(40.0, 5.0 * len(node.inputs))), 5.0, 4.0)
-    high, deep = (max(_LEAST, _FACE * (side / largest) ** 0.5) for side in (rows, columns))
+        return Box(length, max(_MIN_SIDE, min(40.0, 5.0 * len(node.inputs))), 5.0, 4.0)
+    high, deep = (max(_MIN_SIDE, _FACE * (side / largest) ** 0.5) for side in (rows, columns))
     return Box(min(64.0, 3 + 3 * channels**0.4), high, _SLANT * deep, _RISE * deep)
 
 
@@ -101,14 +101,14 @@ def label_of(node: Node, named: Sequence[str] = ()) -> list[tuple[str, str]]:
 
     `named` holds the names that identify the box where the type does not suffice.
     """
-    lines = [("t", line) for line in broken(node.kind, _TYPE, bold=True)]
-    lines += [("n", squeezed(line)) for line in named]
-    lines += [("d", line) for line in filled(details_of(node))]
+    lines = [("t", line) for line in break_class_name(node.kind, _TYPE, bold=True)]
+    lines += [("n", fit_text(line)) for line in named]
+    lines += [("d", line) for line in fill_lines(details_of(node))]
     if node.shape:
-        lines.append(("d", squeezed(shape_said(node.shape))))
+        lines.append(("d", fit_text(format_shape(node.shape))))
     if node.parameters:
-        said = parameters_said(node.parameters)
-        lines.append(("p", said if breadth(said, SMALL) <= _WIDEST else f"{node.parameters:,}"))
+        text = format_parameters(node.parameters)
+        lines.append(("p", text if breadth(text, SMALL) <= _WIDEST else f"{node.parameters:,}"))
     return lines
 
 
@@ -116,24 +116,24 @@ def details_of(node: Node) -> list[str]:
     """Return the kernel, stride, activation and other settings of a layer as phrases."""
     stride = node.stride[:1] if len(set(node.stride)) == 1 else node.stride  # one number if all sides have the same
     return [
-        *([shape_said(node.kernel)] if node.kernel else []),
-        *([f"stride {shape_said(stride)}"] if stride else []),
+        *([format_shape(node.kernel)] if node.kernel else []),
+        *([f"stride {format_shape(stride)}"] if stride else []),
         *([node.activation] if node.activation else []),
         *node.settings,
     ]
 
 
-def shape_said(shape: Shape) -> str:
+def format_shape(shape: Shape) -> str:
     """Return a shape as text."""
     return " × ".join("any" if side is None else f"{side:,}" if len(shape) == 1 else str(side) for side in shape)
 
 
-def parameters_said(parameters: int) -> str:
+def format_parameters(parameters: int) -> str:
     """Return a number of parameters as text."""
     return counted(parameters, "param")
 
 
-def squeezed(text: str, size: float = SMALL, *, bold: bool = False) -> str:
+def fit_text(text: str, size: float = SMALL, *, bold: bool = False) -> str:
     """Return a text that fits below a box, shortened in the middle if necessary."""
     if breadth(text, size, bold=bold) <= _WIDEST:
         return text
@@ -148,7 +148,7 @@ def _shorten_name(text: str, keep: int) -> str:
     return f"{text[: -(-keep // 2)]}…{text[len(text) - keep // 2 :]}"
 
 
-def broken(name: str, size: float, *, bold: bool) -> list[str]:
+def break_class_name(name: str, size: float, *, bold: bool) -> list[str]:
     """Return the name of a class on at most two lines, broken where a word begins."""
     lines: list[str] = []
     for word in re.findall(r"[A-Z]+[a-z]*\d*[A-Z]?(?![a-z])|[A-Z]?[^A-Z]+|.", name):
@@ -156,15 +156,15 @@ def broken(name: str, size: float, *, bold: bool) -> list[str]:
             lines[-1] += word
         else:
             lines.append(word)
-    return [squeezed(line, size, bold=bold) for line in ([*lines[:1], "".join(lines[1:])] if lines[1:] else lines)]
+    return [fit_text(line, size, bold=bold) for line in ([*lines[:1], "".join(lines[1:])] if lines[1:] else lines)]
 
 
-def filled(parts: list[str]) -> list[str]:
+def fill_lines(parts: list[str]) -> list[str]:
     """Return lines with as many parts on each line as fit."""
     lines: list[str] = []
     for part in parts:
         if lines and breadth(f"{lines[-1]}, {part}", SMALL) <= _WIDEST:
             lines[-1] += f", {part}"
         else:
-            lines.append(squeezed(part))
+            lines.append(fit_text(part))
     return lines

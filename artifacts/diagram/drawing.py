@@ -19,10 +19,10 @@ from artifacts.diagram.boxes import (
     Box,
     boxes_of,
     details_of,
+    format_parameters,
+    format_shape,
     kind_of,
     label_of,
-    parameters_said,
-    shape_said,
 )
 from artifacts.diagram.layout import ARROW, Layout, Point, Room, layout
 from tasks.schemas.architecture import Architecture, Node
@@ -31,7 +31,7 @@ from tasks.schemas.architecture import Architecture, Node
 WIDE, _MIDDLE, NARROW = 976, 736, 376
 _LEADING = 12.5  # distance between the lines of a label, in pixels
 TOO_MANY = 250  # most layers that a readable diagram can show
-_TOLD = 40  # layers that the description lists individually
+_MAX_DESCRIBED = 40  # layers that the description lists individually
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # not allowed in XML 1.0
 _HEADING = 20.0  # height of the title above the diagram of an inner model, in pixels
 
@@ -44,11 +44,11 @@ class Part(NamedTuple):
     calls: dict[str, tuple[Node, ...]]
 
 
-def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE, *, alone: bool = False) -> str:
+def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE, *, standalone: bool = False) -> str:
     """Return the diagram of a model on one line, for a page that is `width` pixels wide.
 
-    The ids of the elements begin with `identity`, which must be unique within the page. A diagram that stands `alone`
-    is a file with its own style and background.
+    The ids of the elements begin with `identity`, which must be unique within the page. A `standalone` diagram is
+    a file with its own style and background.
 
     Raises:
         ValueError: If the model has too many layers to be drawn.
@@ -64,31 +64,31 @@ def svg(architecture: Architecture, title: str, identity: str, width: int = WIDE
     body = "".join(
         f'<g transform="translate(0 {number(top)})">{text}</g>' for top, (_, text) in zip(tops, drawn, strict=True)
     )
-    said = (
+    description = (
         f'<title id="{identity}-t">{_escape_xml(title)}</title>'
-        f'<desc id="{identity}-d">{_escape_xml(_told(architecture))}</desc>'
+        f'<desc id="{identity}-d">{_escape_xml(_description(architecture))}</desc>'
     )
     size = f'viewBox="0 0 {number(broad)} {number(height)}" width="{number(broad)}" height="{number(height)}"'
     named = f'role="img" aria-labelledby="{identity}-t {identity}-d"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" class="network" {size} {named}>'
-    paper = f'<style>{style()}</style><rect class="paper" width="100%" height="100%"/>' if alone else ""
-    return f"{head}{said}{paper}{body}{key}</svg>"
+    paper = f'<style>{style()}</style><rect class="paper" width="100%" height="100%"/>' if standalone else ""
+    return f"{head}{description}{paper}{body}{key}</svg>"
 
 
 def svg_url(architecture: Architecture, title: str) -> str:
     """Return a standalone diagram as a data URL."""
-    drawn = svg(architecture, title, "network", _MIDDLE, alone=True)
+    drawn = svg(architecture, title, "network", _MIDDLE, standalone=True)
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 
 def style() -> str:
     """Return the style of a standalone diagram: the style of the page, with its own colors and background."""
     text = resources.files("artifacts").joinpath("common/templates/diagram.css").read_text("utf-8")
-    alone = (
+    standalone = (
         ".network{color:#1c1e21;background:#fff}.paper{fill:#fff}"
         "@media (prefers-color-scheme:dark){.network{color:#e6e8eb;background:#1b1e23}.paper{fill:#1b1e23}}"
     )
-    return re.sub(r"\s+", " ", alone + text).strip()
+    return re.sub(r"\s+", " ", standalone + text).strip()
 
 
 def models_within(architecture: Architecture) -> Iterator[Part]:
@@ -253,19 +253,19 @@ def _legend(kinds: Sequence[str], top: float, width: float) -> tuple[str, float]
     return found, y + 12
 
 
-def _told(architecture: Architecture) -> str:
+def _description(architecture: Architecture) -> str:
     """Return a description of the diagram in words, for screen readers."""
     count = len(architecture.nodes)
-    named = "; ".join(_line_of_node(node) for node in architecture.nodes[:_TOLD])
-    more = f"; and {count - _TOLD:,} more" if count > _TOLD else ""
-    return f"{counted(count, 'layer')}, {parameters_said(architecture.parameters)}: {named}{more}."
+    named = "; ".join(_line_of_node(node) for node in architecture.nodes[:_MAX_DESCRIBED])
+    more = f"; and {count - _MAX_DESCRIBED:,} more" if count > _MAX_DESCRIBED else ""
+    return f"{counted(count, 'layer')}, {format_parameters(architecture.parameters)}: {named}{more}."
 
 
 def _line_of_node(node: Node) -> str:
     """Return the description of a layer on one line."""
-    facts = [*details_of(node), *([f"output {shape_said(node.shape)}"] if node.shape else [])]
+    facts = [*details_of(node), *([f"output {format_shape(node.shape)}"] if node.shape else [])]
     if node.parameters:
-        facts.append(parameters_said(node.parameters))
+        facts.append(format_parameters(node.parameters))
     return f"{node.kind} {node.key}: {', '.join(facts)}"
 
 

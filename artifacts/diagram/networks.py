@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from artifacts.common.formatting import UNDEFINED, counted
 from artifacts.common.rows import Row
-from artifacts.diagram.boxes import details_of, shape_said
+from artifacts.diagram.boxes import details_of, format_shape
 from artifacts.diagram.drawing import NARROW, TOO_MANY, svg, svg_url
 from artifacts.diagram.vgg import is_shrunk_vgg, vgg16
 from tasks.schemas.architecture import Architecture
@@ -70,7 +70,7 @@ def layer_rows(architecture: Architecture, within: str = "") -> Iterator[Row]:
             "layer": f"{within}{node.key}",
             "type": node.kind,
             "settings": ", ".join(details_of(node)) or UNDEFINED,
-            "output": shape_said(node.shape) or UNDEFINED,
+            "output": format_shape(node.shape) or UNDEFINED,
             "parameters": f"{node.parameters:,}",
             "inputs": ", ".join(node.inputs) or UNDEFINED,
         }

@@ -42,12 +42,12 @@ def training_curves(analysis: Analysis) -> Figure:
     named, epochs = _names_of(analysis), max(1, *(model.epochs for model in analysis.models))
     apart = min(0.12, 0.6 / len(analysis.models))  # distance between the models' test marks, in epochs
     for rank, model in enumerate(analysis.models):
-        learned = [line.epoch for line in model.history]
+        epoch_numbers = [line.epoch for line in model.history]
         style: dict[str, Any] = {"color": color(rank), "marker": "o", "markersize": 4}
-        if learned:  # an ensemble has no training history of its own
-            loss.plot(learned, [line.loss for line in model.history], label=f"{named[rank]}, training", **style)
+        if epoch_numbers:  # an ensemble has no training history of its own
+            loss.plot(epoch_numbers, [line.loss for line in model.history], label=f"{named[rank]}, training", **style)
             error.plot(
-                learned, [1 - line.accuracy for line in model.history], label=f"{named[rank]}, training", **style
+                epoch_numbers, [1 - line.accuracy for line in model.history], label=f"{named[rank]}, training", **style
             )
         held_out = [(e.epoch, e.validation_loss, e.validation_accuracy) for e in model.history]
         for epoch, validation_loss, validation_accuracy in held_out:
@@ -179,7 +179,7 @@ def reliability(analysis: Analysis) -> Figure:
     return figure
 
 
-def focus(analysis: Analysis) -> Figure:
+def saliency_maps(analysis: Analysis) -> Figure:
     """Draw the saliency map of each label, with one row for each model.
 
     Each map is brightest where erasing a window lowers the label's probability most.
@@ -271,7 +271,7 @@ FIGURES: dict[str, Callable[[Analysis], Figure]] = {
     "errors_by_label": draw_errors_by_label,
     "confusion_matrices": confusion_matrices,
     "reliability": reliability,
-    "focus": focus,
+    "focus": saliency_maps,
     "slice_rates": slice_rates,
 }
 

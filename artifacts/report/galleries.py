@@ -6,7 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from artifacts.common.galleries import captioned, cards, count_noun, counted_table
+from artifacts.common.galleries import caption_image, cards, count_noun, image_table
 from artifacts.common.images import explained_url, strip_url
 from artifacts.common.templating import markdown_name
 from artifacts.report import text
@@ -14,7 +14,7 @@ from tasks.schemas.analysis import Analysis, Changed
 from tasks.schemas.findings import LabelIssues, Picture
 from tasks.schemas.results import ClassifiedPicture
 
-_FIRST, _FIRST_SUSPECTS = 12, 24  # images that a gallery shows before it is opened
+_FIRST, _FIRST_LABEL_ISSUES = 12, 24  # images that a gallery shows before it is opened
 
 
 class _Galleries:
@@ -37,57 +37,57 @@ class _Galleries:
 class InMarkdown(_Galleries):
     """Galleries in Markdown.
 
-    Each gallery shows up to `most` images, states the total, and says in which file the other images are.
+    Each gallery shows up to `max_images` images, states the total, and says in which file the other images are.
     """
 
-    def __init__(self, analysis: Analysis, most: int, place: str) -> None:
+    def __init__(self, analysis: Analysis, max_images: int, place: str) -> None:
         super().__init__(analysis)
-        self.most, self.place = most, place
+        self.max_images, self.place = max_images, place
 
     def cell(self, picture: Picture, split: str = "test") -> tuple[str, str]:
         """Return an image and its caption: its label and the models' predictions, with the wrong ones in bold."""
-        said = []
+        lines = []
         for model, answer in zip(self.names, picture.answers, strict=True):
-            line = markdown_name(text.answer_said(answer, picture.label, self.classes))
-            said.append(f"{markdown_name(model)}: {line if answer.predicted == picture.label else f'**{line}**'}")
+            line = markdown_name(text.describe_answer(answer, picture.label, self.classes))
+            lines.append(f"{markdown_name(model)}: {line if answer.predicted == picture.label else f'**{line}**'}")
         label = self.classes[picture.label]
-        return captioned(picture.pixels, self.shape, picture.number, label, said, split)
+        return caption_image(picture.pixels, self.shape, picture.number, label, lines, split)
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
         """Return test images with every model's prediction."""
-        cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.most, _FIRST)]]
-        return counted_table(cells, len(indices), total, self.place)
+        cells = [self.cell(self.analysis.by_index[index]) for index in indices[: min(self.max_images, _FIRST)]]
+        return image_table(cells, len(indices), total, self.place)
 
-    def suspect_gallery(self, found: LabelIssues) -> Markup:
+    def label_issue_gallery(self, found: LabelIssues) -> Markup:
         """Return images whose label may be wrong."""
         known, cells = self.pictures_of(found.split), []
-        for suspect in found.shown[: min(self.most, _FIRST_SUSPECTS)]:
-            image, caption = self.cell(known[suspect.index], found.split)
-            cells.append((image, "<br>".join((caption, *text.suspected(suspect).split("; ")))))
-        return counted_table(cells, len(found.shown), found.by_either, self.place)
+        for issue in found.shown[: min(self.max_images, _FIRST_LABEL_ISSUES)]:
+            image, caption = self.cell(known[issue.index], found.split)
+            cells.append((image, "<br>".join((caption, *text.describe_label_issue(issue).split("; ")))))
+        return image_table(cells, len(found.shown), found.by_either, self.place)
 
     def changed_gallery(
         self, shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
         """Return images that only one of two runs got right."""
         cells = []
-        for one in shown[: min(self.most, _FIRST)]:
-            said = [
-                f"{title}: {markdown_name(text.answer_said(answer, one.label, tuple(classes)))}"
+        for one in shown[: min(self.max_images, _FIRST)]:
+            lines = [
+                f"{title}: {markdown_name(text.describe_answer(answer, one.label, tuple(classes)))}"
                 for title, answer in (("before", one.before), ("now", one.now))
             ]
-            cells.append(captioned(one.pixels, shape, one.index, classes[one.label], said))
-        return counted_table(cells, len(shown), total, self.place)
+            cells.append(caption_image(one.pixels, shape, one.index, classes[one.label], lines))
+        return image_table(cells, len(shown), total, self.place)
 
     def explained_gallery(self, rank: int) -> Markup:
         """Return the most confident errors of a model, each with its explanation."""
         found = [(p, p.answers[rank]) for p in self.analysis.pictures if p.answers[rank].explanation]
-        confident = sorted(found, key=lambda one: -one[1].probability)[: self.most]
-        shown = [self.explained(picture, rank) for picture, _ in confident]
+        confident = sorted(found, key=lambda one: -one[1].probability)[: self.max_images]
+        shown = [self.explain_error(picture, rank) for picture, _ in confident]
         count = count_noun(len(confident), len(found), self.analysis.models[rank].errors, self.place)
         return Markup("\n\n").join([*shown, markdown_name(count)] if shown else [Markup("None.")])
 
-    def explained(self, picture: Picture, rank: int) -> Markup:
+    def explain_error(self, picture: Picture, rank: int) -> Markup:
         """Return an error of a model with its heat map, its nearest training images, and a description."""
         explanation = picture.answers[rank].explanation
         assert explanation  # noqa: S101  # only explained answers are passed
@@ -98,10 +98,10 @@ class InMarkdown(_Galleries):
             f'<img alt="the nearest training images" src="{strip_url(near, self.shape)}">'
         )
         label = self.classes[picture.label]
-        patch = markdown_name(text.patch_said(explanation, label, min(self.shape[:2]) // 2))
+        patch = markdown_name(text.describe_patch(explanation, label, min(self.shape[:2]) // 2))
         _, caption = self.cell(picture)
-        said = f"{caption}<br>{patch}; {markdown_name(text.describe_neighbors(explanation, self.classes))}"
-        return Markup(f"{pictures}\n\n{said}")  # noqa: S704  # escaped by `markdown_name`
+        description = f"{caption}<br>{patch}; {markdown_name(text.describe_neighbors(explanation, self.classes))}"
+        return Markup(f"{pictures}\n\n{description}")  # noqa: S704  # escaped by `markdown_name`
 
 
 class InHtml(_Galleries):
@@ -109,20 +109,20 @@ class InHtml(_Galleries):
 
     def gallery(self, indices: Sequence[int], total: int) -> Markup:
         """Return test images with every model's prediction, each linked to its details."""
-        return self.drawn("gallery", [self.analysis.by_index[index] for index in indices], _FIRST, total)
+        return self.render_macro("gallery", [self.analysis.by_index[index] for index in indices], _FIRST, total)
 
-    def suspect_gallery(self, found: LabelIssues) -> Markup:
+    def label_issue_gallery(self, found: LabelIssues) -> Markup:
         """Return images whose label may be wrong."""
         pictures = self.pictures_of(found.split)
-        pairs = [(pictures[suspect.index], text.suspected(suspect)) for suspect in found.shown]
-        return self.drawn("suspects", pairs, found.split, _FIRST_SUSPECTS, found.by_either)
+        pairs = [(pictures[issue.index], text.describe_label_issue(issue)) for issue in found.shown]
+        return self.render_macro("label_issues", pairs, found.split, _FIRST_LABEL_ISSUES, found.by_either)
 
     def errors_gallery(self) -> Markup:
         """Return every selected error, with its explanation and the attributes that a reader can filter by."""
         wrong = {picture.index: _wrong_answers(picture) for picture in self.analysis.pictures}
-        return self.drawn("errors", self.analysis, wrong)
+        return self.render_macro("errors", self.analysis, wrong)
 
-    def drawn(self, macro: str, *arguments: object) -> Markup:
+    def render_macro(self, macro: str, *arguments: object) -> Markup:
         """Return the output of a macro that shows images of the analysis."""
         return _cards(macro, *arguments, self.names, self.classes, shape=self.shape)
 

@@ -7,27 +7,27 @@ verdict.
 from collections.abc import Iterator
 
 from artifacts.common.formatting import counted, p_value, percent
-from artifacts.report.text import compared_with, standing_slices
+from artifacts.report.text import compared_with, slices_that_stand_out
 from tasks.schemas.analysis import Analysis
 
 # Share of the other images that have ink in a region; below it, the model may rely on something other than shapes.
 _LONELY = 0.05
 _ENOUGH = 10  # least number of images that counts as a pattern
-_MOST_DOUBTED = 10  # pairs of labels per split, those with the most images; the gallery section lists all pairs
+_MAX_LABEL_PAIRS = 10  # pairs of labels per split, those with the most images; the gallery section lists all pairs
 
 
 def standouts(analysis: Analysis) -> list[str]:
     """Return all highlights: labels, slices, unusual image regions, correcting regions, and possible label errors."""
     return [
-        *_standing_labels(analysis),
-        *standing_slices(analysis),
-        *_odd_places(analysis),
-        *_mending_places(analysis),
+        *_labels_that_stand_out(analysis),
+        *slices_that_stand_out(analysis),
+        *_unusual_regions(analysis),
+        *_correction_highlights(analysis),
         *_suspicious_labels(analysis),
     ]
 
 
-def _standing_labels(analysis: Analysis) -> Iterator[str]:
+def _labels_that_stand_out(analysis: Analysis) -> Iterator[str]:
     """Yield the labels that a model misclassifies significantly more often than the other labels."""
     for line in analysis.labels:
         for rank, model in enumerate(analysis.models):
@@ -36,7 +36,7 @@ def _standing_labels(analysis: Analysis) -> Iterator[str]:
                 yield f"{model.name}: label {label}, {compared_with(line.errors[rank], line.elsewhere[rank])}, corrected p {p}"
 
 
-def _odd_places(analysis: Analysis) -> Iterator[str]:
+def _unusual_regions(analysis: Analysis) -> Iterator[str]:
     """Yield the labels that a model recognizes by a region where hardly any other image has ink."""
     for model in analysis.models:
         for focus in model.focus:
@@ -49,7 +49,7 @@ def _odd_places(analysis: Analysis) -> Iterator[str]:
                 )
 
 
-def _mending_places(analysis: Analysis) -> Iterator[str]:
+def _correction_highlights(analysis: Analysis) -> Iterator[str]:
     """Yield the border regions whose erasure corrects significantly more errors on one label than on others.
 
     Such a region may hold an artifact of the images, such as a mark in a corner.
@@ -67,7 +67,7 @@ def _suspicious_labels(analysis: Analysis) -> Iterator[str]:
     """Yield the pairs of labels for which all models confidently contradict the label of many images."""
     classes = analysis.subject.classes
     for found in analysis.suspects:
-        for line in found.patterns[:_MOST_DOUBTED]:
+        for line in found.patterns[:_MAX_LABEL_PAIRS]:
             if line.count >= _ENOUGH:
                 yield (
                     f"possible label errors: {line.count} {found.split} images are labeled {classes[line.label]}, and all "

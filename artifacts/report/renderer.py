@@ -19,7 +19,7 @@ from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
 from tasks.schemas.results import ClassifiedPicture
 
-_MOST_SHOWN = 1000  # images of the user on one page, which takes half a megabyte
+_MAX_SHOWN = 1000  # images of the user on one page, which takes half a megabyte
 
 
 class MarkdownParts(NamedTuple):
@@ -28,13 +28,13 @@ class MarkdownParts(NamedTuple):
     overview: str
     models: dict[str, str]
     galleries: str
-    origins: str
+    provenance: str
 
 
 class Rendering(DocumentRendering[Report]):
     """Renderer of one report with its figures and the diagrams of its networks."""
 
-    most_images = 24
+    max_images = 24
     names: ClassVar = {"tables": tables, "words": words, "standouts": standouts}
 
     def __init__(
@@ -48,29 +48,29 @@ class Rendering(DocumentRendering[Report]):
         self.networks = networks
         self.parts = cache(self.parts_of)
 
-    def pages(self, most: int) -> MarkdownArtifacts:
+    def pages(self, max_images: int) -> MarkdownArtifacts:
         """Return the results with their provenance, one page for each model, and the galleries."""
-        parts = self.parts(most)
+        parts = self.parts(max_images)
         models = {
             f"model-{name.replace('_', '-')}": (f"Network diagram and explained errors of {name}", text)
             for name, text in parts.models.items()
         }
         return {
-            "report": ("Results of the error analysis", f"{parts.overview}\n\n{parts.origins}"),
+            "report": ("Results of the error analysis", f"{parts.overview}\n\n{parts.provenance}"),
             **models,
             "galleries": ("Misclassified images", parts.galleries),
         }
 
     def markdown(self) -> str:
         """Return all parts as one text."""
-        parts = self.parts(self.most_images)
-        return "\n\n".join((parts.overview, *parts.models.values(), parts.galleries, parts.origins))
+        parts = self.parts(self.max_images)
+        return "\n\n".join((parts.overview, *parts.models.values(), parts.galleries, parts.provenance))
 
-    def parts_of(self, most: int = most_images) -> MarkdownParts:
-        """Render every part as Markdown with up to `most` images per gallery; `parts` caches the result."""
-        drawn = InMarkdown(self.document.analysis, most, self.place)
+    def parts_of(self, max_images: int = max_images) -> MarkdownParts:
+        """Render every part as Markdown with up to `max_images` images per gallery; `parts` caches the result."""
+        drawn = InMarkdown(self.document.analysis, max_images, self.place)
         pages = {
-            model.name: self.rendered(
+            model.name: self.render(
                 "model.md.j2",
                 drawn=drawn,
                 place=self.place,
@@ -80,17 +80,17 @@ class Rendering(DocumentRendering[Report]):
             )
             for rank, model in enumerate(self.document.analysis.models)
         }
-        overview, galleries, origins = (
-            self.rendered(f"{part}.md.j2", drawn=drawn, networks=(), place=self.place)
-            for part in ("overview", "galleries", "origins")
+        overview, galleries, provenance = (
+            self.render(f"{part}.md.j2", drawn=drawn, networks=(), place=self.place)
+            for part in ("overview", "galleries", "data_provenance")
         )
-        return MarkdownParts(overview, pages, galleries, origins)
+        return MarkdownParts(overview, pages, galleries, provenance)
 
     def page_text(self) -> str:
         """Return the Markdown of the HTML page, with galleries in HTML."""
         drawn = InHtml(self.document.analysis)
-        parts = ("overview", "galleries", "errors", "origins")
-        return "\n\n".join(self.rendered(f"{part}.md.j2", drawn=drawn, networks=self.networks) for part in parts)
+        parts = ("overview", "galleries", "errors", "data_provenance")
+        return "\n\n".join(self.render(f"{part}.md.j2", drawn=drawn, networks=self.networks) for part in parts)
 
     def networks_beside(self, model: str) -> list[DrawnNetwork]:
         """Return the network of a model and, if it is the post's, VGG-16, from which the post's network was derived."""
@@ -111,5 +111,5 @@ def changes_page(changes: Changes, title: str) -> str:
 
 def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
     """Return a user's own images as the network received them, with each model's prediction, as one HTML page."""
-    most = f"The first {_MOST_SHOWN:,} of {len(shown):,} images.\n\n" if len(shown) > _MOST_SHOWN else ""
-    return page(f"# {markdown_name(title)}\n\n{most}{InHtml.own_gallery(shown[:_MOST_SHOWN], shape)}", title)
+    most = f"The first {_MAX_SHOWN:,} of {len(shown):,} images.\n\n" if len(shown) > _MAX_SHOWN else ""
+    return page(f"# {markdown_name(title)}\n\n{most}{InHtml.own_gallery(shown[:_MAX_SHOWN], shape)}", title)

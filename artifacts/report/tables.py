@@ -6,13 +6,13 @@ A table is a list of rows; a row maps each column to a text or a finite number.
 from collections.abc import Sequence
 
 from artifacts.common.formatting import FEW, estimate, interval, p_value, percent, range_of, rate, significant
-from artifacts.common.rows import HOLM, Row, TableArtifact, row, tested
+from artifacts.common.rows import HOLM, Row, TableArtifact, p_value_cells, row
 from artifacts.report.text import published
 from tasks.schemas.analysis import Analysis, Changes, Decision, StepLine
 from tasks.schemas.findings import Comparison, LabelIssues, Share
 from tasks.schemas.robustness import AccuracyGap, Robustness
 
-_MOST_ROWS = 200  # rows of a table that go into Prefect's database
+_MAX_ROWS = 200  # rows of a table that go into Prefect's database
 
 
 def results(analysis: Analysis) -> list[Row]:
@@ -41,7 +41,7 @@ def pairs(analysis: Analysis) -> list[Row]:
             "models": f"{pair.second} minus {pair.first}",
             **_difference(pair),
             "correct where the other is wrong": f"{pair.second} {pair.only_second:,}, {pair.first} {pair.only_first:,}",
-            **tested(pair.p),
+            **p_value_cells(pair.p),
         }
         for pair in analysis.comparisons
     ]
@@ -129,7 +129,7 @@ def groups(analysis: Analysis) -> list[Row]:
     return [{"images": group.count, "outcome": group.name} for group in analysis.groups]
 
 
-def suspect_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
+def label_issue_patterns(analysis: Analysis, found: LabelIssues) -> list[Row]:
     """Return one row for each (label, predicted) pair of the label issues that all models agree on."""
     classes = analysis.subject.classes
     return [
@@ -227,9 +227,9 @@ def all_tables(analysis: Analysis) -> Sequence[TableArtifact]:
         ("patterns", "Errors by label and prediction, most frequent first", patterns(analysis)),
         ("slices", f"Errors by slice of measured image features; {HOLM}", slices(analysis)),
     )
-    return [(key, f"{says}{_first_of(rows)}", rows[:_MOST_ROWS]) for key, says, rows in whole]
+    return [(key, f"{says}{_first_of(rows)}", rows[:_MAX_ROWS]) for key, says, rows in whole]
 
 
 def _first_of(rows: Sequence[Row]) -> str:
     """Return the note on omitted rows for a table's description."""
-    return f" (the first {_MOST_ROWS} of {len(rows):,})" if len(rows) > _MOST_ROWS else ""
+    return f" (the first {_MAX_ROWS} of {len(rows):,})" if len(rows) > _MAX_ROWS else ""

@@ -40,22 +40,22 @@ def headline(analysis: Analysis) -> str:
         (model,) = analysis.models
         return f"{model.name} has an accuracy of {with_interval(model.accuracy)}."
     best = max(analysis.models, key=lambda model: model.accuracy.value).name
-    said = " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
+    verdicts = " ".join(verdict(pair) for pair in analysis.comparisons if best in (pair.first, pair.second))
     count = "two" if len(analysis.models) == 2 else f"{len(analysis.models)}"
-    return _of_these_trainings(said, count, one_seed=all(len(set(model.seeds)) < 2 for model in analysis.models))
+    return _of_these_trainings(verdicts, count, one_seed=all(len(set(model.seeds)) < 2 for model in analysis.models))
 
 
-def _of_these_trainings(said: str, models: str, *, one_seed: bool) -> str:
+def _of_these_trainings(verdicts: str, models: str, *, one_seed: bool) -> str:
     """Return verdicts on models trained once each, with their limits and the suggestion to run a study.
 
     `one_seed` is false if an ensemble was trained with several seeds.
     """
     each = " (one seed each)" if one_seed else ""
-    said = said.replace("The difference", "the difference", said.startswith("The difference"))
-    return f"For these {models} trained models{each}, {said} Run mnist study to test whether other seeds agree."
+    verdicts = verdicts.replace("The difference", "the difference", verdicts.startswith("The difference"))
+    return f"For these {models} trained models{each}, {verdicts} Run mnist study to test whether other seeds agree."
 
 
-def sampled(analysis: Analysis) -> str:
+def sample_sentence(analysis: Analysis) -> str:
     """Return the sentence that says which samples of a large dataset were analyzed."""
     drawn = " and ".join(f"{one.count:,} of the {one.drawn_from:,} {one.split}" for one in analysis.samples)
     return f"The accuracies cover all test images; everything else is computed from {drawn} images, drawn at random."
@@ -93,9 +93,9 @@ def change_summary(changes: Changes) -> str:
     """Return the differences between two runs, with one sentence for each pair of models."""
     if all(not model.comparison.only_first and not model.comparison.only_second for model in changes.models):
         return f"The models classify the same images correctly as in {changes.before}."
-    said = " ".join(verdict(model.comparison) for model in changes.models)
+    verdicts = " ".join(verdict(model.comparison) for model in changes.models)
     count = "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}"
-    return _of_these_trainings(said, count, one_seed=all(model.one_seed for model in changes.models))
+    return _of_these_trainings(verdicts, count, one_seed=all(model.one_seed for model in changes.models))
 
 
 POST_MACHINE = " Its results were measured on an Intel i5-6300HQ."
@@ -106,7 +106,7 @@ def mentions_post(analysis: Analysis) -> bool:
     return "the post" in analysis.subject.description.lower() or any(model.published for model in analysis.models)
 
 
-def standing_slices(analysis: Analysis) -> list[str]:
+def slices_that_stand_out(analysis: Analysis) -> list[str]:
     """Return a sentence for each slice with a significantly higher error rate than elsewhere.
 
     The slices are sorted by p-value.
@@ -140,7 +140,7 @@ def published(model: ModelAnalysis) -> str:
     return ", ".join(results) or UNDEFINED
 
 
-def patch_said(explanation: Explanation, label: str, largest: int) -> str:
+def describe_patch(explanation: Explanation, label: str, largest: int) -> str:
     """Return the effect of erasing a square on a prediction."""
     if not largest:
         return "the image is too small to erase parts of it"
@@ -159,7 +159,7 @@ def describe_neighbors(explanation: Explanation, classes: tuple[str, ...]) -> st
     return f"nearest training images: {labels}; farther away than for {percent(explanation.rarity, 0)} of correct predictions"
 
 
-def answer_said(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
+def describe_answer(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
     """Return a model's prediction for an image with its probability.
 
     If the prediction is wrong, the probability of the label follows.
@@ -168,10 +168,10 @@ def answer_said(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
     return text if answer.predicted == label else f"{text} ({classes[label]}: {percent(answer.label_probability, 1)})"
 
 
-def suspected(suspect: LabelIssue) -> str:
+def describe_label_issue(issue: LabelIssue) -> str:
     """Return which methods report a label issue, with cleanlab's label quality."""
-    who = [name for name, yes in (("all models", suspect.named), ("cleanlab", suspect.cleanlab)) if yes]
-    quality = UNDEFINED if suspect.quality is None else f"{suspect.quality:.3f}"
+    who = [name for name, yes in (("all models", issue.named), ("cleanlab", issue.cleanlab)) if yes]
+    quality = UNDEFINED if issue.quality is None else f"{issue.quality:.3f}"
     return f"reported by {' and '.join(who)}; cleanlab's label quality {quality}"
 
 

@@ -3,11 +3,11 @@
 from typing import ClassVar
 
 from artifacts.common.formatting import FEW, counted
-from artifacts.common.galleries import captioned, cards, counted_table
+from artifacts.common.galleries import caption_image, cards, image_table
 from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
 from artifacts.common.templating import markdown_name
 from artifacts.study import tables, text
-from tasks.schemas.study import Hard, Study
+from tasks.schemas.study import HardImage, Study
 
 _FIRST = 24  # images that the gallery shows before it is opened
 
@@ -15,37 +15,37 @@ _FIRST = 24  # images that the gallery shows before it is opened
 class StudyRendering(DocumentRendering[Study]):
     """Renderer of one study."""
 
-    most_images = 12
+    max_images = 12
     names: ClassVar = {"tables": tables, "words": text}
 
-    def pages(self, most: int) -> MarkdownArtifacts:
+    def pages(self, max_images: int) -> MarkdownArtifacts:
         """Return the whole study as one page."""
-        return {"study": ("Results of the study", self.markdown(most))}
+        return {"study": ("Results of the study", self.markdown(max_images))}
 
-    def markdown(self, most: int = most_images) -> str:
-        """Return the study as Markdown, with up to `most` images."""
+    def markdown(self, max_images: int = max_images) -> str:
+        """Return the study as Markdown, with up to `max_images` images."""
         study = self.document
-        cells = [self.cell(one) for one in study.hard[:most]]
-        gallery = counted_table(cells, len(study.hard), study.wrong_twice, self.place)
-        return self.rendered("study.md.j2", gallery=gallery, place=self.place)
+        cells = [self.cell(one) for one in study.hard[:max_images]]
+        gallery = image_table(cells, len(study.hard), study.wrong_twice, self.place)
+        return self.render("study.md.j2", gallery=gallery, place=self.place)
 
     def page_text(self) -> str:
         """Return the Markdown of the HTML page, with all images."""
         study = self.document
         pairs = [(one, self.counts(one)) for one in study.hard]
-        arguments = "stubborn", pairs, _FIRST, study.wrong_twice, study.classes
-        return self.rendered("study.md.j2", gallery=cards("study_cards.html.j2", *arguments, shape=study.shape))
+        arguments = "hard_images", pairs, _FIRST, study.wrong_twice, study.classes
+        return self.render("study.md.j2", gallery=cards("study_cards.html.j2", *arguments, shape=study.shape))
 
-    def cell(self, one: Hard) -> tuple[str, str]:
+    def cell(self, one: HardImage) -> tuple[str, str]:
         """Return the Markdown of one image, and a caption that says how often it is misclassified."""
         classes, picture = self.document.classes, one.picture
-        said = (
+        lines = (
             f"most often predicted: **{markdown_name(classes[one.taken_for])}**",
             *map(markdown_name, self.counts(one)),
         )
-        return captioned(picture.pixels, self.document.shape, picture.number, classes[picture.label], said)
+        return caption_image(picture.pixels, self.document.shape, picture.number, classes[picture.label], lines)
 
-    def counts(self, one: Hard) -> list[str]:
+    def counts(self, one: HardImage) -> list[str]:
         """Return how often an image is misclassified: by each arm if there are few, otherwise in total."""
         study = self.document
         if len(study.arms) > FEW:

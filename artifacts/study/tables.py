@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from artifacts.common.formatting import UNDEFINED, interval, percent
-from artifacts.common.rows import HOLM, Row, TableArtifact, row, tested
-from artifacts.study.text import counted_trainings, pairing, seeds_said
+from artifacts.common.rows import HOLM, Row, TableArtifact, p_value_cells, row
+from artifacts.study.text import counted_trainings, format_seeds, pairing
 from tasks.schemas.study import Study, StudyModel
 
 
@@ -39,7 +39,7 @@ def pair_rows(study: Study) -> list[Row]:
             "other seeds": interval(pair.over_seeds, 3),
             "other images": interval(pair.over_images, 3),
             "both": interval(pair.over_both, 3),
-            **tested(pair.p),
+            **p_value_cells(pair.p),
             "seeds needed": UNDEFINED if pair.needed is None else pair.needed,
         }
         for pair in study.pairs
@@ -70,7 +70,7 @@ def confusions(study: Study) -> list[Row]:
             "errors per training": f"{one.first} {one.by_first:.1f}, {one.second} {one.by_second:.1f}",
             "difference": f"{one.difference.value:+z.1f}",
             "95 % interval": f"{one.difference.low:+z.1f} to {one.difference.high:+z.1f}",
-            **tested(one.p),
+            **p_value_cells(one.p),
         }
         for one in sorted(study.confusions, key=lambda one: one.p)
     ]
@@ -94,10 +94,10 @@ def by_seed(study: Study) -> list[Row]:
 
 def _training(arm: StudyModel, at: int) -> Row:
     """Return the cells of one training of an arm."""
-    return {" seeds": seeds_said(arm.seeds[at]), "": arm.errors[at]}
+    return {" seeds": format_seeds(arm.seeds[at]), "": arm.errors[at]}
 
 
-def stubborn(study: Study) -> list[Row]:
+def error_persistence(study: Study) -> list[Row]:
     """Return one row per arm: the images that no training, some trainings or every training misclassifies."""
     return [
         {

@@ -26,7 +26,7 @@ def counted_trainings(seeds: Sequence[int], arms: Sequence[StudyModel]) -> str:
 def trained_with(study: Study) -> str:
     """Return the seeds of a study, by arm if the arms have different seeds."""
     if study.seeds:
-        return f"seeds {seeds_said(study.seeds)}"
+        return f"seeds {format_seeds(study.seeds)}"
     arms: defaultdict[tuple[tuple[int, ...], ...], list[str]] = defaultdict(list)
     for arm in study.arms:
         arms[arm.seeds].append(arm.name)
@@ -36,11 +36,11 @@ def trained_with(study: Study) -> str:
 def _seeds_of_trainings(trainings: Sequence[Sequence[int]]) -> str:
     """Return the seeds of all trainings of an arm, which are consecutive."""
     each = len(trainings[0])
-    said = seeds_said([seed for seeds in trainings for seed in seeds])
-    return said if each == 1 else f"{said}, {each} in each training"
+    text = format_seeds([seed for seeds in trainings for seed in seeds])
+    return text if each == 1 else f"{text}, {each} in each training"
 
 
-def seeds_said(seeds: Sequence[int]) -> str:
+def format_seeds(seeds: Sequence[int]) -> str:
     """Return consecutive seeds as a range."""
     return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
 
@@ -125,7 +125,7 @@ def headlines(study: Study) -> list[str]:
     return lines
 
 
-def said_first(study: Study) -> list[str]:
+def opening_sentences(study: Study) -> list[str]:
     """Return the headlines, followed by the warning if the study has too few seeds."""
     warning = too_few(study)
     return [*headlines(study), *([warning] if warning else [])]

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     streams.replace_closed_streams()  # first: the pipe of `listen` would take the file descriptor of a closed stream
     stop.listen()
     try:
-        with stop.nothing_to_undo():
+        with stop.exit_on_signal():
             from flows.cli.run import run_outcome  # noqa: PLC0415
 
         code, line = run_outcome(arguments)

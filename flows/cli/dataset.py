@@ -50,12 +50,12 @@ def pin(file: Path, as_json: bool) -> None:
     from tasks.config.toml_loader import text_of
     from tasks.data.pin_dataset import lacks_pins
     from tasks.data.pin_dataset import pin_archives as pinned
-    from tasks.filesystem.regular_files import MOST_TEXT, expand_user, read_regular
-    from tasks.storage.output_files import check_rewritable, rewritten, temporary_folder
+    from tasks.filesystem.regular_files import MAX_TEXT, expand_user, read_regular
+    from tasks.storage.output_files import check_rewritable, rewrite_file, temporary_folder
 
     path = expand_user(file, "dataset", DatasetError).absolute()
     try:
-        content = read_regular(path, MOST_TEXT)
+        content = read_regular(path, MAX_TEXT)
         text = text_of(content)
     except (OSError, ValueError) as error:
         raise DatasetError(f"can't read the dataset {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -64,7 +64,7 @@ def pin(file: Path, as_json: bool) -> None:
     with temporary_folder("mnist-pin-") as scratch, show_downloads() as shown:
         text, pins = pinned(text, str(file), path.parent, scratch, shown.report, shown.tell)
     if pins:
-        with rewritten(path) as stream:
+        with rewrite_file(path) as stream:
             stream.write(_written_as(content, text))
     if as_json:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]

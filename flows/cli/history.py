@@ -146,11 +146,11 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
         which = line or _only_line(place)
         if lifting:
             found = lift_rollback(place, which)
-            said = f"may become champion again: {', '.join(one.title for one in found)}"
+            message = f"may become champion again: {', '.join(one.title for one in found)}"
         else:
             restored = roll_back(place, which)
             found = [restored]
-            said = (
+            message = (
                 f"the champion is again {restored.title}, {restored.predictions.accuracy:.2%}; no run promotes the "
                 f"model that was rolled back until `mnist champion rollback --lift {which}`"
             )
@@ -158,7 +158,7 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
         entries = [one.model_dump(mode="json") for one in found]
         echo_json({"lifted": entries} if lifting else entries[0])
     else:
-        echo(said)
+        echo(message)
 
 
 def _only_line(root: "Root") -> str:

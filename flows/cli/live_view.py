@@ -95,11 +95,11 @@ class RunView:
         if not text:
             message = run.state.message if run.state and state == "Cached" else None
             return Text(f"{state.lower()}, {message}" if message else state.lower(), "dim")
-        said = text.partition(": ")[2]
+        description = text.partition(": ")[2]
         if self.screen.width < _WIDE:
-            return Text(said)
+            return Text(description)
         row = Table.grid(padding=(0, 1))
-        row.add_row(ProgressBar(total=100, completed=share, width=_BAR), said)
+        row.add_row(ProgressBar(total=100, completed=share, width=_BAR), description)
         return row
 
 

@@ -27,7 +27,7 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
 
     RUN is the name of a run or a study, the beginning or the end of a name, or `last`, which is the default.
     """
-    from artifacts.terminal import show_links
+    from artifacts.terminal import show_verified_files
     from tasks.history.run_store import find_record, read_run
     from tasks.history.verify import verify_run
 
@@ -38,12 +38,12 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
         raise VerificationError(
             f"the record of run {path.parent.name} is invalid: {record}; run again to create a new run"
         )
-    links = list(verify_run(place, record))
-    broken = [link for link in links if link.fault]
+    files = list(verify_run(place, record))
+    broken = [file for file in files if file.fault]
     if as_json:
-        echo_json({"run": record.run, "sound": not broken, "links": [link.model_dump() for link in links]})
+        echo_json({"run": record.run, "sound": not broken, "links": [file.model_dump() for file in files]})
     else:
-        show_links(record.run, links)
+        show_verified_files(record.run, files)
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         raise VerificationError(
@@ -87,7 +87,7 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     else:
         place = validate_root(root_to_change(resolve_root(root)))
         with storage_of(place).exclusive_lock("mnist prune", say):
-            what = plan_pruning(place, keep, alone=True)
+            what = plan_pruning(place, keep, exclusive=True)
             apply_pruning(place, what)
         history = clear_history(place)  # after the lock is released: the server may be slow
     if as_json:

@@ -44,7 +44,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.common.formatting import counted
     from artifacts.report.renderer import pictures_page
-    from artifacts.terminal import show_guesses
+    from artifacts.terminal import show_predictions
     from tasks.history.run_store import find_run
     from tasks.schemas.results import ClassifiedPicture, UnreadablePicture
     from tasks.storage.content_files import write_text
@@ -53,8 +53,8 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     from tasks.training.classify_pictures import pictures_in
 
     with root_with_pages(root) as (place, no_page):
-        passed_over: list[Path] = []
-        run, paths = find_run(place, name), pictures_in(images, passed_over.append)
+        skipped: list[Path] = []
+        run, paths = find_run(place, name), pictures_in(images, skipped.append)
         with _progress(len(paths)) as advance:
             found = list(answers(paths, run, place, advance))
         answered = [one for one in found if isinstance(one, ClassifiedPicture)]
@@ -68,16 +68,16 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     if as_json:
         pictures = [one.model_dump(exclude={"pixels"}) for one in answered]
         left_out = [one.model_dump() for one in unreadable]
-        left = {"unreadable": left_out, "passed_over": len(passed_over)}
+        left = {"unreadable": left_out, "passed_over": len(skipped)}
         echo_json({"run": run.run, "pictures": pictures, **left, "page": page or None})
     elif as_csv:
         _write_csv(answered, run.train.classes)
     else:
-        show_guesses(answered, page)
+        show_predictions(answered, page)
     if no_page:
         echo(f"no page: {no_page}", err=True)
-    if passed_over:
-        echo(f"skipped, because hidden or not named like an image: {_skipped_names(passed_over)}", err=True)
+    if skipped:
+        echo(f"skipped, because hidden or not named like an image: {_skipped_names(skipped)}", err=True)
     for one in unreadable:
         echo(f"skipped: {one.path}: {one.why}", err=True)
     if not paths:

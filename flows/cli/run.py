@@ -24,7 +24,7 @@ from flows.cli.serve import serve
 from flows.cli.worker import worker
 from flows.processes import stop
 from flows.processes.console import echo_json
-from flows.root_option import refuse_foreign_root
+from flows.root_option import require_own_root
 from tasks.errors import GateError, InputError, MnistError
 from tasks.safety.plain_text import in_text
 
@@ -111,14 +111,14 @@ def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, expl
     from artifacts.screen import Screen
 
     console = Screen(err=True)
-    result, look_at, failed = _run_flow(name, parameters, console if console.is_terminal else None)
+    result, ui_hint, failed = _run_flow(name, parameters, console if console.is_terminal else None)
     if as_json:
         echo_json(result.model_dump(mode="json"))
     else:
         from artifacts.terminal import show, show_study
 
         print_result = show if name == "mnist" else show_study
-        print_result(result, look_at, explain=explain)
+        print_result(result, ui_hint, explain=explain)
     if failed:
         raise failed
 
@@ -136,13 +136,13 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
     from flows.server.local_server import server, start_server
 
     _refuse_bytes(parameters)
-    refuse_foreign_root(parameters["root"])
+    require_own_root(parameters["root"])
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # libraries print; standard output is for the result alone
         with console.status("starting Prefect", spinner=console.spinner) if console else nullcontext():
             early = stack.enter_context(start_server())
             # Do the slow imports while the server starts.
-            with stop.nothing_to_undo(), exclude_imports_from_gc():
+            with stop.exit_on_signal(), exclude_imports_from_gc():
                 from prefect.client.orchestration import get_client
                 from prefect.flow_engine import run_flow as run_with_prefect
                 from prefect.states import Pending
@@ -150,13 +150,13 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
                 import tasks.analysis.statistics  # noqa: F401  # import it now instead of in the middle of the run
                 from flows.cli.console_log import quiet_console
                 from flows.cli.live_view import live_view
-                from flows.processes.log_filters import learn_settings
+                from flows.processes.log_filters import mask_prefect_settings
                 from flows.processes.tied_to_worker import report_crash
                 from tasks.safety.address import hide
 
                 flow = getattr(import_module(f"flows.{name}"), name)
             stack.enter_context(quiet_console(console))
-            learn_settings()  # before the first request, whose errors may hold a secret
+            mask_prefect_settings()  # before the first request, whose errors may hold a secret
             api = stack.enter_context(server(early))
             api.wait()
         parameters = hide(parameters)  # Prefect stores the parameters and shows them in its UI
@@ -171,7 +171,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
             result = run_with_prefect(flow, flow_run, parameters)
         except GateError as error:
             result, failed = error.result, error
-    return result, api.look_at(flow_run.id), failed
+    return result, api.ui_hint(flow_run.id), failed
 
 
 def _refuse_bytes(parameters: dict[str, Any]) -> None:

@@ -70,11 +70,11 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
 
     The command also creates the deployments. With --no-worker, it runs only the server and its UI.
     """
-    from flows.processes.log_filters import learn_settings
-    from flows.processes.settings_files import writable_home
-    from flows.server.credential import in_the_way, server_credential, write_profiles
+    from flows.processes.log_filters import mask_prefect_settings
+    from flows.processes.settings_files import require_writable_home
+    from flows.server.credential import overriding_variables, server_credential, write_profiles
     from flows.server.database import make_database
-    from flows.server.guard import LOOPBACK, allowed_addresses, canonical, in_url
+    from flows.server.guard import LOOPBACK, allowed_addresses, canonical, url_host
     from flows.server.local_server import wait_until_healthy
     from tasks.storage.roots import validate_root
 
@@ -83,15 +83,15 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     place = resolve_root(root)
     if worker:
         place = validate_root(place)  # the worker writes to it
-    learn_settings()
-    writable_home()
+    mask_prefect_settings()
+    require_writable_home()
     listener = _listening(host, port)
     make_database()
-    address = f"http://{in_url(_WILDCARDS.get(host, host))}:{port}"
+    address = f"http://{url_host(_WILDCARDS.get(host, host))}:{port}"
     api, credential = f"{address}/api", server_credential()
     profiles = write_profiles(api, credential)
-    served = Served(address, place, credential, profiles, in_the_way(os.environ, api, credential))
-    if in_url(host) not in LOOPBACK and not host.startswith("127."):
+    served = Served(address, place, credential, profiles, overriding_variables(os.environ, api, credential))
+    if url_host(host) not in LOOPBACK and not host.startswith("127."):
         echo(
             f"mnist: warning: {host}:{port} is open to the network without TLS: anyone who reads the traffic gets the "
             "secret and can start runs on this machine; use a TLS proxy, or omit --host",

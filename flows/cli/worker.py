@@ -52,13 +52,13 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
 
     from prefect.settings import PREFECT_WORKER_WEBSERVER_HOST, get_current_settings, temporary_settings
 
-    from flows.processes.log_filters import learn_settings
+    from flows.processes.log_filters import mask_prefect_settings
     from flows.processes.prefect_compat import drain_queues
     from flows.runners.factory import validate_runner
     from flows.server.local_server import check_server
-    from flows.server.process_worker import MnistWorker, until_told
+    from flows.server.process_worker import MnistWorker, run_until_signal
 
-    learn_settings()
+    mask_prefect_settings()
     allowed = [validate_runner(one) for one in runners]
     settings = get_current_settings()
     url = settings.api.url
@@ -73,7 +73,7 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     given = "host" in settings.worker.webserver.model_fields_set
     host = {} if given else {PREFECT_WORKER_WEBSERVER_HOST: "127.0.0.1"}
     with temporary_settings(host), suppress(asyncio.CancelledError):  # the worker stopped on request
-        asyncio.run(until_told(made, with_healthcheck=with_healthcheck, say=_print_message))
+        asyncio.run(run_until_signal(made, with_healthcheck=with_healthcheck, say=_print_message))
     drain_queues(lambda: _DRAIN_SECONDS)
 
 

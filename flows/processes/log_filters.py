@@ -25,7 +25,7 @@ def _strip_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-def learn_settings() -> None:
+def mask_prefect_settings() -> None:
     """Mask the secrets of Prefect's settings, including those of profiles, in all output and logs of this process."""
     from prefect.settings import get_current_settings  # noqa: PLC0415  # without Prefect, there are no settings
 
@@ -37,20 +37,20 @@ def learn_settings() -> None:
 
 def hide_expected_tracebacks() -> None:
     """Add the filter to the loggers of Prefect's runs in this process, and mask secrets in all its logs."""
-    learn_settings()
+    mask_prefect_settings()
     for name in RUN_LOGGERS:
         logging.getLogger(name).addFilter(_strip_traceback)
 
 
-def outlive_readers() -> None:
+def ignore_broken_pipe() -> None:
     """Drop log lines once nobody reads them, as after `2>&1 | head`.
 
     rich would raise SystemExit in the middle of a task. In a worker process, SystemExit would also end the thread that
     passes on results, and the flow would wait for them forever.
     """
-    Console.on_broken_pipe = _fall_silent  # type: ignore[method-assign, assignment]
+    Console.on_broken_pipe = _disable_console  # type: ignore[method-assign, assignment]
 
 
-def _fall_silent(console: Console) -> None:
+def _disable_console(console: Console) -> None:
     """Stop writing to a console."""
     console.quiet = True

@@ -54,11 +54,11 @@ def watch_imports() -> None:
 @contextmanager
 def _after_check(_prefect: "ModuleType") -> "Iterator[None]":
     """Check the settings files before Prefect reads them."""
-    refuse_foreign_settings()
+    require_trusted_settings()
     yield
 
 
-def refuse_foreign_settings() -> None:
+def require_trusted_settings() -> None:
     """Reject settings files that another account can have written or can write later.
 
     Raises:
@@ -110,7 +110,7 @@ def _prefect_home() -> "Path":
     return Path(os.path.expanduser(os.environ.get(_HOME) or "~/.prefect"))  # noqa: PTH111  # Path's needs a home
 
 
-def writable_home() -> None:
+def require_writable_home() -> None:
     """Create Prefect's home, where a local server keeps its history.
 
     Raises:

@@ -44,8 +44,9 @@ class Ending:
         self.seconds = _SECONDS
         self.line = _LINE
         self.at_once = False
-        self.again = False  # a second signal came
-        self.spare = False  # whether a second signal spares the descendants, which report their end and exit themselves
+        self.second_signal = False  # a second signal came
+        # Whether a second signal spares the descendants, which report their end and exit themselves.
+        self.spare_descendants = False
         self.reports: list[Callable[[], object]] = []
         self.descendants: set[psutil.Process] = set()
         self.once = threading.Lock()
@@ -109,15 +110,15 @@ def _wait_for_signals(reader: int, ended: Callable[[], object]) -> None:
     while not (told := [one for one in os.read(reader, 64) if one in _SIGNALS]):
         pass
     ENDING.signal = ENDING.signal or told[0]
-    began, again = time.monotonic(), False
-    while not again and not ENDING.at_once and time.monotonic() < began + ENDING.seconds:
+    began, second_signal = time.monotonic(), False
+    while not second_signal and not ENDING.at_once and time.monotonic() < began + ENDING.seconds:
         _look_for_descendants()
         if select.select([reader], [], [], _POLL_SECONDS)[0]:
             more = any(one in _SIGNALS for one in os.read(reader, 64))
-            again = more and time.monotonic() > began + _BOUNCE_SECONDS
+            second_signal = more and time.monotonic() > began + _BOUNCE_SECONDS
         STOPPING.set()  # by now, the handler has had time to set it
-    ENDING.again = again
-    if not again and ENDING.code is None:
+    ENDING.second_signal = second_signal
+    if not second_signal and ENDING.code is None:
         _report_signal()
     ended()
 
@@ -149,7 +150,7 @@ def end() -> NoReturn:
     After a second signal, descendants that end by themselves are left alone.
     """
     with ENDING.once:
-        if not (ENDING.again and ENDING.spare):
+        if not (ENDING.second_signal and ENDING.spare_descendants):
             _end_descendants()
         code = ENDING.code
         if code is None:
@@ -173,10 +174,10 @@ def _end_descendants() -> None:
             psutil.wait_procs(killed, _KILL_SECONDS)
             if not killed:
                 break
-        _let_tracker_go()
+        _release_resource_tracker()
 
 
-def _let_tracker_go() -> None:
+def _release_resource_tracker() -> None:
     """Remove the semaphores of `multiprocessing`, and let the resource tracker end.
 
     Otherwise, the tracker would remove them and print a warning.
@@ -248,7 +249,7 @@ def _quiet_when_stopping(hook: Callable[[Any], object]) -> Callable[[Any], None]
 
 
 @contextmanager
-def nothing_to_undo() -> Iterator[None]:
+def exit_on_signal() -> Iterator[None]:
     """Let a signal end the process immediately in a block that only imports modules.
 
     An interrupted import can raise any error.

@@ -77,7 +77,9 @@ def _is_cached(task: CachedTask[..., Any], parameters: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def terminate_on_error(workers: Workers, lost: type[Exception], said: Callable[[BaseException], str]) -> Iterator[None]:
+def terminate_on_error(
+    workers: Workers, lost: type[Exception], describe: Callable[[BaseException], str]
+) -> Iterator[None]:
     """Terminate the workers if the block raises an error.
 
     Raises:
@@ -89,7 +91,7 @@ def terminate_on_error(workers: Workers, lost: type[Exception], said: Callable[[
     except BaseException as error:
         workers.terminate()
         if any(isinstance(one, lost) for one in causes(error)):
-            raise WorkerError(said(error)) from error
+            raise WorkerError(describe(error)) from error
         raise
 
 

@@ -60,12 +60,14 @@ def incompatibilities(common: EnvironmentFingerprint, mark: Root, api: str, thre
     if stale := [name for name in here.code if is_stale(name)]:
         yield f"runs code that has changed since it was started ({', '.join(stale)}): restart it"
     if libraries := _differing_names(common.libraries, here.libraries):
-        said = ", ".join(f"{name} {here.libraries.get(name)}, not {common.libraries.get(name)}" for name in libraries)
-        yield f"has different libraries ({said}): install the versions of requirements.lock there, and restart it"
+        differences = ", ".join(
+            f"{name} {here.libraries.get(name)}, not {common.libraries.get(name)}" for name in libraries
+        )
+        yield f"has different libraries ({differences}): install the versions of requirements.lock there, and restart it"
     if other := _differing_names(common.environment, here.environment):
-        said = ", ".join(f"{name}={here.environment.get(name, '')}" for name in other)
+        actual = ", ".join(f"{name}={here.environment.get(name, '')}" for name in other)
         wanted = ", ".join(f"{name}={common.environment.get(name, '')}" for name in other)
-        yield f"computes with {said}, not with {wanted}: restart it with the latter"
+        yield f"computes with {actual}, not with {wanted}: restart it with the latter"
     if threads != 1:
         yield f"has {threads} threads, but can run only one training at a time: start it with --nthreads 1"
     root = mark.parent.parent

@@ -43,8 +43,8 @@ def require_allowed_runner(value: object) -> str:
 
 
 @contextmanager
-def open_workers(runner: str, learners: Iterable[ModelSpec], root: Root, *, ahead: bool) -> Iterator[Workers]:
-    """Open the workers of a runner for all trainings of the learners.
+def open_workers(runner: str, model_specs: Iterable[ModelSpec], root: Root, *, ahead: bool) -> Iterator[Workers]:
+    """Open the workers of a runner for all trainings of the models.
 
     With `ahead`, the processes of this machine start immediately.
 
@@ -54,7 +54,7 @@ def open_workers(runner: str, learners: Iterable[ModelSpec], root: Root, *, ahea
     """
     found = _CLUSTER.fullmatch(runner)
     if not found:
-        with worker_processes(len(unique_trainings(learners)), ahead=ahead) as processes:
+        with worker_processes(len(unique_trainings(model_specs)), ahead=ahead) as processes:
             yield processes
         return
     try:

@@ -18,7 +18,7 @@ from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from flows.processes.log_filters import outlive_readers
+from flows.processes.log_filters import ignore_broken_pipe
 from flows.processes.parent import call_at_parent_exit
 from flows.processes.prefect_compat import ProcessPoolHooks, drop_late_results, process_future
 from flows.processes.startup import exclude_imports_from_gc
@@ -102,9 +102,9 @@ def worker_processes(trainings: int, *, ahead: bool) -> Iterator[Workers]:
         workers = ProcessWorkers(runner, exclusive_server=url in LOCAL)
         if ahead:
             runner.prestart()
-        said = "a worker process died; it may have run out of memory; see the system's log"
+        message = "a worker process died; it may have run out of memory; see the system's log"
         # Without this, the pool would wait for trainings whose results are no longer needed.
-        with terminate_on_error(workers, BrokenProcessPool, lambda _: said):
+        with terminate_on_error(workers, BrokenProcessPool, lambda _: message):
             yield workers
 
 
@@ -127,7 +127,7 @@ def _init_worker(threads: int) -> None:
     os.dup2(STDERR, STDOUT)  # output of the user's functions is not part of the flow's result
     if parent := multiprocessing.parent_process():
         call_at_parent_exit(lambda: os._exit(1), parent=parent.pid)
-    outlive_readers()
+    ignore_broken_pipe()
     configure_threads(threads)
     with exclude_imports_from_gc():
         import_keras()

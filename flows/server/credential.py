@@ -112,7 +112,7 @@ def write_profiles(api: str, credential: Credential) -> Path:
         return file
 
 
-def in_the_way(environ: Mapping[str, str], api: str, credential: Credential) -> list[str]:
+def overriding_variables(environ: Mapping[str, str], api: str, credential: Credential) -> list[str]:
     """Return the environment variables that override a server's profile with another server or credential."""
     right = {_PROFILE: _FOLDER, _URL: api, _AUTH: credential.value}
     found = [name for name, value in right.items() if environ.get(name, value) != value]

@@ -89,7 +89,7 @@ def schema_revision(path: Path) -> str | None:
     return None
 
 
-def ids_in(path: Path, table: str) -> set[UUID]:
+def row_ids(path: Path, table: str) -> set[UUID]:
     """Return the ids of the rows of a table, such as `flow`; an empty set if there is no database.
 
     Raises:
@@ -106,12 +106,12 @@ def may_have_automations() -> bool:
     """Return whether Prefect's database contains automations or can't be read."""
     file = database_file()
     try:
-        return file is None or bool(ids_in(file, "automation"))
+        return file is None or bool(row_ids(file, "automation"))
     except sqlite3.Error:
         return True
 
 
-def remove_remains(path: Path, flow_runs: Iterable[UUID]) -> None:
+def remove_events_and_logs(path: Path, flow_runs: Iterable[UUID]) -> None:
     """Remove the events and last logs of flow runs that the database no longer contains, and free the space.
 
     Raises:

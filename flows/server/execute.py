@@ -43,10 +43,10 @@ def main(name: str, worker: str) -> None:
         sys.exit(f"mnist: no flow is called {name!r}: give {' or '.join(FLOW_NAMES)}")
     if os.getppid() != int(worker):
         sys.exit("mnist: the worker that started this run has ended")
-    from flows.processes.log_filters import learn_settings, outlive_readers
+    from flows.processes.log_filters import ignore_broken_pipe, mask_prefect_settings
 
-    learn_settings()
-    outlive_readers()
+    mask_prefect_settings()
+    ignore_broken_pipe()
     _execute(name, UUID(os.environ[FLOW_RUN_ID_VARIABLE]))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flows.server.database import database_file, ids_in, remove_remains
+from flows.server.database import database_file, remove_events_and_logs, row_ids
 from flows.server.local_server import LOCAL, local_server, server
 from flows.server.vetting import FLOW_NAMES
 from tasks.engine.optional_parts import reason
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _BATCH = 50  # flow runs, or artifacts with their data, for each request
 
 
-def flow_run_under_way(root: Root) -> FlowRun | None:
+def current_flow_run(root: Root) -> FlowRun | None:
     """Return the current flow run, for the record of a run under a root; None outside of a flow run."""
     from prefect.context import FlowRunContext
 
@@ -78,7 +78,7 @@ def removable_flow_runs(noted: Collection[FlowRun]) -> Cleared:
     if not noted or not file:
         return Cleared(flow_runs=len(noted))
     try:
-        return Cleared(flow_runs=len({one.id for one in noted} & ids_in(file, "flow_run")))
+        return Cleared(flow_runs=len({one.id for one in noted} & row_ids(file, "flow_run")))
     except sqlite3.Error as error:
         return Cleared(flow_runs=0, left=len(noted), why=f"{file}: {error}")
 
@@ -111,22 +111,22 @@ def _remove_history(noted: Collection[FlowRun]) -> tuple[set[FlowRun], int, str]
     """
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
-    from flows.processes.log_filters import learn_settings
+    from flows.processes.log_filters import mask_prefect_settings
 
-    learn_settings()
+    mask_prefect_settings()
     file, place = _local_file(), _place_of_history()
     ours = FlowFilter(name=FlowFilterName(any_=list(FLOW_NAMES)))
     unfinished: set[UUID] = set()
     count = 0
-    if file is None or {one.id for one in noted} & ids_in(file, "flow_run"):
+    if file is None or {one.id for one in noted} & row_ids(file, "flow_run"):
         with _client_of_history() as client:
             flows = {flow.id for flow in client.read_flows(flow_filter=ours)}
             unfinished, count = remove_flow_runs(client, [one.id for one in noted if one.flow in flows])
     else:
-        flows = ids_in(file, "flow")
+        flows = row_ids(file, "flow")
     done = {one for one in noted if one.id not in unfinished and (one.flow in flows or one.at == place)}
     if file and file.exists():
-        remove_remains(file, {one.id for one in done})
+        remove_events_and_logs(file, {one.id for one in done})
     why = [f"some are not finished: cancel or delete them at {place}"] if unfinished else []
     if elsewhere := sorted({one.at for one in noted if one not in done and one.id not in unfinished}):
         why.append(f"set PREFECT_API_URL or PREFECT_HOME to the history that holds them: {', '.join(elsewhere)}")

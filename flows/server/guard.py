@@ -118,16 +118,16 @@ def canonical(host: str) -> str:
 
 def _host_names(host: str) -> set[str]:
     """Return the host names of a bound address: all interfaces for a wildcard address, LOOPBACK for loopback."""
-    name = in_url(host.lower())
+    name = url_host(host.lower())
     if name in LOOPBACK:
         return set(LOOPBACK)
     if host not in _WILDCARDS:
         return {name}
     found = {one.address for each in psutil.net_if_addrs().values() for one in each if one.family in _INTERNET}
-    return {*LOOPBACK, socket.gethostname().lower(), *(in_url(one) for one in found if "%" not in one)}
+    return {*LOOPBACK, socket.gethostname().lower(), *(url_host(one) for one in found if "%" not in one)}
 
 
-def in_url(host: str) -> str:
+def url_host(host: str) -> str:
     """Return a host in the form that a URL requires, with brackets around an IPv6 address."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
@@ -151,7 +151,7 @@ class Guard:
         if refusal:
             response = JSONResponse({"exception_message": refusal.text}, refusal.status)
             await response(scope, receive, answer)
-        elif scope["type"] == "websocket" and not self.is_known(Headers(scope=scope)):
+        elif scope["type"] == "websocket" and not self.has_credential(Headers(scope=scope)):
             handshake = Handshake(self.credential, receive, answer)
             await self.app(scope, handshake.receive, handshake.send)
         else:
@@ -169,9 +169,9 @@ class Guard:
         if _has_body(headers) and not _is_json(headers):
             yield Refusal(415, "a body requires exactly one header Content-Type: application/json")
         if scope["type"] == "websocket":
-            if not self.is_known(headers) and _SUBPROTOCOL not in scope["subprotocols"]:
+            if not self.has_credential(headers) and _SUBPROTOCOL not in scope["subprotocols"]:
                 yield Refusal(401, "Unauthorized")
-        elif not self.is_known(headers) and not self.is_open(scope):
+        elif not self.has_credential(headers) and not self.is_open(scope):
             yield Refusal(401, "Unauthorized")
 
     def is_own_page(self, scope: Scope, headers: Headers) -> bool:
@@ -182,17 +182,17 @@ class Guard:
         if all(site in {"same-origin", "none"} for site in sites):
             return True
         place = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
-        return scope["type"] == "http" and place == ("navigate", "document") and self.is_of_ui(scope)
+        return scope["type"] == "http" and place == ("navigate", "document") and self.is_ui_file(scope)
 
     def is_open(self, scope: Scope) -> bool:
         """Return whether a request needs no credential."""
-        if self.is_of_ui(scope):
+        if self.is_ui_file(scope):
             return self.ui
         route, child = self.route(scope)
         of_api = isinstance(route, Mount) and route.name == "api"
         return scope["method"] == "GET" and of_api and scope["path"].removeprefix(child["root_path"]) in _HEALTH
 
-    def is_of_ui(self, scope: Scope) -> bool:
+    def is_ui_file(self, scope: Scope) -> bool:
         """Return whether a request reads a file of the UI."""
         route, _ = self.route(scope)
         return scope["method"] in {"GET", "HEAD"} and isinstance(route, Mount) and route.name == "ui"
@@ -208,7 +208,7 @@ class Guard:
                 return route, child
         return None, {}
 
-    def is_known(self, headers: Headers) -> bool:
+    def has_credential(self, headers: Headers) -> bool:
         """Return whether a request carries the credential in exactly one `Authorization` header."""
         given = headers.getlist("authorization")
         scheme, _, encoded = given[0].partition(" ") if len(given) == 1 else ("", "", "")
@@ -253,10 +253,10 @@ class Handshake:
     def is_credential(self, text: str | None) -> bool:
         """Return whether a message is Prefect's `auth` message with the credential."""
         try:
-            said = json.loads(text or "null")
+            message = json.loads(text or "null")
         except (ValueError, RecursionError):
             return False
-        token = said.get("token") if isinstance(said, dict) and said.get("type") == "auth" else None
+        token = message.get("token") if isinstance(message, dict) and message.get("type") == "auth" else None
         return isinstance(token, str) and hmac.compare_digest(token.encode(errors="surrogatepass"), self.credential)
 
 

@@ -24,7 +24,7 @@ from uuid import UUID
 
 from flows.processes.parent import call_at_parent_exit
 from flows.processes.prefect_compat import TEMPORARY_SERVER, drain_queues
-from flows.processes.settings_files import writable_home
+from flows.processes.settings_files import require_writable_home
 from flows.processes.startup import exclude_imports_from_gc
 from flows.server.credential import client_settings, new_credential, setting_in_use
 from tasks.errors import ServerError, causes, last_error
@@ -78,7 +78,7 @@ class Api(NamedTuple):
     wait: Callable[[], None] = lambda: None  # blocks until the server answers
     end: Callable[[], None] = lambda: None
 
-    def look_at(self, flow_run: UUID) -> str:
+    def ui_hint(self, flow_run: UUID) -> str:
         """Return the instructions to view a run in the UI."""
         if self.own:
             return f"mnist serve --no-worker, then http://127.0.0.1:4200/runs/flow-run/{flow_run}"
@@ -240,19 +240,19 @@ def local_server() -> Iterator[Api]:
     Raises:
         SettingsError: If Prefect's home can't be written.
     """
-    writable_home()
+    require_writable_home()
     over = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as said:
+    with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as output:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
         credential = new_credential()
-        children = [_spawn_server(listener, said, credential)]
+        children = [_spawn_server(listener, output, credential)]
         keeper = threading.Thread(
-            target=_restart_on_exit, args=(children, listener, said, credential, over), daemon=True
+            target=_restart_on_exit, args=(children, listener, output, credential, over), daemon=True
         )
 
         def wait() -> None:
             if not wait_until_healthy(url, children[0]):
-                raise ServerError(f"the local Prefect server did not start: {_last_line(said)}")
+                raise ServerError(f"the local Prefect server did not start: {_last_line(output)}")
             keeper.start()
 
         def end() -> None:
@@ -270,13 +270,13 @@ def local_server() -> Iterator[Api]:
             end()
 
 
-def _spawn_server(listener: socket.socket, said: IO[bytes], credential: str) -> subprocess.Popen[bytes]:
+def _spawn_server(listener: socket.socket, output: IO[bytes], credential: str) -> subprocess.Popen[bytes]:
     """Start a process that serves at a socket and accepts only clients with the credential."""
     return subprocess.Popen(  # noqa: S603  # fixed arguments: this module
         [sys.executable, "-P", "-m", "flows.server.local_server", str(listener.fileno())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        stderr=said,
+        stderr=output,
         env=for_own_server(os.environ)
         | _CHILD_ENV
         | {_AUTH: credential},  # in the environment: other accounts can read arguments
@@ -288,7 +288,7 @@ def _spawn_server(listener: socket.socket, said: IO[bytes], credential: str) -> 
 def _restart_on_exit(
     children: list[subprocess.Popen[bytes]],
     listener: socket.socket,
-    said: IO[bytes],
+    output: IO[bytes],
     credential: str,
     over: threading.Event,
 ) -> None:
@@ -299,7 +299,7 @@ def _restart_on_exit(
         logging.getLogger("flows.server.local_server").warning(
             "the local Prefect server has died; starting another one"
         )
-        children.append(_spawn_server(listener, said, credential))
+        children.append(_spawn_server(listener, output, credential))
 
 
 def describe_connection_error(error: BaseException | None) -> str | None:
@@ -335,10 +335,10 @@ def wait_until_healthy(url: str, child: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _last_line(said: IO[bytes]) -> str:
+def _last_line(output: IO[bytes]) -> str:
     """Return the last error that a process has printed, or a hint on where to look for it."""
-    said.seek(0)
-    return last_error(said.read().decode(errors="replace")) or "see the messages of `mnist serve --no-worker`"
+    output.seek(0)
+    return last_error(output.read().decode(errors="replace")) or "see the messages of `mnist serve --no-worker`"
 
 
 def stop_server(child: subprocess.Popen[bytes], seconds: float = _STOP_SECONDS) -> None:

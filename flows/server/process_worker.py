@@ -204,7 +204,7 @@ def _is_alive(process: psutil.Process) -> bool:
         return False
 
 
-async def until_told(worker: MnistWorker, *, with_healthcheck: bool, say: Callable[..., None]) -> None:
+async def run_until_signal(worker: MnistWorker, *, with_healthcheck: bool, say: Callable[..., None]) -> None:
     """Run the worker until SIGINT, SIGTERM or SIGHUP, which first ends its runs.
 
     The worker ends within 5 s, or within 15 s if it has runs, even if the server does not answer. A second signal ends
@@ -230,6 +230,6 @@ async def until_told(worker: MnistWorker, *, with_healthcheck: bool, say: Callab
 
     ending: list[asyncio.Task[None]] = []  # keeps a reference, so that the running task is not garbage-collected
     stop.ENDING.line = stop.ENDING.line and "stopped"  # empty if `mnist serve` prints the reason
-    stop.ENDING.spare = True
+    stop.ENDING.spare_descendants = True
     stop.call_at_signal(wake)
     await working

@@ -56,11 +56,11 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     from prefect.server.api.server import create_app
     from prefect.server.utilities.database import get_dialect
 
-    from flows.processes.log_filters import learn_settings
+    from flows.processes.log_filters import mask_prefect_settings
     from flows.server.credential import server_credential
     from flows.server.guard import Guard, allowed_addresses, canonical
 
-    learn_settings()
+    mask_prefect_settings()
 
     host = canonical(host)
     own, credential = allowed_addresses(host, port, allowed), server_credential()

@@ -23,9 +23,9 @@ def better_than_most_frequent(predictions: Predictions) -> Check:
     frequent = predictions.labels == counts.argmax()
     better, worse = int((~predictions.wrong & ~frequent).sum()), int((predictions.wrong & frequent).sum())
     p = float(binomtest(better, better + worse, 0.5, alternative="greater").pvalue) if better + worse else 1.0
-    said = f"p = {p:.2g}" if p >= 0.0001 else "p < 0.0001"
+    p_text = f"p = {p:.2g}" if p >= 0.0001 else "p < 0.0001"
     return Check(
         name=_NAME,
         passed=p < SIGNIFICANT,
-        found=f"{predictions.accuracy:.2%} against {frequent.mean():.2%}, {said}".replace("%", " %"),
+        found=f"{predictions.accuracy:.2%} against {frequent.mean():.2%}, {p_text}".replace("%", " %"),
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from tasks.analysis import confusion_analysis as found_patterns
 from tasks.analysis.calibration import calibration
 from tasks.analysis.correction_regions import correction_regions
-from tasks.analysis.image_cards import image_cards, most_shown
+from tasks.analysis.image_cards import image_cards, max_images_shown
 from tasks.analysis.label_issues import label_issues_of
 from tasks.analysis.slices import compare_slices
 from tasks.analysis.statistics import mean_estimate, share_estimate
@@ -64,12 +64,15 @@ def build_analysis(
     test split, for which results may have been published, `samples` the sizes of the splits that are
     analyzed as a sample only, and `measured` the features of the test images.
     """
-    names, given = tuple(model.name for model in models), tested.given
-    may_show = np.isin(np.arange(len(tested.marks.labels)), chosen)
+    names, given = tuple(model.name for model in models), tested.predictions
+    may_show = np.isin(np.arange(len(tested.split_index.labels)), chosen)
     shown = image_cards(chosen, tested, explained)
-    most = most_shown(subject.shape)
+    max_images = max_images_shown(subject.shape)
     neighbors = {near.index for found in explained for one in found.by_index.values() for near in one.neighbors}
-    suspected = (label_issues_of("test", given, set(chosen)), label_issues_of("train", trained.given, most=most))
+    label_issues = (
+        label_issues_of("test", given, set(chosen)),
+        label_issues_of("train", trained.predictions, max_images=max_images),
+    )
     return Analysis(
         subject=subject,
         samples=tuple(samples),
@@ -85,10 +88,10 @@ def build_analysis(
         else (),
         slices=compare_slices(measured, given),
         mendings=correction_regions(names, shown, subject.shape),
-        suspects=suspected,
+        suspects=label_issues,
         misclassified=int(np.any([p.wrong for p in given], axis=0).sum()),
         pictures=shown,
-        trained=image_cards({*neighbors, *(suspect.index for suspect in suspected[1].shown)}, trained),
+        trained=image_cards({*neighbors, *(issue.index for issue in label_issues[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),
         altered=altered,
         robustness=robustness,

@@ -23,17 +23,17 @@ def confusion_matrix(predictions: Predictions) -> NDArray[np.int64]:
 
 
 def _most_confident_first(
-    which: NDArray[np.bool_], sure: NDArray[np.floating], may_show: NDArray[np.bool_]
+    mask: NDArray[np.bool_], confidence: NDArray[np.floating], may_show: NDArray[np.bool_]
 ) -> tuple[int, ...]:
-    """Return the indices of the images of `which` that the report may show, sorted by descending confidence.
+    """Return the indices of the images of `mask` that the report may show, sorted by descending confidence.
 
     Args:
-        which: (N,) bool mask of the images.
-        sure: (N,) confidence by which the images are sorted.
+        mask: (N,) bool mask of the images.
+        confidence: (N,) confidence by which the images are sorted.
         may_show: (N,) bool mask of the images that the report may show.
     """
-    indices = np.flatnonzero(which & may_show)
-    return tuple(indices[np.argsort(-sure[indices], kind="stable")].tolist())
+    indices = np.flatnonzero(mask & may_show)
+    return tuple(indices[np.argsort(-confidence[indices], kind="stable")].tolist())
 
 
 def most_confident(predictions: Predictions, may_show: NDArray[np.bool_]) -> tuple[int, ...]:
@@ -41,47 +41,47 @@ def most_confident(predictions: Predictions, may_show: NDArray[np.bool_]) -> tup
     return _most_confident_first(predictions.wrong, predictions.confidence, may_show)
 
 
-def find_patterns(given: Sequence[Predictions], may_show: NDArray[np.bool_]) -> tuple[Pattern, ...]:
+def find_patterns(predictions: Sequence[Predictions], may_show: NDArray[np.bool_]) -> tuple[Pattern, ...]:
     """Return every (predicted, label) pattern of errors, the most frequent over all models first.
 
     Each pattern names the images that any model misclassified in this way and that the report may show.
     """
-    counts = [Counter(zip(p.predicted[p.wrong].tolist(), p.labels[p.wrong].tolist(), strict=True)) for p in given]
+    counts = [Counter(zip(p.predicted[p.wrong].tolist(), p.labels[p.wrong].tolist(), strict=True)) for p in predictions]
     total: Counter[tuple[int, int]] = sum(counts, Counter())
     return tuple(
-        _pattern_of(given, predicted, label, tuple(count[predicted, label] for count in counts), may_show)
+        _pattern_of(predictions, predicted, label, tuple(count[predicted, label] for count in counts), may_show)
         for predicted, label in sorted(total, key=lambda pattern: (-total[pattern], pattern))
     )
 
 
 def _pattern_of(
-    given: Sequence[Predictions], predicted: int, label: int, counts: tuple[int, ...], may_show: NDArray[np.bool_]
+    predictions: Sequence[Predictions], predicted: int, label: int, counts: tuple[int, ...], may_show: NDArray[np.bool_]
 ) -> Pattern:
     """Return one pattern, with the images of `label` that any model classified as `predicted`.
 
     `counts` holds the number of these errors of each model.
     """
-    hits = np.array([(p.predicted == predicted) & (p.labels == label) for p in given])  # (models, N)
-    sure = np.array([p.probabilities[:, predicted] for p in given])  # (models, N)
+    hits = np.array([(p.predicted == predicted) & (p.labels == label) for p in predictions])  # (models, N)
+    confidence = np.array([p.probabilities[:, predicted] for p in predictions])  # (models, N)
     taken_so = np.any(hits, axis=0)
     return Pattern(
         predicted=predicted,
         label=label,
         counts=counts,
         images=int(taken_so.sum()),
-        shown=_most_confident_first(taken_so, np.where(hits, sure, 0).max(axis=0), may_show),
+        shown=_most_confident_first(taken_so, np.where(hits, confidence, 0).max(axis=0), may_show),
     )
 
 
-def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelErrors, ...]:
+def label_errors(predictions: Sequence[Predictions], classes: int) -> tuple[LabelErrors, ...]:
     """Return the errors by label, with tests between the models, and tests of each label against all others.
 
     The label with the most errors of all models comes first. Labels without errors come last, after them labels without
     images.
     """
-    inside = [[errors_where(p, p.labels == label) for p in given] for label in range(classes)]
-    outside = [[errors_where(p, p.labels != label) for p in given] for label in range(classes)]
-    paired = iter(holm([p for label in range(classes) for p in _label_tests(given, label)]))
+    inside = [[errors_where(p, p.labels == label) for p in predictions] for label in range(classes)]
+    outside = [[errors_where(p, p.labels != label) for p in predictions] for label in range(classes)]
+    paired = iter(holm([p for label in range(classes) for p in _label_tests(predictions, label)]))
     against = iter(
         holm([fisher_p(*pair) for row in zip(inside, outside, strict=True) for pair in zip(*row, strict=True)])
     )
@@ -90,31 +90,31 @@ def label_errors(given: Sequence[Predictions], classes: int) -> tuple[LabelError
             label=label,
             errors=tuple(inside[label]),
             elsewhere=tuple(outside[label]),
-            p=tuple(next(paired) for _ in combinations(given, 2)),
-            p_elsewhere=tuple(next(against) for _ in given),
+            p=tuple(next(paired) for _ in combinations(predictions, 2)),
+            p_elsewhere=tuple(next(against) for _ in predictions),
         )
         for label in range(classes)
     ]
     return tuple(sorted(found, key=lambda line: (-sum(one.count for one in line.errors), not line.errors[0].known)))
 
 
-def errors_where(predictions: Predictions, which: NDArray[np.bool_]) -> Share:
-    """Return the share of misclassified images among the images of the mask `which`, (N,)."""
-    return share_estimate(int(predictions.wrong[which].sum()), int(which.sum()))
+def errors_where(predictions: Predictions, mask: NDArray[np.bool_]) -> Share:
+    """Return the share of misclassified images among the images of `mask`, (N,)."""
+    return share_estimate(int(predictions.wrong[mask].sum()), int(mask.sum()))
 
 
-def _label_tests(given: Sequence[Predictions], label: int) -> list[float]:
+def _label_tests(predictions: Sequence[Predictions], label: int) -> list[float]:
     """Return McNemar's p-value of every pair of models over the images of one label."""
-    of_label = given[0].labels == label
+    of_label = predictions[0].labels == label
     return [
         mcnemar_p(int((other.wrong & ~one.wrong & of_label).sum()), int((one.wrong & ~other.wrong & of_label).sum()))
-        for one, other in combinations(given, 2)
+        for one, other in combinations(predictions, 2)
     ]
 
 
-def compare_all_models(names: Sequence[str], given: Sequence[Predictions]) -> tuple[Comparison, ...]:
+def compare_all_models(names: Sequence[str], predictions: Sequence[Predictions]) -> tuple[Comparison, ...]:
     """Return the comparison of every pair of models, with p-values corrected for the number of pairs."""
-    pairs = combinations(zip(names, given, strict=True), 2)
+    pairs = combinations(zip(names, predictions, strict=True), 2)
     found = [compare_predictions(first, one, second, other) for (first, one), (second, other) in pairs]
     corrected = holm([one.p for one in found])
     return tuple(one.model_copy(update={"p": p, "tests": len(found)}) for one, p in zip(found, corrected, strict=True))
@@ -125,7 +125,7 @@ def disagreement_groups(
 ) -> tuple[DisagreementGroup, ...]:
     """Group the images by the outcome of two models, such as both right or only one wrong."""
     same = one.predicted == other.predicted
-    sure = np.maximum(np.where(one.wrong, one.confidence, 0), np.where(other.wrong, other.confidence, 0))
+    confidence = np.maximum(np.where(one.wrong, one.confidence, 0), np.where(other.wrong, other.confidence, 0))
     found = {
         "both right": ~one.wrong & ~other.wrong,
         f"only {names[0]} wrong": one.wrong & ~other.wrong,
@@ -136,8 +136,8 @@ def disagreement_groups(
     return tuple(
         DisagreementGroup(
             name=name,
-            count=int(which.sum()),
-            shown=_most_confident_first(which & (one.wrong | other.wrong), sure, may_show),
+            count=int(mask.sum()),
+            shown=_most_confident_first(mask & (one.wrong | other.wrong), confidence, may_show),
         )
-        for name, which in found.items()
+        for name, mask in found.items()
     )

@@ -8,32 +8,32 @@ from tasks.data.predictions_parquet import Predictions
 from tasks.images.encoding import encode_pixels
 from tasks.schemas.findings import Answer, Explanation, Explanations, Picture
 
-MOST_CARDS, _LEAST = 300, 24  # images: with explanations, 300 take about 3 MB of the report and 30 s of one core
-_MOST_BYTES = 256 << 10  # of pixels: a report shows fewer of larger images
+MAX_CARDS, _MIN_CARDS = 300, 24  # images: with explanations, 300 take about 3 MB of the report and 30 s of one core
+_MAX_BYTES = 256 << 10  # of pixels: a report shows fewer of larger images
 
 
-def most_shown(shape: Sequence[int]) -> int:
+def max_images_shown(shape: Sequence[int]) -> int:
     """Return the maximum number of images of one kind that a report shows; it bounds the report's size."""
-    return max(_LEAST, min(MOST_CARDS, _MOST_BYTES // prod(shape)))
+    return max(_MIN_CARDS, min(MAX_CARDS, _MAX_BYTES // prod(shape)))
 
 
 def image_cards(
-    indices: Iterable[int], judged: EvaluatedSplit, explained: Sequence[Explanations] = ()
+    indices: Iterable[int], evaluated: EvaluatedSplit, explained: Sequence[Explanations] = ()
 ) -> tuple[Picture, ...]:
     """Return one picture per distinct index, in ascending order.
 
     The explanations are in the order of the predictions; `explained` is empty if there are none.
     """
-    marks, given, images_at = judged
+    split_index, given, images_at = evaluated
     known = [found.by_index for found in explained] or [{} for _ in given]
     chosen = sorted(set(indices))
     images = images_at(chosen)
     return tuple(
         Picture(
             index=index,
-            number=int(marks.indices[index]),
-            sha256=marks.sha256[index].tobytes().hex(),
-            label=int(marks.labels[index]),
+            number=int(split_index.indices[index]),
+            sha256=split_index.sha256[index].tobytes().hex(),
+            label=int(split_index.labels[index]),
             pixels=encode_pixels(images[index]),
             answers=tuple(model_answer(p, index, found.get(index)) for p, found in zip(given, known, strict=True)),
         )

@@ -13,15 +13,19 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
-from tasks.analysis.image_cards import MOST_CARDS
+from tasks.analysis.image_cards import MAX_CARDS
 from tasks.data.predictions_parquet import Predictions
 from tasks.schemas.findings import LabelIssue, LabelIssuePattern, LabelIssues
 
-_SURE = 0.9  # minimum probability of each model's prediction
+_MIN_CONFIDENCE = 0.9  # minimum probability of each model's prediction
 
 
 def label_issues_of(
-    split: str, given: Sequence[Predictions], may_show: Container[int] | None = None, *, most: int = MOST_CARDS
+    split: str,
+    predictions: Sequence[Predictions],
+    may_show: Container[int] | None = None,
+    *,
+    max_images: int = MAX_CARDS,
 ) -> LabelIssues:
     """Return the label issues of a split.
 
@@ -31,20 +35,23 @@ def label_issues_of(
 
     Args:
         split: Name of the split.
-        given: Predictions of all models for the split.
+        predictions: Predictions of all models for the split.
         may_show: Indices of the images that may be shown; all if None.
-        most: Maximum number of images to show.
+        max_images: Maximum number of images to show.
     """
-    named = _agreed(given)
-    labels, probabilities = given[0].labels.astype(np.int64), np.mean([p.probabilities for p in given], axis=0)
+    named = _agreed(predictions)
+    labels, probabilities = (
+        predictions[0].labels.astype(np.int64),
+        np.mean([p.probabilities for p in predictions], axis=0),
+    )
     issues = _cleanlab_issues(labels, probabilities)
     found, quality = issues or (np.zeros(len(labels), bool), np.zeros(len(labels)))
-    sure = np.min([p.confidence for p in given], axis=0)
+    confidence = np.min([p.confidence for p in predictions], axis=0)
     ordered = np.flatnonzero(named | found)
     # The images that the models name, then those that only cleanlab names: each by confidence, then by lowest quality.
-    ordered = ordered[np.lexsort((quality[ordered], -sure[ordered], ~named[ordered]))]
-    shown = [index for index in ordered.tolist() if may_show is None or index in may_show][:most]
-    patterns = Counter(zip(labels[named].tolist(), given[0].predicted[named].tolist(), strict=True))
+    ordered = ordered[np.lexsort((quality[ordered], -confidence[ordered], ~named[ordered]))]
+    shown = [index for index in ordered.tolist() if may_show is None or index in may_show][:max_images]
+    patterns = Counter(zip(labels[named].tolist(), predictions[0].predicted[named].tolist(), strict=True))
     return LabelIssues(
         split=split,
         total=len(labels),
@@ -60,7 +67,7 @@ def label_issues_of(
                 index=index,
                 label=int(labels[index]),
                 predicted=int(probabilities[index].argmax()),
-                probabilities=tuple(float(p.probabilities[index].max()) for p in given),
+                probabilities=tuple(float(p.probabilities[index].max()) for p in predictions),
                 named=bool(named[index]),
                 cleanlab=bool(found[index]),
                 quality=float(quality[index]) if issues else None,
@@ -85,9 +92,9 @@ def _cleanlab_issues(
     return found, get_label_quality_scores(labels, probabilities)
 
 
-def _agreed(given: Sequence[Predictions]) -> NDArray[np.bool_]:
+def _agreed(predictions: Sequence[Predictions]) -> NDArray[np.bool_]:
     """Return the images for which all models confidently predict the same label and this label is wrong, (N,) bool."""
-    first = given[0]
-    same = np.all([p.predicted == first.predicted for p in given], axis=0)
-    sure = np.all([p.confidence >= _SURE for p in given], axis=0)
-    return np.asarray(first.wrong & same & sure)
+    first = predictions[0]
+    same = np.all([p.predicted == first.predicted for p in predictions], axis=0)
+    confident = np.all([p.confidence >= _MIN_CONFIDENCE for p in predictions], axis=0)
+    return np.asarray(first.wrong & same & confident)

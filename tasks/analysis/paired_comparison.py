@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.analysis.image_cards import model_answer, most_shown
+from tasks.analysis.image_cards import max_images_shown, model_answer
 from tasks.data.predictions_parquet import Predictions, read_predictions
 from tasks.data.split_content import with_labels_digest
 from tasks.data.split_parquet import read_images
@@ -64,7 +64,7 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
                 read_required_predictions(pair[1], work).take(new),
                 new,
                 paths,
-                most_shown(now.test.shape),
+                max_images_shown(now.test.shape),
             ).model_copy(update={"one_seed": before.has_one_seed(pair[0].model) and now.has_one_seed(pair[1].model)})
             for pair in pairs
         ),
@@ -157,21 +157,21 @@ def _model_changes(
     other: Predictions,
     places: NDArray[np.intp],
     paths: Sequence[Path],
-    most: int,
+    max_images: int,
 ) -> ModelChanges:
     """Return the changes between two models over the same n images.
 
     `places`, (n,), are the indices of the images in the split of the second run, whose files are `paths`. At most
-    `most` images are shown of the new errors, and of the fixed errors.
+    `max_images` images are shown of the new errors, and of the fixed errors.
     """
     from tasks.analysis.statistics import compare_predictions
 
     names = tuple(record.model for record in pair)
     broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong
 
-    def shown(which: NDArray[np.bool_], sure: NDArray[np.float64]) -> Iterator[Changed]:
-        indices = np.flatnonzero(which)
-        chosen = indices[np.argsort(-sure[indices], kind="stable")][:most].tolist()
+    def shown(mask: NDArray[np.bool_], confidence: NDArray[np.float64]) -> Iterator[Changed]:
+        indices = np.flatnonzero(mask)
+        chosen = indices[np.argsort(-confidence[indices], kind="stable")][:max_images].tolist()
         images = read_images(paths, places[chosen])
         for at in chosen:
             yield Changed(

@@ -11,7 +11,7 @@ from tasks.analysis.statistics import holm
 from tasks.schemas.findings import Estimate
 from tasks.schemas.study import Confusion
 
-MOST_CONFUSIONS = 12  # selected by frequency over all arms: selection by difference would favor chance
+MAX_CONFUSIONS = 12  # selected by frequency over all arms: selection by difference would favor chance
 
 AnswersBySeed = NDArray[np.integer]  # (seeds, images)
 
@@ -35,13 +35,13 @@ def compare_confusions(
 def commonest(answers: Sequence[AnswersBySeed], labels: NDArray[np.integer], classes: int) -> list[tuple[int, int]]:
     """Return the most frequent confusions over all trainings, as (label, predicted).
 
-    Only confusions that occur more than once are included, at most MOST_CONFUSIONS.
+    Only confusions that occur more than once are included, at most MAX_CONFUSIONS.
     """
     counts = np.zeros(classes * classes, np.int64)
     for given in np.concatenate(answers):
         counts += np.bincount(labels.astype(np.int64) * classes + given, minlength=classes * classes)
     counts[:: classes + 1] = 0  # correct predictions
-    order = np.argsort(-counts, kind="stable")[:MOST_CONFUSIONS]
+    order = np.argsort(-counts, kind="stable")[:MAX_CONFUSIONS]
     return [divmod(int(at), classes) for at in order if counts[at] > 1]
 
 

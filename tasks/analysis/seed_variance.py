@@ -27,7 +27,7 @@ from tasks.schemas.study import ComparisonNoise
 
 _POWER = 0.8
 _TAIL = (1 - CONFIDENCE) / 2
-_MOST_SEEDS = 100_000  # upper limit of the search for the number of seeds
+_MAX_SEEDS = 100_000  # upper limit of the search for the number of seeds
 
 Right = NDArray[np.bool_]  # (seeds, images)
 Floats = NDArray[np.floating]
@@ -143,7 +143,7 @@ def seeds_needed(difference: float, noise: ComparisonNoise) -> int | None:
     if not noise.seeds:
         return 2
     effect = abs(difference) / noise.seeds
-    counts = range(2, _MOST_SEEDS)
+    counts = range(2, _MAX_SEEDS)
     # Not `solve_power`, whose root finder gives up on small effects.
     at = bisect_left(counts, _POWER, key=lambda count: TTestPower().power(effect, count, 1 - CONFIDENCE))
     return counts[at] if at < len(counts) else None

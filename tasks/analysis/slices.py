@@ -13,13 +13,15 @@ from tasks.schemas.findings import Slice
 
 _PARTS = 5  # slices with equal numbers of images, as far as ties allow
 _FEW = 5  # up to this number of distinct values, each value is a slice
-_MOST_COMPONENTS = 4  # images with this number of components or more form one slice
+_MAX_COMPONENTS = 4  # images with this number of components or more form one slice
 
 
-def compare_slices(measured: pd.DataFrame, given: Sequence[Predictions]) -> tuple[Slice, ...]:
+def compare_slices(measured: pd.DataFrame, predictions: Sequence[Predictions]) -> tuple[Slice, ...]:
     """Return every slice of every feature, with p-values corrected for all tests of all models together."""
     found = [
-        _raw_slice(*part, given) for feature in measured.columns for part in _slice_masks(feature, measured[feature])
+        _raw_slice(*part, predictions)
+        for feature in measured.columns
+        for part in _slice_masks(feature, measured[feature])
     ]
     corrected = iter(holm([p for one in found for p in one.p]))
     return tuple(one.model_copy(update={"p": tuple(next(corrected) for _ in one.p)}) for one in found)
@@ -31,7 +33,7 @@ def _slice_masks(feature: str, values: "pd.Series[float]") -> Iterator[tuple[str
     Yields:
         The feature, the (N,) bool mask of a slice, and the minimum and maximum of the feature in the slice.
     """
-    codes = _codes_of(values.clip(upper=_MOST_COMPONENTS) if feature == "components" else values)
+    codes = _codes_of(values.clip(upper=_MAX_COMPONENTS) if feature == "components" else values)
     for code in sorted(codes.unique()):
         inside = (codes == code).to_numpy()
         yield feature, inside, float(values[inside].min()), float(values[inside].max())
@@ -46,9 +48,11 @@ def _codes_of(values: "pd.Series[float]") -> "pd.Series[float]":
     return codes if codes.nunique() > 1 else (values - values.mode()[0]).clip(-1, 1)
 
 
-def _raw_slice(feature: str, inside: NDArray[np.bool_], low: float, high: float, given: Sequence[Predictions]) -> Slice:
+def _raw_slice(
+    feature: str, inside: NDArray[np.bool_], low: float, high: float, predictions: Sequence[Predictions]
+) -> Slice:
     """Return one slice, with uncorrected p-values."""
-    errors, elsewhere = ([errors_where(p, which) for p in given] for which in (inside, ~inside))
+    errors, elsewhere = ([errors_where(p, mask) for p in predictions] for mask in (inside, ~inside))
     return Slice(
         feature=feature,
         low=low,

@@ -37,14 +37,14 @@ def share_estimate(count: int, total: int) -> Share:
     return Share(count=count, total=total, low=float(interval.low), high=float(interval.high))
 
 
-def mean_estimate(values: NDArray[np.floating], least: float, most: float) -> Estimate:
+def mean_estimate(values: NDArray[np.floating], minimum: float, maximum: float) -> Estimate:
     """Return the mean of (N,) values with its confidence interval from the normal approximation.
 
-    A single value gives no variance: its interval is the whole possible range, from `least` to `most`.
+    A single value gives no variance: its interval is the whole possible range, from `minimum` to `maximum`.
     """
     value = float(values.mean())
     if len(values) < 2:
-        return Estimate(value=value, low=least, high=most)
+        return Estimate(value=value, low=minimum, high=maximum)
     half = _Z * float(values.std(ddof=1)) / sqrt(len(values))
     return Estimate(value=value, low=value - half, high=value + half)
 

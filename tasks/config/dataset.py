@@ -30,8 +30,8 @@ from tasks.errors import DatasetError, InputError
 from tasks.safety.address import Address
 
 _SCHEMES = ("http", "https", "file")
-_MOST_NAME = 150  # longest archive name, in bytes
-_MOST_LETTERS = 64  # of a name; file names, which systems limit to 255 bytes, hold up to two names and a hash
+_MAX_NAME = 150  # longest archive name, in bytes
+_MAX_LETTERS = 64  # of a name; file names, which systems limit to 255 bytes, hold up to two names and a hash
 # Characters that are not shown although their category is not Cf: Default_Ignorable_Code_Point in Unicode's file
 # DerivedCoreProperties.txt.
 _IGNORABLE = re.compile(
@@ -44,8 +44,8 @@ Sha256 = Annotated[str, TextPattern(r"[0-9a-f]{64}", "must consist of 64 digits 
 
 def _short(name: str, info: ValidationInfo) -> str:
     """Return a name if it is in a record, or short enough for input."""
-    if is_input(info) and len(name) > _MOST_LETTERS:
-        raise ValueError(f"String should have at most {_MOST_LETTERS} characters")
+    if is_input(info) and len(name) > _MAX_LETTERS:
+        raise ValueError(f"String should have at most {_MAX_LETTERS} characters")
     return name
 
 
@@ -53,7 +53,7 @@ Name = Annotated[
     str,
     TextPattern(r"[a-z][a-z0-9_]*", "must be a lowercase letter followed by lowercase letters, digits and _"),
     AfterValidator(_short),
-    Field(json_schema_extra={"maxLength": _MOST_LETTERS}),  # for the input form
+    Field(json_schema_extra={"maxLength": _MAX_LETTERS}),  # for the input form
 ]
 ClassName = Annotated[str, StringConstraints(max_length=200), TextPattern(r"[\s\S]*\S[\s\S]*", "must not be blank")]
 Size = Annotated[StrictInt, Field(gt=0, le=4096)]  # pixels per side
@@ -69,8 +69,8 @@ def _file_name(name: str) -> str:
             "an archive's name must consist of letters, digits, _, - and . (without `name`, it is the end of the first of "
             'its `urls`): give the archive a valid name, such as name = "images.gz"'
         )
-    if len(name.encode()) > _MOST_NAME:
-        raise ValueError(f"an archive's name may have at most {_MOST_NAME} bytes")
+    if len(name.encode()) > _MAX_NAME:
+        raise ValueError(f"an archive's name may have at most {_MAX_NAME} bytes")
     return name
 
 
@@ -108,11 +108,11 @@ class Archive(Frozen):
         return self.model_copy(update={"member": None})
 
     @property
-    def called(self) -> str:
+    def label(self) -> str:
         """Name of the archive and its member in messages."""
         return f"{self.name}: {self.member}" if self.member else self.name
 
-    def places(self, mirrors: Sequence[str]) -> dict[Address, str]:
+    def candidate_urls(self, mirrors: Sequence[str]) -> dict[Address, str]:
         """Return the addresses to try, in order, each with its mirror in the form in which it may be displayed."""
         found = {url: url.removesuffix(quote(self.name)).rstrip("/") for url in self.urls}
         return found | {Address(mirror).child(self.name): str(Address(mirror)) for mirror in mirrors}
@@ -212,18 +212,18 @@ def unpinned(values: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{split}.{kind}"
 
 
-def dataset_of(values: object, called: str, folder: Path, mirrors: Sequence[str] = ()) -> Dataset:
+def dataset_of(values: object, name_or_path: str, folder: Path, mirrors: Sequence[str] = ()) -> Dataset:
     """Return the dataset that the values of a file describe, with relative paths resolved against `folder`.
 
     Raises:
         DatasetError: If the values are half-specified.
         InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
-    dataset = validate(values, Dataset, f"the dataset {called}", DatasetError)
+    dataset = validate(values, Dataset, f"the dataset {name_or_path}", DatasetError)
     given = tuple(_absolute_url(mirror, Path.cwd(), "mirror", "folder") for mirror in mirrors)
     own = [_absolute_url(mirror, folder, "mirror", "folder") for mirror in dataset.mirrors]
     own += _offline_mirrors(dataset.name, folder)
-    _refuse_two_of_one_name(dataset, called)
+    _require_distinct_names(dataset, name_or_path)
     return dataset.model_copy(update={
         "mirrors": (*given, *own),
         **{split: _resolve_urls(getattr(dataset, split), given, folder) for split in SPLITS},
@@ -239,13 +239,13 @@ def _resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> Spl
     })  # fmt: skip
 
 
-def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
+def _require_distinct_names(dataset: Dataset, name_or_path: str) -> None:
     """Reject different archives with the same name."""
     first: dict[str, Archive] = {}
     for place, archive in dataset.parts().items():
         if first.setdefault(archive.name, archive.whole) != archive.whole:
             raise DatasetError(
-                f"the dataset {called}: {place}: another archive is also called {archive.name}; give each archive a "
+                f"the dataset {name_or_path}: {place}: another archive is also called {archive.name}; give each archive a "
                 f'different name in its table, such as name = "{place.replace(".", "-")}.gz"'
             )
 
@@ -253,7 +253,7 @@ def _refuse_two_of_one_name(dataset: Dataset, called: str) -> None:
 def _archive_urls(archive: Archive, mirrors: Sequence[str], folder: Path) -> Iterator[Address]:
     """Yield the absolute addresses of an archive that has its own, after its addresses on the user's mirrors."""
     if archive.urls:
-        yield from archive.model_copy(update={"urls": ()}).places(mirrors)
+        yield from archive.model_copy(update={"urls": ()}).candidate_urls(mirrors)
     yield from (_absolute_url(url, folder, "the archive", "file") for url in archive.urls)
 
 

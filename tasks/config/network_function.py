@@ -15,7 +15,7 @@ from typing import Any
 from tasks.errors import RecipeError, first_line
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.regular_files import expand_user
-from tasks.filesystem.trusted_files import refuse_foreign
+from tasks.filesystem.trusted_files import require_trusted_file
 
 
 def resolve_function(model: Any, recipe: Path) -> Any:
@@ -29,9 +29,9 @@ def resolve_function(model: Any, recipe: Path) -> Any:
     function = model.get("function") if isinstance(model, dict) else None
     if not isinstance(function, str) or ":" not in function:
         return model  # a model with layers, or one that validation rejects
-    refuse_foreign(recipe)  # before the recipe makes this process import a package
+    require_trusted_file(recipe)  # before the recipe makes this process import a package
     path = file_of(function, recipe.parent)
-    refuse_foreign(path)
+    require_trusted_file(path)
     return {**model, "file": path, "code": code_of(function, path)}
 
 

@@ -224,7 +224,7 @@ class Recipe(Settings):
         settings = {name: getattr(self, name) for name in Settings.model_fields}
         return tuple(Training(network=network, **settings) for network in self.models)
 
-    def learners(self, number: int = 0) -> tuple[ModelSpec, ...]:
+    def model_specs(self, number: int = 0) -> tuple[ModelSpec, ...]:
         """Return all models, trained with the recipe's own seed or, for another `number`, with other seeds.
 
         Ensembles with different numbers share no seed.
@@ -242,9 +242,9 @@ class Recipe(Settings):
         return (*(ModelSpec(training=seeded(name, number)) for name in alone), *map(together, self.ensembles))
 
 
-def unique_trainings(learners: Iterable[ModelSpec]) -> dict[str, Training]:
+def unique_trainings(model_specs: Iterable[ModelSpec]) -> dict[str, Training]:
     """Return all distinct trainings of the models in order, keyed by their content as JSON."""
-    return {training.model_dump_json(): training for learner in learners for training in learner.trainings}
+    return {training.model_dump_json(): training for spec in model_specs for training in spec.trainings}
 
 
 def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:

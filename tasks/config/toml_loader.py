@@ -13,7 +13,7 @@ from pydantic import ValidationError, ValidationInfo
 from tasks.base import Frozen
 from tasks.config.text_pattern import TextPattern
 from tasks.errors import InputError
-from tasks.filesystem.regular_files import MOST_TEXT, expand_user, read_regular
+from tasks.filesystem.regular_files import MAX_TEXT, expand_user, read_regular
 from tasks.safety.redaction import redact
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32 LE starts like UTF-16 LE
@@ -32,29 +32,29 @@ _INPUT = object()
 TomlModel = TypeVar("TomlModel", bound=Frozen)
 
 
-def read_toml(name_or_path: str, what: str, refusal: type[InputError]) -> tuple[dict[str, Any], Path]:
+def read_toml(name_or_path: str, what: str, error_type: type[InputError]) -> tuple[dict[str, Any], Path]:
     """Read a built-in file or a user's file.
 
     Args:
         name_or_path: Name of a built-in file, or a path that ends in `.toml`.
         what: What the file describes, for messages and the folder of built-in files: "recipe" or "dataset".
-        refusal: Type of the error to raise.
+        error_type: Type of the error to raise.
 
     Returns:
         The values and the path of the file.
 
     Raises:
-        refusal: If the file is unknown or unreadable.
+        error_type: If the file is unknown or unreadable.
     """
-    path = _toml_path(name_or_path, what, refusal)
+    path = _toml_path(name_or_path, what, error_type)
     try:
-        return tomllib.loads(text_of(read_regular(path, MOST_TEXT))), path
+        return tomllib.loads(text_of(read_regular(path, MAX_TEXT))), path
     except OSError as error:
-        raise refusal(f"can't read the {what} {path}: {error.strerror or error}") from error
+        raise error_type(f"can't read the {what} {path}: {error.strerror or error}") from error
     except RecursionError as error:
-        raise refusal(f"can't read the {what} {path}: its TOML is nested too deeply") from error
+        raise error_type(f"can't read the {what} {path}: its TOML is nested too deeply") from error
     except ValueError as error:  # not UTF-8, or not TOML
-        raise refusal(f"the {what} {path} is not TOML: {error}") from error
+        raise error_type(f"the {what} {path} is not TOML: {error}") from error
 
 
 def text_of(content: bytes) -> str:
@@ -72,23 +72,23 @@ def text_of(content: bytes) -> str:
         raise ValueError(f"it is not UTF-8 (line {line}); save it as UTF-8") from error
 
 
-def _toml_path(name_or_path: str, what: str, refusal: type[InputError]) -> Path:
+def _toml_path(name_or_path: str, what: str, error_type: type[InputError]) -> Path:
     """Return the path of a file: `*.toml` is a path, any other value is the name of a built-in file."""
     folder = BUILTIN / f"{what}s"
     if name_or_path.endswith(".toml"):
-        return expand_user(name_or_path, what, refusal).absolute()
+        return expand_user(name_or_path, what, error_type).absolute()
     names = sorted(path.stem for path in folder.glob("*.toml"))
     name = _EARLIER_NAMES.get(name_or_path, name_or_path)
     if name not in names:
-        raise refusal(f"unknown {what} {name_or_path!r}: give {', '.join(names)}, or the path of a .toml file")
+        raise error_type(f"unknown {what} {name_or_path!r}: give {', '.join(names)}, or the path of a .toml file")
     return folder / f"{name}.toml"
 
 
-def validate(values: object, model: type[TomlModel], what: str, refusal: type[InputError]) -> TomlModel:
+def validate(values: object, model: type[TomlModel], what: str, error_type: type[InputError]) -> TomlModel:
     """Return `values` as a valid `model`, or report the first invalid value in one line.
 
     Raises:
-        refusal: If a value is missing, unknown or out of range.
+        error_type: If a value is missing, unknown or out of range.
     """
     try:
         return model.model_validate(values, context=_INPUT)
@@ -98,7 +98,7 @@ def validate(values: object, model: type[TomlModel], what: str, refusal: type[In
         where = f"{place}: " if place else ""
         found = "" if first["type"] == "missing" else f", not {shorten_value(first['input'])}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise refusal(f"{what}: {where}{first['msg'].removeprefix('Value error, ')}{found}{more}") from error
+        raise error_type(f"{what}: {where}{first['msg'].removeprefix('Value error, ')}{found}{more}") from error
 
 
 def is_input(info: ValidationInfo) -> bool:

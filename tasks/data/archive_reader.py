@@ -30,7 +30,7 @@ _GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect the gzip format
 _MAGIC = b"\x1f\x8b"
 _BROKEN = (EOFError, BadGzipFile, cast("type[Exception]", isal_zlib.error))  # isal's stub types it as an instance
 
-_MOST_DIRECTORY = 1 << 20  # bytes of a zip file's directory; 1 MiB lists more than 10,000 members
+_MAX_DIRECTORY = 1 << 20  # bytes of a zip file's directory; 1 MiB lists more than 10,000 members
 
 ImageBlock = NDArray[np.uint8]
 
@@ -61,7 +61,7 @@ def _validate_labels(numbers: NDArray[Any], dataset: Dataset, expected: Expected
     bad = np.flatnonzero((classes < 0) | (classes >= len(dataset.classes)))
     if bad.size:
         raise ContentError(
-            f"{expected.labels.called}: label {numbers[bad[0]]} at index {start + bad[0]:,}, but {dataset.title} has labels "
+            f"{expected.labels.label}: label {numbers[bad[0]]} at index {start + bad[0]:,}, but {dataset.title} has labels "
             f"{dataset.first_label} to {dataset.first_label + len(dataset.classes) - 1}"
         )
     return cast("Labels", classes.astype(label_type(len(dataset.classes))))
@@ -81,14 +81,14 @@ def read_archive_blocks(path: Path, archive: Archive, expected: Header, rows: in
             _check_header(header, expected)
             yield from read_blocks(stream, header, rows)
     except DecodeError as error:
-        raise type(error)(f"{archive.called}: {error}") from error
+        raise type(error)(f"{archive.label}: {error}") from error
     except _BROKEN as error:
         fault = (
             "bytes follow the end of its gzip data; compress the file again"
-            if _goes_on(path, archive.member)
+            if _has_trailing_bytes(path, archive.member)
             else f"not a complete gzip file: {error}"
         )
-        raise ArchiveError(f"{archive.called}: {fault}") from error
+        raise ArchiveError(f"{archive.label}: {fault}") from error
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
         return
     try:
         with _ZipReader(io.FileIO(path)) as stored, zipfile.ZipFile(stored) as files:
-            stored.most = None
+            stored.max_bytes = None
             if member not in files.namelist():
                 raise ArchiveError(f"the zip file has no member {member}")
             with files.open(member) as stream:
@@ -112,20 +112,20 @@ def _open_archive(path: Path, member: str | None) -> Iterator[IO[bytes]]:
 
 
 class _ZipReader(io.BufferedReader):
-    """A reader of a zip file that raises an error for more than `most` bytes at once.
+    """A reader of a zip file that raises an error for more than `max_bytes` bytes at once.
 
     `zipfile` reads the whole directory at once, and creates an object of several hundred bytes for each entry of 46.
     """
 
-    most: int | None = _MOST_DIRECTORY
+    max_bytes: int | None = _MAX_DIRECTORY
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if self.most is None:
+        if self.max_bytes is None:
             return super().read(size)
-        wanted = self.most + 1 if size is None or size < 0 else size
-        found = super().read(min(wanted, self.most + 1))
-        if len(found) > self.most:
-            raise ArchiveError(f"the directory of the zip file has more than {self.most:,} bytes")
+        wanted = self.max_bytes + 1 if size is None or size < 0 else size
+        found = super().read(min(wanted, self.max_bytes + 1))
+        if len(found) > self.max_bytes:
+            raise ArchiveError(f"the directory of the zip file has more than {self.max_bytes:,} bytes")
         return found
 
 
@@ -144,16 +144,16 @@ def _decompress(packed: IO[bytes]) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", stream)
 
 
-def _goes_on(path: Path, member: str | None) -> bool:
+def _has_trailing_bytes(path: Path, member: str | None) -> bool:
     """Return whether a broken gzip file is a complete one that is followed by other bytes."""
     try:
         with _open_archive(path, member) as packed:
-            return bool(_behind(packed))
+            return bool(_trailing_bytes(packed))
     except (ArchiveError, OSError, zlib.error, *_BROKEN):
         return False
 
 
-def _behind(packed: IO[bytes]) -> bytes:
+def _trailing_bytes(packed: IO[bytes]) -> bytes:
     """Return the first bytes after the last member of a gzip file, which may have several members.
 
     The result is empty if nothing follows, or if the last member is incomplete.

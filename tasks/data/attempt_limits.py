@@ -18,13 +18,13 @@ _SLOW_SECONDS = 30.0  # below that rate; longer than the longest stall that is a
 class MirrorError(Exception):  # not an MnistError: the mirror failed, not the run
     """Reason why one mirror was skipped.
 
-    `passing` is true if a later attempt might succeed. `wait` is the delay in seconds that the mirror requested, if
+    `transient` is true if a later attempt might succeed. `wait` is the delay in seconds that the mirror requested, if
     any.
     """
 
-    def __init__(self, reason: str, *, passing: bool = False, wait: float | None = None) -> None:
+    def __init__(self, reason: str, *, transient: bool = False, wait: float | None = None) -> None:
         super().__init__(redact(reason))
-        self.passing, self.wait = passing, wait
+        self.transient, self.wait = transient, wait
 
 
 class AttemptLimit:
@@ -45,7 +45,7 @@ class AttemptLimit:
         self.size = size
         self.seconds = _ALLOWANCE_SECONDS + size / _RATE
 
-    def answered(self) -> None:
+    def start_transfer(self) -> None:
         """Start measuring the transfer rate at the first answer.
 
         A slow start is covered by the time allowance and does not count as a slow download.

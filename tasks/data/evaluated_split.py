@@ -18,8 +18,8 @@ from tasks.storage.content_files import require_all_valid, require_valid
 class EvaluatedSplit(NamedTuple):
     """Labels and hashes of a split, the predictions of every model, and a function that reads some of the images."""
 
-    marks: SplitIndex
-    given: Sequence[Predictions]
+    split_index: SplitIndex
+    predictions: Sequence[Predictions]
     images_at: Callable[[Sequence[int]], Mapping[int, NDArray[np.uint8]]]
 
 
@@ -34,16 +34,17 @@ def load_evaluated_split(
         StorageError: If a file is missing or altered, or holds predictions for other images.
     """
     paths = require_all_valid(work.root, record.parts)
-    marks = read_index(paths)
-    given = [
+    split_index = read_index(paths)
+    loaded = [
         read_predictions(
-            require_valid(work.root, one.file), None if one.count == record.count else marks.indices.astype(np.intp)
+            require_valid(work.root, one.file),
+            None if one.count == record.count else split_index.indices.astype(np.intp),
         )
         for one in predictions
     ]
-    for one, found in zip(predictions, given, strict=True):
-        if not np.array_equal(found.sha256, marks.sha256):
+    for one, found in zip(predictions, loaded, strict=True):
+        if not np.array_equal(found.sha256, split_index.sha256):
             raise StorageError(
                 f"{one.file.path} holds predictions for images that differ from those in {record.file.path}"
             )
-    return EvaluatedSplit(marks, given, partial(read_images, paths))
+    return EvaluatedSplit(split_index, loaded, partial(read_images, paths))

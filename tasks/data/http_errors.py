@@ -52,7 +52,7 @@ async def open_response(address: Address, have: int) -> AsyncIterator[httpx.Resp
             )
             response = await stack.enter_async_context(client.stream("GET", address.reveal(), headers=headers))
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise MirrorError(f"it has no bytes after the first {have:,}", passing=True)
+            raise MirrorError(f"it has no bytes after the first {have:,}", transient=True)
         if not response.is_success:
             raise _status_fault(response)
         yield response
@@ -112,15 +112,15 @@ async def http_faults() -> AsyncIterator[None]:
     except httpx.TooManyRedirects:
         raise MirrorError("it redirects too many times") from None
     except httpx.ConnectTimeout:
-        raise MirrorError(f"no connection within {_CONNECT_SECONDS:g} s", passing=True) from None
+        raise MirrorError(f"no connection within {_CONNECT_SECONDS:g} s", transient=True) from None
     except httpx.ReadTimeout:
-        raise MirrorError(f"it stalled for {_STALL_SECONDS:g} s", passing=True) from None
+        raise MirrorError(f"it stalled for {_STALL_SECONDS:g} s", transient=True) from None
     except httpx.UnsupportedProtocol:  # its text contains part of the address
-        raise MirrorError("its address or a redirect target is not http or https", passing=True) from None
+        raise MirrorError("its address or a redirect target is not http or https", transient=True) from None
     except ImportError as error:
         raise MirrorError(f"the proxy set in the environment can't be used: {error}") from None
     except Exception as error:  # noqa: BLE001  # hostile answers raise many types of errors
-        raise MirrorError(http_reason(error), passing=isinstance(error, httpx.TransportError | OSError)) from None
+        raise MirrorError(http_reason(error), transient=isinstance(error, httpx.TransportError | OSError)) from None
 
 
 def http_reason(error: BaseException) -> str:
@@ -147,7 +147,7 @@ def http_reason(error: BaseException) -> str:
 def _status_fault(response: httpx.Response) -> MirrorError:
     status, wait = response.status_code, _wait_of(response.headers.get("Retry-After", ""))
     reason = f"HTTP {status} {response.reason_phrase[:_LONGEST]}" + (f", retry after {wait:.0f} s" if wait else "")
-    return MirrorError(reason, passing=status in _TRANSIENT_STATUS, wait=wait)
+    return MirrorError(reason, transient=status in _TRANSIENT_STATUS, wait=wait)
 
 
 def _wait_of(retry_after: str) -> float | None:

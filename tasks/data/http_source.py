@@ -36,19 +36,19 @@ TransferReport = Callable[[int, int | None], None]
 
 
 class Target:
-    """File that receives a download, up to one byte more than `most`.
+    """File that receives a download, up to one byte more than `max_bytes`.
 
     The additional byte shows that the mirror serves a larger file than expected.
     """
 
-    def __init__(self, path: Path, most: int, patience: AttemptLimit, report: TransferReport | None = None) -> None:
-        self.path, self.most, self.patience = path, most, patience
+    def __init__(self, path: Path, max_bytes: int, limit: AttemptLimit, report: TransferReport | None = None) -> None:
+        self.path, self.max_bytes, self.limit = path, max_bytes, limit
         self.report = report or (lambda _have, _total: None)
         self.size = path.stat().st_size if path.exists() else 0
         self.total: int | None = None
 
     @contextmanager
-    def opened(self, start: int) -> Iterator[BinaryIO]:
+    def open(self, start: int) -> Iterator[BinaryIO]:
         """Open the file for writing at byte `start`, and remove everything after that position."""
         with storage_errors(self.path), self.path.open("r+b" if start else "wb") as stream:
             stream.seek(start)
@@ -57,33 +57,35 @@ class Target:
             yield stream
 
     def full(self, stream: BinaryIO, chunk: bytes) -> bool:
-        """Write a chunk, and return whether the download exceeds `most` bytes."""
+        """Write a chunk, and return whether the download exceeds `max_bytes` bytes."""
         with storage_errors(self.path):
-            stream.write(chunk[: self.most + 1 - self.size])
+            stream.write(chunk[: self.max_bytes + 1 - self.size])
         self.size += len(chunk)
-        self.patience.count(len(chunk))
-        self.report(min(self.size, self.most), self.total)
-        return self.size > self.most
+        self.limit.count(len(chunk))
+        self.report(min(self.size, self.max_bytes), self.total)
+        return self.size > self.max_bytes
 
     def announce(self, total: int | None) -> None:
         """Record the file size that the mirror announces, None if unknown, and check that the download can fit.
 
         Raises:
-            MirrorError: If the announced size exceeds `most` or the free disk space.
+            MirrorError: If the announced size exceeds `max_bytes` or the free disk space.
             StorageError: If the size is known in advance and exceeds the free disk space.
         """
         self.total = total
-        self.patience.answered()
-        if self.patience.size:  # known in advance, so that the announced size is not used
-            self.refuse_full_disk(self.patience.size)
+        self.limit.start_transfer()
+        if self.limit.size:  # known in advance, so that the announced size is not used
+            self.require_free_space(self.limit.size)
             return
-        if total is not None and total > self.most:
-            raise MirrorError(f"it announces {total:,} bytes, more than the maximum of {self.most:,} for this archive")
+        if total is not None and total > self.max_bytes:
+            raise MirrorError(
+                f"it announces {total:,} bytes, more than the maximum of {self.max_bytes:,} for this archive"
+            )
         if total is not None and total - self.size > (room := _room_at(self.path)):
             raise MirrorError(f"it announces {total:,} bytes, but {self.path.parent} has only {room:,} bytes free")
-        self.patience.expect(self.most if total is None else total)
+        self.limit.expect(self.max_bytes if total is None else total)
 
-    def refuse_full_disk(self, size: int) -> None:
+    def require_free_space(self, size: int) -> None:
         """Reject a download for which the free disk space is too small, before it starts.
 
         Raises:
@@ -105,12 +107,12 @@ def _room_at(path: Path) -> int:
 
 
 def append_chunks(
-    url: str, path: Path, most: int, patience: AttemptLimit | None = None, report: TransferReport | None = None
+    url: str, path: Path, max_bytes: int, limit: AttemptLimit | None = None, report: TransferReport | None = None
 ) -> str:
-    """Append the bytes that `path` lacks, up to one byte more than `most`, the expected number or an upper bound.
+    """Append the bytes that `path` lacks, up to one byte more than `max_bytes`, the expected number or an upper bound.
 
-    If the server cannot resume a download, the file is written again from the start. The default `patience` is the limit
-    for `most` bytes.
+    If the server cannot resume a download, the file is written again from the start. By default, `limit` is that
+    for `max_bytes` bytes.
 
     Returns:
         The Content-Encoding of the response, empty if it has none.
@@ -122,14 +124,14 @@ def append_chunks(
     """
     redact_all_output()  # httpx logs request URLs, and httpcore logs all headers
     address = Address(url)
-    target = Target(path, most, patience or AttemptLimit(most), report)
+    target = Target(path, max_bytes, limit or AttemptLimit(max_bytes), report)
     if address.lacks_secrets:
         raise MirrorError("its user info or query values were removed; give the full address again")
     if urlsplit(address).scheme == "file":
         _copy(address, target)
         return ""
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(_watch_transfer(_fetch_from_mirror(address, target), target.patience))
+        return runner.run(_watch_transfer(_fetch_from_mirror(address, target), target.limit))
 
 
 def _copy(address: Address, target: Target) -> None:
@@ -141,7 +143,7 @@ def _copy(address: Address, target: Target) -> None:
         source = open_regular(Path(url2pathname(urlsplit(address.reveal()).path)))
     with source:
         target.announce(os.fstat(source.fileno()).st_size)
-        with target.opened(0) as stream:
+        with target.open(0) as stream:
             while True:
                 raise_if_stopping()
                 with _file_faults():
@@ -210,13 +212,13 @@ class Loop(asyncio.SelectorEventLoop):
         return await found
 
 
-async def _watch_transfer(work: Coroutine[Any, Any, str], patience: AttemptLimit) -> str:
+async def _watch_transfer(work: Coroutine[Any, Any, str], limit: AttemptLimit) -> str:
     """Return the result of `work`, unless the time limit or a stop request ends it first."""
     task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait({task}, timeout=_WATCH_SECONDS))[0]:
             raise_if_stopping()
-            patience.check()
+            limit.check()
         return task.result()
     finally:
         if task.cancel():
@@ -235,7 +237,7 @@ async def _fetch_from_mirror(address: Address, target: Target) -> str:
         target.size = start
         length = response.headers.get("Content-Length", "")
         target.announce(start + int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None)
-        with target.opened(start) as stream:
+        with target.open(start) as stream:
             async with aclosing(received_chunks(response)) as chunks:
                 async for chunk in chunks:
                     if target.full(stream, chunk):

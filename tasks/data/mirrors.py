@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from tasks.base import LogLine
 from tasks.config.dataset import Archive
 from tasks.data.attempt_limits import AttemptLimit, MirrorError
 from tasks.data.http_source import TransferReport, append_chunks
@@ -11,16 +12,15 @@ from tasks.engine.run_log import log
 from tasks.errors import DownloadError
 from tasks.safety.address import Address
 
-_AGAIN = 3  # resumptions of an interrupted download from one mirror, as long as each one adds bytes
+_MAX_RESUMPTIONS = 3  # resumptions of an interrupted download from one mirror, as long as each one adds bytes
 # Longest delay in seconds that a mirror may request, once: beyond it, another mirror or the next run is faster.
 _LONGEST_WAIT = 10.0
-Tell = Callable[[str, int], None]  # logs a line at a level
 
 
 class NoMirrorError(DownloadError):
     """Failure of all mirrors of an archive.
 
-    `passing` is true if a later attempt might succeed.
+    `transient` is true if a later attempt might succeed.
     """
 
     def __init__(
@@ -29,11 +29,11 @@ class NoMirrorError(DownloadError):
         reasons = "; ".join(f"{mirror}: {fault}" for mirror, fault in faults) or "no mirror is configured"
         super().__init__(f"{archive.name}: no mirror served it ({reasons}); check the network or {remedy}")
         self.faults = faults
-        self.passing = any(fault.passing for _, fault in faults)
+        self.transient = any(fault.transient for _, fault in faults)
 
 
 def first_to_serve(
-    archive: Archive, mirrors: tuple[str, ...], fetch: Callable[[Address], object], tell: Tell = log
+    archive: Archive, mirrors: tuple[str, ...], fetch: Callable[[Address], object], tell: LogLine = log
 ) -> tuple[str, list[tuple[str, MirrorError]]]:
     """Return the first mirror that serves an archive, and the failures of the mirrors before it.
 
@@ -47,7 +47,7 @@ def first_to_serve(
         NoMirrorError: If every mirror fails.
     """
     faults: list[tuple[str, MirrorError]] = []
-    for url, mirror in archive.places(mirrors).items():
+    for url, mirror in archive.candidate_urls(mirrors).items():
         try:
             fetch(url)
         except MirrorError as fault:
@@ -62,10 +62,10 @@ def download_file(
     url: Address,
     name: str,
     path: Path,
-    most: int,
-    patience: AttemptLimit,
+    max_bytes: int,
+    limit: AttemptLimit,
     report: TransferReport | None = None,
-    tell: Tell = log,
+    tell: LogLine = log,
 ) -> str:
     """Download the missing bytes of an archive from one mirror, resuming after interruptions.
 
@@ -83,14 +83,14 @@ def download_file(
         if have:
             tell(f"{name}: resuming at byte {have:,} from {url}", logging.INFO)
         try:
-            return append_chunks(url, path, most, patience, report)
+            return append_chunks(url, path, max_bytes, limit, report)
         except MirrorError as fault:
             goes += 1
             if fault.wait is not None and fault.wait <= _LONGEST_WAIT and not waited:
                 tell(f"{name}: waiting {fault.wait:.0f} s, as requested by {url}", logging.INFO)
-                patience.pause(fault.wait)
+                limit.pause(fault.wait)
                 waited = True
-            elif not fault.passing or goes > _AGAIN or not have < size_of(path) < most:
+            elif not fault.transient or goes > _MAX_RESUMPTIONS or not have < size_of(path) < max_bytes:
                 raise
 
 

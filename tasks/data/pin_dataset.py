@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import tomlkit
 
+from tasks.base import LogLine
 from tasks.config.dataset import KINDS, SPLITS, Archive, Dataset, dataset_of, unpinned
 from tasks.data.archive_reader import BYTE, image_label_blocks, read_archive_blocks
 from tasks.data.attempt_limits import AttemptLimit, MirrorError
 from tasks.data.idx import Header
-from tasks.data.mirrors import NoMirrorError, Tell, download_file, first_to_serve, looks_like_a_page
+from tasks.data.mirrors import NoMirrorError, download_file, first_to_serve, looks_like_a_page
 from tasks.data.split_parquet import rows_of
 from tasks.engine.run_log import log
 from tasks.errors import DatasetError, DecodeError
@@ -47,12 +48,12 @@ class Pin(NamedTuple):
 
 
 def pin_archives(
-    text: str, called: str, folder: Path, scratch: Path, report: PinReport = lambda *_: None, tell: Tell = log
+    text: str, name_or_path: str, folder: Path, scratch: Path, report: PinReport = lambda *_: None, tell: LogLine = log
 ) -> tuple[str, list[Pin]]:
     """Download the archives of a dataset into `scratch`, and add the missing sizes and hashes to its file.
 
     Archives that are pinned already are downloaded too, to check that all archives match the file. Pinned values do not
-    change. Messages name the dataset as `called`, and relative paths in the file refer to `folder`.
+    change. Messages name the dataset as `name_or_path`, and relative paths in the file refer to `folder`.
 
     Returns:
         The completed text, and one pin for each archive that lacked a size or a hash.
@@ -63,7 +64,7 @@ def pin_archives(
         DecodeError: If the archives do not hold what the file says.
         Interrupted: If the process has been asked to stop.
     """
-    document = _parsed(text, called)
+    document = _parsed(text, name_or_path)
     lacking = list(unpinned(document.unwrap()))
     sized = set()
     for place in lacking:
@@ -71,10 +72,10 @@ def pin_archives(
         if "bytes" in table:
             sized.add(place)
         table.update({key: value for key, value in _PLACEHOLDER.items() if key not in table})
-    sketch = dataset_of(document.unwrap(), called, folder)
+    sketch = dataset_of(document.unwrap(), name_or_path, folder)
     known = {sketch.parts()[place].name for place in sketch.parts() if place not in lacking or place in sized}
     had = {
-        archive.name: _fetched(Wanted(archive, sketch, called, archive.name in known), scratch, report, tell)
+        archive.name: _fetched(Wanted(archive, sketch, name_or_path, archive.name in known), scratch, report, tell)
         for archive in sketch.archives()
     }
     pins = []
@@ -82,29 +83,31 @@ def pin_archives(
         archive, mirror = had[sketch.parts()[place].name]
         _table_at(document, place).update({"bytes": archive.bytes, "sha256": archive.sha256})
         pins.append(Pin(place, archive, mirror))
-    pinned = dataset_of(document.unwrap(), called, folder)
+    pinned = dataset_of(document.unwrap(), name_or_path, folder)
     for place, archive in pinned.parts().items():
         if archive.whole != had[archive.name][0]:
-            raise DatasetError(f"the dataset {called}: {place}: {archive.name} does not match its size and SHA-256")
+            raise DatasetError(
+                f"the dataset {name_or_path}: {place}: {archive.name} does not match its size and SHA-256"
+            )
     _check_archive(pinned, scratch)
     return tomlkit.dumps(document), pins
 
 
-def lacks_pins(text: str, called: str) -> bool:
+def lacks_pins(text: str, name_or_path: str) -> bool:
     """Return whether a dataset's file lacks a size or a hash.
 
     Raises:
         DatasetError: If the text is not TOML.
     """
-    return any(unpinned(_parsed(text, called).unwrap()))
+    return any(unpinned(_parsed(text, name_or_path).unwrap()))
 
 
-def _parsed(text: str, called: str) -> tomlkit.TOMLDocument:
+def _parsed(text: str, name_or_path: str) -> tomlkit.TOMLDocument:
     """Parse a TOML text into a document that preserves comments."""
     try:
         return tomlkit.parse(text)
     except ValueError as error:  # base class of tomlkit's parse errors
-        raise DatasetError(f"the dataset {called} is not TOML: {error}") from error
+        raise DatasetError(f"the dataset {name_or_path} is not TOML: {error}") from error
 
 
 def _table_at(document: tomlkit.TOMLDocument, place: str) -> Any:
@@ -116,12 +119,12 @@ def _table_at(document: tomlkit.TOMLDocument, place: str) -> Any:
 class Wanted(NamedTuple):
     """Archive to download, and the dataset that it belongs to.
 
-    `called` is the name of the dataset in messages. `sized` is true if the file gives the size of the archive.
+    `name_or_path` is the name of the dataset in messages. `sized` is true if the file gives the size of the archive.
     """
 
     archive: Archive
     dataset: Dataset
-    called: str
+    name_or_path: str
     sized: bool
 
     def parts(self) -> Iterator[tuple[str, Archive, Header]]:
@@ -135,7 +138,7 @@ class Wanted(NamedTuple):
                     yield f"{split}.{kind}", part, Header(BYTE, (expected.count, *item))
 
     @property
-    def most(self) -> int:
+    def max_bytes(self) -> int:
         """Largest possible size of the archive in bytes."""
         if self.sized:
             return self.archive.bytes
@@ -146,7 +149,7 @@ class Wanted(NamedTuple):
         return raw + raw // _GZIP_SHARE + _GZIP_BYTES
 
 
-def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tuple[Archive, str]:
+def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: LogLine) -> tuple[Archive, str]:
     """Download an archive from the first mirror that serves it.
 
     Returns:
@@ -158,8 +161,8 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
 
     def fetch(url: Address) -> None:
         path.unlink(missing_ok=True)  # left by another mirror, whose bytes may differ
-        patience = AttemptLimit(wanted.most if wanted.sized else 0)
-        download_file(url, archive.name, path, wanted.most, patience, lambda *size: report(archive.name, *size), tell)
+        limit = AttemptLimit(wanted.max_bytes if wanted.sized else 0)
+        download_file(url, archive.name, path, wanted.max_bytes, limit, lambda *size: report(archive.name, *size), tell)
         try:
             _refuse_other(wanted, path)
         except (DatasetError, DecodeError) as error:
@@ -171,15 +174,15 @@ def _fetched(wanted: Wanted, folder: Path, report: PinReport, tell: Tell) -> tup
     except NoMirrorError as error:
         if refused:
             raise refused[0] from None
-        raise NoMirrorError(archive, error.faults, f"correct `mirrors` or `urls` in {wanted.called}") from None
+        raise NoMirrorError(archive, error.faults, f"correct `mirrors` or `urls` in {wanted.name_or_path}") from None
     return archive.model_copy(update={"bytes": path.stat().st_size, "sha256": sha256_of(path)}), mirror
 
 
 def _refuse_other(wanted: Wanted, path: Path) -> None:
     """Reject a downloaded file that is not the wanted archive."""
     size = path.stat().st_size
-    if size > wanted.most:
-        raise MirrorError(f"it served more than the maximum of {wanted.most:,} bytes for this archive")
+    if size > wanted.max_bytes:
+        raise MirrorError(f"it served more than the maximum of {wanted.max_bytes:,} bytes for this archive")
     with path.open("rb") as stream:
         first = stream.read(2)
     if first not in _MAGIC:
@@ -188,8 +191,8 @@ def _refuse_other(wanted: Wanted, path: Path) -> None:
     for place, part, header in wanted.parts():
         pinned = part.sha256 != _UNKNOWN
         if (pinned and sha256_of(path) != part.sha256) or (wanted.sized and size != part.bytes):
-            said = f"{place}: {part.name} does not match its size and SHA-256"
-            raise DatasetError(f"the dataset {wanted.called}: {said}")
+            message = f"{place}: {part.name} does not match its size and SHA-256"
+            raise DatasetError(f"the dataset {wanted.name_or_path}: {message}")
         for _ in read_archive_blocks(path, part, header, rows_of(wanted.dataset.shape)):
             raise_if_stopping()
 

@@ -24,7 +24,7 @@ from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksu
 from tasks.storage.folders import Folder, key_name
 from tasks.storage.storage import storage_of
 
-_MOST_DIFFERENCES = 3  # differences that an explanation lists
+_MAX_DIFFERENCES = 3  # differences that an explanation lists
 _LATEST = 50  # recent records of the same step to compare with
 
 Kept = TypeVar("Kept", bound=Record)
@@ -151,8 +151,8 @@ def explain_miss(key: Key, step: str, root: Root) -> str:
     if not candidates:
         return "for the first time"
     _, found = min(candidates, key=lambda candidate: (len(candidate[1]), candidate[0]))
-    return "; ".join(found[:_MOST_DIFFERENCES]) + (
-        f"; and {len(found) - _MOST_DIFFERENCES} more" if len(found) > _MOST_DIFFERENCES else ""
+    return "; ".join(found[:_MAX_DIFFERENCES]) + (
+        f"; and {len(found) - _MAX_DIFFERENCES} more" if len(found) > _MAX_DIFFERENCES else ""
     )
 
 

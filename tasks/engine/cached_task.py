@@ -55,7 +55,7 @@ class CachedTask(Task[Params, Kept]):
 
         @functools.wraps(compute)
         def cached(*args: Params.args, **kwargs: Params.kwargs) -> Kept:
-            return self.found_or_made(inspect.signature(compute).bind(*args, **kwargs))
+            return self.look_up_or_compute(inspect.signature(compute).bind(*args, **kwargs))
 
         super().__init__(cached, **_OPTIONS | options)
 
@@ -74,7 +74,7 @@ class CachedTask(Task[Params, Kept]):
         key = key_of(self.compute, inputs, self.libraries)
         return key, look_up_record(key, self.record_type, arguments["work"].root)
 
-    def found_or_made(self, given: inspect.BoundArguments) -> Kept:
+    def look_up_or_compute(self, given: inspect.BoundArguments) -> Kept:
         """Return the record for these arguments; compute it if it is not stored.
 
         If two runs need the record at the same time, only one computes it.
@@ -93,8 +93,8 @@ class CachedTask(Task[Params, Kept]):
             given.arguments["work"] = work = work.model_copy(update={"key": key.name})
             return _compute_and_store(lambda: self.compute(*given.args, **given.kwargs), name, why, key, work)
 
-    def ever_kept(self, root: Root) -> bool:
-        """Return whether the task has ever kept a record under a root."""
+    def has_any_record(self, root: Root) -> bool:
+        """Return whether the cache under a root holds any record of this task."""
         return any(matching(root, f"{Folder.RECORDS}/{self.compute.__name__}-*.json"))
 
 
@@ -153,8 +153,8 @@ def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Ke
         where = getattr(error, "filename", None) or work.root
         raise StorageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
     except Exception as error:
-        if said := _failure_of_tensorflow(error):
-            raise WorkerError(f"{name}: {said}") from error
+        if message := _failure_of_tensorflow(error):
+            raise WorkerError(f"{name}: {message}") from error
         raise
     seconds = round(perf_counter() - began, 3)
     record = record.model_copy(

@@ -66,10 +66,10 @@ class Workspace(Frozen):
 
         The files are removed at the end.
         """
-        shadow = storage_of(self.root).cache_dir
-        with storage_errors(shadow / Folder.SCRATCH):
-            folder = real_path(shadow, Folder.SCRATCH)
-            scratch = Scratch(folder, mark_root(shadow), self.run)
+        cache_dir = storage_of(self.root).cache_dir
+        with storage_errors(cache_dir / Folder.SCRATCH):
+            folder = real_path(cache_dir, Folder.SCRATCH)
+            scratch = Scratch(folder, mark_root(cache_dir), self.run)
             folder.mkdir(parents=True, exist_ok=True)
         try:
             yield scratch
@@ -78,7 +78,7 @@ class Workspace(Frozen):
                 path.unlink(missing_ok=True)
 
     @property
-    def unfinished(self) -> Path:
+    def resume_dir(self) -> Path:
         """The folder of files from which the next attempt of the step resumes.
 
         The folder stays until the step completes.
@@ -86,20 +86,20 @@ class Workspace(Frozen):
         Raises:
             StorageError: If the root cannot be marked, or if the folder is reached through a link.
         """
-        shadow = storage_of(self.root).cache_dir
-        with storage_errors(shadow):
-            return real_path(shadow, f"{Folder.UNFINISHED}/{mark_root(shadow).signed(self.key)}")
+        cache_dir = storage_of(self.root).cache_dir
+        with storage_errors(cache_dir):
+            return real_path(cache_dir, f"{Folder.UNFINISHED}/{mark_root(cache_dir).signed(self.key)}")
 
     def partial(self, name: str) -> Path:
         """Return the path of an incomplete file in that folder, which grows until it is complete."""
-        folder = self.unfinished
+        folder = self.resume_dir
         return folder / mark_root(storage_of(self.root).cache_dir).signed(name, ".partial")
 
     def finish(self) -> None:
         """Remove the folder of unfinished files after the step has completed."""
-        shadow = storage_of(self.root).cache_dir
-        if mark := find_mark(shadow):
-            for path in unfinished_in(shadow, mark.signed(self.key), mark):
+        cache_dir = storage_of(self.root).cache_dir
+        if mark := find_mark(cache_dir):
+            for path in unfinished_in(cache_dir, mark.signed(self.key), mark):
                 discard(path)
 
 
@@ -154,34 +154,34 @@ def stale_files(root: Root) -> Iterator[Path]:
 
     Files come before the folders that hold them.
     """
-    shadow = storage_of(root).cache_dir
-    mark = find_mark(shadow)
+    cache_dir = storage_of(root).cache_dir
+    mark = find_mark(cache_dir)
     if mark is None:
         return
     for folder in (Folder.SCRATCH, Folder.LOCKS):
-        yield from filter(_is_file, signed_paths(shadow, folder, mark))
-    for name in _folders_of(shadow):
-        yield from (path for path in signed_paths(shadow, name, mark) if path.name.endswith(PART) and _is_file(path))
-    for path in signed_paths(shadow, Folder.UNFINISHED, mark):
+        yield from filter(_is_file, signed_paths(cache_dir, folder, mark))
+    for name in _folders_of(cache_dir):
+        yield from (path for path in signed_paths(cache_dir, name, mark) if path.name.endswith(PART) and _is_file(path))
+    for path in signed_paths(cache_dir, Folder.UNFINISHED, mark):
         if (root / Folder.RECORDS / f"{path.stem}.json").exists():
-            yield from unfinished_in(shadow, path.name, mark)
+            yield from unfinished_in(cache_dir, path.name, mark)
 
 
-def _folders_of(shadow: Path) -> Iterator[str]:
+def _folders_of(cache_dir: Path) -> Iterator[str]:
     """Yield every folder in which files are written, as a path under the root."""
     for folder in Folder:
         yield str(folder)
-        if folder in {Folder.RUNS, Folder.CHAMPIONS, Folder.UNFINISHED} and is_real_folder(shadow, folder):
-            yield from (f"{folder}/{path.name}" for path in (shadow / folder).iterdir())
+        if folder in {Folder.RUNS, Folder.CHAMPIONS, Folder.UNFINISHED} and is_real_folder(cache_dir, folder):
+            yield from (f"{folder}/{path.name}" for path in (cache_dir / folder).iterdir())
 
 
-def unfinished_in(shadow: Path, name: str, mark: Mark) -> Iterator[Path]:
+def unfinished_in(cache_dir: Path, name: str, mark: Mark) -> Iterator[Path]:
     """Yield our files in a folder of unfinished files, then the folder."""
     folder = f"{Folder.UNFINISHED}/{name}"
-    if mark.has_signed(name) and is_real_folder(shadow, folder):
-        found = sorted((shadow / folder).iterdir())
+    if mark.has_signed(name) and is_real_folder(cache_dir, folder):
+        found = sorted((cache_dir / folder).iterdir())
         yield from (path for path in found if _is_file(path) and (mark.has_signed(path.name) or is_state(path)))
-        yield shadow / folder
+        yield cache_dir / folder
 
 
 def is_state(path: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tasks.errors import InputError
 
 _MIB = 1 << 20
-MOST_TEXT = 4 * _MIB  # bytes of a file that a user writes; a dataset file with a thousand classes has 0.1 MiB
+MAX_TEXT = 4 * _MIB  # bytes of a file that a user writes; a dataset file with a thousand classes has 0.1 MiB
 
 _KINDS = {
     stat.S_IFDIR: "it is a folder",
@@ -24,17 +24,17 @@ _KINDS = {
 }
 
 
-def expand_user(given: str | Path, what: str, refusal: type[InputError] = InputError) -> Path:
+def expand_user(given: str | Path, what: str, error_type: type[InputError] = InputError) -> Path:
     """Replace a leading `~` or `~user` of a path that the user named; `what` is the path's name in the message.
 
     Raises:
-        InputError: If no home directory is known for `~` or `~user`; of the class `refusal`.
+        InputError: If no home directory is known for `~` or `~user`; of the class `error_type`.
     """
     try:
         return Path(given).expanduser()
     except RuntimeError as error:
         unknown = Path(given).parts[0]
-        raise refusal(
+        raise error_type(
             f"can't use the {what} {given}: no home directory is known for {unknown}; write the path in full"
         ) from error
 
@@ -77,19 +77,19 @@ def _check_regular(path: Path, found: os.stat_result) -> None:
         raise OSError(errno.EINVAL, f"{what}, not a regular file", str(path))
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """Return the content of a regular file of at most `most` bytes.
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file of at most `max_bytes` bytes.
 
     Raises:
         OSError: If the path is not a regular file, cannot be read, or has more bytes.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        content = b"" if size > most else stream.read(size + 1)
+        content = b"" if size > max_bytes else stream.read(size + 1)
         # Files below /proc report a size of zero, and some never end. Read in chunks: memory grows with the content.
-        while size <= len(content) <= most and (chunk := stream.read(min(_MIB, most + 1 - len(content)))):
+        while size <= len(content) <= max_bytes and (chunk := stream.read(min(_MIB, max_bytes + 1 - len(content)))):
             content += chunk
-        if size > most or len(content) > most:
-            limit = f"{most // _MIB:,} MiB" if most >= _MIB else f"{most:,} bytes"
+        if size > max_bytes or len(content) > max_bytes:
+            limit = f"{max_bytes // _MIB:,} MiB" if max_bytes >= _MIB else f"{max_bytes:,} bytes"
             raise OSError(errno.EFBIG, f"it has more than {limit}", str(path))
     return content

@@ -19,7 +19,7 @@ ROOT_MARK = ".mnist-root"  # the file that makes a folder a root of the project
 _ROOT = 0
 
 
-def refuse_foreign(path: Path) -> None:
+def require_trusted_file(path: Path) -> None:
     """Reject, in a run of a worker, a file that other users can write, or that the project made from data.
 
     Runs that a user starts on the command line are not restricted, because that user chose the file.

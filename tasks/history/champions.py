@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.errors import RunError, StorageError
-from tasks.schemas.runs import Champion, held_down
+from tasks.schemas.runs import Champion, rolled_back_models
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
 from tasks.storage.folders import Folder
@@ -110,7 +110,7 @@ def lift_rollback(root: Root, line: str) -> list[Champion]:
         StorageError: If the history can't be read, or the new entry can't be written.
     """
     champions = _history_of_named(root, line)
-    down = held_down(champions)
+    down = rolled_back_models(champions)
     if not down:
         raise RunError(f"no rollback of {line} is in effect")
     _append_as("lifted", champions[-1], champions, line, root)

@@ -25,13 +25,13 @@ from tasks.storage.backend import Root, matching, name_under, storage_errors
 from tasks.storage.checksummed_json import load_with_checksum, valid_documents, write_checksummed
 from tasks.storage.content_files import file_record
 from tasks.storage.folders import BY_CONTENT, Folder, is_own_key
-from tasks.storage.locks import nobody_at_work
+from tasks.storage.locks import is_idle
 from tasks.storage.page_records import PageRecord
 from tasks.storage.root_marker import find_mark, is_real_folder, signed_paths
 from tasks.storage.storage import storage_of
 
 
-class Doomed(NamedTuple):
+class RemovalPlan(NamedTuple):
     """The files to remove, in this order, and the folders to remove if they are empty without these files."""
 
     files: tuple[FileRecord, ...]
@@ -45,10 +45,10 @@ class StepRecordFile(NamedTuple):
     names: tuple[FileRecord, ...]
 
 
-def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
+def plan_pruning(root: Root, keep: int, *, exclusive: bool = False) -> Pruning:
     """Return the runs and files to remove if the last `keep` runs and the last `keep` studies are kept; change nothing.
 
-    Temporary files of dead runs are included only if no process works under the root. With `alone`, the caller
+    Temporary files of dead runs are included only if no process works under the root. With `exclusive`, the caller
     guarantees that no process does.
 
     Raises:
@@ -73,24 +73,28 @@ def plan_pruning(root: Root, keep: int, *, alone: bool = False) -> Pruning:
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
     gone = [run for run in (*runs, *studies) if run.run not in names]
-    doomed = _doomed_of(root, gone, names, needed)
+    planned = _removal_plan(root, gone, names, needed)
     # A flow run that Prefect retried belongs to several runs, possibly to one that is newer than the note.
     flow_runs = pending_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
     stays = {run.flow_run.id for run in (*kept, *_copied(root, gone)) if run.flow_run}
     cache = storage.cache_dir
-    alone = alone or nobody_at_work(cache)
-    left = tuple(dict.fromkeys((*_unfinished(root, kept), *(_root_names(root, stale_files(root)) if alone else ()))))
-    places = (*doomed.folders, *(name for name in left if is_real_folder(cache, name)))
-    going = {*(file.path for file in doomed.files), *left}
+    exclusive = exclusive or is_idle(cache)
+    left = tuple(
+        dict.fromkeys((*_unfinished(root, kept), *(_root_names(root, stale_files(root)) if exclusive else ())))
+    )
+    places = (*planned.folders, *(name for name in left if is_real_folder(cache, name)))
+    going = {*(file.path for file in planned.files), *left}
     folders = tuple(name for name in places if _is_emptied(root, name, going))
     left = tuple(name for name in left if name not in places or name in folders)
     return Pruning(
         kept=tuple(sorted(names)),
-        runs=tuple(PurePosixPath(folder).name for folder in doomed.folders),
-        files=tuple(file.path for file in doomed.files if not file.path.startswith(f"{Folder.RUNS}/")) + left,
-        bytes=sum(file.bytes for file in doomed.files) + sum((cache / name).lstat().st_size for name in left),
-        paths=tuple(file.path for file in doomed.files) + tuple(name for name in left if name not in folders) + folders,
-        doomed=doomed.files,
+        runs=tuple(PurePosixPath(folder).name for folder in planned.folders),
+        files=tuple(file.path for file in planned.files if not file.path.startswith(f"{Folder.RUNS}/")) + left,
+        bytes=sum(file.bytes for file in planned.files) + sum((cache / name).lstat().st_size for name in left),
+        paths=tuple(file.path for file in planned.files)
+        + tuple(name for name in left if name not in folders)
+        + folders,
+        planned=planned.files,
         history=frozenset(one for one in flow_runs if one.id not in stays),
     )
 
@@ -115,7 +119,7 @@ def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
         number = entry.below
 
 
-def _doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> Doomed:
+def _removal_plan(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> RemovalPlan:
     """Return the files that a record proves to be ours and that no kept run needs, and the folders of removed runs."""
     storage = storage_of(root)
     made, steps = list(valid_documents(root, PageRecord)), list(_step_records(root))
@@ -132,7 +136,7 @@ def _doomed_of(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed:
     found = [file for file in (*own, *forgotten, *files, *(entry for entry, _ in old)) if storage.is_removable(file)]
     runs = {run.run for run in gone} | {PurePosixPath(file.path).parent.name for file in pages if _in_a_run(file.path)}
     folders = [f"{Folder.RUNS}/{run}" for run in sorted(runs - kept)]
-    return Doomed(tuple(found), tuple(folder for folder in folders if storage.is_real_folder(folder)))
+    return RemovalPlan(tuple(found), tuple(folder for folder in folders if storage.is_real_folder(folder)))
 
 
 def _step_records(root: Root) -> Iterator[StepRecordFile]:
@@ -194,11 +198,11 @@ def _unfinished(root: Root, kept: Sequence[CompletedRun]) -> Iterator[str]:
     is a time of the store's clock, which is assumed to agree with this machine's.
     """
     oldest = min((record_path(root, run.run).stat().st_mtime for run in kept), default=0.0)
-    shadow = storage_of(root).cache_dir
-    mark = find_mark(shadow)
-    for path in signed_paths(shadow, Folder.UNFINISHED, mark) if mark else ():
+    cache_dir = storage_of(root).cache_dir
+    mark = find_mark(cache_dir)
+    for path in signed_paths(cache_dir, Folder.UNFINISHED, mark) if mark else ():
         if mark and path.lstat().st_mtime < oldest:
-            yield from _root_names(root, unfinished_in(shadow, path.name, mark))
+            yield from _root_names(root, unfinished_in(cache_dir, path.name, mark))
 
 
 def _root_names(root: Root, paths: Iterator[Path]) -> Iterator[str]:
@@ -218,14 +222,14 @@ def apply_pruning(root: Root, what: Pruning) -> None:
     storage = storage_of(root)
     add_pending_flow_runs(root, what.history)
     with storage_errors(root):
-        plan = PageRecord(files=what.doomed)
-        if what.doomed:
+        plan = PageRecord(files=what.planned)
+        if what.planned:
             write_checksummed(root, plan.name, plan)
-        for file in what.doomed:
+        for file in what.planned:
             if storage.is_removable(file):
                 storage.remove(file.path)
-        for name in what.paths[len(what.doomed) :]:
+        for name in what.paths[len(what.planned) :]:
             discard(storage.cache_dir / name)
         remove_all_stale_files(root)
-        if what.doomed:
+        if what.planned:
             storage.remove(plan.name)

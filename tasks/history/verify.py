@@ -34,7 +34,7 @@ def verify_run(root: Root, run: CompletedRun) -> Iterator[VerifiedFile]:
         if fault is None and entry.kind == "decode":
             fault = _foreign_split(run, entry, archives)
         yield VerifiedFile(role=entry.role, path=entry.file.path, fault=fault)
-    for role, path in _sealed_files(root, run):
+    for role, path in _checksummed_files(root, run):
         yield VerifiedFile(role=role, path=name_under(root, path), fault=_checksum_fault(path))
 
 
@@ -63,7 +63,7 @@ def _foreign_split(run: CompletedRun, entry: ManifestEntry, archives: set[str]) 
     )
 
 
-def _sealed_files(root: Root, run: CompletedRun) -> Iterator[tuple[str, Root]]:
+def _checksummed_files(root: Root, run: CompletedRun) -> Iterator[tuple[str, Root]]:
     """Yield the run's record, the champions, and the records of steps, each with its role."""
     yield "run", record_path(root, run.run)
     yield from (("champion", path) for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}"))

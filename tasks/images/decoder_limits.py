@@ -15,18 +15,16 @@ from PIL import Image, TiffImagePlugin, _imaging
 
 from tasks.errors import PictureError
 
-MOST_PIXELS = 64_000_000  # limit of decoded pixels: 64 MB in gray
+MAX_PIXELS = 64_000_000  # limit of decoded pixels: 64 MB in gray
 # Limit for a JPEG that is decoded row by row at an eighth of its size. The largest phone cameras have 200 million
 # pixels.
-_MOST_REDUCED = 512_000_000
-_MOST_WEBP = (
-    40_000_000  # takes 20 bytes per pixel: two frames, the copy that is handed out, the decoder's, and Pillow's
-)
-_MOST_SCANS = 64  # each scan passes over all pixels; encoders write about ten
-_MOST_TILE = 256 << 20  # bytes: 8,192 x 8,192 pixels in RGBA
+_MAX_REDUCED = 512_000_000
+_MAX_WEBP = 40_000_000  # takes 20 bytes per pixel: two frames, the copy that is handed out, the decoder's, and Pillow's
+_MAX_SCANS = 64  # each scan passes over all pixels; encoders write about ten
+_MAX_TILE = 256 << 20  # bytes: 8,192 x 8,192 pixels in RGBA
 
 # Bytes of one tag: 65,536 strips or tiles. Pillow makes an object of each number, and of each strip.
-_MOST_TAG = 512 << 10
+_MAX_TAG = 512 << 10
 _TEXTS = frozenset({1, 2, 7})  # tag types that Pillow keeps as bytes
 
 _TILE_WIDTH, _TILE_LENGTH, _BITS, _SAMPLES = 322, 323, 258, 277  # tags of a TIFF
@@ -35,7 +33,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _ALONE = frozenset({*range(0x01, 0xC0), *range(0xD0, 0xD9)})  # markers without a length
 
 
-def refuse_excess(image: Image.Image, content: bytes) -> None:
+def require_decodable_size(image: Image.Image, content: bytes) -> None:
     """Reject a picture whose decoding would exceed a limit.
 
     Args:
@@ -45,27 +43,27 @@ def refuse_excess(image: Image.Image, content: bytes) -> None:
     Raises:
         PictureError: If the picture has too many pixels, a JPEG too many scans, or a TIFF too large tiles.
     """
-    most = MOST_PIXELS
+    max_pixels = MAX_PIXELS
     if image.format == "JPEG":
         scans = list(_scans(content))
-        if len(scans) > _MOST_SCANS:
-            raise PictureError(f"it is a JPEG of {len(scans):,} scans; the maximum is {_MOST_SCANS}: save it again")
+        if len(scans) > _MAX_SCANS:
+            raise PictureError(f"it is a JPEG of {len(scans):,} scans; the maximum is {_MAX_SCANS}: save it again")
         # Otherwise, a JPEG takes 2 bytes per pixel and channel of its full size, even if it is decoded at a reduced
         # size.
         by_row = not image.info.get("progressive") and scans == [len(image.getbands())]
-        most = _MOST_REDUCED if by_row else MOST_PIXELS
+        max_pixels = _MAX_REDUCED if by_row else MAX_PIXELS
     elif image.format == "WEBP":
-        most = _MOST_WEBP
+        max_pixels = _MAX_WEBP
     elif image.format == "TIFF":
         _refuse_large_tiles(image)
     width, height = image.size
-    if width * height > most:
-        raise too_large(width, height, most)
+    if width * height > max_pixels:
+        raise too_large(width, height, max_pixels)
 
 
-def too_large(width: int, height: int, most: int) -> PictureError:
+def too_large(width: int, height: int, max_pixels: int) -> PictureError:
     """Return the error for a picture with too many pixels."""
-    return PictureError(f"it has {width:,} x {height:,} pixels; the maximum is {most:,}: make it smaller")
+    return PictureError(f"it has {width:,} x {height:,} pixels; the maximum is {max_pixels:,}: make it smaller")
 
 
 def _scans(content: bytes) -> Iterator[int]:
@@ -91,13 +89,13 @@ def _refuse_large_tiles(image: Image.Image) -> None:
     pixel = max(
         4, _number(tags.get(_SAMPLES, 1)) * max(map(_number, bits if isinstance(bits, tuple) else (bits,))) // 8
     )
-    if width * height * pixel > _MOST_TILE:
+    if width * height * pixel > _MAX_TILE:
         raise PictureError(
             f"it is a TIFF with tiles of {width:,} x {height:,} pixels, too large to decode: save it without tiles"
         )
 
 
-def refuse_long_tags(content: bytes) -> None:
+def require_short_tags(content: bytes) -> None:
     """Reject a TIFF with a tag of too many numbers, before Pillow opens it.
 
     Raises:
@@ -112,7 +110,7 @@ def refuse_long_tags(content: bytes) -> None:
         stream.seek(tags.next)
         tags.load(stream)
         longest = max(len(data) for tag, data in tags._tagdata.items() if tags.tagtype[tag] not in _TEXTS)  # noqa: SLF001
-    if longest > _MOST_TAG:
+    if longest > _MAX_TAG:
         raise PictureError("it is a TIFF with too many strips, tiles or other numbers in one tag: save it again")
 
 

@@ -20,7 +20,13 @@ from PIL import (  # explicit plugins, since Pillow would load all of them
 )
 
 from tasks.errors import PictureError, UnknownFormatError
-from tasks.images.decoder_limits import MOST_PIXELS, refuse_excess, refuse_long_tags, silence_libtiff, too_large
+from tasks.images.decoder_limits import (
+    MAX_PIXELS,
+    require_decodable_size,
+    require_short_tags,
+    silence_libtiff,
+    too_large,
+)
 from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
@@ -87,13 +93,13 @@ def read_picture(content: bytes, mode: str, made: Callable[[Image.Image], Decode
 def _open_picture(content: bytes, mode: str) -> Image.Image:
     """Open a picture without decoding it, if its decoding is within the limits."""
     silence_libtiff()
-    refuse_long_tags(content)
+    require_short_tags(content)
     image = Image.open(io.BytesIO(content), formats=FORMATS)
-    refuse_excess(image, content)
+    require_decodable_size(image, content)
     width, height = image.size
     image.draft(mode, (_WORKING, _WORKING))  # decodes a JPEG at a reduced size
-    if image.width * image.height > MOST_PIXELS:
-        raise too_large(width, height, MOST_PIXELS)
+    if image.width * image.height > MAX_PIXELS:
+        raise too_large(width, height, MAX_PIXELS)
     return image
 
 
@@ -141,10 +147,10 @@ def _format_error(content: bytes) -> PictureError:
         return PictureError("it holds metadata of macOS, not a picture")
     brand = _BRANDS.get(content[8:12]) if content[4:8] == b"ftyp" else None
     found = brand or next((name for start, name in _OTHERS.items() if content.startswith(start)), None)
-    return PictureError(unsupported(found)) if found else UnknownFormatError("it is not a readable picture")
+    return PictureError(unsupported_format(found)) if found else UnknownFormatError("it is not a readable picture")
 
 
-def unsupported(name: str) -> str:
+def unsupported_format(name: str) -> str:
     """Return the reason why a picture of a known format, but not one of `FORMATS`, is rejected."""
     return f"the format {name} is not supported: export the picture as PNG or JPEG"
 

@@ -20,14 +20,14 @@ from tasks.images.strokes import (
     THICK,
     Mask,
     Strokes,
+    has_many_pieces,
     relative_width,
-    scattered,
+    remove_frames,
     side_by_side,
     stroke_like,
     strokes,
     threshold,
     touches_edge,
-    unframed,
 )
 
 _BOX = 20 / 28  # longer side of the character, as a fraction of the shorter side of the image
@@ -56,7 +56,7 @@ def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
         return Character(read_picture(content, "RGB", lambda image: _fit_into_box(image, shape)))
     levels = read_picture(content, "L", gray)
     found, doubts = _find_character(levels)
-    if scattered(found.mask):
+    if has_many_pieces(found.mask):
         doubts = (_ODD,)
     elif side_by_side(found.mask):
         doubts = (*doubts, _SEVERAL)
@@ -113,7 +113,7 @@ def _foreground(ink: Gray) -> Mask:
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     kept = np.flatnonzero(sizes >= max(1, SPECK * sizes.max()))
-    return np.isin(pieces, unframed(pieces, [int(number) for number in kept]))
+    return np.isin(pieces, remove_frames(pieces, [int(number) for number in kept]))
 
 
 def _crop_to_ink(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:

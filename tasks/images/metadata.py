@@ -19,7 +19,7 @@ _PNG_END = b"\0\0\0\0IEND" + zlib.crc32(b"IEND").to_bytes(4)
 _EXIF = b"Exif\0\0"
 _ADOBE = 0xEE  # only application segment that defines how pixels are stored: RGB, YCbCr, inverted CMYK
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD})  # frames, tables and scans
-_MOST_PARTS = 200_000  # chunks or segments; 256 MB in chunks of 8 KiB are 32,768
+_MAX_PARTS = 200_000  # chunks or segments; 256 MB in chunks of 8 KiB are 32,768
 _ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -109,8 +109,8 @@ def _strip_jpeg(content: bytes) -> tuple[list[memoryview | bytes], bytes]:
 
 def _refuse_many(number: int) -> None:
     """Reject a picture whose file has too many parts."""
-    if number > _MOST_PARTS:
-        raise PictureError(f"its file has more than {_MOST_PARTS:,} parts: save it again")
+    if number > _MAX_PARTS:
+        raise PictureError(f"its file has more than {_MAX_PARTS:,} parts: save it again")
 
 
 def turn_upright(image: Image.Image, exif: bytes) -> Image.Image:

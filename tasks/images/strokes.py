@@ -81,7 +81,7 @@ def _stroked(ink: Gray, near: Gray) -> Strokes | None:
     for half in range(_THICKEST + 1):
         pieces, count = ndimage.label(_open_mask(mask, half), EIGHT)
         kept = [number for number in _characters(pieces) if _outlined(pieces, number, ink, near)] if count else []
-        kept = unframed(pieces, kept)
+        kept = remove_frames(pieces, kept)
         if kept:
             # Opening cuts lines into dashes, which are as thin as the lines: keep only thicker pieces.
             thick = {*np.unique(pieces[_open_mask(mask, half + 1)])}
@@ -161,7 +161,7 @@ def _strokes_on_paper(found: Strokes) -> bool:
     return bool(np.median(found.ink[rows, columns]) < np.median(found.ink[found.mask]) / 2)
 
 
-def unframed(pieces: NDArray[np.int32], kept: list[int]) -> list[int]:
+def remove_frames(pieces: NDArray[np.int32], kept: list[int]) -> list[int]:
     """Return the pieces without thin frames around another piece that is as large as a character."""
     places = {number: place for number, place in enumerate(ndimage.find_objects(pieces), 1) if place}
     least = _SPAN * max(pieces.shape)
@@ -198,7 +198,7 @@ def relative_width(mask: Mask) -> float:
     return _width(mask) / max(_mask_extent(mask))
 
 
-def scattered(mask: Mask) -> bool:
+def has_many_pieces(mask: Mask) -> bool:
     """Return whether a mask has more pieces than a character."""
     return int(ndimage.label(mask, EIGHT)[1]) > _PIECES
 

@@ -128,7 +128,7 @@ _PROXY = re.compile(
     r"(https?://)?([^/?#@\s]*@)?([^/?#@\s:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^@\s]*)?", re.IGNORECASE
 )
 _CERTIFICATES, _CERTIFICATE_FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
-_MOST_CERTIFICATES = 16 << 20  # bytes; a bundle of all authorities has about 200 KB
+_MAX_CERTIFICATES = 16 << 20  # bytes; a bundle of all authorities has about 200 KB
 SET_ASIDE = (
     "MNIST_SET_ASIDE"  # one line for each unusable variable, with the reason; requests that need the variable fail
 )
@@ -164,7 +164,7 @@ def apply_environment() -> None:
         here = os.getcwd()  # noqa: PTH109
     except OSError:  # the folder was removed
         here = ""
-    _adopt_settings(settled_values(os.environ, here))
+    _adopt_settings(effective_environment(os.environ, here))
     named = _paths_of(os.environ.get("PYTHONPATH", ""))
     last = {*CURRENT_FOLDER, here} - {PROJECT, *named}  # not removed: Prefect removes the entries that it has added
     sys.path[:] = sorted(sys.path, key=last.__contains__)
@@ -181,7 +181,7 @@ def _adopt_settings(after: Mapping[str, str]) -> None:
     os.environ.update({name: value for name, value in after.items() if os.environ.get(name) != value})
 
 
-def settled_values(given: Mapping[str, str], here: str) -> dict[str, str]:
+def effective_environment(given: Mapping[str, str], here: str) -> dict[str, str]:
     """Return the environment that applies, given an environment and the current folder.
 
     Args:
@@ -259,7 +259,7 @@ def _fault_of_certificates(file: str) -> str:
     """Return the reason why a certificate file is unusable, or an empty string if it is usable."""
     try:
         with open(file, "rb") as stream:  # noqa: PTH123
-            return "" if b"-----BEGIN " in stream.read(_MOST_CERTIFICATES) else "it holds no certificate"
+            return "" if b"-----BEGIN " in stream.read(_MAX_CERTIFICATES) else "it holds no certificate"
     except OSError as error:
         return error.strerror or str(error)
 

@@ -46,14 +46,14 @@ def _escape_character(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def isolated(text: str) -> str:
+def isolate_right_to_left(text: str) -> str:
     r"""Return a text whose right-to-left words do not change the order of the text around them.
 
     Without isolation, a number or a punctuation mark after such a word is displayed before the word. See Unicode
     Standard Annex #9, section 2.7.
 
     Examples:
-        >>> ascii(isolated("label \u05d0\u05d1: 100 %"))
+        >>> ascii(isolate_right_to_left("label \u05d0\u05d1: 100 %"))
         "'label \\u2068\\u05d0\\u05d1\\u2069: 100 %'"
     """
     return RIGHT_TO_LEFT.sub(lambda words: f"{_ISOLATE}{words[0]}{_END_ISOLATE}", text)

@@ -26,7 +26,7 @@ from tasks.safety.stopping import STOPPING
 
 MASK = "***"
 _SHORTEST = 8  # characters; shorter values such as "run" or "admin" occur in many texts
-_MOST_CACHED = 1024  # secrets whose forms are kept; every log record needs them
+_MAX_CACHED = 1024  # secrets whose forms are kept; every log record needs them
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*:)?(/*)")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -166,7 +166,7 @@ def add_secret(*values: str) -> None:
     _known.update(form for value in values for form in _forms(value))
 
 
-@lru_cache(maxsize=_MOST_CACHED)
+@lru_cache(maxsize=_MAX_CACHED)
 def _forms(value: str) -> frozenset[str]:
     """Return the forms in which a secret may appear in a text: as is, or encoded for URLs, HTML, JSON or Python.
 

@@ -87,7 +87,7 @@ class Pruning(Frozen):
     """The runs and files that pruning removes, and their total size in `bytes`.
 
     `runs` holds names of runs, and `files` holds paths of other files under the root. `paths` holds every path to
-    remove: first the files, then the folders that are empty without them. `doomed` holds the files that a record names,
+    remove: first the files, then the folders that are empty without them. `planned` holds the files that a record names,
     in the order of their removal. `history` holds the flow runs of the removed runs, including those of earlier
     prunings that are still pending.
     """
@@ -97,7 +97,7 @@ class Pruning(Frozen):
     files: tuple[str, ...]
     bytes: int
     paths: tuple[str, ...] = ()
-    doomed: tuple[FileRecord, ...] = Field(default=(), exclude=True)
+    planned: tuple[FileRecord, ...] = Field(default=(), exclude=True)
     history: frozenset[FlowRun] = Field(default=frozenset(), exclude=True)
 
 

@@ -128,7 +128,7 @@ class Champion(Frozen):
         return f"{self.model.name} of {self.run}"
 
 
-def held_down(champions: Sequence[Champion]) -> list[Champion]:
+def rolled_back_models(champions: Sequence[Champion]) -> list[Champion]:
     """Return the champions of a line that a rollback keeps from promotion, with the latest entry for each model."""
     down: dict[str, Champion] = {}  # by SHA-256 of the model file
     for before, entry in pairwise(champions):

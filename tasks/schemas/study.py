@@ -120,7 +120,7 @@ class Claim(Frozen):
     said_by: str
 
 
-class Hard(Frozen):
+class HardImage(Frozen):
     """An image that many trainings misclassify.
 
     `wrong` counts, for each arm, the trainings that misclassify the image. `taken_for` is the most frequent wrong
@@ -156,7 +156,7 @@ class Study(Frozen):
     claim: Claim | None
     always_wrong: int
     wrong_twice: int
-    hard: tuple[Hard, ...]
+    hard: tuple[HardImage, ...]
 
     @property
     def trainings(self) -> int:

@@ -28,7 +28,7 @@ from tasks.steps.select_examples import Selection
 from tasks.storage.content_files import read_document, require_valid, write_document
 from tasks.storage.folders import Folder
 
-_ALTERED = 20  # images: as many as fit side by side on a page
+_PREVIEW_IMAGES = 20  # images: as many as fit side by side on a page
 
 
 @step("analyze", libraries=("cleanlab", "numpy", "pandas", "pyarrow", "scipy", "statsmodels"))
@@ -44,12 +44,12 @@ def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
 
     from tasks.analysis.builder import build_analysis, describe_subject
 
-    learned = load_evaluated_split(evidence.train, evidence.attributions.values(), work)
+    training = load_evaluated_split(evidence.train, evidence.attributions.values(), work)
     tested = load_evaluated_split(evidence.test, evidence.predictions.values(), work)
     document = build_analysis(
         subject=describe_subject(dataset, recipe),
         data=evidence.profile,
-        trained=learned,
+        trained=training,
         tested=tested,
         measured=pd.read_parquet(require_valid(work.root, evidence.measures.file)),
         models=tuple(evidence.models.values()),
@@ -58,7 +58,7 @@ def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
         explained=[_explanations_of(name, evidence, work) for name in evidence.models],
         test_content=evidence.test.content_sha256,
         samples=_samples_of(evidence),
-        altered=_augmentation_preview(recipe.augmentation, learned) if recipe.augmentation else None,
+        altered=_augmentation_preview(recipe.augmentation, training) if recipe.augmentation else None,
         robustness=_robustness_evidence(evidence.robustness.values(), tested, work) if evidence.robustness else None,
     )
     return AnalysisRecord(
@@ -83,18 +83,18 @@ def _explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Expl
     return read_document(work.root, record.file, Explanations)
 
 
-def _augmentation_preview(plan: Augmentation, learned: EvaluatedSplit) -> AugmentationPreview:
+def _augmentation_preview(plan: Augmentation, training: EvaluatedSplit) -> AugmentationPreview:
     """Return the first training images before and after augmentation."""
-    places = range(min(_ALTERED, len(learned.marks.labels)))
-    images = np.stack([learned.images_at(places)[place] for place in places])
-    after = augment(images, learned.marks.labels[: len(places)], plan, np.random.default_rng(0))
+    places = range(min(_PREVIEW_IMAGES, len(training.split_index.labels)))
+    images = np.stack([training.images_at(places)[place] for place in places])
+    after = augment(images, training.split_index.labels[: len(places)], plan, np.random.default_rng(0))
     return AugmentationPreview(before=tuple(map(encode_pixels, images)), after=tuple(map(encode_pixels, after)))
 
 
-def _robustness_evidence(stressed: Iterable[RobustnessRecord], tested: EvaluatedSplit, work: Workspace) -> Robustness:
+def _robustness_evidence(robustness: Iterable[RobustnessRecord], tested: EvaluatedSplit, work: Workspace) -> Robustness:
     """Return the accuracy of each model on corrupted images, with an example of each corruption."""
     from tasks.analysis.builder import build_robustness
 
-    found = [read_document(work.root, one.file, CorruptionCounts) for one in stressed]
-    first = int(sample_indices(len(tested.marks.labels))[0])
+    found = [read_document(work.root, one.file, CorruptionCounts) for one in robustness]
+    first = int(sample_indices(len(tested.split_index.labels))[0])
     return build_robustness(found, corruption_examples(tested.images_at([first])[first][None]))

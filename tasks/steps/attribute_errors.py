@@ -24,9 +24,9 @@ from tasks.storage.content_files import require_all_valid, require_valid, write_
 from tasks.storage.folders import Folder
 from tasks.training.ensemble_model import with_features
 from tasks.training.inference import batch_predictor, load_model
-from tasks.training.keras_runtime import hidden
+from tasks.training.keras_runtime import hide_packages
 
-_USUAL = 500  # correct predictions that give the reference distribution of nearest distances
+_REFERENCE_IMAGES = 500  # correct predictions that give the reference distribution of nearest distances
 
 
 @step("attribute {model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "tensorflow"))
@@ -39,30 +39,32 @@ def attribute(
         StorageError: If a file is missing or altered, the model is rejected, or the results can't be written.
         DivergedError: If the model's output for an image is not finite.
     """
-    with hidden(("pandas",)):  # scikit-learn imports pandas if it is installed
+    with hide_packages(("pandas",)):  # scikit-learn imports pandas if it is installed
         from tasks.analysis.neighbors import Nearest, nearest_distance_percentile
 
-    learned = require_all_valid(work.root, train.parts)
-    (given,) = load_evaluated_split(test, [predictions], work).given
-    wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:_USUAL]
+    paths = require_all_valid(work.root, train.parts)
+    (given,) = load_evaluated_split(test, [predictions], work).predictions
+    wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:_REFERENCE_IMAGES]
     network = with_features(load_model(require_valid(work.root, model.file)))
     predict, units = batch_predictor(network), network.output_shape[-1] - len(train.classes)
     nearest = Nearest(predict(_images_at(require_all_valid(work.root, test.parts), [*wrong, *right]))[:, :units])
-    kept = _learned_from(model, train)
+    kept = _trained_on(model, train)
 
     def answers() -> Answers:
-        for block in read_groups(learned):
+        for block in read_groups(paths):
             found = predict(block.images)
             nearest.see(found[kept[block.indices], :units])
             yield block, found[:, units:]
 
     record = save_predictions(model, train, answers(), work)
-    marks = read_index(learned)
-    places = np.flatnonzero(kept[marks.indices])[nearest.places]
+    split_index = read_index(paths)
+    places = np.flatnonzero(kept[split_index.indices])[nearest.places]
     rare = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
     # `wrong` ends the iteration: the rows after it belong to correct predictions.
     rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
-    found = Attribution(model=model.name, by_index={index: _attributed(marks.labels, *row) for index, *row in rows})
+    found = Attribution(
+        model=model.name, by_index={index: _attributed(split_index.labels, *row) for index, *row in rows}
+    )
     file = write_document(work.root, Folder.ATTRIBUTIONS, model.name, found)
     return AttributionRecord(**dict(record), neighbors=file)
 
@@ -73,7 +75,7 @@ def _images_at(paths: Sequence[Path], places: Sequence[int]) -> NDArray[np.uint8
     return np.stack([found[place] for place in places])
 
 
-def _learned_from(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
+def _trained_on(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
     """Return which images of the whole training split the model, or any member of an ensemble, was trained on.
 
     Returns:

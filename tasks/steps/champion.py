@@ -23,7 +23,7 @@ from tasks.history.comparable_runs import current_champion_line
 from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.findings import Estimate
 from tasks.schemas.records import ModelRecord, Omission, PredictionsRecord
-from tasks.schemas.runs import Champion, RunRecord, champion_line, held_down
+from tasks.schemas.runs import Champion, RunRecord, champion_line, rolled_back_models
 
 
 @uncached_step("judge")
@@ -68,19 +68,19 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], line: str, work: 
         champion=champions[-1].title if champions else None,
         margin=gate.margin,
         checks=tuple(checks),
-        withheld=_why_held_down(run, champions, line),
+        withheld=_why_not_promoted_again(run, champions, line),
         omitted=tuple(omitted),
     )
 
 
-def _why_held_down(run: RunRecord, champions: Sequence[Champion], line: str) -> str:
+def _why_not_promoted_again(run: RunRecord, champions: Sequence[Champion], line: str) -> str:
     """Return why a rollback prevents the run's best model from becoming the champion again.
 
     Returns:
         An empty string if no rollback prevents it.
     """
     best = _best_model(run)
-    if not any(one.model.file.sha256 == best.file.sha256 for one in held_down(champions)):
+    if not any(one.model.file.sha256 == best.file.sha256 for one in rolled_back_models(champions)):
         return ""
     return f"it was rolled back; `mnist champion rollback --lift {line}` allows it again"
 

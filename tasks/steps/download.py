@@ -33,7 +33,7 @@ def worth_retrying(_task: object, _run: object, state: Any) -> bool:
     A mirror that serves wrong bytes will serve them again, so only transient errors are retried.
     """
     error = state.result(raise_on_failure=False)
-    return isinstance(error, NoMirrorError) and error.passing and not STOPPING.is_set()
+    return isinstance(error, NoMirrorError) and error.transient and not STOPPING.is_set()
 
 
 @step(
@@ -51,8 +51,8 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
         Interrupted: If the process is asked to stop.
     """
     _wait_before_retry()
-    with storage_errors(work.unfinished):
-        work.unfinished.mkdir(parents=True, exist_ok=True)
+    with storage_errors(work.resume_dir):
+        work.resume_dir.mkdir(parents=True, exist_ok=True)
     path = work.partial(archive.name)
     mirror, faults = first_to_serve(archive, mirrors, lambda url: _fetch(url, archive, path))
     file = move_into_store(work.root, Folder.ARCHIVES, archive.name.split(".")[0], _SUFFIX, path)
@@ -97,7 +97,7 @@ def _fault_in(path: Path, archive: Archive, packed: str) -> MirrorError | None:
         how += " (a web page)"
     if size != archive.bytes:
         found = f"more than {archive.bytes:,}" if size > archive.bytes else f"{size:,}"
-        return MirrorError(f"it served {found} bytes, not {archive.bytes:,}{how}", passing=size < archive.bytes)
+        return MirrorError(f"it served {found} bytes, not {archive.bytes:,}{how}", transient=size < archive.bytes)
     digest = sha256_of(path)
     if digest != archive.sha256:
         return MirrorError(f"it served a different file: SHA-256 {digest[:12]}…, not {archive.sha256[:12]}…{how}")

@@ -33,7 +33,8 @@ from tasks.storage.content_files import read_document, require_all_valid, requir
 from tasks.storage.folders import Folder
 from tasks.training.inference import batch_predictor, load_model
 
-_FOCUS_IMAGES = 120  # correct predictions over all labels; with more labels than this, only the first labels get a map
+# Correct predictions over all labels; with more labels than this, only the first labels get a map.
+_SALIENCY_IMAGES = 120
 
 
 @step("explain {model.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
@@ -52,7 +53,7 @@ def explain(
     """
     asked = read_split(require_all_valid(work.root, test.parts))
     near = read_document(work.root, attribution.neighbors, Attribution).by_index
-    (given,) = load_evaluated_split(test, [predictions], work).given
+    (given,) = load_evaluated_split(test, [predictions], work).predictions
     chosen = read_document(work.root, selection.file, Selection).indices
     network = load_model(require_valid(work.root, model.file))
     bar = ProgressBar(f"explaining-{model.name}", f"{model.name}: explaining")
@@ -77,7 +78,7 @@ def explain(
         }
     bar.refresh(0.9, f"{model.name}: saliency maps")
     with optional(f"saliency maps of {model.name}", omitted):
-        focus = tuple(_focus_maps(asked, given, predict, blank))
+        focus = tuple(_saliency_maps(asked, given, predict, blank))
     found = Explanations(model=model.name, window=heat_window(asked.meta.shape[:2]), by_index=by_index, focus=focus)
     bar.refresh(1.0, f"{model.name}: explained {len(by_index)} errors")
     file = write_document(work.root, Folder.EXPLANATIONS, model.name, found)
@@ -89,21 +90,23 @@ def _pack_shares(shares: NDArray[np.floating]) -> str:
     return base64.b64encode(np.rint(shares.clip(0, 1) * 255).astype(np.uint8).tobytes()).decode()
 
 
-def _focus_maps(split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]) -> Iterator[SaliencyMap]:
+def _saliency_maps(
+    split: Split, given: Predictions, predict: Predict, blank: NDArray[np.uint8]
+) -> Iterator[SaliencyMap]:
     """Yield the saliency map of each label, averaged over the label's first correctly predicted images."""
     classes = len(split.meta.classes)
-    each = max(1, _FOCUS_IMAGES // classes)
-    right = (np.flatnonzero(~given.wrong & (given.labels == label)) for label in range(min(classes, _FOCUS_IMAGES)))
+    each = max(1, _SALIENCY_IMAGES // classes)
+    right = (np.flatnonzero(~given.wrong & (given.labels == label)) for label in range(min(classes, _SALIENCY_IMAGES)))
     chosen = np.concatenate([places[:each] for places in right])
     labels = given.labels[chosen]
     heats = occlusion_maps(split.images[chosen], labels, predict, blank=blank)
     falls = (given.probabilities[chosen, labels][:, None, None] - heats).clip(0)
     for label in np.unique(labels).tolist():
         of_label = falls[labels == label]
-        yield _focus_of(label, len(of_label), of_label.mean(axis=0), split, blank)
+        yield _saliency_map(label, len(of_label), of_label.mean(axis=0), split, blank)
 
 
-def _focus_of(
+def _saliency_map(
     label: int, count: int, falls: NDArray[np.floating], split: Split, blank: NDArray[np.uint8]
 ) -> SaliencyMap:
     """Return the saliency map of one label.

@@ -69,7 +69,7 @@ def report(
         rendering_of,
         title=f"{document.subject.title}: error analysis of {work.run}",
         verdict=words.headline(document),
-        said=(*words.accuracies(document), words.headline(document), words.gate_summary(decision)),
+        log_lines=(*words.accuracies(document), words.headline(document), words.gate_summary(decision)),
         tables=all_tables(document),
         omitted=left_out,
         work=work,
@@ -81,14 +81,14 @@ def publish(
     *,
     title: str,
     verdict: str,
-    said: Iterable[str],
+    log_lines: Iterable[str],
     tables: Iterable[TableArtifact],
     omitted: Iterable[Omission],
     work: Workspace,
 ) -> ReportRecord:
     """Log, write and publish a document; an artifact that can't be published is omitted, and the document says so.
 
-    `rendering_of` returns the renderer, given all omissions and the path of the HTML page. `said` holds sentences for
+    `rendering_of` returns the renderer, given all omissions and the path of the HTML page. `log_lines` holds sentences for
     the log, `tables` the tables for Prefect's UI, and `omitted` the parts that were omitted before.
 
     Raises:
@@ -97,7 +97,7 @@ def publish(
     path = f"{Folder.RUNS}/{work.run}/report"
     left_out, place = tuple(omitted), free_name(work.root, f"{path}.html", (work.run,))
     rendering = rendering_of(left_out, place)
-    for line in said:
+    for line in log_lines:
         log(line)
     with ThreadPoolExecutor(1) as aside:  # render the page while the server responds
         publishing = aside.submit(copy_context().run, _publish_artifacts, rendering, tables)
@@ -142,9 +142,9 @@ def _pages_that_fit(rendering: DocumentRendering[Any], omitted: list[Omission]) 
     `omitted`.
     """
     found: MarkdownArtifacts = {}
-    most = rendering.most_images
-    for halvings in range(most.bit_length()):  # down to one image
-        pages = rendering.pages(most >> halvings)
+    max_images = rendering.max_images
+    for halvings in range(max_images.bit_length()):  # down to one image
+        pages = rendering.pages(max_images >> halvings)
         found |= {key: page for key, page in pages.items() if key not in found and len(page[1].encode()) <= _LARGEST}
         if len(found) == len(pages):
             break

@@ -5,7 +5,7 @@ from functools import partial
 from artifacts.study.figures import study_figures
 from artifacts.study.renderer import StudyRendering
 from artifacts.study.tables import study_tables
-from artifacts.study.text import said_first
+from artifacts.study.text import opening_sentences
 from tasks.engine.cached_task import uncached_step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Provenance
@@ -27,12 +27,12 @@ def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) 
     """
     study = read_document(work.root, record.file, Study)
     figures, omitted = draw_each(study_figures(study))
-    said = said_first(study)
+    sentences = opening_sentences(study)
     return publish(
         partial(StudyRendering, study, provenance, figures),
         title=f"{study.title}: study of {work.run}",
-        verdict=" ".join(said),
-        said=said,
+        verdict=" ".join(sentences),
+        log_lines=sentences,
         tables=study_tables(study),
         omitted=omitted,
         work=work,

@@ -26,10 +26,10 @@ def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> Robustness
     """
     paths = require_all_valid(work.root, test.parts)
     predict = batch_predictor(load_model(require_valid(work.root, model.file)), altered=True)
-    marks = read_index(paths)
-    chosen = sample_indices(len(marks.labels))
+    split_index = read_index(paths)
+    chosen = sample_indices(len(split_index.labels))
     found_at = read_images(paths, chosen)
-    images, labels = np.stack([found_at[place] for place in chosen.tolist()]), marks.labels[chosen]
+    images, labels = np.stack([found_at[place] for place in chosen.tolist()]), split_index.labels[chosen]
     bar = ProgressBar(f"stressing-{model.name}", f"{model.name}: evaluating on corrupted images")
     by_image = np.zeros(len(chosen), int)
     counts: dict[str, tuple[int, ...]] = {}

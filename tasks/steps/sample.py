@@ -20,8 +20,11 @@ from tasks.schemas.records import SplitRecord
 from tasks.storage.content_files import move_into_store, require_all_valid
 from tasks.storage.folders import Folder
 
-_MOST, _LEAST = 250_000, 10_000  # images: more than most datasets have, and enough for intervals of 0.1 points
-_MOST_BYTES = 256 << 20  # bytes of pixels: a sample of larger images holds fewer
+_MAX_IMAGES, _MIN_IMAGES = (
+    250_000,
+    10_000,
+)  # images: more than most datasets have, and enough for intervals of 0.1 points
+_MAX_BYTES = 256 << 20  # bytes of pixels: a sample of larger images holds fewer
 
 
 def needs_sample(split: SplitRecord) -> bool:
@@ -31,7 +34,7 @@ def needs_sample(split: SplitRecord) -> bool:
 
 def _sample_size(split: SplitRecord) -> int:
     """Return the maximum number of images of a split that are analyzed."""
-    return max(_LEAST, min(_MOST, _MOST_BYTES // math.prod(split.shape)))
+    return max(_MIN_IMAGES, min(_MAX_IMAGES, _MAX_BYTES // math.prod(split.shape)))
 
 
 @step("sample {split.name}", libraries=("numpy", "pyarrow"))

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from tasks.analysis.image_cards import most_shown
+from tasks.analysis.image_cards import max_images_shown
 from tasks.base import Frozen
 from tasks.data.evaluated_split import load_evaluated_split
 from tasks.data.predictions_parquet import Predictions
@@ -27,14 +27,14 @@ def select(predictions: Mapping[str, PredictionsRecord], test: SplitRecord, work
     Raises:
         StorageError: If a file is missing or altered, or holds predictions for other images.
     """
-    given = load_evaluated_split(test, predictions.values(), work).given
-    selection = Selection(indices=tuple(sorted(choose_examples(given, most_shown(test.shape)))))
+    given = load_evaluated_split(test, predictions.values(), work).predictions
+    selection = Selection(indices=tuple(sorted(choose_examples(given, max_images_shown(test.shape)))))
     file = write_document(work.root, Folder.SELECTIONS, "selection", selection)
     return SelectionRecord(file=file, count=len(selection.indices))
 
 
-def choose_examples(given: Sequence[Predictions], most: int) -> list[int]:
-    """Return the indices of up to `most` misclassified images.
+def choose_examples(given: Sequence[Predictions], max_images: int) -> list[int]:
+    """Return the indices of up to `max_images` misclassified images.
 
     The most confident error of each (predicted, label) pattern comes first, then the second most confident of each, and
     so on.
@@ -51,4 +51,4 @@ def choose_examples(given: Sequence[Predictions], most: int) -> list[int]:
     for index, (confidence, pattern) in sorted(highest.items(), key=lambda item: (-item[1][0], item[0])):
         turns.append((rank[pattern], -confidence, index))
         rank[pattern] += 1
-    return [index for _, _, index in sorted(turns)[:most]]
+    return [index for _, _, index in sorted(turns)[:max_images]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.analysis.image_cards import image_cards, most_shown
+from tasks.analysis.image_cards import image_cards, max_images_shown
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Recipe
 from tasks.data.evaluated_split import EvaluatedSplit, load_evaluated_split
@@ -23,14 +23,14 @@ from tasks.engine.workspace import Workspace
 from tasks.errors import InputError
 from tasks.schemas.post_results import difference_published
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
-from tasks.schemas.study import ENOUGH_SEEDS, Claim, Hard, ModelPair, SeedRun, Study, StudyModel, StudyRecord
+from tasks.schemas.study import ENOUGH_SEEDS, Claim, HardImage, ModelPair, SeedRun, Study, StudyModel, StudyRecord
 from tasks.storage.content_files import write_document
 from tasks.storage.folders import Folder
 
 if TYPE_CHECKING:
     from tasks.analysis.seed_variance import TwoWayComparison
 
-_MOST_SEEDS = 1000
+_MAX_SEEDS = 1000
 
 Seeds = tuple[tuple[int, ...], ...]  # of each training of an arm
 
@@ -46,15 +46,15 @@ def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
     Raises:
         InputError: If there are fewer than two seeds, which give no variance, or more than the maximum.
     """
-    if type(seeds) is not int or not 2 <= seeds <= _MOST_SEEDS:  # bool is a subclass of int
+    if type(seeds) is not int or not 2 <= seeds <= _MAX_SEEDS:  # bool is a subclass of int
         raise InputError(
-            f"seeds must be a number from 2 to {_MOST_SEEDS:,}, not {seeds!r}: a single seed has no variance"
+            f"seeds must be a number from 2 to {_MAX_SEEDS:,}, not {seeds!r}: a single seed has no variance"
         )
     trials = (
-        SeedRun(arm=learner.name if len(plans) == 1 else f"{learner.name} ({plan.name})", **dict(learner))
+        SeedRun(arm=spec.name if len(plans) == 1 else f"{spec.name} ({plan.name})", **dict(spec))
         for number in range(seeds)
         for plan in plans
-        for learner in plan.learners(number)
+        for spec in plan.model_specs(number)
     )
     return {trial.title: trial for trial in trials}
 
@@ -99,7 +99,7 @@ def build_study(
     """
     from tasks.analysis.seed_confusions import compare_confusions
 
-    given = dict(zip(trials, tested.given, strict=True))
+    given = dict(zip(trials, tested.predictions, strict=True))
     names = list(dict.fromkeys(trial.arm for trial in trials.values()))
     titles = {name: [title for title, trial in trials.items() if trial.arm == name] for name in names}
     right = {name: np.stack([~given[title].wrong for title in titles[name]]) for name in names}
@@ -113,18 +113,18 @@ def build_study(
         license=dataset.license,
         classes=dataset.classes,
         shape=dataset.image_shape,
-        images=len(tested.marks.labels),
+        images=len(tested.split_index.labels),
         drawn_from=drawn_from,
         seeds=_common_seeds(seeds.values()),
         arms=tuple(
             _study_model(name, seeds[name], [models[title] for title in titles[name]], right[name]) for name in names
         ),
         pairs=_model_pairs_of(names, right, claim),
-        confusions=compare_confusions(answers, tested.marks.labels, len(dataset.classes)),
+        confusions=compare_confusions(answers, tested.split_index.labels, len(dataset.classes)),
         claim=claim,
         always_wrong=int((wrong.sum(axis=0) == len(trials)).sum()),
         wrong_twice=int((wrong.sum(axis=0) > 1).sum()),
-        hard=_hardest_images(tested, wrong, most_shown(dataset.image_shape)),
+        hard=_hardest_images(tested, wrong, max_images_shown(dataset.image_shape)),
     )
 
 
@@ -220,25 +220,29 @@ def claim_of(test_content: str, names: Sequence[str], trials: Iterable[SeedRun])
     return Claim(first=both["plain"], second=both["batch_norm"], difference=published, said_by="the post")
 
 
-def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], most: int) -> tuple[Hard, ...]:
-    """Return up to `most` images that more than one training misclassifies, the hardest first.
+def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], max_images: int) -> tuple[HardImage, ...]:
+    """Return up to `max_images` images that more than one training misclassifies, the hardest first.
 
     Args:
         tested: The test split, with the predictions of all trainings. The images show the answer of the first training.
         wrong: (arms, N) number of trainings of each arm that misclassify each image.
-        most: Maximum number of images.
+        max_images: Maximum number of images.
     """
     total = wrong.sum(axis=0)
-    order = np.argsort(-total, kind="stable")[:most]
+    order = np.argsort(-total, kind="stable")[:max_images]
     chosen = [int(at) for at in order if total[at] > 1]
-    shown = {picture.index: picture for picture in image_cards(chosen, tested._replace(given=tested.given[:1]))}
+    shown = {
+        picture.index: picture for picture in image_cards(chosen, tested._replace(predictions=tested.predictions[:1]))
+    }
     return tuple(
-        Hard(picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=_commonest_wrong(tested.given, at))
+        HardImage(
+            picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=_commonest_wrong(tested.predictions, at)
+        )
         for at in chosen
     )
 
 
-def _commonest_wrong(given: Sequence[Predictions], at: int) -> int:
+def _commonest_wrong(predictions: Sequence[Predictions], at: int) -> int:
     """Return the most frequent wrong prediction for an image."""
-    answers = [int(one.predicted[at]) for one in given if one.predicted[at] != one.labels[at]]
+    answers = [int(one.predicted[at]) for one in predictions if one.predicted[at] != one.labels[at]]
     return max(sorted(set(answers)), key=answers.count)

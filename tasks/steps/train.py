@@ -52,23 +52,23 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
     paths = require_all_valid(work.root, split.parts)
     _, held_out = held_out_indices(split.count, round(split.count * training.validation), training.seed)
     shape, classes = split.shape, len(split.classes)
-    feed = BatchStream(paths, shape, classes, held_out, training.batch, training.seed)
+    stream = BatchStream(paths, shape, classes, held_out, training.batch, training.seed)
     seed_everything(training.seed)
     model = build(training.network, shape, classes)
-    compile_for(training, model, feed.steps)
-    learn, ask = (compile_network(one, shape, classes) for one in (model.train_step, model.test_step))
+    compile_for(training, model, stream.steps)
+    train_step, test_step = (compile_network(one, shape, classes) for one in (model.train_step, model.test_step))
     done = load_checkpoint(model, work)
-    progress = Progress(training.network.name, feed.count, training.epochs, done)
+    progress = Progress(training.network.name, stream.count, training.epochs, done)
     for epoch in range(len(done), training.epochs):
         progress.begin(epoch)
         seed_epoch(model, training.seed, epoch)
         model.reset_metrics()
         # Not `fit`: it takes 20 % longer for small batches, and the deletion of its datasets blocks for seconds.
-        for images, labels in batches(feed, training, epoch):
-            progress.learned(len(labels), learn((images, labels)))
+        for images, labels in batches(stream, training, epoch):
+            progress.add_batch(len(labels), train_step((images, labels)))
         with _stopped_if_diverged(training, epoch):
-            progress.end(evaluate_held_out(model, ask, feed))
-            refuse_infinite(model)
+            progress.end(evaluate_held_out(model, test_step, stream))
+            require_finite_weights(model)
         save_checkpoint(model, progress.history, work)
     model.optimizer.finalize_variable_values(model.trainable_variables)  # set averaged weights, if there are any
     fit_seconds = round(sum(line.seconds for line in progress.history), 3)
@@ -77,7 +77,7 @@ def train(training: Training, split: SplitRecord, work: Workspace) -> ModelRecor
         name=training.network.name,
         file=save_model(model, training.network.name, work),
         parameters=model.count_params(),
-        trained_on=feed.count,
+        trained_on=stream.count,
         held_out=len(held_out),
         batch=training.batch,
         seed=training.seed,
@@ -105,7 +105,7 @@ def _stopped_if_diverged(training: Training, epoch: int) -> Iterator[None]:
         ) from error
 
 
-def refuse_infinite(model: "keras.Model") -> None:
+def require_finite_weights(model: "keras.Model") -> None:
     """Check that every weight is finite, including the weights that are not trained.
 
     Raises:
@@ -116,15 +116,15 @@ def refuse_infinite(model: "keras.Model") -> None:
             raise DivergedError(f"the weights {weight.path} are not finite")
 
 
-def batches(feed: BatchStream, training: Training, epoch: int) -> Iterator[Block]:
+def batches(stream: BatchStream, training: Training, epoch: int) -> Iterator[Block]:
     """Yield the batches of one epoch, with augmentation that depends only on the training's seed and the epoch."""
     plan = training.augmentation
     draws = np.random.default_rng((training.seed, epoch, _AUGMENTS))
-    for images, labels in feed.epoch(epoch):
+    for images, labels in stream.epoch(epoch):
         yield (augment(images, labels, plan, draws) if plan else images), labels
 
 
-def evaluate_held_out(model: "keras.Model", ask: Step, feed: BatchStream) -> Figures | None:
+def evaluate_held_out(model: "keras.Model", test_step: Step, stream: BatchStream) -> Figures | None:
     """Return the loss and the accuracy on the held-out images; None if no images are held out.
 
     The model is evaluated as it would be saved now, with averaged weights if the training uses weight averaging.
@@ -132,6 +132,6 @@ def evaluate_held_out(model: "keras.Model", ask: Step, feed: BatchStream) -> Fig
     figures = None
     model.reset_metrics()
     with averaged_weights(model):
-        for block in feed.held_out():
-            figures = ask(block)
+        for block in stream.held_out():
+            figures = test_step(block)
     return figures

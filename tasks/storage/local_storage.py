@@ -14,6 +14,7 @@ from typing import BinaryIO, ClassVar
 
 from portalocker import LockFlags
 
+from tasks.base import LogLine
 from tasks.errors import StorageError
 from tasks.filesystem.exclusive_name import claim_name
 from tasks.filesystem.hashing import sha256_of
@@ -22,11 +23,18 @@ from tasks.filesystem.regular_files import read_regular
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import storage_errors
 from tasks.storage.folders import PART, Folder
-from tasks.storage.locks import ROOT_LOCK, Say, file_lock
+from tasks.storage.locks import ROOT_LOCK, file_lock
 from tasks.storage.real_folders import real_path, real_place
-from tasks.storage.root_marker import find_mark, initial_entries, is_real_folder, mark_above, mark_root, only_begun
+from tasks.storage.root_marker import (
+    find_mark,
+    initial_entries,
+    is_interrupted_first_run,
+    is_real_folder,
+    mark_above,
+    mark_root,
+)
 
-_MOST_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
+_MAX_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class LocalStorage:
     remedy: ClassVar[str] = "give another --root or MNIST_ROOT"
 
     def read_whole(self) -> bytes:
-        return read_regular(self.path, _MOST_RECORD)
+        return read_regular(self.path, _MAX_RECORD)
 
     @contextmanager
     def atomic_write(self, name: str, *, new: bool = False) -> Iterator[BinaryIO]:
@@ -80,12 +88,12 @@ class LocalStorage:
         except FileNotFoundError:
             return []
 
-    def newest(self, pattern: str, most: int) -> list[Path]:
+    def newest(self, pattern: str, max_files: int) -> list[Path]:
         found: list[tuple[float, Path]] = []
         for path in self.path.glob(pattern):
             with suppress(OSError):  # removed in the meantime, or a broken link
                 found.append((path.stat().st_mtime, path))
-        return [path for _, path in sorted(found, key=itemgetter(0), reverse=True)[:most]]
+        return [path for _, path in sorted(found, key=itemgetter(0), reverse=True)[:max_files]]
 
     def is_real_folder(self, name: str) -> bool:
         return is_real_folder(self.path, name)
@@ -130,8 +138,8 @@ class LocalStorage:
     def remove(self, name: str) -> None:
         (self.path / name).unlink()
 
-    def is_begun(self) -> bool:
-        return bool(find_mark(self.path)) or (self.path.is_dir() and only_begun(self.path))
+    def is_root_or_interrupted(self) -> bool:
+        return bool(find_mark(self.path)) or (self.path.is_dir() and is_interrupted_first_run(self.path))
 
     def initial_entries(self) -> set[str]:
         return initial_entries(self.path)
@@ -153,13 +161,13 @@ class LocalStorage:
     def check_writable(self) -> None:
         """Check nothing: each write reports its own error."""
 
-    def shared_lock(self, say: Say) -> AbstractContextManager[None]:
+    def shared_lock(self, say: LogLine) -> AbstractContextManager[None]:
         return file_lock(self.path, ROOT_LOCK, LockFlags.SHARED, "", say)
 
-    def exclusive_lock(self, who: str, say: Say) -> AbstractContextManager[None]:
+    def exclusive_lock(self, who: str, say: LogLine) -> AbstractContextManager[None]:
         return file_lock(self.path, ROOT_LOCK, LockFlags.EXCLUSIVE, who, say, others="the active runs")
 
-    def key_lock(self, key: str, who: str, say: Say) -> AbstractContextManager[None]:
+    def key_lock(self, key: str, who: str, say: LogLine) -> AbstractContextManager[None]:
         return file_lock(self.path, f"{Folder.LOCKS}/{self.lock_name(key)}", LockFlags.EXCLUSIVE, who, say)
 
     def lock_name(self, key: str) -> str:

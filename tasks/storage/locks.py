@@ -16,6 +16,7 @@ from typing import IO
 import portalocker
 from portalocker import LockFlags
 
+from tasks.base import LogLine
 from tasks.errors import StorageError
 from tasks.safety.stopping import pause
 from tasks.storage.backend import storage_errors
@@ -26,21 +27,20 @@ _ROOT = "root.lock"
 ROOT_LOCK = f"{Folder.LOCKS}/{_ROOT}"  # the path under the root
 _PATIENCE_SECONDS = 1.0  # wait before the notice
 _POLL_SECONDS = 0.1
-_MOST_HOLDERS = 200  # characters read from a lock file
-Say = Callable[[str, int], None]  # receives a line and its logging level
+_MAX_HOLDERS = 200  # characters read from a lock file
 
 
 class WaitNotice:
     """Notice that reports once what the process waits for, if the wait takes a while."""
 
-    def __init__(self, say: Say) -> None:
-        self.say, self.began, self.said = say, time.monotonic(), False
+    def __init__(self, say: LogLine) -> None:
+        self.say, self.began, self.reported = say, time.monotonic(), False
 
     def of(self, line: Callable[[], str]) -> None:
         """Report the wait if it has taken long enough; `line` is called only then."""
-        if not self.said and time.monotonic() - self.began > _PATIENCE_SECONDS:
+        if not self.reported and time.monotonic() - self.began > _PATIENCE_SECONDS:
             self.say(line(), logging.WARNING)
-            self.said = True
+            self.reported = True
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def try_exclusive_lock(root: Path) -> Iterator[bool]:
         yield _try_lock(stream, LockFlags.EXCLUSIVE)
 
 
-def nobody_at_work(root: Path) -> bool:
+def is_idle(root: Path) -> bool:
     """Return whether no process uses `root` at this moment; nothing is written, and errors count as use."""
     path = root / ROOT_LOCK
     if not path.is_file():
@@ -67,7 +67,7 @@ def nobody_at_work(root: Path) -> bool:
 
 
 @contextmanager
-def file_lock(root: Path, name: str, kind: LockFlags, who: str, say: Say, others: str = "") -> Iterator[None]:
+def file_lock(root: Path, name: str, kind: LockFlags, who: str, say: LogLine, others: str = "") -> Iterator[None]:
     """Hold the lock on a file; wait for it, and report the holder.
 
     Args:
@@ -137,4 +137,4 @@ def _write_holder(stream: IO[str], path: Path, who: str) -> None:
 def _lock_holder(stream: IO[str]) -> str:
     """Return the name of the holder in a lock file, or a general term if the file is empty."""
     stream.seek(0)
-    return stream.read(_MOST_HOLDERS) or "another run"
+    return stream.read(_MAX_HOLDERS) or "another run"

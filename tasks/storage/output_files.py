@@ -22,7 +22,7 @@ from tasks.storage.local_storage import sync_folder
 
 
 @contextlib.contextmanager
-def rewritten(path: Path) -> Iterator[BinaryIO]:
+def rewrite_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that the user named, to replace its content completely or not at all.
 
     The target of a symbolic link is rewritten. Mode, owner and access control list are kept. Read-only files are left
@@ -53,7 +53,7 @@ def rewritten(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_rewritable(path: Path) -> None:
-    """Check in advance whether `rewritten` could replace a file.
+    """Check in advance whether `rewrite_file` could replace a file.
 
     Raises:
         StorageError: If the file cannot be written.

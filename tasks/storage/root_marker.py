@@ -175,7 +175,7 @@ def initial_entries(root: Path) -> set[str]:
     return names
 
 
-def only_begun(root: Path) -> bool:
+def is_interrupted_first_run(root: Path) -> bool:
     """Return whether a folder holds only files, in their places, of a run that was killed before its first record."""
     lock = root / Folder.LOCKS / "root.lock"
     if not is_real_folder(root, Folder.LOCKS) or lock.is_symlink() or not lock.is_file() or lock.stat().st_size:

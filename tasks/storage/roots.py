@@ -15,7 +15,7 @@ from tasks.storage.checksummed_json import load_with_checksum
 from tasks.storage.folders import Folder, is_own_key
 from tasks.storage.storage import storage_of
 
-_MOST_FOREIGN = 3  # entries of a rejected folder that the message names
+_MAX_FOREIGN = 3  # entries of a rejected folder that the message names
 _SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # the message suggests the first name that is free
 
 
@@ -27,7 +27,7 @@ def known_root(root: Root) -> Root:
         StorageError: If the folder cannot be read, or if its mark is invalid.
     """
     with storage_errors(f"the root {root}", verb="read", remedy=storage_of(root).remedy):
-        _refuse_foreign(root)
+        _require_root_or_empty(root)
     return root
 
 
@@ -59,7 +59,9 @@ def root_to_change(root: Root) -> Root:
 
 def _is_root(root: Root) -> bool:
     """Return whether a folder has a mark, or evidence that an earlier version or an interrupted first run created it."""
-    return storage_of(root).is_begun() or any(_is_record(path, folder) for folder, path in _candidates(root))
+    return storage_of(root).is_root_or_interrupted() or any(
+        _is_record(path, folder) for folder, path in _candidates(root)
+    )
 
 
 def _candidates(root: Root) -> Iterator[tuple[Folder, Root]]:
@@ -87,7 +89,7 @@ def _is_record(path: Root, folder: Folder) -> bool:
         return False
 
 
-def _refuse_foreign(root: Root) -> None:
+def _require_root_or_empty(root: Root) -> None:
     """Reject a folder that is not a root and not empty."""
     if _is_root(root):
         return
@@ -95,10 +97,10 @@ def _refuse_foreign(root: Root) -> None:
     names = storage.entries()
     if set(names) <= storage.initial_entries():
         return
-    more = f" and {len(names) - _MOST_FOREIGN} more" if len(names) > _MOST_FOREIGN else ""
+    more = f" and {len(names) - _MAX_FOREIGN} more" if len(names) > _MAX_FOREIGN else ""
     inside = next((name for name in _SUBFOLDERS if name not in names), f"{_SUBFOLDERS[0]}-{len(names)}")
     raise RootError(
-        f"{root} is not a root of mnist and is not empty: it holds {', '.join(names[:_MOST_FOREIGN])}{more}; "
+        f"{root} is not a root of mnist and is not empty: it holds {', '.join(names[:_MAX_FOREIGN])}{more}; "
         f"give a separate folder, such as --root {root / inside}"
     )
 
@@ -113,6 +115,6 @@ def validate_root(root: Root) -> Root:
     root = root.absolute()
     storage = storage_of(root)
     with storage_errors(f"under the root {root}", remedy=storage.remedy):
-        _refuse_foreign(root)
+        _require_root_or_empty(root)
         storage.create()
     return root

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from tasks.base import LogLine
 from tasks.errors import StorageError
 from tasks.safety.stopping import pause
 from tasks.storage.backend import io_errors, objects_matching, read_object, storage_errors, version_of
-from tasks.storage.locks import Say, WaitNotice
+from tasks.storage.locks import WaitNotice
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -78,7 +79,7 @@ class Lease:
             with suppress(*io_errors()):  # retried at the next interval, until the lease expires
                 self.write({"IfMatch": self.version})
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Stop the renewal, and remove the object if this process still holds it."""
         self.over.set()
         self.thread.join()
@@ -87,13 +88,13 @@ class Lease:
                 self.path.fs.rm_file(self.path.path)
 
 
-class Watch:
+class LeaseObserver:
     """Observation of a lease of another process: whether it still changes."""
 
     def __init__(self) -> None:
         self.version, self.since = "", time.monotonic()
 
-    def dead(self, path: "UPath") -> str | None:
+    def expired_version(self, path: "UPath") -> str | None:
         """Return the version of an expired lease, or None if the lease still changes or does not exist.
 
         Raises:
@@ -113,54 +114,54 @@ class Watch:
 
 
 @contextmanager
-def exclusive_lease(path: "UPath", who: str, say: Say) -> Iterator[None]:
+def exclusive_lease(path: "UPath", who: str, say: LogLine) -> Iterator[None]:
     """Hold an object exclusively; wait for it, and report the holder.
 
     Raises:
         StorageError: If the store cannot be reached.
     """
-    lease, watch, told = Lease(path, who), Watch(), WaitNotice(say)
+    lease, observer, told = Lease(path, who), LeaseObserver(), WaitNotice(say)
     with _check_reachable(path):
-        while not lease.take() and not ((dead := watch.dead(path)) and lease.take(dead)):
+        while not lease.take() and not ((expired := observer.expired_version(path)) and lease.take(expired)):
             told.of(lambda: f"waiting for {_lease_holder(path)}: {path} is held")
             pause(_POLL_SECONDS)
     try:
         yield
     finally:
-        lease.give_back()
+        lease.release()
 
 
 @contextmanager
-def shared_lease(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
-    """Hold a lease in a folder, together with other processes, while nobody holds the object `alone`.
+def shared_lease(folder: "UPath", exclusive_object: "UPath", who: str, say: LogLine) -> Iterator[None]:
+    """Hold a lease in a folder, together with other processes, while nobody holds the object `exclusive_object`.
 
     Raises:
         StorageError: If the store cannot be reached.
     """
-    watch, told = Watch(), WaitNotice(say)
+    observer, told = LeaseObserver(), WaitNotice(say)
     while True:
         lease = Lease(folder / uuid.uuid4().hex, who)
         if lease.take():  # take this before checking the other; exclusive holders use the reverse order
             try:
-                with _check_reachable(alone):
-                    held = alone.exists()
+                with _check_reachable(exclusive_object):
+                    held = exclusive_object.exists()
                 if not held:
                     yield
                     return
             finally:
-                lease.give_back()
-            with _check_reachable(alone):
-                if dead := watch.dead(alone):
-                    taken_over = Lease(alone, who)
-                    if taken_over.take(dead):
-                        taken_over.give_back()
-        told.of(lambda: f"waiting for {_lease_holder(alone)}: {alone} is held")
+                lease.release()
+            with _check_reachable(exclusive_object):
+                if expired := observer.expired_version(exclusive_object):
+                    taken_over = Lease(exclusive_object, who)
+                    if taken_over.take(expired):
+                        taken_over.release()
+        told.of(lambda: f"waiting for {_lease_holder(exclusive_object)}: {exclusive_object} is held")
         pause(_POLL_SECONDS)
 
 
 @contextmanager
-def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> Iterator[None]:
-    """Hold the object `alone` while nobody has a lease in the folder.
+def exclusive_when_idle(folder: "UPath", exclusive_object: "UPath", who: str, say: LogLine) -> Iterator[None]:
+    """Hold the object `exclusive_object` while nobody has a lease in the folder.
 
     The object is released between the checks: a process that holds a lease in the folder may need a second lease
     before it can end.
@@ -168,18 +169,18 @@ def exclusive_when_idle(folder: "UPath", alone: "UPath", who: str, say: Say) -> 
     Raises:
         StorageError: If the store cannot be reached.
     """
-    watches: dict[str, Watch] = {}
+    observers: dict[str, LeaseObserver] = {}
     told = WaitNotice(say)
     while True:
-        with exclusive_lease(alone, who, say):
-            if not living(folder, watches):
+        with exclusive_lease(exclusive_object, who, say):
+            if not has_live_lease(folder, observers):
                 yield
                 return
         told.of(lambda: f"waiting for the active runs: {folder} holds their leases")
         pause(_POLL_SECONDS)
 
 
-def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
+def has_live_lease(folder: "UPath", observers: dict[str, LeaseObserver]) -> bool:
     """Return whether a folder holds any lease, and remove expired leases."""
     with _check_reachable(folder):
         try:
@@ -187,7 +188,7 @@ def living(folder: "UPath", watches: dict[str, Watch]) -> bool:
         except FileNotFoundError:  # the last lease, and with it the folder, was removed between two requests
             return False
         for path in found:
-            if watches.setdefault(path.name, Watch()).dead(path):
+            if observers.setdefault(path.name, LeaseObserver()).expired_version(path):
                 path.fs.rm_file(path.path)  # `unlink` would interpret wildcards in the path
         return bool(found)
 

@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
+from tasks.base import LogLine
 from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.trusted_files import cache_folder
@@ -24,7 +25,7 @@ from tasks.schemas.records import FileRecord
 from tasks.storage.backend import io_errors, objects_matching, read_object, storage_errors, version_of
 from tasks.storage.folders import MARK, Folder
 from tasks.storage.local_storage import LocalStorage
-from tasks.storage.locks import ROOT_LOCK, Say
+from tasks.storage.locks import ROOT_LOCK
 from tasks.storage.real_folders import real_path, real_place
 from tasks.storage.root_marker import mark_root, new_mark, read_mark
 from tasks.storage.s3_leases import exclusive_lease, exclusive_when_idle, shared_lease
@@ -69,11 +70,11 @@ class S3Storage:
         except FileNotFoundError:
             return []
 
-    def newest(self, pattern: str, most: int) -> "list[UPath]":
+    def newest(self, pattern: str, max_files: int) -> "list[UPath]":
         """Return the latest objects, found with one request instead of one for each."""
         with storage_errors(self.path, verb="list"):
             found = objects_matching(self.path, pattern)
-        return sorted(found, key=lambda path: found[path]["LastModified"], reverse=True)[:most]
+        return sorted(found, key=lambda path: found[path]["LastModified"], reverse=True)[:max_files]
 
     def is_real_folder(self, _name: str) -> bool:
         return True  # a store has no links
@@ -143,7 +144,7 @@ class S3Storage:
                 copy.unlink()
                 tag.unlink()
 
-    def is_begun(self) -> bool:
+    def is_root_or_interrupted(self) -> bool:
         try:
             return bool(read_mark(read_object(self.path / MARK), self.path / MARK))
         except FileNotFoundError:
@@ -175,20 +176,30 @@ class S3Storage:
         )
 
     @contextmanager
-    def shared_lock(self, say: Say) -> Iterator[None]:
+    def shared_lock(self, say: LogLine) -> Iterator[None]:
         """Hold a shared lock on the cache folder, and a lease on the store."""
-        shared, alone = self.path / Folder.LOCKS / _AT_WORK, self.path / ROOT_LOCK
-        with LocalStorage(self.cache_dir).shared_lock(say), shared_lease(shared, alone, _this_process(), say):
+        shared, exclusive_object = self.path / Folder.LOCKS / _AT_WORK, self.path / ROOT_LOCK
+        with (
+            LocalStorage(self.cache_dir).shared_lock(say),
+            shared_lease(shared, exclusive_object, _this_process(), say),
+        ):
             yield
 
     @contextmanager
-    def exclusive_lock(self, who: str, say: Say) -> Iterator[None]:
+    def exclusive_lock(self, who: str, say: LogLine) -> Iterator[None]:
         """Hold an exclusive lock on the cache folder, and a lease on the store."""
-        shared, alone, name = self.path / Folder.LOCKS / _AT_WORK, self.path / ROOT_LOCK, f"{who} at {_this_process()}"
-        with LocalStorage(self.cache_dir).exclusive_lock(who, say), exclusive_when_idle(shared, alone, name, say):
+        shared, exclusive_object, name = (
+            self.path / Folder.LOCKS / _AT_WORK,
+            self.path / ROOT_LOCK,
+            f"{who} at {_this_process()}",
+        )
+        with (
+            LocalStorage(self.cache_dir).exclusive_lock(who, say),
+            exclusive_when_idle(shared, exclusive_object, name, say),
+        ):
             yield
 
-    def key_lock(self, key: str, who: str, say: Say) -> AbstractContextManager[None]:
+    def key_lock(self, key: str, who: str, say: LogLine) -> AbstractContextManager[None]:
         path = self.path / Folder.LOCKS / self.lock_name(key)
         return exclusive_lease(path, f"{who} at {_this_process()}", say)
 

@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Protocol
 
+from tasks.base import LogLine
 from tasks.schemas.records import FileRecord
 from tasks.storage.backend import Root
 from tasks.storage.local_storage import LocalStorage
-from tasks.storage.locks import Say
 from tasks.storage.s3_storage import S3Storage
 
 
@@ -57,8 +57,8 @@ class Storage(Protocol):
     def entries(self) -> list[str]:
         """Return the sorted names in a folder; empty if there is no such folder."""
 
-    def newest(self, pattern: str, most: int) -> Sequence[Root]:
-        """Return at most `most` files of a folder whose names match a pattern, the latest first."""
+    def newest(self, pattern: str, max_files: int) -> Sequence[Root]:
+        """Return at most `max_files` files of a folder whose names match a pattern, the latest first."""
 
     def move_in(self, written: Path, name: str) -> None:
         """Move a complete file from the root or its cache folder to a name under the root."""
@@ -81,7 +81,7 @@ class Storage(Protocol):
     def is_real_folder(self, name: str, /) -> bool:
         """Return whether a folder exists and is not reached through a link; always true in a store."""
 
-    def is_begun(self) -> bool:
+    def is_root_or_interrupted(self) -> bool:
         """Return whether a root has a mark, or holds only files of a run that was killed before its first record."""
 
     def initial_entries(self) -> set[str]:
@@ -93,13 +93,13 @@ class Storage(Protocol):
     def check_writable(self) -> None:
         """Check that a store is writable and supports locks."""
 
-    def shared_lock(self, say: Say) -> AbstractContextManager[None]:
+    def shared_lock(self, say: LogLine) -> AbstractContextManager[None]:
         """Hold a shared lock on a root."""
 
-    def exclusive_lock(self, who: str, say: Say) -> AbstractContextManager[None]:
+    def exclusive_lock(self, who: str, say: LogLine) -> AbstractContextManager[None]:
         """Hold an exclusive lock on a root, and show the name `who` to processes that wait."""
 
-    def key_lock(self, key: str, who: str, say: Say) -> AbstractContextManager[None]:
+    def key_lock(self, key: str, who: str, say: LogLine) -> AbstractContextManager[None]:
         """Hold an exclusive lock on a key under a root."""
 
     def lock_name(self, key: str) -> str:

@@ -36,9 +36,9 @@ def save_checkpoint(model: keras.Model, history: Sequence[Epoch], work: Workspac
         path = scratch / "epoch.weights.h5"
         with storage_errors(path):
             model.save_weights(path)
-        weights = move_into_store(work.unfinished, ".", f"epoch-{len(history):05}", ".weights.h5", path)
-    write_checksummed(work.unfinished, STATE, State(weights=weights, history=tuple(history)))
-    for older in work.unfinished.glob("*.weights.h5"):
+        weights = move_into_store(work.resume_dir, ".", f"epoch-{len(history):05}", ".weights.h5", path)
+    write_checksummed(work.resume_dir, STATE, State(weights=weights, history=tuple(history)))
+    for older in work.resume_dir.glob("*.weights.h5"):
         if older.name != weights.path and is_state(older):
             older.unlink(missing_ok=True)
 
@@ -51,12 +51,12 @@ def load_checkpoint(model: keras.Model, work: Workspace) -> tuple[Epoch, ...]:
     Returns:
         The history of the restored epochs; empty if there is no valid checkpoint.
     """
-    path = work.unfinished / STATE
+    path = work.resume_dir / STATE
     if not path.exists():
         return ()
     try:
         state = read_checksummed(path, State)
-        weights = require_valid(work.unfinished, state.weights)
+        weights = require_valid(work.resume_dir, state.weights)
     except StorageError as error:
         log(f"{model.name}: can't use the checkpoint, training from the first epoch: {error}")
         return ()

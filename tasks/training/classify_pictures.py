@@ -12,7 +12,7 @@ import numpy as np
 
 from tasks.errors import UnknownFormatError
 from tasks.filesystem.regular_files import read_regular
-from tasks.images.decoding import unsupported
+from tasks.images.decoding import unsupported_format
 from tasks.images.digit_preprocessing import Character, read_character
 from tasks.images.encoding import encode_pixels
 from tasks.safety.plain_text import in_text
@@ -22,7 +22,7 @@ from tasks.storage.backend import Root
 from tasks.storage.content_files import require_valid
 from tasks.training.inference import BATCH, batch_predictor, load_model
 
-_MOST_BYTES = 256 << 20  # of a picture's file: the maximum number of pixels, uncompressed at 32 bits each
+_MAX_BYTES = 256 << 20  # of a picture's file: the maximum number of pixels, uncompressed at 32 bits each
 _SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
     ".pbm", ".pgm", ".ppm", ".pnm",
@@ -36,7 +36,7 @@ _HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})  # folders of 
 
 
 def pictures_in(
-    paths: Sequence[Path], passed_over: Callable[[Path], object] = lambda _: None
+    paths: Sequence[Path], on_skip: Callable[[Path], object] = lambda _: None
 ) -> list[Path | UnreadablePicture]:
     """Return the picture files among `paths` and in the folders among them.
 
@@ -46,30 +46,30 @@ def pictures_in(
 
     Args:
         paths: Files and folders.
-        passed_over: Function that is called for each path inside a folder that is skipped: files with another suffix,
+        on_skip: Function that is called for each path inside a folder that is skipped: files with another suffix,
             hidden files and folders, and folders that an operating system maintains.
     """
     found: list[Path | UnreadablePicture] = []
     for path in paths:
-        found.extend(_inside(path, passed_over) if path.is_dir() else [path])
+        found.extend(_inside(path, on_skip) if path.is_dir() else [path])
     return found
 
 
-def _inside(folder: Path, passed_over: Callable[[Path], object]) -> Iterator[Path | UnreadablePicture]:
+def _inside(folder: Path, on_skip: Callable[[Path], object]) -> Iterator[Path | UnreadablePicture]:
     """Yield the pictures in a folder and its subfolders, in order, and then the folders that can't be read."""
     faults: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=faults.append):
         for name in sorted(folders):
             if name.startswith(".") or name in _HOUSEKEEPING:
                 folders.remove(name)
-                passed_over(Path(parent, name))
+                on_skip(Path(parent, name))
         folders.sort()
         for name in sorted(names):
             path = Path(parent, name)
             if not name.startswith(".") and path.suffix.lower() in _SUFFIXES | _UNREAD:
                 yield path
             else:
-                passed_over(path)
+                on_skip(path)
     for fault in faults:
         yield UnreadablePicture(path=in_text(fault.filename), why=fault.strerror or str(fault))
 
@@ -94,12 +94,12 @@ def classify_pictures(
         images = [one.image for one in read if isinstance(one, Character)]
         if images:
             stacked = np.stack(images)
-            said = {name: iter(model(stacked)) for name, model in models.items()}
+            predictions = {name: iter(model(stacked)) for name, model in models.items()}
         for path, one in zip(some, read, strict=True):
             if isinstance(one, UnreadablePicture):
                 yield one
             elif isinstance(path, Path):
-                guesses = {name: _classify(next(rows), run.train.classes) for name, rows in said.items()}
+                guesses = {name: _classify(next(rows), run.train.classes) for name, rows in predictions.items()}
                 yield ClassifiedPicture(
                     path=in_text(path), pixels=encode_pixels(one.image), guesses=guesses, doubts=one.doubts
                 )
@@ -109,9 +109,9 @@ def classify_pictures(
 def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | UnreadablePicture:
     """Return a picture as the network gets it, or the reason why it can't be read."""
     try:
-        return read_character(read_regular(path, _MOST_BYTES), shape)
+        return read_character(read_regular(path, _MAX_BYTES), shape)
     except UnknownFormatError as error:
-        why = unsupported(path.suffix) if path.suffix.lower() in _UNREAD else str(error)
+        why = unsupported_format(path.suffix) if path.suffix.lower() in _UNREAD else str(error)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
     return UnreadablePicture(path=in_text(path), why=why)

@@ -62,7 +62,7 @@ def import_keras() -> None:
         return
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as sink, hidden(_NOT_FOR_KERAS):
+    with tempfile.TemporaryFile() as sink, hide_packages(_NOT_FOR_KERAS):
         os.dup2(sink.fileno(), 2)
         try:
             importlib.import_module("keras")
@@ -83,7 +83,7 @@ def _keep_downloads_with_the_user() -> None:
 
 
 @contextmanager
-def hidden(packages: Sequence[str]) -> Iterator[None]:
+def hide_packages(packages: Sequence[str]) -> Iterator[None]:
     """Hide packages from imports, as if they were not installed, except packages that are already imported."""
     absent = [name for name in packages if name not in sys.modules]
     sys.modules |= dict.fromkeys(absent)  # type: ignore[arg-type]  # None in sys.modules makes Python's import fail

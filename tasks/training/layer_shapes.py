@@ -38,11 +38,11 @@ def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:
         if maps:
             raise RecipeError("its last layer outputs feature maps, not a vector: add a flatten layer")
     except RecipeError as error:
-        said = f"the layers of model {network.name!r} don't fit images of {size[0]} x {size[1]} pixels"
-        raise RecipeError(f"{said}: {error}") from error
+        message = f"the layers of model {network.name!r} don't fit images of {size[0]} x {size[1]} pixels"
+        raise RecipeError(f"{message}: {error}") from error
 
 
-def _output_maps(layer: Layer, maps: Maps, called: str) -> Maps:
+def _output_maps(layer: Layer, maps: Maps, title: str) -> Maps:
     """Return the size of a layer's output maps for input maps of a given size; None means a vector."""
     match layer:
         case Conv(stride=stride) if maps:
@@ -51,10 +51,10 @@ def _output_maps(layer: Layer, maps: Maps, called: str) -> Maps:
             return maps[0] // size, maps[1] // size
         case MaxPool(size=size) if maps:
             raise RecipeError(
-                f"{called} of size {size}, receives feature maps of {maps[0]} x {maps[1]}: use fewer or smaller max_pool layers"
+                f"{title} of size {size}, receives feature maps of {maps[0]} x {maps[1]}: use fewer or smaller max_pool layers"
             )
         case Conv() | MaxPool():
-            raise RecipeError(f"{called}, receives a vector: move it before flatten")
+            raise RecipeError(f"{title}, receives a vector: move it before flatten")
         case Flatten():
             return None
         case BatchNorm() | Dropout() | Dense():

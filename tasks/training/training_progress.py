@@ -32,7 +32,7 @@ class Progress:
         """Start an epoch, counted from 0."""
         self.epoch, self.seen, self.epoch_began = epoch, 0, time.perf_counter()
 
-    def learned(self, count: int, figures: Figures) -> None:
+    def add_batch(self, count: int, figures: Figures) -> None:
         """Record a batch of `count` images and the epoch's loss and accuracy so far.
 
         The artifact is refreshed if enough time has passed.

@@ -52,7 +52,7 @@ def died_at(work: Workspace) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     (work.root / "records" / f"{step.key}.json").write_bytes(b"its step was kept")
-    return [*signed, locked, page, step.partial("archive.gz"), step.unfinished]
+    return [*signed, locked, page, step.partial("archive.gz"), step.resume_dir]
 
 
 def test_no_command_changes_or_removes_foreign_files(work: Workspace, runs: list[RunRecord], tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ WRITES: dict[str, Callable[[Workspace], object]] = {
     "a picture": lambda work: write_text(work.root, "pictures/a.html", "ours"),
     "an entry": lambda work: roll_back(work.root, "line"),
     "a temporary file": lambda work: work.scratch().__enter__(),
-    "an unfinished file": lambda work: work.model_copy(update={"key": "train-0123456789abcdee"}).unfinished,
+    "an unfinished file": lambda work: work.model_copy(update={"key": "train-0123456789abcdee"}).resume_dir,
     "a key": lambda work: alone_is_waited_for(work).__enter__(),
     "the root's lock": lambda work: storage_of(work.root).exclusive_lock("mnist prune", silent).__enter__(),
 }
@@ -121,7 +121,7 @@ def test_nothing_is_written_behind_links(linked: Path, work: Workspace, write: s
 
 def test_files_behind_links_are_read_and_not_removed(linked: Path, work: Workspace, runs: list[RunRecord]) -> None:
     assert linked.is_dir()
-    assert plan_pruning(work.root, 1).doomed == ()
+    assert plan_pruning(work.root, 1).planned == ()
     assert not [link.fault for link in verify_run(work.root, runs[0]) if link.fault and "records" not in link.path]
 
 

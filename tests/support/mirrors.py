@@ -345,7 +345,7 @@ class Fault(NamedTuple):
 
     answer: Answer
     reason: str
-    passing: bool
+    transient: bool
 
 
 PASSED_OVER: dict[str, Fault] = {

@@ -23,8 +23,8 @@ def diagrams() -> dict[str, str]:
     seed_everything(recipe.seed)  # restarts the numbers of the layers
     post = architecture_of(build(recipe.models[0], (28, 28), 10))
     return {
-        "vgg16.svg": svg(vgg16(), "VGG-16", "vgg16", alone=True),
-        "post.svg": svg(post, "The post's network, shrunk from VGG-16", "post", alone=True),
+        "vgg16.svg": svg(vgg16(), "VGG-16", "vgg16", standalone=True),
+        "post.svg": svg(post, "The post's network, shrunk from VGG-16", "post", standalone=True),
     }
 
 

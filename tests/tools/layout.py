@@ -6,7 +6,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 PACKAGES = ("flows", "tasks", "artifacts")
-MOST = 15  # modules in a folder, without `__init__.py`
+MAX_MODULES = 15  # modules in a folder, without `__init__.py`
 # Limits of individual folders.
 LIMITS = {"tasks": 3, "flows": 7, "tasks/steps": 20}
 
@@ -20,7 +20,7 @@ def faults(project: Path) -> Iterator[str]:
         for folder in folders:
             name = folder.relative_to(project).as_posix()
             count = sum(path.name != "__init__.py" for path in folder.glob("*.py"))
-            if count > (most := LIMITS.get(name, MOST)):
+            if count > (most := LIMITS.get(name, MAX_MODULES)):
                 yield f"{name} has {count} modules, more than {most}: move the modules of one subject into a subfolder"
             if not (folder / "__init__.py").exists():
                 yield f"{name} has no __init__.py: add one"

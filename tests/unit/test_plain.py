@@ -17,10 +17,10 @@ from rich.text import Text
 from artifacts.common.rows import for_ui, text_for_ui
 from artifacts.common.templating import markdown_name
 from artifacts.screen import Screen
-from artifacts.terminal import show_guesses
+from artifacts.terminal import show_predictions
 from flows.processes import streams
 from tasks.errors import InputError
-from tasks.safety.plain_text import isolated, json_line, printable
+from tasks.safety.plain_text import isolate_right_to_left, json_line, printable
 from tasks.safety.redaction import Redacting
 
 PROJECT = Path(__file__).parents[2]
@@ -117,8 +117,11 @@ HEBREW, ARABIC = "\u05d0\u05d1\u05d2", "\u0645\u0631\u062d \u0628\u0627"
 
 
 def test_right_to_left_words_are_isolated_from_the_text_around_them() -> None:
-    assert isolated("no such letter: 100 %") == "no such letter: 100 %"
-    assert isolated(f"{HEBREW}: 100 %, {ARABIC} 12 (x)") == f"\u2068{HEBREW}\u2069: 100 %, \u2068{ARABIC}\u2069 12 (x)"
+    assert isolate_right_to_left("no such letter: 100 %") == "no such letter: 100 %"
+    assert (
+        isolate_right_to_left(f"{HEBREW}: 100 %, {ARABIC} 12 (x)")
+        == f"\u2068{HEBREW}\u2069: 100 %, \u2068{ARABIC}\u2069 12 (x)"
+    )
 
 
 def test_a_terminal_isolates_right_to_left_words_and_a_pipe_gets_the_text_alone(terminal: Terminal) -> None:
@@ -137,7 +140,7 @@ def test_a_terminal_without_the_characters_that_isolate_gets_none(terminal: Term
 
 
 def test_a_path_on_a_line_of_its_own_can_be_copied(terminal: Terminal) -> None:
-    show_guesses([], f"/home/{HEBREW}/{ARABIC}/page\x1b.html")
+    show_predictions([], f"/home/{HEBREW}/{ARABIC}/page\x1b.html")
     assert terminal.getvalue().endswith(f":  /home/{HEBREW}/{ARABIC}/page\\x1b.html\n")
 
 

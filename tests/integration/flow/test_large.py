@@ -29,8 +29,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reduce the sizes of row groups, files and samples, so that 600 images are a large dataset."""
     monkeypatch.setattr(split_parquet, "_ROWS", 64)
     monkeypatch.setattr(split_parquet, "_PART_BYTES", 200 * SIZE)
-    monkeypatch.setattr(sample, "_LEAST", 10)
-    monkeypatch.setattr(sample, "_MOST", SAMPLED)
+    monkeypatch.setattr(sample, "_MIN_IMAGES", 10)
+    monkeypatch.setattr(sample, "_MAX_IMAGES", SAMPLED)
 
 
 @pytest.mark.usefixtures("_small")

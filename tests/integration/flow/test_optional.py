@@ -38,7 +38,7 @@ KINDS = {
     "paired comparison with the champion, MODEL of RUN": (champion, "compare_paired", ""),
     "promotion to champion": (flow, "promote", ""),
     "explanations of MODEL": (explain_errors, "smallest_correcting_patches", "explain"),
-    "saliency maps of MODEL": (explain_errors, "_focus_maps", "explain"),
+    "saliency maps of MODEL": (explain_errors, "_saliency_maps", "explain"),
     "robustness of MODEL": (robustness, "write_document", "stress"),
     "layers of MODEL": (describe_network, "architecture_of", "describe"),
     "diagrams of the networks": (publish_report, "networks_of", ""),

@@ -96,7 +96,7 @@ def test_an_optional_step_whose_process_dies_is_left_out(work: Workspace) -> Non
 
 def test_a_log_line_that_nobody_reads_does_not_end_a_task() -> None:
     code = (
-        "import logging, os, sys; from flows.processes.log_filters import outlive_readers; outlive_readers()\n"
+        "import logging, os, sys; from flows.processes.log_filters import ignore_broken_pipe; ignore_broken_pipe()\n"
         "from prefect.logging.handlers import PrefectConsoleHandler\n"
         "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 2)\n"
         "log = logging.getLogger('own'); log.addHandler(PrefectConsoleHandler()); log.error('said to nobody'); print('went on')"

@@ -20,7 +20,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import refresh_global_settings_context
 
 from flows.server import flow_run_history
-from flows.server.database import ids_in
+from flows.server.database import row_ids
 from flows.server.local_server import server, start_server
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace
@@ -49,7 +49,7 @@ def publishes() -> None:
 def body() -> FlowRun:
     get_run_logger().warning("a run")
     publishes()
-    found = flow_run_history.flow_run_under_way(Path("/root"))
+    found = flow_run_history.current_flow_run(Path("/root"))
     assert found
     return found
 
@@ -193,7 +193,7 @@ def test_the_last_artifact_of_a_key_goes_from_the_list_of_the_latest_and_an_earl
         @flow(name="mnist")
         def alone() -> FlowRun:
             create_markdown_artifact("alone", "only-here")
-            found = flow_run_history.flow_run_under_way(Path("/root"))
+            found = flow_run_history.current_flow_run(Path("/root"))
             assert found
             return found
 
@@ -220,10 +220,10 @@ def test_a_server_that_does_not_answer_stops_no_pruning_and_a_later_one_does_the
     assert done.stderr.count("\n") == 1
     assert "1 flow run stays in Prefect's history until a later `mnist prune`: no Prefect server answers" in done.stderr
     assert len(read_runs(root, RunRecord)[0]) == 1
-    assert {mine[0].id, mine[1].id} < ids_in(home / "prefect.db", "flow_run")
+    assert {mine[0].id, mine[1].id} < row_ids(home / "prefect.db", "flow_run")
     later = json.loads(mnist("prune", "--keep", "1", "--json", "--root", root).stdout)
     assert (later["runs"], later["history"]) == ([], {"flow_runs": 1, "left": 0, "why": ""})
-    assert ids_in(home / "prefect.db", "flow_run") == {mine[1].id, last.id, *(one.id for one in others)}
+    assert row_ids(home / "prefect.db", "flow_run") == {mine[1].id, last.id, *(one.id for one in others)}
 
 
 def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -> None:
@@ -253,7 +253,7 @@ def test_the_users_server_is_asked_with_its_credential(home: Path, root: Path) -
         add_pending_flow_runs(root, {late})
         assert flow_run_history.clear_history(root).flow_runs == 1
         assert up.api.ask("flow_runs/count") == 2
-    assert ids_in(home / "prefect.db", "flow_run") == {half.id, other.id}
+    assert row_ids(home / "prefect.db", "flow_run") == {half.id, other.id}
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         for table in ("log", "artifact", "task_run"):
             left = {one for (one,) in database.execute(f"SELECT flow_run_id FROM {table}")}  # noqa: S608
@@ -304,7 +304,7 @@ def test_a_prune_that_is_interrupted_while_it_clears_the_history_ends_in_time_an
     assert list(faults(trial, ended, signal.SIGINT, None, str(tmp_path))) == []
     assert mnist("prune", "--keep", "1", "--root", root).returncode == 0
     assert pending_flow_runs(root) == set()
-    assert mine.id not in ids_in(home / "prefect.db", "flow_run")
+    assert mine.id not in row_ids(home / "prefect.db", "flow_run")
 
 
 def test_a_database_in_use_is_not_waited_for_to_shrink(remembered: History, root: Path) -> None:

@@ -15,7 +15,7 @@ from prefect.settings.models.root import Settings
 from prefect.settings.sources import PyprojectTomlConfigSettingsSource
 
 from flows.processes import settings_files
-from flows.processes.settings_files import HERE, IN_HOME, NAMED, refuse_foreign_settings, writable_home
+from flows.processes.settings_files import HERE, IN_HOME, NAMED, require_trusted_settings, require_writable_home
 from tasks.errors import SettingsError
 from tasks.filesystem import trusted_files
 from tests.support.serving import free_port, without_prefect
@@ -81,7 +81,7 @@ def written(path: Path, mode: int = 0o644) -> Path:
 @pytest.mark.parametrize("name", HERE)
 def test_the_users_own_files_are_accepted_in_a_shared_folder(here: Path, name: str) -> None:
     written(here / name)
-    refuse_foreign_settings()
+    require_trusted_settings()
 
 
 @pytest.mark.usefixtures("as_another")
@@ -89,32 +89,32 @@ def test_the_users_own_files_are_accepted_in_a_shared_folder(here: Path, name: s
 def test_a_file_of_another_account_is_named_with_its_fault(here: Path, name: str) -> None:
     file = written(here / name)
     with pytest.raises(SettingsError, match=f"^{file} belongs to user {file.stat().st_uid}, .*another folder$"):
-        refuse_foreign_settings()
+        require_trusted_settings()
 
 
 @pytest.mark.usefixtures("here", "as_another")
 def test_a_folder_of_another_account_without_such_files_is_no_fault() -> None:
-    refuse_foreign_settings()
+    require_trusted_settings()
 
 
 @pytest.mark.usefixtures("as_another")
 def test_the_projects_own_file_is_as_trusted_as_its_code(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
-    refuse_foreign_settings()
+    require_trusted_settings()
 
 
 @pytest.mark.usefixtures("as_another")
 def test_the_owner_of_the_code_is_trusted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(here / ".env")
     monkeypatch.setattr(trusted_files, "_code_owner", lambda: file.stat().st_uid)
-    refuse_foreign_settings()
+    require_trusted_settings()
 
 
 @pytest.mark.parametrize("name", HERE)
 def test_a_file_that_all_can_write_is_refused(here: Path, name: str) -> None:
     written(here / name, 0o666)
     with pytest.raises(SettingsError, match=r"can be written by others \(mode 0666\)"):
-        refuse_foreign_settings()
+        require_trusted_settings()
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -122,35 +122,35 @@ def test_a_group_may_write_that_is_the_users_own(here: Path, private: bool, monk
     written(here / ".env", 0o664)
     monkeypatch.setattr(trusted_files, "is_private", lambda _group: private)
     if private:
-        refuse_foreign_settings()
+        require_trusted_settings()
     else:
         with pytest.raises(SettingsError, match=r"mode 0664"):
-            refuse_foreign_settings()
+            require_trusted_settings()
 
 
 def test_a_file_that_others_can_replace_is_refused(here: Path) -> None:
     here.chmod(0o777)
-    refuse_foreign_settings()
+    require_trusted_settings()
     file = written(here / ".env")
     with pytest.raises(SettingsError, match=f"^{here} can be written by others .* read from {file}, "):
-        refuse_foreign_settings()
+        require_trusted_settings()
 
 
 def test_a_link_is_as_trusted_as_its_target(here: Path, tmp_path: Path) -> None:
     (here / ".env").symlink_to(written(tmp_path / "mine"))
-    refuse_foreign_settings()
+    require_trusted_settings()
     (tmp_path / "mine").chmod(0o666)
     with pytest.raises(SettingsError, match="mine can be written by others"):
-        refuse_foreign_settings()
+        require_trusted_settings()
 
 
 @pytest.mark.usefixtures("here")
 def test_a_home_that_all_can_write_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
-    refuse_foreign_settings()
+    require_trusted_settings()
     (tmp_path / "home").chmod(0o777)
     with pytest.raises(SettingsError, match=r"home can be written by others .*another PREFECT_HOME"):
-        refuse_foreign_settings()
+        require_trusted_settings()
 
 
 @pytest.mark.usefixtures("here")
@@ -158,7 +158,7 @@ def test_a_home_that_all_can_write_is_refused(tmp_path: Path) -> None:
 def test_a_file_in_the_home_that_all_can_write_is_refused(tmp_path: Path, name: str) -> None:
     written(tmp_path / "home" / name, 0o666)
     with pytest.raises(SettingsError, match=f"{name} can be written by others"):
-        refuse_foreign_settings()
+        require_trusted_settings()
 
 
 @pytest.mark.usefixtures("here")
@@ -168,7 +168,7 @@ def test_a_file_that_the_environment_names_is_checked_too(
 ) -> None:
     monkeypatch.setenv(name, str(written(tmp_path / "named" / "file", 0o666)))
     with pytest.raises(SettingsError, match="file can be written by others"):
-        refuse_foreign_settings()
+        require_trusted_settings()
 
 
 def test_prefect_reads_its_settings_from_these_files_only(here: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_link_to_the_projects_own_file_is_not_that_file(here: Path, monkeypatc
     (here / "pyproject.toml").symlink_to(PROJECT / "pyproject.toml")
     here.chmod(0o777)
     with pytest.raises(SettingsError, match="can be written by others"):
-        refuse_foreign_settings()
+        require_trusted_settings()
 
 
 def test_opened_files_are_not_watched_if_others_can_add_none(here: Path) -> None:
@@ -290,7 +290,7 @@ def test_opened_files_are_not_watched_if_others_can_add_none(here: Path) -> None
 
 def test_prefects_home_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "a" / "home"))
-    writable_home()
+    require_writable_home()
     assert (tmp_path / "a" / "home").is_dir()
 
 
@@ -305,7 +305,7 @@ def test_a_home_that_can_t_be_made_is_named_in_one_line(
         "has no home directory" if home.startswith("~") else f"can't create Prefect's home {tmp_path / home}/.prefect: "
     )
     with pytest.raises(SettingsError, match=f"{named}.*set PREFECT_HOME to a folder that can be written"):
-        writable_home()
+        require_writable_home()
 
 
 @pytest.mark.parametrize("name", ["p?x", "p%20x"])
@@ -316,7 +316,7 @@ def test_a_home_that_no_address_of_a_database_can_name_is_refused(
     with pytest.raises(
         SettingsError, match=r"can't use Prefect's home .*set PREFECT_HOME to a folder without \? and %"
     ):
-        writable_home()
+        require_writable_home()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -31,10 +31,10 @@ def test_every_training_image_that_is_named_is_held() -> None:
         if answer.explanation
         for near in answer.explanation.neighbors
     }
-    suspected = {suspect.index for suspect in document.suspects[1].shown}
+    label_issues = {issue.index for issue in document.suspects[1].shown}
     assert named == {2, 5}
-    assert 4 in suspected
-    assert set(document.trained_by_index) == named | suspected
+    assert 4 in label_issues
+    assert set(document.trained_by_index) == named | label_issues
     assert base64.b64decode(document.trained_by_index[2].pixels) == TRAIN.images[2].tobytes()
 
 
@@ -42,5 +42,5 @@ def test_every_shown_image_is_held() -> None:
     document = analysis_of_two()
     galleries = [pattern.shown for pattern in document.patterns] + [group.shown for group in document.groups]
     galleries += [model.confident for model in document.models]
-    galleries.append(tuple(suspect.index for suspect in document.suspects[0].shown))
+    galleries.append(tuple(issue.index for issue in document.suspects[0].shown))
     assert {index for gallery in galleries for index in gallery} <= set(document.by_index)

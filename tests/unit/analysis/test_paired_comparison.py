@@ -19,7 +19,7 @@ from tasks.history.prune import plan_pruning
 from tasks.history.run_store import find_record, find_run, finished_runs, save_run
 from tasks.schemas.analysis import Changes, Setting
 from tasks.schemas.records import PredictionsRecord, SplitRecord
-from tasks.schemas.runs import CompletedRun, RunRecord, StudyRun, champion_line, held_down
+from tasks.schemas.runs import CompletedRun, RunRecord, StudyRun, champion_line, rolled_back_models
 from tasks.steps.champion import bounds, decision_of, judge, not_inferior, promote
 from tasks.steps.compare_runs import compare as compare_runs
 from tasks.storage.checksummed_json import write_checksummed
@@ -442,7 +442,7 @@ def test_the_champion_that_a_rollback_restores_can_be_promoted(make, splits, wor
     (line,) = champion_lines(work.root)
     for _ in runs:  # to the second run, and then to the first
         roll_back(work.root, line)
-    assert [one.run for one in held_down(champion_history(work.root, line))] == [runs[1].run]
+    assert [one.run for one in rolled_back_models(champion_history(work.root, line))] == [runs[1].run]
 
 
 def test_a_champion_without_predictions_is_compared_by_its_accuracy(make, splits, work: Workspace) -> None:  # noqa: ANN001

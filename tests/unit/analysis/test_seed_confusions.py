@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.analysis.seed_confusions import MOST_CONFUSIONS, commonest, compare_confusions
+from tasks.analysis.seed_confusions import MAX_CONFUSIONS, commonest, compare_confusions
 
 LABELS = np.repeat(np.arange(3, dtype=np.uint8), 200)
 
@@ -40,7 +40,7 @@ def test_only_the_most_frequent_confusions_are_compared_and_correct_predictions_
     given = np.stack([(LABELS + 1) % 3, LABELS])
     assert commonest([given], LABELS, 3) == [(0, 1), (1, 2), (2, 0)]
     many = np.arange(20).repeat(5)
-    assert len(commonest([np.stack([np.roll(many, 5), np.roll(many, 10)])], many, 20)) == MOST_CONFUSIONS
+    assert len(commonest([np.stack([np.roll(many, 5), np.roll(many, 10)])], many, 20)) == MAX_CONFUSIONS
 
 
 def test_one_arm_has_nothing_to_differ_from() -> None:

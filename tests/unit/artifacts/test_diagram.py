@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from artifacts.common.formatting import breadth
-from artifacts.diagram.boxes import box_of, boxes_of, broken, extent_of, kind_of, label_of, squeezed
+from artifacts.diagram.boxes import box_of, boxes_of, break_class_name, extent_of, fit_text, kind_of, label_of
 from artifacts.diagram.drawing import NARROW, WIDE, models_within, names_shown, svg, svg_url
 from artifacts.diagram.vgg import vgg16
 from tasks.schemas.architecture import Node
@@ -27,8 +27,8 @@ def texts(root: ET.Element) -> list[str]:
 @pytest.mark.parametrize("name", [*networks.ALL, "vgg16"])
 def test_a_diagram_is_well_formed_and_names_what_it_shows(name: str, width: int) -> None:
     architecture = networks.ALL.get(name) or vgg16()
-    for alone in (True, False):
-        root = parsed(svg(architecture, "A title", "x", width, alone=alone))
+    for standalone in (True, False):
+        root = parsed(svg(architecture, "A title", "x", width, standalone=standalone))
         assert root.tag == f"{SVG}svg"
         assert root.get("role") == "img"
         ids = {element.get("id") for element in root.iter() if element.get("id")}
@@ -36,8 +36,8 @@ def test_a_diagram_is_well_formed_and_names_what_it_shows(name: str, width: int)
         assert root.findtext(f"{SVG}title") == "A title"
         said = root.findtext(f"{SVG}desc") or ""
         assert said.startswith(f"{len(architecture.nodes):,} layer")
-        assert (root.find(f"{SVG}style") is not None) == alone
-        assert ("prefers-color-scheme" in ET.tostring(root, "unicode")) == alone
+        assert (root.find(f"{SVG}style") is not None) == standalone
+        assert ("prefers-color-scheme" in ET.tostring(root, "unicode")) == standalone
     assert "\n" not in svg(architecture, "t", "x", width), "a blank line would end the HTML within Markdown"
 
 
@@ -73,7 +73,7 @@ def test_names_that_users_write_take_no_effect() -> None:
         node("k", "m", kind=EVIL),
         name=EVIL,
     )
-    text = svg(mean, EVIL, "x", alone=True)
+    text = svg(mean, EVIL, "x", standalone=True)
     root = parsed(text)
     assert "<script" not in text
     assert {element.tag.removeprefix(SVG) for element in root.iter()} == {
@@ -138,9 +138,9 @@ def test_labels_fit_below_their_boxes() -> None:
                 parameters=10**12, kernel=(3, 3, 3), stride=(2, 1, 2), settings=("padding 1, 2, 3, 4, 5, 6, 7",))  # fmt: skip
     for kind, line in label_of(wide, [wide.name, "漢" * 80]):
         assert breadth(line, 11 if kind == "t" else 10, bold=kind == "t") <= 108
-    assert broken("MaxPooling2D", 11, bold=True) == ["MaxPooling2D"]
-    assert broken("BatchNormalization", 11, bold=True) == ["Batch", "Normalization"]
-    assert squeezed("a" * 100).count("…") == 1
+    assert break_class_name("MaxPooling2D", 11, bold=True) == ["MaxPooling2D"]
+    assert break_class_name("BatchNormalization", 11, bold=True) == ["Batch", "Normalization"]
+    assert fit_text("a" * 100).count("…") == 1
     assert ("p", "1,000,000,000,000") in label_of(wide), "a number is never shortened"
 
 

@@ -147,7 +147,7 @@ def test_the_galleries_contain_every_shown_image_with_every_prediction(report: R
         assert picture_url(picture.pixels, report.analysis.subject.shape) in galleries
         assert f"image-{picture.index}" in page.ids
         for answer in picture.answers:
-            said = words.answer_said(answer, picture.label, report.analysis.subject.classes)
+            said = words.describe_answer(answer, picture.label, report.analysis.subject.classes)
             assert said in galleries
             assert said in page.text
 
@@ -216,10 +216,10 @@ def test_images_of_another_shape_are_drawn_in_their_own() -> None:
 
 
 def test_the_report_says_what_came_from_which_run(report: Report) -> None:
-    origins = rendering_of(report).parts().origins.replace("\\", "")
-    assert "| train plain | yes | – | an-earlier-run |" in origins
-    assert "| profile | no | code: tasks.steps.profile_data | this run |" in origins
-    assert "skipped mirror https://host/: HTTP 404 (t10k.gz)" in origins
+    provenance = rendering_of(report).parts().provenance.replace("\\", "")
+    assert "| train plain | yes | – | an-earlier-run |" in provenance
+    assert "| profile | no | code: tasks.steps.profile_data | this run |" in provenance
+    assert "skipped mirror https://host/: HTTP 404 (t10k.gz)" in provenance
 
 
 def test_names_that_users_write_take_no_effect(report: Report) -> None:

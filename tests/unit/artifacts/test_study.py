@@ -139,7 +139,7 @@ def test_a_study_of_an_ensemble_counts_trainings_instead_of_seeds(provenance: Pr
     assert "plain: 2 of 2 trainings wrong" in text
     titles = " ".join(axis.get_title() for draw in study_figures(study).values() for axis in draw().axes)
     tabled = " ".join(description for _, description, _ in tables.study_tables(study))
-    columns = " ".join(tables.stubborn(study)[0])
+    columns = " ".join(tables.error_persistence(study)[0])
     assert not re.search(
         r"(by|every|some|few|per) seeds?\b(?! between)|seeds that", f"{text} {titles} {tabled} {columns}"
     )
@@ -222,7 +222,7 @@ def test_fewer_than_five_seeds_carry_a_warning_and_no_statement_of_power(
     assert study.claim
     assert [pair.needed for pair in study.pairs] == [None]
     assert not re.search("power 80 %|The post reported|with a power of 80 %", text)
-    assert not [line for line in study_words.said_first(study_over(5)) if line.startswith("Only")]
+    assert not [line for line in study_words.opening_sentences(study_over(5)) if line.startswith("Only")]
 
 
 def test_the_gallery_says_how_many_images_there_are_and_where(study: Study, provenance: Provenance) -> None:

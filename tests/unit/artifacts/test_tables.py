@@ -9,7 +9,7 @@ import pytest
 from artifacts.common import rows as common_rows
 from artifacts.common.templating import table
 from artifacts.report import tables
-from artifacts.terminal import show_guesses
+from artifacts.terminal import show_predictions
 from flows.cli.predict import _write_csv
 from tasks.analysis.builder import build_robustness
 from tasks.schemas.analysis import Analysis
@@ -61,7 +61,7 @@ def test_corruptions_are_told_from_models_of_their_columns_names(name: str) -> N
 @pytest.mark.parametrize("name", NAMES)
 def test_own_pictures_are_told_from_a_model_called_picture(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     guess = ClassPrediction(label="7", probability=0.9, probabilities={"7": 0.9})
-    show_guesses([ClassifiedPicture(path="mine.png", pixels="", guesses={name: guess})], "page.html")
+    show_predictions([ClassifiedPicture(path="mine.png", pixels="", guesses={name: guess})], "page.html")
     printed = capsys.readouterr().out
     assert "mine.png" in printed
     assert "7, 90.00 %" in printed

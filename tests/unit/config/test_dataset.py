@@ -144,7 +144,7 @@ def test_an_archives_own_addresses_come_after_the_users_mirrors_and_before_the_f
     name = data.NAMES["test"][1]
     path.write_text(path.read_text().replace(f'name = "{name}"', f'urls = ["{name}", "https://host/{name}"]'))
     dataset = load_dataset(str(path), ["http://mine"])
-    places = dataset.test.labels.places(dataset.mirrors)
+    places = dataset.test.labels.candidate_urls(dataset.mirrors)
     own = f"{files.folder.as_uri()}/{name}"
     assert list(places) == [f"http://mine/{name}", own, f"https://host/{name}"]
     assert list(places.values()) == ["http://mine", files.folder.as_uri(), "https://host"]

@@ -98,13 +98,13 @@ seeds = 2
 def test_an_ensemble_is_made_of_its_members_with_several_seeds(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(ENSEMBLE)
     recipe = load_recipe(str(tmp_path / "mine.toml"))
-    plain, norm, both = recipe.learners()
-    assert [learner.name for learner in (plain, norm, both)] == ["plain", "batch_norm", "both"]
+    plain, norm, both = recipe.model_specs()
+    assert [spec.name for spec in (plain, norm, both)] == ["plain", "batch_norm", "both"]
     assert [(one.network.name, one.seed) for one in both.trainings] == [
         ("plain", 5), ("batch_norm", 5), ("plain", 6), ("batch_norm", 6),
     ]  # fmt: skip
     assert both.training == plain.training, "which is not trained twice"
-    again = recipe.learners(1)
+    again = recipe.model_specs(1)
     assert again[0].training.seed == 6
     assert {one.seed for one in again[2].trainings} == {7, 8}, "no seed of the ensemble before"
 

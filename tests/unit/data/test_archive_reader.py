@@ -174,7 +174,7 @@ def test_a_zip_file_may_have_many_members_and_its_directory_is_limited(
     path = tmp_path / "many.zip"
     archive, header = zip_of(path, 100), Header(BYTE, (3,))
     assert [block.tolist() for block in read_archive_blocks(path, archive, header, 3)] == [[0, 0, 0]]
-    monkeypatch.setattr("tasks.data.archive_reader._ZipReader.most", 10_000)
+    monkeypatch.setattr("tasks.data.archive_reader._ZipReader.max_bytes", 10_000)
     with pytest.raises(
         ArchiveError, match=r"many\.zip: labels: the directory of the zip file has more than 10,000 bytes"
     ):

@@ -9,7 +9,7 @@ from tasks.config.network_function import code_of, file_of
 from tasks.config.recipe import load_recipe
 from tasks.errors import DatasetError, InputError, RecipeError
 from tasks.filesystem.hashing import sha256_of
-from tasks.filesystem.regular_files import MOST_TEXT, open_regular, read_regular
+from tasks.filesystem.regular_files import MAX_TEXT, open_regular, read_regular
 from tasks.storage.backend import open_root
 from tasks.storage.storage import storage_of
 
@@ -27,7 +27,7 @@ def test_a_sparse_file_is_refused_by_its_size(tmp_path: Path) -> None:
     with path.open("wb") as stream:
         stream.truncate(10 << 30)
     with pytest.raises(OSError, match="more than 4 MiB"):
-        read_regular(path, MOST_TEXT)
+        read_regular(path, MAX_TEXT)
 
 
 @pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="Linux has files that claim to be empty, and never end")

@@ -14,7 +14,7 @@ from tasks.config.dataset import Archive
 from tasks.config.recipe import load_recipe
 from tasks.engine.workspace import Workspace
 from tasks.errors import RecipeError
-from tasks.filesystem.trusted_files import UNATTENDED, is_open, is_private, refuse_foreign, trust_fault
+from tasks.filesystem.trusted_files import UNATTENDED, is_open, is_private, require_trusted_file, trust_fault
 from tasks.steps.download import download
 
 RECIPE = """
@@ -92,7 +92,7 @@ def test_a_user_at_a_terminal_may_use_any_file(recipe: Path, monkeypatch: pytest
 def test_a_file_that_has_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(UNATTENDED, "1")
     with pytest.raises(RecipeError, match=r"gone\.toml can't be checked"):
-        refuse_foreign(tmp_path / "gone.toml")
+        require_trusted_file(tmp_path / "gone.toml")
 
 
 def test_a_downloaded_archive_is_not_accepted_as_a_recipe(recipe: Path, work: Workspace) -> None:

@@ -16,7 +16,7 @@ from flows.server import process_worker
 STUCK = """
 import asyncio, subprocess, sys
 from flows.processes import stop
-from flows.server.process_worker import MnistWorker, until_told
+from flows.server.process_worker import MnistWorker, run_until_signal
 stop.listen()
 stop.ENDING.seconds = 0.5
 class Stuck(MnistWorker):
@@ -29,7 +29,7 @@ class Stuck(MnistWorker):
             await asyncio.sleep(60)
         finally:
             await asyncio.sleep(60)
-asyncio.run(until_told(Stuck("mnist"), with_healthcheck=False, say=print))
+asyncio.run(run_until_signal(Stuck("mnist"), with_healthcheck=False, say=print))
 """
 RUN = """
 import signal, sys, time
@@ -84,10 +84,10 @@ def test_the_health_check_listens_on_loopback_by_default(
 ) -> None:
     found = []
 
-    async def until_told(*_: object, **__: object) -> None:
+    async def run_until_signal(*_: object, **__: object) -> None:
         found.append(get_current_settings().worker.webserver.host)
 
-    monkeypatch.setattr(process_worker, "until_told", until_told)
+    monkeypatch.setattr(process_worker, "run_until_signal", run_until_signal)
     monkeypatch.setattr("flows.server.local_server.check_server", lambda _url: None)
     settings = {PREFECT_API_URL: "http://127.0.0.1:9/api"} | ({PREFECT_WORKER_WEBSERVER_HOST: given} if given else {})
     with temporary_settings(settings):

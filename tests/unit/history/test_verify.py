@@ -124,7 +124,7 @@ def test_a_record_that_cannot_be_read_stops_the_removal(work: Workspace, runs: l
 @pytest.mark.parametrize("year", [2026, 2099])  # 2099: by the clock of a machine that was ahead
 def test_recent_leftovers_of_a_killed_step_stay(work: Workspace, runs: list[RunRecord], year: int) -> None:
     save_run(runs[-1].model_copy(update={"began": runs[-1].began.replace(year=year), "number": 99}), work)
-    young, old = (work.model_copy(update={"key": key}).unfinished for key in ("train-a", "train-b"))
+    young, old = (work.model_copy(update={"key": key}).resume_dir for key in ("train-a", "train-b"))
     of_others = work.root / "unfinished" / "train-c"
     for path in (young, old, of_others):
         path.mkdir(parents=True)

@@ -85,7 +85,7 @@ def test_tiles_larger_than_their_picture_are_read() -> None:
 
 
 def test_a_file_of_too_many_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "_MOST_PARTS", 50)
+    monkeypatch.setattr(metadata, "_MAX_PARTS", 50)
     stream = io.BytesIO()
     Image.new("L", (16, 16)).save(stream, "PNG")
     part = b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4)

@@ -13,7 +13,7 @@ from tasks.data.attempt_limits import MirrorError
 from tasks.data.http_source import append_chunks
 from tasks.engine.cache import key_of
 from tasks.safety import environment
-from tasks.safety.environment import PINNED, apply_number_settings, for_own_server, settled_values
+from tasks.safety.environment import PINNED, apply_number_settings, effective_environment, for_own_server
 from tasks.safety.imports import PROJECT
 from tasks.steps.train import train
 
@@ -39,13 +39,13 @@ def test_to_decide_twice_changes_nothing() -> None:
         "PREFECT_HOME": "p",
         "PYTHONPATH": ":a",
     }
-    once = settled_values(given, HERE)
-    assert settled_values(once, "/elsewhere") == once
+    once = effective_environment(given, HERE)
+    assert effective_environment(once, "/elsewhere") == once
 
 
 def test_a_clean_environment_stays_as_it_is() -> None:
     given = {"HOME": "/root", "PATH": "/bin", "PREFECT_API_URL": "https://server.example/api", "MNIST_ROOT": "r"}
-    after = settled_values(given, HERE)
+    after = effective_environment(given, HERE)
     assert after.keys() - given.keys() == {*PINNED, "NO_PROXY", "no_proxy"}
     assert given.items() <= after.items()
 
@@ -86,17 +86,17 @@ def test_a_clean_environment_stays_as_it_is() -> None:
     ],
 )
 def test_what_may_change_numbers_or_break_a_process_is_cleared(name: str) -> None:
-    assert name not in settled_values({name: "1"}, HERE)
+    assert name not in effective_environment({name: "1"}, HERE)
 
 
 @pytest.mark.parametrize("value", ["", "0", "1", "-80", "²", "٨٠", "80.5", "wide", "9" * 5000])
 def test_a_terminal_s_size_that_cannot_be_one_is_cleared(value: str) -> None:
-    assert settled_values({"COLUMNS": value, "LINES": value}, HERE).keys().isdisjoint({"COLUMNS", "LINES"})
+    assert effective_environment({"COLUMNS": value, "LINES": value}, HERE).keys().isdisjoint({"COLUMNS", "LINES"})
 
 
 def test_a_terminal_s_size_stays() -> None:
     given = {"COLUMNS": "20", "LINES": "24"}
-    assert given.items() <= settled_values(given, HERE).items()
+    assert given.items() <= effective_environment(given, HERE).items()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_terminal_s_size_stays() -> None:
     ],
 )
 def test_loopback_is_never_proxied(given: Mapping[str, str], lower: str, upper: str) -> None:
-    after = settled_values(given, HERE)
+    after = effective_environment(given, HERE)
     assert (after["no_proxy"], after["NO_PROXY"]) == (lower, upper)
 
 
@@ -130,14 +130,14 @@ def test_loopback_is_never_proxied(given: Mapping[str, str], lower: str, upper: 
     ],
 )  # fmt: skip
 def test_paths_hold_in_other_folders_too(name: str, given: str, expected: str) -> None:
-    assert settled_values({name: given}, HERE)[name] == expected
+    assert effective_environment({name: given}, HERE)[name] == expected
 
 
 @pytest.mark.parametrize(
     "value", ["http://proxy:3128", "http://me:secret@10.0.0.1:3128/", "https://[::1]:8080", "proxy.example:3128", ""]
 )
 def test_a_proxy_that_can_be_used_stays(value: str) -> None:
-    after = settled_values({"HTTPS_PROXY": value}, HERE)
+    after = effective_environment({"HTTPS_PROXY": value}, HERE)
     assert after["HTTPS_PROXY"] == value
     assert environment.SET_ASIDE not in after
 
@@ -157,7 +157,7 @@ def test_a_proxy_that_can_be_used_stays(value: str) -> None:
     ],
 )
 def test_an_unusable_proxy_is_ignored_and_its_value_is_not_printed(value: str) -> None:
-    after = settled_values({"all_proxy": value}, HERE)
+    after = effective_environment({"all_proxy": value}, HERE)
     assert "all_proxy" not in after
     assert after[environment.SET_ASIDE].startswith("all_proxy ")
     assert "secret" not in after[environment.SET_ASIDE]
@@ -171,7 +171,7 @@ def test_unusable_certificates_stop_only_requests_that_need_them(
     if content is not None:
         file.write_text(content)
     (tmp_path / "archive").write_bytes(b"bytes")
-    for name, value in settled_values({"SSL_CERT_FILE": str(file)}, HERE).items():
+    for name, value in effective_environment({"SSL_CERT_FILE": str(file)}, HERE).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     with pytest.raises(MirrorError, match=f"SSL_CERT_FILE={file}: .*; correct the variable, or unset it"):
@@ -196,7 +196,7 @@ def test_numbers_of_the_user_s_win_and_are_a_part_of_keys(monkeypatch: pytest.Mo
     clean = key_of(train.fn, {}, libraries)
     assert "surroundings" not in clean.parts
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    assert settled_values(os.environ, HERE)["TF_ENABLE_ONEDNN_OPTS"] == "0"
+    assert effective_environment(os.environ, HERE)["TF_ENABLE_ONEDNN_OPTS"] == "0"
     changed = key_of(train.fn, {}, libraries)
     assert changed.parts["surroundings"] == {"TF_ENABLE_ONEDNN_OPTS": "0"}
     assert changed.name != clean.name
@@ -204,7 +204,7 @@ def test_numbers_of_the_user_s_win_and_are_a_part_of_keys(monkeypatch: pytest.Mo
 
 
 def test_an_empty_number_counts_as_unset() -> None:
-    assert "ONEDNN_MAX_CPU_ISA" not in settled_values({"ONEDNN_MAX_CPU_ISA": ""}, HERE)
+    assert "ONEDNN_MAX_CPU_ISA" not in effective_environment({"ONEDNN_MAX_CPU_ISA": ""}, HERE)
 
 
 def test_a_worker_computes_as_its_flow_does(monkeypatch: pytest.MonkeyPatch) -> None:

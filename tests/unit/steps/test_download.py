@@ -72,7 +72,7 @@ def test_a_bad_mirror_is_passed_over_with_its_reason(
     work = Workspace(root=work.root / "other", run="alone")
     with pytest.raises(NoMirrorError) as caught:
         download.fn(archive, (bad.url,), work)
-    assert caught.value.passing is fault.passing
+    assert caught.value.transient is fault.transient
     assert bad.url in str(caught.value)
     assert not list(work.root.glob("archives/*"))
 
@@ -200,7 +200,7 @@ def test_a_mirror_that_refuses_or_is_unknown_is_passed_over(archive: Archive, wo
         refusing = f"http://127.0.0.1:{closed.getsockname()[1]}/"
     with pytest.raises(NoMirrorError) as caught:
         download.fn(archive, (refusing, "http://no-such-host.invalid/", "file:///no/such/folder"), work)
-    assert caught.value.passing
+    assert caught.value.transient
     assert all(reason in str(caught.value) for reason in ("refused", "no-such-host.invalid", "No such file"))
 
 
@@ -365,7 +365,7 @@ def test_a_mirror_does_not_hold_a_process_that_is_to_stop(
 
 
 def test_a_stop_request_prevents_a_retry(archive: Archive, stopping: Callable[[float], None]) -> None:
-    ended = Ended(NoMirrorError(archive, [("a", MirrorError("busy", passing=True))]))
+    ended = Ended(NoMirrorError(archive, [("a", MirrorError("busy", transient=True))]))
     stopping(0)
     STOPPING.wait(5)
     assert not worth_retrying(None, None, ended)
@@ -467,8 +467,8 @@ class Ended:
 
 
 def test_only_transient_errors_are_retried(archive: Archive) -> None:
-    passing = MirrorError("busy", passing=True)
+    transient = MirrorError("busy", transient=True)
     lasting = MirrorError("other bytes")
-    assert worth_retrying(None, None, Ended(NoMirrorError(archive, [("a", lasting), ("b", passing)])))
+    assert worth_retrying(None, None, Ended(NoMirrorError(archive, [("a", lasting), ("b", transient)])))
     assert not worth_retrying(None, None, Ended(NoMirrorError(archive, [("a", lasting)])))
     assert not worth_retrying(None, None, Ended(ValueError("a defect")))

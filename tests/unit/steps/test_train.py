@@ -22,7 +22,7 @@ from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, RecipeError, StorageError
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.steps.evaluate import evaluate
-from tasks.steps.train import batches, refuse_infinite, train
+from tasks.steps.train import batches, require_finite_weights, train
 from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksum
 from tasks.training.inference import batch_predictor, load_model
 from tasks.training.keras_runtime import seed_everything
@@ -256,15 +256,15 @@ def test_a_training_with_augmentation_dropout_and_averages_goes_on_where_it_was(
 def test_each_epoch_sees_other_images_by_the_seed_alone(splits: dict[str, SplitRecord], work: Workspace) -> None:
     training = TRAININGS["plain"].model_copy(update={"augmentation": Augmentation(shift=2)})
     paths = [work.root / splits["train"].file.path]
-    feed = BatchStream(paths, (28, 28), 10, np.zeros(0, np.intp), 600, training.seed)
+    stream = BatchStream(paths, (28, 28), 10, np.zeros(0, np.intp), 600, training.seed)
 
     def seen(epoch: int) -> NDArray[np.uint8]:
-        ((images, _),) = batches(feed, training, epoch)
+        ((images, _),) = batches(stream, training, epoch)
         return images
 
     np.testing.assert_array_equal(seen(0), seen(0))
     plain, augmented = (
-        np.sort(images.reshape(600, -1).sum(axis=1)) for images in (next(iter(feed.epoch(0)))[0], seen(0))
+        np.sort(images.reshape(600, -1).sum(axis=1)) for images in (next(iter(stream.epoch(0)))[0], seen(0))
     )
     assert (plain != augmented).any()
     assert (np.sort(seen(1).reshape(600, -1).sum(axis=1)) != augmented).any()
@@ -277,12 +277,14 @@ def test_averaged_weights_are_what_keras_averages(splits: dict[str, SplitRecord]
 
     training = TRAININGS["plain"].model_copy(update={"epochs": 1, "batch": 100, "weight_averaging": 0.7})
     record = train.fn(training, splits["train"], work)
-    feed = BatchStream([work.root / splits["train"].file.path], (28, 28), 10, np.zeros(0, np.intp), 100, training.seed)
+    stream = BatchStream(
+        [work.root / splits["train"].file.path], (28, 28), 10, np.zeros(0, np.intp), 100, training.seed
+    )
     seed_everything(training.seed)
     model = build(training.network, (28, 28), 10)
-    compile_for(training.model_copy(update={"weight_averaging": None}), model, feed.steps)
+    compile_for(training.model_copy(update={"weight_averaging": None}), model, stream.steps)
     average = [weight.numpy() for weight in model.trainable_variables]
-    for number, (images, labels) in enumerate(feed.epoch(0)):
+    for number, (images, labels) in enumerate(stream.epoch(0)):
         model.train_on_batch(images, labels)
         keep = 0.7 if number else 0.0  # the average starts with the initial weights
         average = [
@@ -420,10 +422,10 @@ def test_weights_that_are_not_finite_are_named() -> None:
     import keras
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="last")])
-    refuse_infinite(model)
+    require_finite_weights(model)
     model.layers[-1].set_weights([np.array([[1.0], [np.inf]]), np.zeros(1)])
     with pytest.raises(DivergedError, match=r"the weights .*last/kernel are not finite"):
-        refuse_infinite(model)
+        require_finite_weights(model)
 
 
 def test_non_finite_outputs_are_rejected_for_unaltered_images_only() -> None:

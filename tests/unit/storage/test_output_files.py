@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StorageError
-from tasks.storage.output_files import check_rewritable, rewritten
+from tasks.storage.output_files import check_rewritable, rewrite_file
 from tasks.storage.storage import storage_of
 
 ACL = "system.posix_acl_access"
 
 
 def write(path: Path) -> None:
-    with rewritten(path) as stream:
+    with rewrite_file(path) as stream:
         stream.write(b"after")
 
 
@@ -181,7 +181,7 @@ def test_read_only_and_irregular_files_are_rejected_even_for_root(tmp_path: Path
 def test_an_interrupted_write_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before")
-    with pytest.raises(ZeroDivisionError), rewritten(path) as stream:
+    with pytest.raises(ZeroDivisionError), rewrite_file(path) as stream:
         stream.write(b"half")
         raise ZeroDivisionError
     assert path.read_bytes() == b"before"

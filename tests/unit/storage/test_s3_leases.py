@@ -17,7 +17,7 @@ from upath import UPath
 
 from tasks.errors import StorageError
 from tasks.history.champions import append_entry, champion_history, lift_rollback, roll_back
-from tasks.schemas.runs import Champion, held_down
+from tasks.schemas.runs import Champion, rolled_back_models
 from tasks.storage import locks, s3_leases
 from tasks.storage.backend import open_root, read_object
 from tasks.storage.folders import MARK
@@ -160,9 +160,9 @@ def test_a_holder_whose_lease_was_taken_over_neither_renews_nor_removes_it(root:
     asleep.thread = threading.Thread(target=asleep.renew, daemon=True)
     asleep.thread.start()
     time.sleep(3 * s3_leases.RENEW_SECONDS)
-    asleep.give_back()
+    asleep.release()
     assert b"other" in read_object(root / "lock")
-    other.give_back()
+    other.release()
     assert not (root / "lock").exists()
 
 
@@ -222,7 +222,7 @@ def test_a_lease_folder_that_disappears_while_it_is_listed_has_no_live_lease(
         raise FileNotFoundError(path)  # the last lease was released between two responses of the store
 
     monkeypatch.setattr(root.fs, "find", gone)
-    assert not s3_leases.living(root, {})
+    assert not s3_leases.has_live_lease(root, {})
 
 
 def test_the_exclusive_lock_and_a_key_lock_are_released(root: UPath) -> None:
@@ -263,6 +263,6 @@ def test_a_champion_is_rolled_back_and_lifted_in_a_store(root: UPath) -> None:
     with pytest.raises(FileExistsError):
         append_entry(entry, "line", root)
     assert roll_back(root, "line").run == "run-1"
-    assert [one.run for one in held_down(champion_history(root, "line"))] == ["run-2"]
+    assert [one.run for one in rolled_back_models(champion_history(root, "line"))] == ["run-2"]
     assert [one.run for one in lift_rollback(root, "line")] == ["run-2"]
-    assert held_down(champion_history(root, "line")) == []
+    assert rolled_back_models(champion_history(root, "line")) == []

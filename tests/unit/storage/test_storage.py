@@ -15,7 +15,7 @@ from tasks.storage.backend import Root, matching, open_root
 from tasks.storage.content_files import move_into_store, require_valid, write_content_addressed, write_text
 from tasks.storage.folders import MARK
 from tasks.storage.local_storage import LocalStorage
-from tasks.storage.s3_leases import living, shared_lease
+from tasks.storage.s3_leases import has_live_lease, shared_lease
 from tasks.storage.storage import Storage, storage_of
 from tests.support.stores import BUCKET, store
 
@@ -127,10 +127,10 @@ def test_a_removed_file_leaves_no_copy(root: Root, storage: Storage) -> None:
 
 def test_a_root_is_begun_once_it_is_created(storage: Storage) -> None:
     assert storage.entries() == []
-    assert not storage.is_begun()
+    assert not storage.is_root_or_interrupted()
     for _ in range(2):
         storage.create()
-        assert storage.is_begun()
+        assert storage.is_root_or_interrupted()
     assert storage.entries() == [MARK]
     assert MARK in storage.initial_entries()
     storage.check_writable()
@@ -160,8 +160,8 @@ def test_a_prefix_named_like_a_pattern_holds_its_own_objects_only(bucket: str, t
     check_that_only_own_files_match(above, name)
     folder = above / name / "locks" / "at-work"
     with shared_lease(folder, above / name / "locks" / "root.lock", "run one", print):
-        assert living(folder, {})
-    assert not living(folder, {})
+        assert has_live_lease(folder, {})
+    assert not has_live_lease(folder, {})
 
 
 def check_that_only_own_files_match(above: Root, name: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 
 from flows.cli.serve import Served, describe_served, next_steps
-from flows.server.credential import Credential, client_settings, in_the_way, server_credential, write_profiles
+from flows.server.credential import Credential, client_settings, overriding_variables, server_credential, write_profiles
 from tasks.errors import ServerError
 
 
@@ -98,7 +98,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_variables_that_override_the_profile_are_named(name: str) -> None:
-    assert in_the_way({name: OTHERS[name]}, API, MINE) == [name]
+    assert overriding_variables({name: OTHERS[name]}, API, MINE) == [name]
     served = Served(API.removesuffix("/api"), Path("root"), MINE, Path("profiles.toml"), [])
     assert "prefect:  export PREFECT_PROFILES_PATH=profiles.toml" in next_steps(served, worker=True)
     served = served._replace(unset=[name])
@@ -112,9 +112,9 @@ def test_variables_that_name_the_same_server_do_not_override_the_profile() -> No
         "PREFECT_API_KEY": "of another server, and not sent",
         **client_settings(MINE.value),
     }
-    assert in_the_way(environ, API, MINE) == []
+    assert overriding_variables(environ, API, MINE) == []
     for headers in ('{"X-Own": "1"}', "[1]", "no JSON"):
-        assert in_the_way({"PREFECT_CLIENT_CUSTOM_HEADERS": headers}, API, MINE) == []
+        assert overriding_variables({"PREFECT_CLIENT_CUSTOM_HEADERS": headers}, API, MINE) == []
 
 
 def refused(words: str) -> None:

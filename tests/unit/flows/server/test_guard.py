@@ -12,7 +12,7 @@ from prefect.server.api.server import create_app
 from starlette.types import Message
 
 from flows.server.credential import authorization
-from flows.server.guard import Addresses, Guard, allowed_addresses, canonical, in_url
+from flows.server.guard import Addresses, Guard, allowed_addresses, canonical, url_host
 from tasks.errors import InputError
 
 CREDENTIAL = "mnist:s3cret"
@@ -33,7 +33,7 @@ Headers = dict[str, str] | list[tuple[str, str]]
 )
 def test_a_host_is_called_as_clients_call_it(host: str, called: str) -> None:
     assert canonical(host) == called
-    assert str(httpx.URL(f"http://{in_url(called)}:4200/").netloc, "ascii") in allowed_addresses(called, 4200).hosts
+    assert str(httpx.URL(f"http://{url_host(called)}:4200/").netloc, "ascii") in allowed_addresses(called, 4200).hosts
 
 
 @pytest.mark.parametrize("host", ["fe80::1%lo", "x" * 80])

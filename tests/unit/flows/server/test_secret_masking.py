@@ -11,7 +11,7 @@ from prefect.client import orchestration
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
-from flows.processes.log_filters import learn_settings
+from flows.processes.log_filters import mask_prefect_settings
 from flows.server import secret_masking
 from tasks.safety.redaction import redact
 
@@ -60,7 +60,7 @@ def test_parameters_without_credentials_are_left_alone(monkeypatch: pytest.Monke
 def test_the_secrets_of_a_prefect_profile_are_masked_once_they_are_learned() -> None:
     with temporary_settings({PREFECT_API_AUTH_STRING: "me:canary-of-a-profile"}):
         assert "canary-of-a-profile" in redact("canary-of-a-profile")
-        learn_settings()
+        mask_prefect_settings()
         assert redact("the password canary-of-a-profile") == "the password ***"
 
 
@@ -68,4 +68,4 @@ def test_the_secrets_of_a_prefect_profile_are_masked_once_they_are_learned() -> 
                                     "server/execute", "processes/log_filters"])  # fmt: skip
 def test_every_process_that_imports_prefect_learns_its_settings(module: str) -> None:
     source = Path(secret_masking.__file__).parents[1] / f"{module}.py"
-    assert "learn_settings()" in source.read_text()
+    assert "mask_prefect_settings()" in source.read_text()
