@@ -50,7 +50,7 @@ from tasks.steps.evaluate import evaluate
 from tasks.steps.explain_errors import explain
 from tasks.steps.measure_features import measure
 from tasks.steps.profile_data import profile
-from tasks.steps.publish_report import report
+from tasks.steps.publish_report import report, require_renderable
 from tasks.steps.robustness import stress
 from tasks.steps.select_examples import select
 from tasks.steps.train import train
@@ -205,6 +205,7 @@ def _compare_with_previous_run(
         if before:
             with optional(f"{COMPARISON} {before.run}", omissions):
                 changes = compare(before, run, work)
+                require_renderable(changes, work)
                 omissions += changes.omitted
                 return before, changes
     return None, None

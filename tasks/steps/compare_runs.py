@@ -1,6 +1,5 @@
 """Compare two runs over the test images that they share: new errors, fixed errors, and their significance."""
 
-from artifacts.report.renderer import changes_text
 from tasks.analysis.paired_comparison import PredictionsPair, changes_between, require_predictions
 from tasks.engine.cached_task import step
 from tasks.engine.optional_parts import optional
@@ -16,8 +15,7 @@ from tasks.storage.folders import Folder
 def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord:
     """Compare the models that have the same name in both runs.
 
-    A model is omitted if the earlier run does not have it, or if its predictions for one of the runs are missing. The
-    changes are also rendered here, because nothing of an earlier run may make the report fail.
+    A model is omitted if the earlier run does not have it, or if its predictions for one of the runs are missing.
 
     Raises:
         RunError: If the runs have no common image, or no model that can be compared.
@@ -34,6 +32,5 @@ def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord
     if not pairs:
         raise RunError("; ".join(dict.fromkeys(one.why for one in omitted)))
     changes = changes_between(before, now, pairs, work)
-    changes_text(changes)
     file = write_document(work.root, Folder.CHANGES, "changes", changes)
     return ChangesRecord(file=file, omitted=tuple(omitted))

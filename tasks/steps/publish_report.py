@@ -17,7 +17,7 @@ from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
 from artifacts.common.rows import TableArtifact, for_ui, text_for_ui
 from artifacts.diagram.networks import DrawnNetwork, networks_of
 from artifacts.report import text as words
-from artifacts.report.renderer import Rendering
+from artifacts.report.renderer import Rendering, changes_text
 from artifacts.report.tables import all_tables
 from tasks.engine.cached_task import uncached_step
 from tasks.engine.optional_parts import omit, optional
@@ -74,6 +74,15 @@ def report(
         omitted=left_out,
         work=work,
     )
+
+
+def require_renderable(changes: ChangesRecord, work: Workspace) -> None:
+    """Check that a report can show changes, because nothing of an earlier run may make the report fail.
+
+    Raises:
+        Exception: If the changes can't be read or rendered.
+    """
+    changes_text(read_document(work.root, changes.file, Changes))
 
 
 def publish(

@@ -33,7 +33,7 @@ ELSEWHERE = {"notification"}  # only in runs that fail: tests/unit/flows/test_ho
 # For each kind of part: the module and name of a function that it calls, and the step to compute again for it.
 KINDS = {
     "comparison with runs before this one": (flow, "predecessor", ""),
-    "comparison with RUN": (flow, "compare", ""),
+    "comparison with RUN": (flow, "require_renderable", ""),
     "comparison with the champion": (champion, "champion_history", ""),
     "paired comparison with the champion, MODEL of RUN": (champion, "compare_paired", ""),
     "promotion to champion": (flow, "promote", ""),

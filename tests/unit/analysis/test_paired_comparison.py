@@ -22,8 +22,9 @@ from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.schemas.runs import CompletedRun, RunRecord, StudyRun, champion_line, rolled_back_models
 from tasks.steps.champion import bounds, decision_of, judge, not_inferior, promote
 from tasks.steps.compare_runs import compare as compare_runs
+from tasks.steps.publish_report import require_renderable
 from tasks.storage.checksummed_json import write_checksummed
-from tasks.storage.content_files import move_into_store
+from tasks.storage.content_files import move_into_store, write_document
 from tests.support.samples import FIRST, SECOND, hashes, model, predicted
 from tests.support.written import write_predictions
 
@@ -180,18 +181,13 @@ def test_models_that_the_earlier_run_lacks_are_left_out(make, splits, work: Work
         compare_runs.fn(before, now, work)
 
 
-def test_changes_that_cannot_be_rendered_are_not_written(
-    make,  # noqa: ANN001
-    splits: dict[str, SplitRecord],
-    work: Workspace,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_changes_that_a_report_cannot_show_are_found_before_it(make, splits, work: Workspace) -> None:  # noqa: ANN001
     before, now = make(1, judged(work, splits["test"], 10)), make(2, judged(work, splits["test"], 4, start=8))
+    found = compare_runs.fn(before, now, work)
+    require_renderable(found, work)
     changes = changes_between(before, now, model_pairs(before, now), work).model_copy(update={"classes": ("0", "1")})
-    monkeypatch.setattr("tasks.steps.compare_runs.changes_between", lambda *_: changes)
     with pytest.raises(UndefinedError):
-        compare_runs.fn(before, now, work)
-    assert not (work.root / "changes").exists()
+        require_renderable(found.model_copy(update={"file": write_document(work.root, "changes", "c", changes)}), work)
 
 
 def test_a_run_without_a_sound_record_is_not_finished(make, splits, work: Workspace) -> None:  # noqa: ANN001
@@ -233,7 +229,7 @@ DIGITS = tuple("0123456789")
     [
         ({"shape": (14, 56)}, "their images have different shapes (14x56 and 28x28)"),
         ({"classes": DIGITS[:9]}, "they have different numbers of classes (9 and 10)"),
-        ({"classes": (*DIGITS[:9], "nin")}, "they have different class names (label 9 is 'nin' and '9')"),
+        ({"classes": (*DIGITS[:9], "9th")}, "they have different class names (label 9 is '9th' and '9')"),
     ],
 )
 def test_runs_with_other_classes_or_shapes_are_refused(make, splits, work: Workspace, other, difference) -> None:  # noqa: ANN001
