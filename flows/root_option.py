@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from flows.processes.console import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tasks.schemas.records import FileRecord
     from tasks.storage.backend import Root
 
 
@@ -102,6 +105,22 @@ def root_with_pages(given: str | None) -> "Iterator[tuple[Root, str]]":
                 raise
             root, reason = existing_root(resolve_root(given)), str(error)
         yield root, reason
+
+
+def write_optional_page(write: "Callable[[], FileRecord]", no_page: str) -> tuple[str, str]:
+    """Write the page of a command whose results are complete without it, unless there is a reason for `no_page`.
+
+    Returns:
+        The path of the page under the root, and the reason why there is none; one of the two is empty.
+    """
+    from tasks.errors import StorageError  # noqa: PLC0415
+
+    if no_page:
+        return "", no_page
+    try:
+        return write().path, ""
+    except StorageError as error:
+        return "", str(error)
 
 
 def _is_forbidden(error: BaseException | None) -> bool:

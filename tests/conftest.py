@@ -61,9 +61,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: files.get(item.path, len(files)))
 
 
-@pytest.fixture
-def all_cores() -> Iterator[None]:
-    """Let the runs of a test use all cores, and so a process for each training."""
+@contextmanager
+def on_all_cores() -> Iterator[None]:
+    """Let the runs that start while the block runs use all cores, and so a process for each training."""
     if not _CORES:
         yield
         return
@@ -71,6 +71,12 @@ def all_cores() -> Iterator[None]:
     os.sched_setaffinity(0, _CORES)
     yield
     os.sched_setaffinity(0, before)
+
+
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    with on_all_cores():
+        yield
 
 
 @pytest.fixture

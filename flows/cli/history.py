@@ -10,7 +10,7 @@ import click
 
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo, echo_json
-from flows.root_option import at_root, root_to_read, root_with_pages
+from flows.root_option import at_root, root_to_read, root_with_pages, write_optional_page
 from tasks.errors import GateError, RunError
 
 if TYPE_CHECKING:
@@ -67,17 +67,17 @@ def compare_command(before: str, now: str, fail_if_worse: bool, margin: float, r
     from tasks.storage.folders import Folder
     from tasks.storage.page_records import write_page
 
-    with root_with_pages(root) as (place, no_page):
+    with root_with_pages(root) as (place, unwritable):
         one, other, pairs = _runs_to_compare(place, before, now)
         changes = changes_between(one, other, pairs, Workspace(root=place, run=other.run))
-        page, of, written = changes_page(changes, f"{one.run} against {other.run}"), (one.run, other.run), None
-        if not no_page:
-            written = write_page(place, f"{Folder.COMPARISONS}/{one.run}..{other.run}.html", page, of).path
+        page, of = changes_page(changes, f"{one.run} against {other.run}"), (one.run, other.run)
+        name = f"{Folder.COMPARISONS}/{one.run}..{other.run}.html"
+        written, no_page = write_optional_page(lambda: write_page(place, name, page, of), unwritable)
     checks = [
         not_inferior(model.comparison.first, model.comparison.difference, margin / 100) for model in changes.models
     ]
     if as_json:
-        found = {"checks": [check.model_dump() for check in checks], "report": written}
+        found = {"checks": [check.model_dump() for check in checks], "report": written or None}
         echo_json(changes.model_dump(mode="json") | found)
     else:
         show_changes(changes, checks, f"{place}/{written}" if written else "")

@@ -14,7 +14,7 @@ import click
 
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo, echo_json
-from flows.root_option import root_with_pages
+from flows.root_option import root_with_pages, write_optional_page
 from tasks.errors import UnreadableError
 from tasks.safety.plain_text import printable
 
@@ -52,7 +52,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     from tasks.training.classify_pictures import classify_pictures as answers
     from tasks.training.classify_pictures import pictures_in
 
-    with root_with_pages(root) as (place, no_page):
+    with root_with_pages(root) as (place, unwritable):
         skipped: list[Path] = []
         run, paths = find_run(place, name), pictures_in(images, skipped.append)
         with _progress(len(paths)) as advance:
@@ -61,10 +61,9 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         unreadable = [one for one in found if isinstance(one, UnreadablePicture)]
         title = f"{counted(len(answered), 'image')}, classified by {run.run}"
         text = pictures_page(answered, run.train.shape, title)
-        page = ""
-        if not no_page:
-            written = write_text(place, f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html", text)
-            page = str(place / written.path)
+        name = f"{Folder.PICTURES}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.html"
+        written, no_page = write_optional_page(lambda: write_text(place, name, text), unwritable)
+        page = str(place / written) if written else ""
     if as_json:
         pictures = [one.model_dump(exclude={"pixels"}) for one in answered]
         left_out = [one.model_dump() for one in unreadable]

@@ -7,6 +7,7 @@ answers immediately.
 # ruff: noqa: PLC0415
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext, redirect_stdout
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 # Prefect's log lines contain texts of users, which must not be parsed as markup; without markup, colors are not needed.
 _PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
+_WORD_NUMBER = re.compile("[0-9]{1,4}")
 _COMPLETION = "_MNIST_COMPLETE"  # the variable that Click derives from the name of the command
 
 
@@ -213,7 +215,7 @@ def _fault_of_completion() -> str:
     if not asked.endswith("_complete"):
         return ""
     # For fish, the second variable is the word itself; for other shells, it is the number of the word.
-    if "COMP_WORDS" in os.environ and word is not None and (word.isdecimal() or asked.startswith("fish")):
+    if "COMP_WORDS" in os.environ and word is not None and (_WORD_NUMBER.fullmatch(word) or asked.startswith("fish")):
         return ""
     return (
         f"{_COMPLETION} is for the completion function of a shell, which also sets COMP_WORDS and COMP_CWORD: unset it"

@@ -152,12 +152,18 @@ def without_new_home() -> "Iterator[None]":
 
 
 def _refuse(path: "Path") -> None:
-    """Check that no other account can have written or can replace a settings file or folder."""
+    """Check that no other account can have written or can replace a settings file or folder, and that it can be read.
+
+    Prefect would wait forever for the end of a pipe.
+    """
     from tasks.errors import SettingsError
+    from tasks.filesystem.regular_files import irregular_kind
     from tasks.filesystem.trusted_files import trust_fault
 
     if _is_projects(path):
         return
+    if kind := irregular_kind(path):
+        raise SettingsError(f"can't read settings from {path.absolute()}: {kind}, not a regular file; remove it")
     given, real = path.absolute(), path.resolve()
     # Folders further up need no check: an account that replaces this folder owns the files in the new one.
     beside = () if path == _prefect_home() else (given.parent, real.parent)

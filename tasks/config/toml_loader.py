@@ -29,6 +29,8 @@ NameOrFile = Annotated[str, TextPattern(r"[a-z][a-z0-9_]*|.+\.toml", "must be a 
 # what that version accepted.
 _INPUT = object()
 
+_UNKNOWN = ("missing", "extra_forbidden")  # types of pydantic's errors about keys
+
 TomlModel = TypeVar("TomlModel", bound=Frozen)
 
 
@@ -87,6 +89,9 @@ def _toml_path(name_or_path: str, what: str, error_type: type[InputError]) -> Pa
 def validate(values: object, model: type[TomlModel], what: str, error_type: type[InputError]) -> TomlModel:
     """Return `values` as a valid `model`, or report the first invalid value in one line.
 
+    The line repeats only the value of a known key, and no array or table: the file may be another program's, named by
+    mistake or by somebody who can't read it, and hold its secrets.
+
     Raises:
         error_type: If a value is missing, unknown or out of range.
     """
@@ -96,7 +101,8 @@ def validate(values: object, model: type[TomlModel], what: str, error_type: type
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))  # without the types of a union
         where = f"{place}: " if place else ""
-        found = "" if first["type"] == "missing" else f", not {shorten_value(first['input'])}"
+        shown = first["type"] not in _UNKNOWN and isinstance(first["input"], str | int | float)
+        found = f", not {shorten_value(first['input'])}" if shown else ""
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise error_type(f"{what}: {where}{first['msg'].removeprefix('Value error, ')}{found}{more}") from error
 

@@ -70,10 +70,24 @@ def _follow_links(path: Path) -> os.stat_result:
         raise
 
 
+def irregular_kind(path: Path) -> str:
+    """Return what a path is that is neither a file nor a folder; empty for these and for missing paths."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _kind_of(mode)
+
+
+def _kind_of(mode: int) -> str:
+    """Return what a path is that is no regular file."""
+    return _KINDS.get(stat.S_IFMT(mode), "its type is unknown")
+
+
 def _check_regular(path: Path, found: os.stat_result) -> None:
     """Reject everything but regular files."""
     if not stat.S_ISREG(found.st_mode):
-        what = _KINDS.get(stat.S_IFMT(found.st_mode), "its type is unknown")
+        what = _kind_of(found.st_mode)
         raise OSError(errno.EINVAL, f"{what}, not a regular file", str(path))
 
 

@@ -24,7 +24,7 @@ def champion_history(root: Root, line: str) -> list[Champion]:
         StorageError: If an entry can't be read.
     """
     try:
-        return [read_checksummed(path, Champion) for path in matching(root, f"{Folder.CHAMPIONS}/{line}/{ENTRY}")]
+        return [read_checksummed(path, Champion) for path in matching(root / Folder.CHAMPIONS / line, ENTRY)]
     except OSError as error:
         raise StorageError(f"can't read the champions: {error}; restore the file, or move its folder away") from error
 

@@ -10,6 +10,7 @@ This module is imported before anything else, so it uses only a small part of th
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -258,10 +259,17 @@ def _without_unusable(given: dict[str, str]) -> dict[str, str]:
 def _fault_of_certificates(file: str) -> str:
     """Return the reason why a certificate file is unusable, or an empty string if it is usable."""
     try:
-        with open(file, "rb") as stream:  # noqa: PTH123
+        with open(file, "rb", opener=_open_at_once) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return "it is not a regular file"
             return "" if b"-----BEGIN " in stream.read(_MAX_CERTIFICATES) else "it holds no certificate"
     except OSError as error:
         return error.strerror or str(error)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for the writer of a FIFO."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def fault_on_the_way_to(url: str) -> str:

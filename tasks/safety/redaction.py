@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -222,12 +223,9 @@ def _pieces_of(value: str) -> Iterator[str]:
         return
     if ":" in value:
         yield from (value.partition(":")[2], _basic(value))
-    try:
-        found = json.loads(value)
-    except ValueError:
-        return
-    for header in _leaves_of(found):
-        yield from (header, *header.split())
+    with suppress(ValueError, RecursionError):  # not JSON, or nested too deeply
+        for header in _leaves_of(json.loads(value)):
+            yield from (header, *header.split())
 
 
 def _leaves_of(found: Any) -> Iterator[str]:

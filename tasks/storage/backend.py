@@ -30,7 +30,7 @@ else:
 _SCHEME = "://"
 _RESERVED = re.compile("[?#]")  # they end the path of a URL, and what follows may be secret
 _WILDCARD = re.compile(r"[*?\[]")
-_CHECK_STORE = "check the network, AWS_ENDPOINT_URL and the credentials"
+CHECK_STORE = "check the bucket, AWS_ENDPOINT_URL and the credentials"
 # What to do about errors that another file system would avoid.
 _REMEDIES = {
     errno.ENOSPC: "make room or give another --root",
@@ -41,6 +41,7 @@ _REMEDIES = {
     errno.EACCES: "make it writable or give another --root",
     errno.EPERM: "make it writable or give another --root",
 }
+MAX_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
 _TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2}}
 
 
@@ -95,7 +96,7 @@ def unreachable(error: BaseException) -> str | None:
             "the object store: AWS_ENDPOINT_URL, or the endpoint of the profile, is not an address such as https://HOST"
         )
     if isinstance(error, _store_errors()):
-        return f"the object store: {error}; {_CHECK_STORE}"
+        return f"the object store: {error}; {CHECK_STORE}"
     return None
 
 
@@ -134,7 +135,7 @@ def storage_errors(path: Root | str, *, verb: str = "write", new: bool = False, 
 def _remedy_of(error: Exception, reason: str) -> str:
     """Return what the user can do about an error in writing a file; empty if the reason says enough, as for a link."""
     if isinstance(error, _store_errors()):
-        return _CHECK_STORE
+        return CHECK_STORE
     number = getattr(error, "errno", None)
     if number is None:  # HDF5 sets none
         number = next((one for one in _REMEDIES if os.strerror(one) == reason), None)
@@ -161,9 +162,17 @@ def read_object(path: "UPath") -> bytes:
     """Return the content of an object, read in a single request so that all bytes are of the same version.
 
     Raises:
-        OSError: If the object cannot be read.
+        OSError: If the object cannot be read, or has more than MAX_RECORD bytes.
     """
-    return bytes(path.fs.cat_file(path.path))
+    try:
+        content: bytes = path.fs.cat_file(path.path, start=0, end=MAX_RECORD + 1)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        content = path.fs.cat_file(path.path)  # an empty object has no range
+    if len(content) > MAX_RECORD:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_RECORD >> 20} MiB", str(path))
+    return content
 
 
 def matching(root: Root, pattern: str) -> list[Root]:

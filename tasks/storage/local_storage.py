@@ -21,7 +21,7 @@ from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.inherited_rights import inherit_rights
 from tasks.filesystem.regular_files import read_regular
 from tasks.schemas.records import FileRecord
-from tasks.storage.backend import storage_errors
+from tasks.storage.backend import MAX_RECORD, storage_errors
 from tasks.storage.folders import PART, Folder
 from tasks.storage.locks import ROOT_LOCK, file_lock
 from tasks.storage.real_folders import real_path, real_place
@@ -34,8 +34,6 @@ from tasks.storage.root_marker import (
     mark_root,
 )
 
-_MAX_RECORD = 256 << 20  # bytes; a record has a few thousand, and a larger file is not a record
-
 
 @dataclass(frozen=True)
 class LocalStorage:
@@ -45,7 +43,7 @@ class LocalStorage:
     remedy: ClassVar[str] = "give another --root or MNIST_ROOT"
 
     def read_whole(self) -> bytes:
-        return read_regular(self.path, _MAX_RECORD)
+        return read_regular(self.path, MAX_RECORD)
 
     @contextmanager
     def atomic_write(self, name: str, *, new: bool = False) -> Iterator[BinaryIO]:
@@ -131,7 +129,7 @@ class LocalStorage:
         return real and self.verify(file) is None
 
     def is_copy(self, name: str, original: str) -> bool:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # a ValueError if the other root's name is not one
             return not (Path(original) / name).samefile(self.path / name)
         return False
 

@@ -19,6 +19,7 @@ import portalocker
 from portalocker import LockFlags
 
 from tasks.errors import StorageError
+from tasks.filesystem.regular_files import read_regular
 from tasks.storage.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder
 from tasks.storage.locks import lock_error
 
@@ -39,6 +40,8 @@ _EARLY = re.compile(
     rf"|{Folder.RECORDS}(/\.{KEY.pattern}\.json\.\w+\.part)?"
     rf"|{Folder.RUNS}|{Folder.SPLITS}"
 )
+
+_MAX_MARK = 4096  # bytes; a mark has about 200
 
 
 class Mark(NamedTuple):
@@ -101,7 +104,7 @@ def find_mark(folder: Path) -> Mark | None:
         return None
     if not stat.S_ISREG(found.st_mode):
         raise StorageError(f"{path} is not the mark of a root, but a link or a folder: move it away")
-    content = path.read_bytes()
+    content = read_regular(path, _MAX_MARK)
     return read_mark(content, path) if content else None
 
 
@@ -122,7 +125,7 @@ def mark_root(folder: Path) -> Mark:
             portalocker.lock(stream, LockFlags.EXCLUSIVE)  # so that only one of several processes writes the mark
         except portalocker.LockException as error:
             raise lock_error(folder / MARK, error) from error
-        if not (content := stream.read()):
+        if not (content := stream.read(_MAX_MARK)):
             content = new_mark()
             stream.write(content)
             stream.flush()

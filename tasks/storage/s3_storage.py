@@ -22,7 +22,7 @@ from tasks.errors import StorageError
 from tasks.filesystem.hashing import sha256_of
 from tasks.filesystem.trusted_files import cache_folder
 from tasks.schemas.records import FileRecord
-from tasks.storage.backend import io_errors, objects_matching, read_object, storage_errors, version_of
+from tasks.storage.backend import CHECK_STORE, io_errors, objects_matching, read_object, storage_errors, version_of
 from tasks.storage.folders import MARK, Folder
 from tasks.storage.local_storage import LocalStorage
 from tasks.storage.locks import ROOT_LOCK
@@ -42,7 +42,7 @@ class S3Storage:
     """The `Storage` at a path of an object store, which has neither folders nor links."""
 
     path: "UPath"
-    remedy: ClassVar[str] = "check the bucket, AWS_ENDPOINT_URL and the credentials"
+    remedy: ClassVar[str] = CHECK_STORE
 
     def read_whole(self) -> bytes:
         return read_object(self.path)

@@ -146,7 +146,7 @@ def test_prune_removes_what_nobody_needs_and_another_machine_finds_the_rest(
 
 
 BROKEN = {
-    "no such bucket": ({"root": "s3://nowhere/at/all"}, "can't write under the root s3://nowhere/at/all: The specified bucket"),
+    "no such bucket": ({"root": "s3://nowhere/at/all"}, "s3://nowhere/at/all: The specified bucket"),
     "no store": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, f"can't write under the root {ROOT}: Could not connect"),
     "no credentials": ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"},
                        "Unable to locate credentials; check the bucket, AWS_ENDPOINT_URL and the credentials"),

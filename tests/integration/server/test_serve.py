@@ -19,6 +19,7 @@ import pytest
 
 from flows.cli import serve
 from flows.server.credential import Credential
+from tests.conftest import on_all_cores
 from tests.support import data
 from tests.support.receiver import Receiver, receiver
 from tests.support.serving import MNIST, PREFECT, QUICK, Api, Serving, free_port, serving, until, without_prefect
@@ -45,7 +46,7 @@ def told() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def served(folder: Path, told: Receiver) -> Iterator[Serving]:
-    with serving(folder / "prefect", folder / "root", AUTH, MNIST_WEBHOOK=told.url, **QUICK) as running:
+    with on_all_cores(), serving(folder / "prefect", folder / "root", AUTH, MNIST_WEBHOOK=told.url, **QUICK) as running:
         yield running
 
 

@@ -84,6 +84,13 @@ def test_the_users_own_files_are_accepted_in_a_shared_folder(here: Path, name: s
     require_trusted_settings()
 
 
+@pytest.mark.parametrize("name", HERE)
+def test_a_pipe_in_the_place_of_a_settings_file_is_refused(here: Path, name: str) -> None:
+    os.mkfifo(here / name)
+    with pytest.raises(SettingsError, match=rf"can't read settings from {here / name}: it is a pipe \(FIFO\)"):
+        require_trusted_settings()
+
+
 @pytest.mark.usefixtures("as_another")
 @pytest.mark.parametrize("name", HERE)
 def test_a_file_of_another_account_is_named_with_its_fault(here: Path, name: str) -> None:

@@ -391,6 +391,19 @@ def test_a_rollback_is_one_more_entry_and_goes_further_back(make, splits, work: 
         roll_back(work.root, line)
 
 
+def test_a_line_whose_folder_was_renamed_to_a_pattern_keeps_its_champions(make, splits, work: Workspace) -> None:  # noqa: ANN001
+    run = make(1, judged(work, splits["test"], 6))
+    promote.fn(run, judge.fn(run, work), work)
+    make(2, judged(work, splits["test"], 3))
+    folder = work.root / "champions" / champion_line(run)
+    renamed = folder.rename(f"{folder} [old]")
+    assert champion_lines(work.root) == [renamed.name]
+    assert [entry.run for entry in champion_history(work.root, renamed.name)] == [run.run]
+    assert run.run not in plan_pruning(work.root, 1).runs
+    with pytest.raises(RunError, match="there is no earlier champion"):
+        roll_back(work.root, renamed.name)
+
+
 @pytest.mark.parametrize("act", [roll_back, lift_rollback])
 @pytest.mark.parametrize("named", ["nightly", "tiny-*", "../champions", ""])
 def test_a_line_must_exist_to_be_rolled_back(make, splits, work: Workspace, act, named: str) -> None:  # noqa: ANN001

@@ -37,6 +37,25 @@ def test_a_change_out_of_range_is_refused(change: dict[str, float], says: str) -
         load_recipe("post", **change)
 
 
+@pytest.mark.parametrize("secret", ["[registry]\ntoken = 'CANARY'", "token = 'CANARY'", "batch = ['CANARY']"])
+def test_values_of_a_file_of_another_program_are_not_repeated(tmp_path: Path, secret: str) -> None:
+    (tmp_path / "credentials.toml").write_text(secret)
+    thief = tmp_path / "thief.toml"
+    key = secret.split(" =", maxsplit=1)[0]
+    own = "\n".join(line for line in POST.read_text().splitlines() if not line.startswith(f"{key} "))
+    thief.write_text(f'base = "{tmp_path / "credentials.toml"}"\n{own}')
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(thief))
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_key_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.toml"
+    path.write_text(f"{'a.' * 3000}a = 1\n{POST.read_text()}")
+    with pytest.raises(RecipeError, match="a: Extra inputs are not permitted"):
+        load_recipe(str(path))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

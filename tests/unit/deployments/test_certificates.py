@@ -53,6 +53,7 @@ def test_a_call_that_is_killed_between_key_and_certificate_is_completed(tmp_path
     assert make(tmp_path).returncode == 0
     work = tmp_path / ".mnist-certificates.new"
     work.mkdir()
+    (work / ".created-by-deployments-certificates").touch()
     (tmp_path / "client.crt").rename(work / "client.crt")
     before = (tmp_path / "client.key").read_bytes()
     done = make(tmp_path)
@@ -106,7 +107,19 @@ def test_links_to_whole_pairs_stay(tmp_path: Path) -> None:
 def test_a_folder_of_the_user_with_the_name_of_the_scripts_own_stays(tmp_path: Path) -> None:
     work = tmp_path / ".mnist-certificates.new"
     work.mkdir()
-    (work / "notes").write_text("of the user")
+    for name in ("notes", "ca.key"):
+        (work / name).write_text("of the user")
+    refused = make(tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"{work} can't be created: move it to another folder")
+    assert {path.name: path.read_text() for path in work.iterdir()} == dict.fromkeys(("notes", "ca.key"), "of the user")
+
+
+def test_a_file_of_the_user_in_the_folder_of_a_call_that_was_killed_stays(tmp_path: Path) -> None:
+    work = tmp_path / ".mnist-certificates.new"
+    work.mkdir()
+    for name in (".created-by-deployments-certificates", "notes"):
+        (work / name).write_text("of the user")
     refused = make(tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == f"{work} contains files of others: move them to another folder\n"

@@ -16,6 +16,14 @@ def test_a_request_for_completions_without_a_shell_is_refused(shell: str, monkey
     assert "COMP_WORDS and COMP_CWORD" in line
 
 
+@pytest.mark.parametrize("word", ["9" * 5000, "-1", "\u0663", ""])
+def test_the_number_of_a_word_to_complete_is_checked(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_MNIST_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "mnist ver")
+    monkeypatch.setenv("COMP_CWORD", word)
+    assert run_outcome([])[0] == 2
+
+
 def test_a_shell_gets_its_completions(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for shell, word in (("bash", "1"), ("fish", "ver")):
         monkeypatch.setenv("_MNIST_COMPLETE", f"{shell}_complete")

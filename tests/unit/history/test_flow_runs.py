@@ -43,6 +43,16 @@ def test_a_record_names_its_flow_run_and_one_of_an_earlier_version_none(work: Wo
     assert plan_pruning(work.root, 2).history == frozenset()
 
 
+def test_a_record_with_a_root_that_no_system_can_have_stops_no_pruning(
+    work: Workspace, splits: dict[str, SplitRecord], tiny: Dataset
+) -> None:
+    validate_root(work.root)
+    elsewhere = flow_run(1).model_copy(update={"root": "/x\0y"})
+    for number in (1, 2):
+        finished(work, splits, tiny, number, elsewhere)
+    assert len(plan_pruning(work.root, 1).runs) == 1
+
+
 def test_the_flow_runs_of_pruned_runs_are_pending_until_they_are_forgotten(
     work: Workspace, runs: list[RunRecord]
 ) -> None:

@@ -223,6 +223,12 @@ def test_names_of_secrets_and_words_that_hold_them_are_no_secrets() -> None:
         assert "training-job" in list(environment_secrets({name: "training-job"})), name
 
 
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_secret_that_looks_like_deeply_nested_json_is_masked_as_a_whole(opening: str) -> None:
+    value = opening * 20_000
+    assert value in list(environment_secrets({"MY_TOKEN": value}))
+
+
 def test_a_link_to_documentation_stays_whole() -> None:
     line = "see https://www.prefect.io/docs/v3/how-to-guides/workflows/write-and-run#timeouts for more"
     assert redact(line) == line

@@ -180,6 +180,14 @@ def test_unusable_certificates_stop_only_requests_that_need_them(
     assert (tmp_path / "got").read_bytes() == b"bytes"
 
 
+@pytest.mark.timeout(20)
+def test_certificates_are_not_read_from_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "ca.pem"
+    os.mkfifo(pipe)
+    found = effective_environment({"SSL_CERT_FILE": str(pipe)}, HERE)
+    assert found[environment.SET_ASIDE] == f"SSL_CERT_FILE={pipe}: it is not a regular file"
+
+
 def test_a_proxy_that_was_set_aside_is_not_gone_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(environment.SET_ASIDE, "ALL_PROXY is not a proxy URL such as http://HOST:PORT")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -59,6 +59,13 @@ def about_to_be_marked(root: Path) -> None:
     (root / MARK).touch()
 
 
+def test_a_mark_file_is_read_up_to_the_size_of_a_mark(tmp_path: Path) -> None:
+    with (tmp_path / MARK).open("wb") as stream:
+        stream.truncate(200 << 30)  # a sparse file
+    with pytest.raises(OSError, match="it has more than 4,096 bytes"):
+        find_mark(tmp_path)
+
+
 @pytest.mark.parametrize("make", [Path.mkdir, Path.absolute, clone, volume, about_to_be_marked])
 def test_a_folder_that_counts_as_empty_becomes_a_root(tmp_path: Path, make: Callable[[Path], object]) -> None:
     root = tmp_path / "root"

@@ -146,6 +146,17 @@ def test_a_lock_that_is_held_has_a_name_and_is_released(root: Root, storage: Sto
         assert b"mnist prune" in storage_of(root / "locks" / "root.lock").read_whole()
 
 
+def test_a_file_that_is_larger_than_any_record_is_not_read(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("backend", "local_storage"):
+        monkeypatch.setattr(f"tasks.storage.{module}.MAX_RECORD", 1 << 20)
+    for size in (0, 1, 1 << 20):
+        write_text(root, f"runs/{size}", "x" * size)
+        assert len(storage_of(root / "runs" / str(size)).read_whole()) == size
+    write_text(root, "runs/large", "x" * ((1 << 20) + 1))
+    with pytest.raises(OSError, match="it has more than 1 MiB"):
+        storage_of(root / "runs" / "large").read_whole()
+
+
 NAMED_LIKE_PATTERNS = ("[old]", "a*b", "{a,b}", "!r")
 
 
