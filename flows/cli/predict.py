@@ -19,7 +19,7 @@ from tasks.errors import UnreadableError
 from tasks.safety.plain_text import printable
 
 if TYPE_CHECKING:
-    from tasks.schemas.results import ClassifiedPicture
+    from tasks.schemas.results import ClassifiedPicture, UnreadablePicture
 
 _FEW = 3  # names of skipped files to print
 
@@ -75,10 +75,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         show_predictions(answered, page)
     if no_page:
         echo(f"no page: {no_page}", err=True)
-    if skipped:
-        echo(f"skipped, because hidden or not named like an image: {_skipped_names(skipped)}", err=True)
-    for one in unreadable:
-        echo(f"skipped: {one.path}: {one.why}", err=True)
+    _report_skipped(skipped, unreadable)
     if not paths:
         raise UnreadableError(f"no image found in {', '.join(map(str, images))}")
     if unreadable:
@@ -96,6 +93,14 @@ def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) 
         for model, guess in one.guesses.items():
             probabilities = (f"{guess.probabilities[label]:.6f}" for label in classes)
             out.writerow([printable(one.path), model, printable(guess.label), *probabilities, "; ".join(one.doubts)])
+
+
+def _report_skipped(skipped: Sequence[Path], unreadable: Sequence["UnreadablePicture"]) -> None:
+    """Print which files were skipped, and why."""
+    if skipped:
+        echo(f"skipped, because hidden or not named like an image: {_skipped_names(skipped)}", err=True)
+    for one in unreadable:
+        echo(f"skipped: {one.path}: {one.why}", err=True)
 
 
 def _skipped_names(paths: Sequence[Path]) -> str:

@@ -54,7 +54,6 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     import uvicorn
     from prefect import settings
     from prefect.server.api.server import create_app
-    from prefect.server.utilities.database import get_dialect
 
     from flows.processes.log_filters import mask_prefect_settings
     from flows.server.credential import server_credential
@@ -64,13 +63,7 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
 
     host = canonical(host)
     own, credential = allowed_addresses(host, port, allowed), server_credential()
-    try:
-        get_dialect(settings.PREFECT_API_DATABASE_CONNECTION_URL.value() or "")
-    except Exception as error:  # of SQLAlchemy, whose text may quote a part of the password
-        raise InputError(
-            "PREFECT_API_DATABASE_CONNECTION_URL is not the address of a database, such as "
-            "postgresql+asyncpg://USER:PASSWORD@HOST/NAME; correct it"
-        ) from error
+    _require_database_address()
     changed: dict[Any, Any] = {
         settings.PREFECT_SERVER_API_AUTH_STRING: credential.value,
         settings.PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(sorted(own.origins)),
@@ -95,6 +88,24 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
             server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     if not server.started:
         sys.exit(1)  # the log says why
+
+
+def _require_database_address() -> None:
+    """Check the address of the server's database.
+
+    Raises:
+        InputError: If it is not valid.
+    """
+    from prefect import settings
+    from prefect.server.utilities.database import get_dialect
+
+    try:
+        get_dialect(settings.PREFECT_API_DATABASE_CONNECTION_URL.value() or "")
+    except Exception as error:  # of SQLAlchemy, whose text may quote a part of the password
+        raise InputError(
+            "PREFECT_API_DATABASE_CONNECTION_URL is not the address of a database, such as "
+            "postgresql+asyncpg://USER:PASSWORD@HOST/NAME; correct it"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ The flow runs of the removed runs are noted before (`tasks.history.flow_runs`), 
 after the files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -45,6 +45,21 @@ class StepRecordFile(NamedTuple):
     names: tuple[FileRecord, ...]
 
 
+def _runs_to_keep(
+    root: Root, runs: Sequence[RunRecord], studies: Sequence[StudyRun], keep: int, champion_runs: Set[str]
+) -> list[CompletedRun]:
+    """Return the runs that pruning keeps: the last ones, those of champions, and those in folders behind links."""
+    kept: list[CompletedRun] = [
+        run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs
+    ]
+    kept += studies[-keep:]
+    storage = storage_of(root)
+    kept += [
+        run for run in (*runs, *studies) if run not in kept and not storage.is_real_folder(f"{Folder.RUNS}/{run.run}")
+    ]
+    return kept
+
+
 def plan_pruning(root: Root, keep: int, *, exclusive: bool = False) -> Pruning:
     """Return the runs and files to remove if the last `keep` runs and the last `keep` studies are kept; change nothing.
 
@@ -60,15 +75,7 @@ def plan_pruning(root: Root, keep: int, *, exclusive: bool = False) -> Pruning:
     if unreadable := [*lost, *lost_too]:
         raise StorageError(f"can't tell which files are needed: {unreadable[0]}; move that run's folder away first")
     champions = [one for line in champion_lines(root) for one in _reachable(champion_history(root, line))]
-    champion_runs = {one.run for one in champions}
-    kept: list[CompletedRun] = [
-        run for rank, run in enumerate(reversed(runs)) if rank < keep or run.run in champion_runs
-    ]
-    kept += studies[-keep:]
-    # Runs in folders behind links can't be removed, so keep them.
-    kept += [
-        run for run in (*runs, *studies) if run not in kept and not storage.is_real_folder(f"{Folder.RUNS}/{run.run}")
-    ]
+    kept = _runs_to_keep(root, runs, studies, keep, {one.run for one in champions})
     needed = {entry.file.path for run in kept for entry in run.manifest}
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
