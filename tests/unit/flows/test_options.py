@@ -13,6 +13,7 @@ from flows.cli.run import cli
 from flows.root_option import root_with_pages
 from tasks.errors import StorageError
 from tasks.schema_version import SCHEMA_VERSION
+from tasks.storage import page_records
 from tasks.storage.backend import storage_errors
 from tasks.storage.local_storage import LocalStorage
 from tasks.storage.roots import validate_root
@@ -83,6 +84,22 @@ def test_runs_are_compared_without_a_page_under_a_root_that_cannot_be_written(
     assert json.loads(done.stdout)["report"] is None
     assert f"no page: can't write {root / 'locks'}: " in done.stderr
     assert sorted(root.rglob("*")) == before
+
+
+def test_runs_are_compared_without_a_page_if_only_the_page_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("can't write the page")
+
+    with tarfile.open(FIXTURE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.setattr(page_records, "write_page", refuse)
+    names = sorted(path.name for path in (tmp_path / "root" / "runs").iterdir())[:2]
+    done = CliRunner().invoke(cli, ["compare", *names, "--root", str(tmp_path / "root"), "--json"])
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["report"] is None
+    assert "no page: can't write the page\n" in done.stderr
 
 
 def test_a_root_that_cannot_be_locked_for_another_reason_is_refused(
