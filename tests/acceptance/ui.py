@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as NotInTimeError
 
 from tests.acceptance.browser import DRAWN
-from tests.support.serving import Api, until
+from tests.support.serving import Api
 
 PAGES = {"report", "galleries", "model-plain", "model-batch-norm", "results", "errors-by-label", "patterns", "slices"}
 VERSIONS = {"v1": "", "v2": "/v2"}
@@ -123,14 +124,21 @@ def start_from_the_form(page: Page, ui: str, api: Api, pictures: Path) -> None:
     page.goto(f"{ui}/deployments/deployment/{deployment}/run")
     expect(page.get_by_text("Passes over the training images").first).to_be_visible()
     page.wait_for_timeout(1000)
-    page.get_by_role("button", name="Submit").click()
-
-    def begun() -> set[str]:
-        page.wait_for_timeout(500)  # the browser makes progress only while Playwright waits for it
-        return {run["id"] for run in api.ask("flow_runs/filter", **of_it)} - before
-
-    (started,) = until(begun, "a run")
+    started = submit(page, f"{pictures}-submitted.png")
+    assert started not in before
     assert api.ended(started, 600)["state_type"] in {"COMPLETED", "FAILED"}
+
+
+def submit(page: Page, picture: str) -> str:
+    """Submit the form as often as needed, and return the ID of the run: on a busy machine, it may not be ready at once."""
+    for _ in range(6):
+        try:
+            with page.expect_response(re.compile("/create_flow_run$"), timeout=SECONDS) as created:
+                page.get_by_role("button", name="Submit").click()
+            return str(created.value.json()["id"])
+        except NotInTimeError:
+            keep(page, picture)
+    raise AssertionError(f"the form was submitted, but no run was created: see {picture}")
 
 
 def keep(page: Page, path: str) -> None:
