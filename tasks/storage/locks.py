@@ -7,6 +7,7 @@ leases (`tasks.storage.s3_leases`) lock the root and the keys also across machin
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,10 +129,9 @@ def _write_holder(stream: IO[str], path: Path, who: str) -> None:
     """
     stream.seek(0)
     if path.name != _ROOT or not stream.read(1):
-        stream.seek(0)
-        stream.truncate()
-        stream.write(who)
-        stream.flush()
+        stream.truncate(0)
+        # Not through the buffer: what a full disk left there would fail again when the file is closed.
+        os.write(stream.fileno(), who.encode(errors="replace"))
 
 
 def _lock_holder(stream: IO[str]) -> str:

@@ -1,4 +1,5 @@
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -55,6 +56,21 @@ def test_a_live_process_is_waited_for_with_a_line_that_names_it(tmp_path: Path, 
         ):
             assert time.monotonic() - began > 1
     assert lines == [f"WARNING waiting for run early: {tmp_path}/locks/key.lock is locked"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX systems limit the size of files")
+def test_a_lock_file_that_a_full_disk_cannot_hold_is_reported_in_one_line(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from tasks.storage.storage import storage_of\n"
+        "from tasks.errors import StorageError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\n"
+        "try:\n"
+        "    with storage_of(Path(sys.argv[1])).key_lock('key', 'run early', print): pass\n"
+        "except StorageError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout == f"can't write {tmp_path}/locks/key.lock: File too large; give another --root\n"
 
 
 def test_other_keys_are_not_waited_for(tmp_path: Path) -> None:
