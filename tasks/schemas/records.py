@@ -24,7 +24,8 @@ class Origin(Frozen):
 
     `kind` is the name of the step's function, such as `train`, and `step` is the name of the task run, such as
     `train plain`. `why` says why the record was computed instead of found in the cache. `surroundings` holds the environment
-    variables, as NAME=VALUE, that can change the step's result.
+    variables, as NAME=VALUE, that can change the step's result. `processor` is the name and the vector instructions of the
+    processor that computed it, and empty for steps without arithmetic and in records of earlier versions.
     """
 
     step: str
@@ -34,6 +35,12 @@ class Origin(Frozen):
     seconds: float
     why: str = ""
     surroundings: tuple[str, ...] = ()
+    processor: str = ""
+
+    @property
+    def machine(self) -> str:
+        """The processor, followed by the environment variables that can change the step's result."""
+        return ", ".join(part for part in (self.processor, *self.surroundings) if part)
 
     @model_validator(mode="before")
     @classmethod
