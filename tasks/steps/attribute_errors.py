@@ -20,10 +20,10 @@ from tasks.engine.workspace import Workspace
 from tasks.schemas.findings import Attribution, Neighbor, NeighborSet
 from tasks.schemas.records import AttributionRecord, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.steps.evaluate import Answers, save_predictions
-from tasks.storage.content_files import require_all_valid, require_valid, write_document
+from tasks.storage.content_files import require_all_valid, write_document
 from tasks.storage.folders import Folder
 from tasks.training.ensemble_model import with_features
-from tasks.training.inference import batch_predictor, load_model
+from tasks.training.inference import batch_predictor, load_shared_model
 from tasks.training.keras_runtime import hide_packages
 
 _REFERENCE_IMAGES = 500  # correct predictions that give the reference distribution of nearest distances
@@ -45,7 +45,7 @@ def attribute(
     paths = require_all_valid(work.root, train.parts)
     (given,) = load_evaluated_split(test, [predictions], work).predictions
     wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:_REFERENCE_IMAGES]
-    network = with_features(load_model(require_valid(work.root, model.file)))
+    network = with_features(load_shared_model(work.root, model.file))
     predict, units = batch_predictor(network), network.output_shape[-1] - len(train.classes)
     nearest = Nearest(predict(_images_at(require_all_valid(work.root, test.parts), [*wrong, *right]))[:, :units])
     kept = _trained_on(model, train)

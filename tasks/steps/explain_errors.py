@@ -29,9 +29,9 @@ from tasks.schemas.records import (
     SplitRecord,
 )
 from tasks.steps.select_examples import Selection
-from tasks.storage.content_files import read_document, require_all_valid, require_valid, write_document
+from tasks.storage.content_files import read_document, require_all_valid, write_document
 from tasks.storage.folders import Folder
-from tasks.training.inference import batch_predictor, load_model
+from tasks.training.inference import batch_predictor, load_shared_model
 
 # Correct predictions over all labels; with more labels than this, only the first labels get a map.
 _SALIENCY_IMAGES = 120
@@ -55,7 +55,7 @@ def explain(
     near = read_document(work.root, attribution.neighbors, Attribution).by_index
     (given,) = load_evaluated_split(test, [predictions], work).predictions
     chosen = read_document(work.root, selection.file, Selection).indices
-    network = load_model(require_valid(work.root, model.file))
+    network = load_shared_model(work.root, model.file)
     bar = ProgressBar(f"explaining-{model.name}", f"{model.name}: explaining")
 
     wrong = np.array([index for index in chosen if given.wrong[index]], np.intp)
