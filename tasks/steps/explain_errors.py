@@ -59,7 +59,7 @@ def explain(
     bar = ProgressBar(f"explaining-{model.name}", f"{model.name}: explaining")
 
     wrong = np.array([index for index in chosen if given.wrong[index]], np.intp)
-    predict = batch_predictor(network, altered=True)
+    predict = batch_predictor(network, modified=True)
     images, labels, blank = asked.images[wrong], asked.labels[wrong], blank_of(asked.images)
     sizes = len(list(edges(asked.meta.shape[:2])))
 
