@@ -59,7 +59,7 @@ def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
     return {trial.title: trial for trial in trials}
 
 
-@step("survey", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
+@step("analyze study", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
 def analyze_study(
     dataset: Dataset,
     trials: Mapping[str, SeedRun],
