@@ -23,8 +23,8 @@ class Origin(Frozen):
     """The origin of a record: the step and the run that made it, the time, the duration in seconds, and the reason.
 
     `kind` is the name of the step's function, such as `train`, and `step` is the name of the task run, such as
-    `train plain`. `why` says why the record was computed instead of found in the cache. `surroundings` holds the environment
-    variables, as NAME=VALUE, that can change the step's result.
+    `train plain`. `why` says why the record was computed instead of found in the cache. `environment` holds the
+    environment variables, as NAME=VALUE, that can change the step's result.
     """
 
     step: str
@@ -33,7 +33,7 @@ class Origin(Frozen):
     at: datetime
     seconds: float
     why: str = ""
-    surroundings: tuple[str, ...] = ()
+    environment: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("environment", "surroundings"))
 
     @model_validator(mode="before")
     @classmethod
@@ -107,13 +107,15 @@ class PartialRecord(Record):
 class ArchiveRecord(Record):
     """A downloaded archive, and the mirror that served it.
 
-    `passed_over` holds one line for each mirror that failed before.
+    `failed_mirrors` holds one line for each mirror that failed before.
     """
 
     name: PathPart
     file: FileRecord
     mirror: Redacted
-    passed_over: tuple[Redacted, ...] = ()
+    failed_mirrors: tuple[Redacted, ...] = Field(
+        default=(), validation_alias=AliasChoices("failed_mirrors", "passed_over")
+    )
 
 
 class SplitRecord(Record):
@@ -234,9 +236,7 @@ class AttributionRecord(PredictionsRecord):
     `neighbors` is a JSON file with the nearest training images of each misclassified test image.
     """
 
-    neighbors: FileRecord = Field(
-        validation_alias=AliasChoices("neighbors", "neighbours")
-    )  # as earlier versions spell it
+    neighbors: FileRecord = Field(validation_alias=AliasChoices("neighbors", "neighbours"))
 
 
 class SelectionRecord(Record):
