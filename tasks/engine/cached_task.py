@@ -167,7 +167,7 @@ def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Ke
                 at=datetime.now(UTC),
                 seconds=seconds,
                 why=why,
-                surroundings=tuple(f"{name}={value}" for name, value in key.parts.get("surroundings", {}).items()),
+                environment=tuple(f"{name}={value}" for name, value in key.parts.get("environment", {}).items()),
                 processor=processor() if "numpy" in key.parts["libraries"] else "",
             )
         }

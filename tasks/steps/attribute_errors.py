@@ -59,9 +59,9 @@ def attribute(
     record = save_predictions(model, train, answers(), work)
     split_index = read_index(paths)
     places = np.flatnonzero(kept[split_index.indices])[nearest.places]
-    rare = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
+    percentiles = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
     # `wrong` ends the iteration: the rows after it belong to correct predictions.
-    rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
+    rows = zip(wrong.tolist(), places, nearest.distances, percentiles, strict=False)
     found = Attribution(
         model=model.name, by_index={index: _attributed(split_index.labels, *row) for index, *row in rows}
     )
@@ -89,7 +89,7 @@ def _trained_on(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
 
 
 def _attributed(
-    labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], rare: float | None
+    labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], percentile: float | None
 ) -> NeighborSet:
     """Return the neighbors of one image.
 
@@ -97,10 +97,10 @@ def _attributed(
         labels: (N,) labels of the training split.
         places: (k,) indices of the neighbors in that split.
         distances: (k,) distances of the neighbors.
-        rare: Share of correct predictions with a smaller nearest distance, from 0 to 1; None if it is unknown.
+        percentile: Share of correct predictions with a smaller nearest distance, from 0 to 1; None if it is unknown.
     """
     near = zip(places.tolist(), labels[places].tolist(), distances.tolist(), strict=True)
     return NeighborSet(
         neighbors=tuple(Neighbor(index=place, label=label, distance=distance) for place, label, distance in near),
-        rarity=rare,
+        nearest_distance_percentile=percentile,
     )

@@ -25,7 +25,7 @@ def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> Robustness
         StorageError: If a file is missing or altered, or the model is rejected.
     """
     paths = require_all_valid(work.root, test.parts)
-    predict = batch_predictor(load_shared_model(work.root, model.file), altered=True)
+    predict = batch_predictor(load_shared_model(work.root, model.file), modified=True)
     split_index = read_index(paths)
     chosen = sample_indices(len(split_index.labels))
     found_at = read_images(paths, chosen)

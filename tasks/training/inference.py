@@ -25,7 +25,7 @@ BATCH = 512  # within 10 % of the fastest batch size on all tested processors; a
 
 
 def batch_predictor(
-    network: "keras.Model", *, altered: bool = False
+    network: "keras.Model", *, modified: bool = False
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Return a function that maps images, (n, ...) uint8, to the network's outputs, (n, units) float32.
 
@@ -34,7 +34,7 @@ def batch_predictor(
 
     Args:
         network: The model.
-        altered: Whether the images are modified, for example by erasing all ink. If so, the function replaces outputs
+        modified: Whether the images are modified, for example by erasing all ink. If so, the function replaces outputs
             that are not finite by 0; otherwise it raises an error.
 
     Raises:
@@ -49,7 +49,7 @@ def batch_predictor(
         found = [network.predict_on_batch(batch) for batch in np.split(full, batches)]
         outputs = np.concatenate(found, dtype=np.float32)[: len(images)]
         finite = np.isfinite(outputs)
-        if not altered and not finite.all():
+        if not modified and not finite.all():
             count = int((~finite.all(axis=1)).sum())
             raise DivergedError(
                 f"model {network.name} outputs values that are not finite for {count:,} of {len(images):,} images: lower the "

@@ -221,7 +221,7 @@ def test_a_variable_that_may_change_the_result_is_named_with_it_and_as_the_reaso
     other = note.fn("a", work)
     assert first.origin is not None
     assert other.origin is not None
-    assert (first.origin.surroundings, other.origin.surroundings) == ((), ("OPENBLAS_CORETYPE=Haswell",))
+    assert (first.origin.environment, other.origin.environment) == ((), ("OPENBLAS_CORETYPE=Haswell",))
     assert other.origin.machine == f"{processor()}, OPENBLAS_CORETYPE=Haswell"
     assert why(other) == "variable OPENBLAS_CORETYPE: none -> Haswell"
     monkeypatch.delenv("OPENBLAS_CORETYPE")

@@ -202,11 +202,11 @@ def test_numbers_of_the_user_s_win_and_are_a_part_of_keys(monkeypatch: pytest.Mo
     for name in environment.NUMBERS:
         monkeypatch.delenv(name, raising=False)
     clean = key_of(train.fn, {}, libraries)
-    assert "surroundings" not in clean.parts
+    assert "environment" not in clean.parts
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     assert effective_environment(os.environ, HERE)["TF_ENABLE_ONEDNN_OPTS"] == "0"
     changed = key_of(train.fn, {}, libraries)
-    assert changed.parts["surroundings"] == {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    assert changed.parts["environment"] == {"TF_ENABLE_ONEDNN_OPTS": "0"}
     assert changed.name != clean.name
     assert key_of(train.fn, {}, ("pyarrow",)).parts.keys() == clean.parts.keys()
 

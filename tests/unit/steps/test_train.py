@@ -451,7 +451,7 @@ def test_non_finite_outputs_are_rejected_for_unaltered_images_only() -> None:
     images = np.array([np.zeros((2, 2)), np.full((2, 2), 255)], np.uint8)
     with pytest.raises(DivergedError, match="model scaled outputs values that are not finite for 1 of 2 images"):
         batch_predictor(network)(images)
-    np.testing.assert_array_equal(batch_predictor(network, altered=True)(images), [[0] * 4, [1] * 4])
+    np.testing.assert_array_equal(batch_predictor(network, modified=True)(images), [[0] * 4, [1] * 4])
 
 
 def test_a_schedule_of_few_steps_comes_down_again() -> None:
