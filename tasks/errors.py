@@ -19,6 +19,7 @@ MnistError                     base class; its message is one line that says wha
 ├── StorageError (OSError)     a file under the root that cannot be written or read, or that differs from its record
 │   └── ChecksumError          a document that does not match its checksum
 ├── VerificationError (RuntimeError) a run with a missing or altered file: exit code 1, raised by `mnist verify`
+├── DiagnosisError (RuntimeError) an installation that failed a check: exit code 1, raised by `mnist doctor`
 ├── WorkerError (RuntimeError) a worker process that failed or died, or a cluster that can't be used
 ├── ServerError (RuntimeError) a Prefect server, its credential or a webhook that can't be used
 ├── OutputError (OSError)      standard output that cannot be written: the result did not reach its reader
@@ -126,6 +127,12 @@ class ChecksumError(StorageError):
 
 class VerificationError(MnistError, RuntimeError):
     """A run with a missing or altered file."""
+
+    exit_code = 1
+
+
+class DiagnosisError(MnistError, RuntimeError):
+    """An installation that failed a check of `mnist doctor`."""
 
     exit_code = 1
 

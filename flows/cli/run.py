@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.cli.dataset import dataset
+from flows.cli.doctor import doctor
 from flows.cli.history import champion, compare_command, runs
 from flows.cli.maintenance import prune, verify
 from flows.cli.options import DATASET, EPOCHS, EXPLAIN, JSON, MIRRORS, ROOT, RUNNER, AliasedOption, seed_or_date
@@ -184,7 +185,7 @@ def _refuse_bytes(parameters: dict[str, Any]) -> None:
                 raise InputError(f"can't use the {name} {value}: its name is not UTF-8, which Prefect needs; rename it")
 
 
-for command in (compare_command, predict, champion, dataset, runs, verify, prune, serve, worker):
+for command in (compare_command, predict, champion, dataset, runs, verify, prune, doctor, serve, worker):
     cli.add_command(command)
 
 

@@ -30,6 +30,7 @@ _PROJECTS = "pyproject.toml"
 _OTHER_FILE = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # not taken literally in a database URL
 HERE = (".env", "prefect.toml", _PROJECTS)
 _HOME = "PREFECT_HOME"
+_REMEDY = f"set {_HOME} to a folder that can be written"
 IN_HOME = ("profiles.toml", "logging.yml")
 NAMED = ("PREFECT_PROFILES_PATH", "PREFECT_LOGGING_CONFIG_PATH", "PREFECT_LOGGING_SETTINGS_PATH")
 
@@ -94,7 +95,7 @@ def settings_files() -> "Iterator[Path]":
     from pathlib import Path
 
     yield from map(Path, HERE)
-    home = _prefect_home()
+    home = prefect_home()
     yield home
     for folder in dict.fromkeys((home, Path(os.environ.get(_HOME) or home))):  # Prefect also takes a `~` literally
         yield from (folder / name for name in IN_HOME)
@@ -103,7 +104,7 @@ def settings_files() -> "Iterator[Path]":
             yield Path(value.replace(f"${_HOME}", str(home)))
 
 
-def _prefect_home() -> "Path":
+def prefect_home() -> "Path":
     """Return the folder of Prefect's profiles, history and results, according to the environment."""
     from pathlib import Path
 
@@ -119,20 +120,49 @@ def require_writable_home() -> None:
     """
     from tasks.errors import SettingsError
 
-    home, remedy = _prefect_home(), f"set {_HOME} to a folder that can be written"
+    home = _nameable_home()
+    try:
+        home.mkdir(mode=0o700, parents=bool(os.environ.get(_HOME)), exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"can't create Prefect's home {home}: {error.strerror or error}; {_REMEDY}") from error
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise SettingsError(f"can't write to Prefect's home {home}; {_REMEDY}")
+
+
+def require_usable_home() -> None:
+    """Check that `require_writable_home` would succeed, without creating anything.
+
+    Raises:
+        SettingsError: As from `require_writable_home`.
+    """
+    from tasks.errors import SettingsError
+    from tasks.filesystem.regular_files import nearest_existing
+
+    home = _nameable_home()
+    folder = nearest_existing(home)
+    if folder not in {home, home.parent} and not os.environ.get(_HOME):
+        raise SettingsError(f"can't create Prefect's home {home}: there is no folder {home.parent}; {_REMEDY}")
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"can't {'write to' if folder == home else 'create'} Prefect's home {home}; {_REMEDY}")
+
+
+def _nameable_home() -> "Path":
+    """Return Prefect's home if its path is known and can be a part of the address of a database.
+
+    Raises:
+        SettingsError: If it is not.
+    """
+    from tasks.errors import SettingsError
+
+    home = prefect_home()
     if str(home).startswith("~"):
-        raise SettingsError(f"this account has no home directory, where Prefect keeps its history: {remedy}")
+        raise SettingsError(f"this account has no home directory, where Prefect keeps its history: {_REMEDY}")
     if _OTHER_FILE.search(str(home)):
         raise SettingsError(
             f"can't use Prefect's home {home}: Prefect would put its database elsewhere; set {_HOME} to a folder without ? "
             "and % in its path"
         )
-    try:
-        home.mkdir(mode=0o700, parents=bool(os.environ.get(_HOME)), exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"can't create Prefect's home {home}: {error.strerror or error}; {remedy}") from error
-    if not os.access(home, os.W_OK | os.X_OK):
-        raise SettingsError(f"can't write to Prefect's home {home}; {remedy}")
+    return home
 
 
 @contextmanager
@@ -141,7 +171,7 @@ def without_new_home() -> "Iterator[None]":
 
     The import of Prefect creates it. A command that only reads must not create anything.
     """
-    home = _prefect_home()
+    home = prefect_home()
     existed = home.exists()
     try:
         yield
@@ -166,7 +196,7 @@ def _refuse(path: "Path") -> None:
         raise SettingsError(f"can't read settings from {path.absolute()}: {kind}, not a regular file; remove it")
     given, real = path.absolute(), path.resolve()
     # Folders further up need no check: an account that replaces this folder owns the files in the new one.
-    beside = () if path == _prefect_home() else (given.parent, real.parent)
+    beside = () if path == prefect_home() else (given.parent, real.parent)
     for one in dict.fromkeys((given, real, *beside)):
         if fault := trust_fault(one):
             of = "it" if one == given else given

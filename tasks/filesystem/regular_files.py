@@ -39,6 +39,11 @@ def expand_user(given: str | Path, what: str, error_type: type[InputError] = Inp
         ) from error
 
 
+def nearest_existing(path: Path) -> Path:
+    """Return a path if it exists and can be reached, otherwise the closest folder above it that can."""
+    return next(one for one in (path, *path.parents) if os.path.lexists(one) or one == one.parent)
+
+
 def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file for reading and follow links.
 

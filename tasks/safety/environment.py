@@ -158,6 +158,8 @@ _PATHS = frozenset(
 _DATABASES = frozenset({"PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"})
 _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?|[A-Za-z]:)([^?]+)(.*)", re.DOTALL)
 
+REMOVED: set[str] = set()  # names of the variables that this process received and removed
+
 # The Prefect settings that also apply to our own server; all others are for the user's server.
 _OWN_SERVER = frozenset({"PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"})
 
@@ -182,6 +184,7 @@ def apply_environment() -> None:
 def _adopt_settings(after: Mapping[str, str]) -> None:
     """Make the environment of this process equal to `after`."""
     for name in os.environ.keys() - after.keys():
+        REMOVED.add(name)
         del os.environ[name]
     os.environ.update({name: value for name, value in after.items() if os.environ.get(name) != value})
 

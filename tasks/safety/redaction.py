@@ -253,6 +253,15 @@ def redact(text: str) -> str:
     return text
 
 
+def redacted_values(found: Any) -> Any:
+    """Return the values of a JSON document with every string redacted, at any depth; the keys stay."""
+    if isinstance(found, dict):
+        return {key: redacted_values(one) for key, one in found.items()}
+    if isinstance(found, list | tuple):
+        return [redacted_values(one) for one in found]
+    return redact(found) if isinstance(found, str) else found
+
+
 def _public_in_a_sentence(found: str) -> str:
     """Return the public form of an address that may be followed by punctuation."""
     address = found.rstrip(_CLOSING)

@@ -149,9 +149,7 @@ class LocalStorage:
             StorageError: If something else, or a link, has the name of a folder under the root.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for path in (real_path(self.path, folder) for folder in Folder):
-            if os.path.lexists(path) and not path.is_dir():
-                raise StorageError(f"{path} is not a folder, and files of runs belong there: move it to another place")
+        require_folders(self.path)
         with tempfile.TemporaryFile(dir=self.path):
             pass
         mark_root(self.path)
@@ -175,6 +173,17 @@ class LocalStorage:
         """
         mark = find_mark(self.path)
         return mark.signed(key, ".lock") if mark else f"{key}.lock"
+
+
+def require_folders(root: Path) -> None:
+    """Check that nothing else has the name of a folder under a root.
+
+    Raises:
+        StorageError: If a file or a link has such a name.
+    """
+    for path in (real_path(root, folder) for folder in Folder):
+        if os.path.lexists(path) and not path.is_dir():
+            raise StorageError(f"{path} is not a folder, and files of runs belong there: move it to another place")
 
 
 def _temporary_name(path: Path, stem: str) -> Path:
