@@ -62,7 +62,7 @@ def facts(found: Diagnosis) -> Iterator[tuple[str, str]]:
     else:
         yield "Prefect", "a temporary server for each run"
     if prefect.database:
-        yield "history", f"{_mb(prefect.history)}, {prefect.database}"
+        yield "history", f"{_mb(prefect.history) if prefect.history else 'none yet'}: {prefect.database}"
 
 
 def _gb(size: int) -> str:

@@ -167,6 +167,15 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def describe_system_error(error: OSError) -> str:
+    """Return one line about an error of the system, with the file that it is about."""
+    if "temporary directory" in str(error):  # of `tempfile`
+        return f"the system: {error.strerror or error}; make room, or set TMPDIR to a folder that has some"
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # of `os.getcwd`
+        return "the current folder was removed; change to another folder"
+    return f"{error.filename or 'the system'}: {error.strerror or error}"
+
+
 def last_error(text: str) -> str | None:
     """Return the last line of a text that starts with the name of an exception, as the end of a traceback does."""
     lines = (line.strip() for line in reversed(text.splitlines()))

@@ -22,7 +22,7 @@ from tasks.engine.machine import (
     this_machine,
     version_faults,
 )
-from tasks.errors import MnistError, first_line
+from tasks.errors import MnistError, describe_system_error, first_line
 from tasks.safety.environment import NUMBERS, REMOVED, SET_ASIDE
 from tasks.schemas.diagnosis import Diagnosis, Disk, HealthCheck, PrefectState, RootUsage
 from tasks.storage.backend import Root
@@ -80,6 +80,8 @@ def _attempt(call: Callable[[], Found]) -> tuple[Found | None, str]:
         return None, str(error)
     except TimeoutError as error:
         return None, f"{error}; check the network, the file system and the server"
+    except OSError as error:
+        return None, describe_system_error(error)
     except Exception as error:  # noqa: BLE001  # whatever is broken is what this command is for
         return None, f"{type(error).__name__}: {first_line(error)}"
 

@@ -27,7 +27,7 @@ from flows.cli.worker import worker
 from flows.processes import stop
 from flows.processes.console import echo_json
 from flows.root_option import require_own_root
-from tasks.errors import GateError, InputError, MnistError
+from tasks.errors import GateError, InputError, MnistError, describe_system_error
 from tasks.safety.plain_text import in_text
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def summary_line(error: Exception) -> str | None:
     if isinstance(error, TimeoutError):  # of a task run
         return f"a step timed out: {str(error).rstrip('.')}; run again, or use fewer epochs"
     if isinstance(error, OSError):  # of a file that is not under the root, such as in a full temporary folder
-        return _describe_system_error(error)
+        return describe_system_error(error)
     # Prefect needs the home directory.
     if isinstance(error, RuntimeError) and str(error).startswith("Could not determine home directory"):
         return "this account has no home directory: set HOME to a folder that it can write to"
@@ -240,11 +240,3 @@ def summary_line(error: Exception) -> str | None:
     from tasks.storage.backend import unreachable
 
     return describe_connection_error(error) or unreachable(error)
-
-
-def _describe_system_error(error: OSError) -> str:
-    if "temporary directory" in str(error):  # of `tempfile`
-        return f"the system: {error.strerror or error}; make room, or set TMPDIR to a folder that has some"
-    if isinstance(error, FileNotFoundError) and error.filename is None:  # of `os.getcwd`
-        return "the current folder was removed; change to another folder"
-    return f"{error.filename or 'the system'}: {error.strerror or error}"

@@ -169,8 +169,10 @@ def _nameable_home() -> "Path":
 def without_new_home() -> "Iterator[None]":
     """Remove Prefect's home after the block if the block has created it and left it empty.
 
-    The import of Prefect creates it. A command that only reads must not create anything.
+    The import of Prefect creates it, and in a terminal it also writes notes of its telemetry there unless telemetry is
+    off. A command that only reads must not create anything.
     """
+    os.environ["DO_NOT_TRACK"] = "1"
     home = prefect_home()
     existed = home.exists()
     try:

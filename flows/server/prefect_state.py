@@ -1,6 +1,7 @@
 """Find out which Prefect server a run would use and whether the server answers; nothing is started or written."""
 # ruff: noqa: PLC0415  # late imports: a broken installation of Prefect must not keep this module from being imported
 
+import os
 from typing import TYPE_CHECKING
 
 from flows.processes.settings_files import prefect_home, require_usable_home, without_new_home
@@ -22,6 +23,8 @@ def prefect_state(tell: "Callable[[PrefectState], None]") -> None:
     """
     state = PrefectState(home=str(prefect_home()))
     tell(state)
+    if not os.environ.get("PREFECT_API_URL"):
+        require_usable_home()  # before the import of Prefect, whose messages say less
     with without_new_home():
         from prefect.settings import PREFECT_API_URL
 
@@ -31,7 +34,6 @@ def prefect_state(tell: "Callable[[PrefectState], None]") -> None:
         url = PREFECT_API_URL.value()
         if not url:
             tell(_with_history(state))
-            require_usable_home()
             return
         from flows.server.local_server import check_server
 

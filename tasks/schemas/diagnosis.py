@@ -1,5 +1,7 @@
 """Define what `mnist doctor` finds: the facts about an installation, and the checks that passed or failed."""
 
+from pydantic import Field
+
 from tasks.base import Frozen
 
 
@@ -37,7 +39,7 @@ class RootUsage(Frozen):
     `in_use` is None if this can't be found out.
     """
 
-    folders: dict[str, int] = {}
+    folders: dict[str, int] = Field(default_factory=dict)
     unfinished: int = 0
     in_use: bool | None = None
 
