@@ -36,7 +36,7 @@ _GB = 1_000_000_000
 _ROOT, _HOME, _TEMPORARY = "root", "Prefect's home", "temporary files"
 _NEEDED = {_ROOT: _GB, _HOME: _GB // 5, _TEMPORARY: _GB // 5}
 
-Found = TypeVar("Found")
+_Found = TypeVar("_Found")
 
 
 def diagnose(given_root: str | None) -> Diagnosis:
@@ -72,7 +72,7 @@ def diagnose(given_root: str | None) -> Diagnosis:
     )
 
 
-def _attempt(call: Callable[[], Found]) -> tuple[Found | None, str]:
+def _attempt(call: Callable[[], _Found]) -> tuple[_Found | None, str]:
     """Return the result of a call that may fail or never return, and why there is none; empty if there is one."""
     try:
         return within(_SECONDS, call), ""

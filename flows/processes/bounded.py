@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
-def within(seconds: float, call: Callable[[], Result]) -> Result:
+def within(seconds: float, call: Callable[[], _Result]) -> _Result:
     """Return the result of a call, or stop waiting for the call after a time limit.
 
     The call then goes on in its thread, which does not keep the process from ending.
@@ -16,7 +16,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
         TimeoutError: If the call has not returned in time.
         Exception: The error of the call.
     """
-    results: list[Result] = []
+    results: list[_Result] = []
     errors: list[BaseException] = []
 
     def work() -> None:

@@ -17,7 +17,7 @@ from flows.processes.bounded import within
 from tasks.errors import DiagnosisError, ServerError
 from tasks.schemas.diagnosis import Disk, PrefectState, RootUsage
 
-PASSWORD = "canary-7f3a9b2c"
+CANARY = "canary-7f3a9b2c"
 
 
 @pytest.fixture(autouse=True)
@@ -57,20 +57,20 @@ def test_a_failed_check_is_reported_with_all_facts(options: list[str], tmp_path:
 
 
 def test_an_address_that_is_no_root_is_a_failed_check_and_its_password_is_masked() -> None:
-    done = doctor("--root", f"ftp://user:{PASSWORD}@host/", "--json")
+    done = doctor("--root", f"ftp://user:{CANARY}@host/", "--json")
     assert check_of(done, "root")["found"].startswith("can't use the root ftp://***@host/")
-    assert PASSWORD not in done.output
+    assert CANARY not in done.output
 
 
 def test_no_secret_of_the_environment_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MY_TOKEN", PASSWORD)
-    monkeypatch.setenv("MNIST_SET_ASIDE", f"SSL_CERT_FILE=/{PASSWORD}: no such file\nHTTP_PROXY is not a proxy")
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", f"https://user:{PASSWORD}x@host")
+    monkeypatch.setenv("MY_TOKEN", CANARY)
+    monkeypatch.setenv("MNIST_SET_ASIDE", f"SSL_CERT_FILE=/{CANARY}: no such file\nHTTP_PROXY is not a proxy")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", f"https://user:{CANARY}x@host")
     for options in ([], ["--json"]):
-        done = doctor("--root", tmp_path / PASSWORD, *options)
+        done = doctor("--root", tmp_path / CANARY, *options)
         assert "SSL_CERT_FILE" in done.stdout
         assert "ONEDNN_MAX_CPU_ISA" in done.stdout
-        assert PASSWORD not in done.output
+        assert CANARY not in done.output
 
 
 def raising(error: Exception) -> Callable[..., None]:

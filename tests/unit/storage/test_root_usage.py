@@ -30,7 +30,7 @@ def test_the_bytes_of_each_folder_are_added_up_largest_first(root: Path) -> None
     keep(root / Folder.MODELS / "deep" / "a.keras", 3000)
     keep(root / Folder.MODELS / "b.keras", 4000)
     keep(root / "mirror" / "mnist" / "images.gz", 500)
-    assert list(usage_of(root).folders.items())[0] == (Folder.MODELS, 7000)
+    assert next(iter(usage_of(root).folders.items())) == (Folder.MODELS, 7000)
     assert usage_of(root).folders[Folder.RECORDS] == 10
     assert usage_of(root).folders["other"] > 500  # with the mark
 
