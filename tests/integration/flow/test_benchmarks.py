@@ -55,7 +55,9 @@ def test_threads_per_training_are_compared_with_parallel_trainings() -> None:
 
 
 def test_the_time_of_imports_is_the_sum_of_the_modules_own_times() -> None:
-    lines = "import time: self [us] | cumulative | imported package\nimport time:       250 |       9000 | os\nmnist: wrong"
+    lines = (
+        "import time: self [us] | cumulative | imported package\nimport time:       250 |       9000 | os\nmnist: wrong"
+    )
     assert import_seconds(f"{lines}\nimport time:       500 |        500 |   re\n") == 0.00075
 
 

@@ -12,6 +12,7 @@ from flows.cli.run import run_outcome
 from flows.config import require_allowed_runner, validate_run
 from tasks.errors import Checks, InputError, StorageError
 from tests.support import recipes
+from tests.tools.console_blocks import PROJECT, shown
 
 DATASETS = "emnist_digits, emnist_letters, fashion_mnist, kmnist, mnist"
 RECIPES = "augmented, barred, best, cycled, dropout, ema, onecycle, post, smoothed, specked, wide"
@@ -19,7 +20,7 @@ NAME_RULE = "must be a lowercase letter followed by lowercase letters, digits an
 OR_FILE = "or the path of a .toml file"
 WRONG: list[tuple[str, list[str]]] = [
     ("run --recipe nope", [f"unknown recipe 'nope': give {RECIPES}, {OR_FILE}"]),
-    ("run --recipe psot", [f"unknown recipe 'psot': did you mean post? Otherwise, give {RECIPES}, {OR_FILE}"]),
+    ("run --recipe onecycl", [f"unknown recipe 'onecycl': did you mean onecycle? Otherwise, give {RECIPES}, {OR_FILE}"]),
     ("run --dataset mnst", [f"unknown dataset 'mnst': did you mean mnist? Otherwise, give {DATASETS}, {OR_FILE}"]),
     ("run --epochs 0", ["the parameters of the run: epochs: Input should be greater than or equal to 1, not 0"]),
     ("run --epochs three", ["Invalid value for '--epochs': 'three' is not a valid integer."]),
@@ -121,8 +122,14 @@ def test_all_faults_are_reported_before_anything_is_started_or_written(
     assert sorted(folder.parent.rglob("*")) == before
 
 
+def test_the_documentation_shows_the_answer_to_wrong_input() -> None:
+    (example,) = (one for one in shown(PROJECT / "docs/commands.md") if one.output.startswith("mnist: "))
+    lines = faults_of(*example.command.split()[1:])
+    assert example.output.splitlines() == [f"mnist: {line}" for line in lines]
+
+
 def test_each_fault_is_a_line_of_its_own(folder: Path) -> None:
-    command = [sys.executable, "-m", "flows.cli.app", "run", "--epochs", "0", "--recipe", "psot"]
+    command = [sys.executable, "-m", "flows.cli.app", "run", "--epochs", "0", "--recipe", "onecycl"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -134,7 +141,7 @@ def test_all_faults_of_a_recipe_and_of_a_dataset_file_are_reported(folder: Path)
     recipe = folder / "wrong.toml"
     recipe.write_text('base = "post"\nname = "wrong"\nbatch = 0\nlearning_rate = "high"\nspeed = 1\n')
     dataset = folder / "bad.toml"
-    text = (Path(__file__).parents[3] / "tasks/config/builtin/datasets/mnist.toml").read_text()
+    text = (PROJECT / "tasks/config/builtin/datasets/mnist.toml").read_text()
     hashes = [line for line in text.splitlines() if "sha256" in line]
     assert hashes
     dataset.write_text(text.replace('sha256 = "', 'sha256 = "z'))
@@ -161,8 +168,10 @@ def test_layers_that_do_not_fit_are_reported_before_a_server_starts(folder: Path
     recipe.write_text(
         recipes.PAIR.replace('{ layer = "flatten" }', '{ layer = "max_pool", size = 40 },\n{ layer = "flatten" }')
     )
-    (found,) = faults_of("run", "--recipe", recipe)
-    assert "don't fit images of 28 x 28 pixels" in found
+    found = faults_of("run", "--recipe", recipe)
+    assert [line.split(" (")[0].split(":")[0] for line in found] == [
+        f"the layers of model '{name}' don't fit images of 28 x 28 pixels" for name in ("plain", "batch_norm")
+    ]
 
 
 def test_an_ensemble_without_enough_seeds_for_a_date_is_reported(folder: Path) -> None:
