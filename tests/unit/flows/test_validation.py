@@ -20,7 +20,10 @@ NAME_RULE = "must be a lowercase letter followed by lowercase letters, digits an
 OR_FILE = "or the path of a .toml file"
 WRONG: list[tuple[str, list[str]]] = [
     ("run --recipe nope", [f"unknown recipe 'nope': give {RECIPES}, {OR_FILE}"]),
-    ("run --recipe onecycl", [f"unknown recipe 'onecycl': did you mean onecycle? Otherwise, give {RECIPES}, {OR_FILE}"]),
+    (
+        "run --recipe onecycl",
+        [f"unknown recipe 'onecycl': did you mean onecycle? Otherwise, give {RECIPES}, {OR_FILE}"],
+    ),
     ("run --dataset mnst", [f"unknown dataset 'mnst': did you mean mnist? Otherwise, give {DATASETS}, {OR_FILE}"]),
     ("run --epochs 0", ["the parameters of the run: epochs: Input should be greater than or equal to 1, not 0"]),
     ("run --epochs three", ["Invalid value for '--epochs': 'three' is not a valid integer."]),
