@@ -187,8 +187,3 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
             screen.say(f"rolled back, not promoted again: {one.title}")
     if not lines:
         screen.say("no champion yet")
-
-
-def show_rows(rows: Sequence[common_rows.Row]) -> None:
-    """Print rows as a table."""
-    Screen().table(rows)

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.measure import run
+from benchmarks.measure import import_seconds, run
 
 PYTHON = sys.executable
 MNIST = (PYTHON, "-m", "flows.cli.app")
@@ -65,10 +65,15 @@ class Bench(NamedTuple):
         shutil.rmtree(root, ignore_errors=True)
         return Sample(float(taken.output), taken.peak)
 
-    def command(self, place: Path, *words: str) -> Sample:
-        """Run any other Python command."""
-        taken = run([(PYTHON, *words)], self.env, place)
+    def command(self, place: Path, *words: str, code: int = 0) -> Sample:
+        """Run any other Python command, which exits with `code`."""
+        taken = run([(PYTHON, *words)], self.env, place, code=code)
         return Sample(taken.seconds, taken.peak)
+
+    def imports(self, place: Path, *words: str) -> Sample:
+        """Run a Python command, and return the time that it spends in imports."""
+        taken = run([(PYTHON, "-X", "importtime", *words)], self.env, place)
+        return Sample(import_seconds(taken.errors), taken.peak)
 
 
 def post_same_work(bench: Bench, place: Path) -> Sample:
@@ -114,6 +119,10 @@ ARMS: dict[str, Callable[[Bench, Path], Sample]] = {
     "python -c pass": lambda bench, place: bench.command(place, "-c", "pass"),
     "mnist --help": lambda bench, place: bench.command(place, *MNIST[1:], "--help"),
     "mnist runs": lambda bench, place: bench.command(place, *MNIST[1:], "runs"),
+    "mnist runs, imports": lambda bench, place: bench.imports(place, *MNIST[1:], "runs"),
+    "mnist dataset list": lambda bench, place: bench.command(place, *MNIST[1:], "dataset", "list"),
+    "mnist champion": lambda bench, place: bench.command(place, *MNIST[1:], "champion"),
+    "mnist run --recipe nope": lambda bench, place: bench.command(place, *MNIST[1:], "run", "--recipe", "nope", code=2),
 }
 if find_spec("datasets"):
     ARMS["Parquet by Hugging Face"] = lambda bench, place: bench.inside(place, "hugging_face")

@@ -48,6 +48,10 @@ FIGURES = {
     "orchestration-tensorflow": Figure("… with TensorFlow's import", "steps that do nothing", "mnist run"),
     "help": Figure("mnist --help", "mnist --help", "python -c pass"),
     "runs": Figure("mnist runs", "mnist runs", "python -c pass"),
+    "runs-imports": Figure("… of which imports", "mnist runs, imports", "mnist runs"),
+    "dataset-list": Figure("mnist dataset list", "mnist dataset list", "python -c pass"),
+    "champion": Figure("mnist champion", "mnist champion", "python -c pass"),
+    "wrong-input": Figure("wrong input", "mnist run --recipe nope", "python -c pass"),
 }
 if "Parquet by Hugging Face" not in ARMS:
     del FIGURES["arrays-hugging-face"]

@@ -1,6 +1,7 @@
 """Measure the time of commands and the total memory of all their processes."""
 
 import os
+import re
 import subprocess
 import threading
 import time
@@ -14,7 +15,7 @@ SAMPLE_SECONDS = 0.2
 
 
 class Taken(NamedTuple):
-    """Wall time, peak memory in bytes, and standard output of commands.
+    """Wall time, peak memory in bytes, standard output of commands, and standard error of the last command.
 
     The peak is the largest sum of resident sets; shared libraries count in each process.
     """
@@ -22,10 +23,11 @@ class Taken(NamedTuple):
     seconds: float
     peak: int
     output: str
+    errors: str
 
 
-def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder: Path) -> Taken:
-    """Run commands one after the other and return one measurement of all of them."""
+def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder: Path, *, code: int = 0) -> Taken:
+    """Run commands, which must exit with `code`, one after the other and return one measurement of all of them."""
     began, peak, output = time.perf_counter(), 0, []
     for number, command in enumerate(commands):
         with (
@@ -37,11 +39,18 @@ def run(commands: Sequence[Sequence[str | Path]], env: Mapping[str, str], folder
             sampler = Sampler(process.pid)
             out, _ = process.communicate()
             peak = max(peak, sampler.end())
-        if process.returncode:
+        if process.returncode != code:
             log = (folder / f"{number}.err").read_text()[-2000:]
             raise SystemExit(f"{' '.join(map(str, command))} failed with exit code {process.returncode}: {log}")
         output.append(out)
-    return Taken(time.perf_counter() - began, peak, "".join(output))
+    seconds = time.perf_counter() - began
+    return Taken(seconds, peak, "".join(output), (folder / f"{len(commands) - 1}.err").read_text())
+
+
+def import_seconds(errors: str) -> float:
+    """Return the total time of all imports, from the output of `python -X importtime`."""
+    times = (re.match(r"import time: +(\d+) \|", line) for line in errors.splitlines())
+    return sum(int(found[1]) for found in times if found) / 1e6
 
 
 class Sampler:

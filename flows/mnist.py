@@ -13,24 +13,24 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import RunConfig, load_run_recipe, run_name, run_title
+from flows.config import RunConfig, run_name, run_title, scheduled_time, validate_run
 from flows.hooks import notify_webhook
 from flows.processes.log_filters import hide_expected_tracebacks
 from flows.processes.tied_to_worker import exit_with_parent
 from flows.root_option import resolve_root
 from flows.runners.base import Workers, submit, wait_for_all, wait_for_optional
-from flows.runners.factory import open_workers, require_allowed_runner
+from flows.runners.factory import open_workers
 from flows.server.flow_run_history import current_flow_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
-from tasks.config.dataset import Name, load_dataset
+from tasks.config.dataset import Name
 from tasks.config.recipe import Epochs, Seed, ValidationFraction
-from tasks.config.toml_loader import NameOrFile, validate
+from tasks.config.toml_loader import NameOrFile
 from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace, open_workspace
-from tasks.errors import GateError, InputError, RunError
+from tasks.errors import GateError, RunError
 from tasks.history.comparable_runs import predecessor
 from tasks.history.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
 from tasks.history.run_store import save_run
@@ -55,7 +55,6 @@ from tasks.steps.robustness import stress
 from tasks.steps.select_examples import select
 from tasks.steps.train import train
 from tasks.storage.roots import validate_root
-from tasks.training.layer_shapes import require_fitting_layers
 
 
 @flow(
@@ -104,16 +103,20 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
     hide_expected_tracebacks()
     keep_secrets_out_of_prefect()
     exit_with_parent()
-    given = {
-        "dataset": load_dataset(dataset, mirrors),
-        "recipe": load_run_recipe(recipe, epochs=epochs, seed=seed, validation=validation),
-        "line": line,
-        "gate": gate,
-        "robustness": robustness,
-        "runner": require_allowed_runner(runner),
-    }
-    config = validate(given, RunConfig, "the parameters of the run", InputError)
-    require_fitting_layers(config.recipe, config.dataset.shape, len(config.dataset.classes))
+    config = validate_run(
+        at=scheduled_time(),
+        dataset=dataset,
+        recipe=recipe,
+        epochs=epochs,
+        seed=seed,
+        validation=validation,
+        gate=gate,
+        robustness=robustness,
+        line=line,
+        root=root,
+        mirrors=mirrors,
+        runner=runner,
+    )
     with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
         result = _run_pipeline(config, work)
     if config.gate:

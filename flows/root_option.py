@@ -39,27 +39,24 @@ def root_to_read(given: str | None) -> "Root":
     return known_root(resolve_root(given))
 
 
-def require_own_root(given: str | None) -> None:
-    """Reject a folder that can't become a root, before a server is started.
+def require_usable_root(given: str | None) -> None:
+    """Check all of the given or the default root that can be checked without writing and without a connection.
 
-    A folder that has the mark of a root costs only one look at that file.
+    Of a store, that is its address.
 
     Raises:
-        InputError: If the user after the `~` of a path does not exist.
+        InputError: If the root can't be used.
         RootError: If the folder holds files of others.
         StorageError: If the folder can't be written.
     """
-    from tasks.storage.folders import MARK  # noqa: PLC0415
+    from tasks.storage.backend import is_address, require_store_address  # noqa: PLC0415
+    from tasks.storage.roots import check_root  # noqa: PLC0415
 
     place = given or _default_root()
-    if "://" in place:
-        return
-    folder = resolve_root(place)
-    if not folder.exists() or (folder / MARK).is_file():
-        return
-    from tasks.storage.roots import validate_root  # noqa: PLC0415
-
-    validate_root(folder)
+    if is_address(place):
+        require_store_address(place)
+    else:
+        check_root(resolve_root(place))
 
 
 def _default_root() -> str:

@@ -11,19 +11,19 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import run_name, study_title
+from flows.config import run_name, study_title, validate_study
 from flows.hooks import notify_webhook
 from flows.processes.log_filters import hide_expected_tracebacks
 from flows.processes.tied_to_worker import exit_with_parent
 from flows.root_option import resolve_root
 from flows.runners.base import submit, wait_for_all
-from flows.runners.factory import open_workers, require_allowed_runner
+from flows.runners.factory import open_workers
 from flows.server.flow_run_history import current_flow_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import prepare_data, train_models
-from tasks.config.dataset import Dataset, load_dataset
-from tasks.config.recipe import Epochs, load_recipes
+from tasks.config.dataset import Dataset
+from tasks.config.recipe import Epochs
 from tasks.config.toml_loader import NameOrFile
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace, open_workspace
@@ -36,7 +36,6 @@ from tasks.steps.publish_study import publish_study
 from tasks.steps.study_analysis import analyze_study, plan_seed_runs
 from tasks.steps.train import train
 from tasks.storage.roots import validate_root
-from tasks.training.layer_shapes import require_fitting_layers
 
 
 @flow(
@@ -76,17 +75,17 @@ def study(
     hide_expected_tracebacks()
     keep_secrets_out_of_prefect()
     exit_with_parent()
-    source, plans = load_dataset(dataset, mirrors), load_recipes(recipes, epochs=epochs)
-    for plan in plans:
-        require_fitting_layers(plan, source.shape, len(source.classes))
-    trials, where = plan_seed_runs(plans, seeds), require_allowed_runner(runner)
+    config = validate_study(
+        dataset=dataset, recipes=recipes, seeds=seeds, epochs=epochs, root=root, mirrors=mirrors, runner=runner
+    )
+    trials = plan_seed_runs(config.recipes, seeds)
     if seeds < ENOUGH_SEEDS:
         log(
             f"{seeds} seeds give a poor estimate of the variation between seeds; use {ENOUGH_SEEDS} or more",
             logging.WARNING,
         )
     with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
-        result = _run_study(source, trials, where, work)
+        result = _run_study(config.dataset, trials, config.runner, work)
     return cast("StudyResult", Completed(message=result.verdict, data=result))
 
 

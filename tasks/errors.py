@@ -27,9 +27,13 @@ MnistError                     base class; its message is one line that says wha
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 from tasks.safety.plain_text import printable
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -52,9 +56,22 @@ class MnistError(Exception):
 
         super().__init__(*(printable(redact(one), keep="\n") if isinstance(one, str) else one for one in args))
 
+    @property
+    def fault_lines(self) -> tuple[str, ...]:
+        """The faults that the error reports, each to be shown on a line of its own."""
+        return (str(self),)
+
 
 class InputError(MnistError, ValueError):
-    """An invalid option."""
+    """One or more invalid options; each argument of the error describes one fault."""
+
+    @property
+    def fault_lines(self) -> tuple[str, ...]:
+        """The faults that the error reports."""
+        return tuple(map(str, self.args))
+
+    def __str__(self) -> str:
+        return "\n".join(self.fault_lines)
 
 
 class RecipeError(InputError):
@@ -157,6 +174,32 @@ class GateError(MnistError, RuntimeError):
     def __init__(self, text: str, result: object = None) -> None:
         super().__init__(text)
         self.result = result
+
+
+class Checks:
+    """Checks of user input, all of which run before the faults that they found are raised together."""
+
+    def __init__(self) -> None:
+        self.errors: list[MnistError] = []
+
+    def run(self, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Return the result of a check, or keep its error and return None."""
+        try:
+            return check(*args, **kwargs)
+        except (InputError, StorageError) as error:
+            self.errors.append(error)
+            return None
+
+    def raise_faults(self, error_type: type[InputError] = InputError) -> None:
+        """Raise the error of the only check that failed, or one error with the faults of all failed checks.
+
+        Raises:
+            MnistError: If a check failed.
+        """
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if faults := dict.fromkeys(fault for error in self.errors for fault in error.fault_lines):
+            raise error_type(*faults)
 
 
 _EXCEPTION = re.compile(r"[\w.]+(Error|Exception)\b")

@@ -22,12 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         with stop.exit_on_signal():
             from flows.cli.run import run_outcome  # noqa: PLC0415
 
-        code, line = run_outcome(arguments)
+        code, lines = run_outcome(arguments)
         streams.deliver()
     except OutputError as error:
-        code, line = error.exit_code, str(error)
+        code, lines = error.exit_code, str(error)
     except SystemExit as error:
-        code, line = (error.code if isinstance(error.code, int) else 1), ""
+        code, lines = (error.code if isinstance(error.code, int) else 1), ""
     except KeyboardInterrupt:
         stop.end()
     except BaseException:
@@ -37,10 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if STOPPING.is_set():
         stop.end()
     stop.set_exit_code(code)
-    if line:
+    if lines:
         from tasks.safety.redaction import redact  # noqa: PLC0415
 
-        sys.stderr.write(f"mnist: {redact(' '.join(line.split()))}\n")
+        sys.stderr.writelines(f"mnist: {redact(fault)}\n" for fault in lines.splitlines())
     sys.exit(code)
 
 

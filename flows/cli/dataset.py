@@ -26,14 +26,14 @@ def dataset() -> None:
 @JSON
 def list_(as_json: bool) -> None:
     """List the built-in datasets."""
-    from artifacts.terminal import show_rows
+    from artifacts.screen import Screen
     from tasks.config.dataset import built_in_datasets
 
     found = built_in_datasets()
     if as_json:
         echo_json({"datasets": [one.model_dump(mode="json") for one in found]})
     else:
-        show_rows([_describe_dataset(one) for one in found])
+        Screen().table([_describe_dataset(one) for one in found])
 
 
 @dataset.command()
@@ -45,7 +45,7 @@ def pin(file: Path, as_json: bool) -> None:
     The command downloads each archive once, checks its content, and adds the sizes and SHA-256 hashes that the file
     lacks. After that, mnist accepts no other bytes for these archives.
     """
-    from artifacts.terminal import show_rows
+    from artifacts.screen import Screen
     from flows.cli.download_progress import show_downloads
     from tasks.config.toml_loader import text_of
     from tasks.data.pin_dataset import lacks_pins
@@ -70,7 +70,7 @@ def pin(file: Path, as_json: bool) -> None:
         found = [{"place": pin.place, "mirror": pin.mirror, **pin.archive.model_dump(mode="json")} for pin in pins]
         echo_json({"file": str(path), "pins": found})
     elif pins:
-        show_rows([_describe_pins(one) for one in pins])
+        Screen().table([_describe_pins(one) for one in pins])
         echo(f"sizes and hashes written to {path}")
     else:
         echo(f"all archives of {path} are already pinned, and match the file; nothing was changed")

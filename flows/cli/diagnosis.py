@@ -26,7 +26,8 @@ from tasks.errors import MnistError, describe_system_error, first_line
 from tasks.safety.environment import NUMBERS, REMOVED, SET_ASIDE
 from tasks.schemas.diagnosis import Diagnosis, Disk, HealthCheck, PrefectState, RootUsage
 from tasks.storage.backend import Root
-from tasks.storage.root_usage import require_writable_root, usage_of
+from tasks.storage.root_usage import usage_of
+from tasks.storage.roots import check_root
 from tasks.storage.storage import storage_of
 
 _SECONDS = 30.0  # limit for each part that may wait for a server, a store or a network file system
@@ -43,7 +44,7 @@ def diagnose(given_root: str | None) -> Diagnosis:
     """Examine everything, and return the facts and the checks."""
     root, no_root = _attempt(lambda: resolve_root(given_root))
     usage, unread = _attempt(lambda: usage_of(root)) if root else (None, no_root)
-    _, unwritable = _attempt(lambda: require_writable_root(root)) if root and usage else (None, "")
+    _, unwritable = _attempt(lambda: check_root(root)) if root and usage else (None, "")
     states = [PrefectState(home="")]  # what was found out before a fault, last
     _, fault_of_prefect = _attempt(lambda: prefect_state(states.append))
     state = states[-1]

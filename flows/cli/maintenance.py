@@ -27,9 +27,7 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
 
     RUN is the name of a run or a study, the beginning or the end of a name, or `last`, which is the default.
     """
-    from artifacts.terminal import show_verified_files
     from tasks.history.run_store import find_record, read_run
-    from tasks.history.verify import verify_run
 
     place = root_to_read(root)
     path = find_record(place, run)
@@ -38,6 +36,9 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
         raise VerificationError(
             f"the record of run {path.parent.name} is invalid: {record}; run again to create a new run"
         )
+    from artifacts.terminal import show_verified_files
+    from tasks.history.verify import verify_run  # imports pyarrow, which takes as long as all other imports
+
     files = list(verify_run(place, record))
     broken = [file for file in files if file.fault]
     if as_json:

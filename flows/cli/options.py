@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from flows.processes.console import Command
+from tasks.errors import Checks, InputError
 
 WORK_POOL = "mnist"  # of the worker that `mnist serve` starts, and the default of `mnist worker`
 
@@ -13,6 +14,32 @@ WORK_POOL = "mnist"  # of the worker that `mnist serve` starts, and the default 
 def seed_or_date(context: click.Context, option: click.Parameter, value: Any) -> int | str | None:
     """Convert the value of an option that takes a seed or the word `date`."""
     return value if value in (None, "date") else click.INT.convert(value, option, context)
+
+
+_INVALID = "mnist.invalid"  # the key of the errors of a command's options in Click's context
+
+
+class CheckedOption(click.Option):
+    """An option whose invalid value is kept for `checks_of_options`, and replaced by the default.
+
+    Click itself would report only the first invalid option.
+    """
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the converted value, or the default if the value is invalid."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            error.ctx, error.param = ctx, self
+            ctx.meta.setdefault(_INVALID, []).append(InputError(error.format_message()))
+            return self.get_default(ctx)
+
+
+def checks_of_options() -> Checks:
+    """Return the checks of the current command's options, to which the command adds its own."""
+    checks = Checks()
+    checks.errors += click.get_current_context().meta.get(_INVALID, [])
+    return checks
 
 
 class AliasedOption(click.Option):
@@ -39,7 +66,11 @@ DATASET = click.option(
     "--dataset", default="mnist", show_default=True, metavar="NAME|FILE.toml", help="Dataset name or TOML file."
 )
 EPOCHS = click.option(
-    "--epochs", type=int, metavar="N", help="Passes over the training images.  [default: the recipe's]"
+    "--epochs",
+    cls=CheckedOption,
+    type=int,
+    metavar="N",
+    help="Passes over the training images.  [default: the recipe's]",
 )
 MIRRORS = click.option(
     "--mirror", "mirrors", multiple=True, metavar="URL", help="Try this mirror first (http, https, file). Repeatable."

@@ -9,8 +9,9 @@ answers immediately.
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext, redirect_stdout
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,24 @@ from flows.cli.dataset import dataset
 from flows.cli.doctor import doctor
 from flows.cli.history import champion, compare_command, runs
 from flows.cli.maintenance import prune, verify
-from flows.cli.options import DATASET, EPOCHS, EXPLAIN, JSON, MIRRORS, ROOT, RUNNER, AliasedOption, seed_or_date
+from flows.cli.options import (
+    DATASET,
+    EPOCHS,
+    EXPLAIN,
+    JSON,
+    MIRRORS,
+    ROOT,
+    RUNNER,
+    AliasedOption,
+    CheckedOption,
+    checks_of_options,
+    seed_or_date,
+)
 from flows.cli.predict import predict
 from flows.cli.serve import serve
 from flows.cli.worker import worker
 from flows.processes import stop
 from flows.processes.console import echo_json
-from flows.root_option import require_own_root
 from tasks.errors import GateError, InputError, MnistError, describe_system_error
 from tasks.safety.plain_text import in_text
 
@@ -55,11 +67,12 @@ def cli() -> None:
 @click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="Recipe name or TOML file.")
 @EPOCHS
 @click.option(
-    "--seed", callback=seed_or_date, metavar="N|date",
+    "--seed", cls=CheckedOption, callback=seed_or_date, metavar="N|date",
     help="Seed of the trainings; date: a seed from today's date (UTC).  [default: the recipe's]",
 )  # fmt: skip
 @click.option(
     "--validation",
+    cls=CheckedOption,
     type=float,
     metavar="FRACTION",
     help="Fraction of the training images to hold out, such as 0.1.  [default: the recipe's]",
@@ -89,7 +102,10 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
 
 
 @cli.command("study")
-@click.option("--seeds", type=int, default=10, show_default=True, metavar="N", help="Number of seeds, at least 2.")
+@click.option(
+    "--seeds", cls=CheckedOption, type=int, default=10, show_default=True, metavar="N",
+    help="Number of seeds, at least 2.",
+)  # fmt: skip
 @DATASET
 @click.option(
     "--recipe", "recipes", multiple=True, default=("post",), show_default=True, metavar="NAME|FILE.toml",
@@ -110,7 +126,11 @@ def study_command(as_json: bool, explain: bool, **parameters: Any) -> None:
 
 
 def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, explain: bool) -> None:
-    """Run a flow, print its result, and raise the gate's error if the gate failed."""
+    """Run a flow, print its result, and raise the gate's error if the gate failed.
+
+    All parameters are validated before anything is started or written.
+    """
+    _require_valid(name, parameters)
     from artifacts.screen import Screen
 
     console = Screen(err=True)
@@ -138,8 +158,6 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
     from flows.processes.startup import exclude_imports_from_gc
     from flows.server.local_server import server, start_server
 
-    _refuse_bytes(parameters)
-    require_own_root(parameters["root"])
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(sys.stderr))  # libraries print; standard output is for the result alone
         with console.status("starting Prefect", spinner=console.spinner) if console else nullcontext():
@@ -177,7 +195,21 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
     return result, api.ui_hint(flow_run.id), failed
 
 
-def _refuse_bytes(parameters: dict[str, Any]) -> None:
+def _require_valid(name: str, parameters: Mapping[str, Any]) -> None:
+    """Reject invalid parameters of a flow, and report all faults together, with those of the options."""
+    from flows.config import validate_run, validate_study
+
+    checks = checks_of_options()
+    checks.run(_refuse_bytes, parameters)
+    with redirect_stdout(sys.stderr):  # the package of a network's function may print when it is imported
+        if name == "mnist":
+            checks.run(validate_run, at=datetime.now(UTC), **parameters)
+        else:
+            checks.run(validate_study, **parameters)
+    checks.raise_faults()
+
+
+def _refuse_bytes(parameters: Mapping[str, Any]) -> None:
     """Reject parameters that are not valid UTF-8, because Prefect stores the parameters of a run as JSON."""
     for name, given in parameters.items():
         for value in given if isinstance(given, tuple) else (given,):
@@ -190,7 +222,7 @@ for command in (compare_command, predict, champion, dataset, runs, verify, prune
 
 
 def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
-    """Run a command and return its exit code and, if that is not 0, the line that says why."""
+    """Run a command and return its exit code and, if that is not 0, the reasons: one line for each fault."""
     if fault := _fault_of_completion():
         return InputError.exit_code, fault
     try:
@@ -203,7 +235,9 @@ def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
         line = summary_line(error)
         if line is None:
             raise  # a defect of the program: its traceback is needed
-        return error.exit_code if isinstance(error, MnistError) else MnistError.exit_code, line
+        if isinstance(error, MnistError):
+            return error.exit_code, "\n".join(" ".join(fault.split()) for fault in error.fault_lines)
+        return MnistError.exit_code, " ".join(line.split())
     return 0, ""
 
 

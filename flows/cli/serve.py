@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import resources
 from itertools import count
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from flows.cli.options import JSON, ROOT, WORK_POOL
+from flows.cli.options import JSON, ROOT, WORK_POOL, checks_of_options
 from flows.processes import stop
 from flows.processes.console import echo, json_document
-from flows.root_option import resolve_root
+from flows.root_option import require_usable_root, resolve_root
 from flows.server.serving import ALLOWED, HOST, PORT
 from tasks.errors import ServerError
 
@@ -70,22 +70,22 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
 
     The command also creates the deployments. With --no-worker, it runs only the server and its UI.
     """
+    from flows.server.addresses import LOOPBACK, url_host
+
+    host = _require_valid(host, port, allowed, root, worker=worker)
     from flows.processes.log_filters import mask_prefect_settings
     from flows.processes.settings_files import require_writable_home
     from flows.server.credential import overriding_variables, server_credential, write_profiles
     from flows.server.database import make_database
-    from flows.server.guard import LOOPBACK, allowed_addresses, canonical, url_host
     from flows.server.local_server import wait_until_healthy
     from tasks.storage.roots import validate_root
 
-    host = canonical(host)
-    allowed_addresses(host, port, allowed)  # rejects an invalid name
-    place = resolve_root(root)
-    if worker:
-        place = validate_root(place)  # the worker writes to it
     mask_prefect_settings()
     require_writable_home()
     listener = _listening(host, port)
+    place = resolve_root(root)
+    if worker:
+        place = validate_root(place)  # the worker writes to it
     make_database()
     address = f"http://{url_host(_WILDCARDS.get(host, host))}:{port}"
     api, credential = f"{address}/api", server_credential()
@@ -110,6 +110,18 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
         else:
             echo(_process_output(served, as_json=as_json, worker=False))
             _await_end(serving)
+
+
+def _require_valid(host: str, port: int, allowed: Iterable[str], root: str | None, *, worker: bool) -> str:
+    """Check the options before anything is started or written, and return the host in the form that clients send."""
+    from flows.server.addresses import allowed_addresses, canonical
+
+    checks = checks_of_options()
+    shown = checks.run(canonical, host)
+    checks.run(allowed_addresses, shown or host, port, allowed)
+    checks.run(require_usable_root if worker else resolve_root, root)
+    checks.raise_faults()
+    return shown or host
 
 
 def _keep_worker_running(

@@ -1,9 +1,11 @@
 """The `mnist worker` command: a Prefect worker that runs the flows of this project and nothing else."""
 # ruff: noqa: PLC0415  # so that `--help` answers immediately
 
+from collections.abc import Iterable
+
 import click
 
-from flows.cli.options import WORK_POOL
+from flows.cli.options import WORK_POOL, CheckedOption, checks_of_options
 from flows.processes.console import echo
 from tasks.errors import ServerError
 
@@ -25,14 +27,22 @@ class _Name(click.ParamType[str]):
 
 @click.command()
 @click.option(
-    "--pool", default=WORK_POOL, show_default=True, type=_Name(), help="Work pool; created if it does not exist."
+    "--pool",
+    cls=CheckedOption,
+    default=WORK_POOL,
+    show_default=True,
+    type=_Name(),
+    help="Work pool; created if it does not exist.",
 )
-@click.option("--work-queue", "queues", multiple=True, type=_Name(), help="Take runs only from this queue. Repeatable.")
 @click.option(
-    "--limit", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+    "--work-queue", "queues", cls=CheckedOption, multiple=True, type=_Name(),
+    help="Take runs only from this queue. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--limit", cls=CheckedOption, type=click.IntRange(1), default=1, show_default=True, metavar="N",
     help="Maximum number of concurrent runs; one run uses all cores.",
 )  # fmt: skip
-@click.option("--name", type=_Name(), help="Name of the worker in the UI.")
+@click.option("--name", cls=CheckedOption, type=_Name(), help="Name of the worker in the UI.")
 @click.option(
     "--with-healthcheck", is_flag=True,
     help="Serve /health on 127.0.0.1:8080, or on PREFECT_WORKER_WEBSERVER_HOST and PREFECT_WORKER_WEBSERVER_PORT.",
@@ -47,6 +57,7 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
 
     The worker rejects all other flow runs.
     """
+    allowed = _allowed_runners(runners)
     import asyncio
     from contextlib import suppress
 
@@ -54,12 +65,10 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
 
     from flows.processes.log_filters import mask_prefect_settings
     from flows.processes.prefect_compat import drain_queues
-    from flows.runners.factory import validate_runner
     from flows.server.local_server import check_server
     from flows.server.process_worker import MnistWorker, run_until_signal
 
     mask_prefect_settings()
-    allowed = [validate_runner(one) for one in runners]
     settings = get_current_settings()
     url = settings.api.url
     if not url:
@@ -75,6 +84,16 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     with temporary_settings(host), suppress(asyncio.CancelledError):  # the worker stopped on request
         asyncio.run(run_until_signal(made, with_healthcheck=with_healthcheck, say=_print_message))
     drain_queues(lambda: _DRAIN_SECONDS)
+
+
+def _allowed_runners(names: Iterable[str]) -> list[str]:
+    """Return the names of the runners that runs may use, or report all invalid options before Prefect is imported."""
+    from flows.config import validate_runner
+
+    checks = checks_of_options()
+    found = [checks.run(validate_runner, name) for name in names]
+    checks.raise_faults()
+    return [name for name in found if name]
 
 
 def _print_message(line: object, **_style: object) -> None:

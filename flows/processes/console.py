@@ -39,12 +39,13 @@ def json_document(values: Mapping[str, object]) -> str:
 
 @contextmanager
 def exit_with_one_line() -> Iterator[None]:
-    """End the process with a one-line message and an exit code if the block raises an error of this project.
+    """End the process with one line for each fault and an exit code if the block raises an error of this project.
 
     For processes other than the `mnist` command.
     """
     try:
         yield
     except MnistError as error:
-        echo(f"mnist: {error}", err=True)
+        for fault in error.fault_lines:
+            echo(f"mnist: {fault}", err=True)
         sys.exit(error.exit_code)

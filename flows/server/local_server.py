@@ -394,8 +394,9 @@ def _run_server(fileno: int) -> None:
         from prefect import settings
         from prefect.server.api.server import create_app
 
+        from flows.server.addresses import allowed_addresses
         from flows.server.database import database_file, make_database, may_have_automations
-        from flows.server.guard import Guard, allowed_addresses
+        from flows.server.guard import Guard
 
         own, credential = allowed_addresses(host, port), os.environ[_AUTH]
         # Override the user's profile, which may describe another server.

@@ -56,8 +56,9 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     from prefect.server.api.server import create_app
 
     from flows.processes.log_filters import mask_prefect_settings
+    from flows.server.addresses import allowed_addresses, canonical
     from flows.server.credential import server_credential
-    from flows.server.guard import Guard, allowed_addresses, canonical
+    from flows.server.guard import Guard
 
     mask_prefect_settings()
 

@@ -26,7 +26,7 @@ from pydantic import (
 from tasks.base import TEST, TRAIN, Frozen
 from tasks.config.text_pattern import TextPattern
 from tasks.config.toml_loader import BUILTIN, is_input, read_toml, validate
-from tasks.errors import DatasetError, InputError
+from tasks.errors import Checks, DatasetError, InputError
 from tasks.safety.address import Address
 
 _SCHEMES = ("http", "https", "file")
@@ -190,11 +190,13 @@ def load_dataset(name_or_path: str, mirrors: Sequence[str] = ()) -> Dataset:
         InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
     values, path = read_toml(name_or_path, "dataset", DatasetError)
-    for place in unpinned(values):
-        raise DatasetError(
-            f"the dataset {name_or_path}: {place} has no size or no SHA-256: `mnist dataset pin {name_or_path}` downloads "
-            "the archive once and writes both into the file"
-        )
+    faults = [
+        f"the dataset {name_or_path}: {place} has no size or no SHA-256: `mnist dataset pin {name_or_path}` downloads "
+        "the archive once and writes both into the file"
+        for place in unpinned(values)
+    ]
+    if faults:
+        raise DatasetError(*faults)
     return dataset_of(values, name_or_path, path.parent, mirrors)
 
 
@@ -220,14 +222,25 @@ def dataset_of(values: object, name_or_path: str, folder: Path, mirrors: Sequenc
         InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
     dataset = validate(values, Dataset, f"the dataset {name_or_path}", DatasetError)
-    given = tuple(_absolute_url(mirror, Path.cwd(), "mirror", "folder") for mirror in mirrors)
-    own = [_absolute_url(mirror, folder, "mirror", "folder") for mirror in dataset.mirrors]
-    own += _offline_mirrors(dataset.name, folder)
-    _require_distinct_names(dataset, name_or_path)
-    return dataset.model_copy(update={
-        "mirrors": (*given, *own),
-        **{split: _resolve_urls(getattr(dataset, split), given, folder) for split in SPLITS},
-    })  # fmt: skip
+    checks = Checks()
+    given = checks.run(mirror_addresses, mirrors) or ()
+    own = checks.run(mirror_addresses, dataset.mirrors, folder) or ()
+    checks.run(_require_distinct_names, dataset, name_or_path)
+    splits = {split: checks.run(_resolve_urls, getattr(dataset, split), given, folder) for split in SPLITS}
+    checks.raise_faults()
+    return dataset.model_copy(update={"mirrors": (*given, *own, *_offline_mirrors(dataset.name, folder)), **splits})
+
+
+def mirror_addresses(mirrors: Sequence[str], folder: Path | None = None) -> tuple[Address, ...]:
+    """Return the addresses of mirrors, with relative paths resolved against a folder or the current one.
+
+    Raises:
+        InputError: If a mirror is neither an http, https or file URL nor a folder.
+    """
+    checks = Checks()
+    found = [checks.run(_absolute_url, mirror, folder or Path.cwd(), "mirror", "folder") for mirror in mirrors]
+    checks.raise_faults()
+    return tuple(address for address in found if address is not None)
 
 
 def _resolve_urls(split: SplitSpec, mirrors: Sequence[str], folder: Path) -> SplitSpec:

@@ -16,7 +16,7 @@ from tasks.config.dataset import BUILT_IN_TEST_CONTENT, Name
 from tasks.config.network_function import resolve_function
 from tasks.config.text_pattern import TextPattern
 from tasks.config.toml_loader import read_toml, validate
-from tasks.errors import RecipeError
+from tasks.errors import Checks, RecipeError
 
 Positive = Annotated[StrictInt, Field(gt=0)]
 Epochs = Annotated[StrictInt, Field(ge=1, le=10_000)]
@@ -261,11 +261,14 @@ def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tupl
     """Load recipes to compare with one another, each as `load_recipe` does.
 
     Raises:
-        RecipeError: If there is no recipe, one cannot be loaded, or two have the same name.
+        RecipeError: If there is no recipe, some cannot be loaded, or two have the same name.
     """
     if isinstance(names_or_paths, str) or not names_or_paths:
         raise RecipeError(f"give a list of one or more recipes, not {names_or_paths!r}")
-    recipes = tuple(load_recipe(one, **changes) for one in names_or_paths)
+    checks = Checks()
+    found = [checks.run(load_recipe, one, **changes) for one in names_or_paths]
+    checks.raise_faults(RecipeError)
+    recipes = tuple(recipe for recipe in found if recipe)
     names = [recipe.name for recipe in recipes]
     if len(set(names)) < len(names):
         raise RecipeError(f"recipes to compare must have different names, but these are called {', '.join(names)}")

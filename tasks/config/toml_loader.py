@@ -5,6 +5,7 @@ Files that cannot be read, or do not fit the model, are rejected with a one-line
 
 import codecs
 import tomllib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +15,7 @@ from tasks.base import Frozen
 from tasks.config.text_pattern import TextPattern
 from tasks.errors import InputError
 from tasks.filesystem.regular_files import MAX_TEXT, expand_user, read_regular
+from tasks.safety.plain_text import printable
 from tasks.safety.redaction import redact
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32 LE starts like UTF-16 LE
@@ -30,6 +32,7 @@ NameOrFile = Annotated[str, TextPattern(r"[a-z][a-z0-9_]*|.+\.toml", "must be a 
 _INPUT = object()
 
 _UNKNOWN = ("missing", "extra_forbidden")  # types of pydantic's errors about keys
+_MAX_FAULTS = 8  # a file of another program, named by mistake, has hundreds
 
 TomlModel = TypeVar("TomlModel", bound=Frozen)
 
@@ -82,14 +85,24 @@ def _toml_path(name_or_path: str, what: str, error_type: type[InputError]) -> Pa
     names = sorted(path.stem for path in folder.glob("*.toml"))
     name = _EARLIER_NAMES.get(name_or_path, name_or_path)
     if name not in names:
-        raise error_type(f"unknown {what} {name_or_path!r}: give {', '.join(names)}, or the path of a .toml file")
+        meant = _closest(name, names)
+        raise error_type(
+            f"unknown {what} {name_or_path!r}: {meant}give {', '.join(names)}, or the path of a .toml file"
+        )
     return folder / f"{name}.toml"
 
 
-def validate(values: object, model: type[TomlModel], what: str, error_type: type[InputError]) -> TomlModel:
-    """Return `values` as a valid `model`, or report the first invalid value in one line.
+def _closest(name: str, names: Collection[str]) -> str:
+    """Return a question for the name that a user probably meant, or an empty string if none is similar."""
+    from difflib import get_close_matches  # noqa: PLC0415  # needed only for a wrong name
 
-    The line repeats only the value of a known key, and no array or table: the file may be another program's, named by
+    return "".join(f"did you mean {one}? Otherwise, " for one in get_close_matches(name, names, n=1))
+
+
+def validate(values: object, model: type[TomlModel], what: str, error_type: type[InputError]) -> TomlModel:
+    """Return `values` as a valid `model`, or report each invalid value in one line.
+
+    A line repeats only the value of a known key, and no array or table: the file may be another program's, named by
     mistake or by somebody who can't read it, and hold its secrets.
 
     Raises:
@@ -98,13 +111,22 @@ def validate(values: object, model: type[TomlModel], what: str, error_type: type
     try:
         return model.model_validate(values, context=_INPUT)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))  # without the types of a union
-        where = f"{place}: " if place else ""
-        shown = first["type"] not in _UNKNOWN and isinstance(first["input"], str | int | float)
-        found = f", not {shorten_value(first['input'])}" if shown else ""
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise error_type(f"{what}: {where}{first['msg'].removeprefix('Value error, ')}{found}{more}") from error
+        faults: dict[str, str] = {}
+        for place, fault in _faults_by_place(error):
+            faults.setdefault(place, fault)  # a value of a union has a fault for each type
+        lines = [f"{what}: {fault}" for fault in faults.values()]
+        if more := lines[_MAX_FAULTS:]:
+            lines[_MAX_FAULTS - 1 :] = [f"{lines[_MAX_FAULTS - 1]} (and {len(more)} more)"]
+        raise error_type(*lines) from error
+
+
+def _faults_by_place(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Yield the place of each invalid value, without the types of a union, and what is wrong with it."""
+    for one in error.errors(include_url=False):
+        place = ".".join(str(part) for part in one["loc"] if "[" not in str(part))
+        shown = one["type"] not in _UNKNOWN and isinstance(one["input"], str | int | float)
+        found = f", not {shorten_value(one['input'])}" if shown else ""
+        yield place, printable(f"{place}{': ' if place else ''}{one['msg'].removeprefix('Value error, ')}{found}")
 
 
 def is_input(info: ValidationInfo) -> bool:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from traceback import walk_tb
@@ -49,16 +50,37 @@ def open_root(place: str) -> Root:
     """Return a root, given its path or its address.
 
     Raises:
-        InputError: If the name is not UTF-8, the address is not a plain s3:// address, the address holds credentials,
-            a `?` or a `#`, the library for S3 is missing, or no home directory is known for a leading `~`.
+        InputError: If the name is not UTF-8, `require_store_address` rejects the address, or no home directory is known
+            for a leading `~`.
     """
-    if _SCHEME not in place:
+    if not is_address(place):
         root = expand_user(place, "root").absolute()
         if in_text(root) != str(root):
             raise InputError(
                 f"can't use the root {root}: its name is not UTF-8, which records require; rename the folder"
             )
         return root
+    require_store_address(place)
+    try:
+        import s3fs  # noqa: F401, PLC0415
+        from upath import UPath  # noqa: PLC0415
+    except ImportError as error:  # of a library that these libraries need
+        raise _missing_library(error.name) from error
+    return UPath(place.rstrip("/"), use_listings_cache=False, config_kwargs=_TIMEOUTS)
+
+
+def is_address(place: str) -> bool:
+    """Return whether a root is given by an address and not by a path."""
+    return _SCHEME in place
+
+
+def require_store_address(place: str) -> None:
+    """Check an address of a root without importing the libraries for S3, which takes a second.
+
+    Raises:
+        InputError: If the address is not a plain s3:// address, it holds credentials, a `?` or a `#`, or a library for
+            S3 is missing.
+    """
     if not place.startswith("s3://") or place == "s3://":
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
     if _RESERVED.search(place):
@@ -70,12 +92,13 @@ def open_root(place: str) -> Root:
             f"can't use the root {public_address(place)}: the address of a bucket must not hold credentials; "
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
-    try:
-        import s3fs  # noqa: F401, PLC0415
-        from upath import UPath  # noqa: PLC0415
-    except ImportError as error:
-        raise InputError(f"a root in S3 needs {error.name}: pip install 'mnist-error-analysis[s3]'") from error
-    return UPath(place.rstrip("/"), use_listings_cache=False, config_kwargs=_TIMEOUTS)
+    for library in ("s3fs", "upath"):
+        if find_spec(library) is None:
+            raise _missing_library(library)
+
+
+def _missing_library(name: str | None) -> InputError:
+    return InputError(f"a root in S3 needs {name}: pip install 'mnist-error-analysis[s3]'")
 
 
 def io_errors() -> tuple[type[Exception], ...]:

@@ -12,8 +12,6 @@ from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar
 
-from portalocker import LockFlags
-
 from tasks.base import LogLine
 from tasks.errors import StorageError
 from tasks.filesystem.exclusive_name import claim_name
@@ -149,22 +147,41 @@ class LocalStorage:
             StorageError: If something else, or a link, has the name of a folder under the root.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        require_folders(self.path)
+        self._require_free_names()
         with tempfile.TemporaryFile(dir=self.path):
             pass
         mark_root(self.path)
+
+    def check_creatable(self) -> None:
+        """Check that the folder, or the nearest existing folder above it, can be written.
+
+        Raises:
+            StorageError: If something else, or a link, has the name of a folder under the root.
+        """
+        self._require_free_names()
+        above = next(path for path in (self.path, *self.path.parents) if os.path.lexists(path))
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
+
+    def _require_free_names(self) -> None:
+        """Check that nothing but folders has the names of the folders under the root."""
+        for path in (real_path(self.path, folder) for folder in Folder):
+            if os.path.lexists(path) and not path.is_dir():
+                raise StorageError(f"{path} is not a folder, and files of runs belong there: move it to another place")
 
     def check_writable(self) -> None:
         """Check nothing: each write reports its own error."""
 
     def shared_lock(self, say: LogLine) -> AbstractContextManager[None]:
-        return file_lock(self.path, ROOT_LOCK, LockFlags.SHARED, "", say)
+        return file_lock(self.path, ROOT_LOCK, "", say, exclusive=False)
 
     def exclusive_lock(self, who: str, say: LogLine) -> AbstractContextManager[None]:
-        return file_lock(self.path, ROOT_LOCK, LockFlags.EXCLUSIVE, who, say, others="the active runs")
+        return file_lock(self.path, ROOT_LOCK, who, say, exclusive=True, others="the active runs")
 
     def key_lock(self, key: str, who: str, say: LogLine) -> AbstractContextManager[None]:
-        return file_lock(self.path, f"{Folder.LOCKS}/{self.lock_name(key)}", LockFlags.EXCLUSIVE, who, say)
+        return file_lock(self.path, f"{Folder.LOCKS}/{self.lock_name(key)}", who, say, exclusive=True)
 
     def lock_name(self, key: str) -> str:
         """Return the name of a key's lock file, signed if the root has a mark.
@@ -173,17 +190,6 @@ class LocalStorage:
         """
         mark = find_mark(self.path)
         return mark.signed(key, ".lock") if mark else f"{key}.lock"
-
-
-def require_folders(root: Path) -> None:
-    """Check that nothing else has the name of a folder under a root.
-
-    Raises:
-        StorageError: If a file or a link has such a name.
-    """
-    for path in (real_path(root, folder) for folder in Folder):
-        if os.path.lexists(path) and not path.is_dir():
-            raise StorageError(f"{path} is not a folder, and files of runs belong there: move it to another place")
 
 
 def _temporary_name(path: Path, stem: str) -> Path:

@@ -12,10 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
-
-import portalocker
-from portalocker import LockFlags
+from typing import IO, Any
 
 from tasks.base import LogLine
 from tasks.errors import StorageError
@@ -52,7 +49,7 @@ def try_exclusive_lock(root: Path) -> Iterator[bool]:
         StorageError: If the root cannot be locked.
     """
     with _open_lock(root, ROOT_LOCK) as stream:
-        yield _try_lock(stream, LockFlags.EXCLUSIVE)
+        yield try_lock(stream, exclusive=True)
 
 
 def is_idle(root: Path) -> bool:
@@ -62,21 +59,21 @@ def is_idle(root: Path) -> bool:
         return not path.exists()
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            return _try_lock(stream, LockFlags.EXCLUSIVE)
+            return try_lock(stream, exclusive=True)
     except OSError:
         return False
 
 
 @contextmanager
-def file_lock(root: Path, name: str, kind: LockFlags, who: str, say: LogLine, others: str = "") -> Iterator[None]:
+def file_lock(root: Path, name: str, who: str, say: LogLine, *, exclusive: bool, others: str = "") -> Iterator[None]:
     """Hold the lock on a file; wait for it, and report the holder.
 
     Args:
         root: The root.
         name: The path of the lock file under the root.
-        kind: Shared or exclusive.
         who: The name of the holder, written to the file of an exclusive lock.
         say: Called with a line and a logging level if the lock takes a while.
+        exclusive: Whether no other process may hold the lock.
         others: Description of the holders for the notice; if empty, the name in the lock file.
 
     Raises:
@@ -86,10 +83,10 @@ def file_lock(root: Path, name: str, kind: LockFlags, who: str, say: LogLine, ot
     path = root / name
     with _open_lock(root, name) as stream:
         told = WaitNotice(say)
-        while not _try_lock(stream, kind):
+        while not try_lock(stream, exclusive=exclusive):
             told.of(lambda: f"waiting for {others or _lock_holder(stream)}: {path} is locked")
             pause(_POLL_SECONDS)
-        if kind == LockFlags.EXCLUSIVE:
+        if exclusive:
             with storage_errors(path):
                 _write_holder(stream, path, who)
         yield
@@ -106,20 +103,24 @@ def _open_lock(root: Path, name: str) -> Iterator[IO[str]]:
         yield stream
 
 
-def _try_lock(stream: IO[str], kind: LockFlags) -> bool:
-    """Take a lock if it is free, and return whether it was taken."""
+def try_lock(stream: IO[Any], *, exclusive: bool, wait: bool = False) -> bool:
+    """Take a lock if it is free, or `wait` for it, and return whether it was taken.
+
+    Raises:
+        StorageError: If the file system has no locks.
+    """
+    # The library imports clients of Redis and OpenTelemetry, which take longer than a command that only reads.
+    import portalocker  # noqa: PLC0415
+    from portalocker import LockFlags  # noqa: PLC0415
+
+    kind = LockFlags.EXCLUSIVE if exclusive else LockFlags.SHARED
     try:
-        portalocker.lock(stream, kind | LockFlags.NON_BLOCKING)
+        portalocker.lock(stream, kind if wait else kind | LockFlags.NON_BLOCKING)
     except portalocker.AlreadyLocked:
         return False
     except portalocker.LockException as error:
-        raise lock_error(stream.name, error) from error
+        raise StorageError(f"can't lock {stream.name}: {error}; give a --root on a file system with locks") from error
     return True
-
-
-def lock_error(place: object, error: Exception) -> StorageError:
-    """Return the error of a file system that has no locks."""
-    return StorageError(f"can't lock {place}: {error}; give a --root on a file system with locks")
 
 
 def _write_holder(stream: IO[str], path: Path, who: str) -> None:

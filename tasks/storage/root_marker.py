@@ -15,13 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import portalocker
-from portalocker import LockFlags
-
 from tasks.errors import StorageError
 from tasks.filesystem.regular_files import read_regular
 from tasks.storage.folders import CONTENT_NAME, KEY, MARK, RUN_NAME, Folder
-from tasks.storage.locks import lock_error
+from tasks.storage.locks import try_lock
 
 _FORMAT = 1
 _ABOUT = "mnist keeps its files in this folder, and removes only files that it created; see `mnist prune --help`"
@@ -120,17 +117,19 @@ def mark_root(folder: Path) -> Mark:
     if mark := find_mark(folder):
         return mark
     folder.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(folder / MARK, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666), "r+b") as stream:
-        try:
-            portalocker.lock(stream, LockFlags.EXCLUSIVE)  # so that only one of several processes writes the mark
-        except portalocker.LockException as error:
-            raise lock_error(folder / MARK, error) from error
+    with open(folder / MARK, "r+b", opener=_create_without_following) as stream:
+        try_lock(stream, exclusive=True, wait=True)  # so that only one of several processes writes the mark
         if not (content := stream.read(_MAX_MARK)):
             content = new_mark()
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
     return read_mark(content, folder / MARK)
+
+
+def _create_without_following(path: str, _flags: int) -> int:
+    """Open a file for reading and writing, created if it is missing; a link is an error."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
 
 
 def mark_above(path: Path) -> Mark | None:

@@ -1,4 +1,4 @@
-"""Measure what is under a root, and find what would stop a run there; nothing is written."""
+"""Measure what is under a root; nothing is written."""
 
 import os
 from collections import Counter
@@ -6,12 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import StorageError
-from tasks.filesystem.regular_files import nearest_existing
 from tasks.schemas.diagnosis import RootUsage
 from tasks.storage.backend import CHECK_STORE, Root, storage_errors
 from tasks.storage.folders import Folder
-from tasks.storage.local_storage import require_folders
 from tasks.storage.locks import is_idle
 from tasks.storage.roots import known_root
 from tasks.storage.s3_leases import LEASE_SECONDS
@@ -20,23 +17,6 @@ if TYPE_CHECKING:
     from upath import UPath
 
 _OTHER = "other"  # files of others, such as the mirror in the data folder of a clone
-
-
-def require_writable_root(root: Root) -> None:
-    """Check that a run could write under a local root; whether a store can be written is not known without writing.
-
-    Raises:
-        StorageError: If the folder can't be written, or something else has the name of a folder under the root.
-    """
-    if not isinstance(root, Path):
-        return
-    require_folders(root)
-    folder = nearest_existing(root)
-    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise StorageError(
-            f"can't write under the root {root}: this account may not write to {folder}; make it writable or give "
-            "another --root"
-        )
 
 
 def usage_of(root: Root) -> RootUsage:

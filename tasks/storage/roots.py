@@ -105,6 +105,20 @@ def _require_root_or_empty(root: Root) -> None:
     )
 
 
+def check_root(root: Root) -> None:
+    """Check that a root can be used by a run, or created for it; nothing is written.
+
+    Raises:
+        RootError: If the folder is not a root and not empty.
+        StorageError: If the folder cannot be created or written.
+    """
+    root = root.absolute()
+    storage = storage_of(root)
+    with storage_errors(f"under the root {root}", remedy=storage.remedy):
+        _require_root_or_empty(root)
+        storage.check_creatable()
+
+
 def validate_root(root: Root) -> Root:
     """Return the absolute root, created and marked if it is missing, after a check that it is writable.
 

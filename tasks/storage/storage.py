@@ -87,6 +87,9 @@ class Storage(Protocol):
     def initial_entries(self) -> set[str]:
         """Return the names that a root may hold before its first run."""
 
+    def check_creatable(self) -> None:
+        """Check a folder as far as this is possible without writing; in a store, `create` reports all faults."""
+
     def create(self) -> None:
         """Create a root if it is missing, check that it is writable, and mark it."""
 

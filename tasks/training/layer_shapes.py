@@ -6,7 +6,7 @@ Networks that are made by a user's function are checked where they are built, be
 from collections.abc import Sequence
 
 from tasks.config.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, MaxPool, Network, Recipe
-from tasks.errors import RecipeError
+from tasks.errors import Checks, RecipeError
 
 Maps = tuple[int, int] | None  # rows and columns; None for a vector
 
@@ -17,17 +17,23 @@ def require_fitting_layers(recipe: Recipe, shape: Sequence[int], classes: int) -
     The images have the shape (rows, columns[, channels]).
 
     Raises:
-        RecipeError: If a network does not fit images of this shape, or no class has the label.
+        RecipeError: If networks do not fit images of this shape, or no class has the label.
     """
+    checks = Checks()
+    checks.run(_require_known_label, recipe, classes)
+    for network in recipe.models:
+        if network.layers:
+            checks.run(_require_fitting_network, network, (shape[0], shape[1]))
+    checks.raise_faults(RecipeError)
+
+
+def _require_known_label(recipe: Recipe, classes: int) -> None:
     bars = recipe.augmentation.bars if recipe.augmentation else None
     if bars and bars.label >= classes:
         raise RecipeError(
             f"the recipe {recipe.name}: augmentation.bars.label: {bars.label} is not a label of this dataset, whose labels are "
             f"0 to {classes - 1}"
         )
-    for network in recipe.models:
-        if network.layers:
-            _require_fitting_network(network, (shape[0], shape[1]))
 
 
 def _require_fitting_network(network: Network, size: tuple[int, int]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from prefect.cli import _app as prefect_cli
 
+from flows.cli.options import checks_of_options
 from flows.cli.run import cli
 from tasks.schema_version import SCHEMA_VERSION
 from tasks.schemas.results import ModelResult, RunResult
@@ -38,6 +39,7 @@ def parse(command: click.Command, words: Sequence[str], parent: click.Context | 
     """Let a click command check its arguments and options, and run nothing."""
     try:
         with command.make_context(command.name, list(words), parent) as context:
+            checks_of_options().raise_faults()
             if isinstance(command, click.Group) and (rest := [*context._protected_args, *context.args]):
                 _, found, others = command.resolve_command(context, rest)
                 assert found

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.arms import Sample
 from benchmarks.figures import FIGURES, Figure, value
+from benchmarks.measure import import_seconds
 from tests.support import data
 from tests.support.serving import without_prefect
 
@@ -28,11 +29,11 @@ def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_every_kind_of_arm_runs_and_its_samples_are_saved(tmp_path: Path) -> None:
     dataset = data.make(tmp_path / "mirror", {"train": 300, "test": 12}).toml()
     given = ("--dataset", dataset, "--mirror", tmp_path / "mirror", "--epochs", "1", "1", "--rounds", "1")
-    done = bench(*given, "--only", "same,parquet,arrays,help", "--to", tmp_path / "to")
+    done = bench(*given, "--only", "same,parquet,arrays,help,runs-imports,wrong-input", "--to", tmp_path / "to")
 
     assert done.returncode == 0, done.stderr
     kept = json.loads((tmp_path / "to" / "benchmarks.json").read_text())
-    assert set(kept["figures"]) == {"same", "parquet", "arrays", "help"}
+    assert set(kept["figures"]) == {"same", "parquet", "arrays", "help", "runs-imports", "wrong-input"}
     for name, found in kept["samples"].items():
         assert found[0]["seconds"] > 0, name
         assert f"| {name} |" in done.stdout
@@ -51,6 +52,13 @@ def test_threads_per_training_are_compared_with_parallel_trainings() -> None:
     assert done.returncode == 0, done.stderr
     assert [line.count("|") for line in done.stdout.splitlines()[:3]] == [6, 6, 6]
     assert done.stdout.splitlines()[2].startswith("| one after the other | 1 | ")
+
+
+def test_the_time_of_imports_is_the_sum_of_the_modules_own_times() -> None:
+    lines = (
+        "import time: self [us] | cumulative | imported package\nimport time:       250 |       9000 | os\nmnist: wrong"
+    )
+    assert import_seconds(f"{lines}\nimport time:       500 |        500 |   re\n") == 0.00075
 
 
 def test_a_figure_that_is_not_there_is_refused() -> None:

@@ -13,7 +13,7 @@ import yaml
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
-from flows.runners.factory import require_allowed_runner
+from flows.config import require_allowed_runner
 from flows.server.process_worker import Configuration, MnistWorker, command_of
 from flows.server.vetting import ENTRY_POINTS, FLOW_NAMES, HEARTBEAT, RUNNERS, WORKING_DIRECTORY, flow_of, objections
 from tasks.errors import InputError

@@ -146,3 +146,12 @@ def test_unusable_variables_and_versions_come_with_a_remedy() -> None:
 def test_an_interrupted_run_is_noted_unless_a_run_is_active() -> None:
     assert "the next run continues" in root_note(RootUsage(unfinished=1, in_use=False))
     assert root_note(RootUsage(unfinished=1, in_use=True)) == "can be used; a run is active"
+
+
+def test_a_root_that_can_be_read_but_not_written_is_a_failed_check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    found = diagnose(str(tmp_path / "new"))
+    (check,) = [check for check in found.checks if check.name == "root"]
+    assert "Permission denied" in check.found

@@ -75,7 +75,7 @@ def test_the_limit_of_a_worker_with_runs_lets_them_report_their_end() -> None:
 @pytest.mark.parametrize("name", ["a/b", "a%b", "a&b", "a<b", "a\nb", ""])
 def test_a_name_that_prefect_rejects_is_refused_in_one_line(option: str, name: str) -> None:
     done = CliRunner().invoke(cli, ["worker", option, name], standalone_mode=False)
-    assert f"Invalid value for '{option}': {name!r} is not a name" in str(done.exception.format_message())  # type: ignore[union-attr]
+    assert f"Invalid value for '{option}': {name!r} is not a name" in str(done.exception)
 
 
 @pytest.mark.parametrize(("given", "host"), [(None, "127.0.0.1"), ("::1", "::1")])

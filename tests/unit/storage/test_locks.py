@@ -61,7 +61,7 @@ def test_a_live_process_is_waited_for_with_a_line_that_names_it(tmp_path: Path, 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX systems limit the size of files")
 def test_a_lock_file_that_a_full_disk_cannot_hold_is_reported_in_one_line(tmp_path: Path) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; from tasks.storage.storage import storage_of\n"
+        "import portalocker, resource, sys; from pathlib import Path; from tasks.storage.storage import storage_of\n"
         "from tasks.errors import StorageError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\n"
         "try:\n"

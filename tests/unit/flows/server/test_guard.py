@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from prefect.server.api.server import create_app
 from starlette.types import Message
 
+from flows.server.addresses import Addresses, allowed_addresses, canonical, url_host
 from flows.server.credential import authorization
-from flows.server.guard import Addresses, Guard, allowed_addresses, canonical, url_host
+from flows.server.guard import Guard
 from tasks.errors import InputError
 
 CREDENTIAL = "mnist:s3cret"
