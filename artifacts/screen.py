@@ -77,7 +77,7 @@ class Screen(Console):
         return printable(text, keep).encode(self.encoding, "backslashreplace").decode(self.encoding)
 
     def unbroken(self, text: str) -> str:
-        """Return a text in which only spaces between words, numbers with units, and intervals are left as spaces."""
+        """Return a text as one line in which the spaces within numbers with units and intervals are replaced."""
         return _INNER_SPACE.sub(_UNBROKEN, self.plain(text))
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -120,28 +120,33 @@ class Screen(Console):
         others fit. A line names them.
         """
         cells = {column: [column, *(str(row[column]) for row in rows)] for column in (rows[0] if rows else ())}
-        dropped = self.drop_columns(cells, drop)
-        widths = self.widths(list(cells.values()))
+        for line in self.lines(title, self.width) if title else ():
+            self.print(line, style="italic")
+        dropped = self.columns_to_drop(cells, drop)
+        shown = {column: of for column, of in cells.items() if column not in dropped}
+        widths = self.widths(list(shown.values()))
         if widths is None:
-            self.print_cells(cells, title)
-        else:
-            table = Table(title=title or None, title_justify="left")
-            for (column, of), width in zip(cells.items(), widths, strict=True):
-                justify: Any = "right" if _NUMBER.fullmatch(of[1]) else "left"
-                table.add_column(column, width=width, justify=justify, overflow="fold")
-            for row in zip(*(of[1:] for of in cells.values()), strict=True):
-                table.add_row(*row)
-            self.print(table)
+            self.print_cells(cells)
+            return
+        table = Table()
+        for (column, of), width in zip(shown.items(), widths, strict=True):
+            justify: Any = "right" if _NUMBER.fullmatch(of[1]) else "left"
+            table.add_column(column, width=width, justify=justify, overflow="fold")
+        for row in zip(*(of[1:] for of in shown.values()), strict=True):
+            table.add_row(*row)
+        self.print(table)
         if dropped:
-            self.say(f"not shown: {', '.join(dropped)}; --wide and --json show all columns")
+            self.say(f"not shown: {'; '.join(dropped)} (--wide and --json show all columns)")
 
-    def drop_columns(self, cells: dict[str, list[str]], drop: Sequence[str]) -> list[str]:
-        """Remove columns that may be dropped until the others fit the terminal, and return their names."""
+    def columns_to_drop(self, cells: Mapping[str, Sequence[str]], drop: Sequence[str]) -> list[str]:
+        """Return the columns that are left out so that the others fit the terminal."""
+        bounds = {column: self.bounds(of) for column, of in cells.items()}
         dropped: list[str] = []
         for column in drop if self.breaks_lines else ():
-            if self.spare([min(whole, max(_TEXT, least)) for whole, least in map(self.bounds, cells.values())]) >= 0:
+            if self.spare([min(whole, max(_TEXT, least)) for whole, least in bounds.values()]) >= 0:
                 break
-            dropped += [column] if cells.pop(column, None) else []
+            if bounds.pop(column, None):
+                dropped.append(column)
         return dropped
 
     def widths(self, columns: Sequence[Sequence[str]]) -> list[int] | None:
@@ -182,13 +187,11 @@ class Screen(Console):
         """Return the number of terminal cells that a text takes."""
         return cell_len(self.plain(text))
 
-    def print_cells(self, cells: Mapping[str, Sequence[str]], title: str) -> None:
+    def print_cells(self, cells: Mapping[str, Sequence[str]]) -> None:
         """Print the cells of a table line by line, one row after the other.
 
         A terminal breaks only words that are longer than a line.
         """
-        if title:
-            self.print(title, style="italic")
         indent = max(self.width_of(column) for column in cells) + 2
         for row in zip(*(of[1:] for of in cells.values()), strict=True):
             for column, cell in zip(cells, row, strict=True):

@@ -19,7 +19,18 @@ import click
 from flows.cli.dataset import dataset
 from flows.cli.history import champion, compare_command, runs
 from flows.cli.maintenance import prune, verify
-from flows.cli.options import DATASET, EPOCHS, EXPLAIN, JSON, MIRRORS, ROOT, RUNNER, AliasedOption, seed_or_date
+from flows.cli.options import (
+    DATASET,
+    EPOCHS,
+    EXPLAIN,
+    JSON,
+    MIRRORS,
+    ROOT,
+    RUNNER,
+    WIDE_TABLES,
+    AliasedOption,
+    seed_or_date,
+)
 from flows.cli.predict import predict
 from flows.cli.serve import serve
 from flows.cli.worker import worker
@@ -81,10 +92,11 @@ def cli() -> None:
 @MIRRORS
 @RUNNER
 @EXPLAIN
+@WIDE_TABLES
 @JSON
-def run(as_json: bool, explain: bool, **parameters: Any) -> None:
+def run(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
     """Download the data, train the models, and report their errors."""
-    _run_and_print("mnist", parameters, as_json=as_json, explain=explain)
+    _run_and_print("mnist", parameters, as_json=as_json, explain=explain, wide=wide)
 
 
 @cli.command("study")
@@ -99,16 +111,17 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
 @MIRRORS
 @RUNNER
 @EXPLAIN
+@WIDE_TABLES
 @JSON
-def study_command(as_json: bool, explain: bool, **parameters: Any) -> None:
+def study_command(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
     """Train the models with many seeds and compare them.
 
     The study reports which differences exceed the variation from seed to seed and from image to image.
     """
-    _run_and_print("study", parameters, as_json=as_json, explain=explain)
+    _run_and_print("study", parameters, as_json=as_json, explain=explain, wide=wide)
 
 
-def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, explain: bool) -> None:
+def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, explain: bool, wide: bool) -> None:
     """Run a flow, print its result, and raise the gate's error if the gate failed."""
     from artifacts.screen import Screen
 
@@ -120,7 +133,7 @@ def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, expl
         from artifacts.terminal import show, show_study
 
         print_result = show if name == "mnist" else show_study
-        print_result(result, ui_hint, explain=explain)
+        print_result(result, ui_hint, explain=explain, wide=wide)
     if failed:
         raise failed
 
