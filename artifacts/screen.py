@@ -28,11 +28,11 @@ _SHORT, _MIN_WIDTH = 16, 12
 _TEXT = 24  # characters: longer cells are broken between words before any column is left out
 _NAME = 48  # characters of the longest word that is never broken, such as a run's name; longer ones are paths or hashes
 _FRAME = 3  # characters around the content of a column: a line and two spaces
-# The spaces within a number with its unit, an interval, a size, a time, or a p-value, and their stand-in while lines are
-# broken: rich breaks lines at every kind of space.
+# The spaces within a number with its unit, an interval, a size, a time, a p-value, or a short name with its percentage, and
+# their stand-in while lines are broken: rich breaks lines at every kind of space.
 _INNER_SPACE = re.compile(
     r"(?<=\d) (?=(?:%|s|MB|points?)(?!\w)|(?:to|±|x) ?[-+]?\d)|(?<=\d to) (?=[-+]?\d)|(?<=\d x) (?=\d)"
-    r"|(?<=±) (?=\d)|(?<=\d-\d\d) (?=\d\d:\d\d)|(?<= p) (?=[=<] \d)|(?<= p [=<]) (?=\d)"
+    r"|(?<=±) (?=\d)|(?<=\d-\d\d) (?=\d\d:\d\d)|(?<= p) (?=[=<] \d)|(?<= p [=<]) (?=\d)|\b\w{1,24} (?=\d[\d.]* %)"
 )
 _UNBROKEN = "\ue000"  # private, so a user's own character is escaped before
 _NUMBER = re.compile(r"[<+-]? ?[\d.,]+( ?(%|s|MB))?")
@@ -78,7 +78,7 @@ class Screen(Console):
 
     def unbroken(self, text: str) -> str:
         """Return a text as one line in which the spaces within numbers with units and intervals are replaced."""
-        return _INNER_SPACE.sub(_UNBROKEN, self.plain(text))
+        return _INNER_SPACE.sub(lambda found: found[0].replace(" ", _UNBROKEN), self.plain(text))
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Convert a string to plain text before its width is measured."""

@@ -55,6 +55,17 @@ def test_columns_are_left_out_in_order_and_named(width: int, dropped: str, monke
     assert ("not shown" in text) == bool(dropped)
 
 
+@pytest.mark.parametrize("width", range(60, 100))
+def test_a_name_stays_with_its_percentage(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("artifacts.screen.sys", SimpleNamespace(stdout=stream))
+    monkeypatch.setenv("COLUMNS", str(width))
+    run = "20261128-155849-scrupulous-aardwolf"
+    Screen().table([{"run": run, "accuracy": "plain 97.98 %, batch_norm 98.12 %"}])
+    assert "plain 97.98 %," in stream.getvalue()
+    assert "batch_norm 98.12 %" in stream.getvalue()
+
+
 def test_a_wide_table_has_all_columns_on_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = printed(60, monkeypatch, wide=True)
     assert max(map(len, lines)) > 60
