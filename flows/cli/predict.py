@@ -67,7 +67,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     if as_json:
         pictures = [one.model_dump(exclude={"pixels"}) for one in answered]
         left_out = [one.model_dump() for one in unreadable]
-        left = {"unreadable": left_out, "passed_over": len(skipped)}
+        left = {"unreadable": left_out, "skipped": len(skipped)}
         echo_json({"run": run.run, "pictures": pictures, **left, "page": page or None})
     elif as_csv:
         _write_csv(answered, run.train.classes)

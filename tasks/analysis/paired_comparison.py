@@ -188,7 +188,7 @@ def _model_changes(
     from tasks.analysis.statistics import compare_predictions
 
     first, second = (f"{record.model} {suffix}".strip() for record, suffix in zip(pair, suffixes, strict=True))
-    broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong
+    newly_wrong, newly_right = other.wrong & ~one.wrong, one.wrong & ~other.wrong
 
     def shown(mask: NDArray[np.bool_], confidence: NDArray[np.float64]) -> Iterator[Changed]:
         indices = np.flatnonzero(mask)
@@ -207,8 +207,8 @@ def _model_changes(
         before=pair[0].model,
         now=pair[1].model,
         comparison=compare_predictions(first, one, second, other),
-        newly_wrong=tuple(shown(broken, other.confidence)),
-        newly_right=tuple(shown(mended, one.confidence)),
+        newly_wrong=tuple(shown(newly_wrong, other.confidence)),
+        newly_right=tuple(shown(newly_right, one.confidence)),
     )
 
 

@@ -137,10 +137,10 @@ def roll_back(root: Root, line: str) -> Champion:
     """
     folder = find_line(root, line)
     champions = champion_history(root, folder)
-    below = champions[-1].below
-    if below is None:
+    rollback_to = champions[-1].rollback_to
+    if rollback_to is None:
         raise RunError(f"there is no earlier champion of {line} to roll back to")
-    return _append_as("rolled back", entry_of(champions, below), champions, folder, root)
+    return _append_as("rolled back", entry_of(champions, rollback_to), champions, folder, root)
 
 
 def lift_rollback(root: Root, line: str) -> list[Champion]:

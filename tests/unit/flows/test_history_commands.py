@@ -119,7 +119,7 @@ def test_a_study_is_named_as_what_it_is(work: Workspace, runs: list[RunRecord]) 
 def crown(run: RunRecord, work: Workspace, number: int = 1) -> None:
     """Make the first model of a run the champion of its line."""
     entry = Champion(number=number, at=run.began, action="promoted", dataset=run.dataset, run=run.run, model=run.models[0],
-                     predictions=run.predictions[0], below=number - 1 or None)  # fmt: skip
+                     predictions=run.predictions[0], rollback_to=number - 1 or None)  # fmt: skip
     append_entry(entry, champion_line(run), work.root)
 
 
