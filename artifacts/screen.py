@@ -23,32 +23,41 @@ from tasks.safety.plain_text import isolate_right_to_left, printable
 Rows = Sequence[Mapping[str, str | int | float]]
 
 _PIPED_WIDTH = 240  # characters: a file or a program has no width, and must receive every name unbroken
-# Characters of the longest cell that is never broken, such as an interval, and of the narrowest column of longer cells.
+# Characters of the longest cell that is never broken, and of the narrowest column of longer cells.
 _SHORT, _MIN_WIDTH = 16, 12
+_TEXT = 24  # characters: longer cells are broken between words before any column is left out
 _NAME = 48  # characters of the longest word that is never broken, such as a run's name; longer ones are paths or hashes
 _FRAME = 3  # characters around the content of a column: a line and two spaces
-# The space between a number and its unit, and its stand-in while rich breaks lines: rich breaks at every kind of space.
-_UNIT_SPACE = re.compile(r"(?<=\d) (?=(?:%|s|MB)(?!\w))")
+# The spaces within a number with its unit, an interval, a size, a time, a p-value, or a short name with its percentage, and
+# their stand-in while lines are broken: rich breaks lines at every kind of space.
+_INNER_SPACE = re.compile(
+    r"(?<=\d) (?=(?:%|s|MB|points?)(?!\w)|(?:to|±|x) ?[-+]?\d)|(?<=\d to) (?=[-+]?\d)|(?<=\d x) (?=\d)"
+    r"|(?<=±) (?=\d)|(?<=\d-\d\d) (?=\d\d:\d\d)|(?<= p) (?=[=<] \d)|(?<= p [=<]) (?=\d)|\b\w{1,24} (?=\d[\d.]* %)"
+)
 _UNBROKEN = "\ue000"  # private, so a user's own character is escaped before
 _NUMBER = re.compile(r"[<+-]? ?[\d.,]+( ?(%|s|MB))?")
 
 
 class Screen(Console):
-    """Console that treats every string as plain text."""
+    """Console that treats every string as plain text.
 
-    def __init__(self, *, err: bool = False) -> None:
+    With `wide`, tables have all their columns and no line is broken, however narrow the terminal.
+    """
+
+    def __init__(self, *, err: bool = False, wide: bool = False) -> None:
         stream = sys.stderr if err else sys.stdout
         terminal = stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
         super().__init__(
             file=Unescaped(stream),  # type: ignore[arg-type]  # it has all that rich needs of a stream
             force_terminal=terminal,
             force_interactive=terminal,
-            width=None if stream.isatty() else _PIPED_WIDTH,
+            width=None if stream.isatty() and not wide else _PIPED_WIDTH,
             soft_wrap=True,
             markup=False,
             emoji=False,
             highlight=False,
         )
+        self.breaks_lines = self.is_terminal and not wide
 
     @property
     def spinner(self) -> str:
@@ -67,10 +76,13 @@ class Screen(Console):
         """
         return printable(text, keep).encode(self.encoding, "backslashreplace").decode(self.encoding)
 
+    def unbroken(self, text: str) -> str:
+        """Return a text as one line in which the spaces within numbers with units and intervals are replaced."""
+        return _INNER_SPACE.sub(lambda found: found[0].replace(" ", _UNBROKEN), self.plain(text))
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Convert a string to plain text before its width is measured."""
-        unbroken = _UNIT_SPACE.sub(_UNBROKEN, self.plain(text))
-        return super().render_str(unbroken, **{**options, "markup": False, "emoji": False})
+        return super().render_str(self.unbroken(text), **{**options, "markup": False, "emoji": False})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render any renderable, and make the text plain that a renderable produced by itself."""
@@ -80,7 +92,19 @@ class Screen(Console):
 
     def say(self, text: str) -> None:
         """Print a sentence; on a terminal, break lines between words."""
-        self.print(text, soft_wrap=not self.is_terminal, overflow="ignore", crop=False)
+        for line in self.lines(text, self.width):
+            self.print(line, soft_wrap=True, overflow="ignore", crop=False)
+
+    def lines(self, text: str, width: int) -> list[str]:
+        """Return a text as lines of a width, broken between words; a longer word has a line of its own."""
+        if not self.breaks_lines:
+            return [text]
+        first, *rest = self.unbroken(text).split(" ")
+        lines = [first]
+        for word in rest:
+            longer = f"{lines[-1]} {word}"
+            lines[-1:] = [longer] if cell_len(longer) <= width else [lines[-1], word]
+        return [line.replace(_UNBROKEN, " ") for line in lines]
 
     def path(self, path: str, label: str = "") -> None:
         """Print a path on a line of its own, after a label if given.
@@ -89,54 +113,93 @@ class Screen(Console):
         """
         self.file.write_drawn(f"{label}{self.plain(path)}\n")  # type: ignore[attr-defined]  # the file is `Unescaped`
 
-    def table(self, rows: Rows, title: str = "") -> None:
-        """Print rows as a table, or cell by cell if the terminal is too narrow for unbroken numbers and names."""
+    def table(self, rows: Rows, title: str = "", drop: Sequence[str] = ()) -> None:
+        """Print rows as a table, or cell by cell if the terminal is too narrow for unbroken numbers and names.
+
+        If the terminal is too narrow for all columns, those in `drop` are left out, the first one first, until the
+        others fit. A line names them.
+        """
         cells = {column: [column, *(str(row[column]) for row in rows)] for column in (rows[0] if rows else ())}
-        widths = self.widths(list(cells.values()))
+        for line in self.lines(title, self.width) if title else ():
+            self.print(line, style="italic")
+        dropped = self.columns_to_drop(cells, drop)
+        shown = {column: of for column, of in cells.items() if column not in dropped}
+        widths = self.widths(list(shown.values()))
         if widths is None:
-            self.print_cells(cells, title)
+            self.print_cells(cells)
             return
-        table = Table(title=title or None, title_justify="left")
-        for (column, of), width in zip(cells.items(), widths, strict=True):
+        table = Table()
+        for (column, of), width in zip(shown.items(), widths, strict=True):
             justify: Any = "right" if _NUMBER.fullmatch(of[1]) else "left"
             table.add_column(column, width=width, justify=justify, overflow="fold")
-        for row in rows:
-            table.add_row(*(str(row[column]) for column in cells))
+        for row in zip(*(of[1:] for of in shown.values()), strict=True):
+            table.add_row(*row)
         self.print(table)
+        if dropped:
+            self.say(f"not shown: {'; '.join(dropped)} (--wide and --json show all columns)")
+
+    def columns_to_drop(self, cells: Mapping[str, Sequence[str]], drop: Sequence[str]) -> list[str]:
+        """Return the columns that are left out so that the others fit the terminal."""
+        bounds = {column: self.bounds(of) for column, of in cells.items()}
+        dropped: list[str] = []
+        for column in drop if self.breaks_lines else ():
+            if self.spare([min(whole, max(_TEXT, least)) for whole, least in bounds.values()]) >= 0:
+                break
+            if bounds.pop(column, None):
+                dropped.append(column)
+        return dropped
 
     def widths(self, columns: Sequence[Sequence[str]]) -> list[int] | None:
         """Return the widths of the columns of a table in characters, or None if they do not fit side by side."""
-        whole = [max(self.width_of(cell) for cell in of) for of in columns]
-        words = [max((self.width_of(word) for cell in of for word in cell.split()), default=0) for of in columns]
-        found = [
-            most if most <= _SHORT else min(most, max(_MIN_WIDTH, min(word, _NAME)))
-            for most, word in zip(whole, words, strict=True)
-        ]
-        spare = self.width - sum(found) - _FRAME * len(found) - 1
+        bounds = [self.bounds(of) for of in columns]
+        found = [least for _, least in bounds]
+        spare = self.spare(found)
         if spare < 0:
             return None
+        whole = [max(most, self.width_of(of[0])) for of, (most, _) in zip(columns, bounds, strict=True)]
         for rank in sorted(range(len(found)), key=lambda rank: whole[rank] - found[rank]):
             more = min(spare, whole[rank] - found[rank])
             found[rank] += more
             spare -= more
         return found
 
+    def bounds(self, column: Sequence[str]) -> tuple[int, int]:
+        """Return the widths at which no cell of a column is broken, and at which no number and no name is.
+
+        The first cell is the heading, which may be broken between any words.
+        """
+        head, *cells = column
+        heading = self.longest_word(head)
+        whole = max((self.width_of(cell) for cell in cells), default=0)
+        word = max((self.longest_word(cell) for cell in cells), default=0)
+        least = whole if whole <= _SHORT else min(whole, max(_MIN_WIDTH, min(word, _NAME)))
+        return max(heading, whole), max(heading, least)
+
+    def spare(self, widths: Sequence[int]) -> int:
+        """Return how many characters a table of these widths leaves on a line; negative if it does not fit."""
+        return self.width - sum(widths) - _FRAME * len(widths) - 1
+
+    def longest_word(self, text: str) -> int:
+        """Return the number of terminal cells of the longest part of a text that is not broken."""
+        return max((cell_len(word) for word in self.unbroken(text).split()), default=0)
+
     def width_of(self, text: str) -> int:
         """Return the number of terminal cells that a text takes."""
         return cell_len(self.plain(text))
 
-    def print_cells(self, cells: Mapping[str, Sequence[str]], title: str) -> None:
+    def print_cells(self, cells: Mapping[str, Sequence[str]]) -> None:
         """Print the cells of a table line by line, one row after the other.
 
-        A terminal breaks only cells that are longer than a line.
+        A terminal breaks only words that are longer than a line.
         """
-        if title:
-            self.print(title, style="italic")
-        width = max(self.width_of(column) for column in cells)
+        indent = max(self.width_of(column) for column in cells) + 2
         for row in zip(*(of[1:] for of in cells.values()), strict=True):
             for column, cell in zip(cells, row, strict=True):
                 if cell:
-                    self.print(f"{column}{' ' * (width - self.width_of(column))}  {cell}")
+                    first, *rest = self.lines(cell, self.width - indent)
+                    self.print(f"{column}{' ' * (indent - self.width_of(column))}{first}")
+                    for line in rest:
+                        self.print(f"{' ' * indent}{line}")
             self.print()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from artifacts.common import rows as common_rows
 from artifacts.common.formatting import counted, interval, percent
 from artifacts.report import tables
-from artifacts.report.text import change_summary, gate_summary
+from artifacts.report.text import change_summary, change_title, gate_summary
 from artifacts.screen import Screen
 from artifacts.study.text import counted_trainings
 from tasks.schemas.analysis import Changes, Check
@@ -13,10 +13,11 @@ from tasks.schemas.results import ClassifiedPicture, Cleared, Pruning, RunResult
 from tasks.schemas.runs import Champion, RunRecord, StudyRun, rolled_back_models
 
 
-def show(result: RunResult, ui_hint: str, *, explain: bool = False) -> None:
+def show(result: RunResult, ui_hint: str, *, explain: bool = False, wide: bool = False) -> None:
     """Print a run's result on standard output.
 
-    With `explain`, show for each step whether its record was cached and, if not, why it was computed.
+    With `explain`, show for each step whether its record was cached and, if not, why it was computed. With `wide`, show
+    all columns on a narrow terminal, too.
     """
     rows = [
         {
@@ -31,11 +32,12 @@ def show(result: RunResult, ui_hint: str, *, explain: bool = False) -> None:
         for name, model in result.models.items()
     ]
     sentences = (result.verdict, gate_summary(result.decision))
-    _show_result(result, f"run {result.run}", rows, ", ".join(result.cached), sentences, ui_hint, explain=explain)
+    cached = ", ".join(result.cached)
+    _show_result(result, f"run {result.run}", rows, cached, sentences, ui_hint, explain=explain, wide=wide)
 
 
-def show_study(result: StudyResult, ui_hint: str, *, explain: bool = False) -> None:
-    """Print a study's result on standard output, with its steps as in `show`."""
+def show_study(result: StudyResult, ui_hint: str, *, explain: bool = False, wide: bool = False) -> None:
+    """Print a study's result on standard output, with its steps and columns as in `show`."""
     rows: list[common_rows.Row] = [
         {
             "model": arm.name,
@@ -51,7 +53,7 @@ def show_study(result: StudyResult, ui_hint: str, *, explain: bool = False) -> N
     ]
     title = f"{counted_trainings(result.seeds, result.arms)}, study {result.run}"
     cached = f"{len(result.cached)} of {counted(len(result.steps), 'step')}"
-    _show_result(result, title, rows, cached, [result.verdict], ui_hint, explain=explain)
+    _show_result(result, title, rows, cached, [result.verdict], ui_hint, explain=explain, wide=wide)
 
 
 def _show_result(
@@ -63,12 +65,13 @@ def _show_result(
     ui_hint: str,
     *,
     explain: bool,
+    wide: bool,
 ) -> None:
     """Print the models of a result, its steps, its sentences and omissions, and where its report is."""
-    screen = Screen()
-    screen.table(rows, f"{result.dataset}, {title}")
+    screen = Screen(wide=wide)
+    screen.table(rows, f"{result.dataset}, {title}", ("fit", "parameters", "epochs", "always wrong", "loss"))
     if explain:
-        screen.table(tables.steps(result.steps))
+        screen.table(tables.steps(result.steps), drop=("made by run", "seconds"))
     elif result.cached:
         screen.say(f"cached: {cached}")
     for line in (*sentences, *(one.line for one in result.omitted), f"{result.seconds:.1f} s"):
@@ -77,9 +80,9 @@ def _show_result(
     screen.print(f"in the UI:  {ui_hint}")
 
 
-def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
+def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun], *, wide: bool = False) -> None:
     """Print the list of runs and the list of studies."""
-    screen = Screen()
+    screen = Screen(wide=wide)
     rows = [
         {
             "run": run.run,
@@ -90,7 +93,7 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
         for run in runs
     ]
     if rows:
-        screen.table(rows)
+        screen.table(rows, drop=("recipe", "dataset"))
     else:
         screen.say("no finished runs")
     if studies:
@@ -104,20 +107,17 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun]) -> None:
             }
             for one in studies
         ]
-        screen.table(found)
+        screen.table(found, drop=("seeds", "arms", "dataset"))
 
 
 def show_verified_files(run: str, files: Sequence[VerifiedFile]) -> None:
-    """Print every file of a run and whether it is unchanged.
-
-    Records of steps are numerous, so only invalid records are shown.
-    """
+    """Print every file of a run that is missing or altered, and how many files are unchanged."""
     screen = Screen()
-    shown = [file for file in files if file.fault or file.role != "record"]
-    rows = [{"step": file.role, "file": file.path, "status": file.fault or "unchanged"} for file in shown]
-    screen.table(rows, f"run {run}")
-    invalid = sum(file.fault is not None for file in files)
-    screen.say(f"{counted(len(files), 'file')}, {invalid or 'none'} invalid")
+    rows = [{"step": file.role, "file": file.path, "fault": file.fault} for file in files if file.fault]
+    if rows:
+        screen.table(rows)
+    unchanged = "all" if not rows else f"{len(files) - len(rows):,}"
+    screen.say(f"run {run}: {counted(len(files), 'file')}, {unchanged} unchanged")
 
 
 def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
@@ -154,22 +154,25 @@ def show_predictions(shown: Sequence[ClassifiedPicture], page: str) -> None:
         screen.path(page, "images as the network received them:  ")
 
 
-def show_changes(changes: Changes, checks: Sequence[Check], page: str) -> None:
-    """Print how two runs compare, and where the page of changed images is if there is one."""
-    screen = Screen()
-    screen.table(tables.changes(changes), f"{changes.now} compared with {changes.before}")
+def show_changes(changes: Changes, checks: Sequence[Check], page: str, *, wide: bool = False) -> None:
+    """Print how two runs or models compare, and where the page of changed images is if there is one."""
+    screen = Screen(wide=wide)
+    rows = tables.changes(changes)
+    screen.table(
+        rows, change_title(changes), ("still misclassified", "both misclassified", "p", "95 % interval, points")
+    )
     screen.say(change_summary(changes))
     for model, check in zip(changes.models, checks, strict=True):
-        screen.say(f"{model.now}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
+        screen.say(f"{model.comparison.second}, {check.name}: {'yes' if check.passed else 'no'}, {check.found}")
     if changes.settings:
         screen.table(tables.settings(changes))
     if page:
         screen.path(page, "changed images:  ")
 
 
-def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
-    """Print every champion line, and which models a rollback keeps from becoming the champion."""
-    screen = Screen()
+def show_champions(lines: Mapping[str, Sequence[Champion]], *, wide: bool = False) -> None:
+    """Print every champion line by name, and which models a rollback keeps from becoming the champion."""
+    screen = Screen(wide=wide)
     for line, champions in lines.items():
         rows = [
             {
@@ -182,7 +185,7 @@ def show_champions(lines: Mapping[str, Sequence[Champion]]) -> None:
             }
             for one in champions
         ]
-        screen.table(rows, line)
+        screen.table(rows, f"champion line {line}", ("since", "action", "accuracy"))
         for one in rolled_back_models(champions):
             screen.say(f"rolled back, not promoted again: {one.title}")
     if not lines:

@@ -67,14 +67,14 @@ class InMarkdown(_Galleries):
         return image_table(cells, len(found.shown), found.by_either, self.place)
 
     def changed_gallery(
-        self, shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]
+        self, shown: Sequence[Changed], total: int, titles: Sequence[str], classes: Sequence[str], shape: Sequence[int]
     ) -> Markup:
-        """Return images that only one of two runs got right."""
+        """Return images that only one of two models got right; the `titles` name the models."""
         cells = []
         for one in shown[: min(self.max_images, _FIRST)]:
             lines = [
-                f"{title}: {markdown_name(text.describe_answer(answer, one.label, tuple(classes)))}"
-                for title, answer in (("before", one.before), ("now", one.now))
+                f"{markdown_name(title)}: {markdown_name(text.describe_answer(answer, one.label, tuple(classes)))}"
+                for title, answer in zip(titles, (one.before, one.now), strict=True)
             ]
             cells.append(caption_image(one.pixels, shape, one.index, classes[one.label], lines))
         return image_table(cells, len(shown), total, self.place)
@@ -127,9 +127,11 @@ class InHtml(_Galleries):
         return _cards(macro, *arguments, self.names, self.classes, shape=self.shape)
 
     @staticmethod
-    def changed_gallery(shown: Sequence[Changed], total: int, classes: Sequence[str], shape: Sequence[int]) -> Markup:
-        """Return images that only one of two runs got right."""
-        return _cards("changed", shown, _FIRST, total, tuple(classes), shape=shape)
+    def changed_gallery(
+        shown: Sequence[Changed], total: int, titles: Sequence[str], classes: Sequence[str], shape: Sequence[int]
+    ) -> Markup:
+        """Return images that only one of two models got right; the `titles` name the models."""
+        return _cards("changed", shown, _FIRST, total, tuple(titles), tuple(classes), shape=shape)
 
     @staticmethod
     def own_gallery(shown: Sequence[ClassifiedPicture], shape: Sequence[int]) -> Markup:

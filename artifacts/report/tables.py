@@ -182,13 +182,18 @@ def corruptions(found: Robustness) -> list[Row]:
 
 
 def changes(found: Changes) -> list[Row]:
-    """Return one row for each pair of models of two runs."""
+    """Return one row for each pair of models; the differences are those of the second model minus the first."""
+    only_first, only_second, both = (
+        ("newly misclassified", "newly correct", "still misclassified")
+        if found.over_time
+        else ("only first correct", "only second correct", "both misclassified")
+    )
     return [
         {
-            "model": model.now if model.now == model.before else f"{model.now} compared with {model.before}",
-            "newly misclassified": model.comparison.only_first,
-            "newly correct": model.comparison.only_second,
-            "still misclassified": model.comparison.both_wrong,
+            "model": model.now if model.now == model.before else f"{model.now} minus {model.before}",
+            only_first: model.comparison.only_first,
+            only_second: model.comparison.only_second,
+            both: model.comparison.both_wrong,
             **_difference(model.comparison),
             "p": p_value(model.comparison.p),
         }
@@ -198,7 +203,8 @@ def changes(found: Changes) -> list[Row]:
 
 def settings(found: Changes) -> list[Row]:
     """Return one row for each difference between the settings of two runs."""
-    return [{"setting": one.name, "before": one.before, "now": one.now} for one in found.settings]
+    first, second = ("before", "now") if found.over_time else ("first", "second")
+    return [{"setting": one.name, first: one.before, second: one.now} for one in found.settings]
 
 
 def steps(lines: Sequence[StepLine]) -> list[Row]:

@@ -16,7 +16,7 @@ from artifacts.common.formatting import (
     verdict_on,
     with_interval,
 )
-from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
+from tasks.schemas.analysis import Analysis, Changed, Changes, Decision, ModelAnalysis, ModelChanges
 from tasks.schemas.findings import Answer, Comparison, Estimate, Explanation, LabelIssue, LabelIssues, Share
 from tasks.schemas.records import Omission
 from tasks.schemas.runs import COMPARISON
@@ -76,6 +76,10 @@ def gate_summary(decision: Decision) -> str:
         return f"The gate failed: {decision.challenger} does not become the champion."
     if decision.withheld:
         return f"The gate passed, but {decision.challenger} does not become the champion: {decision.withheld}."
+    if decision.unchanged:
+        return (
+            f"The gate passed: {decision.champion} stays the champion, because {decision.challenger} is the same model."
+        )
     before = f"replaces {decision.champion} as champion" if decision.champion else "is the first champion"
     return f"The gate passed: {decision.challenger} {before}."
 
@@ -89,10 +93,47 @@ def not_compared(omitted: Sequence[Omission]) -> str:
     )
 
 
+def change_title(changes: Changes) -> str:
+    """Return what is compared, in the order given, with the datasets and recipes if they differ.
+
+    If the second run does not repeat the first one later, the tables call the models or runs "first" and "second".
+    """
+    if changes.over_time:
+        return f"{changes.now} compared with {changes.before}"
+    pair = changes.models[0]
+    if changes.in_one_run:
+        return f"{pair.before} (first) and {pair.now} (second) of {changes.now}"
+    named = {"dataset": "dataset", "recipe name": "recipe"}
+    differing = [(named[one.name], one.before, one.now) for one in changes.settings if one.name in named]
+    first = ", ".join(["first", *(f"{kind} {before}" for kind, before, _ in differing)])
+    second = ", ".join(["second", *(f"{kind} {now}" for kind, _, now in differing)])
+    names = (
+        (changes.before, changes.now) if pair.before == pair.now else (pair.comparison.first, pair.comparison.second)
+    )
+    return f"{names[0]} ({first}) and {names[1]} ({second})"
+
+
+def answer_titles(changes: Changes, model: ModelChanges) -> tuple[str, str]:
+    """Return the titles of the two models' predictions for an image."""
+    return ("before", "now") if changes.over_time else (model.comparison.first, model.comparison.second)
+
+
+def changed_images(changes: Changes, model: ModelChanges) -> list[tuple[str, Sequence[Changed], int]]:
+    """Return the two galleries of a pair of models, each with its title, the shown images, and their total number."""
+    pair = model.comparison
+    worse, better = f"{pair.only_first:,}", f"{pair.only_second:,}"
+    if changes.over_time:
+        titles = f"{model.now}: {worse} newly misclassified", f"{model.now}: {better} newly correct"
+    else:
+        titles = f"{worse} misclassified only by {pair.second}", f"{better} misclassified only by {pair.first}"
+    return [(titles[0], model.newly_wrong, pair.only_first), (titles[1], model.newly_right, pair.only_second)]
+
+
 def change_summary(changes: Changes) -> str:
     """Return the differences between two runs, with one sentence for each pair of models."""
     if all(not model.comparison.only_first and not model.comparison.only_second for model in changes.models):
-        return f"The models classify the same images correctly as in {changes.before}."
+        same = "Both models classify the same images correctly."
+        return same if changes.in_one_run else f"The models classify the same images correctly as in {changes.before}."
     verdicts = " ".join(verdict(model.comparison) for model in changes.models)
     count = "two" if len(changes.models) == 1 else f"{2 * len(changes.models)}"
     return _of_these_trainings(verdicts, count, one_seed=all(model.one_seed for model in changes.models))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.options import JSON
+from flows.cli.options import JSON, WIDE_TABLES
 from flows.processes.console import echo, echo_json
 from tasks.errors import DatasetError
 
@@ -23,8 +23,9 @@ def dataset() -> None:
 
 
 @dataset.command(name="list")
+@WIDE_TABLES
 @JSON
-def list_(as_json: bool) -> None:
+def list_(wide: bool, as_json: bool) -> None:
     """List the built-in datasets."""
     from artifacts.screen import Screen
     from tasks.config.dataset import built_in_datasets
@@ -33,7 +34,8 @@ def list_(as_json: bool) -> None:
     if as_json:
         echo_json({"datasets": [one.model_dump(mode="json") for one in found]})
     else:
-        Screen().table([_describe_dataset(one) for one in found])
+        rows = [_describe_dataset(one) for one in found]
+        Screen(wide=wide).table(rows, drop=("license", "shape", "test images"))
 
 
 @dataset.command()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def verify(run: str, root: str | None, as_json: bool) -> None:
     """Verify the hashes of all files of a run.
 
-    Every file is hashed again, from the archives to the report. If a file is missing or altered, the exit code is 1,
-    and the last line names the first such file.
+    Every file is hashed again, from the archives to the report. Files that are missing or altered are listed, the
+    others are counted. If there is such a file, the exit code is 1. With --json, all files are listed.
 
     RUN is the name of a run or a study, the beginning or the end of a name, or `last`, which is the default.
     """
@@ -46,10 +46,10 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     else:
         show_verified_files(record.run, files)
     if broken:
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        more = f" (and {len(broken) - 1:,} more, listed above)" if len(broken) > 1 else ""
         raise VerificationError(
             f"run {record.run} failed verification at {broken[0].role}: {broken[0].fault}{more}; run again to recreate "
-            "the file"
+            f"the {'files' if more else 'file'}"
         )
 
 

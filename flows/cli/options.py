@@ -60,6 +60,9 @@ ROOT: Callable[[Command], Command] = click.option(
 JSON: Callable[[Command], Command] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, logs on stderr."
 )
+WIDE_TABLES: Callable[[Command], Command] = click.option(
+    "--wide", is_flag=True, help="Show all columns of tables, even if the terminal is too narrow for them."
+)
 
 
 DATASET = click.option(

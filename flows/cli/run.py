@@ -29,6 +29,7 @@ from flows.cli.options import (
     MIRRORS,
     ROOT,
     RUNNER,
+    WIDE_TABLES,
     AliasedOption,
     CheckedOption,
     checks_of_options,
@@ -95,10 +96,11 @@ def cli() -> None:
 @MIRRORS
 @RUNNER
 @EXPLAIN
+@WIDE_TABLES
 @JSON
-def run(as_json: bool, explain: bool, **parameters: Any) -> None:
+def run(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
     """Download the data, train the models, and report their errors."""
-    _run_and_print("mnist", parameters, as_json=as_json, explain=explain)
+    _run_and_print("mnist", parameters, as_json=as_json, explain=explain, wide=wide)
 
 
 @cli.command("study")
@@ -116,16 +118,17 @@ def run(as_json: bool, explain: bool, **parameters: Any) -> None:
 @MIRRORS
 @RUNNER
 @EXPLAIN
+@WIDE_TABLES
 @JSON
-def study_command(as_json: bool, explain: bool, **parameters: Any) -> None:
+def study_command(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
     """Train the models with many seeds and compare them.
 
     The study reports which differences exceed the variation from seed to seed and from image to image.
     """
-    _run_and_print("study", parameters, as_json=as_json, explain=explain)
+    _run_and_print("study", parameters, as_json=as_json, explain=explain, wide=wide)
 
 
-def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, explain: bool) -> None:
+def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, explain: bool, wide: bool) -> None:
     """Run a flow, print its result, and raise the gate's error if the gate failed.
 
     All parameters are validated before anything is started or written.
@@ -141,7 +144,7 @@ def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, expl
         from artifacts.terminal import show, show_study
 
         print_result = show if name == "mnist" else show_study
-        print_result(result, ui_hint, explain=explain)
+        print_result(result, ui_hint, explain=explain, wide=wide)
     if failed:
         raise failed
 

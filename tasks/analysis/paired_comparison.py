@@ -38,8 +38,19 @@ def model_pairs(before: RunRecord, now: RunRecord) -> list[PredictionsPair]:
     return [(before.of(name), now.of(name)) for name in shared]
 
 
-def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[PredictionsPair], work: Workspace) -> Changes:
+def is_repeated_later(before: RunRecord, now: RunRecord) -> bool:
+    """Return whether a finished run repeats another one later: the same dataset, recipe and champion line."""
+    same = (before.dataset, before.recipe.name, before.line) == (now.dataset, now.recipe.name, now.line)
+    return same and (before.number, before.began) < (now.number, now.began)
+
+
+def changes_between(
+    before: RunRecord, now: RunRecord, pairs: Sequence[PredictionsPair], work: Workspace, *, over_time: bool = True
+) -> Changes:
     """Return the changes between two runs, for some pairs of their models.
+
+    `over_time` tells whether the second run repeats the first one later. Otherwise, the comparison names the models
+    instead of calling them "before" and "now".
 
     Raises:
         RunError: If the runs have different classes or image shapes, or no common image.
@@ -51,6 +62,7 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
     return Changes(
         before=before.run,
         now=now.run,
+        over_time=over_time,
         classes=now.test.classes,
         shape=now.test.shape,
         images=len(new),
@@ -60,6 +72,7 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
         models=tuple(
             _model_changes(
                 pair,
+                _suffixes(before, now, over_time=over_time),
                 read_required_predictions(pair[0], work).take(old),
                 read_required_predictions(pair[1], work).take(new),
                 new,
@@ -69,6 +82,13 @@ def changes_between(before: RunRecord, now: RunRecord, pairs: Sequence[Predictio
             for pair in pairs
         ),
     )
+
+
+def _suffixes(before: RunRecord, now: RunRecord, *, over_time: bool) -> tuple[str, str]:
+    """Return what follows the names of the models of two runs, to tell the models apart."""
+    if over_time:
+        return "before", "now"
+    return ("", "") if before.run == now.run else (f"of {before.run}", f"of {now.run}")
 
 
 def _require_same_classes_and_shape(before: RunRecord, now: RunRecord) -> None:
@@ -153,6 +173,7 @@ def common_images(one: Predictions, other: Predictions) -> tuple[NDArray[np.intp
 
 def _model_changes(
     pair: PredictionsPair,
+    suffixes: tuple[str, str],
     one: Predictions,
     other: Predictions,
     places: NDArray[np.intp],
@@ -162,11 +183,11 @@ def _model_changes(
     """Return the changes between two models over the same n images.
 
     `places`, (n,), are the indices of the images in the split of the second run, whose files are `paths`. At most
-    `max_images` images are shown of the new errors, and of the fixed errors.
+    `max_images` images are shown of the new errors, and of the fixed errors. The `suffixes` tell the models apart.
     """
     from tasks.analysis.statistics import compare_predictions
 
-    names = tuple(record.model for record in pair)
+    first, second = (f"{record.model} {suffix}".strip() for record, suffix in zip(pair, suffixes, strict=True))
     newly_wrong, newly_right = other.wrong & ~one.wrong, one.wrong & ~other.wrong
 
     def shown(mask: NDArray[np.bool_], confidence: NDArray[np.float64]) -> Iterator[Changed]:
@@ -183,9 +204,9 @@ def _model_changes(
             )
 
     return ModelChanges(
-        before=names[0],
-        now=names[1],
-        comparison=compare_predictions(f"{names[0]} before", one, f"{names[1]} now", other),
+        before=pair[0].model,
+        now=pair[1].model,
+        comparison=compare_predictions(first, one, second, other),
         newly_wrong=tuple(shown(newly_wrong, other.confidence)),
         newly_right=tuple(shown(newly_right, one.confidence)),
     )
@@ -207,6 +228,7 @@ def _run_settings(run: RunRecord, labels: str) -> dict[str, Any]:
     recipe = run.recipe.model_dump(mode="json", exclude={"description", "gates"})
     networks = {network.pop("name"): network["layers"] for network in recipe.pop("models")}
     return {
+        "dataset": run.dataset,
         "recipe": recipe,
         "model": networks,
         "training images": run.train.pixels_sha256[:12],

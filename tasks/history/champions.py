@@ -4,16 +4,18 @@ The last file names the current champion. Two runs can't overwrite each other's 
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.errors import RunError, StorageError
-from tasks.schemas.runs import Champion, rolled_back_models
+from tasks.schemas.runs import MAIN, Champion, rolled_back_models
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
 from tasks.storage.folders import Folder
 
-_LINE = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}(-[a-z0-9_]+)?")  # the names that `champion_line` returns
+# The names of folders that `champion_line` returns.
+_FOLDER = re.compile(r"(?P<dataset>[a-z][a-z0-9_]*)-(?P<images>[0-9a-f]{12})(-(?P<name>[a-z0-9_]+))?")
 ENTRY = "[0-9]" * 6 + ".json"  # files with other names are not entries
 
 
@@ -48,12 +50,68 @@ def _may_be_entry(path: Root) -> bool:
 
     Other programs can keep folders with numbered files in the same place.
     """
-    return bool(_LINE.fullmatch(path.parent.name)) or may_be_checksummed(path)
+    return bool(_FOLDER.fullmatch(path.parent.name)) or may_be_checksummed(path)
 
 
 def champion_lines(root: Root) -> list[str]:
-    """Return the names of all lines under the root, in ascending order."""
+    """Return the names of the folders of all lines under the root, in ascending order."""
     return sorted({path.parent.name for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}") if _may_be_entry(path)})
+
+
+def line_names(folders: Sequence[str], *, with_dataset: bool = False) -> dict[str, str]:
+    """Return for the folder of each line the shortest name that tells the line from the others.
+
+    With `with_dataset`, no name lacks the dataset, so that another line of another dataset does not change any name.
+
+    Examples:
+        >>> line_names(["kmnist-d9fd983f7dde", "mnist-f29801d16e52", "mnist-f29801d16e52-nightly"])
+        {'kmnist-d9fd983f7dde': 'kmnist:main', 'mnist-f29801d16e52': 'mnist:main', 'mnist-f29801d16e52-nightly': 'nightly'}
+    """
+    names = {folder: _names_of(folder)[int(with_dataset) :] for folder in folders}
+    used = Counter(name for all_names in names.values() for name in all_names)
+    return {
+        folder: next((name for name in all_names if used[name] == 1), folder) for folder, all_names in names.items()
+    }
+
+
+def line_name(folder: str, root: Root) -> str:
+    """Return the shortest name that tells the line in a folder from the other lines under the root."""
+    return line_names(sorted({folder, *champion_lines(root)}))[folder]
+
+
+def _names_of(folder: str) -> list[str]:
+    """Return all names of the line in a folder, the shortest first.
+
+    The name that the user gave may be preceded by the dataset, and that by the hash of the test images. The last name is
+    that of the folder, which earlier versions showed.
+    """
+    found = _FOLDER.fullmatch(folder)
+    if not found:
+        return [folder]
+    name, dataset = found["name"] or MAIN, found["dataset"]
+    return [name, f"{dataset}:{name}", f"{dataset}-{found['images']}:{name}", folder]
+
+
+def find_line(root: Root, name: str) -> str:
+    """Return the folder of the line with a name that `line_names` returns, or with the name of a folder.
+
+    Raises:
+        RunError: If no line has the name, or several have.
+    """
+    folders = champion_lines(root)
+    if name in folders:
+        return name
+    fitting = [folder for folder in folders if name in _names_of(folder)]
+    if len(fitting) == 1:
+        return fitting[0]
+    names = line_names(folders)
+    if fitting:
+        several = " or ".join(names[folder] for folder in fitting)
+        raise RunError(f"{len(fitting)} champion lines are named {name!r}; give {several}")
+    raise RunError(
+        f"there is no champion line {name!r} under {root}; "
+        + (f"give one of {', '.join(names.values())}" if names else "a run that passes the gate makes one")
+    )
 
 
 def append_entry(entry: Champion, line: str, root: Root) -> Champion:
@@ -67,22 +125,6 @@ def append_entry(entry: Champion, line: str, root: Root) -> Champion:
     return entry
 
 
-def _history_of_named(root: Root, line: str) -> list[Champion]:
-    """Return all entries of a line that a user named, with the current champion last.
-
-    Raises:
-        RunError: If there is no such line.
-        StorageError: If an entry can't be read.
-    """
-    lines = champion_lines(root)
-    if line not in lines:
-        raise RunError(
-            f"there is no champion line {line!r} under {root}; "
-            + (f"give one of {', '.join(lines)}" if lines else "a run that passes the gate makes one")
-        )
-    return champion_history(root, line)
-
-
 def roll_back(root: Root, line: str) -> Champion:
     """Make the previous champion the champion again, and return the new entry.
 
@@ -90,14 +132,15 @@ def roll_back(root: Root, line: str) -> Champion:
     `lift_rollback`.
 
     Raises:
-        RunError: If there is no such line, or no previous champion.
+        RunError: If the name of the line is not that of a single line, or if there is no previous champion.
         StorageError: If the history can't be read or lacks an entry, or the new entry can't be written.
     """
-    champions = _history_of_named(root, line)
+    folder = find_line(root, line)
+    champions = champion_history(root, folder)
     rollback_to = champions[-1].rollback_to
     if rollback_to is None:
         raise RunError(f"there is no earlier champion of {line} to roll back to")
-    return _append_as("rolled back", entry_of(champions, rollback_to), champions, line, root)
+    return _append_as("rolled back", entry_of(champions, rollback_to), champions, folder, root)
 
 
 def lift_rollback(root: Root, line: str) -> list[Champion]:
@@ -106,23 +149,25 @@ def lift_rollback(root: Root, line: str) -> list[Champion]:
     A later run promotes such a model again if the model is that run's best.
 
     Raises:
-        RunError: If there is no such line, or no rollback of the line is in effect.
+        RunError: If the name of the line is not that of a single line, or if no rollback of the line is in effect.
         StorageError: If the history can't be read, or the new entry can't be written.
     """
-    champions = _history_of_named(root, line)
+    folder = find_line(root, line)
+    champions = champion_history(root, folder)
     down = rolled_back_models(champions)
     if not down:
         raise RunError(f"no rollback of {line} is in effect")
-    _append_as("lifted", champions[-1], champions, line, root)
+    _append_as("lifted", champions[-1], champions, folder, root)
     return down
 
 
-def _append_as(action: str, entry: Champion, champions: Sequence[Champion], line: str, root: Root) -> Champion:
+def _append_as(action: str, entry: Champion, champions: Sequence[Champion], folder: str, root: Root) -> Champion:
     """Write a copy of an entry as the next entry of a line."""
     now = {"number": champions[-1].number + 1, "at": datetime.now(UTC), "action": action}
     try:
-        return append_entry(entry.model_copy(update=now), line, root)
+        return append_entry(entry.model_copy(update=now), folder, root)
     except FileExistsError as error:
         raise RunError(
-            f"another process has just changed the champion of {line}; check `mnist champion list`, and try again"
+            f"another process has just changed the champion of {line_name(folder, root)}; check `mnist champion list`, and "
+            "try again"
         ) from error

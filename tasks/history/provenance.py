@@ -169,7 +169,7 @@ def run_result(
 ) -> RunResult:
     """Return the result of a run, for the terminal and for `--json`.
 
-    `champion` is the entry that the run's best model was promoted to, and `before` is the run that this run was
+    `champion` is the entry of the run's best model if the decision promoted it, and `before` is the run that this run was
     compared with.
     """
     return RunResult(
@@ -178,7 +178,7 @@ def run_result(
         models={model.name: _model_result(model, run.of(model.name)) for model in run.models},
         comparisons=records.analysis.comparisons,
         decision=decision,
-        promoted=champion is not None,
+        promoted=champion is not None and champion.run == run.run,
         compared_with=before.run if before else None,
     )
 

@@ -3,7 +3,7 @@
 The record of a run is kept with a checksum as `runs/<run>/run.json`, and that of a study as `runs/<run>/study.json`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tasks.engine.workspace import Workspace
 from tasks.errors import ChecksumError, RunError
@@ -88,6 +88,9 @@ def find_run(root: Root, name: str) -> RunRecord:
         RunError: If no run matches, or several do.
     """
     runs = {run.run: run for run in finished_runs(root)}
+    if name != _LAST and not _fitting(runs, name):
+        for study in _fitting([one.run for one in read_runs(root, StudyRun)[0]], name):
+            raise RunError(f"{study} is a study, not a run; `mnist runs` lists the runs")
     return runs[_match_run(list(runs), name, root)]
 
 
@@ -121,9 +124,7 @@ def _match_run(names: Sequence[str], name: str, root: Root) -> str:
     """Return the one of `names` that `name` refers to; for `last`, the final one."""
     if name == _LAST and names:
         return names[-1]
-    fitting = [one for one in names if one == name] or [
-        one for one in names if name and (one.startswith(name) or one.endswith(f"-{name}"))
-    ]
+    fitting = _fitting(names, name)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -132,6 +133,13 @@ def _match_run(names: Sequence[str], name: str, root: Root) -> str:
         f"no finished run {name!r} under {root}: "
         + (f"the runs are {_join_names(names)}" if names else "there are no runs")
     )
+
+
+def _fitting(names: Collection[str], name: str) -> list[str]:
+    """Return the one of `names` that equals `name`, or else all that begin or end with `name`."""
+    return [one for one in names if one == name] or [
+        one for one in names if name and (one.startswith(name) or one.endswith(f"-{name}"))
+    ]
 
 
 def _join_names(names: Sequence[str]) -> str:

@@ -165,7 +165,7 @@ class Changed(Frozen):
 
 
 class ModelChanges(Frozen):
-    """The images that a model of an earlier run and a model of this run classify differently.
+    """The images that two models classify differently; the first is `before`, and the second is `now`.
 
     `comparison` tells whether the difference is significant, and `one_seed` whether each model was trained with one seed.
     """
@@ -181,12 +181,14 @@ class ModelChanges(Frozen):
 class Changes(Frozen):
     """Differences between two runs on the same test images: their settings, and the answers of their models.
 
-    `images` counts the images that both runs evaluated, matched by content. `only_before` and `only_now` count the
-    others.
+    The first run is `before`, and the second is `now`. Both are the same run if two of its models are compared.
+    `over_time` tells whether the second run repeats the first one later, so that its errors are new or fixed. `images`
+    counts the images that both runs evaluated, matched by content. `only_before` and `only_now` count the others.
     """
 
     before: str
     now: str
+    over_time: bool = True
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     images: int
@@ -194,6 +196,11 @@ class Changes(Frozen):
     only_now: int
     settings: tuple[Setting, ...]
     models: tuple[ModelChanges, ...]
+
+    @property
+    def in_one_run(self) -> bool:
+        """Whether both models of each pair belong to the same run."""
+        return self.before == self.now
 
 
 class Check(Frozen):
@@ -208,8 +215,8 @@ class Decision(Frozen):
     """The decision whether the best model of a run becomes the champion.
 
     `champion` names the champion at the time of the decision, or is None if there is none. `withheld` is the reason why
-    a model that passes every check is still not promoted. `omitted` lists the comparisons with the champion that could
-    not be made.
+    a model that passes every check is still not promoted. `unchanged` tells whether the model already is the champion,
+    which then stays. `omitted` lists the comparisons with the champion that could not be made.
     """
 
     challenger: str
@@ -217,6 +224,7 @@ class Decision(Frozen):
     margin: float | None
     checks: tuple[Check, ...]
     withheld: str = ""
+    unchanged: bool = False
     omitted: tuple[Omission, ...] = ()
 
     @property
@@ -227,7 +235,7 @@ class Decision(Frozen):
     @property
     def promotes(self) -> bool:
         """Whether the model becomes the champion."""
-        return self.passed and not self.withheld
+        return self.passed and not self.withheld and not self.unchanged
 
 
 class StepLine(Frozen):

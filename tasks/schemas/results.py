@@ -53,8 +53,8 @@ class FlowResult(Frozen):
 class RunResult(FlowResult):
     """The result of a run.
 
-    `promoted` tells whether the best model is the champion, and `compared_with` names the earlier run that this run was
-    compared with.
+    `promoted` tells whether this run made its best model the champion, and `compared_with` names the earlier run that this
+    run was compared with.
     """
 
     models: dict[str, ModelResult]

@@ -18,7 +18,7 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError
-from tasks.history.champions import append_entry, champion_history
+from tasks.history.champions import append_entry, champion_history, line_name
 from tasks.history.comparable_runs import current_champion_line
 from tasks.schemas.analysis import Check, Decision
 from tasks.schemas.findings import Estimate
@@ -68,12 +68,18 @@ def decision_of(run: RunRecord, champions: Sequence[Champion], line: str, work: 
         champion=champions[-1].title if champions else None,
         margin=gate.margin,
         checks=tuple(checks),
-        withheld=_why_not_promoted_again(run, champions, line),
+        withheld=_why_not_promoted_again(run, champions, line, work),
+        unchanged=bool(champions) and _is_champion(best, champions[-1]),
         omitted=tuple(omitted),
     )
 
 
-def _why_not_promoted_again(run: RunRecord, champions: Sequence[Champion], line: str) -> str:
+def _is_champion(best: PredictionsRecord, champion: Champion) -> bool:
+    """Return whether the model that made some predictions already is the champion."""
+    return champion.predictions.file == best.file
+
+
+def _why_not_promoted_again(run: RunRecord, champions: Sequence[Champion], line: str, work: Workspace) -> str:
     """Return why a rollback prevents the run's best model from becoming the champion again.
 
     Returns:
@@ -82,7 +88,7 @@ def _why_not_promoted_again(run: RunRecord, champions: Sequence[Champion], line:
     best = _best_model(run)
     if not any(one.model.file.sha256 == best.file.sha256 for one in rolled_back_models(champions)):
         return ""
-    return f"it was rolled back; `mnist champion rollback --lift {line}` allows it again"
+    return f"it was rolled back; `mnist champion rollback --lift {line_name(line, work.root)}` allows it again"
 
 
 def _best_model(run: RunRecord) -> ModelRecord:
@@ -100,7 +106,7 @@ def _compare_with_champion(
     """
     from tasks.analysis.statistics import difference_of, share_estimate  # noqa: PLC0415  # statistics libraries take seconds to import
 
-    if champion.predictions.file == best.file:
+    if _is_champion(best, champion):
         return Check(name="not inferior to the champion", passed=True, found="it is the champion itself")
     given = read_required_predictions(best, work)
     with optional(f"paired comparison with the champion, {champion.title}", omitted):
@@ -167,8 +173,8 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
     If the champion has changed since the decision, the decision is made again against the new champion.
 
     Returns:
-        The champion's entry, which is not a new entry if the model already is the champion. None if the model does not
-        become the champion.
+        The champion's entry, which is that of another run if that run has just promoted the same model. None if the
+        model does not become the champion, or if it already was the champion at the time of the decision.
 
     Raises:
         StorageError: If the entry can't be written.
@@ -178,8 +184,6 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
     best, line = run.best, current_champion_line(run, work.root)
     champions = champion_history(work.root, line)
     while decision.promotes:
-        if champions and champions[-1].predictions.file == best.file:
-            return champions[-1]  # the model already is the champion
         entry = Champion(
             number=champions[-1].number + 1 if champions else 1,
             at=datetime.now(UTC),
@@ -196,7 +200,7 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
             except FileExistsError:
                 champions = _longer_history(entry, line, work)
         decision = decision_of(run, champions, line, work)
-    return None
+    return champions[-1] if decision.unchanged else None  # another run has just promoted the same model
 
 
 def _longer_history(entry: Champion, line: str, work: Workspace) -> list[Champion]:
@@ -208,7 +212,7 @@ def _longer_history(entry: Champion, line: str, work: Workspace) -> list[Champio
     champions = champion_history(work.root, line)
     if not any(one.number == entry.number for one in champions):
         raise StorageError(
-            f"can't add entry {entry.number:06}.json to the champions of {line}: the file exists, but is not listed; "
+            f"can't add entry {entry.number:06}.json to the champions in {line}: the file exists, but is not listed; "
             "check the folder of the champions under the root"
         )
     return champions
