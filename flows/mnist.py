@@ -37,9 +37,10 @@ from tasks.history.run_store import save_run
 from tasks.schemas.analysis import Decision
 from tasks.schemas.architecture import ArchitectureRecord
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords
+from tasks.schemas.line_names import MAIN
 from tasks.schemas.records import ChangesRecord, ModelRecord, Omission, ReportRecord
 from tasks.schemas.results import RunResult
-from tasks.schemas.runs import COMPARISON, MAIN, Champion, RunRecord
+from tasks.schemas.runs import COMPARISON, Champion, RunRecord
 from tasks.steps.analyze import analyze
 from tasks.steps.attribute_errors import attribute
 from tasks.steps.champion import judge, promote

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flows.cli.groups import CommandGroup
 from flows.cli.options import JSON, WIDE_TABLES
 from flows.processes.console import echo, echo_json
 from tasks.errors import DatasetError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.data.pin_dataset import Pin
 
 
-@click.group(name="dataset")
+@click.group(name="dataset", cls=CommandGroup)
 def dataset() -> None:
     """List the built-in datasets, or pin the archives of your own."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows.cli.completion import complete_existing_line, complete_run
 from flows.cli.options import JSON, ROOT, WIDE_TABLES
 from flows.processes.console import echo, echo_json
 from flows.root_option import at_root, root_to_read, root_with_pages, write_optional_page
@@ -43,8 +44,8 @@ def runs(root: str | None, wide: bool, as_json: bool) -> None:
 
 
 @click.command("compare")
-@click.argument("before", metavar="RUN[:MODEL]")
-@click.argument("now", metavar="RUN[:MODEL]")
+@click.argument("before", metavar="RUN[:MODEL]", shell_complete=complete_run)
+@click.argument("now", metavar="RUN[:MODEL]", shell_complete=complete_run)
 @click.option("--fail-if-worse", is_flag=True, help="Exit with code 1 unless the second run is not inferior.")
 @click.option(
     "--margin", type=click.FloatRange(0, 100, min_open=True), default=0.5, show_default=True, metavar="POINTS",
@@ -151,7 +152,8 @@ def list_champions(root: str | None, wide: bool, as_json: bool) -> None:
     preceded by the name of the dataset, as in mnist:main.
     """
     from artifacts.terminal import show_champions
-    from tasks.history.champions import champion_history, champion_lines, line_names
+    from tasks.history.champions import champion_history, champion_lines
+    from tasks.schemas.line_names import line_names
 
     place = root_to_read(root)
     names = line_names(champion_lines(place), with_dataset=as_json)
@@ -163,7 +165,7 @@ def list_champions(root: str | None, wide: bool, as_json: bool) -> None:
 
 
 @champion.command()
-@click.argument("line", required=False)
+@click.argument("line", required=False, shell_complete=complete_existing_line)
 @click.option("--lift", "lifting", is_flag=True, help="Allow models that were rolled back to become champion again.")
 @ROOT
 @JSON
@@ -196,7 +198,8 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
 
 def _only_line(root: "Root") -> str:
     """Return the folder of the only champion line under the root."""
-    from tasks.history.champions import champion_lines, line_names
+    from tasks.history.champions import champion_lines
+    from tasks.schemas.line_names import line_names
 
     found = champion_lines(root)
     if len(found) != 1:

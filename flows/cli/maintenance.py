@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flows.cli.completion import complete_run_or_study
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo_json, say
 from flows.root_option import resolve_root, root_to_read
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", default="last")
+@click.argument("run", default="last", shell_complete=complete_run_or_study)
 @ROOT
 @JSON
 def verify(run: str, root: str | None, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from flows.cli.completion import complete_dataset
 from flows.processes.console import Command
 from tasks.errors import Checks, InputError
 
@@ -66,7 +67,12 @@ WIDE_TABLES: Callable[[Command], Command] = click.option(
 
 
 DATASET = click.option(
-    "--dataset", default="mnist", show_default=True, metavar="NAME|FILE.toml", help="Dataset name or TOML file."
+    "--dataset",
+    default="mnist",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help="Dataset name or TOML file.",
+    shell_complete=complete_dataset,
 )
 EPOCHS = click.option(
     "--epochs",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flows.cli.completion import complete_run
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo, echo_json
 from flows.root_option import root_with_pages, write_optional_page
@@ -27,8 +28,9 @@ _FEW = 3  # names of skipped files to print
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER...", type=click.Path(path_type=Path))
 @click.option(
-    "--run", "name", default="last", show_default=True, metavar="RUN", help="Run whose models classify the images."
-)
+    "--run", "name", default="last", show_default=True, metavar="RUN", help="Run whose models classify the images.",
+    shell_complete=complete_run,
+)  # fmt: skip
 @click.option(
     "--csv", "as_csv", is_flag=True, help="Print one CSV line for each image and model, with all probabilities."
 )

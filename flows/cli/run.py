@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows.cli.completion import complete_champion_line, complete_recipe
 from flows.cli.dataset import dataset
 from flows.cli.doctor import doctor
+from flows.cli.groups import CommandGroup
 from flows.cli.history import champion, compare_command, runs
 from flows.cli.maintenance import prune, verify
 from flows.cli.options import (
@@ -53,7 +55,15 @@ _WORD_NUMBER = re.compile("[0-9]{1,4}")
 _COMPLETION = "_MNIST_COMPLETE"  # the variable that Click derives from the name of the command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_SECTIONS = {
+    "Run": ("run", "study"),
+    "Inspect": ("runs", "compare", "champion", "predict", "dataset"),
+    "Maintain": ("verify", "prune", "doctor"),
+    "Serve": ("serve", "worker"),
+}
+
+
+@click.group(cls=CommandGroup, sections=_SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mnist-error-analysis")
 def cli() -> None:
     """Train image classifiers, compare them, and analyze their errors."""
@@ -65,7 +75,10 @@ def cli() -> None:
 
 @cli.command()
 @DATASET
-@click.option("--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="Recipe name or TOML file.")
+@click.option(
+    "--recipe", default="post", show_default=True, metavar="NAME|FILE.toml", help="Recipe name or TOML file.",
+    shell_complete=complete_recipe,
+)  # fmt: skip
 @EPOCHS
 @click.option(
     "--seed", cls=CheckedOption, callback=seed_or_date, metavar="N|date",
@@ -91,6 +104,7 @@ def cli() -> None:
     show_default=True,
     metavar="NAME",
     help="Champion line in which the best model competes.",
+    shell_complete=complete_champion_line,
 )
 @ROOT
 @MIRRORS
@@ -112,6 +126,7 @@ def run(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
 @click.option(
     "--recipe", "recipes", multiple=True, default=("post",), show_default=True, metavar="NAME|FILE.toml",
     help="Recipe name or TOML file; all models of all recipes are compared. Repeatable.",
+    shell_complete=complete_recipe,
 )  # fmt: skip
 @EPOCHS
 @ROOT

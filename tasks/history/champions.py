@@ -3,19 +3,16 @@
 The last file names the current champion. Two runs can't overwrite each other's entries.
 """
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.errors import RunError, StorageError
-from tasks.schemas.runs import MAIN, Champion, rolled_back_models
+from tasks.schemas.line_names import LINE_FOLDER, line_names, names_of_line
+from tasks.schemas.runs import Champion, rolled_back_models
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
 from tasks.storage.folders import Folder
 
-# The names of folders that `champion_line` returns.
-_FOLDER = re.compile(r"(?P<dataset>[a-z][a-z0-9_]*)-(?P<images>[0-9a-f]{12})(-(?P<name>[a-z0-9_]+))?")
 ENTRY = "[0-9]" * 6 + ".json"  # files with other names are not entries
 
 
@@ -50,7 +47,7 @@ def _may_be_entry(path: Root) -> bool:
 
     Other programs can keep folders with numbered files in the same place.
     """
-    return bool(_FOLDER.fullmatch(path.parent.name)) or may_be_checksummed(path)
+    return bool(LINE_FOLDER.fullmatch(path.parent.name)) or may_be_checksummed(path)
 
 
 def champion_lines(root: Root) -> list[str]:
@@ -58,38 +55,9 @@ def champion_lines(root: Root) -> list[str]:
     return sorted({path.parent.name for path in matching(root, f"{Folder.CHAMPIONS}/*/{ENTRY}") if _may_be_entry(path)})
 
 
-def line_names(folders: Sequence[str], *, with_dataset: bool = False) -> dict[str, str]:
-    """Return for the folder of each line the shortest name that tells the line from the others.
-
-    With `with_dataset`, no name lacks the dataset, so that another line of another dataset does not change any name.
-
-    Examples:
-        >>> line_names(["kmnist-d9fd983f7dde", "mnist-f29801d16e52", "mnist-f29801d16e52-nightly"])
-        {'kmnist-d9fd983f7dde': 'kmnist:main', 'mnist-f29801d16e52': 'mnist:main', 'mnist-f29801d16e52-nightly': 'nightly'}
-    """
-    names = {folder: _names_of(folder)[int(with_dataset) :] for folder in folders}
-    used = Counter(name for all_names in names.values() for name in all_names)
-    return {
-        folder: next((name for name in all_names if used[name] == 1), folder) for folder, all_names in names.items()
-    }
-
-
 def line_name(folder: str, root: Root) -> str:
     """Return the shortest name that tells the line in a folder from the other lines under the root."""
     return line_names(sorted({folder, *champion_lines(root)}))[folder]
-
-
-def _names_of(folder: str) -> list[str]:
-    """Return all names of the line in a folder, the shortest first.
-
-    The name that the user gave may be preceded by the dataset, and that by the hash of the test images. The last name is
-    that of the folder, which earlier versions showed.
-    """
-    found = _FOLDER.fullmatch(folder)
-    if not found:
-        return [folder]
-    name, dataset = found["name"] or MAIN, found["dataset"]
-    return [name, f"{dataset}:{name}", f"{dataset}-{found['images']}:{name}", folder]
 
 
 def find_line(root: Root, name: str) -> str:
@@ -101,7 +69,7 @@ def find_line(root: Root, name: str) -> str:
     folders = champion_lines(root)
     if name in folders:
         return name
-    fitting = [folder for folder in folders if name in _names_of(folder)]
+    fitting = [folder for folder in folders if name in names_of_line(folder)]
     if len(fitting) == 1:
         return fitting[0]
     names = line_names(folders)

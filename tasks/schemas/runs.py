@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field
 from tasks.base import Frozen
 from tasks.config.recipe import Recipe
 from tasks.errors import RunError
+from tasks.schemas.line_names import MAIN
 from tasks.schemas.records import ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
 from tasks.schemas.root_paths import PathPart
 from tasks.schemas.study import SeedRun
@@ -32,7 +33,6 @@ class FlowRun(Frozen):
 
 
 COMPARISON = "comparison with run"  # prefix of the names of this optional part
-MAIN = "main"  # the default line of champions
 
 
 class CompletedRun(Frozen):
