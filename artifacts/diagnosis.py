@@ -48,7 +48,7 @@ def facts(found: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "memory", f"{_gb(machine.memory)}, of which {_gb(machine.available_memory)} are available"
     yield "oneDNN", ", ".join((found.onednn, *(f"{name}={value}" for name, value in found.settings.items())))
     if found.ignored:
-        yield "ignored", ", ".join(found.ignored)
+        yield "ignored", f"{', '.join(found.ignored)}: could change results, or stop a library"
     yield "root", found.root
     if usage.folders:
         sizes = [f"{name} {_mb(size)}" for name, size in usage.folders.items()]

@@ -13,21 +13,21 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from tasks.safety.environment import PROJECT
+from tasks.safety.imports import PROJECT
 
 _BUILTIN = Path(PROJECT, "tasks", "config", "builtin")
 _RECORDS = ("run.json", "study.json")  # a folder with one of these files is a finished run or study
 _LAST = "last"
 
-Item = CompletionItem[str]
-Complete = Callable[[click.Context, click.Parameter, str], list[Item]]
+_Item = CompletionItem[str]
+Complete = Callable[[click.Context, click.Parameter, str], list[_Item]]
 
 
-def _completing(names: Callable[[click.Context], Iterable[Item]], *, files: bool = False) -> Complete:
+def _completing(names: Callable[[click.Context], Iterable[_Item]], *, files: bool = False) -> Complete:
     """Return a completion of the given names, and of paths if no name fits and `files` is set."""
 
-    def complete(context: click.Context, _parameter: click.Parameter, word: str) -> list[Item]:
-        found: list[Item] = []
+    def complete(context: click.Context, _parameter: click.Parameter, word: str) -> list[_Item]:
+        found: list[_Item] = []
         with suppress(Exception):  # an unreadable folder, or a root that can't be used
             found = [item for item in names(context) if item.value.startswith(word)]
         return found or ([CompletionItem(word, type="file")] if files else [])
@@ -35,7 +35,7 @@ def _completing(names: Callable[[click.Context], Iterable[Item]], *, files: bool
     return complete
 
 
-def _built_in(folder: str, about: str) -> Iterator[Item]:
+def _built_in(folder: str, about: str) -> Iterator[_Item]:
     """Yield the built-in files of a folder, each with the value of a key as its description."""
     for file in sorted((_BUILTIN / folder).glob("*.toml")):
         yield CompletionItem(file.stem, help=str(tomllib.loads(file.read_text(encoding="utf-8")).get(about, "")))
@@ -52,7 +52,7 @@ def _folder_of(context: click.Context, name: str) -> Path | None:
     return root / name if isinstance(root, Path) else None
 
 
-def _runs(context: click.Context, records: Iterable[str]) -> Iterator[Item]:
+def _runs(context: click.Context, records: Iterable[str]) -> Iterator[_Item]:
     """Yield `last`, and the runs that have one of the given records, latest first."""
     from tasks.storage.folders import Folder
 
@@ -71,14 +71,14 @@ def _line_folders(context: click.Context) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if LINE_FOLDER.fullmatch(path.name)) if folder else []
 
 
-def _existing_lines(context: click.Context) -> list[Item]:
+def _existing_lines(context: click.Context) -> list[_Item]:
     """Return the names of all champion lines, as `mnist champion list` shows them."""
     from tasks.schemas.line_names import line_names
 
     return [CompletionItem(name) for name in line_names(_line_folders(context)).values()]
 
 
-def _given_lines(context: click.Context) -> list[Item]:
+def _given_lines(context: click.Context) -> list[_Item]:
     """Return the names that users have given to champion lines, and the default name."""
     from tasks.schemas.line_names import MAIN, names_of_line
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.groups import CommandGroup
-from flows.cli.options import JSON, WIDE_TABLES
+from flows.cli.options import JSON, WIDE_TABLES, CommandGroup
 from flows.processes.console import echo, echo_json
 from tasks.errors import DatasetError
 

@@ -1,12 +1,12 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the help of groups of commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from flows.cli.completion import complete_dataset
-from flows.processes.console import Command
+from flows.processes.console import Command, echo
 from tasks.errors import Checks, InputError
 
 WORK_POOL = "mnist"  # of the worker that `mnist serve` starts, and the default of `mnist worker`
@@ -53,6 +53,43 @@ class AliasedOption(click.Option):
             return super().get_help_record(ctx)
         finally:
             self.opts = names
+
+
+class CommandGroup(click.Group):
+    """A group that prints its help if no command is given, which is no error.
+
+    `sections` holds the names of commands under the heading of their section.
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[str]] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections = sections or {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, or print the help if there are none."""
+        if not args and not ctx.resilient_parsing:
+            echo(ctx.get_help())
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, then the options."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections, then the commands that are in none of them."""
+        shown = {name for names in self.sections.values() for name in names}
+        others = [name for name in self.list_commands(ctx) if name not in shown]
+        width = max(map(len, self.list_commands(ctx)))
+        for heading, names in {**self.sections, "Commands": others}.items():
+            found = [(name, command) for name in names if (command := self.get_command(ctx, name))]
+            rows = [
+                (f"{name:{width}}", command.get_short_help_str(formatter.width - width - 6)) for name, command in found
+            ]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
 
 
 ROOT: Callable[[Command], Command] = click.option(

@@ -20,7 +20,6 @@ import click
 from flows.cli.completion import complete_champion_line, complete_recipe
 from flows.cli.dataset import dataset
 from flows.cli.doctor import doctor
-from flows.cli.groups import CommandGroup
 from flows.cli.history import champion, compare_command, runs
 from flows.cli.maintenance import prune, verify
 from flows.cli.options import (
@@ -34,6 +33,7 @@ from flows.cli.options import (
     WIDE_TABLES,
     AliasedOption,
     CheckedOption,
+    CommandGroup,
     checks_of_options,
     seed_or_date,
 )

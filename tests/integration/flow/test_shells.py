@@ -20,12 +20,14 @@ SHELLS = {
     "zsh": ["zsh", "-f", "-i"],
     "fish": ["fish", "--no-config", "-i"],
 }
-# As docs/commands.md describes.
+# The lines of docs/commands.md.
 SETUP = {
     "bash": 'eval "$(_MNIST_COMPLETE=bash_source mnist)"',
-    "zsh": 'autoload -Uz compinit && compinit -D -u; eval "$(_MNIST_COMPLETE=zsh_source mnist)"',
+    "zsh": 'eval "$(_MNIST_COMPLETE=zsh_source mnist)"',
     "fish": "_MNIST_COMPLETE=fish_source mnist | source",
 }
+BEFORE = {"zsh": "autoload -Uz compinit && compinit -D -u; "}  # the account's own settings
+PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
 WORDS = {
     "mnist ver": "mnist verify",
     "mnist run --recipe onec": "mnist run --recipe onecycle",
@@ -73,13 +75,19 @@ def test_names_are_completed_with_the_tab_key(shell: str, folder: Path) -> None:
         os.close(theirs)
         try:
             os.set_blocking(ours, False)
-            _enter(ours, written, SETUP[shell].encode() + b"; echo ready >> completed", 1)
+            setup = f"{BEFORE.get(shell, '')}{SETUP[shell]}"
+            _enter(ours, written, setup.encode() + b"; echo ready >> completed", 1)
             for count, word in enumerate(WORDS, start=2):
                 _enter(ours, written, word.encode() + b"\t" + START + b"echo " + END + b" >> completed", count)
         finally:
             process.kill()
             os.close(ours)
     assert [line.strip() for line in written.read_text().splitlines()] == ["ready", *WORDS.values()]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_documentation_has_the_line_for_the_shell(shell: str) -> None:
+    assert f"`{SETUP[shell]}`" in PAGE.read_text().replace("\\|", "|")
 
 
 def _enter(terminal: int, written: Path, line: bytes, count: int) -> None:

@@ -32,7 +32,7 @@ def test_each_fact_has_a_line() -> None:
     assert shown["libraries"] == "tensorflow-cpu 2.21.0, prefect 3.9.1"
     assert shown["cores"] == "8, of which 2 can be used"
     assert shown["oneDNN"] == "off, TF_ENABLE_ONEDNN_OPTS=0"
-    assert shown["ignored"] == "TF_XLA_FLAGS"
+    assert shown["ignored"] == "TF_XLA_FLAGS: could change results, or stop a library"
     assert shown["files"].startswith("7.0 MB: folder0 1.0 MB")
     assert shown["files"].endswith(", ...")
     assert shown["free"] == "10.0 GB of 100.0 GB for root: /data"
