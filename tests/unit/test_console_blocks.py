@@ -45,7 +45,7 @@ def parse(command: click.Command, words: Sequence[str], parent: click.Context | 
                 assert found
                 parse(found, others, context)
     except click.exceptions.Exit:
-        assert "--help" in words
+        assert "--help" in words or (isinstance(command, click.Group) and not words)
 
 
 def check(words: list[str]) -> None:
