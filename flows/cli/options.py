@@ -9,6 +9,7 @@ from flows.cli.completion import complete_dataset
 from flows.processes.console import Command, echo
 from tasks.errors import Checks, InputError
 
+_LONGEST_HELP = 200  # characters of a command's line in the help of its group; a narrow terminal breaks the line
 WORK_POOL = "mnist"  # of the worker that `mnist serve` starts, and the default of `mnist worker`
 
 
@@ -84,9 +85,7 @@ class CommandGroup(click.Group):
         width = max(map(len, self.list_commands(ctx)))
         for heading, names in {**self.sections, "Commands": others}.items():
             found = [(name, command) for name in names if (command := self.get_command(ctx, name))]
-            rows = [
-                (f"{name:{width}}", command.get_short_help_str(formatter.width - width - 6)) for name, command in found
-            ]
+            rows = [(f"{name:{width}}", command.get_short_help_str(_LONGEST_HELP)) for name, command in found]
             if rows:
                 with formatter.section(heading):
                     formatter.write_dl(rows)
