@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from artifacts.common import rows as common_rows
-from artifacts.common.formatting import counted, interval, percent
+from artifacts.common.formatting import counted, interval, percent, probability
 from artifacts.report import tables
 from artifacts.report.text import change_summary, gate_summary
 from artifacts.screen import Screen
@@ -144,7 +144,7 @@ def show_predictions(shown: Sequence[ClassifiedPicture], page: str) -> None:
     rows = [
         common_rows.row(
             {"picture": one.path} | ({"doubtful": "; ".join(one.doubts)} if doubtful else {}),
-            *((name, {"": f"{guess.label}, {percent(guess.probability)}"}) for name, guess in one.guesses.items()),
+            *((name, {"": f"{guess.label}, {probability(guess.probability)}"}) for name, guess in one.guesses.items()),
         )
         for one in shown
     ]

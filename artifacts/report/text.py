@@ -11,6 +11,7 @@ from artifacts.common.formatting import (
     interval,
     p_value,
     percent,
+    probability,
     range_of,
     rate,
     verdict_on,
@@ -148,7 +149,7 @@ def describe_patch(explanation: Explanation, label: str, largest: int) -> str:
         return f"no square of up to {largest} x {largest} pixels changes the prediction to {label} when erased"
     edge = explanation.patch.edge
     size = "this pixel" if edge == 1 else f"this {edge} x {edge} square"
-    return f"erasing {size} changes the prediction to {label} ({percent(explanation.patch.probability, 0)})"
+    return f"erasing {size} changes the prediction to {label} ({probability(explanation.patch.probability, 0)})"
 
 
 def describe_neighbors(explanation: Explanation, classes: tuple[str, ...]) -> str:
@@ -164,8 +165,10 @@ def describe_answer(answer: Answer, label: int, classes: tuple[str, ...]) -> str
 
     If the prediction is wrong, the probability of the label follows.
     """
-    text = f"{classes[answer.predicted]} {percent(answer.probability, 1)}"
-    return text if answer.predicted == label else f"{text} ({classes[label]}: {percent(answer.label_probability, 1)})"
+    text = f"{classes[answer.predicted]} {probability(answer.probability, 1)}"
+    return (
+        text if answer.predicted == label else f"{text} ({classes[label]}: {probability(answer.label_probability, 1)})"
+    )
 
 
 def describe_label_issue(issue: LabelIssue) -> str:
