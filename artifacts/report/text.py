@@ -18,8 +18,10 @@ from artifacts.common.formatting import (
     with_interval,
 )
 from tasks.schemas.analysis import Analysis, Changes, Decision, ModelAnalysis
+from tasks.schemas.doubt import DoubtLimits
 from tasks.schemas.findings import Answer, Comparison, Estimate, Explanation, LabelIssue, LabelIssues, Share
 from tasks.schemas.records import Omission
+from tasks.schemas.results import ClassifiedPicture, LeftOut, PredictResult
 from tasks.schemas.runs import COMPARISON
 
 
@@ -183,3 +185,51 @@ def cleanlab_summary(found: LabelIssues) -> str:
     if found.by_cleanlab is None:
         return "cleanlab cannot report any, because all images have the same label"
     return f"cleanlab reports {counted(found.by_cleanlab, 'image')} ({found.by_both:,} in common)"
+
+
+def all_doubts(picture: ClassifiedPicture) -> list[str]:
+    """Return the doubts about a user's picture, and those about the predictions of each model for it."""
+    of_models = (f"{name}: {', '.join(guess.doubts)}" for name, guess in picture.guesses.items() if guess.doubts)
+    return [*picture.doubts, *of_models]
+
+
+def describe_left_out(left_out: LeftOut, *, color: bool) -> str:
+    """Return how much of a user's picture its preparation left out."""
+    if not left_out.pieces:
+        return "nothing left out"
+    if color:
+        return f"left out: the margins, {percent(left_out.share, 1)} of the picture"
+    return f"left out: {probability(left_out.share, 1)} of the ink, in {counted(left_out.pieces, 'piece')}"
+
+
+def false_alarms(result: PredictResult) -> list[str]:
+    """Return a sentence for each model: how often its limits mark predictions that are not doubtful."""
+    judged = (f"{name}: {_measured(limits)}." for name, limits in result.limits.items())
+    return [*judged, *(f"{name}: doubt can't be judged: {why}." for name, why in result.not_judged.items())]
+
+
+def _measured(limits: DoubtLimits) -> str:
+    """Return the measured rate of false alarms, and on which images it was measured."""
+    if limits.labeled:
+        correct = counted(limits.false_alarms.total, "correct prediction")
+        return (
+            f"false alarms: {with_interval(limits.false_alarms)} of {correct} for held-out training images are marked"
+        )
+    images = counted(limits.false_alarms.total, "test image")
+    return f"false alarms: at most {with_interval(limits.false_alarms)}, the share of {images} that is marked, right or wrong"
+
+
+def describe_limits(limits: DoubtLimits) -> str:
+    """Return the limits of a model, how they were chosen, and how well they tell wrong predictions from correct ones."""
+    kind = "calibrated confidence" if limits.labeled else "confidence"
+    found = (
+        f"doubtful below a {kind} of {probability(limits.confidence)}, or at a distance of more than {limits.distance:.3g} "
+        f"from the nearest of {counted(limits.reference, 'training image')}"
+    )
+    if limits.caught is None:
+        return (
+            f"{found}; chosen on {counted(limits.chosen_on, 'test image')} without their labels, because the run held out "
+            "no training images (`--validation`), which also leaves the confidence uncalibrated"
+        )
+    caught = f"; {with_interval(limits.caught)} of the wrong predictions are marked" if limits.caught.known else ""
+    return f"{found}; chosen on {counted(limits.chosen_on, 'held-out training image')}{caught}"

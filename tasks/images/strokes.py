@@ -47,7 +47,7 @@ class Strokes(NamedTuple):
     @property
     def left_out(self) -> Mask:
         """The ink that is not part of the character, such as specks, frames and lines, without the soft edges."""
-        return (self.ink > self.level) & ~ndimage.binary_dilation(self.mask, EIGHT)
+        return np.asarray((self.ink > self.level) & ~ndimage.binary_dilation(self.mask, EIGHT))
 
 
 def threshold(ink: Gray) -> float:
