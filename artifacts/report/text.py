@@ -216,7 +216,8 @@ def _measured(limits: DoubtLimits) -> str:
             f"false alarms: {with_interval(limits.false_alarms)} of {correct} for held-out training images are marked"
         )
     images = counted(limits.false_alarms.total, "test image")
-    return f"false alarms: at most {with_interval(limits.false_alarms)}, the share of {images} that is marked, right or wrong"
+    share = with_interval(limits.false_alarms)
+    return f"false alarms: at most {share}, the share of {images} that it marks, rightly or wrongly"
 
 
 def describe_limits(limits: DoubtLimits) -> str:
@@ -229,7 +230,7 @@ def describe_limits(limits: DoubtLimits) -> str:
     if limits.caught is None:
         return (
             f"{found}; chosen on {counted(limits.chosen_on, 'test image')} without their labels, because the run held out "
-            "no training images (`--validation`), which also leaves the confidence uncalibrated"
+            "no training images (--validation) with which to calibrate the confidence"
         )
     caught = f"; {with_interval(limits.caught)} of the wrong predictions are marked" if limits.caught.known else ""
     return f"{found}; chosen on {counted(limits.chosen_on, 'held-out training image')}{caught}"

@@ -59,28 +59,24 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         limits, judges, not_judged = _judges(run, place)
         with _progress(len(paths)) as advance:
             found = list(answers(paths, run, place, advance, judges))
-        result = PredictResult(
-            run=run.run,
-            pictures=tuple(one for one in found if isinstance(one, ClassifiedPicture)),
-            unreadable=tuple(one for one in found if isinstance(one, UnreadablePicture)),
-            passed_over=len(skipped),
-            limits=limits,
-            not_judged=not_judged,
-        )
+        answered = tuple(one for one in found if isinstance(one, ClassifiedPicture))
+        unreadable = tuple(one for one in found if isinstance(one, UnreadablePicture))
+        result = PredictResult(run=run.run, pictures=answered, unreadable=unreadable, passed_over=len(skipped),
+                               limits=limits, not_judged=not_judged)  # fmt: skip
         result, no_page = _write_page(result, run, place, unwritable)
     if as_json:
         echo_json(result.model_dump())
     elif as_csv:
-        _write_csv(result.pictures, run.train.classes)
+        _write_csv(answered, run.train.classes)
     else:
         show_predictions(result)
     if no_page:
         echo(f"no page: {no_page}", err=True)
-    _report_skipped(skipped, result.unreadable)
+    _report_skipped(skipped, unreadable)
     if not paths:
         raise UnreadableError(f"no image found in {', '.join(map(str, images))}")
-    if result.unreadable:
-        raise UnreadableError(f"{len(result.unreadable)} of {len(paths)} images skipped; the lines above say why")
+    if unreadable:
+        raise UnreadableError(f"{len(unreadable)} of {len(paths)} images skipped; the lines above say why")
 
 
 def _judges(run: "RunRecord", place: "Root") -> tuple[dict[str, "DoubtLimits"], dict[str, "Judge"], dict[str, str]]:

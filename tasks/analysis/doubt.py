@@ -15,6 +15,7 @@ from scipy.optimize import minimize_scalar
 
 from tasks.analysis.neighbors import Features, Nearest
 from tasks.analysis.statistics import share_estimate
+from tasks.data.split_parquet import Labels
 from tasks.schemas.doubt import DoubtLimits, Judgment
 
 _LOW_CONFIDENCE, _FAR_AWAY = "low confidence", "unlike the training images"
@@ -22,11 +23,10 @@ _TAIL = 0.02  # fraction of predictions beyond each limit: few enough not to be 
 _SMALLEST = 1e-7  # as in the loss: the logarithm of a probability of 0 would be infinite
 _TEMPERATURES = (0.05, 20.0)  # far beyond those of real networks, which are between 0.5 and 5
 
-Probabilities = NDArray[np.float32]  # (n, classes)
-Labels = NDArray[np.integer]
+_Probabilities = NDArray[np.float32]  # (n, classes)
 
 
-def calibrated(probabilities: Probabilities, temperature: float | None) -> NDArray[np.float64]:
+def calibrated(probabilities: _Probabilities, temperature: float | None) -> NDArray[np.float64]:
     """Return the probabilities at a temperature, (n, classes); without a temperature, as they are.
 
     Examples:
@@ -39,7 +39,7 @@ def calibrated(probabilities: Probabilities, temperature: float | None) -> NDArr
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
+def fit_temperature(probabilities: _Probabilities, labels: Labels) -> float:
     """Return the temperature with the lowest log loss."""
     rows = np.arange(len(labels))
 
@@ -59,7 +59,7 @@ def nearest_distances(features: Features, reference: Features) -> NDArray[np.flo
 
 
 def choose_limits(
-    probabilities: Probabilities,
+    probabilities: _Probabilities,
     features: Features,
     reference: Features,
     labels: Labels | None,
@@ -100,7 +100,7 @@ def choose_limits(
 
 
 def judge_predictions(
-    probabilities: Probabilities, features: Features, reference: Features, limits: DoubtLimits
+    probabilities: _Probabilities, features: Features, reference: Features, limits: DoubtLimits
 ) -> list[Judgment]:
     """Return the judgment of each prediction; `features` are the model's last features, not yet divided by the scale."""
     confidence = calibrated(probabilities, limits.temperature).max(axis=1)

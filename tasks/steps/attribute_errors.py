@@ -9,6 +9,7 @@ training images, because prediction dominates the run time. The step runs in a w
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,22 +35,26 @@ _MOST_KNOWN, _KNOWN_BYTES = 10_000, 8 << 20
 # Images that determine the limits: with the most, a rate of 3 % is measured to within 0.8 points; with fewer than the
 # fewest, the limits would be those of two or three images.
 _MOST_UNSEEN, _FEWEST_UNSEEN = 4_000, 200
+_UNSEEN_BYTES = 64 << 20  # of their features in memory
 
 
 class _LimitsSample:
     """The images from which the limits of a model are chosen, and the model's outputs for them.
 
     `known` are training images that stand for all, and `unseen` are images that were held out, if there are enough:
-    (N,) bool masks over the whole training split. `outputs` are the features and predictions for both, block by block.
+    (N,) bool masks over the whole training split. `most` limits the number of unseen images. `outputs` are the features
+    of the known images, and the features and predictions of the unseen ones, block by block.
     """
 
     def __init__(self, kept: NDArray[np.bool_], indices: NDArray[np.int32], units: int) -> None:
         self.known, self.unseen = np.zeros_like(kept), np.zeros_like(kept)
         learned, held_out = indices[kept[indices]], indices[~kept[indices]]
         self.known[_draw(learned, min(_MOST_KNOWN, _KNOWN_BYTES // (2 * units)))] = True
+        self.most = min(_MOST_UNSEEN, _UNSEEN_BYTES // (4 * units))
         if len(held_out) >= _FEWEST_UNSEEN:
-            self.unseen[_draw(held_out, _MOST_UNSEEN)] = True
-        self.units, self.labels = units, np.empty(0, np.int64)
+            self.unseen[_draw(held_out, self.most)] = True
+        self.units = units
+        self.labels: list[Any] = []  # of the unseen images, an array for each block
         self.outputs: dict[str, list[NDArray[np.float32]]] = {"known": [], "unseen": []}
 
     def see(self, block: Split, found: NDArray[np.float32]) -> None:
@@ -57,7 +62,7 @@ class _LimitsSample:
         unseen = self.unseen[block.indices]
         self.outputs["known"].append(found[self.known[block.indices], : self.units])
         self.outputs["unseen"].append(found[unseen])
-        self.labels = np.append(self.labels, block.labels[unseen])
+        self.labels.append(block.labels[unseen])
 
     def write(
         self, name: str, predict_test: Callable[[], NDArray[np.float32]], work: Workspace
@@ -70,7 +75,7 @@ class _LimitsSample:
         from tasks.analysis.doubt import choose_limits, decode_reference, encode_reference, scale_of
 
         known, unseen = (np.concatenate(self.outputs[each]) for each in ("known", "unseen"))
-        labels = self.labels if len(unseen) else None
+        labels: Labels | None = np.concatenate(self.labels) if len(unseen) else None
         unseen = unseen if len(unseen) else predict_test()
         if len(unseen) < _FEWEST_UNSEEN or not len(known):
             return {}
@@ -120,12 +125,10 @@ def attribute(
     rare = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
     # `wrong` ends the iteration: the rows after it belong to correct predictions.
     rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
-    found = Attribution(
-        model=model.name, by_index={index: _attributed(split_index.labels, *row) for index, *row in rows}
-    )
-    file = write_document(work.root, Folder.ATTRIBUTIONS, model.name, found)
-    asked = _draw(np.arange(test.count), _MOST_UNSEEN)
-    limits = sample.write(model.name, lambda: predict(_images_at(test_paths, asked)), work)
+    by_index = {index: _attributed(split_index.labels, *row) for index, *row in rows}
+    file = write_document(work.root, Folder.ATTRIBUTIONS, model.name, Attribution(model=model.name, by_index=by_index))
+    unlabeled = _draw(np.arange(test.count), sample.most)
+    limits = sample.write(model.name, lambda: predict(_images_at(test_paths, unlabeled)), work)
     return AttributionRecord(**dict(record), neighbors=file, **limits)
 
 
