@@ -6,21 +6,24 @@ all training images, so the distance to the training images counts as well.
 Sources: Guo et al. 2017, "On calibration of modern neural networks", ICML (temperature); Sun et al. 2022,
 "Out-of-distribution detection with deep nearest neighbors", ICML (distance).
 """
+# ruff: noqa: PLC0415  # only the choice of limits needs scipy, whose import would delay each `mnist predict` by a second
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
-from tasks.analysis.neighbors import Features, Nearest
-from tasks.analysis.statistics import share_estimate
-from tasks.data.split_parquet import Labels
 from tasks.schemas.doubt import DoubtLimits, Judgment
+
+if TYPE_CHECKING:
+    from tasks.analysis.neighbors import Features
+    from tasks.data.split_parquet import Labels
 
 _LOW_CONFIDENCE, _FAR_AWAY = "low confidence", "unlike the training images"
 _TAIL = 0.02  # fraction of predictions beyond each limit: few enough not to be ignored
 _SMALLEST = 1e-7  # as in the loss: the logarithm of a probability of 0 would be infinite
+_AT_ONCE = 512  # images whose distances are in memory together: 40 MB with 10,000 reference images
 _TEMPERATURES = (0.05, 20.0)  # far beyond those of real networks, which are between 0.5 and 5
 
 _Probabilities = NDArray[np.float32]  # (n, classes)
@@ -39,8 +42,10 @@ def calibrated(probabilities: _Probabilities, temperature: float | None) -> NDAr
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def fit_temperature(probabilities: _Probabilities, labels: Labels) -> float:
+def fit_temperature(probabilities: _Probabilities, labels: "Labels") -> float:
     """Return the temperature with the lowest log loss."""
+    from scipy.optimize import minimize_scalar
+
     rows = np.arange(len(labels))
 
     def loss(exponent: float) -> float:
@@ -51,18 +56,23 @@ def fit_temperature(probabilities: _Probabilities, labels: Labels) -> float:
     return float(np.exp(found.x))
 
 
-def nearest_distances(features: Features, reference: Features) -> NDArray[np.float64]:
+def nearest_distances(features: "Features", reference: "Features") -> NDArray[np.float64]:
     """Return the distance of each image to the nearest reference image, (n,)."""
-    nearest = Nearest(features)
-    nearest.see(reference)
-    return nearest.distances[:, 0]
+    known = reference.astype(np.float64)
+    squares = np.square(known).sum(axis=1)
+    found = [np.empty(0)]
+    for start in range(0, len(features), _AT_ONCE):
+        some = features[start : start + _AT_ONCE].astype(np.float64)
+        squared = np.square(some).sum(axis=1) + (squares - 2 * some @ known.T).min(axis=1)
+        found.append(np.sqrt(squared.clip(0)))  # rounding can make the distance of equal features negative
+    return np.concatenate(found)
 
 
 def choose_limits(
     probabilities: _Probabilities,
-    features: Features,
-    reference: Features,
-    labels: Labels | None,
+    features: "Features",
+    reference: "Features",
+    labels: "Labels | None",
     *,
     scale: float,
 ) -> DoubtLimits:
@@ -75,6 +85,8 @@ def choose_limits(
         labels: (n,) labels of the images, or None if they must not be read.
         scale: Number by which the features were divided.
     """
+    from tasks.analysis.statistics import share_estimate
+
     distances = nearest_distances(features, reference)
     order = np.random.default_rng(0).permutation(len(distances))  # the first images of a split may be easier
     chosen, measured = np.array_split(order, 2)
@@ -100,7 +112,7 @@ def choose_limits(
 
 
 def judge_predictions(
-    probabilities: _Probabilities, features: Features, reference: Features, limits: DoubtLimits
+    probabilities: _Probabilities, features: "Features", reference: "Features", limits: DoubtLimits
 ) -> list[Judgment]:
     """Return the judgment of each prediction; `features` are the model's last features, not yet divided by the scale."""
     confidence = calibrated(probabilities, limits.temperature).max(axis=1)
@@ -115,18 +127,18 @@ def judge_predictions(
     ]
 
 
-def scale_of(features: Features) -> float:
+def scale_of(features: "Features") -> float:
     """Return the number by which features are divided, so that they fit into 16 bits."""
     return float(np.abs(features).max(initial=0)) or 1.0
 
 
-def encode_reference(features: Features) -> bytes:
+def encode_reference(features: "Features") -> bytes:
     """Return scaled features as a `.npy` file with 16 bits per number."""
     stream = io.BytesIO()
     np.save(stream, features.astype(np.float16), allow_pickle=False)
     return stream.getvalue()
 
 
-def decode_reference(content: bytes) -> Features:
+def decode_reference(content: bytes) -> "Features":
     """Return the features in a file that `encode_reference` made, (m, units)."""
     return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), np.float32)

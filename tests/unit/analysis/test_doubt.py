@@ -11,6 +11,7 @@ from tasks.analysis.doubt import (
     encode_reference,
     fit_temperature,
     judge_predictions,
+    nearest_distances,
     scale_of,
 )
 from tasks.analysis.neighbors import Features
@@ -88,6 +89,14 @@ def test_low_confidence_and_a_large_distance_are_doubtful_each_by_itself() -> No
         ("unlike the training images",),
         ("low confidence", "unlike the training images"),
     ]
+
+
+def test_the_distance_is_that_to_the_nearest_reference_image_however_many_images_there_are() -> None:
+    found = features(np.random.default_rng(3), 1100)
+    expected = np.linalg.norm(found[:, None].astype(np.float64) - REFERENCE, axis=2).min(axis=1)
+    np.testing.assert_allclose(nearest_distances(found, REFERENCE), expected, rtol=1e-6)
+    np.testing.assert_allclose(nearest_distances(REFERENCE, REFERENCE), 0, atol=1e-6)
+    assert nearest_distances(found[:0], REFERENCE).shape == (0,)
 
 
 def test_features_are_divided_by_the_scale_before_they_are_compared() -> None:
