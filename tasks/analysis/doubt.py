@@ -73,7 +73,6 @@ def choose_limits(
     features: "Features",
     reference: "Features",
     labels: "Labels | None",
-    *,
     scale: float,
 ) -> DoubtLimits:
     """Choose the limits of a model on one half of the images, and measure the false alarms on the other half.
@@ -83,7 +82,7 @@ def choose_limits(
         features: (n, units) the model's last features of these images, divided by `scale`.
         reference: (m, units) the features of some training images, divided by `scale`.
         labels: (n,) labels of the images, or None if they must not be read.
-        scale: Number by which the features were divided.
+        scale: Number by which all features were divided.
     """
     from tasks.analysis.statistics import share_estimate
 
