@@ -102,11 +102,11 @@ def _run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, wor
             for title in trials
         }
         wait_for_all((trained, predictions))
-    surveying = submit(analyze_study, dataset, trials, trained.models, predictions, data.test_sample, work)
-    data, trained, predictions, surveyed = wait_for_all((data, trained, predictions, surveying))
-    steps = [*data.steps, *trained.steps, *predictions.values(), surveyed]
+    analyzing = submit(analyze_study, dataset, trials, trained.models, predictions, data.test_sample, work)
+    data, trained, predictions, analyzed = wait_for_all((data, trained, predictions, analyzing))
+    steps = [*data.steps, *trained.steps, *predictions.values(), analyzed]
 
-    published = publish_study(surveyed, provenance_of(data, steps, work), work)
+    published = publish_study(analyzed, provenance_of(data, steps, work), work)
     flow_run = current_flow_run(work.root)
     save_run(study_run(dataset, list(trials.values()), data, steps, published, work, flow_run), work)
-    return study_result(dataset, surveyed, steps, published, work)
+    return study_result(dataset, analyzed, steps, published, work)

@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Base model of all values: frozen, and without unknown fields, NaN or infinity."""
+    """Base model of all values: frozen, and without unknown fields, NaN or infinity.
+
+    A field that earlier versions named otherwise has a `validation_alias`: its name, then the earlier name, which is
+    read but never written.
+    """
 
     # Validation errors omit the input, because it may hold a secret.
     # NaN and infinity are rejected: JSON cannot represent them, and a record with them comes from a faulty step.

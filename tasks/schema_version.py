@@ -3,4 +3,4 @@
 It is a module of its own because a change of a module recomputes all steps that import the module.
 """
 
-SCHEMA_VERSION = 1  # increases when a key is removed, is renamed, or changes its meaning
+SCHEMA_VERSION = 2  # increases when a key is removed, is renamed, or changes its meaning

@@ -65,7 +65,7 @@ class DocumentRendering(ABC, Generic[Document]):
             **self.names,
             "document": self.document,
             "provenance": self.provenance,
-            "passed_over": _passed_over(self.provenance),
+            "failed_mirrors": _failed_mirrors(self.provenance),
             "omitted": self.omitted,
             "figure": self.figure,
             "place": None,
@@ -78,10 +78,10 @@ class DocumentRendering(ABC, Generic[Document]):
         return Markup(f"![{alt}]({self.figures[name]})" if name in self.figures else NOT_DRAWN)  # noqa: S704  # not user input
 
 
-def _passed_over(provenance: Provenance) -> dict[str, list[str]]:
+def _failed_mirrors(provenance: Provenance) -> dict[str, list[str]]:
     """Return the reasons why mirrors were skipped, each with the names of the archives that it applies to."""
     reasons: dict[str, list[str]] = {}
     for archive in provenance.archives:
-        for reason in archive.passed_over:
+        for reason in archive.failed_mirrors:
             reasons.setdefault(reason, []).append(archive.name)
     return reasons

@@ -189,7 +189,7 @@ def saliency_maps(analysis: Analysis) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.25 * len(analysis.models) + 0.3), layout="constrained")
     axes = figure.subplots(len(analysis.models), len(classes), squeeze=False)
     for first, row, model in zip([True, *[False] * len(axes)], axes, analysis.models, strict=False):
-        found = {one.label: one for one in model.focus}
+        found = {one.label: one for one in model.saliency_maps}
         for label, axis in enumerate(row):
             axis.set_xticks([])
             axis.set_yticks([])
@@ -271,7 +271,7 @@ FIGURES: dict[str, Callable[[Analysis], Figure]] = {
     "errors_by_label": draw_errors_by_label,
     "confusion_matrices": confusion_matrices,
     "reliability": reliability,
-    "focus": saliency_maps,
+    "saliency_maps": saliency_maps,
     "slice_rates": slice_rates,
 }
 

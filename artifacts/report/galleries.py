@@ -27,7 +27,7 @@ class _Galleries:
 
     def pictures_of(self, split: str) -> Mapping[int, Picture]:
         """Return the images of a split by their index."""
-        return self.analysis.by_index if split == "test" else self.analysis.trained_by_index
+        return self.analysis.by_index if split == "test" else self.analysis.training_by_index
 
     def strip(self, several: Sequence[str], alt: str) -> Markup:
         """Return images side by side as one Markdown image."""
@@ -91,7 +91,7 @@ class InMarkdown(_Galleries):
         """Return an error of a model with its heat map, its nearest training images, and a description."""
         explanation = picture.answers[rank].explanation
         assert explanation  # noqa: S101  # only explained answers are passed
-        near = [self.analysis.trained_by_index[one.index].pixels for one in explanation.neighbors]
+        near = [self.analysis.training_by_index[one.index].pixels for one in explanation.neighbors]
         pictures = (
             f'<img alt="test image {picture.number} and its heat map" '
             f'src="{explained_url(picture.pixels, explanation, self.shape)}"> '

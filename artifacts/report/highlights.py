@@ -39,13 +39,13 @@ def _labels_that_stand_out(analysis: Analysis) -> Iterator[str]:
 def _unusual_regions(analysis: Analysis) -> Iterator[str]:
     """Yield the labels that a model recognizes by a region where hardly any other image has ink."""
     for model in analysis.models:
-        for focus in model.focus:
-            if focus.ink_elsewhere < _LONELY < focus.ink_here and focus.peak > _LONELY:
+        for one in model.saliency_maps:
+            if one.ink_elsewhere < _LONELY < one.ink_here and one.peak > _LONELY:
                 yield (
-                    f"{model.name} relies on row {focus.row}, column {focus.column} for label "
-                    f"{analysis.subject.classes[focus.label]}: {percent(focus.ink_here, 0)} of the images of this label have "
-                    f"ink there, {percent(focus.ink_elsewhere, 1)} of all others do; erasing it lowers the label's probability "
-                    f"by {100 * focus.peak:.0f} points, averaged over {counted(focus.count, 'image')}"
+                    f"{model.name} relies on row {one.row}, column {one.column} for label "
+                    f"{analysis.subject.classes[one.label]}: {percent(one.ink_here, 0)} of the images of this label have "
+                    f"ink there, {percent(one.ink_elsewhere, 1)} of all others do; erasing it lowers the label's probability "
+                    f"by {100 * one.peak:.0f} points, averaged over {counted(one.count, 'image')}"
                 )
 
 
@@ -54,10 +54,10 @@ def _correction_highlights(analysis: Analysis) -> Iterator[str]:
 
     Such a region may hold an artifact of the images, such as a mark in a corner.
     """
-    for one in analysis.mendings:
-        if one.stands_out and one.place != "middle" and one.here.count >= _ENOUGH:
+    for one in analysis.correction_regions:
+        if one.stands_out and one.region != "middle" and one.here.count >= _ENOUGH:
             yield (
-                f"{one.model}: erasing a patch at the {one.place} corrects {one.here.count} of the {one.here.total} errors on "
+                f"{one.model}: erasing a patch at the {one.region} corrects {one.here.count} of the {one.here.total} errors on "
                 f"label {analysis.subject.classes[one.label]} that erasing any patch corrects; on other labels, it corrects "
                 f"{one.elsewhere.count} of {one.elsewhere.total}; corrected p {p_value(one.p, sign=True)}"
             )
@@ -66,7 +66,7 @@ def _correction_highlights(analysis: Analysis) -> Iterator[str]:
 def _suspicious_labels(analysis: Analysis) -> Iterator[str]:
     """Yield the pairs of labels for which all models confidently contradict the label of many images."""
     classes = analysis.subject.classes
-    for found in analysis.suspects:
+    for found in analysis.label_issues:
         for line in found.patterns[:_MAX_LABEL_PAIRS]:
             if line.count >= _ENOUGH:
                 yield (

@@ -157,9 +157,10 @@ def describe_patch(explanation: Explanation, label: str, largest: int) -> str:
 def describe_neighbors(explanation: Explanation, classes: tuple[str, ...]) -> str:
     """Return the labels of the nearest training images and how unusual the distance to them is."""
     labels = ", ".join(classes[near.label] for near in explanation.neighbors)
-    if explanation.rarity is None:
+    percentile = explanation.nearest_distance_percentile
+    if percentile is None:
         return f"nearest training images: {labels}; no prediction is correct, so there is no distance to compare with"
-    return f"nearest training images: {labels}; farther away than for {percent(explanation.rarity, 0)} of correct predictions"
+    return f"nearest training images: {labels}; farther away than for {percent(percentile, 0)} of correct predictions"
 
 
 def describe_answer(answer: Answer, label: int, classes: tuple[str, ...]) -> str:
@@ -175,7 +176,7 @@ def describe_answer(answer: Answer, label: int, classes: tuple[str, ...]) -> str
 
 def describe_label_issue(issue: LabelIssue) -> str:
     """Return which methods report a label issue, with cleanlab's label quality."""
-    who = [name for name, yes in (("all models", issue.named), ("cleanlab", issue.cleanlab)) if yes]
+    who = [name for name, yes in (("all models", issue.by_models), ("cleanlab", issue.by_cleanlab)) if yes]
     quality = UNDEFINED if issue.quality is None else f"{issue.quality:.3f}"
     return f"reported by {' and '.join(who)}; cleanlab's label quality {quality}"
 

@@ -39,7 +39,7 @@ def differences(study: Study) -> Figure:
     if study.claim:
         axis.axvline(study.claim.difference, color="#888888", linewidth=1, linestyle=":")
         axis.annotate(
-            study.claim.said_by, (study.claim.difference, 1), (3, -3), xycoords=("data", "axes fraction"),
+            study.claim.source, (study.claim.difference, 1), (3, -3), xycoords=("data", "axes fraction"),
             textcoords="offset points", va="top", fontsize=8, color="#555555",
         )  # fmt: skip
     for row, pair in enumerate(study.pairs):

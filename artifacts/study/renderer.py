@@ -40,7 +40,7 @@ class StudyRendering(DocumentRendering[Study]):
         """Return the Markdown of one image, and a caption that says how often it is misclassified."""
         classes, picture = self.document.classes, one.picture
         lines = (
-            f"most often predicted: **{markdown_name(classes[one.taken_for])}**",
+            f"most often predicted: **{markdown_name(classes[one.predicted])}**",
             *map(markdown_name, self.counts(one)),
         )
         return caption_image(picture.pixels, self.document.shape, picture.number, classes[picture.label], lines)

@@ -40,7 +40,7 @@ def pair_rows(study: Study) -> list[Row]:
             "other images": interval(pair.over_images, 3),
             "both": interval(pair.over_both, 3),
             **p_value_cells(pair.p),
-            "seeds needed": UNDEFINED if pair.needed is None else pair.needed,
+            "seeds needed": UNDEFINED if pair.seeds_needed is None else pair.seeds_needed,
         }
         for pair in study.pairs
     ]

@@ -81,14 +81,14 @@ def _claimed(claim: Claim, pair: ModelPair, seeds: int) -> str:
     """
     limit = _Z * pair.noise.both
     where = "within" if abs(claim.difference) < limit else "beyond"
-    who = claim.said_by[0].upper() + claim.said_by[1:]
+    who = claim.source[0].upper() + claim.source[1:]
     says = (
         f"{who} reported {100 * claim.difference:+z.2f} points from one training of each, which is {where} the error of such "
         f"a comparison: {points(limit)} in either direction (95 %), estimated from {counted(seeds, 'seed')}."
     )
-    if pair.needed is None:
+    if pair.seeds_needed is None:
         return says
-    return f"{says} {counted(pair.needed, 'seed')} of each would detect such a difference on these images (power 80 %)."
+    return f"{says} {counted(pair.seeds_needed, 'seed')} of each would detect such a difference on these images (power 80 %)."
 
 
 def too_few(study: Study) -> str | None:

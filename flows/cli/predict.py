@@ -61,7 +61,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
             found = list(answers(paths, run, place, advance, judges))
         answered = tuple(one for one in found if isinstance(one, ClassifiedPicture))
         unreadable = tuple(one for one in found if isinstance(one, UnreadablePicture))
-        result = PredictResult(run=run.run, pictures=answered, unreadable=unreadable, passed_over=len(skipped),
+        result = PredictResult(run=run.run, pictures=answered, unreadable=unreadable, skipped=len(skipped),
                                limits=limits, not_judged=not_judged)  # fmt: skip
         result, no_page = _write_page(result, run, place, unwritable)
     if as_json:

@@ -55,7 +55,7 @@ def build_analysis(
     explained: Sequence[Explanations],
     test_content: str,
     samples: Iterable[Sample] = (),
-    altered: AugmentationPreview | None = None,
+    augmentation_preview: AugmentationPreview | None = None,
     robustness: Robustness | None = None,
 ) -> Analysis:
     """Return the whole analysis document, from values in memory.
@@ -87,13 +87,13 @@ def build_analysis(
         if len(given) > 1
         else (),
         slices=compare_slices(measured, given),
-        mendings=correction_regions(names, shown, subject.shape),
-        suspects=label_issues,
+        correction_regions=correction_regions(names, shown, subject.shape),
+        label_issues=label_issues,
         misclassified=int(np.any([p.wrong for p in given], axis=0).sum()),
         pictures=shown,
-        trained=image_cards({*neighbors, *(issue.index for issue in label_issues[1].shown)}, trained),
+        training_pictures=image_cards({*neighbors, *(issue.index for issue in label_issues[1].shown)}, trained),
         profile=data.model_copy(update={"origin": None}),
-        altered=altered,
+        augmentation_preview=augmentation_preview,
         robustness=robustness,
     )
 
@@ -104,7 +104,7 @@ def _model_analysis(
     record: PredictionsRecord,
     predictions: Predictions,
     explained: Explanations,
-    confident: tuple[int, ...],
+    confident_errors: tuple[int, ...],
 ) -> ModelAnalysis:
     """Return the results of one model.
 
@@ -125,9 +125,9 @@ def _model_analysis(
         errors=record.errors,
         calibration=calibration(predictions),
         confusion=tuple(tuple(row) for row in found_patterns.confusion_matrix(predictions).tolist()),
-        confident=confident,
+        confident_errors=confident_errors,
         window=explained.window,
-        focus=explained.focus,
+        saliency_maps=explained.saliency_maps,
         history=model.history,
         published=published_for(test_content, model.name),
     )

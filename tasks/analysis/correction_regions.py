@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from tasks.analysis.statistics import fisher_p, holm, share_estimate
 from tasks.schemas.findings import CorrectionRegion, Patch, Picture
 
-Place = tuple[int, str]  # the label of an image and the region of its patch
+LabelRegion = tuple[int, str]  # the label of an image and the region of its patch
 
 
 def correction_regions(
@@ -21,32 +21,32 @@ def correction_regions(
     found = [
         one
         for rank, name in enumerate(names)
-        for one in _uncorrected_regions(name, list(_places(rank, pictures, shape)))
+        for one in _uncorrected_regions(name, list(_label_regions(rank, pictures, shape)))
     ]
     corrected = holm([one.p for one in found])
     return tuple(one.model_copy(update={"p": p}) for one, p in zip(found, corrected, strict=True))
 
 
-def _places(rank: int, pictures: Sequence[Picture], shape: Sequence[int]) -> Iterator[Place]:
+def _label_regions(rank: int, pictures: Sequence[Picture], shape: Sequence[int]) -> Iterator[LabelRegion]:
     """Yield the label and the region of every patch that corrects an error of the model at position `rank`."""
     for picture in pictures:
         explanation = picture.answers[rank].explanation
         if explanation and explanation.patch:
-            yield picture.label, place_of(explanation.patch, shape)
+            yield picture.label, region_of(explanation.patch, shape)
 
 
-def _uncorrected_regions(model: str, found: Sequence[Place]) -> Iterator[CorrectionRegion]:
+def _uncorrected_regions(model: str, found: Sequence[LabelRegion]) -> Iterator[CorrectionRegion]:
     """Yield the regions of one model, with uncorrected p-values."""
-    for label, place in sorted(set(found)):
+    for label, region in sorted(set(found)):
         of_label = [where for which, where in found if which == label]
         of_others = [where for which, where in found if which != label]
-        here, elsewhere = (share_estimate(of.count(place), len(of)) for of in (of_label, of_others))
+        here, elsewhere = (share_estimate(of.count(region), len(of)) for of in (of_label, of_others))
         yield CorrectionRegion(
-            model=model, label=label, place=place, here=here, elsewhere=elsewhere, p=fisher_p(here, elsewhere)
+            model=model, label=label, region=region, here=here, elsewhere=elsewhere, p=fisher_p(here, elsewhere)
         )
 
 
-def place_of(patch: Patch, shape: Sequence[int]) -> str:
+def region_of(patch: Patch, shape: Sequence[int]) -> str:
     """Return the region of the center of a patch.
 
     The image has three rows and three columns of equal size; the names are such as "top left", "bottom" and "middle".

@@ -39,7 +39,7 @@ def label_issues_of(
         may_show: Indices of the images that may be shown; all if None.
         max_images: Maximum number of images to show.
     """
-    named = _agreed(predictions)
+    by_models = _agreed(predictions)
     labels, probabilities = (
         predictions[0].labels.astype(np.int64),
         np.mean([p.probabilities for p in predictions], axis=0),
@@ -47,17 +47,17 @@ def label_issues_of(
     issues = _cleanlab_issues(labels, probabilities)
     found, quality = issues or (np.zeros(len(labels), bool), np.zeros(len(labels)))
     confidence = np.min([p.confidence for p in predictions], axis=0)
-    ordered = np.flatnonzero(named | found)
+    ordered = np.flatnonzero(by_models | found)
     # The images that the models name, then those that only cleanlab names: each by confidence, then by lowest quality.
-    ordered = ordered[np.lexsort((quality[ordered], -confidence[ordered], ~named[ordered]))]
+    ordered = ordered[np.lexsort((quality[ordered], -confidence[ordered], ~by_models[ordered]))]
     shown = [index for index in ordered.tolist() if may_show is None or index in may_show][:max_images]
-    patterns = Counter(zip(labels[named].tolist(), predictions[0].predicted[named].tolist(), strict=True))
+    patterns = Counter(zip(labels[by_models].tolist(), predictions[0].predicted[by_models].tolist(), strict=True))
     return LabelIssues(
         split=split,
         total=len(labels),
-        named=int(named.sum()),
+        by_models=int(by_models.sum()),
         by_cleanlab=int(found.sum()) if issues else None,
-        by_both=int((named & found).sum()) if issues else None,
+        by_both=int((by_models & found).sum()) if issues else None,
         patterns=tuple(
             LabelIssuePattern(label=label, predicted=predicted, count=count)
             for (label, predicted), count in sorted(patterns.items(), key=lambda item: (-item[1], item[0]))
@@ -68,8 +68,8 @@ def label_issues_of(
                 label=int(labels[index]),
                 predicted=int(probabilities[index].argmax()),
                 probabilities=tuple(float(p.probabilities[index].max()) for p in predictions),
-                named=bool(named[index]),
-                cleanlab=bool(found[index]),
+                by_models=bool(by_models[index]),
+                by_cleanlab=bool(found[index]),
                 quality=float(quality[index]) if issues else None,
             )
             for index in shown

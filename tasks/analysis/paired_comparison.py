@@ -167,7 +167,7 @@ def _model_changes(
     from tasks.analysis.statistics import compare_predictions
 
     names = tuple(record.model for record in pair)
-    broken, mended = other.wrong & ~one.wrong, one.wrong & ~other.wrong
+    newly_wrong, newly_right = other.wrong & ~one.wrong, one.wrong & ~other.wrong
 
     def shown(mask: NDArray[np.bool_], confidence: NDArray[np.float64]) -> Iterator[Changed]:
         indices = np.flatnonzero(mask)
@@ -186,8 +186,8 @@ def _model_changes(
         before=names[0],
         now=names[1],
         comparison=compare_predictions(f"{names[0]} before", one, f"{names[1]} now", other),
-        newly_wrong=tuple(shown(broken, other.confidence)),
-        newly_right=tuple(shown(mended, one.confidence)),
+        newly_wrong=tuple(shown(newly_wrong, other.confidence)),
+        newly_right=tuple(shown(newly_right, one.confidence)),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictFloat, StrictInt, model_validator
+from pydantic import AliasChoices, Field, StrictFloat, StrictInt, model_validator
 
 from tasks.base import Frozen
 from tasks.config.augmentation import Augmentation
@@ -135,20 +135,20 @@ class Training(Settings):
 class Ensemble(Frozen):
     """Model that predicts the mean probabilities of `members`, networks of its recipe, each trained with `seeds` seeds.
 
-    With a `shift`, each member also predicts the image shifted by this number of pixels up, down, left and right, which
-    is called test-time augmentation.
+    With a `tta_shift`, each member also predicts the image shifted by this number of pixels up, down, left and right,
+    which is called test-time augmentation.
     """
 
     name: Name
     members: tuple[Name, ...] = Field(min_length=1)
     seeds: StrictInt = Field(default=1, ge=1, le=1000)
-    shift: StrictInt = Field(default=0, ge=0, le=100)
+    tta_shift: StrictInt = Field(default=0, ge=0, le=100, validation_alias=AliasChoices("tta_shift", "shift"))
 
     @model_validator(mode="after")
     def more_than_one(self) -> Self:
         """Reject an ensemble that is equivalent to a single network."""
-        if len(self.members) == self.seeds == 1 and not self.shift:
-            raise ValueError("give more than one member, more than one seed, or a shift")
+        if len(self.members) == self.seeds == 1 and not self.tta_shift:
+            raise ValueError("give more than one member, more than one seed, or a tta_shift")
         return self
 
 

@@ -65,7 +65,7 @@ def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: t
         "libraries": versions(libraries),
     }
     if variables := number_settings(libraries):  # omitted if empty, so that keys of earlier versions stay valid
-        parts["surroundings"] = variables
+        parts["environment"] = variables
     return Key(parts, key_name(parts))
 
 
@@ -170,7 +170,7 @@ def _earlier_keys(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, d
 
 def _key_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Yield a description of each difference between two keys."""
-    kinds = (("inputs", "input"), ("code", "code"), ("libraries", "library"), ("surroundings", "variable"))
+    kinds = (("inputs", "input"), ("code", "code"), ("libraries", "library"), ("environment", "variable"))
     for kind, one in kinds:
         old, new = _flatten_key(before.get(kind, {})), _flatten_key(now.get(kind, {}))
         changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]

@@ -23,6 +23,7 @@ from prefect.states import Completed
 
 from tasks.engine.cache import CacheMiss, Kept, Key, explain_miss, keep_record, key_of, look_up_record
 from tasks.engine.optional_parts import optional
+from tasks.engine.processor import processor
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.errors import MnistError, StorageError, WorkerError, first_line
@@ -166,7 +167,8 @@ def _compute_and_store(compute: Callable[[], Kept], name: str, why: str, key: Ke
                 at=datetime.now(UTC),
                 seconds=seconds,
                 why=why,
-                surroundings=tuple(f"{name}={value}" for name, value in key.parts.get("surroundings", {}).items()),
+                environment=tuple(f"{name}={value}" for name, value in key.parts.get("environment", {}).items()),
+                processor=processor() if "numpy" in key.parts["libraries"] else "",
             )
         }
     )

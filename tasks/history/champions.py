@@ -94,10 +94,10 @@ def roll_back(root: Root, line: str) -> Champion:
         StorageError: If the history can't be read or lacks an entry, or the new entry can't be written.
     """
     champions = _history_of_named(root, line)
-    below = champions[-1].below
-    if below is None:
+    rollback_to = champions[-1].rollback_to
+    if rollback_to is None:
         raise RunError(f"there is no earlier champion of {line} to roll back to")
-    return _append_as("rolled back", entry_of(champions, below), champions, line, root)
+    return _append_as("rolled back", entry_of(champions, rollback_to), champions, line, root)
 
 
 def lift_rollback(root: Root, line: str) -> list[Champion]:

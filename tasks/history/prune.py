@@ -123,7 +123,7 @@ def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
     while number is not None:
         entry = entry_of(champions, number)
         yield entry
-        number = entry.below
+        number = entry.rollback_to
 
 
 def _removal_plan(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> RemovalPlan:

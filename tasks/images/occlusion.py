@@ -143,9 +143,9 @@ def smallest_correcting_patches(
         stacks = (_erase(images[place], masks[kept[place]], blank) for place in still)
         for place, answers in zip(still, _predicted_each(stacks, predict), strict=True):
             label = labels[place]
-            mended = np.flatnonzero(answers.argmax(axis=1) == label)
-            if len(mended):
-                best = mended[answers[mended, label].argmax()]
+            corrected = np.flatnonzero(answers.argmax(axis=1) == label)
+            if len(corrected):
+                best = corrected[answers[corrected, label].argmax()]
                 row, column = corners[kept[place][best]]
                 found[place] = Patch(row=row, column=column, edge=edge, probability=float(answers[best, label]))
         progressed(tried)

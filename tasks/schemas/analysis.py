@@ -35,8 +35,8 @@ class ModelAnalysis(Frozen):
     """Figures of one model on the test split.
 
     `trained_on` and `held_out` count training images, and `threads` is the number of TensorFlow threads, 0 for one per
-    core. `seeds` holds those of an ensemble's members. `confident` holds the indices of the misclassified images with
-    the highest confidence. `window` is the edge in pixels of the window that is erased for the occlusion maps.
+    core. `seeds` holds those of an ensemble's members. `confident_errors` holds the indices of the misclassified images
+    with the highest confidence. `window` is the edge in pixels of the window that is erased for the occlusion maps.
     """
 
     name: str
@@ -53,9 +53,9 @@ class ModelAnalysis(Frozen):
     errors: int
     calibration: Calibration
     confusion: tuple[tuple[int, ...], ...]
-    confident: tuple[int, ...]
+    confident_errors: tuple[int, ...] = Field(validation_alias=AliasChoices("confident_errors", "confident"))
     window: int
-    focus: tuple[SaliencyMap, ...]
+    saliency_maps: tuple[SaliencyMap, ...] = Field(validation_alias=AliasChoices("saliency_maps", "focus"))
     history: tuple[Epoch, ...]
     published: tuple[Published, ...]
 
@@ -65,7 +65,7 @@ class Subject(Frozen):
 
     dataset: str
     title: str
-    license: str = Field(validation_alias=AliasChoices("license", "licence"))  # as files of earlier versions spell it
+    license: str = Field(validation_alias=AliasChoices("license", "licence"))
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     recipe: str
@@ -94,9 +94,10 @@ class Analysis(Frozen):
 
     If there are `samples`, everything except the accuracies and the profile is computed from them. `comparisons` holds
     one entry for each pair of models, and `groups` shows how the first two models disagree. `pictures` holds test
-    images. `trained` holds training images: label issues, and neighbors of misclassified test images. `misclassified`
-    counts the test images that at least one model misclassified, which can be more images than `pictures` holds.
-    `altered` is None without augmentation, and `robustness` is None unless it was requested.
+    images. `training_pictures` holds training images: label issues, and neighbors of misclassified test images.
+    `misclassified` counts the test images that at least one model misclassified, which can be more images than
+    `pictures` holds. `augmentation_preview` is None without augmentation, and `robustness` is None unless it was
+    requested.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -108,13 +109,17 @@ class Analysis(Frozen):
     patterns: tuple[Pattern, ...]
     groups: tuple[DisagreementGroup, ...]
     slices: tuple[Slice, ...]
-    mendings: tuple[CorrectionRegion, ...]
-    suspects: tuple[LabelIssues, ...]
+    correction_regions: tuple[CorrectionRegion, ...] = Field(
+        validation_alias=AliasChoices("correction_regions", "mendings")
+    )
+    label_issues: tuple[LabelIssues, ...] = Field(validation_alias=AliasChoices("label_issues", "suspects"))
     misclassified: int
     pictures: tuple[Picture, ...]
-    trained: tuple[Picture, ...]
+    training_pictures: tuple[Picture, ...] = Field(validation_alias=AliasChoices("training_pictures", "trained"))
     profile: Profile
-    altered: AugmentationPreview | None = None
+    augmentation_preview: AugmentationPreview | None = Field(
+        default=None, validation_alias=AliasChoices("augmentation_preview", "altered")
+    )
     robustness: Robustness | None = None
 
     @cached_property
@@ -123,9 +128,9 @@ class Analysis(Frozen):
         return {picture.index: picture for picture in self.pictures}
 
     @cached_property
-    def trained_by_index(self) -> Mapping[int, Picture]:
+    def training_by_index(self) -> Mapping[int, Picture]:
         """The training images by their index in the training split."""
-        return {picture.index: picture for picture in self.trained}
+        return {picture.index: picture for picture in self.training_pictures}
 
 
 class AnalysisRecord(Record):

@@ -166,17 +166,17 @@ class LabelIssue(Frozen):
     """An image whose label may be wrong.
 
     `predicted` is the label with the highest mean probability over the models, and `probabilities` holds the confidence of
-    each model. `named` tells whether all models agree on another label with high confidence, and `cleanlab` whether
-    cleanlab reports the image. `quality` is cleanlab's label quality score: low for a doubtful label, None if cleanlab
-    can't score the split.
+    each model. `by_models` tells whether all models agree on another label with high confidence, and `by_cleanlab`
+    whether cleanlab reports the image. `quality` is cleanlab's label quality score: low for a doubtful label, None if
+    cleanlab can't score the split.
     """
 
     index: int
     label: int
     predicted: int
     probabilities: tuple[float, ...]
-    named: bool
-    cleanlab: bool
+    by_models: bool = Field(validation_alias=AliasChoices("by_models", "named"))
+    by_cleanlab: bool = Field(validation_alias=AliasChoices("by_cleanlab", "cleanlab"))
     quality: float | None
 
 
@@ -191,14 +191,14 @@ class LabelIssuePattern(Frozen):
 class LabelIssues(Frozen):
     """The label issues of one split.
 
-    `named`, `by_cleanlab` and `by_both` count the issues found by the models, by cleanlab and by both; `shown` holds
-    the most confident ones. cleanlab's counts are None if all images have the same label, because cleanlab compares
-    labels.
+    `by_models`, `by_cleanlab` and `by_both` count the issues found by the models, by cleanlab and by both; `shown`
+    holds the most confident ones. cleanlab's counts are None if all images have the same label, because cleanlab
+    compares labels.
     """
 
     split: str
     total: int
-    named: int
+    by_models: int = Field(validation_alias=AliasChoices("by_models", "named"))
     by_cleanlab: int | None
     by_both: int | None
     patterns: tuple[LabelIssuePattern, ...]
@@ -207,7 +207,7 @@ class LabelIssues(Frozen):
     @property
     def by_either(self) -> int:
         """The number of label issues found by the models or by cleanlab."""
-        return self.named + (self.by_cleanlab or 0) - (self.by_both or 0)
+        return self.by_models + (self.by_cleanlab or 0) - (self.by_both or 0)
 
 
 class Patch(Frozen):
@@ -233,7 +233,7 @@ class CorrectionRegion(Frozen):
 
     model: str
     label: int
-    place: str
+    region: str = Field(validation_alias=AliasChoices("region", "place"))
     here: Share
     elsewhere: Share
     p: float
@@ -255,14 +255,14 @@ class Neighbor(Frozen):
 class NeighborSet(Frozen):
     """The training images nearest to an image.
 
-    `rarity` is the share of correctly classified images whose nearest training image is closer, or None if there is
-    none.
+    `nearest_distance_percentile` is the share, from 0 to 1, of correctly classified images whose nearest training image
+    is closer, or None if there is none.
     """
 
-    neighbors: tuple[Neighbor, ...] = Field(
-        validation_alias=AliasChoices("neighbors", "neighbours")
-    )  # as earlier versions spell it
-    rarity: float | None
+    neighbors: tuple[Neighbor, ...] = Field(validation_alias=AliasChoices("neighbors", "neighbours"))
+    nearest_distance_percentile: float | None = Field(
+        validation_alias=AliasChoices("nearest_distance_percentile", "rarity")
+    )
 
 
 class Attribution(Frozen):
@@ -308,7 +308,7 @@ class Explanations(Frozen):
     model: str
     window: int
     by_index: dict[int, Explanation]
-    focus: tuple[SaliencyMap, ...]
+    saliency_maps: tuple[SaliencyMap, ...] = Field(validation_alias=AliasChoices("saliency_maps", "focus"))
 
 
 class Answer(Frozen):

@@ -23,8 +23,10 @@ class Origin(Frozen):
     """The origin of a record: the step and the run that made it, the time, the duration in seconds, and the reason.
 
     `kind` is the name of the step's function, such as `train`, and `step` is the name of the task run, such as
-    `train plain`. `why` says why the record was computed instead of found in the cache. `surroundings` holds the environment
-    variables, as NAME=VALUE, that can change the step's result.
+    `train plain`. `why` says why the record was computed instead of found in the cache. `environment` holds the
+    environment variables, as NAME=VALUE, that can change the step's result. `processor` is the name and the vector
+    instructions of the processor that computed it, and empty for steps without arithmetic and in records of earlier
+    versions.
     """
 
     step: str
@@ -33,7 +35,13 @@ class Origin(Frozen):
     at: datetime
     seconds: float
     why: str = ""
-    surroundings: tuple[str, ...] = ()
+    environment: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("environment", "surroundings"))
+    processor: str = ""
+
+    @property
+    def machine(self) -> str:
+        """The processor, followed by the environment variables that can change the step's result."""
+        return ", ".join(part for part in (self.processor, *self.environment) if part)
 
     @model_validator(mode="before")
     @classmethod
@@ -107,13 +115,15 @@ class PartialRecord(Record):
 class ArchiveRecord(Record):
     """A downloaded archive, and the mirror that served it.
 
-    `passed_over` holds one line for each mirror that failed before.
+    `failed_mirrors` holds one line for each mirror that failed before.
     """
 
     name: PathPart
     file: FileRecord
     mirror: Redacted
-    passed_over: tuple[Redacted, ...] = ()
+    failed_mirrors: tuple[Redacted, ...] = Field(
+        default=(), validation_alias=AliasChoices("failed_mirrors", "passed_over")
+    )
 
 
 class SplitRecord(Record):
@@ -237,9 +247,7 @@ class AttributionRecord(PredictionsRecord):
     unseen, and in records of earlier versions.
     """
 
-    neighbors: FileRecord = Field(
-        validation_alias=AliasChoices("neighbors", "neighbours")
-    )  # as earlier versions spell it
+    neighbors: FileRecord = Field(validation_alias=AliasChoices("neighbors", "neighbours"))
     limits: FileRecord | None = None
     reference: FileRecord | None = None
 

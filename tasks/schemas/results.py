@@ -177,14 +177,14 @@ class UnreadablePicture(Frozen):
 class PredictResult(Frozen):
     """The result of `mnist predict`: the classified pictures, the files that were skipped, and the limits of doubt.
 
-    `passed_over` counts the files that are hidden or not named like a picture. `limits` holds the limits of each model
+    `skipped` counts the files that are hidden or not named like a picture. `limits` holds the limits of each model
     whose predictions were judged, and `not_judged` the reason for each other model.
     """
 
     run: str
     pictures: tuple[ClassifiedPicture, ...]
     unreadable: tuple[UnreadablePicture, ...] = ()
-    passed_over: int = 0
+    skipped: int = 0
     limits: dict[str, DoubtLimits] = Field(default_factory=dict)
     not_judged: dict[str, str] = Field(default_factory=dict)
     page: str | None = None

@@ -57,7 +57,6 @@ class CompletedRun(Frozen):
     test: SplitRecord
     libraries: dict[str, str]
     code: str
-    # Earlier versions stored the manifest as `chain`.
     manifest: tuple[ManifestEntry, ...] = Field(default=(), validation_alias=AliasChoices("manifest", "chain"))
     number: int = 0
     omitted: tuple[Omission, ...] = ()
@@ -118,8 +117,8 @@ Kind = TypeVar("Kind", bound=CompletedRun)
 class Champion(Frozen):
     """One entry in the history of champions: the model, its run, and the time of the entry.
 
-    `below` is the number of the entry that a rollback returns to. After an entry `rolled back`, the previous champion
-    can't be promoted again until an entry `lifted`, which repeats the current champion.
+    `rollback_to` is the number of the entry that a rollback returns to. After an entry `rolled back`, the previous
+    champion can't be promoted again until an entry `lifted`, which repeats the current champion.
     """
 
     number: int
@@ -129,7 +128,7 @@ class Champion(Frozen):
     run: PathPart
     model: ModelRecord
     predictions: PredictionsRecord
-    below: int | None
+    rollback_to: int | None = Field(validation_alias=AliasChoices("rollback_to", "below"))
 
     @property
     def title(self) -> str:

@@ -74,8 +74,8 @@ class ModelPair(Frozen):
     Differences are the accuracy of the second arm minus that of the first; `by_seed` holds those of each training.
     `over_seeds`, `over_images` and `over_both` hold the mean difference with the interval for other seeds on these
     images, for other images with these trained models, and for both. `p` is the p-value of no difference over both,
-    corrected with Holm's method over all pairs. `needed` is the number of seeds per arm that would detect the study's
-    claim with a power of 80 % on these images, or None if there is no claim or no estimate.
+    corrected with Holm's method over all pairs. `seeds_needed` is the number of seeds per arm that would detect the
+    study's claim with a power of 80 % on these images, or None if there is no claim or no estimate.
     """
 
     first: str
@@ -86,7 +86,7 @@ class ModelPair(Frozen):
     over_both: Estimate
     noise: ComparisonNoise
     p: float
-    needed: int | None = None
+    seeds_needed: int | None = Field(default=None, validation_alias=AliasChoices("seeds_needed", "needed"))
 
     @property
     def significant(self) -> bool:
@@ -117,19 +117,19 @@ class Claim(Frozen):
     first: str
     second: str
     difference: float
-    said_by: str
+    source: str = Field(validation_alias=AliasChoices("source", "said_by"))
 
 
 class HardImage(Frozen):
     """An image that many trainings misclassify.
 
-    `wrong` counts, for each arm, the trainings that misclassify the image. `taken_for` is the most frequent wrong
+    `wrong` counts, for each arm, the trainings that misclassify the image. `predicted` is the most frequent wrong
     prediction.
     """
 
     picture: Picture
     wrong: tuple[int, ...]
-    taken_for: int
+    predicted: int = Field(validation_alias=AliasChoices("predicted", "taken_for"))
 
 
 class Study(Frozen):
@@ -144,7 +144,7 @@ class Study(Frozen):
     schema_version: int = SCHEMA_VERSION
     dataset: str
     title: str
-    license: str = Field(validation_alias=AliasChoices("license", "licence"))  # as files of earlier versions spell it
+    license: str = Field(validation_alias=AliasChoices("license", "licence"))
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     images: int

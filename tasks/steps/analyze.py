@@ -58,7 +58,7 @@ def analyze(dataset: Dataset, recipe: Recipe, evidence: RunEvidence, work: Works
         explained=[_explanations_of(name, evidence, work) for name in evidence.models],
         test_content=evidence.test.content_sha256,
         samples=_samples_of(evidence),
-        altered=_augmentation_preview(recipe.augmentation, training) if recipe.augmentation else None,
+        augmentation_preview=_augmentation_preview(recipe.augmentation, training) if recipe.augmentation else None,
         robustness=_robustness_evidence(evidence.robustness.values(), tested, work) if evidence.robustness else None,
     )
     return AnalysisRecord(
@@ -79,7 +79,7 @@ def _explanations_of(model: str, evidence: RunEvidence, work: Workspace) -> Expl
     """Return the explanations of a model's errors; they are empty if the run omitted them."""
     record = evidence.explanations.get(model)
     if record is None:
-        return Explanations(model=model, window=heat_window(evidence.test.shape[:2]), by_index={}, focus=())
+        return Explanations(model=model, window=heat_window(evidence.test.shape[:2]), by_index={}, saliency_maps=())
     return read_document(work.root, record.file, Explanations)
 
 

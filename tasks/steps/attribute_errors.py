@@ -22,10 +22,10 @@ from tasks.engine.workspace import Workspace
 from tasks.schemas.findings import Attribution, Neighbor, NeighborSet
 from tasks.schemas.records import AttributionRecord, FileRecord, ModelRecord, PredictionsRecord, SplitRecord
 from tasks.steps.evaluate import Answers, save_predictions
-from tasks.storage.content_files import require_all_valid, require_valid, write_content_addressed, write_document
+from tasks.storage.content_files import require_all_valid, write_content_addressed, write_document
 from tasks.storage.folders import Folder
 from tasks.training.ensemble_model import with_features
-from tasks.training.inference import batch_predictor, load_model
+from tasks.training.inference import batch_predictor, load_shared_model
 from tasks.training.keras_runtime import hide_packages
 
 _REFERENCE_IMAGES = 500  # correct predictions that give the reference distribution of nearest distances
@@ -106,7 +106,7 @@ def attribute(
     paths = require_all_valid(work.root, train.parts)
     (given,) = load_evaluated_split(test, [predictions], work).predictions
     wrong, right = np.flatnonzero(given.wrong), np.flatnonzero(~given.wrong)[:_REFERENCE_IMAGES]
-    network = with_features(load_model(require_valid(work.root, model.file)))
+    network = with_features(load_shared_model(work.root, model.file))
     predict, units = batch_predictor(network), network.output_shape[-1] - len(train.classes)
     test_paths = require_all_valid(work.root, test.parts)
     nearest = Nearest(predict(_images_at(test_paths, [*wrong, *right]))[:, :units])
@@ -122,9 +122,9 @@ def attribute(
 
     record = save_predictions(model, train, answers(), work)
     places = np.flatnonzero(kept[split_index.indices])[nearest.places]
-    rare = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
+    percentiles = nearest_distance_percentile(nearest.distances[: len(wrong), 0], nearest.distances[len(wrong) :, 0])
     # `wrong` ends the iteration: the rows after it belong to correct predictions.
-    rows = zip(wrong.tolist(), places, nearest.distances, rare, strict=False)
+    rows = zip(wrong.tolist(), places, nearest.distances, percentiles, strict=False)
     by_index = {index: _attributed(split_index.labels, *row) for index, *row in rows}
     file = write_document(work.root, Folder.ATTRIBUTIONS, model.name, Attribution(model=model.name, by_index=by_index))
     unlabeled = _draw(np.arange(test.count), sample.most)
@@ -157,7 +157,7 @@ def _trained_on(model: ModelRecord, train: SplitRecord) -> NDArray[np.bool_]:
 
 
 def _attributed(
-    labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], rare: float | None
+    labels: Labels, places: NDArray[np.intp], distances: NDArray[np.float64], percentile: float | None
 ) -> NeighborSet:
     """Return the neighbors of one image.
 
@@ -165,10 +165,10 @@ def _attributed(
         labels: (N,) labels of the training split.
         places: (k,) indices of the neighbors in that split.
         distances: (k,) distances of the neighbors.
-        rare: Share of correct predictions with a smaller nearest distance, from 0 to 1; None if it is unknown.
+        percentile: Share of correct predictions with a smaller nearest distance, from 0 to 1; None if it is unknown.
     """
     near = zip(places.tolist(), labels[places].tolist(), distances.tolist(), strict=True)
     return NeighborSet(
         neighbors=tuple(Neighbor(index=place, label=label, distance=distance) for place, label, distance in near),
-        rarity=rare,
+        nearest_distance_percentile=percentile,
     )

@@ -188,7 +188,7 @@ def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | N
             run=run.run,
             model=_best_model(run),
             predictions=best,
-            below=champions[-1].number if champions else None,
+            rollback_to=champions[-1].number if champions else None,
         )
         if decision.champion == (champions[-1].title if champions else None):
             try:

@@ -9,9 +9,9 @@ from tasks.engine.cached_task import step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.architecture import ArchitectureRecord
 from tasks.schemas.records import ModelRecord
-from tasks.storage.content_files import require_valid, write_content_addressed
+from tasks.storage.content_files import write_content_addressed
 from tasks.storage.folders import Folder
-from tasks.training.inference import load_model
+from tasks.training.inference import load_shared_model
 
 
 @step("describe {model.name}", libraries=("keras", "numpy", "tensorflow"))
@@ -21,7 +21,7 @@ def describe(model: ModelRecord, work: Workspace) -> ArchitectureRecord:
     Raises:
         StorageError: If the model is missing or altered, or the description can't be written.
     """
-    found = architecture_of(load_model(require_valid(work.root, model.file)), model.name)
+    found = architecture_of(load_shared_model(work.root, model.file), model.name)
     content = found.model_dump_json(exclude_defaults=True).encode()
     return ArchitectureRecord(
         model=model.name,

@@ -57,8 +57,8 @@ def download(archive: Archive, mirrors: tuple[str, ...], work: Workspace) -> Arc
     mirror, faults = first_to_serve(archive, mirrors, lambda url: _fetch(url, archive, path))
     file = move_into_store(work.root, Folder.ARCHIVES, archive.name.split(".")[0], _SUFFIX, path)
     log(f"{archive.name}: {archive.bytes:,} bytes from {mirror}, SHA-256 matches the pinned one")
-    passed_over = tuple(f"{name}: {fault}" for name, fault in faults)
-    return ArchiveRecord(name=archive.name, file=file, mirror=mirror, passed_over=passed_over)
+    failed_mirrors = tuple(f"{name}: {fault}" for name, fault in faults)
+    return ArchiveRecord(name=archive.name, file=file, mirror=mirror, failed_mirrors=failed_mirrors)
 
 
 def _wait_before_retry() -> None:

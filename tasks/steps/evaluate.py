@@ -11,9 +11,9 @@ from tasks.engine.cached_task import step
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord, PredictionsRecord, SplitRecord
-from tasks.storage.content_files import move_into_store, require_all_valid, require_valid
+from tasks.storage.content_files import move_into_store, require_all_valid
 from tasks.storage.folders import Folder
-from tasks.training.inference import batch_predictor, load_model
+from tasks.training.inference import batch_predictor, load_shared_model
 
 Answers = Iterable[tuple[Split, NDArray[np.float32]]]  # blocks of a split, each with its probabilities, (n, classes)
 
@@ -27,7 +27,7 @@ def evaluate(model: ModelRecord, split: SplitRecord, work: Workspace) -> Predict
         DivergedError: If the model's output for an image is not finite.
     """
     paths = require_all_valid(work.root, split.parts)
-    predict = batch_predictor(load_model(require_valid(work.root, model.file)))
+    predict = batch_predictor(load_shared_model(work.root, model.file))
     return save_predictions(model, split, ((block, predict(block.images)) for block in read_groups(paths)), work)
 
 

@@ -29,9 +29,9 @@ from tasks.schemas.records import (
     SplitRecord,
 )
 from tasks.steps.select_examples import Selection
-from tasks.storage.content_files import read_document, require_all_valid, require_valid, write_document
+from tasks.storage.content_files import read_document, require_all_valid, write_document
 from tasks.storage.folders import Folder
-from tasks.training.inference import batch_predictor, load_model
+from tasks.training.inference import batch_predictor, load_shared_model
 
 # Correct predictions over all labels; with more labels than this, only the first labels get a map.
 _SALIENCY_IMAGES = 120
@@ -55,11 +55,11 @@ def explain(
     near = read_document(work.root, attribution.neighbors, Attribution).by_index
     (given,) = load_evaluated_split(test, [predictions], work).predictions
     chosen = read_document(work.root, selection.file, Selection).indices
-    network = load_model(require_valid(work.root, model.file))
+    network = load_shared_model(work.root, model.file)
     bar = ProgressBar(f"explaining-{model.name}", f"{model.name}: explaining")
 
     wrong = np.array([index for index in chosen if given.wrong[index]], np.intp)
-    predict = batch_predictor(network, altered=True)
+    predict = batch_predictor(network, modified=True)
     images, labels, blank = asked.images[wrong], asked.labels[wrong], blank_of(asked.images)
     sizes = len(list(edges(asked.meta.shape[:2])))
 
@@ -67,7 +67,7 @@ def explain(
         bar.refresh(0.8 * n / sizes, f"{model.name}: correcting patches, size {n} of {sizes}")
 
     by_index: dict[int, Explanation] = {}
-    focus: tuple[SaliencyMap, ...] = ()
+    saliency_maps: tuple[SaliencyMap, ...] = ()
     omitted: list[Omission] = []
     with optional(f"explanations of {model.name}", omitted):
         patches = smallest_correcting_patches(images, labels, predict, progressed, blank=blank)
@@ -78,8 +78,10 @@ def explain(
         }
     bar.refresh(0.9, f"{model.name}: saliency maps")
     with optional(f"saliency maps of {model.name}", omitted):
-        focus = tuple(_saliency_maps(asked, given, predict, blank))
-    found = Explanations(model=model.name, window=heat_window(asked.meta.shape[:2]), by_index=by_index, focus=focus)
+        saliency_maps = tuple(_saliency_maps(asked, given, predict, blank))
+    found = Explanations(
+        model=model.name, window=heat_window(asked.meta.shape[:2]), by_index=by_index, saliency_maps=saliency_maps
+    )
     bar.refresh(1.0, f"{model.name}: explained {len(by_index)} errors")
     file = write_document(work.root, Folder.EXPLANATIONS, model.name, found)
     return ExplanationsRecord(model=model.name, file=file, count=len(by_index), omitted=tuple(omitted))

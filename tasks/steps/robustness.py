@@ -12,9 +12,9 @@ from tasks.engine.workspace import Workspace
 from tasks.images.corruptions import CORRUPTIONS, SEVERITIES, corrupt, sample_indices
 from tasks.schemas.records import ModelRecord, SplitRecord
 from tasks.schemas.robustness import CorruptionCounts, RobustnessRecord
-from tasks.storage.content_files import require_all_valid, require_valid, write_document
+from tasks.storage.content_files import require_all_valid, write_document
 from tasks.storage.folders import Folder
-from tasks.training.inference import batch_predictor, load_model
+from tasks.training.inference import batch_predictor, load_shared_model
 
 
 @step("stress {model.name}", libraries=("keras", "numpy", "pyarrow", "scipy", "tensorflow"))
@@ -25,7 +25,7 @@ def stress(model: ModelRecord, test: SplitRecord, work: Workspace) -> Robustness
         StorageError: If a file is missing or altered, or the model is rejected.
     """
     paths = require_all_valid(work.root, test.parts)
-    predict = batch_predictor(load_model(require_valid(work.root, model.file)), altered=True)
+    predict = batch_predictor(load_shared_model(work.root, model.file), modified=True)
     split_index = read_index(paths)
     chosen = sample_indices(len(split_index.labels))
     found_at = read_images(paths, chosen)

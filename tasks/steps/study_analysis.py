@@ -59,7 +59,7 @@ def plan_seed_runs(plans: Sequence[Recipe], seeds: int) -> dict[str, SeedRun]:
     return {trial.title: trial for trial in trials}
 
 
-@step("survey", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
+@step("analyze study", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
 def analyze_study(
     dataset: Dataset,
     trials: Mapping[str, SeedRun],
@@ -187,6 +187,7 @@ def _model_pair(
 ) -> ModelPair:
     from tasks.analysis.seed_variance import seeds_needed
 
+    needed = seeds_needed(claim.difference, found.noise) if claim and len(right[first]) >= ENOUGH_SEEDS else None
     return ModelPair(
         first=first,
         second=second,
@@ -196,7 +197,7 @@ def _model_pair(
         over_both=found.over_both,
         noise=found.noise,
         p=p,
-        needed=seeds_needed(claim.difference, found.noise) if claim and len(right[first]) >= ENOUGH_SEEDS else None,
+        seeds_needed=needed,
     )
 
 
@@ -217,7 +218,7 @@ def claim_of(test_content: str, names: Sequence[str], trials: Iterable[SeedRun])
     both = next((found for found in arms.values() if {"plain", "batch_norm"} <= found.keys()), None)
     if both is None:
         return None
-    return Claim(first=both["plain"], second=both["batch_norm"], difference=published, said_by="the post")
+    return Claim(first=both["plain"], second=both["batch_norm"], difference=published, source="the post")
 
 
 def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], max_images: int) -> tuple[HardImage, ...]:
@@ -236,7 +237,7 @@ def _hardest_images(tested: EvaluatedSplit, wrong: NDArray[np.integer], max_imag
     }
     return tuple(
         HardImage(
-            picture=shown[at], wrong=tuple(wrong[:, at].tolist()), taken_for=_commonest_wrong(tested.predictions, at)
+            picture=shown[at], wrong=tuple(wrong[:, at].tolist()), predicted=_commonest_wrong(tested.predictions, at)
         )
         for at in chosen
     )

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 def average_models(networks: Sequence["keras.Model"], ensemble: Ensemble) -> "keras.Model":
     """Return a model that averages the predictions of every network for every view of an image.
 
-    The views are the image and, if the ensemble has a shift, four shifted copies. The model maps (N, ...) uint8 images
+    The views are the image and, if the ensemble has a `tta_shift`, four shifted copies. The model maps (N, ...) uint8 images
     to (N, classes) float32 probabilities.
     """
     import keras
 
     shape = networks[0].input_shape[1:]
     images = keras.Input(shape, dtype="uint8")
-    views = [images, *_shift_images(images, shape, ensemble.shift)]
+    views = [images, *_shift_images(images, shape, ensemble.tta_shift)]
     answers = [network(view) for network in networks for view in views]
     return keras.Model(images, keras.layers.Average()(answers), name=ensemble.name)
 

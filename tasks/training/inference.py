@@ -1,6 +1,7 @@
 """Load a saved model and predict with it."""
 # ruff: noqa: PLC0415  # the worker process imports TensorFlow; the flow process does not
 
+import functools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.errors import DivergedError, StorageError, first_line
+from tasks.schemas.records import FileRecord
+from tasks.storage.backend import Root
+from tasks.storage.content_files import require_valid
 from tasks.training.keras_runtime import MODEL_PARTS, import_keras
 
 if TYPE_CHECKING:
     import keras
 
 
+_MODELS_IN_MEMORY = 2  # a process of one core alternates between the two models of a run
 BATCH = 512  # within 10 % of the fastest batch size on all tested processors; a row group is a multiple of it
 
 
 def batch_predictor(
-    network: "keras.Model", *, altered: bool = False
+    network: "keras.Model", *, modified: bool = False
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Return a function that maps images, (n, ...) uint8, to the network's outputs, (n, units) float32.
 
@@ -29,7 +34,7 @@ def batch_predictor(
 
     Args:
         network: The model.
-        altered: Whether the images are modified, for example by erasing all ink. If so, the function replaces outputs
+        modified: Whether the images are modified, for example by erasing all ink. If so, the function replaces outputs
             that are not finite by 0; otherwise it raises an error.
 
     Raises:
@@ -44,7 +49,7 @@ def batch_predictor(
         found = [network.predict_on_batch(batch) for batch in np.split(full, batches)]
         outputs = np.concatenate(found, dtype=np.float32)[: len(images)]
         finite = np.isfinite(outputs)
-        if not altered and not finite.all():
+        if not modified and not finite.all():
             count = int((~finite.all(axis=1)).sum())
             raise DivergedError(
                 f"model {network.name} outputs values that are not finite for {count:,} of {len(images):,} images: lower the "
@@ -53,6 +58,22 @@ def batch_predictor(
         return outputs if finite.all() else np.where(finite, outputs, np.float32(0))
 
     return predict
+
+
+def load_shared_model(root: Root, file: FileRecord) -> "keras.Model":
+    """Return a model of a run, loaded once for all steps of this process, which must not modify it.
+
+    Steps that share a model also share the graph that TensorFlow has built to predict with it.
+
+    Raises:
+        StorageError: If the file is missing, altered, or rejected by `load_model`.
+    """
+    return _load_once(require_valid(root, file), file.sha256)
+
+
+@functools.lru_cache(_MODELS_IN_MEMORY)
+def _load_once(path: Path, sha256: str) -> "keras.Model":  # noqa: ARG001  # the hash is a part of the cache's key
+    return load_model(path)
 
 
 def load_model(path: Path) -> "keras.Model":

@@ -16,7 +16,7 @@ from tests.reliability.table import Row
 from tests.support import data
 from tests.support.mirrors import (
     IMPATIENT,
-    PASSED_OVER,
+    MIRROR_FAILURES,
     SILENT,
     SURVIVED,
     Answer,
@@ -43,9 +43,9 @@ def main() -> Iterator[Row]:
         for number, (name, answer) in enumerate(SURVIVED.items()):
             work = Workspace(root=Path(folder) / f"borne-{number}", run="r")
             yield Row(f"mirror: {name}", 1, int(borne(answer, archive, files.folder, work)))
-        for number, (name, fault) in enumerate(PASSED_OVER.items()):
+        for number, (name, fault) in enumerate(MIRROR_FAILURES.items()):
             work = Workspace(root=Path(folder) / f"passed-{number}", run="r")
-            yield Row(f"mirror skipped: {name}", 2, passed_over(fault, archive, files.folder, work))
+            yield Row(f"mirror skipped: {name}", 2, failed_mirror_trials(fault, archive, files.folder, work))
         for number, (name, refusal) in enumerate(unreachable(files.folder, Path(folder)).items()):
             work = Workspace(root=Path(folder) / f"unreachable-{number}", run="r")
             with refusal as (url, reason):
@@ -101,7 +101,7 @@ def proxied(proxy: str, reason: str) -> Iterator[tuple[str, str]]:
 def left_for(url: str, reason: str, archive: Archive, folder: Path, work: Workspace) -> bool:
     """Return whether a mirror is skipped for another one, with the reason in the record."""
     record = download.fn(archive, (url, folder.as_uri()), work)
-    (said,) = record.passed_over
+    (said,) = record.failed_mirrors
     return said.startswith(f"{url}: ") and re.search(reason, said, re.IGNORECASE) is not None
 
 
@@ -110,10 +110,10 @@ def borne(answer: Answer, archive: Archive, folder: Path, work: Workspace) -> bo
     with Server(answer, folder) as server:
         record = download.fn(archive, (server.url,), work)
         server.shutdown()
-    return record.passed_over == () and sha256_of(work.root / record.file.path) == archive.sha256
+    return record.failed_mirrors == () and sha256_of(work.root / record.file.path) == archive.sha256
 
 
-def passed_over(fault: Fault, archive: Archive, folder: Path, work: Workspace) -> int:
+def failed_mirror_trials(fault: Fault, archive: Archive, folder: Path, work: Workspace) -> int:
     """Return how many of two trials succeed.
 
     In the first, the faulty mirror is before a working mirror, and the record has the reason. In the second, it is
@@ -121,7 +121,7 @@ def passed_over(fault: Fault, archive: Archive, folder: Path, work: Workspace) -
     """
     with Server(fault.answer, folder) as bad, Server(whole, folder) as good:
         record = download.fn(archive, (bad.url, good.url), work)
-        (said,) = record.passed_over
+        (said,) = record.failed_mirrors
         well = int(record.mirror == good.url and re.search(fault.reason, said, re.IGNORECASE) is not None)
         try:
             download.fn(archive, (bad.url,), work.model_copy(update={"root": work.root / "alone"}))

@@ -57,7 +57,7 @@ def recorded(root: Path, path: Path) -> FileRecord:
     return FileRecord(path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
-def crown(work: Workspace, run: RunRecord, number: int, below: int | None) -> None:
+def crown(work: Workspace, run: RunRecord, number: int, rollback_to: int | None) -> None:
     entry = Champion(number=number, at=run.began, action="promoted", dataset=run.dataset, run=run.run,
-                     model=run.models[0], predictions=run.predictions[0], below=below)  # fmt: skip
+                     model=run.models[0], predictions=run.predictions[0], rollback_to=rollback_to)  # fmt: skip
     append_entry(entry, "line", work.root)

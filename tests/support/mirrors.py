@@ -348,7 +348,7 @@ class Fault(NamedTuple):
     transient: bool
 
 
-PASSED_OVER: dict[str, Fault] = {
+MIRROR_FAILURES: dict[str, Fault] = {
     "breaks off in the middle": Fault(truncated, "closed connection|incomplete", True),
     "resets the connection in the middle": Fault(resets, "reset", True),
     "stalls before its answer": Fault(stalls_before, "stalled", True),

@@ -76,10 +76,14 @@ def explained(name: str, predictions: Predictions) -> Explanations:
         model=name,
         window=3,
         by_index={
-            index: Explanation(patch=patch if index == wrong[0] else None, heat=heat, neighbors=near, rarity=0.97)
+            index: Explanation(
+                patch=patch if index == wrong[0] else None, heat=heat, neighbors=near, nearest_distance_percentile=0.97
+            )
             for index in wrong
         },
-        focus=(SaliencyMap(label=0, count=2, peak=0.5, row=1, column=1, ink_here=1, ink_elsewhere=0, heat=heat),),
+        saliency_maps=(
+            SaliencyMap(label=0, count=2, peak=0.5, row=1, column=1, ink_here=1, ink_elsewhere=0, heat=heat),
+        ),
     )
 
 

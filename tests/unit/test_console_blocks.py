@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from prefect.cli import _app as prefect_cli
 
 from flows.cli.run import cli
+from tasks.schema_version import SCHEMA_VERSION
 from tasks.schemas.results import ModelResult, RunResult
 from tests.acceptance.main_job import compare_with_readme
 from tests.support.samples import DECISION
@@ -152,7 +153,7 @@ def result_of_a_run() -> dict[str, Any]:
         comparisons=(), decision=decision, promoted=True, report={"html": "runs/20261126-065620-vehement-myna/report.html"},
         steps=(),
     )  # fmt: skip
-    return {"schema_version": 1, **result.model_dump(mode="json")}
+    return {"schema_version": SCHEMA_VERSION, **result.model_dump(mode="json")}
 
 
 def test_the_output_of_a_run_is_that_of_the_readme_whatever_the_figures() -> None:

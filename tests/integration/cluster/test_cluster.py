@@ -231,7 +231,7 @@ def test_incompatibilities_of_a_worker_are_reported_with_a_remedy(tmp_path: Path
         ]
         other = here._replace(environment={"TF_ENABLE_ONEDNN_OPTS": "0"})
         (fault,) = incompatibilities(other, mark, api, 1)
-        assert fault.startswith("computes with TF_ENABLE_ONEDNN_OPTS=, not with TF_ENABLE_ONEDNN_OPTS=0: restart it")
+        assert fault.startswith("computes with TF_ENABLE_ONEDNN_OPTS=1, not with TF_ENABLE_ONEDNN_OPTS=0: restart it")
         (fault,) = incompatibilities(here, mark, "http://127.0.0.1:9/api", 1)
         assert fault.startswith("can't reach the Prefect server at http://127.0.0.1:9/api")
     (fault,) = incompatibilities(here, mark, api, 1)

@@ -297,7 +297,7 @@ def test_predict_accepts_any_file_name_and_reports_doubtful_predictions_and_skip
         ]  # fmt: skip
         assert doubts["one.png"] == []
         assert doubts["two.png"] == [reason]
-        assert found["passed_over"] == 4
+        assert found["skipped"] == 4
         assert f"two.png; doubtful: {reason}" in Path(found["page"]).read_text()
     else:
         for name in ("[b] :smile:.png", r"escape\x1b[2J.png", r"turned\u202e.png", r"two\nlines.png", r"\xff\xfe.png"):

@@ -34,7 +34,7 @@ layers = [
 name = "several"
 members = ["tiny"]
 seeds = 3
-shift = 1
+tta_shift = 1
 """
 
 
@@ -72,10 +72,10 @@ def test_an_ensemble_is_a_model_like_any_other(ran: dict[str, Any], report: Repo
     assert {"combine several", "attribute several", "explain several", "stress several"} <= set(steps)
     assert [model.name for model in report.analysis.models] == ["tiny", "several"]
     assert (report.analysis.comparisons[0].first, report.analysis.comparisons[0].second) == ("tiny", "several")
-    altered = report.analysis.altered
-    assert altered
-    assert len(altered.before) == len(altered.after) == 20
-    assert altered.before != altered.after
+    preview = report.analysis.augmentation_preview
+    assert preview
+    assert len(preview.before) == len(preview.after) == 20
+    assert preview.before != preview.after
     kept = read_predictions(Path(options[5]) / several["predictions"])
     assert kept.meta.model == "several"
 

@@ -72,7 +72,7 @@ def test_the_report_states_the_sample_and_names_images_by_their_index_in_the_who
         assert model.errors == run.of(model.name).errors
         assert sum(map(sum, model.confusion)) == SAMPLED
         assert model.held_out == 60
-    for record, pictures in ((run.test, found.pictures), (run.train, found.trained)):
+    for record, pictures in ((run.test, found.pictures), (run.train, found.training_pictures)):
         whole = read_split(require_all_valid(root, record.parts))
         assert pictures
         assert any(one.number != one.index for one in pictures)

@@ -78,7 +78,7 @@ def test_a_larger_study_trains_only_what_is_missing(
     larger = studied("--seeds", "3", *options, *small)
     computed = [step["name"] for step in larger["steps"] if not step["cached"]]
     assert sorted(computed) == sorted(
-        ["train plain", "train batch_norm", "evaluate plain on test", "evaluate batch_norm on test", "survey"]
+        ["train plain", "train batch_norm", "evaluate plain on test", "evaluate batch_norm on test", "analyze study"]
     )
     for before, now in zip(first["arms"], larger["arms"], strict=True):
         assert now["errors"][:2] == before["errors"]
@@ -96,7 +96,9 @@ def test_a_study_is_listed_verified_and_kept(first: dict[str, Any], root: Path) 
     sound = mnist("verify", first["run"], "--root", root, "--json")
     assert sound.returncode == 0, sound.stderr
     links = json.loads(sound.stdout)["links"]
-    assert {"train plain", "evaluate plain on test", "survey", "report", "run"} <= {link["role"] for link in links}
+    assert {"train plain", "evaluate plain on test", "analyze study", "report", "run"} <= {
+        link["role"] for link in links
+    }
     assert mnist("prune", "--keep", "9", "--root", root).returncode == 0
     studies, unreadable = read_runs(root, StudyRun)
     assert not unreadable

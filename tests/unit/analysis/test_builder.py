@@ -31,16 +31,16 @@ def test_every_training_image_that_is_named_is_held() -> None:
         if answer.explanation
         for near in answer.explanation.neighbors
     }
-    label_issues = {issue.index for issue in document.suspects[1].shown}
+    label_issues = {issue.index for issue in document.label_issues[1].shown}
     assert named == {2, 5}
     assert 4 in label_issues
-    assert set(document.trained_by_index) == named | label_issues
-    assert base64.b64decode(document.trained_by_index[2].pixels) == TRAIN.images[2].tobytes()
+    assert set(document.training_by_index) == named | label_issues
+    assert base64.b64decode(document.training_by_index[2].pixels) == TRAIN.images[2].tobytes()
 
 
 def test_every_shown_image_is_held() -> None:
     document = analysis_of_two()
     galleries = [pattern.shown for pattern in document.patterns] + [group.shown for group in document.groups]
-    galleries += [model.confident for model in document.models]
-    galleries.append(tuple(issue.index for issue in document.suspects[0].shown))
+    galleries += [model.confident_errors for model in document.models]
+    galleries.append(tuple(issue.index for issue in document.label_issues[0].shown))
     assert {index for gallery in galleries for index in gallery} <= set(document.by_index)

@@ -32,7 +32,7 @@ def models(wrong_labels: list[int]) -> list[Predictions]:
 def test_wrong_labels_are_named_by_the_models_and_by_cleanlab() -> None:
     wrong = list(range(7, COUNT, 25))
     found = label_issues_of("test", models(wrong))
-    assert found.named == len(wrong)
+    assert found.by_models == len(wrong)
     assert len(wrong) // 2 <= found.by_both == found.by_cleanlab  # it estimates the number, and drops the rest
     assert sorted(one.index for one in found.shown) == wrong
     assert all(one.predicted == one.index % 3 and one.label == (one.index + 1) % 3 for one in found.shown)
@@ -40,7 +40,7 @@ def test_wrong_labels_are_named_by_the_models_and_by_cleanlab() -> None:
 
 def test_correct_labels_are_not_reported() -> None:
     found = label_issues_of("test", models([]))
-    assert (found.named, found.by_cleanlab, found.shown, found.patterns) == (0, 0, (), ())
+    assert (found.by_models, found.by_cleanlab, found.shown, found.patterns) == (0, 0, (), ())
 
 
 def test_a_swap_stands_out_as_a_pattern() -> None:
@@ -52,7 +52,7 @@ def test_a_swap_stands_out_as_a_pattern() -> None:
 def test_models_that_disagree_or_are_unsure_report_no_label_issue() -> None:
     one, other = models([3])
     unsure = other.model_copy(update={"probabilities": (other.probabilities * 0.5 + 0.5 / 3).astype(np.float32)})
-    assert label_issues_of("test", [one, unsure]).named == 0
+    assert label_issues_of("test", [one, unsure]).by_models == 0
 
 
 def test_only_images_that_may_be_shown_are() -> None:

@@ -61,9 +61,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("planted")
 
 
-def test_swapped_labels_are_suspects_of_the_training_split(folder: Path) -> None:
+def test_swapped_labels_are_label_issues_of_the_training_split(folder: Path) -> None:
     planted, found = different_in_each_split(folder)
-    (of_training,) = (one for one in found.suspects if one.split == "train")
+    (of_training,) = (one for one in found.label_issues if one.split == "train")
     pattern = of_training.patterns[0]
     assert (pattern.label, pattern.predicted) == (1, 7)
     assert pattern.count > 0.4 * SWAPPED
@@ -79,10 +79,10 @@ def test_dirt_in_the_corner_of_all_nines_is_where_the_models_look(tmp_path: Path
 
     found = analysis_of(tmp_path, dirty, seed=2)  # with this seed, both models use the dirt
     for model in found.models:
-        focus = {one.label: one for one in model.focus}
-        assert max(focus[9].row, focus[9].column) <= 4  # the window of 5 around it covers dirt
-        assert focus[9].ink_here == 1
-        assert all(one.row > 4 or one.column > 4 for label, one in focus.items() if label != 9)
+        saliency_maps = {one.label: one for one in model.saliency_maps}
+        assert max(saliency_maps[9].row, saliency_maps[9].column) <= 4  # the window of 5 around it covers dirt
+        assert saliency_maps[9].ink_here == 1
+        assert all(one.row > 4 or one.column > 4 for label, one in saliency_maps.items() if label != 9)
         assert any(f"{model.name} relies on" in line and "for label 9" in line for line in standouts(found))
     assert not [line for line in standouts(found) if " relies on " in line and "label 9" not in line]
 

@@ -42,7 +42,7 @@ def report(analysis: Analysis) -> Report:
         name="t10k.gz",
         file={"path": "archives/t10k.gz", "bytes": 1, "sha256": "0" * 64},
         mirror="file:///mirror",
-        passed_over=("https://host/: HTTP 404",),
+        failed_mirrors=("https://host/: HTTP 404",),
     )
     provenance = Provenance(
         run="this-run", began=made.at, root="/root", archives=(archive,), splits=(),
@@ -186,7 +186,9 @@ def test_one_model_alone_is_reported(report: Report) -> None:
             "labels": tuple(line.model_copy(update={"errors": line.errors[:1], "p": ()}) for line in analysis.labels),
             "patterns": tuple(one.model_copy(update={"counts": one.counts[:1]}) for one in analysis.patterns),
             "pictures": tuple(one.model_copy(update={"answers": one.answers[:1]}) for one in analysis.pictures),
-            "trained": tuple(one.model_copy(update={"answers": one.answers[:1]}) for one in analysis.trained),
+            "training_pictures": tuple(
+                one.model_copy(update={"answers": one.answers[:1]}) for one in analysis.training_pictures
+            ),
         }
     )
     text = html_of(report.model_copy(update={"analysis": alone})).text
@@ -363,9 +365,9 @@ def test_every_figure_is_drawn_the_same_twice(analysis: Analysis, name: str) -> 
 
 
 def test_a_model_without_errors_is_reported(report: Report) -> None:
-    models = tuple(model.model_copy(update={"confident": ()}) for model in report.analysis.models)
-    suspects = tuple(one.model_copy(update={"named": 0, "shown": ()}) for one in report.analysis.suspects)
-    nothing: dict[str, object] = {"patterns": (), "groups": (), "pictures": (), "suspects": suspects}
+    models = tuple(model.model_copy(update={"confident_errors": ()}) for model in report.analysis.models)
+    label_issues = tuple(one.model_copy(update={"by_models": 0, "shown": ()}) for one in report.analysis.label_issues)
+    nothing: dict[str, object] = {"patterns": (), "groups": (), "pictures": (), "label_issues": label_issues}
     bare = report.analysis.model_copy(update={"models": models, **nothing})
     parts = undrawn(report.model_copy(update={"analysis": bare})).parts()
     assert "None." in parts.galleries
@@ -411,8 +413,8 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
 
 def test_augmented_images_are_below_the_original_images(report: Report) -> None:
     pixels = tuple(picture.pixels for picture in report.analysis.pictures)
-    altered = AugmentationPreview(before=pixels, after=pixels[::-1])
-    whole = report.model_copy(update={"analysis": report.analysis.model_copy(update={"altered": altered})})
+    preview = AugmentationPreview(before=pixels, after=pixels[::-1])
+    whole = report.model_copy(update={"analysis": report.analysis.model_copy(update={"augmentation_preview": preview})})
     alts = Page(undrawn(whole).html("title")).alts
     assert alts.index("Training images") + 1 == alts.index("The same images, augmented")
     assert "augmented" not in " ".join(html_of(report).alts)

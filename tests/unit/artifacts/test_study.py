@@ -193,12 +193,12 @@ def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:
     assert pair.over_seeds.low == pair.over_seeds.high == pytest.approx(0.125)
     assert pair.over_both.low < 0 < pair.over_both.high
     assert study.always_wrong == 1
-    assert [(one.picture.index, one.wrong, one.taken_for) for one in study.hard] == [(0, (3, 3), 1)]
+    assert [(one.picture.index, one.wrong, one.predicted) for one in study.hard] == [(0, (3, 3), 1)]
 
 
 def test_the_difference_that_the_post_reported_is_compared_with_the_noise_of_one_comparison() -> None:
     study = study_over(5)
-    assert study.claim == Claim(first="plain", second="batch_norm", difference=0.0027, said_by="the post")
+    assert study.claim == Claim(first="plain", second="batch_norm", difference=0.0027, source="the post")
     said = " ".join(study_words.headlines(study))
     assert (
         "The difference between plain and batch_norm is within error: batch_norm +12.50 points (95 % interval" in said
@@ -220,7 +220,7 @@ def test_fewer_than_five_seeds_carry_a_warning_and_no_statement_of_power(
     text = rendering_of(study, provenance).markdown()
     assert f"Only {seeds} seeds: the deviation from seed to seed is estimated with {freedom} of freedom" in text
     assert study.claim
-    assert [pair.needed for pair in study.pairs] == [None]
+    assert [pair.seeds_needed for pair in study.pairs] == [None]
     assert not re.search("power 80 %|The post reported|with a power of 80 %", text)
     assert not [line for line in study_words.opening_sentences(study_over(5)) if line.startswith("Only")]
 

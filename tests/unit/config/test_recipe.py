@@ -136,7 +136,7 @@ def test_an_ensemble_is_made_of_its_members_with_several_seeds(tmp_path: Path) -
         (
             '["plain", "batch_norm"]\nseeds = 2',
             '["plain"]',
-            "give more than one member, more than one seed, or a shift",
+            "give more than one member, more than one seed, or a tta_shift",
         ),
         ("seeds = 2", "seeds = 0", "seeds"),
     ],
@@ -146,6 +146,17 @@ def test_an_ensemble_of_nothing_is_refused(tmp_path: Path, old: str, new: str, s
     (tmp_path / "mine.toml").write_text(ENSEMBLE.replace(old, new))
     with pytest.raises(RecipeError, match=says):
         load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_the_shift_of_an_ensemble_may_be_named_as_in_earlier_versions(tmp_path: Path) -> None:
+    earlier, now, both = (tmp_path / f"{name}.toml" for name in ("earlier", "now", "both"))
+    earlier.write_text(f"{ENSEMBLE}shift = 2\n")
+    now.write_text(f"{ENSEMBLE}tta_shift = 2\n")
+    both.write_text(f"{ENSEMBLE}tta_shift = 2\nshift = 1\n")
+    assert load_recipe(str(earlier)) == load_recipe(str(now))
+    assert load_recipe(str(now)).ensembles[0].tta_shift == 2
+    with pytest.raises(RecipeError, match=r"ensembles\.0\.shift"):
+        load_recipe(str(both))
 
 
 @pytest.mark.parametrize("path", sorted((BUILTIN / "recipes").glob("*.toml")), ids=lambda path: path.stem)

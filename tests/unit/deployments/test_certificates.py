@@ -22,15 +22,15 @@ def make(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([SCRIPT, folder], env=os.environ | env, capture_output=True, text=True, check=False)
 
 
-def said_by(*arguments: str | Path) -> str:
+def openssl_output(*arguments: str | Path) -> str:
     return subprocess.run([OPENSSL, *arguments], capture_output=True, text=True, check=True).stdout
 
 
 def check(folder: Path) -> None:
     for name in PAIRS:
-        key = said_by("pkey", "-in", folder / f"{name}.key", "-pubout")
-        assert said_by("x509", "-in", folder / f"{name}.crt", "-noout", "-pubkey") == key
-        said_by("verify", "-CAfile", folder / "ca.crt", folder / f"{name}.crt")
+        key = openssl_output("pkey", "-in", folder / f"{name}.key", "-pubout")
+        assert openssl_output("x509", "-in", folder / f"{name}.crt", "-noout", "-pubkey") == key
+        openssl_output("verify", "-CAfile", folder / "ca.crt", folder / f"{name}.crt")
 
 
 @pytest.mark.parametrize("calls", range(1, 8))

@@ -14,6 +14,7 @@ import tasks
 from tasks.engine import cache
 from tasks.engine.cache import identity
 from tasks.engine.cached_task import step
+from tasks.engine.processor import processor
 from tasks.engine.workspace import Workspace
 from tasks.errors import StorageError, WorkerError
 from tasks.schemas.records import ChangesRecord, Record
@@ -220,7 +221,8 @@ def test_a_variable_that_may_change_the_result_is_named_with_it_and_as_the_reaso
     other = note.fn("a", work)
     assert first.origin is not None
     assert other.origin is not None
-    assert (first.origin.surroundings, other.origin.surroundings) == ((), ("OPENBLAS_CORETYPE=Haswell",))
+    assert (first.origin.environment, other.origin.environment) == ((), ("OPENBLAS_CORETYPE=Haswell",))
+    assert other.origin.machine == f"{processor()}, OPENBLAS_CORETYPE=Haswell"
     assert why(other) == "variable OPENBLAS_CORETYPE: none -> Haswell"
     monkeypatch.delenv("OPENBLAS_CORETYPE")
     assert note.fn("a", later(work)) == first

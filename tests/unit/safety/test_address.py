@@ -146,8 +146,8 @@ def test_credentials_change_neither_a_dataset_nor_a_cache_key(files: data.Files)
 
 def test_a_record_of_an_earlier_version_is_read_without_its_secrets() -> None:
     file = FileRecord(path="archives/x", bytes=1, sha256="0" * 64)
-    kept = ArchiveRecord(name="x", file=file, mirror="http://u:SECRET@h/", passed_over=("http://u:SECRET@g/: 404",))
-    assert (kept.mirror, kept.passed_over) == ("http://***@h/", ("http://***@g/: 404",))
+    kept = ArchiveRecord(name="x", file=file, mirror="http://u:SECRET@h/", failed_mirrors=("http://u:SECRET@g/: 404",))
+    assert (kept.mirror, kept.failed_mirrors) == ("http://***@h/", ("http://***@g/: 404",))
 
 
 @pytest.mark.parametrize(

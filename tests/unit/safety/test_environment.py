@@ -46,7 +46,7 @@ def test_to_decide_twice_changes_nothing() -> None:
 def test_a_clean_environment_stays_as_it_is() -> None:
     given = {"HOME": "/root", "PATH": "/bin", "PREFECT_API_URL": "https://server.example/api", "MNIST_ROOT": "r"}
     after = effective_environment(given, HERE)
-    assert after.keys() - given.keys() == {*PINNED, "NO_PROXY", "no_proxy"}
+    assert after.keys() - given.keys() == {*PINNED, "NO_PROXY", "no_proxy", "TF_ENABLE_ONEDNN_OPTS"}
     assert given.items() <= after.items()
 
 
@@ -202,13 +202,19 @@ def test_numbers_of_the_user_s_win_and_are_a_part_of_keys(monkeypatch: pytest.Mo
     for name in environment.NUMBERS:
         monkeypatch.delenv(name, raising=False)
     clean = key_of(train.fn, {}, libraries)
-    assert "surroundings" not in clean.parts
+    assert "environment" not in clean.parts
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     assert effective_environment(os.environ, HERE)["TF_ENABLE_ONEDNN_OPTS"] == "0"
     changed = key_of(train.fn, {}, libraries)
-    assert changed.parts["surroundings"] == {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    assert changed.parts["environment"] == {"TF_ENABLE_ONEDNN_OPTS": "0"}
     assert changed.name != clean.name
     assert key_of(train.fn, {}, ("pyarrow",)).parts.keys() == clean.parts.keys()
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, "1"), ("", "1"), ("0", "0"), ("1", "1")])
+def test_the_processor_does_not_decide_about_onednn(value: str | None, expected: str) -> None:
+    given = {} if value is None else {"TF_ENABLE_ONEDNN_OPTS": value}
+    assert effective_environment(given, HERE)["TF_ENABLE_ONEDNN_OPTS"] == expected
 
 
 def test_an_empty_number_counts_as_unset() -> None:

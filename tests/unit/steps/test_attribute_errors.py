@@ -91,7 +91,7 @@ def test_the_nearest_of_few_are_all_of_them() -> None:
     assert nearest.distances.tolist() == [[0, 1, 5]]
 
 
-def test_rarity_is_the_share_that_is_nearer() -> None:
+def test_the_percentile_of_a_nearest_distance_is_the_share_that_is_smaller() -> None:
     assert nearest_distance_percentile(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])) == [0, 0.25, 1]
     assert nearest_distance_percentile(np.array([0.0, 2.0]), np.array([])) == [None, None]
 

@@ -22,7 +22,7 @@ from tasks.filesystem.hashing import sha256_of
 from tasks.safety.stopping import STOPPING, Interrupted
 from tasks.steps.download import download, worth_retrying
 from tests.support import data, mirrors
-from tests.support.mirrors import PASSED_OVER, SURVIVED, Answer, Server, whole
+from tests.support.mirrors import MIRROR_FAILURES, SURVIVED, Answer, Server, whole
 
 NAME = data.NAMES["test"][0]
 
@@ -55,16 +55,16 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-@pytest.mark.parametrize("name", PASSED_OVER)
+@pytest.mark.parametrize("name", MIRROR_FAILURES)
 def test_a_bad_mirror_is_passed_over_with_its_reason(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, name: str
 ) -> None:
-    fault = PASSED_OVER[name]
+    fault = MIRROR_FAILURES[name]
     bad, good = serve(fault.answer), serve(whole)
     record = download.fn(archive, (bad.url, good.url), work)
     assert record.mirror == good.url
     assert sha256_of(work.root / record.file.path) == archive.sha256
-    (said,) = record.passed_over
+    (said,) = record.failed_mirrors
     assert said.startswith(f"{bad.url}: ")
     assert re.search(fault.reason, said, re.IGNORECASE), said
     assert not list((work.root / "unfinished").iterdir())
@@ -82,7 +82,7 @@ def test_a_slow_or_interrupted_mirror_is_used_to_the_end(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, name: str
 ) -> None:
     record = download.fn(archive, (serve(SURVIVED[name]).url,), work)
-    assert record.passed_over == ()
+    assert record.failed_mirrors == ()
     assert sha256_of(work.root / record.file.path) == archive.sha256
 
 
@@ -104,7 +104,7 @@ def test_no_header_of_a_mirror_ends_the_download_or_is_repeated(
 ) -> None:
     bad, good = serve(answer), serve(whole)
     record = download.fn(archive, (bad.url, good.url), work)
-    (said,) = record.passed_over
+    (said,) = record.failed_mirrors
     assert reason in said
     assert "s3cr7" not in said
 
@@ -182,7 +182,7 @@ def test_an_unusable_proxy_is_reported_as_the_reason(
     monkeypatch.setenv("HTTP_PROXY", proxy)
     good = serve(whole)
     record = download.fn(archive, (good.url, files.folder.as_uri()), work)
-    assert record.passed_over[0].startswith(f"{good.url}: ")
+    assert record.failed_mirrors[0].startswith(f"{good.url}: ")
 
 
 def test_an_untrusted_certificate_is_reported_as_the_reason(
@@ -212,7 +212,7 @@ def test_a_mirror_that_never_answers_is_passed_over(
     with mirrors.listening(talk) as port:
         url = f"{scheme}://127.0.0.1:{port}/"
         record = download.fn(archive, (url, files.folder.as_uri()), work)
-    assert re.match(f"{url}: .*{reason}", record.passed_over[0]), record.passed_over
+    assert re.match(f"{url}: .*{reason}", record.failed_mirrors[0]), record.failed_mirrors
 
 
 def test_a_mirror_with_an_irregular_file_is_skipped(
@@ -220,8 +220,8 @@ def test_a_mirror_with_an_irregular_file_is_skipped(
 ) -> None:
     tried = list(mirrors.irregular(tmp_path / "irregular", archive.name))
     record = download.fn(archive, (*(url for _, url, _ in tried), files.folder.as_uri()), work)
-    assert len(record.passed_over) == len(tried) == 4
-    for said, (_, url, reason) in zip(record.passed_over, tried, strict=True):
+    assert len(record.failed_mirrors) == len(tried) == 4
+    for said, (_, url, reason) in zip(record.failed_mirrors, tried, strict=True):
         assert said.startswith(f"{url}: it is a {reason}")
 
 
@@ -379,11 +379,11 @@ def test_a_full_disk_is_found_before_the_download(
         download.fn(archive, (serve(whole).url,), work)
 
 
-@pytest.mark.parametrize("name", [*PASSED_OVER, "nothing"])
+@pytest.mark.parametrize("name", [*MIRROR_FAILURES, "nothing"])
 def test_no_fault_of_a_mirror_shows_its_secrets(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    server = serve(PASSED_OVER[name].answer) if name in PASSED_OVER else None
+    server = serve(MIRROR_FAILURES[name].answer) if name in MIRROR_FAILURES else None
     port = server.server_port if server else 9
     url = f"http://user:canary-password@127.0.0.1:{port}/mnist?token=canary-query"
     with caplog.at_level(0), pytest.raises(NoMirrorError) as caught:
@@ -440,7 +440,7 @@ def test_mirrors_are_asked_in_order_and_the_first_good_one_is_the_last(
     serve: Callable[[Answer], Server], archive: Archive, work: Workspace
 ) -> None:
     first, second = serve(whole), serve(whole)
-    assert download.fn(archive, (first.url, second.url), work).passed_over == ()
+    assert download.fn(archive, (first.url, second.url), work).failed_mirrors == ()
     assert (len(first.asked), len(second.asked)) == (1, 0)
 
 

@@ -44,7 +44,7 @@ def test_an_ensemble_with_shifts_averages_the_predictions_for_the_shifted_images
     members: list[ModelRecord], shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
     (plain, *_) = members
-    shifted = combine.fn(Ensemble(name="shifted", members=("plain",), shift=2), [plain], shared_work)
+    shifted = combine.fn(Ensemble(name="shifted", members=("plain",), tta_shift=2), [plain], shared_work)
     images = read_split([shared_work.root / shared_splits["test"].file.path]).images[:64]
     wide = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     views = [wide[:, top : top + 28, left : left + 28] for top, left in ((2, 2), (0, 2), (4, 2), (2, 0), (2, 4))]
@@ -53,7 +53,7 @@ def test_an_ensemble_with_shifts_averages_the_predictions_for_the_shifted_images
 
 
 def test_the_same_members_make_the_same_file(members: list[ModelRecord], shared_work: Workspace) -> None:
-    ensemble = Ensemble(name="all", members=("plain", "batch_norm"), seeds=2, shift=1)
+    ensemble = Ensemble(name="all", members=("plain", "batch_norm"), seeds=2, tta_shift=1)
     first = combine.fn(ensemble, members, shared_work)
     for record in (shared_work.root / "records").glob("combine-*"):
         record.unlink()
@@ -63,7 +63,9 @@ def test_the_same_members_make_the_same_file(members: list[ModelRecord], shared_
 def test_the_features_of_an_ensemble_are_those_of_all_its_members(
     members: list[ModelRecord], shared_splits: dict[str, SplitRecord], shared_work: Workspace
 ) -> None:
-    ensemble = combine.fn(Ensemble(name="all", members=("plain", "batch_norm"), seeds=2, shift=1), members, shared_work)
+    ensemble = combine.fn(
+        Ensemble(name="all", members=("plain", "batch_norm"), seeds=2, tta_shift=1), members, shared_work
+    )
     images = read_split([shared_work.root / shared_splits["test"].file.path]).images[:8]
 
     def seen(model: ModelRecord) -> np.ndarray:

@@ -60,7 +60,7 @@ def test_every_chosen_error_is_explained(
         assert len(one.neighbors) == 5
         assert [near.distance for near in one.neighbors] == sorted(near.distance for near in one.neighbors)
         assert all(near.label == train_split.labels[near.index] and near.index in kept for near in one.neighbors)
-        assert 0 <= one.rarity <= 1
+        assert 0 <= one.nearest_distance_percentile <= 1
         if one.patch:
             image = test_split.images[index].copy()
             image[
@@ -77,7 +77,7 @@ def test_saliency_maps_peak_near_the_ink(
 ) -> None:
     _, found = explained(trained, shared_splits, shared_work)
     assert found.window == 5
-    for one in found.focus:
+    for one in found.saliency_maps:
         heat = np.frombuffer(base64.b64decode(one.heat), np.uint8).reshape(28, 28)
         assert one.count >= 1
         assert heat[one.row, one.column] == heat.max()

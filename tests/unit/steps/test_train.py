@@ -20,11 +20,12 @@ from tasks.data.split_parquet import read_split
 from tasks.engine.cache import CacheMiss, Key, look_up_record
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError, RecipeError, StorageError
-from tasks.schemas.records import ModelRecord, SplitRecord
+from tasks.filesystem.hashing import sha256_of
+from tasks.schemas.records import FileRecord, ModelRecord, SplitRecord
 from tasks.steps.evaluate import evaluate
 from tasks.steps.train import batches, require_finite_weights, train
 from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksum
-from tasks.training.inference import batch_predictor, load_model
+from tasks.training.inference import batch_predictor, load_model, load_shared_model
 from tasks.training.keras_runtime import seed_everything
 from tasks.training.network import build, learning_rate
 
@@ -341,6 +342,19 @@ def test_an_invalid_model_or_a_model_with_code_is_rejected(work: Workspace) -> N
         load_model(path)
 
 
+def test_steps_of_a_process_share_a_model_while_its_file_is_unaltered(work: Workspace) -> None:
+    import keras
+
+    path = work.root / "model.keras"
+    work.root.mkdir(parents=True)
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
+    file = FileRecord(path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
+    assert load_shared_model(work.root, file) is load_shared_model(work.root, file)
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(StorageError, match="run again to recreate it"):
+        load_shared_model(work.root, file)
+
+
 @pytest.mark.parametrize("name", ["../outside", "/outside", "assets/../../outside", "assets/x.txt"])
 def test_a_model_that_brings_other_files_is_refused(work: Workspace, name: str) -> None:
     import keras
@@ -382,7 +396,7 @@ def test_nothing_is_unpickled(splits: dict[str, SplitRecord], work: Workspace) -
 import sys
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord, SplitRecord
-from tasks.steps.evaluate import evaluate, load_model
+from tasks.steps.evaluate import evaluate
 from tasks.data.split_parquet import read_split
 from tasks.data.predictions_parquet import read_predictions
 import keras
@@ -437,7 +451,7 @@ def test_non_finite_outputs_are_rejected_for_unaltered_images_only() -> None:
     images = np.array([np.zeros((2, 2)), np.full((2, 2), 255)], np.uint8)
     with pytest.raises(DivergedError, match="model scaled outputs values that are not finite for 1 of 2 images"):
         batch_predictor(network)(images)
-    np.testing.assert_array_equal(batch_predictor(network, altered=True)(images), [[0] * 4, [1] * 4])
+    np.testing.assert_array_equal(batch_predictor(network, modified=True)(images), [[0] * 4, [1] * 4])
 
 
 def test_a_schedule_of_few_steps_comes_down_again() -> None:

@@ -257,7 +257,7 @@ def test_a_champion_is_rolled_back_and_lifted_in_a_store(root: UPath) -> None:
         own = {"file": FILE.model_copy(update={"sha256": f"{number}" * 64})}
         entry = Champion(
             number=number, at=datetime(2026, 1, number, tzinfo=UTC), action="promoted", dataset="drawn", run=f"run-{number}",
-            model=model("plain").model_copy(update=own), predictions=record_of("plain", FIRST), below=number - 1 or None,
+            model=model("plain").model_copy(update=own), predictions=record_of("plain", FIRST), rollback_to=number - 1 or None,
         )  # fmt: skip
         append_entry(entry, "line", root)
     with pytest.raises(FileExistsError):
