@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from artifacts.common import rows as common_rows
-from artifacts.common.formatting import counted, interval, percent
+from artifacts.common.formatting import counted, interval, percent, probability
 from artifacts.report import tables
-from artifacts.report.text import change_summary, change_title, gate_summary
+from artifacts.report.text import all_doubts, change_summary, change_title, false_alarms, gate_summary
 from artifacts.screen import Screen
 from artifacts.study.text import counted_trainings
 from tasks.schemas.analysis import Changes, Check
-from tasks.schemas.results import ClassifiedPicture, Cleared, Pruning, RunResult, StudyResult, VerifiedFile
+from tasks.schemas.results import Cleared, PredictResult, Pruning, RunResult, StudyResult, VerifiedFile
 from tasks.schemas.runs import Champion, RunRecord, StudyRun, rolled_back_models
 
 
@@ -137,21 +137,23 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
         screen.say(f"{done} {counted(history.flow_runs, 'flow run')} from Prefect's history, with logs and artifacts")
 
 
-def show_predictions(shown: Sequence[ClassifiedPicture], page: str) -> None:
-    """Print the predictions of the models for a user's images, and where their page is if there is one."""
+def show_predictions(result: PredictResult) -> None:
+    """Print the predictions of the models for a user's images, how often they are marked, and where their page is."""
     screen = Screen()
-    doubtful = any(one.doubts for one in shown)
+    doubtful = any(one.doubtful for one in result.pictures)
     rows = [
         common_rows.row(
-            {"picture": one.path} | ({"doubtful": "; ".join(one.doubts)} if doubtful else {}),
-            *((name, {"": f"{guess.label}, {percent(guess.probability)}"}) for name, guess in one.guesses.items()),
+            {"picture": one.path} | ({"doubtful": "; ".join(all_doubts(one))} if doubtful else {}),
+            *((name, {"": f"{guess.label}, {probability(guess.probability)}"}) for name, guess in one.guesses.items()),
         )
-        for one in shown
+        for one in result.pictures
     ]
     if rows:
         screen.table(rows)
-    if page:
-        screen.path(page, "images as the network received them:  ")
+        for line in false_alarms(result):
+            screen.say(line)
+    if result.page:
+        screen.path(result.page, "original and prepared images:  ")
 
 
 def show_changes(changes: Changes, checks: Sequence[Check], page: str, *, wide: bool = False) -> None:

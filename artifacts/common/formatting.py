@@ -36,6 +36,22 @@ def percent(value: float, digits: int = 2) -> str:
     return f"{100 * value:z.{digits}f} %"
 
 
+def probability(value: float, digits: int = 2) -> str:
+    """Return a model's probability as a percentage; no model is certain, so 0 and 1 are never shown.
+
+    Examples:
+        >>> probability(0.9834), probability(1.0), probability(0.00001)
+        ('98.34 %', '>99.99 %', '<0.01 %')
+        >>> probability(0.9996, 1), probability(0.999, 0)
+        ('>99.9 %', '>99 %')
+    """
+    step = 10.0**-digits
+    shown = round(100 * value, digits)
+    if 0 < shown < 100:
+        return percent(value, digits)
+    return f"<{step:.{digits}f} %" if shown <= 0 else f">{100 - step:.{digits}f} %"
+
+
 def rate(share: Share) -> str:
     """Return a share as a percentage, or a dash if the share is undefined."""
     return percent(share.value) if share.known else UNDEFINED

@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from artifacts.common.formatting import counted
-from artifacts.common.images import heat_url, picture_url, shown_at
+from artifacts.common.images import heat_url, jpeg_url, left_out_url, picture_url, shown_at
 from artifacts.common.templating import markdown_name, picture_table, plain, template_environment
 
 REST = "the predictions for all images are in the files listed under \u201cProvenance\u201d"
@@ -35,6 +35,9 @@ def cards(template: str, macro: str, *arguments: object, shape: Sequence[int], *
     module = template_environment().get_template(template).make_module({
         "tiny": lambda pixels: picture_url(pixels, tuple(shape), 1),
         "heat": lambda heat: heat_url(heat, shape, 1),
+        "photo": jpeg_url,
+        "left_out": left_out_url,
+        "color": bool(shape[2:]),
         "wide": shown_at(shape)[1],
         "high": shown_at(shape)[0],
         "some_of": some_of,

@@ -56,6 +56,29 @@ def picture_url(pixels: str, shape: tuple[int, ...], edge: int = _EDGE) -> str:
     return png_url(_enlarge(_draw_pixels(pixels, shape), edge))
 
 
+def left_out_url(original: str, mask: str) -> str:
+    """Return a picture, pale and gray, with the masked parts in color, as a data URL.
+
+    Args:
+        original: The picture as a JPEG file in base64.
+        mask: The mask as a PNG file of the same size, in base64.
+    """
+    picture = (
+        Image.open(io.BytesIO(base64.b64decode(original))).convert("L").point(lambda level: 155 + level * 100 // 255)
+    )
+    parts = Image.open(io.BytesIO(base64.b64decode(mask))).convert("L")
+    marked = picture.convert("RGB")
+    marked.paste(_PATCH, mask=parts)
+    stream = io.BytesIO()
+    marked.save(stream, "JPEG", quality=90, subsampling=0)
+    return jpeg_url(base64.b64encode(stream.getvalue()).decode())
+
+
+def jpeg_url(content: str) -> str:
+    """Return a JPEG file in base64 as a data URL."""
+    return f"data:image/jpeg;base64,{content}"
+
+
 @cache
 def _palette() -> list[int]:
     """Return the colors of heat map values 0 to 255, as a flat list of RGB values for PIL."""

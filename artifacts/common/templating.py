@@ -36,7 +36,13 @@ def template_environment() -> Environment:
         finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else _shown(value),
     )
     made.globals["formatting"] = formatting
-    made.filters |= {"percent": formatting.percent, "name": markdown_name, "plain": plain, "table": table}
+    made.filters |= {
+        "percent": formatting.percent,
+        "probability": formatting.probability,
+        "name": markdown_name,
+        "plain": plain,
+        "table": table,
+    }
     return made
 
 

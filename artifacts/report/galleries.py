@@ -135,7 +135,7 @@ class InHtml(_Galleries):
 
     @staticmethod
     def own_gallery(shown: Sequence[ClassifiedPicture], shape: Sequence[int]) -> Markup:
-        """Return a user's own images as the network received them."""
+        """Return a user's own images: the original, the parts that were left out, and the image that the network received."""
         titles = ["; doubtful: ".join((Path(one.path).name, *one.doubts)) for one in shown]
         return _cards("own", list(zip(titles, shown, strict=True)), shape=shape)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import ClassVar, NamedTuple
 
+from artifacts.common.formatting import counted
 from artifacts.common.html_page import page
 from artifacts.common.rendering import DocumentRendering, MarkdownArtifacts
 from artifacts.common.templating import markdown_name, template_environment
@@ -17,9 +18,7 @@ from artifacts.report import text as words
 from artifacts.report.galleries import InHtml, InMarkdown
 from artifacts.report.highlights import standouts
 from tasks.schemas.analysis import Changes, Report
-from tasks.schemas.results import ClassifiedPicture
-
-_MAX_SHOWN = 1000  # images of the user on one page, which takes half a megabyte
+from tasks.schemas.results import MOST_SHOWN, PredictResult
 
 
 class MarkdownParts(NamedTuple):
@@ -109,7 +108,9 @@ def changes_page(changes: Changes, title: str) -> str:
     return page(f"# {markdown_name(title)}\n\n{changes_text(changes)}", title)
 
 
-def pictures_page(shown: Sequence[ClassifiedPicture], shape: Sequence[int], title: str) -> str:
-    """Return a user's own images as the network received them, with each model's prediction, as one HTML page."""
-    most = f"The first {_MAX_SHOWN:,} of {len(shown):,} images.\n\n" if len(shown) > _MAX_SHOWN else ""
-    return page(f"# {markdown_name(title)}\n\n{most}{InHtml.own_gallery(shown[:_MAX_SHOWN], shape)}", title)
+def pictures_page(result: PredictResult, shape: Sequence[int]) -> str:
+    """Return a user's own images, what the network received of them, and each model's prediction, as one HTML page."""
+    title = f"{counted(len(result.pictures), 'image')}, classified by {result.run}"
+    template = template_environment().get_template("predictions.md.j2")
+    gallery = InHtml.own_gallery(result.pictures[:MOST_SHOWN], shape)
+    return page(template.render(result=result, title=title, gallery=gallery, most=MOST_SHOWN, words=words), title)

@@ -11,14 +11,17 @@ from artifacts.common.formatting import (
     interval,
     p_value,
     percent,
+    probability,
     range_of,
     rate,
     verdict_on,
     with_interval,
 )
 from tasks.schemas.analysis import Analysis, Changed, Changes, Decision, ModelAnalysis, ModelChanges
+from tasks.schemas.doubt import DoubtLimits
 from tasks.schemas.findings import Answer, Comparison, Estimate, Explanation, LabelIssue, LabelIssues, Share
 from tasks.schemas.records import Omission
+from tasks.schemas.results import ClassifiedPicture, LeftOut, PredictResult
 from tasks.schemas.runs import COMPARISON
 
 
@@ -189,7 +192,7 @@ def describe_patch(explanation: Explanation, label: str, largest: int) -> str:
         return f"no square of up to {largest} x {largest} pixels changes the prediction to {label} when erased"
     edge = explanation.patch.edge
     size = "this pixel" if edge == 1 else f"this {edge} x {edge} square"
-    return f"erasing {size} changes the prediction to {label} ({percent(explanation.patch.probability, 0)})"
+    return f"erasing {size} changes the prediction to {label} ({probability(explanation.patch.probability, 0)})"
 
 
 def describe_neighbors(explanation: Explanation, classes: tuple[str, ...]) -> str:
@@ -206,8 +209,10 @@ def describe_answer(answer: Answer, label: int, classes: tuple[str, ...]) -> str
 
     If the prediction is wrong, the probability of the label follows.
     """
-    text = f"{classes[answer.predicted]} {percent(answer.probability, 1)}"
-    return text if answer.predicted == label else f"{text} ({classes[label]}: {percent(answer.label_probability, 1)})"
+    text = f"{classes[answer.predicted]} {probability(answer.probability, 1)}"
+    return (
+        text if answer.predicted == label else f"{text} ({classes[label]}: {probability(answer.label_probability, 1)})"
+    )
 
 
 def describe_label_issue(issue: LabelIssue) -> str:
@@ -222,3 +227,52 @@ def cleanlab_summary(found: LabelIssues) -> str:
     if found.by_cleanlab is None:
         return "cleanlab cannot report any, because all images have the same label"
     return f"cleanlab reports {counted(found.by_cleanlab, 'image')} ({found.by_both:,} in common)"
+
+
+def all_doubts(picture: ClassifiedPicture) -> list[str]:
+    """Return the doubts about a user's picture, and those about the predictions of each model for it."""
+    of_models = (f"{name}: {', '.join(guess.doubts)}" for name, guess in picture.guesses.items() if guess.doubts)
+    return [*picture.doubts, *of_models]
+
+
+def describe_left_out(left_out: LeftOut, *, color: bool) -> str:
+    """Return how much of a user's picture its preparation left out."""
+    if not left_out.pieces:
+        return "nothing left out"
+    if color:
+        return f"left out: the margins, {percent(left_out.share, 1)} of the picture"
+    return f"left out: {probability(left_out.share, 1)} of the ink, in {counted(left_out.pieces, 'piece')}"
+
+
+def false_alarms(result: PredictResult) -> list[str]:
+    """Return a sentence for each model: how often its limits mark predictions that are not doubtful."""
+    judged = (f"{name}: {_measured(limits)}." for name, limits in result.limits.items())
+    return [*judged, *(f"{name}: doubt can't be judged: {why}." for name, why in result.not_judged.items())]
+
+
+def _measured(limits: DoubtLimits) -> str:
+    """Return the measured rate of false alarms, and on which images it was measured."""
+    if limits.labeled:
+        correct = counted(limits.false_alarms.total, "correct prediction")
+        return (
+            f"false alarms: {with_interval(limits.false_alarms)} of {correct} for held-out training images are marked"
+        )
+    images = counted(limits.false_alarms.total, "test image")
+    share = with_interval(limits.false_alarms)
+    return f"false alarms: at most {share}, the share of {images} that it marks, rightly or wrongly"
+
+
+def describe_limits(limits: DoubtLimits) -> str:
+    """Return the limits of a model, how they were chosen, and how well they tell wrong predictions from correct ones."""
+    kind = "calibrated confidence" if limits.labeled else "confidence"
+    found = (
+        f"doubtful below a {kind} of {probability(limits.confidence)}, or at a distance of more than {limits.distance:.3g} "
+        f"from the nearest of {counted(limits.reference, 'training image')}"
+    )
+    if limits.caught is None:
+        return (
+            f"{found}; chosen on {counted(limits.chosen_on, 'test image')} without their labels, because the run held out "
+            "no training images (--validation) with which to calibrate the confidence"
+        )
+    caught = f"; {with_interval(limits.caught)} of the wrong predictions are marked" if limits.caught.known else ""
+    return f"{found}; chosen on {counted(limits.chosen_on, 'held-out training image')}{caught}"

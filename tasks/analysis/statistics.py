@@ -2,6 +2,7 @@
 
 All functions are pure; scipy and statsmodels do the work where they have the method.
 """
+# ruff: noqa: PLC0415  # statsmodels imports pandas, which takes a second that a training's process does not need
 
 from collections.abc import Sequence
 from math import sqrt
@@ -9,8 +10,6 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, fisher_exact, norm
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 
 from tasks.data.predictions_parquet import LARGEST_LOSS, Predictions
 from tasks.schemas.findings import Comparison, Estimate, Share
@@ -61,6 +60,8 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
         >>> round(mcnemar_p(1, 9), 6)
         0.021484
     """
+    from statsmodels.stats.contingency_tables import mcnemar
+
     return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
 
 
@@ -154,4 +155,6 @@ def holm(values: Sequence[float]) -> list[float]:
         >>> holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """
+    from statsmodels.stats.multitest import multipletests
+
     return [float(value) for value in multipletests(values, method="holm")[1]] if values else []

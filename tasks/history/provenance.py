@@ -103,6 +103,7 @@ def run_record(
         recipe=recipe,
         models=tuple(records.evidence.models.values()),
         predictions=tuple(records.evidence.predictions.values()),
+        attributions=tuple(records.evidence.attributions.values()),
         line=line,
     )
 

@@ -30,6 +30,7 @@ from tasks.images.decoder_limits import (
 from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
+_PREVIEW = 160  # pixels of the longer side of a picture on a page, which shows it at half of that
 _WORKING = 512  # pixels of the longer side at which the foreground is detected
 CONTRAST = 24  # of 255; smaller differences are not ink
 _FILLED = 0.8  # fraction of its bounding box that opaque paper fills; strokes fill less
@@ -162,6 +163,20 @@ def gray(image: Image.Image) -> Gray:
         image = lay_on_background(image)
     image = image.getchannel(0) if image.mode == "LAB" else image.convert("L")
     return np.asarray(_shrink(image), np.float64)
+
+
+def preview(image: Image.Image) -> Image.Image:
+    """Return a picture in RGB, reduced to the size in which a page shows it."""
+    image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = lay_on_background(image)
+    elif image.mode == "LAB":
+        image = image.getchannel(0)  # Pillow converts this mode to no other
+    elif image.mode in {"1", "P"}:
+        image = image.convert("RGB")  # the mean of two colors is not that of their numbers
+    small = image.reduce(max(1, max(image.size) // _PREVIEW)).convert("RGB")
+    small.thumbnail((_PREVIEW, _PREVIEW), Image.Resampling.BOX)
+    return small
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

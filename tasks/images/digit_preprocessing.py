@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tasks.errors import PictureError
-from tasks.images.decoding import CONTRAST, Gray, gray, lay_on_background, read_picture
+from tasks.images.decoding import CONTRAST, Gray, gray, lay_on_background, preview, read_picture
 from tasks.images.strokes import (
     EIGHT,
     SPECK,
@@ -38,9 +38,17 @@ _SEVERAL = "it shows more than one character"
 
 
 class Character(NamedTuple):
-    """Picture as the network's input, `shape` uint8, and doubts whether the input shows one character."""
+    """Picture as the network's input, `shape` uint8, doubts whether it shows one character, and what it was made from.
+
+    `left_out` is the mask of the ink that is not part of the input, or in color, of the margins; it covers the `original`,
+    the upright picture at a reduced size, at any resolution. `whole` is the number of pixels of which it is a part: the ink,
+    or in color, all pixels.
+    """
 
     image: NDArray[np.uint8]
+    original: Image.Image
+    left_out: Mask
+    whole: int
     doubts: tuple[str, ...] = ()
 
 
@@ -53,14 +61,15 @@ def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
         PictureError: If the content is not a picture, is too large, or shows nothing.
     """
     if shape[2:]:
-        return Character(read_picture(content, "RGB", lambda image: _fit_into_box(image, shape)))
-    levels = read_picture(content, "L", gray)
+        return read_picture(content, "RGB", lambda image: _crop_to_box(image, shape))
+    levels, original = read_picture(content, "RGB", lambda image: (gray(image), preview(image)))
     found, doubts = _find_character(levels)
     if has_many_pieces(found.mask):
         doubts = (_ODD,)
     elif side_by_side(found.mask):
         doubts = (*doubts, _SEVERAL)
-    return Character(_center_by_mass(_crop_to_ink(found.ink, found.mask), shape), doubts)
+    image = _center_by_mass(_crop_to_ink(found.ink, found.mask), shape)
+    return Character(image, original, found.left_out, int((found.ink > found.level).sum()), doubts)
 
 
 def _find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
@@ -70,7 +79,7 @@ def _find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
     with the paper around each pixel.
     """
     ink, even = _ink_of(levels)
-    plain = Strokes(ink, _foreground(ink))
+    plain = _foreground(ink)
     if even >= _EVEN and not touches_edge(plain.mask) and relative_width(plain.mask) < THICK:
         return plain, ()
     local = strokes(levels)
@@ -79,12 +88,18 @@ def _find_character(levels: Gray) -> tuple[Strokes, tuple[str, ...]]:
     return local, () if stroke_like(local.mask) else (_ODD,)
 
 
-def _fit_into_box(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _crop_to_box(image: Image.Image, shape: tuple[int, ...]) -> Character:
     """Crop the middle of a picture to the proportions of the network's images, as large as possible, in RGB."""
+    original = preview(image)
     if image.has_transparency_data:
         image = lay_on_background(image)
     rows, columns = shape[:2]
-    return np.asarray(ImageOps.fit(image.convert("RGB"), (columns, rows), Image.Resampling.BOX), np.uint8)
+    found = np.asarray(ImageOps.fit(image.convert("RGB"), (columns, rows), Image.Resampling.BOX), np.uint8)
+    scale = min(original.width / columns, original.height / rows)
+    left, top = (original.width - scale * columns) / 2, (original.height - scale * rows) / 2
+    margins = np.ones((original.height, original.width), bool)
+    margins[round(top) : round(original.height - top), round(left) : round(original.width - left)] = False
+    return Character(found, original, margins, margins.size)
 
 
 def _ink_of(levels: Gray) -> tuple[Gray, float]:
@@ -105,15 +120,16 @@ def _ink_of(levels: Gray) -> tuple[Gray, float]:
     return np.asarray(ink.reshape(levels.shape)), float(np.mean(ink[edge] <= CONTRAST))
 
 
-def _foreground(ink: Gray) -> Mask:
-    """Return the mask of the character, without specks of dirt and without a frame."""
+def _foreground(ink: Gray) -> Strokes:
+    """Return the strokes of the character, without specks of dirt and without a frame."""
     if ink.max() < CONTRAST or np.ptp(ink) < 1:
         raise PictureError("it shows no foreground: nothing contrasts enough with its background")
-    pieces, _ = ndimage.label(ink > threshold(ink), EIGHT)
+    level = threshold(ink)
+    pieces, _ = ndimage.label(ink > level, EIGHT)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     kept = np.flatnonzero(sizes >= max(1, SPECK * sizes.max()))
-    return np.isin(pieces, remove_frames(pieces, [int(number) for number in kept]))
+    return Strokes(ink, np.isin(pieces, remove_frames(pieces, [int(number) for number in kept])), level)
 
 
 def _crop_to_ink(ink: Gray, mask: NDArray[np.bool_]) -> Image.Image:

@@ -35,10 +35,19 @@ SPECK = 0.05  # fraction of the largest piece's area; a smaller piece is dirt
 
 
 class Strokes(NamedTuple):
-    """Contrast of each pixel with the paper around it, `ink` from 0 to 255, and the `mask` of the strokes."""
+    """Contrast of each pixel with the paper around it, `ink` from 0 to 255, and the `mask` of the strokes.
+
+    Contrast above `level` is ink; the strokes are those pieces of it that belong to the character.
+    """
 
     ink: Gray
     mask: Mask
+    level: float
+
+    @property
+    def left_out(self) -> Mask:
+        """The ink that is not part of the character, such as specks, frames and lines, without the soft edges."""
+        return np.asarray((self.ink > self.level) & ~ndimage.binary_dilation(self.mask, EIGHT))
 
 
 def threshold(ink: Gray) -> float:
@@ -77,7 +86,8 @@ def _stroked(ink: Gray, near: Gray) -> Strokes | None:
     """
     if np.ptp(ink) < CONTRAST:
         return None
-    mask = ink > max(threshold(ink), CONTRAST)
+    level = max(threshold(ink), CONTRAST)
+    mask = ink > level
     for half in range(_THICKEST + 1):
         pieces, count = ndimage.label(_open_mask(mask, half), EIGHT)
         kept = [number for number in _characters(pieces) if _outlined(pieces, number, ink, near)] if count else []
@@ -89,7 +99,7 @@ def _stroked(ink: Gray, near: Gray) -> Strokes | None:
             if half:
                 found = mask & ndimage.binary_dilation(found, _square(half + 1))
             if found.any():
-                return Strokes(ink, found)
+                return Strokes(ink, found, level)
     return None
 
 

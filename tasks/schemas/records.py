@@ -241,10 +241,15 @@ class PredictionsRecord(Record):
 class AttributionRecord(PredictionsRecord):
     """The predictions of one model for the training split, with the nearest training images of its errors.
 
-    `neighbors` is a JSON file with the nearest training images of each misclassified test image.
+    `neighbors` is a JSON file with the nearest training images of each misclassified test image. `limits` is a JSON file
+    with the limits beyond which a prediction for a new image is doubtful, and `reference` a `.npy` file with the
+    features of training images from which the distance of a new image is measured. Both are None if too few images are
+    unseen, and in records of earlier versions.
     """
 
     neighbors: FileRecord = Field(validation_alias=AliasChoices("neighbors", "neighbours"))
+    limits: FileRecord | None = None
+    reference: FileRecord | None = None
 
 
 class SelectionRecord(Record):

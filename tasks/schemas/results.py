@@ -7,10 +7,13 @@ from pydantic import Field, computed_field
 
 from tasks.base import Frozen
 from tasks.schemas.analysis import Decision, StepLine
+from tasks.schemas.doubt import DoubtLimits, Judgment
 from tasks.schemas.findings import Comparison
 from tasks.schemas.records import FileRecord, Omission
 from tasks.schemas.runs import FlowRun
 from tasks.schemas.study import ModelPair, StudyModel
+
+MOST_SHOWN = 1000  # pictures of a user that a page shows, which then takes up to 10 MB
 
 
 class ModelResult(Frozen):
@@ -114,24 +117,54 @@ class Cleared(Frozen):
 
 
 class ClassPrediction(Frozen):
-    """One model's prediction for a picture, with the probabilities of all labels by name."""
+    """One model's prediction for a picture, with the probabilities of all labels by name.
+
+    `judgment` is None if the run holds no limits for the model.
+    """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    judgment: Judgment | None = None
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The reasons why the prediction is doubtful."""
+        return self.judgment.doubts if self.judgment else ()
+
+
+class LeftOut(Frozen):
+    """The parts of a picture that its preparation left out: a `share` of the ink, in a number of `pieces`.
+
+    In color, the parts are the margins, and the share is that of the picture. `mask` is a PNG file in base64, with the
+    parts in white, or empty if there are none.
+    """
+
+    share: float
+    pieces: int
+    mask: str = Field(default="", exclude=True)
 
 
 class ClassifiedPicture(Frozen):
     """A user's picture, and the prediction of each model for it.
 
-    `pixels` holds the image that the models received, in base64. `doubts` holds reasons why the picture may not show
+    `pixels` holds the image that the models received, in base64, and `original` the picture as a small JPEG file in
+    base64, which is empty after the first `MOST_SHOWN` pictures. `doubts` holds reasons why the picture may not show
     exactly one character.
     """
 
     path: str
-    pixels: str
+    pixels: str = Field(exclude=True)
+    original: str = Field(default="", exclude=True)
+    left_out: LeftOut = LeftOut(share=0.0, pieces=0)
     guesses: dict[str, ClassPrediction]
     doubts: tuple[str, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]  # the order that pydantic documents
+    @property
+    def doubtful(self) -> bool:
+        """Whether the picture, or the prediction of any model for it, is doubtful."""
+        return bool(self.doubts) or any(guess.doubts for guess in self.guesses.values())
 
 
 class UnreadablePicture(Frozen):
@@ -139,3 +172,19 @@ class UnreadablePicture(Frozen):
 
     path: str
     why: str
+
+
+class PredictResult(Frozen):
+    """The result of `mnist predict`: the classified pictures, the files that were skipped, and the limits of doubt.
+
+    `skipped` counts the files that are hidden or not named like a picture. `limits` holds the limits of each model
+    whose predictions were judged, and `not_judged` the reason for each other model.
+    """
+
+    run: str
+    pictures: tuple[ClassifiedPicture, ...]
+    unreadable: tuple[UnreadablePicture, ...] = ()
+    skipped: int = 0
+    limits: dict[str, DoubtLimits] = Field(default_factory=dict)
+    not_judged: dict[str, str] = Field(default_factory=dict)
+    page: str | None = None

@@ -13,7 +13,14 @@ from tasks.base import Frozen
 from tasks.config.recipe import Recipe
 from tasks.errors import RunError
 from tasks.schemas.line_names import MAIN
-from tasks.schemas.records import ManifestEntry, ModelRecord, Omission, PredictionsRecord, SplitRecord
+from tasks.schemas.records import (
+    AttributionRecord,
+    ManifestEntry,
+    ModelRecord,
+    Omission,
+    PredictionsRecord,
+    SplitRecord,
+)
 from tasks.schemas.root_paths import PathPart
 from tasks.schemas.study import SeedRun
 
@@ -71,12 +78,14 @@ class StudyRun(CompletedRun):
 class RunRecord(CompletedRun):
     """The record of a finished run.
 
-    `predictions` are for the test split. `line` names the line of champions that the run competes in.
+    `predictions` are for the test split. `attributions` hold what `mnist predict` needs to find doubtful predictions, and
+    are empty in records of earlier versions. `line` names the line of champions that the run competes in.
     """
 
     recipe: Recipe
     models: tuple[ModelRecord, ...]
     predictions: tuple[PredictionsRecord, ...]
+    attributions: tuple[AttributionRecord, ...] = ()
     line: PathPart = MAIN
 
     @property

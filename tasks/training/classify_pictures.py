@@ -1,26 +1,37 @@
 """Classify a user's own pictures with the models of a run.
 
-The result for each picture is the image as the network gets it and every model's probabilities, or the reason why the
-picture can't be read. Pictures are processed in batches, so that memory does not grow with their number.
+The result for each picture is the image as the network gets it, what was left out of the picture, and every model's
+probabilities with a judgment of them, or the reason why the picture can't be read. Pictures are processed in batches,
+so that memory does not grow with their number.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
 
 from tasks.errors import UnknownFormatError
 from tasks.filesystem.regular_files import read_regular
 from tasks.images.decoding import unsupported_format
 from tasks.images.digit_preprocessing import Character, read_character
-from tasks.images.encoding import encode_pixels
+from tasks.images.encoding import Images, encode_file, encode_pixels
+from tasks.images.strokes import EIGHT
 from tasks.safety.plain_text import in_text
-from tasks.schemas.results import ClassifiedPicture, ClassPrediction, UnreadablePicture
+from tasks.schemas.doubt import Judgment
+from tasks.schemas.records import ModelRecord
+from tasks.schemas.results import MOST_SHOWN, ClassifiedPicture, ClassPrediction, LeftOut, UnreadablePicture
 from tasks.schemas.runs import RunRecord
 from tasks.storage.backend import Root
 from tasks.storage.content_files import require_valid
+from tasks.training.ensemble_model import with_features
 from tasks.training.inference import BATCH, batch_predictor, load_model
+
+Judge = Callable[[NDArray[np.float32], NDArray[np.float32]], list[Judgment]]  # of probabilities, and of features
+Classifier = Callable[[Images], list[ClassPrediction]]
 
 _MAX_BYTES = 256 << 20  # of a picture's file: the maximum number of pixels, uncompressed at 32 bits each
 _SUFFIXES = frozenset({
@@ -75,17 +86,22 @@ def _inside(folder: Path, on_skip: Callable[[Path], object]) -> Iterator[Path | 
 
 
 def classify_pictures(
-    paths: Sequence[Path | UnreadablePicture], run: RunRecord, root: Root, progress: Callable[[int], object]
+    paths: Sequence[Path | UnreadablePicture],
+    run: RunRecord,
+    root: Root,
+    progress: Callable[[int], object],
+    judges: Mapping[str, Judge],
 ) -> Iterator[ClassifiedPicture | UnreadablePicture]:
     """Yield every model's prediction for each picture, in order; entries for unreadable folders are yielded unchanged.
 
-    `progress` is called with the number of pictures of each finished batch.
+    The models are loaded once a picture has been read. `progress` is called with the number of pictures of each finished
+    batch. `judges` holds the judge of the predictions of each model that has one.
 
     Raises:
         StorageError: If a model is missing or altered.
         DivergedError: If a model's output for a picture is not finite.
     """
-    models = {model.name: batch_predictor(load_model(require_valid(root, model.file))) for model in run.models}
+    models: dict[str, Classifier] = {}
     for start in range(0, len(paths), BATCH):
         some = paths[start : start + BATCH]
         read = [
@@ -93,17 +109,51 @@ def classify_pictures(
         ]
         images = [one.image for one in read if isinstance(one, Character)]
         if images:
+            models = models or {
+                model.name: _classifier(model, run.train.classes, root, judges.get(model.name)) for model in run.models
+            }
             stacked = np.stack(images)
             predictions = {name: iter(model(stacked)) for name, model in models.items()}
-        for path, one in zip(some, read, strict=True):
+        for number, (path, one) in enumerate(zip(some, read, strict=True), start):
             if isinstance(one, UnreadablePicture):
                 yield one
             elif isinstance(path, Path):
-                guesses = {name: _classify(next(rows), run.train.classes) for name, rows in predictions.items()}
-                yield ClassifiedPicture(
-                    path=in_text(path), pixels=encode_pixels(one.image), guesses=guesses, doubts=one.doubts
-                )
+                guesses = {name: next(rows) for name, rows in predictions.items()}
+                yield _classified(path, one, guesses, shown=number < MOST_SHOWN)
         progress(len(some))
+
+
+def _classifier(model: ModelRecord, classes: Sequence[str], root: Root, judge: Judge | None) -> Classifier:
+    """Load a model, and return a function that classifies images and judges the predictions."""
+    network = load_model(require_valid(root, model.file))
+    predict = batch_predictor(with_features(network) if judge else network)
+
+    def classify(images: Images) -> list[ClassPrediction]:
+        found = predict(images)
+        units = found.shape[1] - len(classes)
+        probabilities = found[:, units:]
+        judgments = judge(probabilities, found[:, :units]) if judge else [None] * len(images)
+        return [_prediction(row, classes, judgment) for row, judgment in zip(probabilities, judgments, strict=True)]
+
+    return classify
+
+
+def _classified(path: Path, one: Character, guesses: dict[str, ClassPrediction], *, shown: bool) -> ClassifiedPicture:
+    """Return a classified picture, with what its preparation left out, and if a page shows it, with its preview."""
+    mask = one.left_out
+    left_out = LeftOut(share=float(mask.sum()) / max(1, one.whole), pieces=ndimage.label(mask, EIGHT)[1])
+    if shown and left_out.pieces:
+        large = Image.fromarray((255 * mask).astype(np.uint8))
+        small = large.resize(one.original.size, Image.Resampling.BOX).point(lambda level: 255 * (level > 0))
+        left_out = left_out.model_copy(update={"mask": encode_file(small, "PNG")})
+    return ClassifiedPicture(
+        path=in_text(path),
+        pixels=encode_pixels(one.image),
+        original=encode_file(one.original, "JPEG") if shown else "",
+        left_out=left_out,
+        guesses=guesses,
+        doubts=one.doubts,
+    )
 
 
 def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | UnreadablePicture:
@@ -117,10 +167,13 @@ def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | Unreadabl
     return UnreadablePicture(path=in_text(path), why=why)
 
 
-def _classify(probabilities: np.ndarray, classes: Sequence[str]) -> ClassPrediction:
+def _prediction(
+    probabilities: NDArray[np.float32], classes: Sequence[str], judgment: Judgment | None
+) -> ClassPrediction:
     best = int(probabilities.argmax())
     return ClassPrediction(
         label=classes[best],
         probability=float(probabilities[best]),
         probabilities=dict(zip(classes, map(float, probabilities), strict=True)),
+        judgment=judgment,
     )

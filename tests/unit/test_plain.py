@@ -22,6 +22,7 @@ from flows.processes import streams
 from tasks.errors import InputError
 from tasks.safety.plain_text import isolate_right_to_left, json_line, printable
 from tasks.safety.redaction import Redacting
+from tasks.schemas.results import PredictResult
 
 PROJECT = Path(__file__).parents[2]
 PRINTERS = {
@@ -140,7 +141,7 @@ def test_a_terminal_without_the_characters_that_isolate_gets_none(terminal: Term
 
 
 def test_a_path_on_a_line_of_its_own_can_be_copied(terminal: Terminal) -> None:
-    show_predictions([], f"/home/{HEBREW}/{ARABIC}/page\x1b.html")
+    show_predictions(PredictResult(run="r", pictures=(), page=f"/home/{HEBREW}/{ARABIC}/page\x1b.html"))
     assert terminal.getvalue().endswith(f":  /home/{HEBREW}/{ARABIC}/page\\x1b.html\n")
 
 

@@ -14,7 +14,7 @@ from flows.cli.predict import _write_csv
 from tasks.analysis.builder import build_robustness
 from tasks.schemas.analysis import Analysis
 from tasks.schemas.findings import Share
-from tasks.schemas.results import ClassifiedPicture, ClassPrediction
+from tasks.schemas.results import ClassifiedPicture, ClassPrediction, PredictResult
 from tasks.schemas.robustness import CorruptionCounts
 from tests.support.samples import analysis_of_two
 
@@ -61,7 +61,8 @@ def test_corruptions_are_told_from_models_of_their_columns_names(name: str) -> N
 @pytest.mark.parametrize("name", NAMES)
 def test_own_pictures_are_told_from_a_model_called_picture(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     guess = ClassPrediction(label="7", probability=0.9, probabilities={"7": 0.9})
-    show_predictions([ClassifiedPicture(path="mine.png", pixels="", guesses={name: guess})], "page.html")
+    picture = ClassifiedPicture(path="mine.png", pixels="", guesses={name: guess})
+    show_predictions(PredictResult(run="r", pictures=(picture,), page="page.html"))
     printed = capsys.readouterr().out
     assert "mine.png" in printed
     assert "7, 90.00 %" in printed

@@ -368,3 +368,45 @@ def test_a_name_of_any_bytes_is_one_text(tmp_path: Path) -> None:
     assert isinstance(unreadable, UnreadablePicture)
     assert unreadable.path.endswith("/\\xff\n.png")
     assert plain_text.printable(unreadable.path).endswith("/\\xff\\n.png")
+
+
+def left_out_at(image: Image.Image, place: tuple[int, int]) -> bool:
+    """Return whether the ink at a place of the picture, (column, row), was left out."""
+    mask = read_character(encoded(image), SHAPE).left_out
+    return bool(mask[place[1] * mask.shape[0] // image.height, place[0] * mask.shape[1] // image.width])
+
+
+def test_a_speck_a_frame_and_lines_are_left_out_and_the_character_is_not() -> None:
+    clean = read_character(encoded(seven()), SHAPE)
+    assert not clean.left_out.any()
+    assert clean.whole > 0
+    dirty = seven()
+    ImageDraw.Draw(dirty).ellipse((180, 280, 185, 285), "black")
+    assert left_out_at(dirty, (182, 282))
+    assert not left_out_at(dirty, (60, 30))
+    np.testing.assert_array_equal(shown(dirty), shown(seven()))
+    framed = seven()
+    ImageDraw.Draw(framed).rectangle((5, 5, 194, 294), outline="black", width=2)
+    assert left_out_at(framed, (5, 150))
+    assert not left_out_at(framed, (60, 30))
+
+
+def test_the_margins_of_a_picture_in_color_are_left_out() -> None:
+    found = read_character(encoded(seven((200, 100))), (32, 32, 3))
+    assert found.left_out.mean() == pytest.approx(0.5, abs=0.02)
+    assert found.left_out[:, 0].all()
+    assert not found.left_out[:, found.left_out.shape[1] // 2].any()
+    assert not read_character(encoded(seven((200, 200))), (32, 32, 3)).left_out.any()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "F", "LA"])
+def test_the_original_is_shown_small_and_in_color_whatever_the_mode(mode: str) -> None:
+    image = seven((2000, 1000), "white", "red").convert("L" if mode in {"I;16", "F"} else "RGB")
+    image = Image.fromarray(np.asarray(image, np.uint16) * 200) if mode == "I;16" else image.convert(mode)
+    original = read_character(encoded(image, "TIFF"), SHAPE).original
+    assert (original.mode, original.size) == ("RGB", (160, 80))
+    paper, ink = original.getpixel((150, 70)), original.getpixel((48, 8))
+    assert min(paper) > 240  # type: ignore[type-var,arg-type]
+    assert ink != paper
+    if mode in {"P", "RGB", "RGBA"}:
+        assert ink[0] > 200 > ink[1]  # type: ignore[index,operator]
