@@ -152,9 +152,8 @@ def _require_fit(checks: Checks, recipes: Sequence[Recipe | None], dataset: Data
 def _require_seeds(seeds: object) -> None:
     """Reject fewer than two seeds, which give no variance, and more than the maximum."""
     if type(seeds) is not int or not 2 <= seeds <= _MAX_SEEDS:  # bool is a subclass of int
-        raise InputError(
-            f"seeds must be a number from 2 to {_MAX_SEEDS:,}, not {seeds!r}: a single seed has no variance"
-        )
+        reason = ": a single seed has no variance" if seeds == 1 else ""
+        raise InputError(f"seeds must be a number from 2 to {_MAX_SEEDS:,}, not {seeds!r}{reason}")
 
 
 def validate_runner(value: object) -> str:

@@ -272,7 +272,7 @@ def describe_limits(limits: DoubtLimits) -> str:
     if limits.caught is None:
         return (
             f"{found}; chosen on {counted(limits.chosen_on, 'test image')} without their labels, because the run held out "
-            "no training images (--validation) with which to calibrate the confidence"
+            "too few training images (--validation) to calibrate the confidence"
         )
     caught = f"; {with_interval(limits.caught)} of the wrong predictions are marked" if limits.caught.known else ""
     return f"{found}; chosen on {counted(limits.chosen_on, 'held-out training image')}{caught}"

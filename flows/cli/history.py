@@ -175,6 +175,7 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
     No run promotes the model that is rolled back again, until --lift allows it. LINE is required only if there is more
     than one champion line; `mnist champion list` shows the names of the lines.
     """
+    from artifacts.common.formatting import percent
     from tasks.history.champions import find_line, lift_rollback, line_name, roll_back
 
     with at_root(root) as place:
@@ -186,7 +187,7 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
             restored = roll_back(place, which)
             found = [restored]
             message = (
-                f"the champion is again {restored.title}, {restored.predictions.accuracy:.2%}; no run promotes the "
+                f"the champion is again {restored.title}, {percent(restored.predictions.accuracy)}; no run promotes the "
                 f"model that was rolled back until `mnist champion rollback --lift {which}`"
             )
     if as_json:

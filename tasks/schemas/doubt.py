@@ -13,7 +13,7 @@ class DoubtLimits(Frozen):
 
     The limits were chosen on `chosen_on` images, and the rates were measured on others. With `labeled`, both are
     held-out training images: `false_alarms` is the share of the correct predictions that the limits mark, `caught` that
-    of the wrong predictions, and `temperature` calibrates the confidence. Otherwise the run held out no images, and both
+    of the wrong predictions, and `temperature` calibrates the confidence. Otherwise the run held out too few images, and both
     are test images whose labels were not read: `false_alarms` is the share of all predictions that the limits mark, which
     includes wrong predictions, and the confidence is not calibrated.
     """

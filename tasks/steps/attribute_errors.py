@@ -90,7 +90,10 @@ class _LimitsSample:
         }
 
 
-@step("attribute {model.name}", libraries=("keras", "numpy", "pyarrow", "scikit-learn", "scipy", "tensorflow"))
+@step(
+    "attribute {model.name}",
+    libraries=("keras", "numpy", "pyarrow", "scikit-learn", "scipy", "statsmodels", "tensorflow"),
+)
 def attribute(
     model: ModelRecord, predictions: PredictionsRecord, train: SplitRecord, test: SplitRecord, work: Workspace
 ) -> AttributionRecord:

@@ -29,6 +29,7 @@ else:
     Root = Any  # local roots need none of the libraries for S3
 
 _SCHEME = "://"
+_STORE_ADDRESS = re.compile("s3://[^/]")
 _RESERVED = re.compile("[?#]")  # they end the path of a URL, and what follows may be secret
 _WILDCARD = re.compile(r"[*?\[]")
 CHECK_STORE = "check the bucket, AWS_ENDPOINT_URL and the credentials"
@@ -81,7 +82,7 @@ def require_store_address(place: str) -> None:
         InputError: If the address is not a plain s3:// address, it holds credentials, a `?` or a `#`, or a library for
             S3 is missing.
     """
-    if not place.startswith("s3://") or place == "s3://":
+    if not _STORE_ADDRESS.match(place):
         raise InputError(f"can't use the root {place}: give a folder, or s3://BUCKET/PREFIX")
     if _RESERVED.search(place):
         raise InputError(

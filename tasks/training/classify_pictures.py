@@ -5,6 +5,8 @@ probabilities with a judgment of them, or the reason why the picture can't be re
 so that memory does not grow with their number.
 """
 
+import base64
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from tasks.errors import UnknownFormatError
 from tasks.filesystem.regular_files import read_regular
 from tasks.images.decoding import unsupported_format
 from tasks.images.digit_preprocessing import Character, read_character
-from tasks.images.encoding import Images, encode_file, encode_pixels
+from tasks.images.encoding import Images, encode_pixels
 from tasks.images.strokes import EIGHT
 from tasks.safety.plain_text import in_text
 from tasks.schemas.doubt import Judgment
@@ -145,15 +147,22 @@ def _classified(path: Path, one: Character, guesses: dict[str, ClassPrediction],
     if shown and left_out.pieces:
         large = Image.fromarray((255 * mask).astype(np.uint8))
         small = large.resize(one.original.size, Image.Resampling.BOX).point(lambda level: 255 * (level > 0))
-        left_out = left_out.model_copy(update={"mask": encode_file(small, "PNG")})
+        left_out = left_out.model_copy(update={"mask": _encode_file(small, "PNG")})
     return ClassifiedPicture(
         path=in_text(path),
         pixels=encode_pixels(one.image),
-        original=encode_file(one.original, "JPEG") if shown else "",
+        original=_encode_file(one.original, "JPEG") if shown else "",
         left_out=left_out,
         guesses=guesses,
         doubts=one.doubts,
     )
+
+
+def _encode_file(image: Image.Image, kind: str) -> str:
+    """Return an image as a file of a format that Pillow writes, such as "PNG", in base64."""
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def prepare_picture(path: Path, shape: tuple[int, ...]) -> Character | UnreadablePicture:

@@ -12,7 +12,6 @@ from artifacts.common.images import left_out_url
 from artifacts.report.renderer import pictures_page
 from artifacts.report.text import describe_answer, describe_left_out, false_alarms
 from artifacts.terminal import show_predictions
-from tasks.images.encoding import encode_file
 from tasks.schemas.doubt import DoubtLimits, Judgment
 from tasks.schemas.findings import Answer, Share
 from tasks.schemas.results import ClassifiedPicture, ClassPrediction, LeftOut, PredictResult
@@ -23,6 +22,12 @@ LABELED = DoubtLimits(
     false_alarms=Share(count=60, total=1900, low=0.024, high=0.041), caught=Share(count=50, total=100, low=0.4, high=0.6),
 )  # fmt: skip
 UNLABELED = LABELED.model_copy(update={"labeled": False, "temperature": None, "caught": None})
+
+
+def encode_file(image: Image.Image, kind: str) -> str:
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def classified(probability: float = 0.9, judgment: Judgment | None = None, **values: object) -> PredictResult:
@@ -95,7 +100,7 @@ def test_a_rate_measured_without_labels_is_called_an_upper_bound() -> None:
         "at most 3.16 % (95 % interval 2.40 to 4.10), the share of 1,900 test images that it marks, rightly or wrongly"
         in page
     )
-    assert "without their labels, because the run held out no training images" in page
+    assert "without their labels, because the run held out too few training images" in page
 
 
 def test_a_model_without_limits_is_said_to_be_unjudged_and_why(capsys: pytest.CaptureFixture[str]) -> None:

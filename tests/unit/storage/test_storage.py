@@ -11,7 +11,7 @@ import pytest
 from s3fs import S3FileSystem
 
 from tasks.errors import InputError, StorageError
-from tasks.storage.backend import Root, matching, open_root
+from tasks.storage.backend import Root, matching, open_root, require_store_address
 from tasks.storage.content_files import move_into_store, require_valid, write_content_addressed, write_text
 from tasks.storage.folders import MARK
 from tasks.storage.local_storage import LocalStorage
@@ -218,6 +218,12 @@ def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
 def test_a_prefix_that_a_url_cannot_hold_is_refused_for_that_reason(place: str) -> None:
     with pytest.raises(InputError, match=r"give a prefix without \? and #, which URLs reserve"):
         open_root(place)
+
+
+@pytest.mark.parametrize("place", ["s3://", "s3:///", "s3:///prefix"])
+def test_an_address_without_a_bucket_is_refused(place: str) -> None:
+    with pytest.raises(InputError, match="give a folder, or s3://BUCKET/PREFIX"):
+        require_store_address(place)
 
 
 @pytest.mark.parametrize("content", [b"weights", b"a" * (1 << 20) + b"weights"], ids=["small", "large"])
