@@ -113,6 +113,6 @@ def test_a_library_and_missing_files_recompute_their_steps_which_explain_and_the
     assert re.search(r"\| decode test \| no \| .*has 0 bytes", Path(f"{report}.md").read_text())
     steps = json.loads(Path(f"{report}.json").read_text())["provenance"]["steps"]
     computed = {step["name"]: step["origin"]["why"] for step in steps if not step["cached"]}
-    assert set(computed) == {"decode train", "decode test", "analyze"}
+    assert set(computed) == {"decode train", "decode test", "attribute plain", "attribute batch_norm", "analyze"}
     assert "No such file" in computed["decode train"]
     assert computed["analyze"] == f"library statsmodels: {metadata.version('statsmodels')} -> 99.0"
