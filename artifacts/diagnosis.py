@@ -1,7 +1,6 @@
 """Print what `mnist doctor` has found, as one screen."""
 
 from collections.abc import Iterator
-from textwrap import wrap
 
 from artifacts.screen import Screen
 from tasks.schemas.diagnosis import Diagnosis
@@ -27,10 +26,7 @@ def show_diagnosis(found: Diagnosis) -> None:
 
 def _print(screen: Screen, label: str, text: str) -> None:
     """Print a text after a label; on a terminal, break the text between words and indent the following lines."""
-    lines = [text]
-    if screen.is_terminal:
-        lines = wrap(text, max(_MIN_WIDTH, screen.width - _INDENT), break_long_words=False, break_on_hyphens=False)
-    for number, line in enumerate(lines or [""]):
+    for number, line in enumerate(screen.lines(text, max(_MIN_WIDTH, screen.width - _INDENT))):
         screen.print(f"{'' if number else label:{_INDENT}}{line}".rstrip(), soft_wrap=True)
 
 

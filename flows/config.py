@@ -102,10 +102,7 @@ def validate_run(
     others = {"line": line, "gate": gate, "robustness": robustness}
     valid = checks.run(validate, changes | others, RunOptions, "the parameters of the run", InputError)
     plan = checks.run(load_run_recipe, recipe, dated=seed == _BY_DATE, **changes if valid else {})
-    found = {"dataset": _load_dataset(checks, dataset, mirrors), "runner": checks.run(require_allowed_runner, runner)}
-    checks.run(require_usable_root, root)
-    _require_fit(checks, [plan], found["dataset"])
-    checks.raise_faults()
+    found = _validate_shared(checks, [plan], dataset, mirrors, runner, root)
     return validate({**found, **others, "recipe": plan}, RunConfig, "the parameters of the run", InputError)
 
 
@@ -129,11 +126,28 @@ def validate_study(
     checks.run(_require_seeds, seeds)
     valid = checks.run(validate, {"epochs": epochs}, StudyOptions, what, InputError)
     plans = checks.run(load_recipes, recipes, epochs=valid.epochs if valid else None)
+    found = _validate_shared(checks, plans or (), dataset, mirrors, runner, root)
+    return validate({**found, "recipes": plans, "seeds": seeds}, StudyConfig, what, InputError)
+
+
+def _validate_shared(
+    checks: Checks,
+    recipes: Sequence[Recipe | None],
+    dataset: str,
+    mirrors: Sequence[str],
+    runner: str,
+    root: str | None,
+) -> dict[str, Any]:
+    """Validate the parameters that runs and studies share, and raise the faults of all checks so far.
+
+    Returns:
+        The dataset and the runner, by name.
+    """
     found = {"dataset": _load_dataset(checks, dataset, mirrors), "runner": checks.run(require_allowed_runner, runner)}
     checks.run(require_usable_root, root)
-    _require_fit(checks, plans or (), found["dataset"])
+    _require_fit(checks, recipes, found["dataset"])
     checks.raise_faults()
-    return validate({**found, "recipes": plans, "seeds": seeds}, StudyConfig, what, InputError)
+    return found
 
 
 def _load_dataset(checks: Checks, name_or_path: str, mirrors: Sequence[str]) -> Any:

@@ -17,7 +17,7 @@ def processor() -> str:
         text = _CPUINFO.read_text(errors="replace")
     except OSError:  # another system than Linux
         return platform.processor() or platform.machine()
-    return describe_cpuinfo(text) or platform.machine()
+    return describe_cpuinfo(text)
 
 
 def describe_cpuinfo(text: str) -> str:

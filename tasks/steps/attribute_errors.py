@@ -69,7 +69,7 @@ class _LimitsSample:
     ) -> dict[str, FileRecord]:
         """Choose the limits, and write them and the features of the known images.
 
-        If no images were held out, `predict_test` is called: it returns the outputs for some test images, whose labels
+        If too few images were held out, `predict_test` is called: it returns the outputs for some test images, whose labels
         are not read. With too few images, nothing is written.
         """
         from tasks.analysis.doubt import choose_limits, decode_reference, encode_reference, scale_of

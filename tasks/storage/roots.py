@@ -7,13 +7,14 @@ written.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tasks.errors import ChecksumError, RootError
 from tasks.storage.backend import Root, matching, storage_errors
 from tasks.storage.checksummed_json import load_with_checksum
 from tasks.storage.folders import Folder, is_own_key
-from tasks.storage.storage import storage_of
+from tasks.storage.storage import Storage, storage_of
 
 _MAX_FOREIGN = 3  # entries of a rejected folder that the message names
 _SUBFOLDERS = ("mnist", "mnist-root", "mnist-files")  # the message suggests the first name that is free
@@ -105,6 +106,15 @@ def _require_root_or_empty(root: Root) -> None:
     )
 
 
+@contextmanager
+def _usable(root: Root) -> Iterator[Storage]:
+    """Yield the storage of a root, or of an empty place for one, and name the root in errors of the system."""
+    storage = storage_of(root)
+    with storage_errors(f"under the root {root}", remedy=storage.remedy):
+        _require_root_or_empty(root)
+        yield storage
+
+
 def check_root(root: Root) -> None:
     """Check that a root can be used by a run, or created for it; nothing is written.
 
@@ -112,10 +122,7 @@ def check_root(root: Root) -> None:
         RootError: If the folder is not a root and not empty.
         StorageError: If the folder cannot be created or written.
     """
-    root = root.absolute()
-    storage = storage_of(root)
-    with storage_errors(f"under the root {root}", remedy=storage.remedy):
-        _require_root_or_empty(root)
+    with _usable(root.absolute()) as storage:
         storage.check_creatable()
 
 
@@ -127,8 +134,6 @@ def validate_root(root: Root) -> Root:
         StorageError: If the folder cannot be created or written.
     """
     root = root.absolute()
-    storage = storage_of(root)
-    with storage_errors(f"under the root {root}", remedy=storage.remedy):
-        _require_root_or_empty(root)
+    with _usable(root) as storage:
         storage.create()
     return root
