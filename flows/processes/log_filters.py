@@ -2,12 +2,13 @@
 
 import logging
 import os
+import sqlite3
 from contextlib import suppress
 
 from rich.console import Console
 
 from flows.processes.prefect_compat import RUN_LOGGERS, is_time_limit_note
-from tasks.errors import MnistError
+from tasks.errors import MnistError, causes
 from tasks.safety.redaction import add_secret, environment_secrets, redact_all_output
 
 
@@ -40,6 +41,30 @@ def hide_expected_tracebacks() -> None:
     mask_prefect_settings()
     for name in RUN_LOGGERS:
         logging.getLogger(name).addFilter(_strip_traceback)
+
+
+def shorten_database_errors() -> None:
+    """Log an error of a busy database in one line, in all handlers that this process has.
+
+    Prefect's clients repeat the request, and its services the work, that failed.
+    """
+    loggers = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        handler.addFilter(_shorten_busy)
+
+
+def _shorten_busy(record: logging.LogRecord) -> bool:
+    """Filter a log record: replace the traceback of a busy database by its reason."""
+    error = record.exc_info[1] if record.exc_info else None
+    if is_busy_database(error):
+        record.msg, record.args = f"{record.getMessage()}: the database is busy; trying again", ()
+        record.exc_info = record.exc_text = None
+    return True
+
+
+def is_busy_database(error: BaseException | None) -> bool:
+    """Return whether the cause of an error is a SQLite database that other connections use."""
+    return any(isinstance(one, sqlite3.OperationalError) and "is locked" in str(one) for one in causes(error))
 
 
 def ignore_broken_pipe() -> None:

@@ -6,9 +6,9 @@ import Prefect.
 # ruff: noqa: PLC0415, SLF001  # late imports: commands that do not run a flow use this module, too
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import InvalidStateError
-from contextlib import contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from tasks.errors import first_line
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from prefect.task_runners import ProcessPoolTaskRunner as _ProcessPool
     from prefect.workers.process import ProcessWorker as _Worker
     from prefect.workers.process import ProcessWorkerResult
+    from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 else:
     _ProcessPool = _Worker = object  # the mixins are listed before these classes, which import Prefect
 
@@ -86,6 +87,32 @@ def drain_queues(seconds: Callable[[], float]) -> None:
 
     for service in (APILogWorker, EventsWorker):
         service.drain_all(timeout=seconds(), at_exit=False)  # of a private base class
+
+
+def lock_database_before_reading() -> None:
+    """Let each transaction of a Prefect server in this process lock the SQLite database before it reads.
+
+    If another connection writes after a transaction has read, SQLite rejects the transaction's own writes at once
+    ("database is locked"), without waiting for the busy timeout, which Prefect sets to 60 s. Prefect uses the mode that
+    prevents this, BEGIN IMMEDIATE, for some of its transactions only. Reads of its API are not part of a transaction.
+    """
+    from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteConfiguration
+
+    theirs = AioSqliteConfiguration.begin_transaction
+
+    @asynccontextmanager
+    async def begin_transaction(
+        self: AioSqliteConfiguration,
+        session: "AsyncSession",
+        with_for_update: bool = False,  # noqa: ARG001  # which transactions Prefect would lock
+    ) -> "AsyncIterator[AsyncSessionTransaction]":
+        async with theirs(self, session, with_for_update=True) as transaction:
+            await session.connection()  # begins
+            # A session that is opened during this transaction would wait for it if it took the lock, too.
+            SQLITE_BEGIN_MODE.set("DEFERRED")
+            yield transaction
+
+    AioSqliteConfiguration.begin_transaction = begin_transaction  # type: ignore[method-assign]
 
 
 def wrapped_future(future: "PrefectFuture[Any]") -> Any:

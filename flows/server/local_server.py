@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from flows.processes.parent import call_at_parent_exit
-from flows.processes.prefect_compat import TEMPORARY_SERVER, drain_queues
+from flows.processes.prefect_compat import TEMPORARY_SERVER, drain_queues, lock_database_before_reading
 from flows.processes.settings_files import require_writable_home
 from flows.processes.startup import exclude_imports_from_gc
 from flows.server.credential import client_settings, new_credential, setting_in_use
@@ -390,6 +390,7 @@ def _run_server(fileno: int) -> None:
     listener = socket.socket(fileno=fileno)
     host, port = listener.getsockname()
     with exclude_imports_from_gc():
+        lock_database_before_reading()
         import uvicorn
         from prefect import settings
         from prefect.server.api.server import create_app

@@ -55,12 +55,14 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
     from prefect import settings
     from prefect.server.api.server import create_app
 
-    from flows.processes.log_filters import mask_prefect_settings
+    from flows.processes.log_filters import mask_prefect_settings, shorten_database_errors
+    from flows.processes.prefect_compat import lock_database_before_reading
     from flows.server.addresses import allowed_addresses, canonical
     from flows.server.credential import server_credential
     from flows.server.guard import Guard
 
     mask_prefect_settings()
+    lock_database_before_reading()
 
     host = canonical(host)
     own, credential = allowed_addresses(host, port, allowed), server_credential()
@@ -81,6 +83,7 @@ def main(host: str, port: int, allowed: tuple[str, ...], log_level: str, fd: int
             ws_ping_timeout=settings.PREFECT_SERVER_API_WEBSOCKET_PING_TIMEOUT.value(),
             log_level=log_level.lower(),
         )
+        shorten_database_errors()  # after the last change of the handlers
         # uvicorn logs this error for each WebSocket that the guard rejects with a response.
         unfinished = "ASGI callable returned without completing handshake."
         logging.getLogger("uvicorn.error").addFilter(lambda record: record.getMessage() != unfinished)
