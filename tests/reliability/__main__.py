@@ -106,6 +106,16 @@ def together(count: int) -> None:
 
 
 @cli.command()
+@click.option("--minutes", default=60.0, show_default=True, help="Duration, without the end of the runs.")
+@click.option("--clients", "count", default=10, show_default=True, help="Number of concurrent clients.")
+def clients(minutes: float, count: int) -> None:
+    """Let many clients use `mnist serve` while its worker is killed and its queue is full."""
+    from tests.reliability.clients import main
+
+    finish(main(minutes, count))
+
+
+@cli.command()
 @click.option(
     "--names", default="", metavar="PATTERN", help="Run only the faults whose names match this regular expression."
 )

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import psutil
@@ -131,9 +131,19 @@ class Serving:
 
 @contextmanager
 def serving(
-    home: Path, root: Path, auth: str = "", *, options: Sequence[str] = (), folder: Path | None = None, **env: str
+    home: Path,
+    root: Path,
+    auth: str = "",
+    *,
+    options: Sequence[str] = (),
+    folder: Path | None = None,
+    messages: IO[str] | None = None,
+    **env: str,
 ) -> Iterator[Serving]:
-    """Run `mnist serve` on a free port, with a new history, and with the user's credential or otherwise the secret."""
+    """Run `mnist serve` on a free port, with a new history, and with the user's credential or otherwise the secret.
+
+    Its standard error goes to the file `messages`, if given.
+    """
     port = free_port()
     settings = {"PREFECT_HOME": str(home)} | ({"PREFECT_SERVER_API_AUTH_STRING": auth} if auth else {}) | env
     with subprocess.Popen(
@@ -141,6 +151,7 @@ def serving(
         env=without_prefect(os.environ) | settings,
         cwd=folder,
         stdout=subprocess.PIPE,
+        stderr=messages,
         text=True,
     ) as process:
         try:
