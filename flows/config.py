@@ -7,7 +7,7 @@ commands are defined elsewhere, because they must not even import pydantic.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ from tasks.config.dataset import Dataset, Name, load_dataset, mirror_addresses
 from tasks.config.recipe import Epochs, Recipe, Seed, ValidationFraction, load_recipe, load_recipes
 from tasks.config.toml_loader import validate
 from tasks.errors import Checks, InputError, RecipeError
+from tasks.safety.address import fault_of_url
 from tasks.safety.plain_text import printable
 from tasks.training.layer_shapes import require_fitting_layers
 
@@ -32,6 +33,7 @@ RUNNER_LIBRARIES = {
     "ray": "ray",
 }  # by scheme; Dask's name for its encrypted protocol is tls
 _MAX_SEEDS = 1000
+_OWN_NAMES: Mapping[str, str] = {}  # parameters have the names of the flows' parameters
 _BY_DATE: Literal["date"] = "date"
 # An ensemble uses the seeds after the first one. Two nights can share a date in UTC when the clocks change, but as they are
 # 23 hours apart, they never share half a date.
@@ -90,8 +92,11 @@ def validate_run(
     root: str | None,
     mirrors: Sequence[str],
     runner: str,
+    names: Mapping[str, str] = _OWN_NAMES,
 ) -> RunConfig:
     """Validate all parameters of a run that is scheduled for the time `at`; write nothing, and connect to nothing.
+
+    `names` are the names of parameters in messages, such as those of options.
 
     Raises:
         InputError: If parameters are invalid, do not fit each other, or name invalid files. The error has all faults.
@@ -100,10 +105,10 @@ def validate_run(
     checks = Checks()
     changes = {"epochs": epochs, "seed": resolve_seed(seed, at), "validation": validation}
     others = {"line": line, "gate": gate, "robustness": robustness}
-    valid = checks.run(validate, changes | others, RunOptions, "the parameters of the run", InputError)
+    valid = checks.run(validate, changes | others, RunOptions, "", InputError, names=names)
     plan = checks.run(load_run_recipe, recipe, dated=seed == _BY_DATE, **changes if valid else {})
-    found = _validate_shared(checks, [plan], dataset, mirrors, runner, root)
-    return validate({**found, **others, "recipe": plan}, RunConfig, "the parameters of the run", InputError)
+    found = _validate_shared(checks, [plan], dataset, mirrors, runner, root, names)
+    return validate({**found, **others, "recipe": plan}, RunConfig, "", InputError)
 
 
 def validate_study(
@@ -115,6 +120,7 @@ def validate_study(
     root: str | None,
     mirrors: Sequence[str],
     runner: str,
+    names: Mapping[str, str] = _OWN_NAMES,
 ) -> StudyConfig:
     """Validate all parameters of a study as `validate_run` does those of a run.
 
@@ -122,12 +128,12 @@ def validate_study(
         InputError: If parameters are invalid, do not fit each other, or name invalid files. The error has all faults.
         StorageError: If the root cannot be read or written, and nothing else is wrong.
     """
-    checks, what = Checks(), "the parameters of the study"
-    checks.run(_require_seeds, seeds)
-    valid = checks.run(validate, {"epochs": epochs}, StudyOptions, what, InputError)
+    checks = Checks()
+    checks.run(_require_seeds, seeds, names.get("seeds", "seeds"))
+    valid = checks.run(validate, {"epochs": epochs}, StudyOptions, "", InputError, names=names)
     plans = checks.run(load_recipes, recipes, epochs=valid.epochs if valid else None)
-    found = _validate_shared(checks, plans or (), dataset, mirrors, runner, root)
-    return validate({**found, "recipes": plans, "seeds": seeds}, StudyConfig, what, InputError)
+    found = _validate_shared(checks, plans or (), dataset, mirrors, runner, root, names)
+    return validate({**found, "recipes": plans, "seeds": seeds}, StudyConfig, "", InputError)
 
 
 def _validate_shared(
@@ -137,23 +143,22 @@ def _validate_shared(
     mirrors: Sequence[str],
     runner: str,
     root: str | None,
+    names: Mapping[str, str],
 ) -> dict[str, Any]:
     """Validate the parameters that runs and studies share, and raise the faults of all checks so far.
 
     Returns:
         The dataset and the runner, by name.
     """
-    found = {"dataset": _load_dataset(checks, dataset, mirrors), "runner": checks.run(require_allowed_runner, runner)}
+    given = checks.run(mirror_addresses, mirrors, what=names.get("mirrors", "mirror"))
+    found = {
+        "dataset": checks.run(load_dataset, dataset, given or ()),
+        "runner": checks.run(require_allowed_runner, runner, names.get("runner", "runner")),
+    }
     checks.run(require_usable_root, root)
     _require_fit(checks, recipes, found["dataset"])
     checks.raise_faults()
     return found
-
-
-def _load_dataset(checks: Checks, name_or_path: str, mirrors: Sequence[str]) -> Any:
-    """Return the dataset, or None if it or a mirror is invalid."""
-    given = checks.run(mirror_addresses, mirrors)
-    return checks.run(load_dataset, name_or_path, given or ())
 
 
 def _require_fit(checks: Checks, recipes: Sequence[Recipe | None], dataset: Dataset | None) -> None:
@@ -163,28 +168,28 @@ def _require_fit(checks: Checks, recipes: Sequence[Recipe | None], dataset: Data
             checks.run(require_fitting_layers, recipe, dataset.shape, len(dataset.classes))
 
 
-def _require_seeds(seeds: object) -> None:
+def _require_seeds(seeds: object, name: str) -> None:
     """Reject fewer than two seeds, which give no variance, and more than the maximum."""
     if type(seeds) is not int or not 2 <= seeds <= _MAX_SEEDS:  # bool is a subclass of int
         reason = ": a single seed has no variance" if seeds == 1 else ""
-        raise InputError(f"seeds must be a number from 2 to {_MAX_SEEDS:,}, not {seeds!r}{reason}")
+        raise InputError(f"{name} must be an integer from 2 to {_MAX_SEEDS:,}, got {seeds!r}{reason}")
 
 
-def validate_runner(value: object) -> str:
-    """Return the name of a runner.
+def validate_runner(value: object, name: str = "runner") -> str:
+    """Return the name of a runner; `name` is that of the option in messages.
 
     Raises:
         InputError: If the value is not the name of a runner, or its library is missing.
     """
     cluster = CLUSTER.fullmatch(value) if isinstance(value, str) else None
-    if value != PROCESS and not cluster:
+    if value != PROCESS and (not cluster or fault_of_url(cluster.string)):
         raise InputError(
-            f"runner must be {PROCESS}, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT, not {value!r}"
+            f"{name} must be {PROCESS}, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT, got {value!r}"
         )
     return str(value)
 
 
-def require_allowed_runner(value: object) -> str:
+def require_allowed_runner(value: object, name: str = "runner") -> str:
     """Return the name of a runner that this process may use.
 
     If the variable MNIST_RUNNERS is set, it lists the allowed clusters. The results of a cluster are unpickled, so a
@@ -193,7 +198,7 @@ def require_allowed_runner(value: object) -> str:
     Raises:
         InputError: If the value is not the name of a runner, its library is missing, or it is not allowed here.
     """
-    runner, allowed = validate_runner(value), os.environ.get(RUNNERS)
+    runner, allowed = validate_runner(value, name), os.environ.get(RUNNERS)
     if runner != PROCESS and allowed is not None and runner not in allowed.split():
         raise InputError(f"the runner {runner} is not allowed here: start the worker with --allow-runner {runner}")
     library = f"prefect_{RUNNER_LIBRARIES[runner.partition('://')[0]]}" if runner != PROCESS else ""

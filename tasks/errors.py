@@ -186,7 +186,7 @@ class Checks:
         """Return the result of a check, or keep its error and return None."""
         try:
             return check(*args, **kwargs)
-        except (InputError, StorageError) as error:
+        except (InputError, StorageError, ServerError) as error:
             self.errors.append(error)
             return None
 

@@ -15,7 +15,12 @@ WORK_POOL = "mnist"  # of the worker that `mnist serve` starts, and the default 
 
 def seed_or_date(context: click.Context, option: click.Parameter, value: Any) -> int | str | None:
     """Convert the value of an option that takes a seed or the word `date`."""
-    return value if value in (None, "date") else click.INT.convert(value, option, context)
+    if value in (None, "date"):
+        return value
+    try:
+        return click.INT.convert(value, option, context)
+    except click.BadParameter as error:
+        raise click.BadParameter(f"must be an integer or date, got {value!r}") from error
 
 
 _INVALID = "mnist.invalid"  # the key of the errors of a command's options in Click's context
@@ -32,9 +37,26 @@ class CheckedOption(click.Option):
         try:
             return super().process_value(ctx, value)
         except click.BadParameter as error:
-            error.ctx, error.param = ctx, self
-            ctx.meta.setdefault(_INVALID, []).append(InputError(error.format_message()))
+            ctx.meta.setdefault(_INVALID, []).append(InputError(f"{self.opts[0]} {self._fault(value, error.message)}"))
             return self.get_default(ctx)
+
+    def _fault(self, value: Any, message: str) -> str:
+        """Return what is wrong with a value, in other words than Click, which calls a type "integer range"."""
+        if isinstance(self.type, click.types.IntParamType):
+            low, high = getattr(self.type, "min", None), getattr(self.type, "max", None)
+            limits = (
+                f" from {low} to {high:,}" if high is not None else f" of at least {low}" if low is not None else ""
+            )
+            shown = value if str(value).lstrip("+-").isdecimal() else repr(value)
+            return f"must be an integer{limits}, got {shown}"
+        if isinstance(self.type, click.types.FloatParamType):
+            return f"must be a number, got {value!r}"
+        return message
+
+
+def option_names() -> dict[str, str]:
+    """Return the present name of each option of the current command, such as --champion-line, by its parameter."""
+    return {str(one.name): one.opts[0] for one in click.get_current_context().command.params}
 
 
 def checks_of_options() -> Checks:

@@ -35,6 +35,7 @@ from flows.cli.options import (
     CheckedOption,
     CommandGroup,
     checks_of_options,
+    option_names,
     seed_or_date,
 )
 from flows.cli.predict import predict
@@ -216,14 +217,16 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
 def _require_valid(name: str, parameters: Mapping[str, Any]) -> None:
     """Reject invalid parameters of a flow, and report all faults together, with those of the options."""
     from flows.config import validate_run, validate_study
+    from flows.server.configured_server import require_configured_server
 
-    checks = checks_of_options()
+    checks, names = checks_of_options(), option_names()
     checks.run(_refuse_bytes, parameters)
     with redirect_stdout(sys.stderr):  # the package of a network's function may print when it is imported
         if name == "mnist":
-            checks.run(validate_run, at=datetime.now(UTC), **parameters)
+            checks.run(validate_run, at=datetime.now(UTC), names=names, **parameters)
         else:
-            checks.run(validate_study, **parameters)
+            checks.run(validate_study, names=names, **parameters)
+    checks.run(require_configured_server)
     checks.raise_faults()
 
 

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from flows.cli.options import JSON, ROOT, WORK_POOL, checks_of_options
+from flows.cli.options import JSON, ROOT, WORK_POOL, CheckedOption, checks_of_options
 from flows.processes import stop
 from flows.processes.console import echo, json_document
 from flows.root_option import require_usable_root, resolve_root
-from flows.server.serving import ALLOWED, HOST, PORT
-from tasks.errors import ServerError
+from flows.server.serving import ALLOWED, HOST, port_option
+from tasks.errors import InputError, ServerError
 
 if TYPE_CHECKING:
     from flows.server.credential import Credential
@@ -56,7 +56,7 @@ class Served(NamedTuple):
 
 @click.command()
 @HOST
-@PORT
+@port_option(CheckedOption)
 @ALLOWED
 @click.option(
     "--worker/--no-worker",
@@ -73,6 +73,7 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     from flows.server.addresses import LOOPBACK, url_host
 
     host = _require_valid(host, port, allowed, root, worker=worker)
+    listener = _listening(host, port)
     from flows.processes.log_filters import mask_prefect_settings
     from flows.processes.settings_files import require_writable_home
     from flows.server.credential import overriding_variables, server_credential, write_profiles
@@ -82,7 +83,6 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
 
     mask_prefect_settings()
     require_writable_home()
-    listener = _listening(host, port)
     place = resolve_root(root)
     if worker:
         place = validate_root(place)  # the worker writes to it
@@ -118,10 +118,26 @@ def _require_valid(host: str, port: int, allowed: Iterable[str], root: str | Non
 
     checks = checks_of_options()
     shown = checks.run(canonical, host)
+    if shown is not None:
+        checks.run(_require_own, shown)
     checks.run(allowed_addresses, shown or host, port, allowed)
     checks.run(require_usable_root if worker else resolve_root, root)
     checks.raise_faults()
     return shown or host
+
+
+def _require_own(host: str) -> None:
+    """Check that a host is an address or a name of this machine.
+
+    Raises:
+        InputError: If it is not.
+    """
+    try:
+        _bind(host, 0).close()
+    except OSError as error:
+        raise InputError(
+            f"--host must be an address or the name of this machine, got {host!r}: {_reason(error)}"
+        ) from error
 
 
 def _keep_worker_running(
@@ -163,12 +179,20 @@ def _listening(host: str, port: int) -> socket.socket:
     secret.
     """
     try:
-        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(where[:2], family=family, backlog=2048)
+        return _bind(host, port)
     except OSError as error:
-        # Some messages of Python repeat the address.
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise ServerError(f"can't listen on {host}:{port}: {reason}; give another --port or --host") from error
+        raise ServerError(f"can't listen on {host}:{port}: {_reason(error)}; give another --port or --host") from error
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address."""
+    family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(where[:2], family=family, backlog=2048)
+
+
+def _reason(error: OSError) -> str:
+    """Return the reason of an error of sockets; some messages of Python repeat the address."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import click
 
 from flows.cli.options import WORK_POOL, CheckedOption, checks_of_options
 from flows.processes.console import echo
-from tasks.errors import ServerError
 
 _DRAIN_SECONDS = 1.0  # for each of two queues; the worker ends within 5 s
 _BANNED = "/%&<>"  # in the names of Prefect's objects, which are parts of addresses
@@ -21,7 +20,7 @@ class _Name(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name, or fail with a usage error."""
         if not value or not value.isprintable() or any(one in value for one in _BANNED):
-            self.fail(f"{value!r} is not a name: use printable characters except {' '.join(_BANNED)}", param, ctx)
+            self.fail(f"must have printable characters, except {' '.join(_BANNED)}, got {value!r}", param, ctx)
         return value
 
 
@@ -65,6 +64,7 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
 
     from flows.processes.log_filters import mask_prefect_settings
     from flows.processes.prefect_compat import drain_queues
+    from flows.server.configured_server import no_server
     from flows.server.local_server import check_server
     from flows.server.process_worker import MnistWorker, run_until_signal
 
@@ -72,9 +72,7 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     settings = get_current_settings()
     url = settings.api.url
     if not url:
-        raise ServerError(
-            "a worker needs a Prefect server: set PREFECT_API_URL, or use `mnist serve`, which starts a server"
-        )
+        raise no_server()
     check_server(url)
     queues = options.pop("queues")
     made = MnistWorker(pool, runners=allowed, work_queues=list(queues), **options)  # type: ignore[call-overload]
@@ -89,9 +87,13 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
 def _allowed_runners(names: Iterable[str]) -> list[str]:
     """Return the names of the runners that runs may use, or report all invalid options before Prefect is imported."""
     from flows.config import validate_runner
+    from flows.server.configured_server import require_any_server
 
     checks = checks_of_options()
-    found = [checks.run(validate_runner, name) for name in names]
+    source = click.get_current_context().get_parameter_source("runners")
+    option = "MNIST_RUNNERS" if source is click.core.ParameterSource.ENVIRONMENT else "--allow-runner"
+    found = [checks.run(validate_runner, name, option) for name in names]
+    checks.run(require_any_server)
     checks.raise_faults()
     return [name for name in found if name]
 

@@ -15,6 +15,7 @@ from tasks.safety.redaction import public_address
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # only compared, never bound
 _NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:(?P<port>\d{1,5}))?")
+_PORTS = range(1, 65536)
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -43,9 +44,9 @@ def allowed_addresses(host: str, port: int, allowed: Iterable[str] = ()) -> Addr
     origins = {f"http://{one}" for one in hosts}
     for text in allowed:
         found = _NAMED.fullmatch(text.lower())
-        if not found:
+        if not found or int(found["port"] or 1) not in _PORTS:
             raise InputError(
-                f"--allowed-host takes HOST or HOST:PORT, such as mnist.example.org, not {public_address(text)!r}"
+                f"--allowed-host must be HOST or HOST:PORT, such as mnist.example.org, got {public_address(text)!r}"
             )
         name = found["name"]
         if found["port"]:
@@ -65,13 +66,15 @@ def canonical(host: str) -> str:
         InputError: If a URL can't contain the host.
     """
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not bare:
+        raise InputError("--host must be an address or the name of this machine, got an empty string")
     try:
         found = str(socket.getaddrinfo(bare, None, flags=socket.AI_NUMERICHOST)[0][4][0])
     except (OSError, UnicodeError):
         try:
             return bare.encode("idna").decode().lower()
         except UnicodeError as error:
-            raise InputError(f"--host takes an address or the name of this machine, not {host!r}") from error
+            raise InputError(f"--host must be an address or the name of this machine, got {host!r}") from error
     if "%" in bare:
         raise InputError(f"--host {host}: an address with a zone can't be part of a URL; give :: or another address")
     address = ipaddress.ip_address(found)

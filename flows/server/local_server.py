@@ -26,6 +26,7 @@ from flows.processes.parent import call_at_parent_exit
 from flows.processes.prefect_compat import TEMPORARY_SERVER, drain_queues, lock_database_before_reading
 from flows.processes.settings_files import require_writable_home
 from flows.processes.startup import exclude_imports_from_gc
+from flows.server.configured_server import require_valid_url, unreachable_server
 from flows.server.credential import client_settings, new_credential, setting_in_use
 from tasks.errors import ServerError, causes, last_error
 from tasks.safety.environment import fault_on_the_way_to, for_own_server
@@ -140,7 +141,7 @@ def check_server(url: str) -> None:
 
     from tasks.data.http_errors import http_reason
 
-    _refuse_invalid(url)
+    require_valid_url(url)
     if fault := fault_on_the_way_to(url):
         raise ServerError(f"can't reach the Prefect server at PREFECT_API_URL={public_address(url)}: {fault}")
     answers: list[httpx.Response] = []
@@ -156,10 +157,7 @@ def check_server(url: str) -> None:
             raise ServerError(_refusal_of(url, answers, f"HTTP {error.response.status_code}")) from error
     except httpx.HTTPError as error:
         remedy = "set PREFECT_API_SSL_CERT_FILE to its CA" if "CERTIFICATE_VERIFY" in str(error) else "start it"
-        raise ServerError(
-            f"no Prefect server answers at PREFECT_API_URL={public_address(url)} ({http_reason(error)}); {remedy}, or "
-            "unset the variable"
-        ) from error
+        raise unreachable_server(url, http_reason(error), remedy) from error
     except httpx.InvalidURL:  # its text may quote part of a password, and so would the traceback of a cause
         raise ServerError(
             f"can't reach the Prefect server at PREFECT_API_URL={public_address(url)}: the address of a redirect or of "
@@ -172,22 +170,6 @@ def check_server(url: str) -> None:
         raise ServerError(
             f"can't use PREFECT_API_SSL_CERT_FILE={file}: {error.strerror or error}; correct it"
         ) from error
-
-
-def _refuse_invalid(url: str) -> None:
-    """Reject an address of the API that is not a URL, without the text of the parser, which may quote a password."""
-    import httpx
-
-    try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError):
-        parsed = httpx.URL()
-    # With an @ after the host, it is unclear where the password ends, and a part of it may count as the host.
-    if not parsed.host or "@" in f"{parsed.raw_path.decode()}{parsed.fragment}":
-        raise ServerError(
-            f"PREFECT_API_URL={public_address(url)} is not an address such as http://HOST:4200/api; correct it, and write "
-            "special characters of a password as %XX"
-        )
 
 
 def _refusal_of(url: str, answers: Sequence["httpx.Response"], what: str) -> str:

@@ -26,9 +26,16 @@ HOST: Callable[[Command], Command] = click.option(
     metavar="HOST",
     help="Address to bind; 0.0.0.0 for all interfaces.",
 )
-PORT: Callable[[Command], Command] = click.option(
-    "--port", type=click.IntRange(1, 65535), default=4200, show_default=True, metavar="N", help="Port to bind."
-)
+
+
+def port_option(cls: type[click.Option] = click.Option) -> Callable[[Command], Command]:
+    """Return the option of the port to bind."""
+    port = click.IntRange(1, 65535)
+    return click.option(
+        "--port", cls=cls, type=port, default=4200, show_default=True, metavar="N", help="Port to bind."
+    )
+
+
 ALLOWED: Callable[[Command], Command] = click.option(
     "--allowed-host",
     "allowed",
@@ -40,7 +47,7 @@ ALLOWED: Callable[[Command], Command] = click.option(
 
 @click.command()
 @HOST
-@PORT
+@port_option()
 @ALLOWED
 @click.option(
     "--log-level", default="info", show_default=True, metavar="LEVEL", help="Lowest level of the messages to log."

@@ -27,7 +27,7 @@ from tasks.base import TEST, TRAIN, Frozen
 from tasks.config.text_pattern import TextPattern
 from tasks.config.toml_loader import BUILTIN, is_input, read_toml, validate
 from tasks.errors import Checks, DatasetError, InputError
-from tasks.safety.address import Address
+from tasks.safety.address import Address, fault_of_url
 
 _SCHEMES = ("http", "https", "file")
 _MAX_NAME = 150  # longest archive name, in bytes
@@ -231,14 +231,16 @@ def dataset_of(values: object, name_or_path: str, folder: Path, mirrors: Sequenc
     return dataset.model_copy(update={"mirrors": (*given, *own, *_offline_mirrors(dataset.name, folder)), **splits})
 
 
-def mirror_addresses(mirrors: Sequence[str], folder: Path | None = None) -> tuple[Address, ...]:
+def mirror_addresses(mirrors: Sequence[str], folder: Path | None = None, what: str = "mirror") -> tuple[Address, ...]:
     """Return the addresses of mirrors, with relative paths resolved against a folder or the current one.
+
+    `what` is the name of a mirror in messages.
 
     Raises:
         InputError: If a mirror is neither an http, https or file URL nor a folder.
     """
     checks = Checks()
-    found = [checks.run(_absolute_url, mirror, folder or Path.cwd(), "mirror", "folder") for mirror in mirrors]
+    found = [checks.run(_absolute_url, mirror, folder or Path.cwd(), what, "folder") for mirror in mirrors]
     checks.raise_faults()
     return tuple(address for address in found if address is not None)
 
@@ -277,15 +279,28 @@ def _offline_mirrors(name: str, folder: Path) -> Iterator[Address]:
         yield from (Address(place.as_uri()) for place in places if place.is_dir())
 
 
+def _fault_of_file_url(url: str) -> str:
+    """Return why a file URL names no file or folder, or an empty string if there is no fault."""
+    return "" if urlsplit(url).path else "has no path"
+
+
 def _absolute_url(given: str, folder: Path, what: str, kind: str) -> Address:
     """Return a URL as it is, or the URL of an existing file or folder, whose relative path starts at `folder`."""
     address = Address(given)
     try:
-        if urlsplit(address).scheme in _SCHEMES:
+        scheme = urlsplit(address).scheme
+        if scheme in _SCHEMES:
+            fault = fault_of_url(address.reveal()) if scheme != "file" else _fault_of_file_url(address)
+            if fault:
+                raise InputError(f"{what} {str(address)!r} {fault}")
             return address
+        if not given:
+            raise FileNotFoundError
         path = (folder / Path(address.reveal()).expanduser()).resolve(strict=True)
         if kind == "folder" and not path.is_dir():
             raise NotADirectoryError(path)
         return Address(path.as_uri())
+    except InputError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:  # invalid URL, missing path, or unknown home directory
         raise InputError(f"{what} {str(address)!r} is neither an http, https or file URL nor a {kind}") from error

@@ -6,7 +6,7 @@ Unknown names, unreadable files, and values that are missing, unknown or out of 
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AliasChoices, Field, StrictFloat, StrictInt, model_validator
 
@@ -254,7 +254,12 @@ def load_recipe(name_or_path: str, **changes: float | None) -> Recipe:
         RecipeError: If the recipe is unknown, unreadable or half-specified, or a change is out of range.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    return validate(_with_base(name_or_path) | given, Recipe, f"the recipe {name_or_path}", RecipeError)
+    checks, what = Checks(), f"the recipe {name_or_path}"
+    values = _with_base(name_or_path, checks) | given
+    is_complete = not checks.errors  # a base that can't be read hides no fault of the recipe itself
+    recipe = checks.run(validate, values, Recipe, what, RecipeError, is_complete=is_complete)
+    checks.raise_faults(RecipeError)
+    return cast("Recipe", recipe)
 
 
 def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tuple[Recipe, ...]:
@@ -275,8 +280,11 @@ def load_recipes(names_or_paths: Sequence[str], **changes: float | None) -> tupl
     return recipes
 
 
-def _with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the values of a recipe, completed with those of its `base` recipe if it names one."""
+def _with_base(name_or_path: str, checks: Checks, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the values of a recipe, completed with those of its `base` recipe if it names one.
+
+    A fault of the base is added to the checks, and a fault of the recipe's own file is raised.
+    """
     values, path = read_toml(name_or_path, "recipe", RecipeError)
     if isinstance(models := values.get("models"), list):
         values["models"] = [resolve_function(model, path) for model in models]
@@ -284,5 +292,9 @@ def _with_base(name_or_path: str, above: tuple[Path, ...] = ()) -> dict[str, Any
     if base is None:
         return values
     if not isinstance(base, str) or path in above:
-        raise RecipeError(f"the recipe {path}: base: give the name of another recipe, or the path of its .toml file")
-    return _with_base(str(path.parent / base) if base.endswith(".toml") else base, (*above, path)) | values
+        checks.errors.append(
+            RecipeError(f"the recipe {path}: base: give the name of another recipe, or the path of its .toml file")
+        )
+        return values
+    place = str(path.parent / base) if base.endswith(".toml") else base
+    return (checks.run(_with_base, place, checks, (*above, path)) or {}) | values

@@ -15,6 +15,18 @@ from tasks.safety.redaction import MASK, add_address_secrets, public_address
 _hidden: dict[str, str] = {}  # public form that `hide` returned -> complete address
 
 
+def fault_of_url(url: str) -> str:
+    """Return why no request can be sent to a URL with a host, without quoting it; an empty string if there is no fault."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # the text of the parser may quote a part of a password
+        return "has an invalid host or port"
+    if not host or any(one.isspace() or not one.isprintable() for one in url):
+        return "has no valid host"
+    return "has the port 0" if port == 0 else ""
+
+
 class Address(str):
     """An address whose string value is its public form.
 

@@ -336,7 +336,7 @@ def test_a_failed_gate_fails_the_run_after_its_report(first: dict[str, Any], opt
 
 USAGE = [
     (["--no-such-option"], "No such option"),
-    (["--epochs", "three"], "not a valid integer"),
+    (["--epochs", "three"], "must be an integer"),
     (["--root", "~nobody-such/x"], "can't use the root ~nobody-such/x: no home directory is known for ~nobody-such;"),
 ]
 

@@ -66,7 +66,10 @@ def test_rejected_parameters_fail_the_run_with_the_same_message(parameters: dict
 
 @pytest.mark.parametrize(
     ("parameters", "says"),
-    [({"seeds": 1}, "seeds must be a number from 2 to"), ({"recipes": ["post", "post"]}, "must have different names")],
+    [
+        ({"seeds": 1}, "seeds must be an integer from 2 to"),
+        ({"recipes": ["post", "post"]}, "must have different names"),
+    ],
 )
 def test_a_study_that_is_refused_is_a_failed_run_with_the_same_message(
     parameters: dict[str, Any], says: str, tmp_path: Path

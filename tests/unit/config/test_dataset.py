@@ -80,11 +80,11 @@ def test_addresses_of_one_ending_are_refused_with_what_to_write(files: data.File
     ("old", "new", "says"),
     [
         ("count = 300", "count = 0", "test.count"),
-        ("count = 300\n", "", "test.count: Field required"),
-        ("count = 300", 'count = "300"', "test.count: Input should be a valid integer, not '300'"),
-        ('title = "Tiny"', 'title = "Tiny"\ntransposed = 1', "transposed: Input should be a valid boolean, not 1"),
+        ("count = 300\n", "", "test.count is missing"),
+        ("count = 300", 'count = "300"', "test.count must be an integer, got '300'"),
+        ('title = "Tiny"', 'title = "Tiny"\ntransposed = 1', "transposed must be true or false, got 1"),
         ("shape = [28, 28]", "shape = [28]", "shape"),
-        ('title = "Tiny"', 'title = "Tiny"\ncolor = "red"', "color: Extra inputs are not permitted"),
+        ('title = "Tiny"', 'title = "Tiny"\ncolor = "red"', "color is not a known key"),
         *(
             (
                 f'name = "{data.NAMES["test"][0]}"',
@@ -194,14 +194,14 @@ def test_two_classes_that_look_the_same_are_refused(files: data.Files, one: str,
 def test_a_fault_of_a_shape_names_the_place_without_the_types_of_a_union(files: data.Files) -> None:
     path = files.toml()
     path.write_text(path.read_text().replace("shape = [28, 28]", "shape = [-28, 28]"))
-    with pytest.raises(DatasetError, match=r": shape\.0: Input should be greater than 0, not -28"):
+    with pytest.raises(DatasetError, match=r": shape\.0 must be greater than 0, got -28"):
         load_dataset(str(path))
 
 
 LONG = {
     'name = "tiny"': (f'name = "{"a" * 65}"', "name: String should have at most 64 characters"),
-    '"9"]': (f'"{"9" * 201}"]', r"classes\.9: String should have at most 200 characters"),
-    '"8", "9"]': ('"8", " "]', r"classes\.9: "),
+    '"9"]': (f'"{"9" * 201}"]', r"classes.9 String should have at most 200 characters"),
+    '"8", "9"]': ('"8", " "]', r"classes.9 "),
     f'name = "{data.NAMES["test"][1]}"': (
         f'name = "{"ä" * 76}"',
         "test.labels.name: an archive's name may have at most 150 bytes",

@@ -126,7 +126,7 @@ def test_a_script_that_exits_when_it_is_imported_is_refused(folder: Path, monkey
         ("none.py:f", "can't read .*none.py: No such file"),
         ("no_such_module:f", "there is no module no_such_module"),
         ("no.such:f", "can't import no.such: No module named 'no'"),
-        ("nothing", "models.0.function: must be FILE.py:NAME or PACKAGE.MODULE:NAME, not 'nothing'"),
+        ("nothing", "models.0.function must be FILE.py:NAME or PACKAGE.MODULE:NAME, got 'nothing'"),
     ],
 )
 def test_a_function_that_is_nowhere_is_refused_when_the_recipe_is_read(folder: Path, function: str, says: str) -> None:

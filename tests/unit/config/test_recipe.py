@@ -25,7 +25,7 @@ def test_changes_take_the_place_of_the_recipes_own_values() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"epochs": 0}, "epochs: Input should be greater than or equal to 1, not 0"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"epochs": "three"}, "epochs"),
         ({"seed": -1}, "seed"),
         ({"validation": 0.9}, "validation"),
@@ -52,7 +52,7 @@ def test_values_of_a_file_of_another_program_are_not_repeated(tmp_path: Path, se
 def test_a_key_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "deep.toml"
     path.write_text(f"{'a.' * 3000}a = 1\n{POST.read_text()}")
-    with pytest.raises(RecipeError, match="a: Extra inputs are not permitted"):
+    with pytest.raises(RecipeError, match="a is not a known key"):
         load_recipe(str(path))
 
 
@@ -64,12 +64,12 @@ def test_a_key_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
         ("units = 256", "units = 0", "units"),
         ('name = "post"', f'name = "{"p" * 65}"', "name: String should have at most 64 characters"),
         ('name = "plain"', f'name = "{"p" * 65}"', "name: String should have at most 64 characters"),
-        ("batch = 512\n", "", "batch: Field required"),
-        ("batch = 512", "batch = 512.0", "batch: Input should be a valid integer, not 512.0"),
-        ("batch = 512", 'batch = "512"', "batch: Input should be a valid integer, not '512'"),
-        ("batch = 512", "batch = true", "batch: Input should be a valid integer, not True"),
-        ("batch = 512\n", "batch = 512\nlabel_smoothing = '0.1'\n", "label_smoothing: Input should be a valid number"),
-        ("batch = 512\n", "batch = 512\nlabel_smoothing = false\n", "label_smoothing: Input should be a valid number"),
+        ("batch = 512\n", "", "batch is missing"),
+        ("batch = 512", "batch = 512.0", "batch must be an integer, got 512.0"),
+        ("batch = 512", 'batch = "512"', "batch must be an integer, got '512'"),
+        ("batch = 512", "batch = true", "batch must be an integer, got True"),
+        ("batch = 512\n", "batch = 512\nlabel_smoothing = '0.1'\n", "label_smoothing must be a number"),
+        ("batch = 512\n", "batch = 512\nlabel_smoothing = false\n", "label_smoothing must be a number"),
     ],
 )
 def test_a_half_specified_recipe_is_refused_with_the_field(tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -174,7 +174,7 @@ def test_an_irregular_file_is_not_pinned(files: data.Files, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("name = ", "is not TOML"), ('name = "x"', "title: Field required"), ("train = 1", "Field required")],
+    [("name = ", "is not TOML"), ('name = "x"', "title is missing"), ("train = 1", "is missing")],
 )
 def test_a_file_that_lacks_more_is_refused(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "bad.toml"
