@@ -45,7 +45,7 @@ check: setup  ## check lint, format, types, imports, and that the lock matches p
 audit: setup  ## list locked versions with known vulnerabilities, if the package index answers
 	@$(BIN)/python -m tests.tools.audit
 
-reliability: setup  ## reproduce docs/reliability.md; takes about three hours, and needs root for its disks
+reliability: setup  ## reproduce docs/reliability.md; takes about four hours, and needs root for its disks
 	$(BIN)/python -m tests.reliability crashes
 	$(BIN)/python -m tests.reliability kills
 	$(BIN)/python -m tests.reliability signals
@@ -54,6 +54,7 @@ reliability: setup  ## reproduce docs/reliability.md; takes about three hours, a
 	$(BIN)/python -m tests.reliability disk
 	$(BIN)/python -m tests.reliability foreign
 	$(BIN)/python -m tests.reliability together
+	$(BIN)/python -m tests.reliability clients
 	$(BIN)/python -m tests.reliability tamper
 	$(BIN)/python -m tests.reliability fuzz
 

@@ -200,7 +200,7 @@ def test_a_fault_of_a_shape_names_the_place_without_the_types_of_a_union(files: 
 
 LONG = {
     'name = "tiny"': (f'name = "{"a" * 65}"', "name: String should have at most 64 characters"),
-    '"9"]': (f'"{"9" * 201}"]', r"classes.9 String should have at most 200 characters"),
+    '"9"]': (f'"{"9" * 201}"]', r"classes.9: String should have at most 200 characters"),
     '"8", "9"]': ('"8", " "]', r"classes.9 "),
     f'name = "{data.NAMES["test"][1]}"': (
         f'name = "{"ä" * 76}"',
