@@ -151,14 +151,12 @@ def _validate_shared(
         The dataset and the runner, by name.
     """
     given = checks.run(mirror_addresses, mirrors, what=names.get("mirrors", "mirror"))
-    found = {
-        "dataset": checks.run(load_dataset, dataset, given or ()),
-        "runner": checks.run(require_allowed_runner, runner, names.get("runner", "runner")),
-    }
+    loaded = checks.run(load_dataset, dataset, given or ())
+    allowed = checks.run(require_allowed_runner, runner, names.get("runner", "runner"))
     checks.run(require_usable_root, root)
-    _require_fit(checks, recipes, found["dataset"])
+    _require_fit(checks, recipes, loaded)
     checks.raise_faults()
-    return found
+    return {"dataset": loaded, "runner": allowed}
 
 
 def _require_fit(checks: Checks, recipes: Sequence[Recipe | None], dataset: Dataset | None) -> None:

@@ -15,10 +15,8 @@ WORK_POOL = "mnist"  # of the worker that `mnist serve` starts, and the default 
 
 def seed_or_date(context: click.Context, option: click.Parameter, value: Any) -> int | str | None:
     """Convert the value of an option that takes a seed or the word `date`."""
-    if value in (None, "date"):
-        return value
     try:
-        return click.INT.convert(value, option, context)
+        return value if value in (None, "date") else click.INT.convert(value, option, context)
     except click.BadParameter as error:
         raise click.BadParameter(f"must be an integer or date, got {value!r}") from error
 

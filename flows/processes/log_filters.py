@@ -13,14 +13,18 @@ from tasks.safety.redaction import add_secret, environment_secrets, redact_all_o
 
 
 def _strip_traceback(record: logging.LogRecord) -> bool:
-    """Filter a log record: drop the traceback of this project's errors, and Prefect's note on time limits in threads.
+    """Filter a log record: drop expected tracebacks, and Prefect's note on time limits in threads.
+
+    Expected are this project's errors and the end of a run that is canceled. Its signal can interrupt a library that
+    reports it as an error of its own.
 
     Returns:
         False for the note, which Prefect logs for each task with a time limit that runs in a thread.
     """
     if is_time_limit_note(record):
         return False  # the limit takes effect after the blocking call: soon enough for a limit of hours
-    if record.exc_info and isinstance(record.exc_info[1], MnistError):
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, MnistError) or any("TerminationSignal" in repr(one) for one in causes(error)):
         record.exc_info = None
         record.exc_text = None
     return True
