@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -138,6 +138,19 @@ class EventSocket:
             self.over.wait(1)
 
 
+@contextmanager
+def open_sockets(sockets: list[EventSocket], limit: float) -> Iterator[None]:
+    """Hold the sockets open during the block, each in a thread of its own."""
+    with ThreadPoolExecutor(len(sockets)) as pool:
+        for one in sockets:
+            pool.submit(one.listen, limit)
+        try:
+            yield
+        finally:
+            for one in sockets:
+                one.over.set()
+
+
 class Memory:
     """Samples of the resident memory of the server's process, in MB."""
 
@@ -209,22 +222,18 @@ def use(served: Serving, dataset: Path, minutes: float, count: int) -> Trial:
     clients = [Client(number, served.api, dataset) for number in range(count)]
     sockets = [EventSocket(served.api) for _ in range(count)]
     memory = Memory(served)
-    with ThreadPoolExecutor(2 * count) as pool:
-        acting = [pool.submit(client.act, deadline, int(minutes * _STEPS_PER_MINUTE)) for client in clients]
-        listening = [pool.submit(one.listen, deadline + 2 * _END_SECONDS) for one in sockets]
-        kills, starts = kill_workers(served, memory, deadline)
-        for acted in acting:
-            acted.result()
+    with open_sockets(sockets, deadline + 2 * _END_SECONDS):
+        with ThreadPoolExecutor(count) as pool:
+            acting = [pool.submit(client.act, deadline, int(minutes * _STEPS_PER_MINUTE)) for client in clients]
+            kills, starts = kill_workers(served, memory, deadline)
+            for acted in acting:
+                acted.result()
         left = end_runs(clients)
         memory.sample()
         states = Counter(str(served.api.run(run)["state_name"]) for client in clients for run in client.runs)
         began = time.monotonic()
         processes = served.stop()
         seconds = time.monotonic() - began
-        for one in sockets:
-            one.over.set()
-        for heard in listening:
-            heard.result()
     return Trial(clients, sockets, memory, kills, starts, left, states, seconds, len(processes))
 
 

@@ -119,7 +119,7 @@ class Serving:
 
     def worker(self) -> psutil.Process:
         """The process of the worker."""
-        return until(lambda: next((p for p in self.processes() if "worker" in p.cmdline()), None), "the worker")
+        return until(lambda: next((p for p in self.processes() if "worker" in command_of(p)), None), "the worker")
 
     def stop(self) -> list[psutil.Process]:
         """Send SIGINT, and return the processes that are left."""
@@ -127,6 +127,14 @@ class Serving:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(90)
         return psutil.wait_procs(started, 10)[1]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process, or an empty list if the process has ended in the meantime."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 @contextmanager
