@@ -66,8 +66,8 @@ def study(
             All models of all recipes are compared.
         seeds: Number of seeds, at least 2: the recipe's own seed and the seeds that follow it.
         epochs: Passes over the training images, at least 1. Empty: the number in each recipe.
-        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's MNIST_ROOT, or
-            data/.
+        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's default
+            root.
         mirrors: Mirrors to try first: http, https or file URLs.
         runner: Where the trainings run: process for the worker's machine, or the URL of a cluster that the worker
             allows (--allow-runner).
@@ -76,7 +76,7 @@ def study(
     keep_secrets_out_of_prefect()
     exit_with_parent()
     config = validate_study(
-        dataset=dataset, recipes=recipes, seeds=seeds, epochs=epochs, root=root, mirrors=mirrors, runner=runner
+        dataset=dataset, recipes=recipes, seeds=seeds, epochs=epochs, root=root or None, mirrors=mirrors, runner=runner
     )
     trials = plan_seed_runs(config.recipes, seeds)
     if seeds < ENOUGH_SEEDS:
@@ -84,7 +84,7 @@ def study(
             f"{seeds} seeds give a poor estimate of the variation between seeds; use {ENOUGH_SEEDS} or more",
             logging.WARNING,
         )
-    with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
+    with open_workspace(validate_root(resolve_root(root or None)), run_name()) as work:
         result = _run_study(config.dataset, trials, config.runner, work)
     return cast("StudyResult", Completed(message=result.verdict, data=result))
 

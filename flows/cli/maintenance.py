@@ -9,7 +9,7 @@ import click
 from flows.cli.completion import complete_run_or_study
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo_json, say
-from flows.root_option import resolve_root, root_to_read
+from flows.root_option import resolve_root, root_to_read, saying_where
 from tasks.errors import ChecksumError, VerificationError
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     from tasks.history.run_store import find_record, read_run
 
     place = root_to_read(root)
-    path = find_record(place, run)
+    with saying_where(root):
+        path = find_record(place, run)
     record = read_run(path)
     if isinstance(record, ChecksumError):
         raise VerificationError(
@@ -82,12 +83,13 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     from tasks.storage.roots import existing_root, root_to_change, validate_root
     from tasks.storage.storage import storage_of
 
+    with saying_where(root):
+        place = existing_root(resolve_root(root)) if dry_run else validate_root(root_to_change(resolve_root(root)))
     if dry_run:
         with without_new_home():
-            what = plan_pruning(existing_root(resolve_root(root)), keep)
+            what = plan_pruning(place, keep)
             history = removable_flow_runs(what.history)
     else:
-        place = validate_root(root_to_change(resolve_root(root)))
         with storage_of(place).exclusive_lock("mnist prune", say):
             what = plan_pruning(place, keep, exclusive=True)
             apply_pruning(place, what)

@@ -92,7 +92,8 @@ class CommandGroup(click.Group):
 
 
 ROOT: Callable[[Command], Command] = click.option(
-    "--root", metavar="DIR|s3://...", help="Folder or S3 prefix of all files.  [default: MNIST_ROOT, else data]"
+    "--root", metavar="DIR|s3://...", help="Folder or S3 prefix of all files.  [default: MNIST_ROOT, "
+    "else a root around the current folder, else the configured one, else data]",
 )
 JSON: Callable[[Command], Command] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, logs on stderr."
