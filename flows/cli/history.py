@@ -68,9 +68,8 @@ def compare_command(
     from artifacts.report.renderer import changes_page
     from artifacts.report.text import change_title
     from artifacts.terminal import show_changes
-    from tasks.analysis.paired_comparison import changes_between, is_repeated_later
+    from tasks.analysis.paired_comparison import changes_between, is_repeated_later, not_inferior
     from tasks.engine.workspace import Workspace
-    from tasks.steps.champion import not_inferior
     from tasks.storage.folders import Folder
     from tasks.storage.page_records import write_page
 
