@@ -21,7 +21,7 @@ from flows.runners.factory import open_workers
 from flows.server.flow_run_history import current_flow_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
-from flows.stages import prepare_data, train_models
+from flows.stages import TrainingCount, prepare_data, train_models
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Epochs
 from tasks.config.toml_loader import NameOrFile
@@ -100,7 +100,7 @@ def _run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, wor
             )
             for title in trials
         }
-        wait_for_all((trained, predictions))
+        wait_for_all((trained, predictions), TrainingCount(trained.trainings.values()).add)
     analyzing = submit(analyze_study, dataset, trials, trained.models, predictions, data.test_sample, work)
     data, trained, predictions, analyzed = wait_for_all((data, trained, predictions, analyzing))
     steps = [*data.steps, *trained.steps, *predictions.values(), analyzed]

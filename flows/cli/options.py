@@ -93,7 +93,9 @@ class CommandGroup(click.Group):
 
 
 ROOT: Callable[[Command], Command] = click.option(
-    "--root", metavar="DIR|s3://...", help="Folder or S3 prefix of all files.  [default: MNIST_ROOT, "
+    "--root",
+    metavar="DIR|s3://...",
+    help="Folder or S3 prefix of all files.  [default: MNIST_ROOT, "
     "else a root around the current folder, else the configured one, else data]",
 )
 JSON: Callable[[Command], Command] = click.option(
@@ -139,9 +141,10 @@ def _set_verbosity(context: click.Context, option: click.Parameter, given: bool)
     if not given or context.resilient_parsing:
         return
     setattr(VERBOSITY, str(option.name), True)
-    context.find_root().call_on_close(lambda: setattr(VERBOSITY, str(option.name), False))
     if VERBOSITY.quiet and VERBOSITY.verbose:
+        VERBOSITY.reset()
         raise click.UsageError("--quiet and --verbose exclude each other: give one of them")
+    context.find_root().call_on_close(VERBOSITY.reset)
 
 
 def _open_log(context: click.Context, _option: click.Parameter, given: str | None) -> None:

@@ -21,12 +21,18 @@ class Verbosity:
     The result on standard output is always the same.
     """
 
-    quiet = False
-    verbose = False
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Be neither quiet nor verbose."""
+        self.quiet = self.verbose = False
 
 
 VERBOSITY = Verbosity()  # of this process
-CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # sets what Prefect logs to the screen, in child processes, too
+CONSOLE_LEVEL = (
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # sets what Prefect logs to the screen, in child processes, too
+)
 
 
 def say(line: str, _level: int) -> None:

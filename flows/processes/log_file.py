@@ -86,4 +86,5 @@ def log_to_file() -> None:
 def note_in_log_file(line: str, level: int = logging.INFO) -> None:
     """Write a line to the file, if there is one."""
     for handler in _opened:
-        handler.handle(logging.getLogger("mnist").makeRecord("mnist", level, "", 0, line, (), None))
+        if level >= handler.level:
+            handler.handle(logging.getLogger("mnist").makeRecord("mnist", level, "", 0, line, (), None))

@@ -32,7 +32,6 @@ from tasks.storage.root_marker import (
     mark_root,
 )
 
-
 _KERNEL = (Path("/proc"), Path("/sys"))  # root can write there according to `os.access`, but nobody can create files
 
 

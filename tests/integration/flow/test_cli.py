@@ -22,6 +22,7 @@ from PIL import Image
 from flows.cli.run import summary_line
 from tasks.storage.folders import BY_CONTENT, MARK
 from tests.support import data
+from tests.support.terminal import run_on_terminal
 
 MNIST = Path(sys.executable).with_name("mnist")
 SECONDS = 240
@@ -53,14 +54,16 @@ def options(folder: Path, toml: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def first(options: list[str]) -> dict[str, Any]:
-    return result(run(*options))
+def first(options: list[str], folder: Path) -> dict[str, Any]:
+    return result(run(*options, "--log-file", folder / "run.log"))
 
 
 @pytest.fixture(scope="module")
 def other(first: dict[str, Any], options: list[str]) -> dict[str, Any]:
-    """Return the result of a run with another seed."""
-    return result(run(*options, "--seed", "7", "--no-gate"))
+    """Return the result of a quiet run with another seed."""
+    done = run(*options, "--seed", "7", "--no-gate", "--quiet")
+    assert done.stderr == ""
+    return result(done)
 
 
 STEPS = [
@@ -108,6 +111,16 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
     assert {path.name for path in root.iterdir()} - others <= set(BY_CONTENT), "what no run needs any more would stay"
 
 
+def test_the_log_file_has_the_records_of_the_flow_and_of_its_workers(first: dict[str, Any], folder: Path) -> None:
+    lines = [line.split(" | ", 3) for line in (folder / "run.log").read_text().splitlines() if line.startswith("20")]
+    assert {level.strip() for _, level, _, _ in lines} >= {"DEBUG", "INFO"}
+    trained = [process for _, _, process, text in lines if "parameters, trained in" in text]
+    flow = {process for _, _, process, text in lines if "Beginning flow run" in text}
+    assert len(trained) == len(first["models"])
+    assert len(flow) == 1
+    assert not flow & set(trained), "the trainings run in processes of their own"
+
+
 def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], options: list[str]) -> None:
     second = result(run(*options, command=(sys.executable, "-m", "flows.mnist")))
     assert second["cached"] == STEPS
@@ -121,7 +134,9 @@ def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], 
 def test_an_altered_model_is_trained_again_and_is_what_it_was(first: dict[str, Any], options: list[str]) -> None:
     model = Path(first["root"]) / first["models"]["plain"]["model"]
     model.write_bytes(model.read_bytes()[:-1] + b"x")
-    found = result(run(*options))
+    done = run_on_terminal([MNIST, "run", *options])
+    assert re.search(r"train plain +━+ epoch 1/1, loss [\d.]+, accuracy\s+[\d.]+%, [\d,]+ images/s, \d+ s left", done.stderr)
+    found = result(done)
     assert [step for step in STEPS if step not in found["cached"]] == ["train plain"]
     kept = {name: {**model, "fit_seconds": 0} for name, model in found["models"].items()}
     assert kept == {name: {**model, "fit_seconds": 0} for name, model in first["models"].items()}

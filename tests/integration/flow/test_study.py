@@ -1,6 +1,7 @@
 """Test a study as a user runs it: in a separate process, on tiny real data, with a separate server."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from tasks.history.run_store import read_runs
 from tasks.schemas.runs import StudyRun
 from tasks.schemas.study import Study
 from tests.support import data, recipes
+from tests.support.terminal import run_on_terminal
 
 MNIST = Path(sys.executable).with_name("mnist")
 SECONDS = 280
@@ -38,7 +40,10 @@ def options(root: Path) -> list[str]:
 
 
 def studied(*arguments: str) -> dict[str, Any]:
-    done = mnist("study", *arguments)
+    return result(mnist("study", *arguments))
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -46,7 +51,9 @@ def studied(*arguments: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def first(options: list[str], small: list[str]) -> dict[str, Any]:
-    return studied("--seeds", "2", *options, *small)
+    done = run_on_terminal([MNIST, "study", "--seeds", "2", *options, *small], lines=10)
+    assert re.search(r"trainings +━+ \d of 4", done.stderr)
+    return result(done)
 
 
 def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_file_that_others_can_write_is_refused(file: Path) -> None:
 
 def test_a_folder_instead_of_the_file_is_refused(file: Path) -> None:
     file.mkdir()
-    with pytest.raises(SettingsError, match="can't read the configuration .*: it is a folder"):
+    with pytest.raises(SettingsError, match=r"can't read the configuration .*: it is a folder"):
         configured_root()
 
 

@@ -133,7 +133,9 @@ def test_a_search_without_result_says_where_it_looked(here: Path, command: str) 
     assert str(done.exception).endswith(f" (root {FOUND})")
 
 
-@pytest.mark.parametrize("command", ["compare x y", "predict picture.png", "prune --keep 1", "prune --dry-run --keep 1"])
+@pytest.mark.parametrize(
+    "command", ["compare x y", "predict picture.png", "prune --keep 1", "prune --dry-run --keep 1"]
+)
 def test_a_missing_root_is_named_with_its_origin(tmp_path: Path, command: str) -> None:
     file = configure(tmp_path, str(tmp_path / "none"))
     done = invoke(*command.split())
