@@ -134,8 +134,9 @@ def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], 
 def test_an_altered_model_is_trained_again_and_is_what_it_was(first: dict[str, Any], options: list[str]) -> None:
     model = Path(first["root"]) / first["models"]["plain"]["model"]
     model.write_bytes(model.read_bytes()[:-1] + b"x")
-    done = run_on_terminal([MNIST, "run", *options])
-    assert re.search(r"train plain +━+ epoch 1/1, loss [\d.]+, accuracy\s+[\d.]+%, [\d,]+ images/s, \d+ s left", done.stderr)
+    done = run_on_terminal([MNIST, "run", *options], columns=160)
+    bar = r"train plain +━+ epoch 1/1, loss [\d.]+, accuracy [\d.]+%, [\d,]+ images/s, \d+ s left"
+    assert re.search(bar, done.stderr), done.stderr
     found = result(done)
     assert [step for step in STEPS if step not in found["cached"]] == ["train plain"]
     kept = {name: {**model, "fit_seconds": 0} for name, model in found["models"].items()}
