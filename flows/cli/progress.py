@@ -65,7 +65,7 @@ class ProgressBars:
 
 
 class ProgressLines:
-    """Progress display that prints a line every few seconds.
+    """Progress display that prints a line every few seconds, until the work is complete.
 
     With `ends`, it also prints a line when the work on a name begins and when it is complete.
     """
@@ -80,7 +80,7 @@ class ProgressLines:
         now = time.monotonic()
         began = self.began.setdefault(name, now)
         before = self.printed.setdefault(name, -_LINE_SECONDS if self.ends else now)
-        if (self.ends and have == total) or now - before >= _LINE_SECONDS:
+        if self.ends if have == total else now - before >= _LINE_SECONDS:
             self.printed[name] = now
             self.tell(progress_line(name, have, total, self.unit, now - began), logging.INFO)
 
