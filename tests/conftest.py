@@ -27,6 +27,7 @@ from tasks.schemas.records import SplitRecord
 from tasks.steps.decode import decode
 from tasks.steps.download import download
 from tests.support import data
+from tests.support.command import Mnist, command_in_this_process
 
 # With several processes of pytest, each uses one core, and so do the runs that it starts: a run with one process for all
 # its trainings takes a fifth less processor time than one with a process for each. `all_cores` is for the tests of the
@@ -139,6 +140,13 @@ def prefect() -> Iterator[None]:
         patch.setattr("prefect.testing.utilities.mkdtemp", folder_with_database)
         with prefect_test_harness(server_startup_timeout=180):
             yield
+
+
+@pytest.fixture(scope="module")
+def mnist(prefect: None) -> Iterator[Mnist]:
+    """Yield the command, which runs in this process."""
+    with single_threaded(), command_in_this_process() as command:
+        yield command
 
 
 def folder_with_database() -> str:

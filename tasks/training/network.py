@@ -141,7 +141,8 @@ def compile_network(step: "Callable[[Any], Any]", shape: tuple[int, ...], classe
 
     label = tf.as_dtype(label_type(classes))
     signature = [(tf.TensorSpec((None, *shape), tf.uint8), tf.TensorSpec((None,), label))]
-    return cast("Step", tf.function(step, input_signature=signature))
+    # As in Keras's own trainer: AutoGraph only converts control flow, and its conversion of Keras takes a second.
+    return cast("Step", tf.function(step, input_signature=signature, autograph=False))
 
 
 def learning_rate(training: Training, steps: int) -> "float | keras.optimizers.schedules.LearningRateSchedule":

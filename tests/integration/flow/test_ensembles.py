@@ -1,8 +1,5 @@
-"""Test a recipe with an ensemble as a user runs it: in a run, on corrupted images, and in a study."""
+"""Test a recipe with an ensemble: in a run, on corrupted images, and in a study."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +8,8 @@ import pytest
 from tasks.data.predictions_parquet import read_predictions
 from tasks.schemas.analysis import Report
 from tests.support import data
+from tests.support.command import Mnist
 
-MNIST = Path(sys.executable).with_name("mnist")
-SECONDS = 280
 RECIPE = """
 base = "post"
 name = "mine"
@@ -43,19 +39,12 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("ensembles")
     (folder / "mine.toml").write_text(RECIPE)
     toml = data.make(folder / "mirror", data.FEW).toml()
-    return ["--dataset", str(toml), "--recipe", str(folder / "mine.toml"), "--root", str(folder / "root"), "--json"]
-
-
-def mnist(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run([MNIST, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return ["--dataset", str(toml), "--recipe", str(folder / "mine.toml"), "--root", str(folder / "root")]
 
 
 @pytest.fixture(scope="module")
-def ran(options: list[str]) -> dict[str, Any]:
-    return mnist("run", *options, "--no-gate", "--robustness")
+def ran(mnist: Mnist, options: list[str]) -> dict[str, Any]:
+    return mnist.result("run", *options, "--no-gate", "--robustness")
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +82,17 @@ def test_corrupted_images_have_a_section_of_the_report(ran: dict[str, Any], repo
 
 
 def test_a_second_run_computes_nothing_and_evaluates_corruptions_only_on_request(
-    ran: dict[str, Any], options: list[str]
+    mnist: Mnist, ran: dict[str, Any], options: list[str]
 ) -> None:
-    again = mnist("run", *options, "--no-gate")
+    again = mnist.result("run", *options, "--no-gate")
     computed = {step["name"] for step in again["steps"] if not step["cached"]}
     assert computed <= {"analyze", "draw", "compare"}, "compare had nothing to compare with before"
     assert not [step for step in again["steps"] if step["name"].startswith("stress")]
     assert "## Corrupted images" not in (Path(options[5]) / again["report"]["markdown"]).read_text()
 
 
-def test_a_study_gives_each_ensemble_seeds_of_its_own(ran: dict[str, Any], options: list[str]) -> None:
-    found = mnist("study", "--seeds", "2", *options)
+def test_a_study_gives_each_ensemble_seeds_of_its_own(mnist: Mnist, ran: dict[str, Any], options: list[str]) -> None:
+    found = mnist.result("study", "--seeds", "2", *options)
     tiny, several = found["arms"]
     assert (tiny["name"], several["name"]) == ("tiny", "several")
     assert several["errors"][0] == ran["models"]["several"]["errors"]
@@ -112,11 +101,7 @@ def test_a_study_gives_each_ensemble_seeds_of_its_own(ran: dict[str, Any], optio
     assert len([step for step in found["steps"] if step["name"] == "train tiny" and step["cached"]]) == 3
 
 
-def test_all_files_of_an_ensemble_run_are_verified(ran: dict[str, Any], options: list[str]) -> None:
-    done = subprocess.run(
-        [MNIST, "verify", ran["run"], "--root", options[5], "--json"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    roles = [link["role"] for link in json.loads(done.stdout)["links"]]
+def test_all_files_of_an_ensemble_run_are_verified(mnist: Mnist, ran: dict[str, Any], options: list[str]) -> None:
+    roles = [link["role"] for link in mnist.result("verify", ran["run"], "--root", options[5])["links"]]
     assert roles.count("train tiny") == 3
     assert roles.count("combine several") == 4, "the model, and what it was made of"

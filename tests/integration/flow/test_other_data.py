@@ -1,8 +1,5 @@
-"""Test a complete run on an unknown dataset with a network of the user, as a user runs it."""
+"""Test a complete run on an unknown dataset with a network of the user."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +8,7 @@ from PIL import Image
 
 from tasks.schemas.analysis import Report
 from tests.support import odd
-
-MNIST = Path(sys.executable).with_name("mnist")
-SECONDS = 280
+from tests.support.command import Mnist
 
 NETS = """
 from keras import layers
@@ -46,10 +41,6 @@ arguments = { units = 256 }
 """
 
 
-def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([MNIST, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
@@ -59,19 +50,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> dict[str, Any]:
+def found(mnist: Mnist, folder: Path) -> dict[str, Any]:
     toml = odd.make(folder / "odd")
-    options = ("--dataset", toml, "--recipe", folder / "mine.toml", "--root", folder / "root", "--json", "--no-gate")
+    options = ("--dataset", toml, "--recipe", folder / "mine.toml", "--root", folder / "root", "--no-gate")
     unpinned = mnist("run", *options)
     assert unpinned.returncode == 2
     assert f"`mnist dataset pin {toml}`" in unpinned.stderr.splitlines()[-1]
     done = mnist("dataset", "pin", toml)
     assert done.returncode == 0, done.stderr
     assert f"written to {toml}" in done.stdout
-    run = mnist("run", *options)
-    assert run.returncode == 0, run.stderr
-    result: dict[str, Any] = json.loads(run.stdout)
-    return result
+    return mnist.result("run", *options)
 
 
 def test_three_models_go_the_whole_way(found: dict[str, Any], folder: Path) -> None:
@@ -91,19 +79,16 @@ def test_the_report_has_every_pair_and_keeps_many_labels_short(found: dict[str, 
     assert "24 x 20 pixels in color" in text
 
 
-def test_a_picture_in_color_is_read(found: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+def test_a_picture_in_color_is_read(mnist: Mnist, found: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     images, labels = odd.arrays("train")
     Image.fromarray(images[0]).resize((100, 120), Image.Resampling.NEAREST).save(tmp_path / "one.png")
-    done = mnist("predict", tmp_path / "one.png", "--root", folder / "root", "--json")
-    assert done.returncode == 0, done.stderr
-    (shown,) = json.loads(done.stdout)["pictures"]
+    (shown,) = mnist.result("predict", tmp_path / "one.png", "--root", folder / "root")["pictures"]
     assert len(shown["guesses"]) == len(found["models"])
     assert any(guess["label"] == f"thing {labels[0]}" for guess in shown["guesses"].values()), labels[0]
 
 
-def test_the_built_in_datasets_are_listed() -> None:
-    done = mnist("dataset", "list", "--json")
-    assert [one["name"] for one in json.loads(done.stdout)["datasets"]] == [
+def test_the_built_in_datasets_are_listed(mnist: Mnist) -> None:
+    assert [one["name"] for one in mnist.result("dataset", "list")["datasets"]] == [
         "emnist_digits", "emnist_letters", "fashion_mnist", "kmnist", "mnist",
     ]  # fmt: skip
     assert "Kuzushiji-MNIST" in mnist("dataset", "list").stdout

@@ -1,26 +1,17 @@
-"""Test a study as a user runs it: in a separate process, on tiny real data, with a separate server."""
+"""Test the command `study` on tiny real data."""
 
-import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from tasks.history.run_store import read_runs
 from tasks.schemas.runs import StudyRun
 from tasks.schemas.study import Study
 from tests.support import data, recipes
-from tests.support.terminal import run_on_terminal
-
-MNIST = Path(sys.executable).with_name("mnist")
-SECONDS = 280
-
-
-def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([MNIST, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
+from tests.support.command import Mnist
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +27,12 @@ def small(root: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def options(root: Path) -> list[str]:
     toml = data.make(root.parent / "mirror", data.FEW).toml()
-    return ["--dataset", str(toml), "--root", str(root), "--epochs", "1", "--json"]
-
-
-def studied(*arguments: str) -> dict[str, Any]:
-    return result(mnist("study", *arguments))
-
-
-def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return ["--dataset", str(toml), "--root", str(root), "--epochs", "1"]
 
 
 @pytest.fixture(scope="module")
-def first(options: list[str], small: list[str]) -> dict[str, Any]:
-    done = run_on_terminal([MNIST, "study", "--seeds", "2", *options, *small], lines=10)
-    assert re.search(r"trainings +━+ \d of 4", done.stderr)
-    return result(done)
+def first(mnist: Mnist, options: list[str], small: list[str]) -> dict[str, Any]:
+    return mnist.result("study", "--seeds", "2", *options, *small)
 
 
 def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Path) -> None:
@@ -79,10 +58,18 @@ def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Pat
     assert "### Changes in the most frequent confusions" in (root / first["report"]["markdown"]).read_text()
 
 
+def test_a_study_counts_its_trainings_for_the_ui_and_the_terminal(first: dict[str, Any]) -> None:
+    assert first["run"]
+    key = ArtifactFilter(key=ArtifactFilterKey(any_=["trainings"]))
+    with get_client(sync_client=True) as client:
+        shown = {(one.data, one.description) for one in client.read_artifacts(artifact_filter=key)}
+    assert (100, "trainings: 4 of 4") in shown
+
+
 def test_a_larger_study_trains_only_what_is_missing(
-    first: dict[str, Any], options: list[str], small: list[str]
+    mnist: Mnist, first: dict[str, Any], options: list[str], small: list[str]
 ) -> None:
-    larger = studied("--seeds", "3", *options, *small)
+    larger = mnist.result("study", "--seeds", "3", *options, *small)
     computed = [step["name"] for step in larger["steps"] if not step["cached"]]
     assert sorted(computed) == sorted(
         ["train plain", "train batch_norm", "evaluate plain on test", "evaluate batch_norm on test", "analyze study"]
@@ -91,18 +78,17 @@ def test_a_larger_study_trains_only_what_is_missing(
         assert now["errors"][:2] == before["errors"]
 
 
-def test_a_run_finds_what_a_study_has_trained(first: dict[str, Any], options: list[str], small: list[str]) -> None:
-    done = mnist("run", *options, *small, "--seed", "2", "--no-gate")
-    found = json.loads(done.stdout)
+def test_a_run_finds_what_a_study_has_trained(
+    mnist: Mnist, first: dict[str, Any], options: list[str], small: list[str]
+) -> None:
+    found = mnist.result("run", *options, *small, "--seed", "2", "--no-gate")
     assert {"train plain", "train batch_norm", "evaluate plain on test"} <= set(found["cached"])
     assert found["models"]["plain"]["errors"] == first["arms"][0]["errors"][1]
 
 
-def test_a_study_is_listed_verified_and_kept(first: dict[str, Any], root: Path) -> None:
+def test_a_study_is_listed_verified_and_kept(mnist: Mnist, first: dict[str, Any], root: Path) -> None:
     assert first["run"] in mnist("runs", "--root", root).stdout
-    sound = mnist("verify", first["run"], "--root", root, "--json")
-    assert sound.returncode == 0, sound.stderr
-    links = json.loads(sound.stdout)["links"]
+    links = mnist.result("verify", first["run"], "--root", root)["links"]
     assert {"train plain", "evaluate plain on test", "analyze study", "report", "run"} <= {
         link["role"] for link in links
     }
@@ -112,19 +98,21 @@ def test_a_study_is_listed_verified_and_kept(first: dict[str, Any], root: Path) 
     assert all((root / link.file.path).is_file() for study in studies for link in study.manifest)
 
 
-def test_recipes_are_compared_with_each_other(options: list[str], small: list[str], tmp_path: Path) -> None:
+def test_recipes_are_compared_with_each_other(
+    mnist: Mnist, options: list[str], small: list[str], tmp_path: Path
+) -> None:
     other = tmp_path / "slow.toml"
     other.write_text(
         recipes.PAIR.replace('"small"', '"slow"').replace("learning_rate = 0.01", "learning_rate = 0.0001")
     )
-    found = studied("--seeds", "2", *small, "--recipe", str(other), *options)
+    found = mnist.result("study", "--seeds", "2", *small, "--recipe", str(other), *options)
     assert [arm["name"] for arm in found["arms"]] == [
         "plain (small)", "batch_norm (small)", "plain (slow)", "batch_norm (slow)"
     ]  # fmt: skip
     assert len(found["pairs"]) == 6
 
 
-def test_bad_input_is_refused_in_one_line(options: list[str]) -> None:
+def test_bad_input_is_refused_in_one_line(mnist: Mnist, options: list[str]) -> None:
     done = mnist("study", "--recipe", "nowhere", *options)
     assert done.returncode == 2
     assert "unknown recipe 'nowhere'" in done.stderr.splitlines()[-1]

@@ -46,9 +46,7 @@ def test_the_rate_of_a_resumed_download_does_not_count_the_earlier_bytes(clock: 
     assert transfer.line() == "train-images.gz: 5,000,000 of 9,000,000 bytes, 1.0 MB/s, 4 s left"
 
 
-def test_a_slow_download_is_reported_and_a_fast_one_is_not(
-    logged: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_download_is_reported_and_a_fast_one_is_not(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     updated = threading.Event()
     monkeypatch.setattr(task_progress, "update_progress_artifact", lambda *_, **__: updated.set())
     with transfer_progress("archive.gz", 10) as report:
