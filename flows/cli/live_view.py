@@ -118,7 +118,8 @@ def latest_runs(runs: Sequence[TaskRun], room: int, height: Callable[[TaskRun], 
     The order of the task runs is kept.
     """
     kept = set()
-    for run in sorted(reversed(runs), key=lambda one: one.state_name in _MARKS):
+    latest_first = runs[::-1]
+    for run in sorted(latest_first, key=lambda one: one.state_name in _MARKS):
         room -= height(run)
         if room < 0:
             break
