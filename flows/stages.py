@@ -1,12 +1,14 @@
 """Stages that both flows share: prepare the data and train the models."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flows.runners.base import Workers, submit, wait_for_all
 from tasks.base import TEST, TRAIN
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import ModelSpec
+from tasks.engine.task_progress import ProgressBar
 from tasks.engine.workspace import Workspace
 from tasks.schemas.evidence import PreparedData, TrainedModels
 from tasks.schemas.records import SplitRecord
@@ -30,6 +32,31 @@ def prepare_data(dataset: Dataset, work: Workspace) -> PreparedData:
     _, decoded = wait_for_all((archives, splits))
     samples = {name: submit(sample, splits[name], work) for name, split in decoded.items() if needs_sample(split)}
     return PreparedData(archives, splits, samples)
+
+
+class TrainingCount:
+    """Progress of a study: how many of its trainings are finished."""
+
+    def __init__(self, trainings: Iterable[Any]) -> None:
+        self.waiting = {id(future) for future in trainings}
+        self.total, self.done, self.computed = len(self.waiting), 0, 0
+        self.began = time.perf_counter()
+        self.bar = ProgressBar("trainings", self.line())
+
+    def add(self, future: Any) -> None:
+        """Count a finished future if it is that of a training."""
+        if id(future) in self.waiting:
+            self.done += 1
+            self.computed += future.state.name != "Cached"  # a cached training takes no time
+            self.bar.refresh(self.done / self.total, self.line())
+
+    def line(self) -> str:
+        """Return one line with the number of finished trainings, the rate, and the remaining time."""
+        line = f"trainings: {self.done} of {self.total}"
+        if not self.computed or self.done == self.total:
+            return line
+        each = (time.perf_counter() - self.began) / self.computed
+        return f"{line}, {60 / each:.1f} per minute, {each * (self.total - self.done):.0f} s left"
 
 
 def train_models(

@@ -34,6 +34,7 @@ from flows.cli.options import (
     AliasedOption,
     CheckedOption,
     CommandGroup,
+    add_output_options,
     checks_of_options,
     option_names,
     seed_or_date,
@@ -42,7 +43,7 @@ from flows.cli.predict import predict
 from flows.cli.serve import serve
 from flows.cli.worker import worker
 from flows.processes import stop
-from flows.processes.console import echo_json
+from flows.processes.console import VERBOSITY, echo_json
 from tasks.errors import GateError, InputError, MnistError, describe_system_error
 from tasks.safety.plain_text import in_text
 
@@ -153,7 +154,8 @@ def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, expl
     from artifacts.screen import Screen
 
     console = Screen(err=True)
-    result, ui_hint, failed = _run_flow(name, parameters, console if console.is_terminal else None)
+    drawn = console.is_terminal and not VERBOSITY.quiet and not VERBOSITY.verbose
+    result, ui_hint, failed = _run_flow(name, parameters, console if drawn else None)
     if as_json:
         echo_json(result.model_dump(mode="json"))
     else:
@@ -240,6 +242,7 @@ def _refuse_bytes(parameters: Mapping[str, Any]) -> None:
 
 for command in (compare_command, predict, champion, dataset, runs, verify, prune, doctor, serve, worker):
     cli.add_command(command)
+add_output_options(cli)
 
 
 def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
