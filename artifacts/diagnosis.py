@@ -45,7 +45,7 @@ def facts(found: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "oneDNN", ", ".join((found.onednn, *(f"{name}={value}" for name, value in found.settings.items())))
     if found.ignored:
         yield "ignored", f"{', '.join(found.ignored)}: could change results, or stop a library"
-    yield "root", found.root
+    yield "root", ", ".join(filter(None, (found.root, found.root_source)))
     if usage.folders:
         sizes = [f"{name} {_mb(size)}" for name, size in usage.folders.items()]
         more = ["..."] if len(sizes) > _SHOWN_FOLDERS else []

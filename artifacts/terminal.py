@@ -80,8 +80,8 @@ def _show_result(
     screen.print(f"in the UI:  {ui_hint}")
 
 
-def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun], *, wide: bool = False) -> None:
-    """Print the list of runs and the list of studies."""
+def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun], *, where: str, wide: bool = False) -> None:
+    """Print the list of runs and the list of studies that were found at a place."""
     screen = Screen(wide=wide)
     rows = [
         {
@@ -95,7 +95,7 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun], *, wide: b
     if rows:
         screen.table(rows, drop=("recipe", "dataset"))
     else:
-        screen.say("no finished runs")
+        screen.say(f"no finished runs under {where}")
     if studies:
         found: list[common_rows.Row] = [
             {
@@ -172,8 +172,8 @@ def show_changes(changes: Changes, checks: Sequence[Check], page: str, *, wide: 
         screen.path(page, "changed images:  ")
 
 
-def show_champions(lines: Mapping[str, Sequence[Champion]], *, wide: bool = False) -> None:
-    """Print every champion line by name, and which models a rollback keeps from becoming the champion."""
+def show_champions(lines: Mapping[str, Sequence[Champion]], *, where: str, wide: bool = False) -> None:
+    """Print every champion line at a place by name, and which models a rollback keeps from becoming the champion."""
     screen = Screen(wide=wide)
     for line, champions in lines.items():
         rows = [
@@ -191,4 +191,4 @@ def show_champions(lines: Mapping[str, Sequence[Champion]], *, wide: bool = Fals
         for one in rolled_back_models(champions):
             screen.say(f"rolled back, not promoted again: {one.title}")
     if not lines:
-        screen.say("no champion yet")
+        screen.say(f"no champion yet under {where}")

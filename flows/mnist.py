@@ -84,8 +84,8 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
         robustness: Whether to evaluate all models on corrupted test images, too, for a section of the report.
         line: Champion line in which the best model competes. Runs with different recipes, such as 3 and 10 epochs, need
             separate lines.
-        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's MNIST_ROOT, or
-            data/.
+        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's default
+            root.
         mirrors: Mirrors to try first: http, https or file URLs.
         runner: Where the trainings run: process for the worker's machine, or the URL of a cluster that the worker
             allows (--allow-runner).
@@ -103,11 +103,11 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
         gate=gate,
         robustness=robustness,
         line=line,
-        root=root,
+        root=root or None,
         mirrors=mirrors,
         runner=runner,
     )
-    with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
+    with open_workspace(validate_root(resolve_root(root or None)), run_name()) as work:
         result = _run_pipeline(config, work)
     if config.gate:
         _require_gate(result)

@@ -3,7 +3,8 @@
 Therefore, the plan of a dry run has the steps and the keys of a real run.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from flows.runners.base import Submitter, wait_for_all, wait_for_optional
 from tasks.base import TEST, TRAIN
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import ModelSpec
+from tasks.engine.task_progress import ProgressBar
 from tasks.engine.workspace import Workspace
 from tasks.schemas.architecture import ArchitectureRecord
 from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords, TrainedModels
@@ -50,6 +52,31 @@ def prepare_data(dataset: Dataset, workers: Submitter, work: Workspace) -> Prepa
     large = [name for name, split in specs.items() if needs_sample(split.count, dataset.image_shape)]
     samples = {name: here(sample, splits[name], work) for name in large}
     return PreparedData(archives, splits, samples)
+
+
+class TrainingCount:
+    """Progress of a study: how many of its trainings are finished."""
+
+    def __init__(self, trainings: Iterable[Any]) -> None:
+        self.waiting = {id(future) for future in trainings}
+        self.total, self.done, self.computed = len(self.waiting), 0, 0
+        self.began = time.perf_counter()
+        self.bar = ProgressBar("trainings", self.line())
+
+    def add(self, future: Any) -> None:
+        """Count a finished future if it is that of a training."""
+        if id(future) in self.waiting:
+            self.done += 1
+            self.computed += future.state.name != "Cached"  # a cached training takes no time
+            self.bar.refresh(self.done / self.total, self.line())
+
+    def line(self) -> str:
+        """Return one line with the number of finished trainings, the rate, and the remaining time."""
+        line = f"trainings: {self.done} of {self.total}"
+        if not self.computed or self.done == self.total:
+            return line
+        each = (time.perf_counter() - self.began) / self.computed
+        return f"{line}, {60 / each:.1f} per minute, {each * (self.total - self.done):.0f} s left"
 
 
 def train_models(
@@ -147,7 +174,7 @@ def _collect_evidence(
 def submit_study_steps(
     dataset: Dataset, trials: Mapping[str, SeedRun], workers: Submitter, work: Workspace
 ) -> tuple[PreparedData, TrainedModels, dict[str, Any], Any]:
-    """Submit all cached steps, to workers or to a dry run, and wait for the trainings and the predictions."""
+    """Submit all cached steps, to workers or to a dry run."""
     data = prepare_data(dataset, workers, work)
     trained = train_models(trials, data.train, workers, work)
     predictions = {
@@ -156,6 +183,5 @@ def submit_study_steps(
         )
         for title in trials
     }
-    wait_for_all((trained, predictions))
     analyzing = workers.submit_here(analyze_study, dataset, trials, trained.models, predictions, data.test_sample, work)
     return data, trained, predictions, analyzing

@@ -21,7 +21,7 @@ from flows.runners.factory import open_workers
 from flows.server.flow_run_history import current_flow_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
-from flows.stages import submit_study_steps
+from flows.stages import TrainingCount, submit_study_steps
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Epochs
 from tasks.config.toml_loader import NameOrFile
@@ -65,8 +65,8 @@ def study(
             All models of all recipes are compared.
         seeds: Number of seeds, at least 2: the recipe's own seed and the seeds that follow it.
         epochs: Passes over the training images, at least 1. Empty: the number in each recipe.
-        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's MNIST_ROOT, or
-            data/.
+        root: Folder of all files on the worker's machine, or s3://BUCKET/PREFIX. Empty: the worker's default
+            root.
         mirrors: Mirrors to try first: http, https or file URLs.
         runner: Where the trainings run: process for the worker's machine, or the URL of a cluster that the worker
             allows (--allow-runner).
@@ -75,7 +75,7 @@ def study(
     keep_secrets_out_of_prefect()
     exit_with_parent()
     config = validate_study(
-        dataset=dataset, recipes=recipes, seeds=seeds, epochs=epochs, root=root, mirrors=mirrors, runner=runner
+        dataset=dataset, recipes=recipes, seeds=seeds, epochs=epochs, root=root or None, mirrors=mirrors, runner=runner
     )
     trials = plan_seed_runs(config.recipes, seeds)
     if seeds < ENOUGH_SEEDS:
@@ -83,7 +83,7 @@ def study(
             f"{seeds} seeds give a poor estimate of the variation between seeds; use {ENOUGH_SEEDS} or more",
             logging.WARNING,
         )
-    with open_workspace(validate_root(resolve_root(root)), run_name()) as work:
+    with open_workspace(validate_root(resolve_root(root or None)), run_name()) as work:
         result = _run_study(config.dataset, trials, config.runner, work)
     return cast("StudyResult", Completed(message=result.verdict, data=result))
 
@@ -92,6 +92,7 @@ def _run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, wor
     """Download → decode → train → evaluate → compare over all seeds → report."""
     with open_workers(runner, trials.values(), work.root, ahead=not train.has_any_record(work.root)) as workers:
         data, trained, predictions, analyzing = submit_study_steps(dataset, trials, workers, work)
+        wait_for_all((trained, predictions), TrainingCount(trained.trainings.values()).add)
     data, trained, predictions, analyzed = wait_for_all((data, trained, predictions, analyzing))
     steps = [*data.steps, *trained.steps, *predictions.values(), analyzed]
 

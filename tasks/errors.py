@@ -6,6 +6,7 @@ MnistError                     base class; its message is one line that says wha
 │   ├── DatasetError           an unknown, unreadable or incomplete dataset
 │   ├── RootError              a folder that is not a root, or that holds unrelated files
 │   ├── RunError               an unknown run or champion, or runs that cannot be compared
+│   │   └── NothingFoundError  (RootError) no such run, study or champion under the root
 │   ├── SettingsError          a settings file that another account may have written, or an unusable Prefect home
 │   └── PictureError           an unreadable or empty image
 │       └── UnknownFormatError a file that is not an image of a known format
@@ -88,6 +89,10 @@ class RootError(InputError):
 
 class RunError(InputError):
     """An unknown run or champion, or runs that cannot be compared."""
+
+
+class NothingFoundError(RunError, RootError):
+    """A run, study or champion that is not under the root."""
 
 
 class SettingsError(InputError):

@@ -38,9 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         stop.end()
     stop.set_exit_code(code)
     if lines:
+        from logging import ERROR  # noqa: PLC0415
+
+        from flows.processes.log_file import note_in_log_file  # noqa: PLC0415
         from tasks.safety.redaction import redact  # noqa: PLC0415
 
-        sys.stderr.writelines(f"mnist: {redact(fault)}\n" for fault in lines.splitlines())
+        for fault in lines.splitlines():
+            sys.stderr.write(f"mnist: {redact(fault)}\n")
+            note_in_log_file(redact(fault), ERROR)
     sys.exit(code)
 
 

@@ -12,9 +12,9 @@ from prefect.logging.configuration import setup_logging
 from rich.text import Text
 
 from artifacts.screen import Screen
+from flows.processes.console import CONSOLE_LEVEL, VERBOSITY
+from flows.processes.log_file import log_to_file
 from flows.processes.prefect_compat import EVENTS_LOGGER, RUN_LOGGERS, is_failure_note
-
-_WORKER_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # log level of the console in worker processes
 
 
 def _no_failures(record: logging.LogRecord) -> bool:
@@ -42,20 +42,23 @@ class ConsoleLines(logging.Handler):
 def quiet_console(console: Screen | None) -> Iterator[None]:
     """Keep reports of failures off the console while the block runs.
 
-    With a `console`, print only warnings, and print them there.
+    With a `console`, print only warnings, and print them there. If the command is quiet, print nothing.
     """
     setup_logging()  # otherwise Prefect would do so later and restore its own handlers
     root = logging.getLogger()
     standard = list(root.handlers)
-    if console:
-        root.handlers = [ConsoleLines(console)]
-        os.environ[_WORKER_LEVEL] = "CRITICAL"
+    level = os.environ.get(CONSOLE_LEVEL)
+    if console or VERBOSITY.quiet:
+        root.handlers = [ConsoleLines(console) if console else logging.NullHandler()]
+        os.environ[CONSOLE_LEVEL] = "CRITICAL"  # for the worker processes
+    log_to_file()
     for handler in standard:
         handler.addFilter(_no_failures)
     try:
         yield
     finally:
-        os.environ.pop(_WORKER_LEVEL, None)
+        os.environ.pop(CONSOLE_LEVEL, None)
+        os.environ.update({CONSOLE_LEVEL: level} if level else {})
         root.handlers = standard
         for handler in standard:
             handler.removeFilter(_no_failures)

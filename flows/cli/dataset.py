@@ -48,7 +48,7 @@ def pin(file: Path, as_json: bool) -> None:
     lacks. After that, mnist accepts no other bytes for these archives.
     """
     from artifacts.screen import Screen
-    from flows.cli.download_progress import show_downloads
+    from flows.cli.progress import BYTES, show_progress
     from tasks.config.toml_loader import text_of
     from tasks.data.pin_dataset import lacks_pins
     from tasks.data.pin_dataset import pin_archives as pinned
@@ -63,7 +63,7 @@ def pin(file: Path, as_json: bool) -> None:
         raise DatasetError(f"can't read the dataset {path}: {getattr(error, 'strerror', None) or error}") from error
     if lacks_pins(text, str(file)):
         check_rewritable(path)
-    with temporary_folder("mnist-pin-") as scratch, show_downloads() as shown:
+    with temporary_folder("mnist-pin-") as scratch, show_progress(BYTES, ends=True) as shown:
         text, pins = pinned(text, str(file), path.parent, scratch, shown.report, shown.tell)
     if pins:
         with rewrite_file(path) as stream:

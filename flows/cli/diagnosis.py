@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flows.processes.bounded import within
-from flows.root_option import resolve_root
+from flows.root_option import choose_root, resolve_root
 from flows.server.prefect_state import prefect_state
 from tasks.engine.machine import (
     DISTRIBUTION,
@@ -43,6 +43,7 @@ _Found = TypeVar("_Found")
 def diagnose(given_root: str | None) -> Diagnosis:
     """Examine everything, and return the facts and the checks."""
     root, no_root = _attempt(lambda: resolve_root(given_root))
+    chosen, _ = _attempt(lambda: choose_root(given_root).source)
     usage, unread = _attempt(lambda: usage_of(root)) if root else (None, no_root)
     _, unwritable = _attempt(lambda: check_root(root)) if root and usage else (None, "")
     states = [PrefectState(home="")]  # what was found out before a fault, last
@@ -67,6 +68,7 @@ def diagnose(given_root: str | None) -> Diagnosis:
         ignored=tuple(sorted(REMOVED)),
         disks=disks or (),
         root=str(root or given_root or ""),
+        root_source=chosen or "",
         usage=usage or RootUsage(),
         prefect=state,
         checks=checks,

@@ -11,8 +11,8 @@ import click
 from flows.cli.completion import complete_existing_line, complete_run
 from flows.cli.options import JSON, ROOT, WIDE_TABLES
 from flows.processes.console import echo, echo_json
-from flows.root_option import at_root, root_to_read, root_with_pages, write_optional_page
-from tasks.errors import GateError, RunError
+from flows.root_option import at_root, describe_root, root_to_read, root_with_pages, write_optional_page
+from tasks.errors import GateError, NothingFoundError, RunError
 
 if TYPE_CHECKING:
     from tasks.analysis.paired_comparison import PredictionsPair
@@ -40,7 +40,7 @@ def runs(root: str | None, wide: bool, as_json: bool) -> None:
             "studies": [study.model_dump(mode="json") for study in studies],
         })  # fmt: skip
     else:
-        show_runs(found, studies, wide=wide)
+        show_runs(found, studies, where=describe_root(root), wide=wide)
 
 
 @click.command("compare")
@@ -68,9 +68,8 @@ def compare_command(
     from artifacts.report.renderer import changes_page
     from artifacts.report.text import change_title
     from artifacts.terminal import show_changes
-    from tasks.analysis.paired_comparison import changes_between, is_repeated_later
+    from tasks.analysis.paired_comparison import changes_between, is_repeated_later, not_inferior
     from tasks.engine.workspace import Workspace
-    from tasks.steps.champion import not_inferior
     from tasks.storage.folders import Folder
     from tasks.storage.page_records import write_page
 
@@ -161,7 +160,7 @@ def list_champions(root: str | None, wide: bool, as_json: bool) -> None:
     if as_json:
         echo_json({"lines": {line: [one.model_dump(mode="json") for one in all_] for line, all_ in found.items()}})
     else:
-        show_champions(found, wide=wide)
+        show_champions(found, where=describe_root(root), wide=wide)
 
 
 @champion.command()
@@ -205,5 +204,7 @@ def _only_line(root: "Root") -> str:
     found = champion_lines(root)
     if len(found) != 1:
         several = f"there are several champion lines; give one of them: {', '.join(line_names(found).values())}"
-        raise RunError(several if found else f"there is no champion under {root}; a run that passes the gate makes one")
+        if found:
+            raise RunError(several)
+        raise NothingFoundError(f"there is no champion under {root}; a run that passes the gate makes one")
     return found[0]

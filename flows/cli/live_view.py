@@ -5,7 +5,7 @@ task run, with a progress bar for each training.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
@@ -16,7 +16,6 @@ from prefect.client.schemas.filters import (
     ArtifactFilterType,
     FlowRunFilter,
     FlowRunFilterId,
-    TaskRunFilter,
 )
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import ArtifactSort, TaskRunSort
@@ -34,7 +33,8 @@ _POLL_SECONDS = 0.5
 _LINES = 200  # the maximum that Prefect's API returns at once
 _MARKS = {"Cached": ("=", "cyan"), "Completed": ("✓", "green"), "Failed": ("✗", "red"), "Crashed": ("✗", "red")}
 _ASCII = {"✓": "+", "✗": "x"}  # for terminals without Unicode
-_BAR, _WIDE = 24, 80  # characters: width of a bar, and the least width of a terminal that shows it
+# Characters: width of a bar, the least width of a terminal that shows it, and that at which a training takes one line.
+_BAR, _WIDE, _ONE_LINE = 24, 80, 130
 
 
 class RunView:
@@ -45,7 +45,7 @@ class RunView:
         self.which = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
         self.stopped = threading.Event()
         self.runs: Sequence[TaskRun] = ()
-        self.progress: dict[str, tuple[float, str]] = {}
+        self.progress: dict[str, tuple[float, str]] = {}  # by task run; that of the flow itself has an empty key
         self.spinner = Spinner(screen.spinner)
 
     def watch(self) -> None:
@@ -56,31 +56,37 @@ class RunView:
 
     def poll(self) -> None:
         """Read the task runs and their progress from the API once."""
-        self.runs = self.client.read_task_runs(
-            flow_run_filter=self.which, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=_LINES
+        latest = self.client.read_task_runs(
+            flow_run_filter=self.which, sort=TaskRunSort.EXPECTED_START_TIME_DESC, limit=_LINES
         )
+        self.runs = latest[::-1]
         kind = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
         found = self.client.read_artifacts(
             flow_run_filter=self.which,
-            task_run_filter=TaskRunFilter(),
             artifact_filter=kind,
             sort=ArtifactSort.ID_DESC,
             limit=_LINES,
             offset=0,
         )
-        self.progress = {
-            str(item.task_run_id): (float(str(item.data)), item.description or "") for item in found if item.task_run_id
-        }
+        self.progress = {str(item.task_run_id or ""): (float(str(item.data)), item.description or "") for item in found}
 
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
         for whole in (True, False, False, True):
             table.add_column(no_wrap=whole)
-        for run in self.runs:
+        running = not self.stopped.is_set()
+        if "" in self.progress and running:
+            share, text = self.progress[""]
+            table.add_row(self.spinner, text.partition(": ")[0], self.bar(share, text.partition(": ")[2]), "")
+        for run in latest_runs(self.runs, self.screen.height - 3, self.height) if running else self.runs:
             state = run.state_name or ""
             seconds = run.estimated_run_time.total_seconds()
             table.add_row(self.mark(state), run.name, self.detail(run, state), f"{seconds:.1f} s")
         return Group(table) if self.runs else Group(self.spinner, Text("starting"))
+
+    def height(self, run: TaskRun) -> int:
+        """Return the number of lines for a task run: two if its bar and description may not fit one line."""
+        return 2 if str(run.id) in self.progress and self.screen.width < _ONE_LINE else 1
 
     def mark(self, state: str) -> RenderableType:
         """Return the sign for a state, or the spinner for a task run that is not finished."""
@@ -95,12 +101,30 @@ class RunView:
         if not text:
             message = run.state.message if run.state and state == "Cached" else None
             return Text(f"{state.lower()}, {message}" if message else state.lower(), "dim")
-        description = text.partition(": ")[2]
+        return self.bar(share, text.partition(": ")[2])
+
+    def bar(self, share: float, description: str) -> RenderableType:
+        """Return a bar and its description, or only the description on a narrow terminal."""
         if self.screen.width < _WIDE:
             return Text(description)
         row = Table.grid(padding=(0, 1))
         row.add_row(ProgressBar(total=100, completed=share, width=_BAR), description)
         return row
+
+
+def latest_runs(runs: Sequence[TaskRun], room: int, height: Callable[[TaskRun], int]) -> Sequence[TaskRun]:
+    """Return the task runs that fit a number of lines: first those that are not finished, then the latest of the others.
+
+    The order of the task runs is kept.
+    """
+    kept = set()
+    latest_first = runs[::-1]
+    for run in sorted(latest_first, key=lambda one: one.state_name in _MARKS):
+        room -= height(run)
+        if room < 0:
+            break
+        kept.add(run.id)
+    return [run for run in runs if run.id in kept]
 
 
 @contextmanager

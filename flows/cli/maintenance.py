@@ -9,7 +9,7 @@ import click
 from flows.cli.completion import complete_run_or_study
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo_json, say
-from flows.root_option import resolve_root, root_to_read
+from flows.root_option import resolve_root, root_to_read, saying_where
 from tasks.errors import ChecksumError, VerificationError
 
 if TYPE_CHECKING:
@@ -31,16 +31,19 @@ def verify(run: str, root: str | None, as_json: bool) -> None:
     from tasks.history.run_store import find_record, read_run
 
     place = root_to_read(root)
-    path = find_record(place, run)
+    with saying_where(root):
+        path = find_record(place, run)
     record = read_run(path)
     if isinstance(record, ChecksumError):
         raise VerificationError(
             f"the record of run {path.parent.name} is invalid: {record}; run again to create a new run"
         )
     from artifacts.terminal import show_verified_files
+    from flows.cli.progress import BYTES, counted_progress
     from tasks.history.verify import verify_run  # imports pyarrow, which takes as long as all other imports
 
-    files = list(verify_run(place, record))
+    with counted_progress("verify", sum(entry.file.bytes for entry in record.manifest), BYTES) as advance:
+        files = list(verify_run(place, record, advance))
     broken = [file for file in files if file.fault]
     if as_json:
         echo_json({"run": record.run, "sound": not broken, "links": [file.model_dump() for file in files]})
@@ -75,22 +78,26 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     The flow runs of the removed runs are removed from Prefect's history, with their logs and artifacts: from the server
     in PREFECT_API_URL, otherwise from Prefect's own database. A later prune removes those that can't be removed now.
     """
+    from functools import partial
+
     from artifacts.terminal import show_pruning
+    from flows.cli.progress import BYTES, show_progress, watched_files
     from flows.processes.settings_files import without_new_home
     from flows.server.flow_run_history import clear_history, removable_flow_runs
     from tasks.history.prune import apply_pruning, plan_pruning
     from tasks.storage.roots import existing_root, root_to_change, validate_root
     from tasks.storage.storage import storage_of
 
+    with saying_where(root):
+        place = existing_root(resolve_root(root)) if dry_run else validate_root(root_to_change(resolve_root(root)))
     if dry_run:
-        with without_new_home():
-            what = plan_pruning(existing_root(resolve_root(root)), keep)
+        with without_new_home(), show_progress(BYTES) as shown:
+            what = plan_pruning(place, keep, watch=partial(watched_files, shown, "check"))
             history = removable_flow_runs(what.history)
     else:
-        place = validate_root(root_to_change(resolve_root(root)))
-        with storage_of(place).exclusive_lock("mnist prune", say):
-            what = plan_pruning(place, keep, exclusive=True)
-            apply_pruning(place, what)
+        with storage_of(place).exclusive_lock("mnist prune", say), show_progress(BYTES) as shown:
+            what = plan_pruning(place, keep, exclusive=True, watch=partial(watched_files, shown, "check"))
+            apply_pruning(place, what, partial(watched_files, shown, "remove"))
         history = clear_history(place)  # after the lock is released: the server may be slow
     if as_json:
         echo_json(what.model_dump() | {"removed": not dry_run, "history": history.model_dump()})

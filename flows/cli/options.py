@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from flows.cli.completion import complete_dataset
-from flows.processes.console import Command, echo
+from flows.processes.console import VERBOSITY, Command, echo
+from flows.processes.log_file import LOG_FILE, open_log_file
 from tasks.errors import Checks, InputError
 from tasks.safety.plain_text import in_text
 
@@ -97,7 +98,10 @@ class CommandGroup(click.Group):
 
 
 ROOT: Callable[[Command], Command] = click.option(
-    "--root", metavar="DIR|s3://...", help="Folder or S3 prefix of all files.  [default: MNIST_ROOT, else data]"
+    "--root",
+    metavar="DIR|s3://...",
+    help="Folder or S3 prefix of all files.  [default: MNIST_ROOT, "
+    "else a root around the current folder, else the configured one, else data]",
 )
 JSON: Callable[[Command], Command] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, logs on stderr."
@@ -160,3 +164,44 @@ def _refuse_bytes(parameters: Mapping[str, Any]) -> None:
         for value in given if isinstance(given, tuple) else (given,):
             if isinstance(value, str) and in_text(value) != value:
                 raise InputError(f"can't use the {name} {value}: its name is not UTF-8, which Prefect needs; rename it")
+
+
+def _set_verbosity(context: click.Context, option: click.Parameter, given: bool) -> None:
+    """Make the command quiet or verbose until it ends."""
+    if not given or context.resilient_parsing:
+        return
+    setattr(VERBOSITY, str(option.name), True)
+    if VERBOSITY.quiet and VERBOSITY.verbose:
+        VERBOSITY.reset()
+        raise click.UsageError("--quiet and --verbose exclude each other: give one of them")
+    context.find_root().call_on_close(VERBOSITY.reset)
+
+
+def _open_log(context: click.Context, _option: click.Parameter, given: str | None) -> None:
+    """Open the log file before the command starts."""
+    if given is not None and not context.resilient_parsing:
+        open_log_file(given)
+
+
+# Each command takes these options, and so do the groups, for the commands in them.
+_OUTPUT_OPTIONS = (
+    click.Option(
+        ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_verbosity,
+        help="Print only the result and errors.",
+    ),
+    click.Option(
+        ["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set_verbosity,
+        help="Print log lines as they come, instead of progress bars.",
+    ),
+    click.Option(
+        ["--log-file"], metavar="FILE", expose_value=False, callback=_open_log, envvar=LOG_FILE,
+        help="Also append the full log to a file.  [default: MNIST_LOG_FILE]",
+    ),
+)  # fmt: skip
+
+
+def add_output_options(command: click.Command) -> None:
+    """Add the options of all commands to a command, and to the commands in a group."""
+    command.params.extend(_OUTPUT_OPTIONS)
+    for one in command.commands.values() if isinstance(command, click.Group) else ():
+        add_output_options(one)

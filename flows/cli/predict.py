@@ -4,8 +4,7 @@
 import csv
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +49,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from artifacts.terminal import show_predictions
+    from flows.cli.progress import counted_progress
     from tasks.history.run_store import find_run
     from tasks.schemas.results import ClassifiedPicture, PredictResult, UnreadablePicture
     from tasks.training.classify_pictures import classify_pictures as answers
@@ -59,7 +59,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
         skipped: list[Path] = []
         run, paths = find_run(place, name), pictures_in(images, skipped.append)
         limits, judges, not_judged = _judges(run, place)
-        with _progress(len(paths)) as advance:
+        with counted_progress("predict", len(paths), "images") as advance:
             found = list(answers(paths, run, place, advance, judges))
         answered = tuple(one for one in found if isinstance(one, ClassifiedPicture))
         unreadable = tuple(one for one in found if isinstance(one, UnreadablePicture))
@@ -160,16 +160,3 @@ def _skipped_names(paths: Sequence[Path]) -> str:
     """Return the number of skipped files and folders, with the first few names."""
     names = ", ".join(printable(path.name) for path in paths[:_FEW])
     return f"{len(paths):,} ({names}{', ...' if len(paths) > _FEW else ''})"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], object]]:
-    """Yield a function that advances a progress bar; the bar is shown only on a terminal."""
-    from rich.progress import Progress
-
-    from artifacts.screen import Screen
-
-    console = Screen(err=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("images", total=total)
-        yield lambda count: bar.advance(task, count)

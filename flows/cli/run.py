@@ -34,6 +34,7 @@ from flows.cli.options import (
     AliasedOption,
     CheckedOption,
     CommandGroup,
+    add_output_options,
     require_valid_parameters,
     seed_or_date,
 )
@@ -41,7 +42,7 @@ from flows.cli.predict import predict
 from flows.cli.serve import serve
 from flows.cli.worker import worker
 from flows.processes import stop
-from flows.processes.console import echo_json
+from flows.processes.console import VERBOSITY, echo_json
 from tasks.errors import GateError, InputError, MnistError, describe_system_error
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, expl
     from artifacts.screen import Screen
 
     console = Screen(err=True)
-    result, ui_hint, failed = _run_flow(name, parameters, console if console.is_terminal else None)
+    drawn = console.is_terminal and not VERBOSITY.quiet and not VERBOSITY.verbose
+    result, ui_hint, failed = _run_flow(name, parameters, console if drawn else None)
     if as_json:
         echo_json(result.model_dump(mode="json"))
     else:
@@ -237,6 +239,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
 
 for command in (compare_command, predict, champion, dataset, runs, verify, prune, doctor, serve, worker):
     cli.add_command(command)
+add_output_options(cli)
 
 
 def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:

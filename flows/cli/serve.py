@@ -24,7 +24,7 @@ import click
 
 from flows.cli.options import JSON, ROOT, WORK_POOL, checks_of_options
 from flows.processes import stop
-from flows.processes.console import echo, json_document
+from flows.processes.console import VERBOSITY, echo, json_document
 from flows.root_option import require_usable_root, resolve_root
 from flows.server.serving import ALLOWED, HOST, PORT
 from tasks.errors import ServerError
@@ -132,7 +132,7 @@ def _keep_worker_running(
     If the worker is killed, start another.
     """
     for start in count():
-        with _start_tied_process(_WORKER, env) as working:
+        with _start_tied_process((*_WORKER, "--quiet") if VERBOSITY.quiet else _WORKER, env) as working:
             if start == 0:
                 await_pool(served, working)
                 _deploy(env)

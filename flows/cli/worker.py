@@ -1,12 +1,13 @@
 """The `mnist worker` command: a Prefect worker that runs the flows of this project and nothing else."""
 # ruff: noqa: PLC0415  # so that `--help` answers immediately
 
+import os
 from collections.abc import Iterable
 
 import click
 
 from flows.cli.options import WORK_POOL, CheckedOption, checks_of_options
-from flows.processes.console import echo
+from flows.processes.console import CONSOLE_LEVEL, VERBOSITY, echo
 from tasks.errors import ServerError
 
 _DRAIN_SECONDS = 1.0  # for each of two queues; the worker ends within 5 s
@@ -58,17 +59,21 @@ def worker(pool: str, with_healthcheck: bool, runners: tuple[str, ...], **option
     The worker rejects all other flow runs.
     """
     allowed = _allowed_runners(runners)
+    if VERBOSITY.quiet:
+        os.environ[CONSOLE_LEVEL] = "ERROR"  # for the runs, too
     import asyncio
     from contextlib import suppress
 
     from prefect.settings import PREFECT_WORKER_WEBSERVER_HOST, get_current_settings, temporary_settings
 
+    from flows.processes.log_file import log_to_file
     from flows.processes.log_filters import mask_prefect_settings
     from flows.processes.prefect_compat import drain_queues
     from flows.server.local_server import check_server
     from flows.server.process_worker import MnistWorker, run_until_signal
 
     mask_prefect_settings()
+    log_to_file()
     settings = get_current_settings()
     url = settings.api.url
     if not url:

@@ -7,11 +7,32 @@ from typing import Any
 
 import click
 
+from flows.processes.log_file import note_in_log_file
 from tasks.errors import MnistError
 from tasks.safety.plain_text import json_line, printable
 from tasks.schema_version import SCHEMA_VERSION
 
 Command = Callable[..., Any]
+
+
+class Verbosity:
+    """What a command writes to standard error besides errors: nothing if `quiet`, log lines instead of bars if `verbose`.
+
+    The result on standard output is always the same.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Be neither quiet nor verbose."""
+        self.quiet = self.verbose = False
+
+
+VERBOSITY = Verbosity()  # of this process
+CONSOLE_LEVEL = (
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"  # sets what Prefect logs to the screen, in child processes, too
+)
 
 
 def say(line: str, _level: int) -> None:
@@ -22,8 +43,13 @@ def say(line: str, _level: int) -> None:
 def echo(text: str, *, err: bool = False) -> None:
     """Print a text on standard output or standard error, with control characters as escapes.
 
-    click itself would drop text that looks like a terminal's control codes.
+    click itself would drop text that looks like a terminal's control codes. A quiet command prints nothing on standard
+    error here: its errors are printed at its end.
     """
+    if err:
+        note_in_log_file(text)
+        if VERBOSITY.quiet:
+            return
     click.echo(printable(text, keep="\n"), err=err)
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from rich.console import Console
 
+from flows.processes.log_file import log_to_file
 from flows.processes.prefect_compat import RUN_LOGGERS, is_time_limit_note
 from tasks.errors import MnistError
 from tasks.safety.redaction import add_secret, environment_secrets, redact_all_output
@@ -36,8 +37,12 @@ def mask_prefect_settings() -> None:
 
 
 def hide_expected_tracebacks() -> None:
-    """Add the filter to the loggers of Prefect's runs in this process, and mask secrets in all its logs."""
+    """Add the filter to the loggers of Prefect's runs in this process, and mask secrets in all its logs.
+
+    The logs are also written to the log file, if there is one.
+    """
     mask_prefect_settings()
+    log_to_file()
     for name in RUN_LOGGERS:
         logging.getLogger(name).addFilter(_strip_traceback)
 

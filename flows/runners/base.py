@@ -140,11 +140,11 @@ def submit(task: Task[..., Any], *args: Any, **kwargs: Any) -> Any:
     return task.submit(*args, **kwargs)
 
 
-def wait_for_all(structure: Structure) -> Structure:
+def wait_for_all(structure: Structure, finished: Callable[[Any], object] = lambda _future: None) -> Structure:
     """Wait for all futures in a structure, and return the structure with their results in place of the futures.
 
-    The first error is raised as soon as it occurs. If a step fails because an earlier step failed, the error of the
-    earlier step is raised.
+    `finished` is called with each future when it has its result. The first error is raised as soon as it occurs. If a
+    step fails because an earlier step failed, the error of the earlier step is raised.
     """
     found: dict[int, PrefectFuture[Any]] = {}  # by identity: a future may occur in several places
 
@@ -158,6 +158,7 @@ def wait_for_all(structure: Structure) -> Structure:
     for future in as_completed(futures):
         try:
             future.result()
+            finished(future)
         except PrefectException as error:
             raise next(_root_causes(futures), error) from None
 

@@ -16,8 +16,8 @@ from tasks.data.split_parquet import read_images
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError, StorageError
 from tasks.images.encoding import encode_pixels
-from tasks.schemas.analysis import Changed, Changes, ModelChanges, Setting
-from tasks.schemas.findings import Comparison
+from tasks.schemas.analysis import Changed, Changes, Check, ModelChanges, Setting
+from tasks.schemas.findings import Comparison, Estimate
 from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.schemas.runs import RunRecord
 from tasks.storage.content_files import require_all_valid, require_valid
@@ -267,3 +267,15 @@ def _flatten_settings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     else:
         for key, item in inner.items():
             yield from _flatten_settings(item, f"{name} {key}".strip())
+
+
+def not_inferior(first: str, difference: Estimate, margin: float) -> Check:
+    """Check that the second of two models is not inferior to the `first` by the margin or more.
+
+    The lower bound of the confidence interval of the difference must exceed `-margin`.
+    """
+    return Check(
+        name=f"not inferior to {first} by {100 * margin:g} {'point' if margin == 0.01 else 'points'} or more",
+        passed=difference.low > -margin,
+        found=difference.points,
+    )

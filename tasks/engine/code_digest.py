@@ -23,6 +23,7 @@ PLUMBING = frozenset({
     "tasks.engine.code_digest",
     "tasks.engine.optional_parts",
     "tasks.engine.run_log",
+    "tasks.engine.task_progress",
     "tasks.engine.workspace",
     "tasks.errors",
     "tasks.filesystem.exclusive_name",

@@ -6,7 +6,7 @@ The last file names the current champion. Two runs can't overwrite each other's 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tasks.errors import RunError, StorageError
+from tasks.errors import NothingFoundError, RunError, StorageError
 from tasks.schemas.line_names import LINE_FOLDER, line_names, names_of_line
 from tasks.schemas.runs import Champion, rolled_back_models
 from tasks.storage.backend import Root, matching
@@ -64,7 +64,8 @@ def find_line(root: Root, name: str) -> str:
     """Return the folder of the line with a name that `line_names` returns, or with the name of a folder.
 
     Raises:
-        RunError: If no line has the name, or several have.
+        NothingFoundError: If no line has the name.
+        RunError: If several lines have the name.
     """
     folders = champion_lines(root)
     if name in folders:
@@ -76,7 +77,7 @@ def find_line(root: Root, name: str) -> str:
     if fitting:
         several = " or ".join(names[folder] for folder in fitting)
         raise RunError(f"{len(fitting)} champion lines are named {name!r}; give {several}")
-    raise RunError(
+    raise NothingFoundError(
         f"there is no champion line {name!r} under {root}; "
         + (f"give one of {', '.join(names.values())}" if names else "a run that passes the gate makes one")
     )

@@ -7,7 +7,7 @@ The flow runs of the removed runs are noted before (`tasks.history.flow_runs`), 
 after the files.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -29,6 +29,9 @@ from tasks.storage.locks import is_idle
 from tasks.storage.page_records import PageRecord
 from tasks.storage.root_marker import find_mark, is_real_folder, signed_paths
 from tasks.storage.storage import storage_of
+
+# Passes on the files that are about to be hashed, to show the progress.
+Watch = Callable[[Sequence[FileRecord]], Iterable[FileRecord]]
 
 
 class RemovalPlan(NamedTuple):
@@ -60,7 +63,7 @@ def _runs_to_keep(
     return kept
 
 
-def plan_pruning(root: Root, keep: int, *, exclusive: bool = False) -> Pruning:
+def plan_pruning(root: Root, keep: int, *, exclusive: bool = False, watch: Watch = iter) -> Pruning:
     """Return the runs and files to remove if the last `keep` runs and the last `keep` studies are kept; change nothing.
 
     Temporary files of dead runs are included only if no process works under the root. With `exclusive`, the caller
@@ -80,7 +83,7 @@ def plan_pruning(root: Root, keep: int, *, exclusive: bool = False) -> Pruning:
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
     gone = [run for run in (*runs, *studies) if run.run not in names]
-    planned = _removal_plan(root, gone, names, needed)
+    planned = _removal_plan(root, gone, names, needed, watch)
     # A flow run that Prefect retried belongs to several runs, possibly to one that is newer than the note.
     flow_runs = pending_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
     stays = {run.flow_run.id for run in (*kept, *_copied(root, gone)) if run.flow_run}
@@ -126,7 +129,9 @@ def _reachable(champions: Sequence[Champion]) -> Iterator[Champion]:
         number = entry.rollback_to
 
 
-def _removal_plan(root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str]) -> RemovalPlan:
+def _removal_plan(
+    root: Root, gone: Sequence[CompletedRun], kept: set[str], needed: set[str], watch: Watch
+) -> RemovalPlan:
     """Return the files that a record proves to be ours and that no kept run needs, and the folders of removed runs."""
     storage = storage_of(root)
     made, steps = list(valid_documents(root, PageRecord)), list(_step_records(root))
@@ -140,7 +145,8 @@ def _removal_plan(root: Root, gone: Sequence[CompletedRun], kept: set[str], need
         *(file for step in steps for file in step.names),
     ]
     files = [file for file in dict.fromkeys(named) if _may_go(file.path, kept, needed)]
-    found = [file for file in (*own, *forgotten, *files, *(entry for entry, _ in old)) if storage.is_removable(file)]
+    candidates = (*own, *forgotten, *files, *(entry for entry, _ in old))
+    found = [file for file in watch(candidates) if storage.is_removable(file)]
     runs = {run.run for run in gone} | {PurePosixPath(file.path).parent.name for file in pages if _in_a_run(file.path)}
     folders = [f"{Folder.RUNS}/{run}" for run in sorted(runs - kept)]
     return RemovalPlan(tuple(found), tuple(folder for folder in folders if storage.is_real_folder(folder)))
@@ -217,7 +223,7 @@ def _root_names(root: Root, paths: Iterator[Path]) -> Iterator[str]:
     return (path.relative_to(storage_of(root).cache_dir).as_posix() for path in paths)
 
 
-def apply_pruning(root: Root, what: Pruning) -> None:
+def apply_pruning(root: Root, what: Pruning, watch: Watch = iter) -> None:
     """Remove the files of a pruning plan; the caller must hold the root's exclusive lock.
 
     The plan is written to disk first, so if the process is killed, the next call still recognizes the remaining files
@@ -232,7 +238,7 @@ def apply_pruning(root: Root, what: Pruning) -> None:
         plan = PageRecord(files=what.planned)
         if what.planned:
             write_checksummed(root, plan.name, plan)
-        for file in what.planned:
+        for file in watch(what.planned):
             if storage.is_removable(file):
                 storage.remove(file.path)
         for name in what.paths[len(what.planned) :]:

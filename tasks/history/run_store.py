@@ -6,7 +6,7 @@ The record of a run is kept with a checksum as `runs/<run>/run.json`, and that o
 from collections.abc import Collection, Mapping, Sequence
 
 from tasks.engine.workspace import Workspace
-from tasks.errors import ChecksumError, RunError
+from tasks.errors import ChecksumError, NothingFoundError, RunError
 from tasks.schemas.runs import CompletedRun, Kind, RunRecord, StudyRun
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
@@ -86,7 +86,8 @@ def find_run(root: Root, name: str) -> RunRecord:
     """Return a finished run by its name, the beginning or end of its name, or `last`.
 
     Raises:
-        RunError: If no run matches, or several do.
+        NothingFoundError: If no run matches.
+        RunError: If several runs or a study match.
     """
     runs = {run.run: run for run in finished_runs(root)}
     if name != _LAST and not _fitting(runs, name):
@@ -99,7 +100,8 @@ def find_record(root: Root, name: str) -> Root:
     """Return the path of the record of a run or a study, by a name as in `find_run`; the record may be damaged.
 
     Raises:
-        RunError: If no run matches, or several do.
+        NothingFoundError: If no run matches.
+        RunError: If several runs match.
     """
     patterns = [f"{Folder.RUNS}/*/{kind}" for kind in RECORD_NAMES.values()]
     paths = {path.parent.name: path for one in patterns for path in matching(root, one) if _may_be_run(path)}
@@ -130,7 +132,7 @@ def _match_run(names: Sequence[str], name: str, root: Root) -> str:
         return fitting[0]
     if fitting:
         raise RunError(f"{name!r} matches {len(fitting)} runs: {_join_names(fitting)}; give a longer part of the name")
-    raise RunError(
+    raise NothingFoundError(
         f"no finished run {name!r} under {root}: "
         + (f"the runs are {_join_names(names)}" if names else "there are no runs")
     )

@@ -1,6 +1,6 @@
 """Verify that the files of a run, from the archives to the report, still match their records."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,11 +19,14 @@ from tasks.storage.folders import KEY, Folder
 from tasks.storage.storage import storage_of
 
 
-def verify_run(root: Root, run: CompletedRun) -> Iterator[VerifiedFile]:
+def verify_run(
+    root: Root, run: CompletedRun, advance: Callable[[int], object] = lambda _bytes: None
+) -> Iterator[VerifiedFile]:
     """Yield the result for each file of a run in the order of the data, and for each checksummed file.
 
     The checksummed files are the run's record, all champions, and the records of steps under the root. Nothing is
-    written under the root. Files in an object store are fetched into the local cache.
+    written under the root. Files in an object store are fetched into the local cache. `advance` is called with the size
+    of each file of the run when it has been verified.
     """
     models = {entry.file.sha256 for entry in run.manifest if entry.kind in {"train", "combine"}}
     archives = {entry.file.sha256 for entry in run.manifest if entry.kind == "download"}
@@ -33,6 +36,7 @@ def verify_run(root: Root, run: CompletedRun) -> Iterator[VerifiedFile]:
             fault = _foreign_predictions(root, entry, models)
         if fault is None and entry.kind == "decode":
             fault = _foreign_split(run, entry, archives)
+        advance(entry.file.bytes)
         yield VerifiedFile(role=entry.role, path=entry.file.path, fault=fault)
     for role, path in _checksummed_files(root, run):
         yield VerifiedFile(role=role, path=name_under(root, path), fault=_checksum_fault(path))

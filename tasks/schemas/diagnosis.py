@@ -76,6 +76,7 @@ class Diagnosis(Frozen):
     ignored: tuple[str, ...]
     disks: tuple[Disk, ...]
     root: str
+    root_source: str  # how the root was chosen
     usage: RootUsage
     prefect: PrefectState
     checks: tuple[HealthCheck, ...]

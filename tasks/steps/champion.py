@@ -10,7 +10,12 @@ from datetime import UTC, datetime
 
 from artifacts.common.formatting import percent
 from tasks.analysis.baseline import better_than_most_frequent
-from tasks.analysis.paired_comparison import compare_paired, read_required_predictions, require_predictions
+from tasks.analysis.paired_comparison import (
+    compare_paired,
+    not_inferior,
+    read_required_predictions,
+    require_predictions,
+)
 from tasks.config.recipe import Gate
 from tasks.data.predictions_parquet import read_predictions
 from tasks.engine.cached_task import uncached_step
@@ -140,18 +145,6 @@ def bounds(best: PredictionsRecord, gate: Gate) -> list[Check]:
             else "the recipe sets no ceiling",
         ),
     ]
-
-
-def not_inferior(first: str, difference: Estimate, margin: float) -> Check:
-    """Check that the second of two models is not inferior to the `first` by the margin or more.
-
-    The lower bound of the confidence interval of the difference must exceed `-margin`.
-    """
-    return Check(
-        name=f"not inferior to {first} by {100 * margin:g} {'point' if margin == 0.01 else 'points'} or more",
-        passed=difference.low > -margin,
-        found=difference.points,
-    )
 
 
 def _not_worse(first: str, difference: Estimate) -> Check:

@@ -14,6 +14,7 @@ from tasks.data.attempt_limits import AttemptLimit, MirrorError
 from tasks.data.mirrors import NoMirrorError, download_file, first_to_serve, looks_like_a_page, size_of
 from tasks.engine.cached_task import step
 from tasks.engine.run_log import log
+from tasks.engine.task_progress import transfer_progress
 from tasks.engine.workspace import Workspace
 from tasks.filesystem.hashing import sha256_of
 from tasks.safety.address import Address
@@ -73,7 +74,8 @@ def _fetch(url: Address, archive: Archive, path: Path) -> None:
     """Download the archive to `path`, resuming a partial file."""
     begun = size_of(path)
     try:
-        packed = download_file(url, archive.name, path, archive.bytes, AttemptLimit(archive.bytes))
+        with transfer_progress(archive.name, archive.bytes) as report:
+            packed = download_file(url, archive.name, path, archive.bytes, AttemptLimit(archive.bytes), report)
     except MirrorError:
         if size_of(path) < archive.bytes:
             raise

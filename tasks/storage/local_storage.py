@@ -32,6 +32,8 @@ from tasks.storage.root_marker import (
     mark_root,
 )
 
+_KERNEL = (Path("/proc"), Path("/sys"))  # root can write there according to `os.access`, but nobody can create files
+
 
 @dataclass(frozen=True)
 class LocalStorage:
@@ -163,6 +165,9 @@ class LocalStorage:
         """
         self._require_free_names()
         above = next(path for path in (self.path, *self.path.parents) if os.path.lexists(path))
+        kernel = next((one for one in _KERNEL if above.resolve().is_relative_to(one)), None)
+        if kernel:
+            raise OSError(errno.EROFS, f"{kernel} holds no files of users", str(above))
         if not above.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
         if not os.access(above, os.W_OK | os.X_OK):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tasks.errors import ChecksumError, RootError
+from tasks.errors import ChecksumError, NothingFoundError, RootError
 from tasks.storage.backend import Root, matching, storage_errors
 from tasks.storage.checksummed_json import load_with_checksum
 from tasks.storage.folders import Folder, is_own_key
@@ -36,12 +36,13 @@ def existing_root(root: Root) -> Root:
     """Return a root under which runs have been made before; nothing is written.
 
     Raises:
-        RootError: If the folder is not a root, is empty, or is missing.
+        RootError: If the folder holds files of others.
+        NothingFoundError: If the folder is empty or missing.
         StorageError: If the folder cannot be read, or if its mark is invalid.
     """
     with storage_errors(f"the root {root}", verb="read", remedy=storage_of(root).remedy):
-        if not _is_root(known_root(root)):
-            raise RootError(f"there are no runs under {root}: give the --root, or MNIST_ROOT, of the runs")
+        if not is_root(known_root(root)):
+            raise NothingFoundError(f"there are no runs under {root}: give the --root, or MNIST_ROOT, of the runs")
     return root
 
 
@@ -58,7 +59,7 @@ def root_to_change(root: Root) -> Root:
     return existing_root(root)
 
 
-def _is_root(root: Root) -> bool:
+def is_root(root: Root) -> bool:
     """Return whether a folder has a mark, or evidence that an earlier version or an interrupted first run created it."""
     return storage_of(root).is_root_or_interrupted() or any(
         _is_record(path, folder) for folder, path in _candidates(root)
@@ -92,7 +93,7 @@ def _is_record(path: Root, folder: Folder) -> bool:
 
 def _require_root_or_empty(root: Root) -> None:
     """Reject a folder that is not a root and not empty."""
-    if _is_root(root):
+    if is_root(root):
         return
     storage = storage_of(root)
     names = storage.entries()

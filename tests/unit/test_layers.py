@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.tools.layout import faults
 from tests.tools.names import defined_twice
+from tests.unit.storage.test_roots import FIXTURE
 
 PROJECT = Path(__file__).parents[2]
 
@@ -87,6 +89,15 @@ def test_a_command_that_only_reads_or_refuses_its_input_imports_no_slow_library(
     imported = imported_by(f"from flows.cli.run import run_outcome; run_outcome({command.split()})", tmp_path)
     assert "flows.cli.run" in imported
     assert not set(SLOW.split()) & imported
+
+
+def test_a_comparison_does_not_import_prefect_which_would_create_its_home(tmp_path: Path) -> None:
+    with tarfile.open(FIXTURE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    runs = sorted(path.name for path in (tmp_path / "root" / "runs").iterdir())
+    imported = imported_by(f"from flows.cli.run import run_outcome; run_outcome({['compare', *runs]})", tmp_path)
+    assert "tasks.analysis.paired_comparison" in imported
+    assert "prefect" not in imported
 
 
 def test_the_process_of_a_flow_does_not_import_the_libraries_of_its_workers(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tasks.storage.folders import BY_CONTENT, MARK
 from tests.support import data
 from tests.support.command import Mnist
 from tests.support.plans import named, require_agreement
+from tests.support.terminal import run_on_terminal
 
 MNIST = Path(sys.executable).with_name("mnist")
 SECONDS = 240
@@ -55,14 +56,20 @@ def options(folder: Path, toml: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def first(options: list[str]) -> dict[str, Any]:
-    return result(run(*options, "--json"))
+def first(options: list[str], folder: Path) -> dict[str, Any]:
+    """Return the result of a run that draws bars on a terminal."""
+    done = run_on_terminal([MNIST, "run", *options, "--json", "--log-file", folder / "run.log"], columns=160)
+    bar = r"train plain +━+ epoch 1/1, loss [\d.]+, accuracy [\d.]+%, [\d,]+ images/s, \d+ s left"
+    assert re.search(bar, done.stderr), done.stderr
+    return result(done)
 
 
 @pytest.fixture(scope="module")
 def other(mnist: Mnist, first: dict[str, Any], options: list[str]) -> dict[str, Any]:
-    """Return the result of a run with another seed."""
-    return mnist.result("run", *options, "--seed", "7", "--no-gate")
+    """Return the result of a quiet run with another seed."""
+    done = mnist("run", *options, "--seed", "7", "--no-gate", "--json", "--quiet")
+    assert done.stderr == ""
+    return result(done)
 
 
 STEPS = [
@@ -108,6 +115,16 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
     assert not list(root.glob("scratch/*"))
     others = {MARK, "champions", "locks", "made", "records", "runs", "scratch", "unfinished"}
     assert {path.name for path in root.iterdir()} - others <= set(BY_CONTENT), "what no run needs any more would stay"
+
+
+def test_the_log_file_has_the_records_of_the_flow_and_of_its_workers(first: dict[str, Any], folder: Path) -> None:
+    lines = [line.split(" | ", 3) for line in (folder / "run.log").read_text().splitlines() if line.startswith("20")]
+    assert {level.strip() for _, level, _, _ in lines} >= {"DEBUG", "INFO"}
+    trained = [process for _, _, process, text in lines if "parameters, trained in" in text]
+    flow = {process for _, _, process, text in lines if "Beginning flow run" in text}
+    assert len(trained) == len(first["models"])
+    assert len(flow) == 1
+    assert not flow & set(trained), "the trainings run in processes of their own"
 
 
 def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], options: list[str]) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from tasks.history.run_store import read_runs
 from tasks.schemas.runs import StudyRun
@@ -55,6 +57,14 @@ def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Pat
     assert all((one.first, one.second) == ("plain", "batch_norm") for one in study.confusions)
     assert all(one.difference.value == pytest.approx(one.by_second - one.by_first) for one in study.confusions)
     assert "### Changes in the most frequent confusions" in (root / first["report"]["markdown"]).read_text()
+
+
+def test_a_study_counts_its_trainings_for_the_ui_and_the_terminal(first: dict[str, Any]) -> None:
+    assert first["run"]
+    key = ArtifactFilter(key=ArtifactFilterKey(any_=["trainings"]))
+    with get_client(sync_client=True) as client:
+        shown = {(one.data, one.description) for one in client.read_artifacts(artifact_filter=key)}
+    assert (100, "trainings: 4 of 4") in shown
 
 
 def test_a_larger_study_trains_only_what_is_missing(

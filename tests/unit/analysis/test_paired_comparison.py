@@ -6,7 +6,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from artifacts.report.text import gate_summary
-from tasks.analysis.paired_comparison import changes_between, common_images, model_pairs
+from tasks.analysis.paired_comparison import changes_between, common_images, model_pairs, not_inferior
 from tasks.analysis.statistics import compare_predictions
 from tasks.config.recipe import Gate, Recipe, load_recipe
 from tasks.data.predictions_parquet import Predictions
@@ -20,7 +20,7 @@ from tasks.history.run_store import find_record, find_run, finished_runs, save_r
 from tasks.schemas.analysis import Changes, Decision, Setting
 from tasks.schemas.records import PredictionsRecord, SplitRecord
 from tasks.schemas.runs import CompletedRun, RunRecord, StudyRun, champion_line, rolled_back_models
-from tasks.steps.champion import bounds, decision_of, judge, not_inferior, promote
+from tasks.steps.champion import bounds, decision_of, judge, promote
 from tasks.steps.compare_runs import compare as compare_runs
 from tasks.steps.publish_report import require_renderable
 from tasks.storage.checksummed_json import write_checksummed

@@ -18,6 +18,7 @@ FOUND = Diagnosis(
     ignored=("TF_XLA_FLAGS",),
     disks=(Disk(use="root", folder="/data", free=10**10, size=10**11),),
     root="/data",
+    root_source="given by --root",
     usage=RootUsage(folders={f"folder{one}": 10**6 for one in range(7)}),
     prefect=PrefectState(home="/home/me/.prefect", server="https://***@host/api", reachable=True, version="3.9.1"),
     checks=(

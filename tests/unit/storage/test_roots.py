@@ -109,7 +109,7 @@ def test_a_root_that_becomes_unreadable_is_reported(tmp_path: Path, monkeypatch:
             raise answer
         return answer
 
-    monkeypatch.setattr(roots, "_is_root", is_root)
+    monkeypatch.setattr(roots, "is_root", is_root)
     with pytest.raises(StorageError, match=r"can't read the root .*: Permission denied; give another --root"):
         existing_root(tmp_path)
 

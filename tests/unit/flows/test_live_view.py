@@ -1,0 +1,31 @@
+"""Test which lines of a run the live view shows on a small terminal."""
+
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+from flows.cli.live_view import latest_runs
+
+RUNS: list[Any] = [
+    SimpleNamespace(id=uuid4(), name=f"step {number}", state_name=state)
+    for number, state in enumerate(("Completed", "Running", "Cached", "Completed", "Failed", "Running"))
+]
+
+
+def shown(room: int, height: int = 1) -> list[int]:
+    return [RUNS.index(run) for run in latest_runs(RUNS, room, lambda _run: height)]
+
+
+def test_all_steps_are_shown_if_they_fit() -> None:
+    assert shown(6) == [0, 1, 2, 3, 4, 5]
+
+
+def test_running_steps_and_the_latest_of_the_others_are_shown_in_order() -> None:
+    assert shown(4) == [1, 3, 4, 5]
+    assert shown(2) == [1, 5]
+    assert shown(1) == [5]
+    assert shown(0) == []
+
+
+def test_a_step_with_a_bar_may_take_two_lines() -> None:
+    assert shown(7, height=2) == [1, 4, 5]
