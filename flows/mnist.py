@@ -5,7 +5,7 @@ The flow calls tasks, which exchange records. The data stays in files under the 
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -18,12 +18,12 @@ from flows.hooks import notify_webhook
 from flows.processes.log_filters import hide_expected_tracebacks
 from flows.processes.tied_to_worker import exit_with_parent
 from flows.root_option import resolve_root
-from flows.runners.base import Workers, submit, wait_for_all, wait_for_optional
+from flows.runners.base import wait_for_all
 from flows.runners.factory import open_workers
 from flows.server.flow_run_history import current_flow_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
-from flows.stages import prepare_data, train_models
+from flows.stages import submit_run_steps
 from tasks.config.dataset import Name
 from tasks.config.recipe import Epochs, Seed, ValidationFraction
 from tasks.config.toml_loader import NameOrFile
@@ -35,25 +35,14 @@ from tasks.history.comparable_runs import predecessor
 from tasks.history.provenance import omissions_of, provenance_of, run_record, run_result, with_manifest
 from tasks.history.run_store import save_run
 from tasks.schemas.analysis import Decision
-from tasks.schemas.architecture import ArchitectureRecord
-from tasks.schemas.evidence import PreparedData, RunEvidence, RunRecords
+from tasks.schemas.evidence import RunRecords
 from tasks.schemas.line_names import MAIN
-from tasks.schemas.records import ChangesRecord, ModelRecord, Omission, ReportRecord
+from tasks.schemas.records import ChangesRecord, Omission, ReportRecord
 from tasks.schemas.results import RunResult
 from tasks.schemas.runs import COMPARISON, Champion, RunRecord
-from tasks.steps.analyze import analyze
-from tasks.steps.attribute_errors import attribute
 from tasks.steps.champion import judge, promote
 from tasks.steps.compare_runs import compare
-from tasks.steps.describe_network import describe
-from tasks.steps.draw_figures import draw
-from tasks.steps.evaluate import evaluate
-from tasks.steps.explain_errors import explain
-from tasks.steps.measure_features import measure
-from tasks.steps.profile_data import profile
 from tasks.steps.publish_report import report, require_renderable
-from tasks.steps.robustness import stress
-from tasks.steps.select_examples import select
 from tasks.steps.train import train
 from tasks.storage.roots import validate_root
 
@@ -128,18 +117,12 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
 def _run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
     """Download → decode → train → evaluate → explain → analyze → report."""
     omissions: list[Omission] = []
-    model_specs = {spec.name: spec for spec in config.recipe.model_specs()}
     # On a root without trainings, the workers import TensorFlow while the archives are downloaded.
     with open_workers(
-        config.runner, model_specs.values(), work.root, ahead=not train.has_any_record(work.root)
+        config.runner, config.recipe.model_specs(), work.root, ahead=not train.has_any_record(work.root)
     ) as workers:
-        data = prepare_data(config.dataset, work)
-        trained = train_models(model_specs, data.train, workers, work)
-        evidence, layers = _collect_evidence(config, data, trained.models, workers, work, omissions)
-        # Submit these before the workers end, which takes a second.
-        analysis = submit(analyze, config.dataset, config.recipe, evidence, work)
-        drawing = submit(draw, analysis, work)
-    records = wait_for_all(RunRecords(data, trained, evidence, layers, analysis))
+        records, drawing = submit_run_steps(config, workers, work, omissions)
+    records = wait_for_all(records)
     with optional("figures", omissions):
         records = replace(records, figures=drawing.result())
     omissions += omissions_of(records.steps)
@@ -148,53 +131,6 @@ def _run_pipeline(config: RunConfig, work: Workspace) -> RunResult:
     before, changes = _compare_with_previous_run(run, work, omissions)
     decision = judge(run, work)
     return _publish_run(run, records, before, changes, decision, work, [*omissions, *decision.omitted])
-
-
-def _collect_evidence(
-    config: RunConfig,
-    data: PreparedData,
-    models: Mapping[str, ModelRecord],
-    workers: Workers,
-    work: Workspace,
-    omissions: list[Omission],
-) -> tuple[RunEvidence, dict[str, ArchitectureRecord]]:
-    """Evaluate and explain the models, and describe the layers of each.
-
-    Optional parts that fail are left out and added to `omissions`.
-    """
-    train_sample, test_sample = data.train_sample, data.test_sample
-    profiling = submit(profile, data.train, data.test, work)
-    measuring = submit(measure, test_sample, work)
-    predictions = {name: workers.submit(evaluate, model, data.test, work) for name, model in models.items()}
-    attributions = {
-        name: workers.submit(attribute, model, predictions[name], train_sample, test_sample, work)
-        for name, model in models.items()
-    }
-    selection = submit(select, predictions, test_sample, work)
-    explanations = {
-        name: workers.submit(explain, model, predictions[name], attributions[name], selection, test_sample, work)
-        for name, model in models.items()
-    }
-    layers = {name: workers.submit(describe, model, work) for name, model in models.items()}
-    stressed = models if config.robustness else {}
-    robustness = {name: workers.submit(stress, model, test_sample, work) for name, model in stressed.items()}
-    evidence = RunEvidence(
-        train=train_sample,
-        test=test_sample,
-        profile=profiling,
-        measures=measuring,
-        models=models,
-        predictions=predictions,
-        attributions=attributions,
-        selection=selection,
-    )
-    wait_for_all(evidence)
-    evidence = replace(
-        evidence,
-        explanations=wait_for_optional("explanations", explanations, omissions),
-        robustness=wait_for_optional("robustness", robustness, omissions),
-    )
-    return evidence, wait_for_optional("layers", layers, omissions)
 
 
 def _compare_with_previous_run(
@@ -233,7 +169,7 @@ def _publish_run(
     if late:  # the published report says that the model was promoted
         decision = decision.model_copy(update={"withheld": late[0].why})
         published, run = _publish_and_register(run, records, changes, decision, work, [*omissions, *late])
-    return run_result(run, records, published, decision, work, champion=champion, before=before)
+    return run_result(run, records, changes, published, decision, work, champion=champion, before=before)
 
 
 def _publish_and_register(

@@ -16,12 +16,12 @@ from flows.hooks import notify_webhook
 from flows.processes.log_filters import hide_expected_tracebacks
 from flows.processes.tied_to_worker import exit_with_parent
 from flows.root_option import resolve_root
-from flows.runners.base import submit, wait_for_all
+from flows.runners.base import wait_for_all
 from flows.runners.factory import open_workers
 from flows.server.flow_run_history import current_flow_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
-from flows.stages import TrainingCount, prepare_data, train_models
+from flows.stages import TrainingCount, submit_study_steps
 from tasks.config.dataset import Dataset
 from tasks.config.recipe import Epochs
 from tasks.config.toml_loader import NameOrFile
@@ -31,9 +31,8 @@ from tasks.history.provenance import provenance_of, study_result, study_run
 from tasks.history.run_store import save_run
 from tasks.schemas.results import StudyResult
 from tasks.schemas.study import ENOUGH_SEEDS, SeedRun
-from tasks.steps.evaluate import evaluate
 from tasks.steps.publish_study import publish_study
-from tasks.steps.study_analysis import analyze_study, plan_seed_runs
+from tasks.steps.study_analysis import plan_seed_runs
 from tasks.steps.train import train
 from tasks.storage.roots import validate_root
 
@@ -92,16 +91,8 @@ def study(
 def _run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, work: Workspace) -> StudyResult:
     """Download → decode → train → evaluate → compare over all seeds → report."""
     with open_workers(runner, trials.values(), work.root, ahead=not train.has_any_record(work.root)) as workers:
-        data = prepare_data(dataset, work)
-        trained = train_models(trials, data.train, workers, work)
-        predictions = {
-            title: workers.submit(
-                evaluate.with_options(task_run_name=f"evaluate {title}"), trained.models[title], data.test, work
-            )
-            for title in trials
-        }
+        data, trained, predictions, analyzing = submit_study_steps(dataset, trials, workers, work)
         wait_for_all((trained, predictions), TrainingCount(trained.trainings.values()).add)
-    analyzing = submit(analyze_study, dataset, trials, trained.models, predictions, data.test_sample, work)
     data, trained, predictions, analyzed = wait_for_all((data, trained, predictions, analyzing))
     steps = [*data.steps, *trained.steps, *predictions.values(), analyzed]
 

@@ -1,6 +1,10 @@
-"""Options that several commands share, and the help of groups of commands."""
+"""Options that several commands share, the check of the parameters of a flow, and the help of groups of commands."""
+# ruff: noqa: PLC0415  # so that `--help` answers immediately
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -9,6 +13,7 @@ from flows.cli.completion import complete_dataset
 from flows.processes.console import VERBOSITY, Command, echo
 from flows.processes.log_file import LOG_FILE, open_log_file
 from tasks.errors import Checks, InputError
+from tasks.safety.plain_text import in_text
 
 _LONGEST_HELP = 200  # characters of a command's line in the help of its group; a narrow terminal breaks the line
 WORK_POOL = "mnist"  # of the worker that `mnist serve` starts, and the default of `mnist worker`
@@ -152,8 +157,39 @@ RUNNER = click.option(
     help="Where the trainings run: process, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT.",
 )
 EXPLAIN = click.option(
-    "--explain", is_flag=True, help="Show for each step whether it was cached, and if not, what has changed."
+    "--explain", is_flag=True, help="Show for each step whether it was cached, and if not, why it was computed."
 )
+DRY_RUN = click.option(
+    "--dry-run", is_flag=True, help="Show what would be computed, why, and how long it may take; compute nothing."
+)
+
+
+def require_valid_parameters(name: str, parameters: Mapping[str, Any], *, dry_run: bool) -> None:
+    """Reject invalid parameters of a flow, and report all faults together, with those of the options.
+
+    A dry run needs no Prefect server. Otherwise, the configured server must be reachable.
+    """
+    from flows.config import validate_run, validate_study
+    from flows.server.configured_server import require_configured_server
+
+    checks, names = checks_of_options(), option_names()
+    checks.run(_refuse_bytes, parameters)
+    with redirect_stdout(sys.stderr):  # the package of a network's function may print when it is imported
+        if name == "mnist":
+            checks.run(validate_run, at=datetime.now(UTC), names=names, **parameters)
+        else:
+            checks.run(validate_study, names=names, **parameters)
+    if not dry_run:
+        checks.run(require_configured_server)
+    checks.raise_faults()
+
+
+def _refuse_bytes(parameters: Mapping[str, Any]) -> None:
+    """Reject parameters that are not valid UTF-8, because Prefect stores the parameters of a run as JSON."""
+    for name, given in parameters.items():
+        for value in given if isinstance(given, tuple) else (given,):
+            if isinstance(value, str) and in_text(value) != value:
+                raise InputError(f"can't use the {name} {value}: its name is not UTF-8, which Prefect needs; rename it")
 
 
 def _set_verbosity(context: click.Context, option: click.Parameter, given: bool) -> None:

@@ -9,9 +9,8 @@ answers immediately.
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext, redirect_stdout
-from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from flows.cli.history import champion, compare_command, runs
 from flows.cli.maintenance import prune, verify
 from flows.cli.options import (
     DATASET,
+    DRY_RUN,
     EPOCHS,
     EXPLAIN,
     JSON,
@@ -35,8 +35,7 @@ from flows.cli.options import (
     CheckedOption,
     CommandGroup,
     add_output_options,
-    checks_of_options,
-    option_names,
+    require_valid_parameters,
     seed_or_date,
 )
 from flows.cli.predict import predict
@@ -45,7 +44,6 @@ from flows.cli.worker import worker
 from flows.processes import stop
 from flows.processes.console import VERBOSITY, echo_json
 from tasks.errors import GateError, InputError, MnistError, describe_system_error
-from tasks.safety.plain_text import in_text
 
 if TYPE_CHECKING:
     from artifacts.screen import Screen
@@ -111,12 +109,17 @@ def cli() -> None:
 @ROOT
 @MIRRORS
 @RUNNER
+@DRY_RUN
 @EXPLAIN
 @WIDE_TABLES
 @JSON
-def run(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
+def run(as_json: bool, dry_run: bool, explain: bool, wide: bool, **parameters: Any) -> None:
     """Download the data, train the models, and report their errors."""
-    _run_and_print("mnist", parameters, as_json=as_json, explain=explain, wide=wide)
+    require_valid_parameters("mnist", parameters, dry_run=dry_run)
+    if dry_run:
+        _plan_and_print("mnist", parameters, as_json=as_json, wide=wide)
+    else:
+        _run_and_print("mnist", parameters, as_json=as_json, explain=explain, wide=wide)
 
 
 @cli.command("study")
@@ -134,23 +137,24 @@ def run(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
 @ROOT
 @MIRRORS
 @RUNNER
+@DRY_RUN
 @EXPLAIN
 @WIDE_TABLES
 @JSON
-def study_command(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
+def study_command(as_json: bool, dry_run: bool, explain: bool, wide: bool, **parameters: Any) -> None:
     """Train the models with many seeds and compare them.
 
     The study reports which differences exceed the variation from seed to seed and from image to image.
     """
-    _run_and_print("study", parameters, as_json=as_json, explain=explain, wide=wide)
+    require_valid_parameters("study", parameters, dry_run=dry_run)
+    if dry_run:
+        _plan_and_print("study", parameters, as_json=as_json, wide=wide)
+    else:
+        _run_and_print("study", parameters, as_json=as_json, explain=explain, wide=wide)
 
 
 def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, explain: bool, wide: bool) -> None:
-    """Run a flow, print its result, and raise the gate's error if the gate failed.
-
-    All parameters are validated before anything is started or written.
-    """
-    _require_valid(name, parameters)
+    """Run a flow, print its result, and raise the gate's error if the gate failed."""
     from artifacts.screen import Screen
 
     console = Screen(err=True)
@@ -165,6 +169,23 @@ def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, expl
         print_result(result, ui_hint, explain=explain, wide=wide)
     if failed:
         raise failed
+
+
+def _plan_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, wide: bool) -> None:
+    """Plan the steps of a flow and print the plan; start and write nothing."""
+    from flows.processes.settings_files import without_new_home
+    from flows.processes.startup import exclude_imports_from_gc
+
+    with redirect_stdout(sys.stderr), without_new_home(), exclude_imports_from_gc():  # libraries print
+        from flows.plan import plan_run, plan_study
+
+        plan = plan_run(parameters) if name == "mnist" else plan_study(parameters)
+    if as_json:
+        echo_json(plan.model_dump(mode="json"))
+        return
+    from artifacts.plan import show_plan
+
+    show_plan(plan, wide=wide)
 
 
 def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":
@@ -214,30 +235,6 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
         except GateError as error:
             result, failed = error.result, error
     return result, api.ui_hint(flow_run.id), failed
-
-
-def _require_valid(name: str, parameters: Mapping[str, Any]) -> None:
-    """Reject invalid parameters of a flow, and report all faults together, with those of the options."""
-    from flows.config import validate_run, validate_study
-    from flows.server.configured_server import require_configured_server
-
-    checks, names = checks_of_options(), option_names()
-    checks.run(_refuse_bytes, parameters)
-    with redirect_stdout(sys.stderr):  # the package of a network's function may print when it is imported
-        if name == "mnist":
-            checks.run(validate_run, at=datetime.now(UTC), names=names, **parameters)
-        else:
-            checks.run(validate_study, names=names, **parameters)
-    checks.run(require_configured_server)
-    checks.raise_faults()
-
-
-def _refuse_bytes(parameters: Mapping[str, Any]) -> None:
-    """Reject parameters that are not valid UTF-8, because Prefect stores the parameters of a run as JSON."""
-    for name, given in parameters.items():
-        for value in given if isinstance(given, tuple) else (given,):
-            if isinstance(value, str) and in_text(value) != value:
-                raise InputError(f"can't use the {name} {value}: its name is not UTF-8, which Prefect needs; rename it")
 
 
 for command in (compare_command, predict, champion, dataset, runs, verify, prune, doctor, serve, worker):

@@ -26,7 +26,22 @@ from tasks.training.keras_runtime import without_hdf5_echo
 Structure = TypeVar("Structure")
 
 
-class Workers(ABC):
+class Submitter(ABC):
+    """Takes the steps of a flow, in order, and returns what stands for their records: futures, or the plan's results."""
+
+    @abstractmethod
+    def submit(self, task: CachedTask[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Submit a slow step, which needs a worker.
+
+        What is returned is typed as Any, because it takes the place of the record in annotations.
+        """
+
+    @abstractmethod
+    def submit_here(self, task: CachedTask[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Submit a step that the flow's own process runs."""
+
+
+class Workers(Submitter):
     """Workers behind one of Prefect's task runners.
 
     A task whose record is cached runs in the flow's process, so no worker starts for it.
@@ -39,19 +54,23 @@ class Workers(ABC):
         self.submitted: list[PrefectFuture[Any]] = []
 
     def submit(self, task: CachedTask[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Submit a task like `submit`, but to a worker if its record is not cached."""
+        """Submit a task like `submit_here`, but to a worker if its record is not cached."""
         if self.exclusive_server:
             task = task.with_options()
             task.tags = set()  # acquiring a concurrency slot takes two seconds, and no other run competes for one
         parameters = inspect.signature(task.fn).bind(*args, **kwargs).arguments
         # While no task has been sent, all inputs of this step are cached, so waiting for them takes no time.
         if not self.submitted and _is_cached(task, parameters):
-            return submit(task, *args, **kwargs)
+            return self.submit_here(task, *args, **kwargs)
         # Prefect would look for the graph's edges in the worker, which gets the results in place of the futures.
         edges = {name: cast("set[Any]", collect_task_run_inputs_sync(value)) for name, value in parameters.items()}
         future = self._dispatch(task, parameters, edges)
         self.submitted.append(future)
         return future
+
+    def submit_here(self, task: CachedTask[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Submit a task to the flow's own threads."""
+        return submit(task, *args, **kwargs)
 
     @abstractmethod
     def _dispatch(
@@ -154,7 +173,7 @@ def wait_for_optional(part: str, futures: Mapping[str, Any], omissions: list[Omi
     found = {}
     for name, future in futures.items():
         with optional(f"{part} of {name}", omissions):
-            future.result()
+            wait_for_all(future)
             found[name] = future
     return found
 

@@ -1,16 +1,13 @@
 """Cache the records of steps by their inputs, code and library versions.
 
-A lookup returns the stored record, or a CacheMiss. `explain_miss` reports how the key differs from the most similar
-earlier key of the same step. A record is a file with a checksum. It is valid only while every file that it names
-exists unaltered.
+A lookup returns the stored record, or a CacheMiss (`tasks/engine/earlier_records.py` finds the reason of a miss). A
+record is a file with a checksum. It is valid only while every file that it names exists unaltered.
 """
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime
 from importlib import metadata
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -24,14 +21,11 @@ from tasks.storage.checksummed_json import dump_with_checksum, load_with_checksu
 from tasks.storage.folders import Folder, key_name
 from tasks.storage.storage import storage_of
 
-_MAX_DIFFERENCES = 3  # differences that an explanation lists
-_LATEST = 50  # recent records of the same step to compare with
-
 Kept = TypeVar("Kept", bound=Record)
 
 
 class CacheMiss(NamedTuple):
-    """The reason why a key's record is invalid; empty if there is no record (see `explain_miss`)."""
+    """The reason why a key's record is invalid; empty if there is no record in the cache."""
 
     fault: str = ""
 
@@ -52,8 +46,19 @@ class Key(NamedTuple):
         return f"{Folder.RECORDS}/{self.name}.json"
 
 
-def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: tuple[str, ...]) -> Key:
-    """Return the cache key of a step.
+class Pending:
+    """The result of a step that a dry run would compute, in place of the record of the step.
+
+    `name` is the name that the record will have, and `causes` are the names of the steps to compute on which the content
+    of the record depends.
+    """
+
+    def __init__(self, name: str, causes: tuple[str, ...]) -> None:
+        self.name, self.causes = name, causes
+
+
+def key_parts(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: tuple[str, ...]) -> dict[str, Any]:
+    """Return the parts of the cache key of a step; an input that is Pending remains in its place.
 
     The key holds the inputs, the digests of all modules that the step depends on, the versions of the libraries, and
     the environment variables that may change their results.
@@ -66,6 +71,12 @@ def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: t
     }
     if variables := number_settings(libraries):  # omitted if empty, so that keys of earlier versions stay valid
         parts["environment"] = variables
+    return parts
+
+
+def key_of(function: Callable[..., Any], inputs: Mapping[str, Any], libraries: tuple[str, ...]) -> Key:
+    """Return the cache key of a step, none of whose inputs is Pending."""
+    parts = key_parts(function, inputs, libraries)
     return Key(parts, key_name(parts))
 
 
@@ -113,8 +124,11 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def look_up_record(key: Key, record_type: type[Kept], root: Root) -> Kept | CacheMiss:
-    """Return the stored record of a key if it is valid, else a CacheMiss with the reason."""
+def look_up_record(key: Key, record_type: type[Kept], root: Root, *, dry: bool = False) -> Kept | CacheMiss:
+    """Return the stored record of a key if it is valid, else a CacheMiss with the reason.
+
+    With `dry`, nothing is written: the content of a file in a store is not checked, which would download the file.
+    """
     try:
         envelope = load_with_checksum(storage_of(key.path(root)).read_whole())
         record = record_type.model_validate(envelope["record"])
@@ -126,7 +140,8 @@ def look_up_record(key: Key, record_type: type[Kept], root: Root) -> Kept | Cach
         return CacheMiss("its record was altered, or another version wrote it")
     if envelope.get("key") != key.parts:
         return CacheMiss("its record belongs to another key")
-    fault = next((found for file in record.files() if (found := storage_of(root).verify(file))), None)
+    fault_of = storage_of(root).inspect if dry else storage_of(root).verify
+    fault = next((found for file in record.files() if (found := fault_of(file))), None)
     return CacheMiss(fault) if fault else record
 
 
@@ -138,63 +153,3 @@ def keep_record(key: Key, record: Record, root: Root) -> None:
     """
     with storage_of(root).atomic_write(key.file) as stream:
         stream.write(dump_with_checksum({"key": key.parts, "record": record.model_dump(mode="json")}))
-
-
-def explain_miss(key: Key, step: str, root: Root) -> str:
-    """Return the differences from the most similar recent key of the same step; of equally similar keys, the latest.
-
-    `step` is the name of the step's run, as the origin of a record holds it.
-    """
-    candidates = [
-        (-at.timestamp(), list(_key_differences(parts, key.parts))) for at, parts in _earlier_keys(key, step, root)
-    ]
-    if not candidates:
-        return "for the first time"
-    _, found = min(candidates, key=lambda candidate: (len(candidate[1]), candidate[0]))
-    return "; ".join(found[:_MAX_DIFFERENCES]) + (
-        f"; and {len(found) - _MAX_DIFFERENCES} more" if len(found) > _MAX_DIFFERENCES else ""
-    )
-
-
-def _earlier_keys(key: Key, step: str, root: Root) -> Iterator[tuple[datetime, dict[str, Any]]]:
-    """Yield the time and the key of each recent record of the same step."""
-    for path in storage_of(root / Folder.RECORDS).newest(f"{key.parts['step']}-*.json", _LATEST):
-        try:
-            envelope = load_with_checksum(storage_of(path).read_whole())
-            origin = envelope["record"]["origin"]
-            if origin["step"] == step:
-                yield datetime.fromisoformat(origin["at"]), envelope["key"]
-        except (OSError, ChecksumError, KeyError, TypeError, ValueError):
-            continue
-
-
-def _key_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a description of each difference between two keys."""
-    kinds = (("inputs", "input"), ("code", "code"), ("libraries", "library"), ("environment", "variable"))
-    for kind, one in kinds:
-        old, new = _flatten_key(before.get(kind, {})), _flatten_key(now.get(kind, {}))
-        changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
-        files = [name for name in changed if isinstance(new.get(name, old.get(name)), PurePosixPath)]
-        if files:
-            yield f"changed files: {', '.join(dict.fromkeys(name.split('.')[0] for name in files))}"
-        if kind == "code" and changed:
-            yield f"code: {', '.join(changed)}"
-        else:
-            others = [name for name in changed if name not in files]
-            yield from (f"{one} {name}: {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in others)
-
-
-def _flatten_key(value: Any, name: str = "") -> dict[str, Any]:
-    """Return the leaves of a tree by their dotted names; a file is represented by its path, which contains its hash."""
-    if isinstance(value, Mapping) and {"path", "sha256"} <= value.keys():
-        return {name: PurePosixPath(value["path"])}
-    if isinstance(value, Mapping):
-        items: Iterator[tuple[Any, Any]] = iter(value.items())
-    elif isinstance(value, list):
-        items = iter(enumerate(value)) if len(value) > 1 else iter([("", item) for item in value])
-    else:
-        return {name: value}
-    leaves: dict[str, Any] = {}
-    for key, item in items:
-        leaves |= _flatten_key(item, ".".join(part for part in (name, str(key)) if part))
-    return leaves

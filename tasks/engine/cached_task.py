@@ -12,16 +12,18 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, cast
 
-from prefect import Task, task
+from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 
-from tasks.engine.cache import CacheMiss, Kept, Key, explain_miss, keep_record, key_of, look_up_record
+from tasks.engine.cache import CacheMiss, Kept, Key, keep_record, key_of, key_parts, look_up_record
+from tasks.engine.earlier_records import earlier_records, explain_miss
 from tasks.engine.optional_parts import optional
 from tasks.engine.processor import processor
 from tasks.engine.run_log import log
@@ -40,17 +42,37 @@ Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Hints:
+    """What a dry run needs to know of a step before the step is computed.
+
+    `result_name` is the name of its record, with arguments in braces. `grows_with` is the input, by its dotted name, with
+    which its time grows proportionally. `always_runs` is the reason why its inputs are new in every run.
+    """
+
+    result_name: str = ""
+    grows_with: str = ""
+    always_runs: str = ""
+
+
 class CachedTask(Task[Params, Kept]):
     """A Prefect task that looks up the record of its inputs before it computes, and keeps the new record.
 
     The task receives its Workspace as the argument `work`. By default, Prefect does not retry it, because the same
-    inputs would give the same result; `options` can change that.
+    inputs would give the same result; `options` can change that. The other arguments are those of `step`.
     """
 
     def __init__(
-        self, compute: Callable[Params, Kept], libraries: tuple[str, ...], unkeyed: tuple[str, ...], **options: Any
+        self,
+        compute: Callable[Params, Kept],
+        libraries: tuple[str, ...],
+        unkeyed: tuple[str, ...],
+        *,
+        hints: Hints = Hints(),
+        **options: Any,
     ) -> None:
         self.compute, self.libraries, self.unkeyed, self.options = compute, libraries, unkeyed, options
+        self.hints = hints
         self.record_type: type[Kept] = typing.get_type_hints(compute)["return"]
         self.run_name: str = options["task_run_name"]
 
@@ -65,15 +87,22 @@ class CachedTask(Task[Params, Kept]):
 
         Prefect's own method would return a task that does not keep its record.
         """
-        task = CachedTask(self.compute, self.libraries, self.unkeyed, **self.options | options)
+        task = CachedTask(self.compute, self.libraries, self.unkeyed, hints=self.hints, **self.options | options)
         task.run_name = self.run_name
         return task
 
-    def keyed_lookup(self, arguments: Mapping[str, Any]) -> tuple[Key, Kept | CacheMiss]:
-        """Return the key of these arguments, and the stored record or a CacheMiss."""
-        inputs = {name: value for name, value in arguments.items() if name not in {"work", *self.unkeyed}}
-        key = key_of(self.compute, inputs, self.libraries)
-        return key, look_up_record(key, self.record_type, arguments["work"].root)
+    def key_parts(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parts of the key of these arguments, some of which may be Pending."""
+        return key_parts(self.compute, self._inputs(arguments), self.libraries)
+
+    def keyed_lookup(self, arguments: Mapping[str, Any], *, dry: bool = False) -> tuple[Key, Kept | CacheMiss]:
+        """Return the key of these arguments, and the stored record or a CacheMiss; with `dry`, write nothing."""
+        key = key_of(self.compute, self._inputs(arguments), self.libraries)
+        return key, look_up_record(key, self.record_type, arguments["work"].root, dry=dry)
+
+    def _inputs(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments that belong to the key."""
+        return {name: value for name, value in arguments.items() if name not in {"work", *self.unkeyed}}
 
     def look_up_or_compute(self, given: inspect.BoundArguments) -> Kept:
         """Return the record for these arguments; compute it if it is not stored.
@@ -90,7 +119,7 @@ class CachedTask(Task[Params, Kept]):
             if not isinstance(found, CacheMiss):
                 return _as_cached_state(found)
             name = self.run_name.format(**given.arguments)
-            why = found.fault or _reason_for_computing(key, name, work.root)
+            why = _always(self.hints.always_runs) or found.fault or _reason_for_computing(key, name, work.root)
             given.arguments["work"] = work = work.model_copy(update={"key": key.name})
             return _compute_and_store(lambda: self.compute(*given.args, **given.kwargs), name, why, key, work)
 
@@ -100,7 +129,12 @@ class CachedTask(Task[Params, Kept]):
 
 
 def step(
-    name: str, *, libraries: tuple[str, ...] = (), unkeyed: tuple[str, ...] = (), **options: Any
+    name: str,
+    *,
+    libraries: tuple[str, ...] = (),
+    unkeyed: tuple[str, ...] = (),
+    hints: Hints = Hints(),
+    **options: Any,
 ) -> Callable[[Callable[Params, Kept]], CachedTask[Params, Kept]]:
     """Return a decorator that turns a function into a cached Prefect task.
 
@@ -108,18 +142,53 @@ def step(
         name: The name of the task's runs, with arguments in braces.
         libraries: The distributions whose versions may change the result.
         unkeyed: Arguments that do not change the result, such as the mirrors of an archive with a pinned hash.
+        hints: What a dry run needs to know of the step.
         options: Options of the Prefect task.
     """
 
     def decorate(compute: Callable[Params, Kept]) -> CachedTask[Params, Kept]:
-        return CachedTask(compute, libraries, unkeyed, task_run_name=name, **options)
+        return CachedTask(compute, libraries, unkeyed, hints=hints, task_run_name=name, **options)
 
     return decorate
 
 
-def uncached_step(name: str) -> Callable[[Callable[Params, Result]], Task[Params, Result]]:
-    """Return a decorator that turns a function into a Prefect task that runs every time."""
-    return task(task_run_name=name, **_OPTIONS)
+class UncachedTask(Task[Params, Result]):
+    """A Prefect task that runs every time, for the reason `always_runs`.
+
+    The task receives its Workspace as the argument `work`, and adds its time to it.
+    """
+
+    def __init__(self, compute: Callable[Params, Result], name: str, always_runs: str) -> None:
+        self.always_runs = always_runs
+
+        @functools.wraps(compute)
+        def timed(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+            work: Workspace = inspect.signature(compute).bind(*args, **kwargs).arguments["work"]
+            began = perf_counter()
+            try:
+                return compute(*args, **kwargs)
+            finally:
+                seconds, why = round(perf_counter() - began, 3), _always(always_runs)
+                origin = Origin(
+                    step=name, kind=compute.__name__, run=work.run, at=datetime.now(UTC), seconds=seconds, why=why
+                )
+                work.uncached.append(origin)
+
+        super().__init__(timed, task_run_name=name, **_OPTIONS)
+
+
+def uncached_step(name: str, *, always_runs: str) -> Callable[[Callable[Params, Result]], UncachedTask[Params, Result]]:
+    """Return a decorator that turns a function into a Prefect task that runs every time, for a reason."""
+
+    def decorate(compute: Callable[Params, Result]) -> UncachedTask[Params, Result]:
+        return UncachedTask(compute, name, always_runs)
+
+    return decorate
+
+
+def _always(why: str) -> str:
+    """Return the reason that an explanation gives for a step that always runs; empty for any other step."""
+    return f"always runs: {why}" if why else ""
 
 
 def _reason_for_computing(key: Key, name: str, root: Root) -> str:
@@ -128,7 +197,7 @@ def _reason_for_computing(key: Key, name: str, root: Root) -> str:
     Earlier records that cannot be compared, perhaps of another version, do not stop the step.
     """
     with optional(f"reason for computing {name}", []):
-        return explain_miss(key, name, root)
+        return explain_miss(key.parts, name, earlier_records(key.parts["step"], root))
     return "no earlier record can be compared"
 
 

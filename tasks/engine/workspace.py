@@ -22,6 +22,7 @@ from tasks.engine.optional_parts import optional
 from tasks.engine.run_log import log
 from tasks.errors import ChecksumError
 from tasks.filesystem.hashing import sha256_of
+from tasks.schemas.records import Origin
 from tasks.storage.backend import Root, open_root, storage_errors
 from tasks.storage.checksummed_json import read_checked_body
 from tasks.storage.folders import PART, Folder
@@ -51,7 +52,10 @@ class Scratch:
 
 
 class Workspace(Frozen):
-    """The absolute root, the name of the run, its start time, and the key of the current step."""
+    """The absolute root, the name of the run, its start time, and the key of the current step.
+
+    `uncached` grows with each step of the flow's process that is not cached, which adds its origin.
+    """
 
     root: Annotated[
         Root, BeforeValidator(lambda root: open_root(root) if isinstance(root, str) else root), PlainSerializer(str)
@@ -59,6 +63,7 @@ class Workspace(Frozen):
     run: str
     began: datetime = Field(default_factory=lambda: datetime.now(UTC))
     key: str = ""
+    uncached: list[Origin] = Field(default_factory=list, exclude=True)
 
     @contextmanager
     def scratch(self) -> Iterator[Scratch]:

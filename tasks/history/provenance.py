@@ -17,9 +17,11 @@ from tasks.engine.workspace import Workspace
 from tasks.schemas.analysis import Decision, FileLine, Provenance, StepLine
 from tasks.schemas.evidence import PreparedData, RunRecords
 from tasks.schemas.records import (
+    ChangesRecord,
     ManifestEntry,
     ModelRecord,
     Omission,
+    Origin,
     PartialRecord,
     PredictionsRecord,
     Record,
@@ -54,9 +56,14 @@ def provenance_of(data: PreparedData, steps: Sequence[Record], work: Workspace) 
 
 
 def _step_lines(steps: Iterable[Record], work: Workspace) -> tuple[StepLine, ...]:
-    """Return the steps of a run, each with its origin and whether its record was found in the cache."""
+    """Return the cached steps of a run, each with its origin and whether its record was found in the cache."""
     origins = [step.origin for step in steps if step.origin]
     return tuple(StepLine(name=origin.step, origin=origin, cached=origin.run != work.run) for origin in origins)
+
+
+def _uncached_lines(origins: Iterable[Origin]) -> tuple[StepLine, ...]:
+    """Return the steps of a run that are computed in every run."""
+    return tuple(StepLine(name=origin.step, origin=origin, cached=False, always_runs=True) for origin in origins)
 
 
 def omissions_of(steps: Iterable[Record]) -> list[Omission]:
@@ -132,7 +139,9 @@ def study_run(
     )
 
 
-def _finished_result(steps: Iterable[Record], report: ReportRecord, work: Workspace) -> dict[str, Any]:
+def _finished_result(
+    steps: Iterable[Record], uncached: Iterable[Origin], report: ReportRecord, work: Workspace
+) -> dict[str, Any]:
     """Return the fields that the result of a run and that of a study have in common."""
     return {
         "run": work.run,
@@ -140,7 +149,7 @@ def _finished_result(steps: Iterable[Record], report: ReportRecord, work: Worksp
         "seconds": round((datetime.now(UTC) - work.began).total_seconds(), 2),
         "verdict": report.verdict,
         "report": {"html": report.html.path, "markdown": report.markdown.path, "json": report.document.path},
-        "steps": _step_lines(steps, work),
+        "steps": (*_step_lines(steps, work), *_uncached_lines(uncached)),
         "omitted": report.omitted,
     }
 
@@ -150,7 +159,7 @@ def study_result(
 ) -> StudyResult:
     """Return the result of a study, for the terminal and for `--json`."""
     return StudyResult(
-        **_finished_result(steps, report, work),
+        **_finished_result(steps, work.uncached, report, work),
         dataset=dataset.name,
         seeds=study.seeds,
         arms=study.arms,
@@ -161,6 +170,7 @@ def study_result(
 def run_result(
     run: RunRecord,
     records: RunRecords,
+    changes: ChangesRecord | None,
     report: ReportRecord,
     decision: Decision,
     work: Workspace,
@@ -173,8 +183,9 @@ def run_result(
     `champion` is the entry of the run's best model if the decision promoted it, and `before` is the run that this run was
     compared with.
     """
+    compared = [changes.origin] if changes and changes.origin else []
     return RunResult(
-        **_finished_result(records.steps, report, work),
+        **_finished_result(records.steps, [*compared, *work.uncached], report, work),
         dataset=run.dataset,
         models={model.name: _model_result(model, run.of(model.name)) for model in run.models},
         comparisons=records.analysis.comparisons,

@@ -26,6 +26,7 @@ def save_run(run: Kind, work: Workspace) -> Kind:
     """
     if not run.number:
         run = run.model_copy(update={"number": 1 + _last_number(work.root)})
+    run = run.model_copy(update={"uncached": tuple(work.uncached)})
     write_checksummed(work.root, f"{Folder.RUNS}/{run.run}/{RECORD_NAMES[type(run)]}", run)
     return run
 

@@ -239,11 +239,15 @@ class Decision(Frozen):
 
 
 class StepLine(Frozen):
-    """One step of a run: its name, the origin of its record, and whether the record was found in the cache."""
+    """One step of a run: its name, the origin of its record, and whether the record was found in the cache.
+
+    `always_runs` marks a step that is computed in every run, for the reason in its origin.
+    """
 
     name: str
     origin: Origin
     cached: bool
+    always_runs: bool = False
 
 
 class FileLine(Frozen):

@@ -18,6 +18,7 @@ from tasks.schemas.records import (
     ManifestEntry,
     ModelRecord,
     Omission,
+    Origin,
     PredictionsRecord,
     SplitRecord,
 )
@@ -47,7 +48,8 @@ class CompletedRun(Frozen):
 
     `manifest` lists every file, in the order of the data. `number` counts finished runs and studies under the root from
     1 and, unlike a clock, never jumps; records of earlier versions have 0. `omitted` lists the optional parts that were
-    left out. `flow_run` is None in records of earlier versions.
+    left out. `uncached` holds the times of the steps that always run, except those after the record is saved.
+    `flow_run` is None and `uncached` is empty in records of earlier versions.
     """
 
     run: PathPart
@@ -61,6 +63,7 @@ class CompletedRun(Frozen):
     number: int = 0
     omitted: tuple[Omission, ...] = ()
     flow_run: FlowRun | None = None
+    uncached: tuple[Origin, ...] = ()
 
 
 class StudyRun(CompletedRun):

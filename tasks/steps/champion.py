@@ -31,7 +31,7 @@ from tasks.schemas.records import ModelRecord, Omission, PredictionsRecord
 from tasks.schemas.runs import Champion, RunRecord, champion_line, rolled_back_models
 
 
-@uncached_step("judge")
+@uncached_step("judge", always_runs="another run may have changed the champion")
 def judge(run: RunRecord, work: Workspace) -> Decision:
     """Decide whether the run's best model may become the champion.
 
@@ -159,7 +159,7 @@ def _not_worse(first: str, difference: Estimate) -> Check:
     )
 
 
-@uncached_step("promote")
+@uncached_step("promote", always_runs="the gate decides on each run")
 def promote(run: RunRecord, decision: Decision, work: Workspace) -> Champion | None:
     """Make the run's best model the champion if the decision promotes it.
 

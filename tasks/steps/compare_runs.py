@@ -1,7 +1,7 @@
 """Compare two runs over the test images that they share: new errors, fixed errors, and their significance."""
 
 from tasks.analysis.paired_comparison import PredictionsPair, changes_between, require_predictions
-from tasks.engine.cached_task import step
+from tasks.engine.cached_task import Hints, step
 from tasks.engine.optional_parts import optional
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError
@@ -11,7 +11,11 @@ from tasks.storage.content_files import write_document
 from tasks.storage.folders import Folder
 
 
-@step("compare", libraries=("numpy", "pyarrow", "scipy", "statsmodels"))
+@step(
+    "compare",
+    libraries=("numpy", "pyarrow", "scipy", "statsmodels"),
+    hints=Hints(always_runs="each run is compared with an earlier one, if there is one"),
+)
 def compare(before: RunRecord, now: RunRecord, work: Workspace) -> ChangesRecord:
     """Compare the models that have the same name in both runs.
 

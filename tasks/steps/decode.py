@@ -7,14 +7,14 @@ from tasks.config.dataset import SplitSpec as Expected
 from tasks.data.archive_reader import image_label_blocks
 from tasks.data.split_content import LabelsDigest
 from tasks.data.split_parquet import SplitMeta, SplitWriter
-from tasks.engine.cached_task import step
+from tasks.engine.cached_task import Hints, step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ArchiveRecord, SplitRecord
 from tasks.storage.content_files import move_into_store, require_valid
 from tasks.storage.folders import Folder
 
 
-@step("decode {name}", libraries=("numpy", "pyarrow"))
+@step("decode {name}", libraries=("numpy", "pyarrow"), hints=Hints(result_name="{name}"))
 def decode(dataset: Dataset, name: str, images: ArchiveRecord, labels: ArchiveRecord, work: Workspace) -> SplitRecord:
     """Decode one split.
 

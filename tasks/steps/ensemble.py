@@ -8,7 +8,7 @@ Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convol
 from collections.abc import Sequence
 
 from tasks.config.recipe import Ensemble
-from tasks.engine.cached_task import step
+from tasks.engine.cached_task import Hints, step
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import ModelRecord
 from tasks.storage.content_files import require_valid
@@ -18,7 +18,11 @@ from tasks.training.keras_runtime import import_keras, seed_everything, threads
 from tasks.training.network import save_model
 
 
-@step("combine {ensemble.name}", libraries=("keras", "numpy", "pyarrow", "tensorflow"))
+@step(
+    "combine {ensemble.name}",
+    libraries=("keras", "numpy", "pyarrow", "tensorflow"),
+    hints=Hints(result_name="{ensemble.name}"),
+)
 def combine(ensemble: Ensemble, members: Sequence[ModelRecord], work: Workspace) -> ModelRecord:
     """Combine all members into one model and save it.
 

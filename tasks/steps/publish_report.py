@@ -33,7 +33,7 @@ from tasks.storage.page_records import free_name, write_page
 _LARGEST = 512 * 1024  # bytes per artifact: Prefect stores it in its database and sends it whole to the browser
 
 
-@uncached_step("report")
+@uncached_step("report", always_runs="each run has a report of its own")
 def report(
     analysis: AnalysisRecord,
     figures: FiguresRecord | None,

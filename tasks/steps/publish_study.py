@@ -16,7 +16,7 @@ from tasks.steps.publish_report import publish
 from tasks.storage.content_files import read_document
 
 
-@uncached_step("publish")
+@uncached_step("publish", always_runs="each study has a report of its own")
 def publish_study(record: StudyRecord, provenance: Provenance, work: Workspace) -> ReportRecord:
     """Render, write and publish the report of one study.
 

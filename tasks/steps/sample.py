@@ -7,13 +7,14 @@ split.
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.data.split_content import LabelsDigest
 from tasks.data.split_parquet import ARRAYS, Split, SplitWriter, join_splits, read_groups, rows_of
-from tasks.engine.cached_task import step
+from tasks.engine.cached_task import Hints, step
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.schemas.records import SplitRecord
@@ -27,17 +28,17 @@ _MAX_IMAGES, _MIN_IMAGES = (
 _MAX_BYTES = 256 << 20  # bytes of pixels: a sample of larger images holds fewer
 
 
-def needs_sample(split: SplitRecord) -> bool:
-    """Return whether a split is too large to analyze whole."""
-    return split.count > _sample_size(split)
+def needs_sample(count: int, shape: Sequence[int]) -> bool:
+    """Return whether a split of `count` images of a shape is too large to analyze whole."""
+    return count > _sample_size(shape)
 
 
-def _sample_size(split: SplitRecord) -> int:
-    """Return the maximum number of images of a split that are analyzed."""
-    return max(_MIN_IMAGES, min(_MAX_IMAGES, _MAX_BYTES // math.prod(split.shape)))
+def _sample_size(shape: Sequence[int]) -> int:
+    """Return the maximum number of images of a shape that are analyzed."""
+    return max(_MIN_IMAGES, min(_MAX_IMAGES, _MAX_BYTES // math.prod(shape)))
 
 
-@step("sample {split.name}", libraries=("numpy", "pyarrow"))
+@step("sample {split.name}", libraries=("numpy", "pyarrow"), hints=Hints(result_name="{split.name}-sample"))
 def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
     """Draw a uniform random sample of a split and store it as Parquet.
 
@@ -48,7 +49,7 @@ def sample(split: SplitRecord, work: Workspace) -> SplitRecord:
     """
     name = f"{split.name}-sample"
     chosen = np.zeros(split.count, bool)
-    chosen[np.random.default_rng(0).choice(split.count, _sample_size(split), replace=False)] = True
+    chosen[np.random.default_rng(0).choice(split.count, _sample_size(split.shape), replace=False)] = True
     count = int(chosen.sum())
     paths = require_all_valid(work.root, split.parts)
     drawn = join_splits((_take_chosen(block, chosen) for block in read_groups(paths)), count)

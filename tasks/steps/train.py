@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.config.recipe import Training
 from tasks.data.batching import BatchStream, Block, held_out_indices
-from tasks.engine.cached_task import step
+from tasks.engine.cached_task import Hints, step
 from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace
 from tasks.errors import DivergedError
@@ -35,6 +35,7 @@ _TRAIN_SECONDS = 24 * 3600.0  # the longest recipe takes an hour; after a day, t
 @step(
     "train {training.network.name}",
     libraries=("keras", "numpy", "pyarrow", "scipy", "tensorflow"),
+    hints=Hints(result_name="{training.network.name}", grows_with="training.epochs"),
     timeout_seconds=_TRAIN_SECONDS,
     tags=["train"],  # a server can limit the number of concurrent trainings by this tag
 )

@@ -120,6 +120,9 @@ class LocalStorage:
             return f"{path}: {error.strerror or error}"
         return None
 
+    def inspect(self, file: FileRecord) -> str | None:
+        return self.verify(file)
+
     def is_removable(self, file: FileRecord) -> bool:
         path = self.path / file.path
         try:

@@ -97,12 +97,19 @@ class S3Storage:
             stream.write(version.encode())
 
     def verify(self, file: FileRecord, *, again: bool = False) -> str | None:
+        return self._fault_of(file, download=True, again=again)
+
+    def inspect(self, file: FileRecord) -> str | None:
+        return self._fault_of(file, download=False)
+
+    def _fault_of(self, file: FileRecord, *, download: bool, again: bool = False) -> str | None:
+        """Return what `verify` returns; without `download`, compare only the size."""
         path = self.path / file.path
         try:
             size, version = version_of(path)
             if size != file.bytes:
                 return f"{path} has {size:,} bytes, not {file.bytes:,}"
-            if not again and self._has_copy(version, file):
+            if not download or (not again and self._has_copy(version, file)):
                 return None
             with _temporary_download(self.cache_dir, PurePosixPath(file.path).name) as fetched:
                 path.fs.get_file(path.path, str(fetched))

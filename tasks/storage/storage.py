@@ -69,6 +69,9 @@ class Storage(Protocol):
         With `again`, a file of a store is downloaded even if there is a cached copy.
         """
 
+    def inspect(self, file: FileRecord) -> str | None:
+        """Return what `verify` returns, as far as it can be found out without writing: of a store, it compares sizes."""
+
     def is_removable(self, file: FileRecord) -> bool:
         """Return whether a file exists, is not reached through a link, and matches the size and hash of its record."""
 

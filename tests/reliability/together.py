@@ -43,7 +43,9 @@ def main(count: int) -> Iterator[Row]:
     with world() as place:
         alone = made(result(place.run(place.folder / "alone")))
         found, said = at_once(place, "same", [()] * count)
-        makers = Counter(step["name"] for run in found for step in run["steps"] if not step["cached"])
+        makers = Counter(
+            step["name"] for run in found for step in run["steps"] if not step["cached"] and not step["always_runs"]
+        )
         faults = [*faults_of(place, "same", found), *(f"{name} made {n} times" for name, n in makers.items() if n > 1)]
         faults += ["a result is another"] * sum(made(run) != alone for run in found)
         say(f"computed steps: {dict(makers)}; lines that name the lock holder: {said.count('waiting for run ')}")

@@ -16,8 +16,10 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from artifacts.plan import show_plan
 from artifacts.screen import Screen
 from artifacts.terminal import show, show_study
+from tasks.schemas.plan import Plan
 from tasks.schemas.results import RunResult, StudyResult
 
 PROJECT = Path(__file__).parents[2]
@@ -52,11 +54,15 @@ def shown(page: Path) -> Iterator[Shown]:
 
 def printed(result: dict[str, object]) -> str:
     """Return what a command prints for the result that it writes with `--json`."""
-    values = {name: value for name, value in result.items() if name not in {"schema_version", "cached"}}
+    plan = "most_seconds" in result
+    computed = {"seconds", "most_seconds", "untimed"} if plan else {"cached"}
+    values = {name: value for name, value in result.items() if name not in {"schema_version", *computed}}
     values["root"] = f"…/{Path(str(result['root'])).name}"
     ui_hint = "mnist serve --no-worker, then http://127.0.0.1:4200/runs/flow-run/…"
     with redirect_stdout(io.StringIO()) as stream:
-        if "arms" in result:
+        if plan:
+            show_plan(Plan.model_validate(values))
+        elif "arms" in result:
             show_study(StudyResult.model_validate(values), ui_hint)
         else:
             show(RunResult.model_validate(values), ui_hint)

@@ -129,8 +129,8 @@ def test_the_help_is_shown_as_it_is_printed() -> None:
 def test_a_table_is_shown_as_it_is_printed(one: Shown) -> None:
     assert one.output.startswith(redrawn(one.output))
     head = one.output.splitlines()[2].strip("┃").split("┃")
-    terminal = (PROJECT / "artifacts" / "terminal.py").read_text()
-    assert all(f'"{column.strip()}": ' in terminal for column in head)
+    printed = "".join((PROJECT / "artifacts" / name).read_text() for name in ("terminal.py", "plan.py"))
+    assert all(f'"{column.strip()}": ' in printed for column in head)
 
 
 def test_the_form_of_an_output_is_without_its_figures_and_names() -> None:

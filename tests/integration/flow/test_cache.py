@@ -1,4 +1,4 @@
-"""Test which steps a change recomputes.
+"""Test which steps a change recomputes, and that a dry run says so before.
 
 The code, the libraries and the inputs of a copy of the project are changed one at a time.
 """
@@ -17,6 +17,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 
 from tests.support import data, recipes
+from tests.support.plans import named, require_agreement
 
 PROJECT = Path(__file__).parents[3]
 SECONDS = 240
@@ -46,12 +47,28 @@ class Copy:
             cwd=self.folder, env=os.environ | env, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
 
-    def computed(self, *options: str) -> dict[str, str]:
-        """Run the flow and return the computed steps with the reason for each."""
+    def result(self, *options: str) -> dict[str, Any]:
         done = self.run("--json", *options)
         assert done.returncode == 0, done.stderr[-3000:]
         found: dict[str, Any] = json.loads(done.stdout)
-        return {step["name"]: step["origin"]["why"] for step in found["steps"] if not step["cached"]}
+        return found
+
+    def plan(self, *options: str) -> dict[str, Any]:
+        """Return the plan of a dry run, which changes no file."""
+        before = self.files()
+        found = self.result("--dry-run", *options)
+        assert self.files() == before
+        return found
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in self.root.rglob("*")}
+
+    def computed(self, *options: str) -> dict[str, str]:
+        """Run the flow and return the computed steps with the reason for each, if they are those of a dry run before."""
+        plan = self.plan(*options)
+        steps = self.result(*options)["steps"]
+        require_agreement(plan, steps)
+        return {step["name"]: step["origin"]["why"] for step in steps if not step["cached"] and not step["always_runs"]}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +104,17 @@ def test_another_input_recomputes_what_depends_on_it(copy: Copy) -> None:
     assert computed["analyze"].startswith("changed files: models, predictions, attributions")
 
 
+def test_a_dry_run_knows_what_another_number_of_epochs_recomputes(copy: Copy) -> None:
+    plan = copy.plan("--epochs", "2")
+    assert named(plan, "compute") == TRAINED | {"analyze"}
+    assert EVALUATED | ATTRIBUTED | EXPLAINED | DESCRIBED | {"select", "draw"} == named(plan, "depends")
+    once = {step["name"]: step["seconds"] for step in copy.plan()["steps"]}
+    assert all(
+        step["seconds"] == pytest.approx(2 * once[step["name"]]) for step in plan["steps"] if step["name"] in TRAINED
+    )
+    assert set(copy.computed("--epochs", "2")) >= TRAINED | EVALUATED | {"analyze"}
+
+
 def test_an_input_that_changes_no_file_stops_there(copy: Copy) -> None:
     text = copy.dataset.read_text()
     copy.dataset.write_text(text.replace('license = "as MNIST"', 'license = "as it was"'))
@@ -106,13 +134,17 @@ def test_a_library_and_missing_files_recompute_their_steps_which_explain_and_the
     (train,), (test,) = copy.root.glob("splits/train-*.parquet"), copy.root.glob("splits/test-*.parquet")
     train.unlink()
     test.write_bytes(b"")
+    plan = copy.plan()
     done = copy.run("--explain")
     assert re.search(r"│ decode test +│ no     │ .* has 0 bytes, not [\d,]+ +│ this run", done.stdout), done.stdout
     assert re.search(r"│ train plain +│ yes ", done.stdout)
+    for name in ("compare", "judge", "report", "promote"):
+        assert re.search(rf"│ {name} +│ no     │ always runs: [^│]+│ this run +│ +\d", done.stdout), done.stdout
     (report,) = re.findall(r"report: +(\S+)\.html", done.stdout)
     assert re.search(r"\| decode test \| no \| .*has 0 bytes", Path(f"{report}.md").read_text())
     steps = json.loads(Path(f"{report}.json").read_text())["provenance"]["steps"]
     computed = {step["name"]: step["origin"]["why"] for step in steps if not step["cached"]}
+    assert named(plan, "compute") <= set(computed) <= named(plan, "compute") | named(plan, "depends")
     assert set(computed) == {"decode train", "decode test", "attribute plain", "attribute batch_norm", "analyze"}
     assert "No such file" in computed["decode train"]
     assert computed["analyze"] == f"library statsmodels: {metadata.version('statsmodels')} -> 99.0"

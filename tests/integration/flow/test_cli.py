@@ -23,6 +23,7 @@ from flows.cli.run import summary_line
 from tasks.storage.folders import BY_CONTENT, MARK
 from tests.support import data
 from tests.support.command import Mnist
+from tests.support.plans import named, require_agreement
 from tests.support.terminal import run_on_terminal
 
 MNIST = Path(sys.executable).with_name("mnist")
@@ -127,7 +128,9 @@ def test_the_log_file_has_the_records_of_the_flow_and_of_its_workers(first: dict
 
 
 def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], options: list[str]) -> None:
+    plan = result(run(*options, "--json", "--dry-run"))
     second = result(run(*options, "--json", command=(sys.executable, "-m", "flows.mnist")))
+    require_agreement(plan, second["steps"])
     assert second["cached"] == STEPS
     assert second["models"] == first["models"]
     assert second["run"] != first["run"]
@@ -141,7 +144,10 @@ def test_an_altered_model_is_trained_again_and_is_what_it_was(
 ) -> None:
     model = Path(first["root"]) / first["models"]["plain"]["model"]
     model.write_bytes(model.read_bytes()[:-1] + b"x")
+    plan = mnist.result("run", *options, "--dry-run")
+    assert named(plan, "compute") == {"train plain"}
     found = mnist.result("run", *options)
+    require_agreement(plan, found["steps"])
     assert [step for step in STEPS if step not in found["cached"]] == ["train plain"]
     kept = {name: {**model, "fit_seconds": 0} for name, model in found["models"].items()}
     assert kept == {name: {**model, "fit_seconds": 0} for name, model in first["models"].items()}

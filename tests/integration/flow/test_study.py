@@ -12,6 +12,7 @@ from tasks.schemas.runs import StudyRun
 from tasks.schemas.study import Study
 from tests.support import data, recipes
 from tests.support.command import Mnist
+from tests.support.plans import named
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,12 @@ def test_a_study_counts_its_trainings_for_the_ui_and_the_terminal(first: dict[st
 def test_a_larger_study_trains_only_what_is_missing(
     mnist: Mnist, first: dict[str, Any], options: list[str], small: list[str]
 ) -> None:
+    plan = mnist.result("study", "--seeds", "3", *options, *small, "--dry-run")
+    assert named(plan, "compute") == {"train plain, seed 3", "train batch_norm, seed 3", "analyze study"}
+    assert named(plan, "depends") == {"evaluate plain, seed 3", "evaluate batch_norm, seed 3"}
     larger = mnist.result("study", "--seeds", "3", *options, *small)
-    computed = [step["name"] for step in larger["steps"] if not step["cached"]]
+    assert [step["kind"] for step in plan["steps"]] == [step["origin"]["kind"] for step in larger["steps"]]
+    computed = [step["name"] for step in larger["steps"] if not step["cached"] and not step["always_runs"]]
     assert sorted(computed) == sorted(
         ["train plain", "train batch_norm", "evaluate plain on test", "evaluate batch_norm on test", "analyze study"]
     )
