@@ -26,10 +26,12 @@ from flows.cli.options import (
     DATASET,
     EPOCHS,
     EXPLAIN,
+    FLOW_RUN_NAME,
     JSON,
     MIRRORS,
     ROOT,
     RUNNER,
+    TAGS,
     WIDE_TABLES,
     AliasedOption,
     CheckedOption,
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
 _PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
 _WORD_NUMBER = re.compile("[0-9]{1,4}")
 _COMPLETION = "_MNIST_COMPLETE"  # the variable that Click derives from the name of the command
-
-
 _SECTIONS = {
     "Run": ("run", "study"),
     "Inspect": ("runs", "compare", "champion", "predict", "dataset"),
@@ -85,12 +85,9 @@ def cli() -> None:
     help="Seed of the trainings; date: a seed from today's date (UTC).  [default: the recipe's]",
 )  # fmt: skip
 @click.option(
-    "--validation",
-    cls=CheckedOption,
-    type=float,
-    metavar="FRACTION",
+    "--validation", cls=CheckedOption, type=float, metavar="FRACTION",
     help="Fraction of the training images to hold out, such as 0.1.  [default: the recipe's]",
-)
+)  # fmt: skip
 @click.option("--robustness", is_flag=True, help="Also evaluate robustness to image corruptions.")
 @click.option(
     "--gate/--no-gate", default=True, help="Whether a failed gate fails the run; the report is published first."
@@ -106,15 +103,17 @@ def cli() -> None:
     help="Champion line in which the best model competes.",
     shell_complete=complete_champion_line,
 )
+@FLOW_RUN_NAME
+@TAGS
 @ROOT
 @MIRRORS
 @RUNNER
 @EXPLAIN
 @WIDE_TABLES
 @JSON
-def run(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
+def run(as_json: bool, explain: bool, wide: bool, **given: Any) -> None:
     """Download the data, train the models, and report their errors."""
-    _run_and_print("mnist", parameters, as_json=as_json, explain=explain, wide=wide)
+    _run_and_print("mnist", given, as_json=as_json, explain=explain, wide=wide)
 
 
 @cli.command("study")
@@ -129,48 +128,55 @@ def run(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
     shell_complete=complete_recipe,
 )  # fmt: skip
 @EPOCHS
+@FLOW_RUN_NAME
+@TAGS
 @ROOT
 @MIRRORS
 @RUNNER
 @EXPLAIN
 @WIDE_TABLES
 @JSON
-def study_command(as_json: bool, explain: bool, wide: bool, **parameters: Any) -> None:
+def study_command(as_json: bool, explain: bool, wide: bool, **given: Any) -> None:
     """Train the models with many seeds and compare them.
 
     The study reports which differences exceed the variation from seed to seed and from image to image.
     """
-    _run_and_print("study", parameters, as_json=as_json, explain=explain, wide=wide)
+    _run_and_print("study", given, as_json=as_json, explain=explain, wide=wide)
 
 
-def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, explain: bool, wide: bool) -> None:
+def _run_and_print(flow: str, given: dict[str, Any], *, as_json: bool, explain: bool, wide: bool) -> None:
     """Run a flow, print its result, and raise the gate's error if the gate failed.
 
-    All parameters are validated before anything is started or written.
+    `given` holds the name and the tags of the flow run, and the parameters of the flow. Everything is validated before
+    anything is started or written.
     """
-    _require_valid(name, parameters)
+    named = {"name": given.pop("flow_run_name"), "tags": given.pop("tags")}
+    _require_valid(flow, given)
     from artifacts.screen import Screen
 
     console = Screen(err=True)
-    result, ui_hint, failed = _run_flow(name, parameters, console if console.is_terminal else None)
+    result, failed = _run_flow(flow, given, named, console if console.is_terminal else None)
     if as_json:
         echo_json(result.model_dump(mode="json"))
     else:
         from artifacts.terminal import show, show_study
 
-        print_result = show if name == "mnist" else show_study
-        print_result(result, ui_hint, explain=explain, wide=wide)
+        print_result = show if flow == "mnist" else show_study
+        print_result(result, explain=explain, wide=wide)
     if failed:
         raise failed
 
 
-def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":
+def _run_flow(
+    name: str, parameters: dict[str, Any], named: Mapping[str, Any], console: "Screen | None"
+) -> "tuple[Any, GateError | None]":
     """Run a flow on the configured Prefect server or on a temporary one.
 
-    The flow and its module in `flows` have the same name. Without a console, the run is shown as plain log lines.
+    The flow and its module in `flows` have the same name. `named` holds the name and the tags of the flow run. Without a
+    console, the run is shown as plain log lines.
 
     Returns:
-        The flow's result, the hint for viewing the run in the UI, and the gate's error if the gate failed.
+        The flow's result, and the gate's error if the gate failed.
     """
     from flows.processes.prefect_compat import without_prefect_handlers
     from flows.processes.startup import exclude_imports_from_gc
@@ -201,7 +207,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
         parameters = hide(parameters)  # Prefect stores the parameters and shows them in its UI
         client = stack.enter_context(get_client(sync_client=True))
         # Create the flow run before it starts, so that the live view can watch it from the beginning.
-        flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())
+        flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending(), **named)
         stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
         stack.enter_context(stop.reporting(lambda: report_crash(flow_run.id)))
         stack.enter_context(without_prefect_handlers())
@@ -210,7 +216,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
             result = run_with_prefect(flow, flow_run, parameters)
         except GateError as error:
             result, failed = error.result, error
-    return result, api.ui_hint(flow_run.id), failed
+    return result, failed
 
 
 def _require_valid(name: str, parameters: Mapping[str, Any]) -> None:

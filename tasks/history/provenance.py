@@ -32,9 +32,19 @@ from tasks.schemas.study import SeedRun, StudyRecord
 LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")
 
 
-def provenance_of(data: PreparedData, steps: Sequence[Record], work: Workspace) -> Provenance:
+def _flow_run_fields(flow_run: FlowRun | None) -> dict[str, Any]:
+    """Return the fields of a report and of a result that describe the flow run."""
+    if flow_run is None:
+        return {}
+    return {"url": flow_run.url, "needs_serve": flow_run.needs_serve, "tags": flow_run.tags}
+
+
+def provenance_of(
+    data: PreparedData, steps: Sequence[Record], work: Workspace, flow_run: FlowRun | None = None
+) -> Provenance:
     """Return the provenance of a run; steps whose record another run made count as cached."""
     return Provenance(
+        **_flow_run_fields(flow_run),
         run=work.run,
         began=work.began,
         root=str(work.root),
@@ -132,9 +142,12 @@ def study_run(
     )
 
 
-def _finished_result(steps: Iterable[Record], report: ReportRecord, work: Workspace) -> dict[str, Any]:
+def _finished_result(
+    steps: Iterable[Record], report: ReportRecord, work: Workspace, flow_run: FlowRun | None
+) -> dict[str, Any]:
     """Return the fields that the result of a run and that of a study have in common."""
     return {
+        **_flow_run_fields(flow_run),
         "run": work.run,
         "root": str(work.root),
         "seconds": round((datetime.now(UTC) - work.began).total_seconds(), 2),
@@ -146,11 +159,16 @@ def _finished_result(steps: Iterable[Record], report: ReportRecord, work: Worksp
 
 
 def study_result(
-    dataset: Dataset, study: StudyRecord, steps: Iterable[Record], report: ReportRecord, work: Workspace
+    dataset: Dataset,
+    study: StudyRecord,
+    steps: Iterable[Record],
+    report: ReportRecord,
+    work: Workspace,
+    flow_run: FlowRun | None,
 ) -> StudyResult:
     """Return the result of a study, for the terminal and for `--json`."""
     return StudyResult(
-        **_finished_result(steps, report, work),
+        **_finished_result(steps, report, work, flow_run),
         dataset=dataset.name,
         seeds=study.seeds,
         arms=study.arms,
@@ -174,7 +192,7 @@ def run_result(
     compared with.
     """
     return RunResult(
-        **_finished_result(records.steps, report, work),
+        **_finished_result(records.steps, report, work, run.flow_run),
         dataset=run.dataset,
         models={model.name: _model_result(model, run.of(model.name)) for model in run.models},
         comparisons=records.analysis.comparisons,

@@ -60,6 +60,19 @@ WRONG: list[tuple[str, list[str]]] = [
             "runner must be process, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT, not 'foo'",
         ],
     ),
+    (
+        "run --flow-run-name ...",
+        ["Invalid value for '--flow-run-name': '...' is not a name: use letters from a to z or digits"],
+    ),
+    ("study --tag=", ["Invalid value for '--tag': '' is not a tag: use 1 to 100 printable characters"]),
+    (
+        "run --tag line:main --flow-run-name= --epochs 0",
+        [
+            "Invalid value for '--tag': 'line:main' begins with line:, and each run gets this tag from its line",
+            "Invalid value for '--flow-run-name': '' is not a name: use letters from a to z or digits",
+            "the parameters of the run: epochs: Input should be greater than or equal to 1, not 0",
+        ],
+    ),
     ("study --seeds 1", ["seeds must be a number from 2 to 1,000, not 1: a single seed has no variance"]),
     ("study --seeds x", ["Invalid value for '--seeds': 'x' is not a valid integer."]),
     (
