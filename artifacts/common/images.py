@@ -8,7 +8,6 @@ import io
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
-from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 from tasks.schemas.findings import Explanation, Patch
@@ -86,6 +85,8 @@ def jpeg_url(content: str) -> str:
 @cache
 def _palette() -> list[int]:
     """Return the colors of heat map values 0 to 255, as a flat list of RGB values for PIL."""
+    from matplotlib import colormaps  # noqa: PLC0415  # slow to import, and each worker process imports this module
+
     return [round(255 * part) for value in range(256) for part in colormaps[_HEAT](value)[:3]]
 
 

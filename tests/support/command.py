@@ -7,8 +7,7 @@ streams and servers start real processes instead (`tests/integration/flow/test_c
 import io
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -21,13 +20,22 @@ from tests.support.threads import in_threads
 
 
 class Mnist:
-    """The command."""
+    """The command; its runs use the server of the session, and a thread of this process as their worker."""
 
     def __call__(self, *arguments: str | Path) -> CompletedProcess[str]:
         """Run the command, and return its outcome as `subprocess.run` does."""
         words = [str(argument) for argument in arguments]
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()) as out,
+            redirect_stderr(io.StringIO()) as err,
+        ):
             warnings.simplefilter("ignore", DeprecationWarning)  # of TensorFlow and Keras
+            patch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # as in a worker process
+            patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+            for flow in ("mnist", "study"):
+                patch.setattr(f"flows.{flow}.open_workers", in_threads)
             code, faults = run_outcome(words)
         said = err.getvalue() + "".join(f"mnist: {fault}\n" for fault in faults.splitlines())
         return CompletedProcess(words, code, out.getvalue(), said)
@@ -39,13 +47,3 @@ class Mnist:
         assert "Traceback" not in done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
-
-
-@contextmanager
-def command_in_this_process() -> Iterator[Mnist]:
-    """Yield the command; its runs use the server of the session, and a thread of this process as their worker."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
-        for flow in ("mnist", "study"):
-            patch.setattr(f"flows.{flow}.open_workers", in_threads)
-        yield Mnist()

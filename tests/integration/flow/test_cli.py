@@ -22,6 +22,7 @@ from PIL import Image
 from flows.cli.run import summary_line
 from tasks.storage.folders import BY_CONTENT, MARK
 from tests.support import data
+from tests.support.command import Mnist
 
 MNIST = Path(sys.executable).with_name("mnist")
 SECONDS = 240
@@ -49,18 +50,18 @@ def toml(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def options(folder: Path, toml: Path) -> list[str]:
-    return ["--dataset", str(toml), "--root", str(folder / "[/a] rööt"), "--epochs", "1", "--json"]
+    return ["--dataset", str(toml), "--root", str(folder / "[/a] rööt"), "--epochs", "1"]
 
 
 @pytest.fixture(scope="module")
 def first(options: list[str]) -> dict[str, Any]:
-    return result(run(*options, "--flow-run-name", "First: ä/1\n[b]", "--tag", "[b]trial"))
+    return result(run(*options, "--json", "--flow-run-name", "First: ä/1\n[b]", "--tag", "[b]trial"))
 
 
 @pytest.fixture(scope="module")
-def other(first: dict[str, Any], options: list[str]) -> dict[str, Any]:
+def other(mnist: Mnist, first: dict[str, Any], options: list[str]) -> dict[str, Any]:
     """Return the result of a run with another seed."""
-    return result(run(*options, "--seed", "7", "--no-gate"))
+    return mnist.result("run", *options, "--seed", "7", "--no-gate")
 
 
 STEPS = [
@@ -115,7 +116,7 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
 
 
 def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], options: list[str]) -> None:
-    second = result(run(*options, command=(sys.executable, "-m", "flows.mnist")))
+    second = result(run(*options, "--json", command=(sys.executable, "-m", "flows.mnist")))
     assert second["cached"] == STEPS
     assert second["models"] == first["models"]
     assert second["run"] != first["run"]
@@ -124,10 +125,12 @@ def test_a_second_run_computes_nothing_and_reports_again(first: dict[str, Any], 
     assert {step["origin"]["run"] for step in report["provenance"]["steps"]} == {first["run"]}
 
 
-def test_an_altered_model_is_trained_again_and_is_what_it_was(first: dict[str, Any], options: list[str]) -> None:
+def test_an_altered_model_is_trained_again_and_is_what_it_was(
+    mnist: Mnist, first: dict[str, Any], options: list[str]
+) -> None:
     model = Path(first["root"]) / first["models"]["plain"]["model"]
     model.write_bytes(model.read_bytes()[:-1] + b"x")
-    found = result(run(*options))
+    found = mnist.result("run", *options)
     assert [step for step in STEPS if step not in found["cached"]] == ["train plain"]
     kept = {name: {**model, "fit_seconds": 0} for name, model in found["models"].items()}
     assert kept == {name: {**model, "fit_seconds": 0} for name, model in first["models"].items()}
@@ -138,13 +141,9 @@ def test_another_seed_trains_again_and_decodes_nothing(first: dict[str, Any], ot
     assert other["models"]["plain"]["model_sha256"] != first["models"]["plain"]["model_sha256"]
 
 
-def mnist(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return run(*arguments, command=(MNIST,))
-
-
-def test_two_runs_are_compared(first: dict[str, Any], other: dict[str, Any]) -> None:
+def test_two_runs_are_compared(mnist: Mnist, first: dict[str, Any], other: dict[str, Any]) -> None:
     root = first["root"]
-    found = result(mnist("compare", first["run"], other["run"], "--root", root, "--json"))
+    found = mnist.result("compare", first["run"], other["run"], "--root", root)
     assert [model["now"] for model in found["models"]] == ["plain", "batch_norm"]
     one = found["models"][0]["comparison"]
     wrong = (first["models"]["plain"]["errors"], other["models"]["plain"]["errors"])
@@ -159,7 +158,9 @@ def test_two_runs_are_compared(first: dict[str, Any], other: dict[str, Any]) -> 
     assert report["changes"]["images"] == data.FEW["test"]
 
 
-def test_compare_fails_on_a_worse_run_with_fail_if_worse(first: dict[str, Any], other: dict[str, Any]) -> None:
+def test_compare_fails_on_a_worse_run_with_fail_if_worse(
+    mnist: Mnist, first: dict[str, Any], other: dict[str, Any]
+) -> None:
     both = (f"{first['run']}:plain", f"{other['run']}:plain", "--root", first["root"], "--fail-if-worse")
     assert mnist("compare", *both, "--margin", "100").returncode == 0
     done = mnist("compare", *both, "--margin", "0.001")  # too few images to prove that it is not inferior
@@ -168,14 +169,14 @@ def test_compare_fails_on_a_worse_run_with_fail_if_worse(first: dict[str, Any], 
     assert done.stderr.count("\n") == 1
 
 
-def test_runs_are_listed(first: dict[str, Any]) -> None:
+def test_runs_are_listed(mnist: Mnist, first: dict[str, Any]) -> None:
     assert first["run"] in mnist("runs", "--root", first["root"]).stdout
     assert first["run"] in {
         run["run"] for run in json.loads(mnist("runs", "--root", first["root"], "--json").stdout)["runs"]
     }
 
 
-def test_champions_are_listed_and_rolled_back(first: dict[str, Any], folder: Path) -> None:
+def test_champions_are_listed_and_rolled_back(mnist: Mnist, first: dict[str, Any], folder: Path) -> None:
     root = first["root"]
     (champions,) = json.loads(mnist("champion", "list", "--root", root, "--json").stdout)["lines"].values()
     assert champions[0]["run"] == first["run"]
@@ -199,7 +200,7 @@ def test_champions_are_listed_and_rolled_back(first: dict[str, Any], folder: Pat
     ],
 )
 def test_runs_that_cannot_be_compared_are_reported_in_one_line(
-    first: dict[str, Any], arguments: tuple[str, ...]
+    mnist: Mnist, first: dict[str, Any], arguments: tuple[str, ...]
 ) -> None:
     done = mnist(*arguments, "--root", first["root"])
     assert done.returncode == 2
@@ -207,7 +208,9 @@ def test_runs_that_cannot_be_compared_are_reported_in_one_line(
     assert "Traceback" not in done.stderr
 
 
-def test_a_run_is_verified_and_a_changed_file_is_named(first: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+def test_a_run_is_verified_and_a_changed_file_is_named(
+    mnist: Mnist, first: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
     sound = mnist("verify", first["run"], "--root", first["root"])
     assert sound.returncode == 0, sound.stderr
     assert "files, all unchanged" in sound.stdout
@@ -229,7 +232,9 @@ def test_a_run_is_verified_and_a_changed_file_is_named(first: dict[str, Any], fo
     assert f"skipped: {record}: it was altered" in listed.stderr
 
 
-def test_runs_are_pruned_but_for_the_last_and_the_champions(first: dict[str, Any], tmp_path: Path) -> None:
+def test_runs_are_pruned_but_for_the_last_and_the_champions(
+    mnist: Mnist, first: dict[str, Any], tmp_path: Path
+) -> None:
     root = tmp_path / "copy"
     shutil.copytree(first["root"], root)
     count = len(json.loads(mnist("runs", "--root", root, "--json").stdout)["runs"])
@@ -246,7 +251,9 @@ def test_runs_are_pruned_but_for_the_last_and_the_champions(first: dict[str, Any
         assert mnist("verify", run, "--root", root).returncode == 0
 
 
-def test_predict_classifies_pictures_and_skips_unreadable_files(first: dict[str, Any], tmp_path: Path) -> None:
+def test_predict_classifies_pictures_and_skips_unreadable_files(
+    mnist: Mnist, first: dict[str, Any], tmp_path: Path
+) -> None:
     for number, image in enumerate(data.first(data.NAMES["test"][0], 3)):
         Image.fromarray(255 - image).resize((140, 140)).save(tmp_path / f"{number}.png")
     good = mnist("predict", tmp_path, "--root", first["root"], "--run", first["run"], "--json")
@@ -325,17 +332,19 @@ def strict(folder: Path) -> Path:
     return path
 
 
-def test_a_failed_gate_fails_the_run_after_its_report(first: dict[str, Any], options: list[str], strict: Path) -> None:
+def test_a_failed_gate_fails_the_run_after_its_report(
+    mnist: Mnist, first: dict[str, Any], options: list[str], strict: Path
+) -> None:
     root = Path(first["root"])
     champions = set((root / "champions").rglob("*"))
-    failed = run(*options, "--recipe", str(strict), "--line", "strict")
+    failed = mnist("run", *options, "--recipe", strict, "--line", "strict", "--json")
     assert failed.returncode == 1
     found = json.loads(failed.stdout)
     assert not found["promoted"]
     assert "above the floor" in (root / found["report"]["markdown"]).read_text()
     assert failed.stderr.splitlines()[-1].startswith("mnist: the gate failed: ")
     assert "Traceback" not in failed.stderr
-    passed = result(run(*options, "--recipe", str(strict), "--line", "strict", "--no-gate"))
+    passed = mnist.result("run", *options, "--recipe", strict, "--line", "strict", "--no-gate")
     assert not passed["promoted"]
     assert set((root / "champions").rglob("*")) == champions
 

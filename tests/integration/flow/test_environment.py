@@ -46,7 +46,6 @@ HOSTILE = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "7",
     "PYTHONIOENCODING": "ascii",
-    "PYTHONOPTIMIZE": "2",
     "PYTHONUTF8": "0",
     "PYTHONWARNINGS": "error",
     "LC_ALL": "C",
@@ -168,3 +167,11 @@ def test_a_run_with_hostile_variables_and_files_writes_the_same_files_and_does_n
     assert models(later) == models(clean)
     cached = {step["name"]: step["cached"] for step in later["steps"]}
     assert all(cached[f"train {name}"] for name in clean["models"])
+
+
+def test_a_command_without_docstrings_and_assertions_answers(tmp_path: Path) -> None:
+    # Not in the run above: a process with PYTHONOPTIMIZE compiles every library again, for half a minute.
+    command = [sys.executable, "-OO", "-m", "flows.cli.app", "runs", "--root", str(tmp_path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["runs"] == []

@@ -14,6 +14,7 @@ import boto3
 import pytest
 
 from tests.support import data, recipes
+from tests.support.command import Mnist
 from tests.support.stores import BUCKET, store
 
 MNIST = Path(sys.executable).with_name("mnist")
@@ -21,11 +22,11 @@ SECONDS = 280
 ROOT = f"s3://{BUCKET}/a/root"
 
 
-class Mnist:
+class StoreMnist:
     """The command on an object store."""
 
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
-        self.env, self.shadow = env, Path(env["XDG_CACHE_HOME"])
+    def __init__(self, here: Mnist, folder: Path, env: dict[str, str]) -> None:
+        self.here, self.env, self.shadow = here, env, Path(env["XDG_CACHE_HOME"])
         self.options = [*recipes.single_run(folder / "mirror"), "--no-gate"]
         self.s3 = boto3.client("s3", endpoint_url=env["AWS_ENDPOINT_URL"], aws_access_key_id="key",
                                aws_secret_access_key="secret", region_name="us-east-1")  # fmt: skip  # noqa: S106
@@ -40,9 +41,12 @@ class Mnist:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def run(self, seed: int = 1) -> dict[str, Any]:
-        found: dict[str, Any] = self.said("run", *self.options, "--seed", str(seed))
-        return found
+    def run(self, seed: int = 1, root: str = ROOT) -> dict[str, Any]:
+        """Run the flow in this process, and return its result."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            return self.here.result("run", *self.options, "--seed", str(seed), "--root", root)
 
     def names(self, under: str = "") -> list[str]:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"a/root/{under}")
@@ -57,31 +61,30 @@ class Mnist:
 
 
 @pytest.fixture(scope="module")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mnist]:
+def in_store(mnist: Mnist, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreMnist]:
     folder = tmp_path_factory.mktemp("store")
     with store(folder) as env:
-        yield Mnist(folder, env)
+        yield StoreMnist(mnist, folder, env)
 
 
 @pytest.fixture(scope="module")
-def first(mnist: Mnist) -> dict[str, Any]:
-    return mnist.run()
+def first(in_store: StoreMnist) -> dict[str, Any]:
+    return in_store.run()
 
 
 @pytest.fixture(scope="module")
-def other(mnist: Mnist, first: dict[str, Any]) -> dict[str, Any]:
+def other(in_store: StoreMnist, first: dict[str, Any]) -> dict[str, Any]:
     assert first
-    return mnist.run(seed=2)
+    return in_store.run(seed=2)
 
 
 def test_a_whole_run_leaves_in_the_store_what_it_leaves_in_a_folder(
-    mnist: Mnist, first: dict[str, Any], tmp_path: Path
+    in_store: StoreMnist, first: dict[str, Any], tmp_path: Path
 ) -> None:
     assert first["root"] == ROOT
-    held = mnist.names()
+    held = in_store.names()
     folder = tmp_path / "root"
-    done = mnist("run", *mnist.options, "--json", root=str(folder))
-    assert done.returncode == 0, done.stderr
+    in_store.run(root=str(folder))
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     kinds = ("archives/", "splits/", "models/", "predictions/", "selections/")
     for kind in kinds:
@@ -93,54 +96,54 @@ def test_a_whole_run_leaves_in_the_store_what_it_leaves_in_a_folder(
     records = [{name for name in names if re.match("records/(?!draw)", name)} for names in (held, there)]
     assert records[0] == records[1] != set()  # the record of `draw` depends on the duration of the trainings
     assert not [name for name in held if "part" in name or name.startswith(("scratch", "unfinished", "locks"))]
-    assert b"<html" in mnist.content(first["report"]["html"])[:100]
+    assert b"<html" in in_store.content(first["report"]["html"])[:100]
 
 
-def test_altered_objects_are_detected_and_created_again(mnist: Mnist, first: dict[str, Any]) -> None:
+def test_altered_objects_are_detected_and_created_again(in_store: StoreMnist, first: dict[str, Any]) -> None:
     name = first["models"]["plain"]["predictions"]
-    sound = mnist.content(name)
-    mnist.write(name, sound[:-1] + bytes([sound[-1] ^ 1]))
-    done = mnist("verify", first["run"])
+    sound = in_store.content(name)
+    in_store.write(name, sound[:-1] + bytes([sound[-1] ^ 1]))
+    done = in_store("verify", first["run"])
     assert done.returncode == 1
     assert f"failed verification at evaluate plain on test: {ROOT}/{name} was altered" in done.stderr
-    again = mnist.run()
+    again = in_store.run()
     assert [step["name"] for step in again["steps"] if not step["cached"]] == ["evaluate plain on test"]
     assert again["models"] == first["models"]
-    assert mnist.content(name) == sound
-    assert mnist("verify", first["run"]).returncode == 0
+    assert in_store.content(name) == sound
+    assert in_store("verify", first["run"]).returncode == 0
 
 
 def test_a_run_in_a_store_is_verified_listed_compared_and_used_to_predict(
-    mnist: Mnist, first: dict[str, Any], other: dict[str, Any]
+    in_store: StoreMnist, first: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    found = mnist.said("verify", first["run"])
+    found = in_store.said("verify", first["run"])
     assert found["sound"]
-    assert first["run"] in [run["run"] for run in mnist.said("runs")["runs"]]
-    assert mnist.said("compare", first["run"], other["run"])["images"] == data.FEW["test"]
-    (champions,) = mnist.said("champion", "list")["lines"].values()
+    assert first["run"] in [run["run"] for run in in_store.said("runs")["runs"]]
+    assert in_store.said("compare", first["run"], other["run"])["images"] == data.FEW["test"]
+    (champions,) = in_store.said("champion", "list")["lines"].values()
     assert [entry["number"] for entry in champions][:1] == [1]
     picture = Path(data.MIRROR).parents[2] / "docs" / "errors.png"
-    assert mnist.said("predict", picture)["pictures"]
+    assert in_store.said("predict", picture)["pictures"]
 
 
 def test_prune_removes_what_nobody_needs_and_another_machine_finds_the_rest(
-    mnist: Mnist, other: dict[str, Any]
+    in_store: StoreMnist, other: dict[str, Any]
 ) -> None:
-    before = mnist.names()
-    planned = mnist.said("prune", "--keep", "1", "--dry-run")
-    assert mnist.names() == before
-    done = mnist.said("prune", "--keep", "1")
+    before = in_store.names()
+    planned = in_store.said("prune", "--keep", "1", "--dry-run")
+    assert in_store.names() == before
+    done = in_store.said("prune", "--keep", "1")
     assert done["runs"] == planned["runs"] != []
     assert other["run"] not in done["runs"]
-    left = mnist.names()
+    left = in_store.names()
     assert not set(done["files"]) & set(left)
     assert not [name for name in left if any(name.startswith(f"runs/{run}/") for run in done["runs"])]
-    assert sum(len(mnist.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"a/root/{name}").get("Contents", [])) for name in
+    assert sum(len(in_store.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"a/root/{name}").get("Contents", [])) for name in
                done["files"]) == 0  # fmt: skip
-    shutil.rmtree(mnist.shadow)  # as on another machine, which has no local cache
-    assert mnist("verify", other["run"]).returncode == 0
-    shutil.rmtree(mnist.shadow)
-    again = mnist.run(seed=2)
+    shutil.rmtree(in_store.shadow)  # as on another machine, which has no local cache
+    assert in_store("verify", other["run"]).returncode == 0
+    shutil.rmtree(in_store.shadow)
+    again = in_store.said("run", *in_store.options, "--seed", "2")  # in another process
     assert not [step for step in again["steps"] if not step["cached"]]
     assert again["models"] == other["models"]
 
@@ -155,15 +158,15 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_fault_of_a_store_is_reported_in_one_line(mnist: Mnist, case: str) -> None:
+def test_a_fault_of_a_store_is_reported_in_one_line(in_store: StoreMnist, case: str) -> None:
     given, expected = BROKEN[case]
-    said_in_one_line(mnist("prune", "--keep", "1", **given), expected)
+    said_in_one_line(in_store("prune", "--keep", "1", **given), expected)
 
 
 @pytest.mark.parametrize("case", ["no such bucket", "no credentials"])
-def test_a_run_reports_a_fault_of_a_store_in_one_line(mnist: Mnist, case: str) -> None:
+def test_a_run_reports_a_fault_of_a_store_in_one_line(in_store: StoreMnist, case: str) -> None:
     given, expected = BROKEN[case]
-    said_in_one_line(mnist("run", *mnist.options, **given), expected)
+    said_in_one_line(in_store("run", *in_store.options, **given), expected)
 
 
 def said_in_one_line(done: subprocess.CompletedProcess[str], expected: str) -> None:
@@ -183,9 +186,9 @@ def said_in_one_line(done: subprocess.CompletedProcess[str], expected: str) -> N
     ],
 )
 def test_an_unreachable_store_is_reported_in_one_line_by_commands_that_read(
-    mnist: Mnist, address: str, expected: str
+    in_store: StoreMnist, address: str, expected: str
 ) -> None:
-    done = mnist("runs", AWS_ENDPOINT_URL=address)
+    done = in_store("runs", AWS_ENDPOINT_URL=address)
     assert done.returncode == 2
     assert done.stderr.startswith("mnist: ")
     assert expected in done.stderr
