@@ -9,11 +9,12 @@ from artifacts.report.text import all_doubts, change_summary, change_title, fals
 from artifacts.screen import Screen
 from artifacts.study.text import counted_trainings
 from tasks.schemas.analysis import Changes, Check
+from tasks.schemas.names import is_automatic
 from tasks.schemas.results import Cleared, PredictResult, Pruning, RunResult, StudyResult, VerifiedFile
-from tasks.schemas.runs import Champion, RunRecord, StudyRun, rolled_back_models
+from tasks.schemas.runs import Champion, CompletedRun, RunRecord, StudyRun, rolled_back_models
 
 
-def show(result: RunResult, ui_hint: str, *, explain: bool = False, wide: bool = False) -> None:
+def show(result: RunResult, *, explain: bool = False, wide: bool = False) -> None:
     """Print a run's result on standard output.
 
     With `explain`, show for each step whether its record was cached and, if not, why it was computed. With `wide`, show
@@ -33,10 +34,10 @@ def show(result: RunResult, ui_hint: str, *, explain: bool = False, wide: bool =
     ]
     sentences = (result.verdict, gate_summary(result.decision))
     cached = ", ".join(result.cached)
-    _show_result(result, f"run {result.run}", rows, cached, sentences, ui_hint, explain=explain, wide=wide)
+    _show_result(result, f"run {result.run}", rows, cached, sentences, explain=explain, wide=wide)
 
 
-def show_study(result: StudyResult, ui_hint: str, *, explain: bool = False, wide: bool = False) -> None:
+def show_study(result: StudyResult, *, explain: bool = False, wide: bool = False) -> None:
     """Print a study's result on standard output, with its steps and columns as in `show`."""
     rows: list[common_rows.Row] = [
         {
@@ -53,7 +54,7 @@ def show_study(result: StudyResult, ui_hint: str, *, explain: bool = False, wide
     ]
     title = f"{counted_trainings(result.seeds, result.arms)}, study {result.run}"
     cached = f"{len(result.cached)} of {counted(len(result.steps), 'step')}"
-    _show_result(result, title, rows, cached, [result.verdict], ui_hint, explain=explain, wide=wide)
+    _show_result(result, title, rows, cached, [result.verdict], explain=explain, wide=wide)
 
 
 def _show_result(
@@ -62,7 +63,6 @@ def _show_result(
     rows: Sequence[common_rows.Row],
     cached: str,
     sentences: Iterable[str],
-    ui_hint: str,
     *,
     explain: bool,
     wide: bool,
@@ -77,13 +77,15 @@ def _show_result(
     for line in (*sentences, *(one.line for one in result.omitted), f"{result.seconds:.1f} s"):
         screen.say(line)
     screen.path(f"{result.root}/{result.report['html']}", "report:  ")
-    screen.print(f"in the UI:  {ui_hint}")
+    if result.url:
+        serve = "mnist serve --no-worker, then " if result.needs_serve else ""
+        screen.print(f"in the UI:  {serve}{result.url}")
 
 
 def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun], *, where: str, wide: bool = False) -> None:
-    """Print the list of runs and the list of studies that were found at a place."""
+    """Print the runs and the studies at a place, with their users' tags, and with `wide` their addresses."""
     screen = Screen(wide=wide)
-    rows = [
+    rows: list[common_rows.Row] = [
         {
             "run": run.run,
             "dataset": run.dataset,
@@ -93,7 +95,7 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun], *, where: 
         for run in runs
     ]
     if rows:
-        screen.table(rows, drop=("recipe", "dataset"))
+        screen.table(_with_flow_runs(rows, runs, wide=wide), drop=("recipe", "dataset", "tags"))
     else:
         screen.say(f"no finished runs under {where}")
     if studies:
@@ -107,7 +109,17 @@ def show_runs(runs: Sequence[RunRecord], studies: Sequence[StudyRun], *, where: 
             }
             for one in studies
         ]
-        screen.table(found, drop=("seeds", "arms", "dataset"))
+        screen.table(_with_flow_runs(found, studies, wide=wide), drop=("seeds", "arms", "dataset", "tags"))
+
+
+def _with_flow_runs(
+    rows: Sequence[common_rows.Row], runs: Sequence[CompletedRun], *, wide: bool
+) -> list[common_rows.Row]:
+    """Return rows of runs with their users' tags, if any run has some, and with `wide` the addresses in Prefect's UI."""
+    tags = [", ".join(tag for tag in run.tags if not is_automatic(tag)) for run in runs]
+    columns = {"tags": tags} if any(tags) else {}
+    columns |= {"url": [run.url or "" for run in runs]} if wide else {}
+    return [{**row} | {name: of[place] for name, of in columns.items()} for place, row in enumerate(rows)]
 
 
 def show_verified_files(run: str, files: Sequence[VerifiedFile]) -> None:

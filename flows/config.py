@@ -1,4 +1,4 @@
-"""Validation of the parameters of runs and studies, and the titles and names of runs.
+"""Validation of the parameters of runs and studies.
 
 The commands validate the parameters before they start a server, and the flows validate them again, because a run may
 come from Prefect's UI. Therefore, this module imports neither Prefect nor any other slow library. The options of the
@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from pydantic import StrictBool
@@ -23,7 +22,6 @@ from tasks.config.recipe import Epochs, Recipe, Seed, ValidationFraction, load_r
 from tasks.config.toml_loader import validate
 from tasks.errors import Checks, InputError, RecipeError
 from tasks.safety.address import fault_of_url
-from tasks.safety.plain_text import printable
 from tasks.training.layer_shapes import require_fitting_layers
 
 CLUSTER = re.compile(r"(?P<kind>dask|tls|ray)://(?P<address>[^/@\s]+:\d+)")
@@ -224,13 +222,6 @@ def resolve_seed(value: object, at: datetime) -> Seed | None:
     return cast("Seed | None", value)
 
 
-def scheduled_time() -> datetime:
-    """Return the time for which the current run of Prefect was scheduled."""
-    from prefect.runtime import flow_run  # noqa: PLC0415
-
-    return cast("datetime", flow_run.scheduled_start_time)
-
-
 def load_run_recipe(recipe: str, *, dated: bool = False, **changes: Any) -> Recipe:
     """Return the recipe of a run, changed as by `load_recipe`; `dated` means that its seed comes from a date.
 
@@ -245,36 +236,3 @@ def load_run_recipe(recipe: str, *, dated: bool = False, **changes: Any) -> Reci
             f"date has only {_SEEDS_HALF_A_DATE}; give the ensemble fewer seeds, or the run a number as its seed"
         )
     return plan
-
-
-def run_title() -> str:
-    """Return the title of the current run in Prefect's UI, such as `mnist post 3 epochs seed 1`."""
-    from prefect.runtime import flow_run  # noqa: PLC0415
-
-    from artifacts.common.formatting import counted  # noqa: PLC0415
-
-    given = flow_run.parameters
-    dataset, recipe = (Path(str(given[name])).stem for name in ("dataset", "recipe"))
-    try:
-        seed = resolve_seed(given["seed"], scheduled_time())
-        plan = load_run_recipe(given["recipe"], epochs=given["epochs"], seed=seed)
-    except InputError:  # the run reports the error itself
-        return printable(f"{dataset} {recipe}")
-    return printable(f"{dataset} {plan.name} {counted(plan.epochs, 'epoch')} seed {plan.seed}")
-
-
-def study_title() -> str:
-    """Return the title of the current study in Prefect's UI, such as `mnist onecycle 10 seeds`."""
-    from prefect.runtime import flow_run  # noqa: PLC0415
-
-    given = flow_run.parameters
-    recipes = given["recipes"] if isinstance(given["recipes"], list | tuple) else [given["recipes"]]
-    names = [Path(str(name)).stem for name in (given["dataset"], *recipes)]
-    return printable(f"{' '.join(names)} {given['seeds']} seeds")
-
-
-def run_name() -> str:
-    """Return a memorable name for the run's folder that sorts by time."""
-    from prefect.utilities.names import generate_slug  # noqa: PLC0415
-
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{generate_slug(2)}"

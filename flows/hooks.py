@@ -12,11 +12,11 @@ import httpx
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
-from prefect.settings import get_current_settings
 
+from flows.server.flow_run_history import describe_flow_run
 from tasks.engine.optional_parts import optional
 from tasks.errors import ServerError
-from tasks.safety.redaction import public_address, redact
+from tasks.safety.redaction import redact
 from tasks.safety.stopping import STOPPING
 
 _SECONDS = 10.0  # the run is over, and a slow receiver must not delay the end of its process
@@ -39,12 +39,11 @@ def notify_webhook(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> Non
 
 def _notification_body(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> dict[str, Any]:
     """Return the JSON body that describes the end of a run."""
-    ui = get_current_settings().ui_url
-    page = f"{public_address(ui)}/runs/flow-run/{flow_run.id}" if ui else None
+    page = describe_flow_run(flow_run, root="").url
     message = redact(state.message or "")  # an error's message may hold secrets, and many people read a chat
-    text = f"{flow.name}, {flow_run.name}: {state.name}: {message or 'no message'}"
+    text = f"{flow.name}, {flow_run.name}: {state.name}: {message or 'no message'} {page}"
     return {
-        "text": html.escape(f"{text} {page or ''}".strip(), quote=False),
+        "text": html.escape(text, quote=False),
         "flow": flow.name,
         "run": flow_run.name,
         "run_id": str(flow_run.id),

@@ -13,7 +13,7 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import RunConfig, run_name, run_title, scheduled_time, validate_run
+from flows.config import RunConfig, validate_run
 from flows.hooks import notify_webhook
 from flows.processes.log_filters import hide_expected_tracebacks
 from flows.processes.tied_to_worker import exit_with_parent
@@ -21,6 +21,7 @@ from flows.root_option import resolve_root
 from flows.runners.base import wait_for_all
 from flows.runners.factory import open_workers
 from flows.server.flow_run_history import current_flow_run
+from flows.server.flow_run_identity import current_run_name, identify_run, scheduled_time
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import submit_run_steps
@@ -36,7 +37,7 @@ from tasks.history.provenance import omissions_of, provenance_of, run_record, ru
 from tasks.history.run_store import save_run
 from tasks.schemas.analysis import Decision
 from tasks.schemas.evidence import RunRecords
-from tasks.schemas.line_names import MAIN
+from tasks.schemas.names import MAIN, automatic_tags
 from tasks.schemas.records import ChangesRecord, Omission, ReportRecord
 from tasks.schemas.results import RunResult
 from tasks.schemas.runs import COMPARISON, Champion, RunRecord
@@ -49,7 +50,7 @@ from tasks.storage.roots import validate_root
 
 @flow(
     name="mnist",
-    flow_run_name=run_title,
+    flow_run_name=current_run_name,
     task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),  # for the four archives
     on_failure=[notify_webhook],
     on_crashed=[notify_webhook],
@@ -107,8 +108,9 @@ def mnist(  # the UI shows the parameters and their descriptions as a form
         mirrors=mirrors,
         runner=runner,
     )
-    with open_workspace(validate_root(resolve_root(root or None)), run_name()) as work:
-        result = _run_pipeline(config, work)
+    with open_workspace(validate_root(resolve_root(root or None)), current_run_name()) as opened:
+        tags = automatic_tags(config.dataset.name, [config.recipe.name], config.line)
+        result = _run_pipeline(config, identify_run(opened, tags))
     if config.gate:
         _require_gate(result)
     return cast("RunResult", Completed(message=result.verdict, data=result))  # the list of runs shows the message
@@ -180,7 +182,7 @@ def _publish_and_register(
     work: Workspace,
     omissions: Sequence[Omission],
 ) -> tuple[ReportRecord, RunRecord]:
-    where_from = provenance_of(records.data, records.steps, work)
+    where_from = provenance_of(records.data, records.steps, work, run.flow_run)
     layers = tuple(records.layers.values())
     published = report(
         records.analysis, records.figures, changes, decision, where_from, work, omissions, described=layers

@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import run_name, study_title, validate_study
+from flows.config import validate_study
 from flows.hooks import notify_webhook
 from flows.processes.log_filters import hide_expected_tracebacks
 from flows.processes.tied_to_worker import exit_with_parent
@@ -19,6 +19,7 @@ from flows.root_option import resolve_root
 from flows.runners.base import wait_for_all
 from flows.runners.factory import open_workers
 from flows.server.flow_run_history import current_flow_run
+from flows.server.flow_run_identity import current_run_name, identify_run
 from flows.server.secret_masking import keep_secrets_out_of_prefect
 from flows.server.vetting import PROCESS
 from flows.stages import TrainingCount, submit_study_steps
@@ -29,6 +30,7 @@ from tasks.engine.run_log import log
 from tasks.engine.workspace import Workspace, open_workspace
 from tasks.history.provenance import provenance_of, study_result, study_run
 from tasks.history.run_store import save_run
+from tasks.schemas.names import automatic_tags
 from tasks.schemas.results import StudyResult
 from tasks.schemas.study import ENOUGH_SEEDS, SeedRun
 from tasks.steps.publish_study import publish_study
@@ -39,7 +41,7 @@ from tasks.storage.roots import validate_root
 
 @flow(
     name="study",
-    flow_run_name=study_title,
+    flow_run_name=current_run_name,
     task_runner=cast("Any", ThreadPoolTaskRunner(max_workers=4)),
     on_failure=[notify_webhook],
     on_crashed=[notify_webhook],
@@ -83,8 +85,9 @@ def study(
             f"{seeds} seeds give a poor estimate of the variation between seeds; use {ENOUGH_SEEDS} or more",
             logging.WARNING,
         )
-    with open_workspace(validate_root(resolve_root(root or None)), run_name()) as work:
-        result = _run_study(config.dataset, trials, config.runner, work)
+    with open_workspace(validate_root(resolve_root(root or None)), current_run_name()) as opened:
+        tags = automatic_tags(config.dataset.name, [recipe.name for recipe in config.recipes])
+        result = _run_study(config.dataset, trials, config.runner, identify_run(opened, tags))
     return cast("StudyResult", Completed(message=result.verdict, data=result))
 
 
@@ -96,7 +99,7 @@ def _run_study(dataset: Dataset, trials: Mapping[str, SeedRun], runner: str, wor
     data, trained, predictions, analyzed = wait_for_all((data, trained, predictions, analyzing))
     steps = [*data.steps, *trained.steps, *predictions.values(), analyzed]
 
-    published = publish_study(analyzed, provenance_of(data, steps, work), work)
     flow_run = current_flow_run(work.root)
+    published = publish_study(analyzed, provenance_of(data, steps, work, flow_run), work)
     save_run(study_run(dataset, list(trials.values()), data, steps, published, work, flow_run), work)
-    return study_result(dataset, analyzed, steps, published, work)
+    return study_result(dataset, analyzed, steps, published, work, flow_run)

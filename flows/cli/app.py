@@ -1,7 +1,7 @@
 """Entry point of the `mnist` command: streams, signals, and the exit code.
 
 It prepares the standard streams and the signal handlers before it imports the commands, because the imports take a
-tenth of a second, during which Ctrl-C may arrive. Exit codes: those of the command (`flows/cli/run.py`), 130 after
+tenth of a second, during which Ctrl-C may arrive. Exit codes: those of the command (`flows/cli/outcome.py`), 130 after
 Ctrl-C, 143 after SIGTERM, 141 if the reader of standard output has closed it.
 """
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     stop.listen()
     try:
         with stop.exit_on_signal():
-            from flows.cli.run import run_outcome  # noqa: PLC0415
+            from flows.cli.outcome import run_outcome  # noqa: PLC0415
 
         code, lines = run_outcome(arguments)
         streams.deliver()

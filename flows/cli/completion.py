@@ -64,7 +64,7 @@ def _runs(context: click.Context, records: Iterable[str]) -> Iterator[_Item]:
 
 def _line_folders(context: click.Context) -> list[str]:
     """Return the names of the folders of all champion lines, in ascending order."""
-    from tasks.schemas.line_names import LINE_FOLDER
+    from tasks.schemas.names import LINE_FOLDER
     from tasks.storage.folders import Folder
 
     folder = _folder_of(context, Folder.CHAMPIONS)
@@ -73,14 +73,14 @@ def _line_folders(context: click.Context) -> list[str]:
 
 def _existing_lines(context: click.Context) -> list[_Item]:
     """Return the names of all champion lines, as `mnist champion list` shows them."""
-    from tasks.schemas.line_names import line_names
+    from tasks.schemas.names import line_names
 
     return [CompletionItem(name) for name in line_names(_line_folders(context)).values()]
 
 
 def _given_lines(context: click.Context) -> list[_Item]:
     """Return the names that users have given to champion lines, and the default name."""
-    from tasks.schemas.line_names import MAIN, names_of_line
+    from tasks.schemas.names import MAIN, names_of_line
 
     names = {names_of_line(folder)[0] for folder in _line_folders(context)}
     return [CompletionItem(name) for name in sorted(names | {MAIN})]

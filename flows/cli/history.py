@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="List only what has this tag, such as line:main. Repeatable."
+)
 @ROOT
 @WIDE_TABLES
 @JSON
-def runs(root: str | None, wide: bool, as_json: bool) -> None:
+def runs(tags: tuple[str, ...], root: str | None, wide: bool, as_json: bool) -> None:
     """List the finished runs, then the studies, oldest first."""
     from artifacts.terminal import show_runs
     from tasks.history.run_store import read_runs
@@ -34,10 +37,12 @@ def runs(root: str | None, wide: bool, as_json: bool) -> None:
     (found, unreadable), (studies, unreadable_too) = read_runs(place, RunRecord), read_runs(place, StudyRun)
     for fault in (*unreadable, *unreadable_too):
         echo(f"skipped: {fault}", err=True)
+    found = [run for run in found if set(tags) <= set(run.tags)]
+    studies = [study for study in studies if set(tags) <= set(study.tags)]
     if as_json:
         echo_json({
-            "runs": [run.model_dump(mode="json") for run in found],
-            "studies": [study.model_dump(mode="json") for study in studies],
+            name: [one.model_dump(mode="json") | {"tags": one.tags, "url": one.url} for one in kind]
+            for name, kind in (("runs", found), ("studies", studies))
         })  # fmt: skip
     else:
         show_runs(found, studies, where=describe_root(root), wide=wide)
@@ -152,7 +157,7 @@ def list_champions(root: str | None, wide: bool, as_json: bool) -> None:
     """
     from artifacts.terminal import show_champions
     from tasks.history.champions import champion_history, champion_lines
-    from tasks.schemas.line_names import line_names
+    from tasks.schemas.names import line_names
 
     place = root_to_read(root)
     names = line_names(champion_lines(place), with_dataset=as_json)
@@ -199,7 +204,7 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
 def _only_line(root: "Root") -> str:
     """Return the folder of the only champion line under the root."""
     from tasks.history.champions import champion_lines
-    from tasks.schemas.line_names import line_names
+    from tasks.schemas.names import line_names
 
     found = champion_lines(root)
     if len(found) != 1:

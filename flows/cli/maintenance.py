@@ -1,7 +1,9 @@
-"""Commands that maintain a root: verify the files of a run and prune old runs."""
+"""Commands that maintain a root and an installation: verify the files of a run, prune old runs, and find faults."""
 # ruff: noqa: PLC0415  # each command imports what it needs, so that `--help` answers immediately
 
 import logging
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +12,7 @@ from flows.cli.completion import complete_run_or_study
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo_json, say
 from flows.root_option import resolve_root, root_to_read, saying_where
-from tasks.errors import ChecksumError, VerificationError
+from tasks.errors import ChecksumError, DiagnosisError, VerificationError
 
 if TYPE_CHECKING:
     from tasks.schemas.results import Cleared
@@ -111,3 +113,28 @@ def _left_in_history(history: "Cleared") -> str:
     """Return the warning about flow runs that remain in Prefect's history."""
     which = "flow run stays" if history.left == 1 else "flow runs stay"
     return f"{history.left} {which} in Prefect's history until a later `mnist prune`: {history.why}"
+
+
+@click.command()
+@ROOT
+@JSON
+def doctor(root: str | None, as_json: bool) -> None:
+    """Check the installation, and describe it for a bug report.
+
+    The command shows versions, processor, memory, free space, the files under the root, and the Prefect server in use,
+    without secrets. It starts nothing and changes nothing. If a check fails, the exit code is 1, and the line of the
+    check says what to do.
+    """
+    from artifacts.diagnosis import show_diagnosis
+    from flows.cli.diagnosis import diagnose
+    from tasks.safety.redaction import redacted_values
+    from tasks.schemas.diagnosis import Diagnosis
+
+    with redirect_stdout(sys.stderr):  # libraries may print; standard output is for the result alone
+        found = Diagnosis.model_validate(redacted_values(diagnose(root).model_dump()))
+    if as_json:
+        echo_json({"healthy": not found.failed, **found.model_dump(mode="json")})
+    else:
+        show_diagnosis(found)
+    if found.failed:
+        raise DiagnosisError(f"failed checks: {', '.join(check.name for check in found.failed)}; what to do is above")

@@ -14,7 +14,10 @@ from flows.processes.console import VERBOSITY, Command, echo
 from flows.processes.log_file import LOG_FILE, open_log_file
 from tasks.errors import Checks, InputError
 from tasks.safety.plain_text import in_text
+from tasks.safety.redaction import redact
+from tasks.schemas.names import is_automatic, slug_of
 
+_LONGEST_TAG = 100
 _LONGEST_HELP = 200  # characters of a command's line in the help of its group; a narrow terminal breaks the line
 WORK_POOL = "mnist"  # of the worker that `mnist serve` starts, and the default of `mnist worker`
 
@@ -117,6 +120,42 @@ class CommandGroup(click.Group):
                     formatter.write_dl(rows)
 
 
+class _RunName(click.ParamType[str]):
+    """A name for a run, of which `tasks.schemas.names` makes a part of a path."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the part of a path, or fail with a usage error."""
+        slug = slug_of(redact(value))  # the name is stored, printed and published
+        if not slug:
+            self.fail(f"{value!r} is not a name: use letters from a to z or digits", param, ctx)
+        return slug
+
+
+class _Tag(click.ParamType[str]):
+    """A tag that Prefect can store, and that differs from those that runs get from their parameters."""
+
+    name = "tag"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the tag, or fail with a usage error."""
+        if not value.strip() or not value.isprintable() or len(value) > _LONGEST_TAG:
+            self.fail(f"{value!r} is not a tag: use 1 to {_LONGEST_TAG} printable characters", param, ctx)
+        if is_automatic(value):
+            kind = value.partition(":")[0]
+            self.fail(f"{value!r} begins with {kind}:, and each run gets this tag from its {kind}", param, ctx)
+        return redact(value.strip())
+
+
+FLOW_RUN_NAME: Callable[[Command], Command] = click.option(
+    "--flow-run-name", cls=CheckedOption, type=_RunName(), metavar="NAME",
+    help="Name of the run, which is preceded by its date.  [default: two random words]",
+)  # fmt: skip
+TAGS: Callable[[Command], Command] = click.option(
+    "--tag", "tags", cls=CheckedOption, type=_Tag(), multiple=True, metavar="TAG",
+    help="Tag of the run in Prefect's UI and in `mnist runs`. Repeatable.",
+)  # fmt: skip
 ROOT: Callable[[Command], Command] = click.option(
     "--root",
     metavar="DIR|s3://...",

@@ -1,15 +1,12 @@
-"""The `mnist` command group, the commands that run a flow, and error handling for all commands.
+"""The `mnist` command group, and the commands that run a flow.
 
-Every command exits with 0 on success, 1 on a failed gate or check, and 2 on wrong usage or invalid input. A failing
-command prints one line that says what to do. Each command imports what it needs inside its function, so that `--help`
-answers immediately.
+Each command imports what it needs inside its function, so that `--help` answers immediately.
 """
 # ruff: noqa: PLC0415
 
 import os
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext, redirect_stdout
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,18 +15,19 @@ import click
 
 from flows.cli.completion import complete_champion_line, complete_recipe
 from flows.cli.dataset import dataset
-from flows.cli.doctor import doctor
 from flows.cli.history import champion, compare_command, runs
-from flows.cli.maintenance import prune, verify
+from flows.cli.maintenance import doctor, prune, verify
 from flows.cli.options import (
     DATASET,
     DRY_RUN,
     EPOCHS,
     EXPLAIN,
+    FLOW_RUN_NAME,
     JSON,
     MIRRORS,
     ROOT,
     RUNNER,
+    TAGS,
     WIDE_TABLES,
     AliasedOption,
     CheckedOption,
@@ -43,7 +41,7 @@ from flows.cli.serve import serve
 from flows.cli.worker import worker
 from flows.processes import stop
 from flows.processes.console import VERBOSITY, echo_json
-from tasks.errors import GateError, InputError, MnistError, describe_system_error
+from tasks.errors import GateError
 
 if TYPE_CHECKING:
     from artifacts.screen import Screen
@@ -51,10 +49,6 @@ if TYPE_CHECKING:
 
 # Prefect's log lines contain texts of users, which must not be parsed as markup; without markup, colors are not needed.
 _PLAIN_LOGS = {"PREFECT_LOGGING_MARKUP": "0", "PREFECT_LOGGING_COLORS": "0"}
-_WORD_NUMBER = re.compile("[0-9]{1,4}")
-_COMPLETION = "_MNIST_COMPLETE"  # the variable that Click derives from the name of the command
-
-
 _SECTIONS = {
     "Run": ("run", "study"),
     "Inspect": ("runs", "compare", "champion", "predict", "dataset"),
@@ -85,12 +79,9 @@ def cli() -> None:
     help="Seed of the trainings; date: a seed from today's date (UTC).  [default: the recipe's]",
 )  # fmt: skip
 @click.option(
-    "--validation",
-    cls=CheckedOption,
-    type=float,
-    metavar="FRACTION",
+    "--validation", cls=CheckedOption, type=float, metavar="FRACTION",
     help="Fraction of the training images to hold out, such as 0.1.  [default: the recipe's]",
-)
+)  # fmt: skip
 @click.option("--robustness", is_flag=True, help="Also evaluate robustness to image corruptions.")
 @click.option(
     "--gate/--no-gate", default=True, help="Whether a failed gate fails the run; the report is published first."
@@ -106,6 +97,8 @@ def cli() -> None:
     help="Champion line in which the best model competes.",
     shell_complete=complete_champion_line,
 )
+@FLOW_RUN_NAME
+@TAGS
 @ROOT
 @MIRRORS
 @RUNNER
@@ -113,13 +106,9 @@ def cli() -> None:
 @EXPLAIN
 @WIDE_TABLES
 @JSON
-def run(as_json: bool, dry_run: bool, explain: bool, wide: bool, **parameters: Any) -> None:
+def run(**given: Any) -> None:
     """Download the data, train the models, and report their errors."""
-    require_valid_parameters("mnist", parameters, dry_run=dry_run)
-    if dry_run:
-        _plan_and_print("mnist", parameters, as_json=as_json, wide=wide)
-    else:
-        _run_and_print("mnist", parameters, as_json=as_json, explain=explain, wide=wide)
+    _run_or_plan("mnist", **given)
 
 
 @cli.command("study")
@@ -134,6 +123,8 @@ def run(as_json: bool, dry_run: bool, explain: bool, wide: bool, **parameters: A
     shell_complete=complete_recipe,
 )  # fmt: skip
 @EPOCHS
+@FLOW_RUN_NAME
+@TAGS
 @ROOT
 @MIRRORS
 @RUNNER
@@ -141,37 +132,58 @@ def run(as_json: bool, dry_run: bool, explain: bool, wide: bool, **parameters: A
 @EXPLAIN
 @WIDE_TABLES
 @JSON
-def study_command(as_json: bool, dry_run: bool, explain: bool, wide: bool, **parameters: Any) -> None:
+def study_command(**given: Any) -> None:
     """Train the models with many seeds and compare them.
 
     The study reports which differences exceed the variation from seed to seed and from image to image.
     """
-    require_valid_parameters("study", parameters, dry_run=dry_run)
+    _run_or_plan("study", **given)
+
+
+def _run_or_plan(
+    flow: str,
+    *,
+    as_json: bool,
+    dry_run: bool,
+    explain: bool,
+    wide: bool,
+    flow_run_name: str | None,
+    tags: Sequence[str],
+    **parameters: Any,
+) -> None:
+    """Run a flow with its parameters, or plan its steps.
+
+    Everything is validated before anything is started or written.
+    """
+    require_valid_parameters(flow, parameters, dry_run=dry_run)
     if dry_run:
-        _plan_and_print("study", parameters, as_json=as_json, wide=wide)
+        _plan_and_print(flow, parameters, as_json=as_json, wide=wide)
     else:
-        _run_and_print("study", parameters, as_json=as_json, explain=explain, wide=wide)
+        named = {"name": flow_run_name, "tags": tags}
+        _run_and_print(flow, parameters, named, as_json=as_json, explain=explain, wide=wide)
 
 
-def _run_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, explain: bool, wide: bool) -> None:
+def _run_and_print(
+    flow: str, parameters: dict[str, Any], named: Mapping[str, Any], *, as_json: bool, explain: bool, wide: bool
+) -> None:
     """Run a flow, print its result, and raise the gate's error if the gate failed."""
     from artifacts.screen import Screen
 
     console = Screen(err=True)
     drawn = console.is_terminal and not VERBOSITY.quiet and not VERBOSITY.verbose
-    result, ui_hint, failed = _run_flow(name, parameters, console if drawn else None)
+    result, failed = _run_flow(flow, parameters, named, console if drawn else None)
     if as_json:
         echo_json(result.model_dump(mode="json"))
     else:
         from artifacts.terminal import show, show_study
 
-        print_result = show if name == "mnist" else show_study
-        print_result(result, ui_hint, explain=explain, wide=wide)
+        print_result = show if flow == "mnist" else show_study
+        print_result(result, explain=explain, wide=wide)
     if failed:
         raise failed
 
 
-def _plan_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, wide: bool) -> None:
+def _plan_and_print(flow: str, parameters: dict[str, Any], *, as_json: bool, wide: bool) -> None:
     """Plan the steps of a flow and print the plan; start and write nothing."""
     from flows.processes.settings_files import without_new_home
     from flows.processes.startup import exclude_imports_from_gc
@@ -179,7 +191,7 @@ def _plan_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, wid
     with redirect_stdout(sys.stderr), without_new_home(), exclude_imports_from_gc():  # libraries print
         from flows.plan import plan_run, plan_study
 
-        plan = plan_run(parameters) if name == "mnist" else plan_study(parameters)
+        plan = plan_run(parameters) if flow == "mnist" else plan_study(parameters)
     if as_json:
         echo_json(plan.model_dump(mode="json"))
         return
@@ -188,13 +200,16 @@ def _plan_and_print(name: str, parameters: dict[str, Any], *, as_json: bool, wid
     show_plan(plan, wide=wide)
 
 
-def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -> "tuple[Any, str, GateError | None]":
+def _run_flow(
+    name: str, parameters: dict[str, Any], named: Mapping[str, Any], console: "Screen | None"
+) -> "tuple[Any, GateError | None]":
     """Run a flow on the configured Prefect server or on a temporary one.
 
-    The flow and its module in `flows` have the same name. Without a console, the run is shown as plain log lines.
+    The flow and its module in `flows` have the same name. `named` holds the name and the tags of the flow run. Without a
+    console, the run is shown as plain log lines.
 
     Returns:
-        The flow's result, the hint for viewing the run in the UI, and the gate's error if the gate failed.
+        The flow's result, and the gate's error if the gate failed.
     """
     from flows.processes.prefect_compat import without_prefect_handlers
     from flows.processes.startup import exclude_imports_from_gc
@@ -225,7 +240,7 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
         parameters = hide(parameters)  # Prefect stores the parameters and shows them in its UI
         client = stack.enter_context(get_client(sync_client=True))
         # Create the flow run before it starts, so that the live view can watch it from the beginning.
-        flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending())
+        flow_run = client.create_flow_run(flow, parameters=parameters, state=Pending(), **named)
         stack.enter_context(live_view(client, flow_run.id, console) if console else nullcontext())
         stack.enter_context(stop.reporting(lambda: report_crash(flow_run.id)))
         stack.enter_context(without_prefect_handlers())
@@ -234,64 +249,9 @@ def _run_flow(name: str, parameters: dict[str, Any], console: "Screen | None") -
             result = run_with_prefect(flow, flow_run, parameters)
         except GateError as error:
             result, failed = error.result, error
-    return result, api.ui_hint(flow_run.id), failed
+    return result, failed
 
 
 for command in (compare_command, predict, champion, dataset, runs, verify, prune, doctor, serve, worker):
     cli.add_command(command)
 add_output_options(cli)
-
-
-def run_outcome(arguments: Sequence[str] | None) -> tuple[int, str]:
-    """Run a command and return its exit code and, if that is not 0, the reasons: one line for each fault."""
-    if fault := _fault_of_completion():
-        return InputError.exit_code, fault
-    try:
-        cli.main(args=arguments, prog_name="mnist", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code, ""
-    except click.Abort as error:
-        raise KeyboardInterrupt from error
-    except Exception as error:
-        line = summary_line(error)
-        if line is None:
-            raise  # a defect of the program: its traceback is needed
-        if isinstance(error, MnistError):
-            return error.exit_code, "\n".join(" ".join(fault.split()) for fault in error.fault_lines)
-        return MnistError.exit_code, " ".join(line.split())
-    return 0, ""
-
-
-def _fault_of_completion() -> str:
-    """Return why a request of a shell for completions can't be answered, or an empty string if there is no fault.
-
-    Click takes the words from variables that the shell's completion function sets, and does not check them.
-    """
-    asked, word = os.environ.get(_COMPLETION, ""), os.environ.get("COMP_CWORD")
-    if not asked.endswith("_complete"):
-        return ""
-    # For fish, the second variable is the word itself; for other shells, it is the number of the word.
-    if "COMP_WORDS" in os.environ and word is not None and (_WORD_NUMBER.fullmatch(word) or asked.startswith("fish")):
-        return ""
-    return (
-        f"{_COMPLETION} is for the completion function of a shell, which also sets COMP_WORDS and COMP_CWORD: unset it"
-    )
-
-
-def summary_line(error: Exception) -> str | None:
-    """Return the one-line message for an error that a user can cause, or None for any other error."""
-    if isinstance(error, click.ClickException):
-        return error.format_message()
-    if isinstance(error, MnistError):
-        return str(error)
-    if isinstance(error, TimeoutError):  # of a task run
-        return f"a step timed out: {str(error).rstrip('.')}; run again, or use fewer epochs"
-    if isinstance(error, OSError):  # of a file that is not under the root, such as in a full temporary folder
-        return describe_system_error(error)
-    # Prefect needs the home directory.
-    if isinstance(error, RuntimeError) and str(error).startswith("Could not determine home directory"):
-        return "this account has no home directory: set HOME to a folder that it can write to"
-    from flows.server.local_server import describe_connection_error
-    from tasks.storage.backend import unreachable
-
-    return describe_connection_error(error) or unreachable(error)

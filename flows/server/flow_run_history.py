@@ -29,6 +29,7 @@ from tasks.storage.backend import Root
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun as PrefectFlowRun
 
 _BATCH = 50  # flow runs, or artifacts with their data, for each request
 
@@ -40,7 +41,19 @@ def current_flow_run(root: Root) -> FlowRun | None:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return None
-    return FlowRun(id=context.flow_run.id, flow=context.flow_run.flow_id, at=_place_of_history(), root=str(root))
+    return describe_flow_run(context.flow_run, str(root))
+
+
+def describe_flow_run(flow_run: "PrefectFlowRun", root: str) -> FlowRun:
+    """Return the facts of a flow run that belong in the record of a run under a root."""
+    return FlowRun(
+        id=flow_run.id,
+        flow=flow_run.flow_id,
+        at=_place_of_history(),
+        root=root,
+        ui=_users_ui(),
+        tags=tuple(flow_run.tags),
+    )
 
 
 def _place_of_history() -> str:
@@ -51,6 +64,13 @@ def _place_of_history() -> str:
         return redact(public_address(url))
     file = database_file()
     return redact(str(file.absolute()) if file else public_address(PREFECT_API_DATABASE_CONNECTION_URL.value() or ""))
+
+
+def _users_ui() -> str:
+    """Return the address of the UI of the user's server, without secrets; empty if local servers are used."""
+    from prefect.settings import get_current_settings
+
+    return public_address(get_current_settings().ui_url or "") if _users_server() else ""
 
 
 def _users_server() -> str | None:

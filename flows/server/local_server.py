@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
 
 from flows.processes.parent import call_at_parent_exit
 from flows.processes.prefect_compat import TEMPORARY_SERVER, drain_queues, lock_database_before_reading
@@ -32,6 +31,7 @@ from tasks.errors import ServerError, causes, last_error
 from tasks.safety.environment import fault_on_the_way_to, for_own_server
 from tasks.safety.redaction import public_address
 from tasks.safety.stopping import STOPPING
+from tasks.schemas.names import LOCAL_UI
 
 if TYPE_CHECKING:
     import httpx
@@ -66,24 +66,18 @@ _RETRY_SETTINGS = {
     "PREFECT_API_REQUEST_TIMEOUT": "60",
     "PREFECT_API_ENABLE_HTTP2": "0",
 }
+_UI = {"PREFECT_UI_URL": LOCAL_UI}  # the server has none; Prefect logs the address of the run there
 
 LOCAL: set[str] = set()  # API URLs of the servers that this process has started
 
 
 class Api(NamedTuple):
-    """The API that a run uses; `own` is True if its server lives only as long as the run."""
+    """The API that a run uses."""
 
     url: str
-    own: bool
     credential: str = ""  # of a local server; otherwise, Prefect's settings contain it
     wait: Callable[[], None] = lambda: None  # blocks until the server answers
     end: Callable[[], None] = lambda: None
-
-    def ui_hint(self, flow_run: UUID) -> str:
-        """Return the instructions to view a run in the UI."""
-        if self.own:
-            return f"mnist serve --no-worker, then http://127.0.0.1:4200/runs/flow-run/{flow_run}"
-        return f"{public_address(self.url.removesuffix('/api'))}/runs/flow-run/{flow_run}"
 
 
 @contextmanager
@@ -114,14 +108,17 @@ def server(early: Api | None) -> Iterator[Api]:
     if early and not configured:
         # A server that ends with its run needs no heartbeat, and stopping the heartbeat takes up to a second.
         quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-        with api_settings(early.url, _RETRY_SETTINGS | client_settings(early.credential)), temporary_settings(quiet):
+        with (
+            api_settings(early.url, _RETRY_SETTINGS | _UI | client_settings(early.credential)),
+            temporary_settings(quiet),
+        ):
             yield early
         return
     if early:  # a Prefect profile names another server
         early.end()
     check_server(configured)
     try:
-        yield Api(configured, own=False)
+        yield Api(configured)
     finally:
         drain()
 
@@ -247,7 +244,7 @@ def local_server() -> Iterator[Api]:
 
         LOCAL.add(url)
         try:
-            yield Api(url, own=True, credential=credential, wait=wait, end=end)
+            yield Api(url, credential=credential, wait=wait, end=end)
         finally:
             end()
 

@@ -136,7 +136,9 @@ class MnistWorker(WorkerHooks, ProcessWorker, ABC):
             return await self.refuse(flow_run, reasons, status)
         name = ENTRY_POINTS[deployment.entrypoint]  # type: ignore[union-attr,index]  # the check has passed
 
-        async def resolve(_flow_run: FlowRun) -> Flow[..., Any]:
+        async def resolve(ended: FlowRun) -> Flow[..., Any]:
+            with suppress(Exception):  # the hooks then get the name that the flow run had before it started
+                ended.name = (await self.client.read_flow_run(ended.id)).name
             return await anyio.to_thread.run_sync(flow_of, name)
 
         result = await run_command(

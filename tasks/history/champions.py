@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.errors import NothingFoundError, RunError, StorageError
-from tasks.schemas.line_names import LINE_FOLDER, line_names, names_of_line
+from tasks.schemas.names import LINE_FOLDER, line_names, names_of_line
 from tasks.schemas.runs import Champion, rolled_back_models
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed

@@ -34,9 +34,19 @@ from tasks.schemas.study import SeedRun, StudyRecord
 LIBRARIES = ("tensorflow", "keras", "numpy", "pyarrow", "scipy", "statsmodels", "scikit-learn", "cleanlab", "prefect")
 
 
-def provenance_of(data: PreparedData, steps: Sequence[Record], work: Workspace) -> Provenance:
+def _flow_run_fields(flow_run: FlowRun | None) -> dict[str, Any]:
+    """Return the fields of a report and of a result that describe the flow run."""
+    if flow_run is None:
+        return {}
+    return {"url": flow_run.url, "needs_serve": flow_run.needs_serve, "tags": flow_run.tags}
+
+
+def provenance_of(
+    data: PreparedData, steps: Sequence[Record], work: Workspace, flow_run: FlowRun | None = None
+) -> Provenance:
     """Return the provenance of a run; steps whose record another run made count as cached."""
     return Provenance(
+        **_flow_run_fields(flow_run),
         run=work.run,
         began=work.began,
         root=str(work.root),
@@ -140,10 +150,11 @@ def study_run(
 
 
 def _finished_result(
-    steps: Iterable[Record], uncached: Iterable[Origin], report: ReportRecord, work: Workspace
+    steps: Iterable[Record], uncached: Iterable[Origin], report: ReportRecord, work: Workspace, flow_run: FlowRun | None
 ) -> dict[str, Any]:
     """Return the fields that the result of a run and that of a study have in common."""
     return {
+        **_flow_run_fields(flow_run),
         "run": work.run,
         "root": str(work.root),
         "seconds": round((datetime.now(UTC) - work.began).total_seconds(), 2),
@@ -155,11 +166,16 @@ def _finished_result(
 
 
 def study_result(
-    dataset: Dataset, study: StudyRecord, steps: Iterable[Record], report: ReportRecord, work: Workspace
+    dataset: Dataset,
+    study: StudyRecord,
+    steps: Iterable[Record],
+    report: ReportRecord,
+    work: Workspace,
+    flow_run: FlowRun | None,
 ) -> StudyResult:
     """Return the result of a study, for the terminal and for `--json`."""
     return StudyResult(
-        **_finished_result(steps, work.uncached, report, work),
+        **_finished_result(steps, work.uncached, report, work, flow_run),
         dataset=dataset.name,
         seeds=study.seeds,
         arms=study.arms,
@@ -185,7 +201,7 @@ def run_result(
     """
     compared = [changes.origin] if changes and changes.origin else []
     return RunResult(
-        **_finished_result(records.steps, [*compared, *work.uncached], report, work),
+        **_finished_result(records.steps, [*compared, *work.uncached], report, work, run.flow_run),
         dataset=run.dataset,
         models={model.name: _model_result(model, run.of(model.name)) for model in run.models},
         comparisons=records.analysis.comparisons,

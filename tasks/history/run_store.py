@@ -1,21 +1,57 @@
-"""Save the records of finished runs and studies, and find them again by name.
+"""Claim the names of runs and studies, save the records of those that finished, and find them again by name.
 
 The record of a run is kept with a checksum as `runs/<run>/run.json`, and that of a study as `runs/<run>/study.json`.
+The file `runs/<run>/claim.json` is written when a run starts.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from uuid import UUID
 
+from tasks.base import Frozen
 from tasks.engine.workspace import Workspace
 from tasks.errors import ChecksumError, NothingFoundError, RunError
 from tasks.schemas.runs import CompletedRun, Kind, RunRecord, StudyRun
 from tasks.storage.backend import Root, matching
 from tasks.storage.checksummed_json import may_be_checksummed, read_checksummed, write_checksummed
 from tasks.storage.folders import RUN_NAME, Folder
+from tasks.storage.page_records import names_like, write_new_file
+from tasks.storage.storage import storage_of
 
 _LAST = "last"
+CLAIM = "claim.json"
+
+
+class _Claim(Frozen):
+    """The flow run that a name of a run belongs to."""
+
+    flow_run: UUID
 
 
 RECORD_NAMES: dict[type[CompletedRun], str] = {RunRecord: "run.json", StudyRun: "study.json"}
+
+
+def claim_run_name(root: Root, name: str, flow_run: UUID) -> str:
+    """Claim a name for the run or study of a flow run; if another flow run has the name, claim the next free name.
+
+    All attempts of a flow run get the same name. The caller holds the shared lock on the root.
+
+    Raises:
+        StorageError: If the claim can't be written.
+    """
+    return next(one for one in names_like(name) if _claims(root, one, _Claim(flow_run=flow_run)))
+
+
+def _claims(root: Root, name: str, claim: _Claim) -> bool:
+    """Return whether a name belongs to a claim now: no other run had the name, and no other claim was faster."""
+    file = f"{Folder.RUNS}/{name}/{CLAIM}"
+    if not storage_of(root / Folder.RUNS / name).is_taken():
+        with suppress(FileExistsError):
+            write_new_file(root, file, claim.model_dump_json(), (name,))
+    try:
+        return storage_of(root / file).read_whole() == claim.model_dump_json().encode()
+    except OSError:  # a run of an earlier version, or another program, has this name
+        return False
 
 
 def save_run(run: Kind, work: Workspace) -> Kind:

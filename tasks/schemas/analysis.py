@@ -259,9 +259,16 @@ class FileLine(Frozen):
 
 
 class Provenance(Frozen):
-    """The origin of a run's results: its archives, splits, steps, files, library versions and machine."""
+    """The origin of a run's results: its archives, splits, steps, files, library versions and machine.
+
+    `url` is the address of the flow run in Prefect's UI, and `needs_serve` tells whether only `mnist serve` shows it. Both
+    and `tags` are unset in reports of earlier versions.
+    """
 
     run: str
+    url: str | None = None
+    needs_serve: bool = False
+    tags: tuple[str, ...] = ()
     began: datetime
     root: str
     archives: tuple[ArchiveRecord, ...]

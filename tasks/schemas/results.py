@@ -34,10 +34,14 @@ class FlowResult(Frozen):
     """The common part of the results of runs and studies.
 
     `verdict` is the headline of the report, `steps` tells which records were found in the cache, and why the others
-    were computed, and `omitted` lists the optional parts that were left out.
+    were computed, and `omitted` lists the optional parts that were left out. `url` is the address of the flow run in
+    Prefect's UI, and `needs_serve` tells whether only `mnist serve` shows it.
     """
 
     run: str
+    url: str | None = None
+    needs_serve: bool = False
+    tags: tuple[str, ...] = ()
     root: str
     seconds: float
     dataset: str

@@ -4,15 +4,15 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, model_serializer
 
 from tasks.base import Frozen
 from tasks.config.recipe import Recipe
 from tasks.errors import RunError
-from tasks.schemas.line_names import MAIN
+from tasks.schemas.names import LOCAL_UI, MAIN
 from tasks.schemas.records import (
     AttributionRecord,
     ManifestEntry,
@@ -31,13 +31,32 @@ class FlowRun(Frozen):
 
     `flow` is the id of the flow. Prefect creates it once in each database, so it identifies the history independently
     of the server's address. `at` is that address, or the database if the server ended with the run. `root` is the root
-    where the record was made; a copy of the root keeps the original value.
+    where the record was made; a copy of the root keeps the original value. `ui` is the address of the server's UI. `ui`
+    and `tags` are empty in records of earlier versions.
     """
 
     id: UUID
     flow: UUID
     at: str  # without secrets
     root: str
+    ui: str = ""
+    tags: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_empty_fields(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the fields of earlier versions only, because the names of files contain hashes of these documents."""
+        return {name: value for name, value in serialize(self).items() if value or name not in {"ui", "tags"}}
+
+    @property
+    def needs_serve(self) -> bool:
+        """Whether only `mnist serve` shows the run, because its own server ended with the run."""
+        return not self.at.startswith(("http://", "https://"))
+
+    @property
+    def url(self) -> str:
+        """The address of the flow run in Prefect's UI."""
+        server = LOCAL_UI if self.needs_serve else self.ui or self.at.removesuffix("/api")
+        return f"{server.rstrip('/')}/runs/flow-run/{self.id}"
 
 
 COMPARISON = "comparison with run"  # prefix of the names of this optional part
@@ -64,6 +83,16 @@ class CompletedRun(Frozen):
     omitted: tuple[Omission, ...] = ()
     flow_run: FlowRun | None = None
     uncached: tuple[Origin, ...] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the flow run."""
+        return self.flow_run.tags if self.flow_run else ()
+
+    @property
+    def url(self) -> str | None:
+        """The address of the flow run in Prefect's UI; None in records of earlier versions."""
+        return self.flow_run.url if self.flow_run else None
 
 
 class StudyRun(CompletedRun):

@@ -37,12 +37,26 @@ def write_page(root: Root, name: str, text: str, of: tuple[str, ...]) -> FileRec
     return write_text(root, free, text)
 
 
+def write_new_file(root: Root, name: str, text: str, of: tuple[str, ...]) -> None:
+    """Write a file of some runs, unless the name is taken.
+
+    Raises:
+        StorageError: If the file or its record cannot be written.
+        FileExistsError: If the name is taken.
+    """
+    content = text.encode()
+    made = PageRecord(files=(file_record(name, content),), of=of)
+    write_checksummed(root, made.name, made)
+    with storage_of(root).atomic_write(name, new=True) as stream:
+        stream.write(content)
+
+
 def free_name(root: Root, name: str, of: tuple[str, ...]) -> str:
     """Return the first free name for a page of some runs."""
-    return next(one for one in _names_like(name) if _is_free(root, one, of))
+    return next(one for one in names_like(name) if _is_free(root, one, of))
 
 
-def _names_like(name: str) -> Iterator[str]:
+def names_like(name: str) -> Iterator[str]:
     """Yield a name, then `name-2`, `name-3` and so on, with the same suffix."""
     path = PurePosixPath(name)
     yield name

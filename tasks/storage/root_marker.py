@@ -35,7 +35,9 @@ _EARLY = re.compile(
     rf"|{Folder.UNFINISHED}(/{KEY.pattern}({_SIGNED})?(/[\w.-]+)?)?"
     rf"|{Folder.ARCHIVES}(/({CONTENT_NAME.pattern}|\.[\w.-]+\.part))?"
     rf"|{Folder.RECORDS}(/\.{KEY.pattern}\.json\.\w+\.part)?"
-    rf"|{Folder.RUNS}|{Folder.SPLITS}"
+    rf"|{Folder.RUNS}(/{RUN_NAME.pattern}(/claim\.json|/\.[\w.-]+\.part)?)?"
+    rf"|{Folder.MADE}(/[0-9a-f]{{16}}\.json|/\.[\w.-]+\.part)?"
+    rf"|{Folder.SPLITS}"
 )
 
 _MAX_MARK = 4096  # bytes; a mark has about 200

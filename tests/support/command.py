@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from flows.cli.run import run_outcome
+from flows.cli.outcome import run_outcome
 from tests.support.threads import in_threads
 
 

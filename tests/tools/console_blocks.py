@@ -58,14 +58,14 @@ def printed(result: dict[str, object]) -> str:
     computed = {"seconds", "most_seconds", "untimed"} if plan else {"cached"}
     values = {name: value for name, value in result.items() if name not in {"schema_version", *computed}}
     values["root"] = f"…/{Path(str(result['root'])).name}"
-    ui_hint = "mnist serve --no-worker, then http://127.0.0.1:4200/runs/flow-run/…"
+    values |= {"url": "http://127.0.0.1:4200/runs/flow-run/…", "needs_serve": True}
     with redirect_stdout(io.StringIO()) as stream:
         if plan:
             show_plan(Plan.model_validate(values))
         elif "arms" in result:
-            show_study(StudyResult.model_validate(values), ui_hint)
+            show_study(StudyResult.model_validate(values))
         else:
-            show(RunResult.model_validate(values), ui_hint)
+            show(RunResult.model_validate(values))
     return _stripped(stream.getvalue())
 
 

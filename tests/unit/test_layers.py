@@ -67,7 +67,7 @@ def imported_by(what: str, folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("command", ["", "--help", "--version", "run --help", "serve --help"])
 def test_help_needs_no_library_but_click(command: str, tmp_path: Path) -> None:
-    imported = imported_by(f"from flows.cli.run import run_outcome; run_outcome({command.split()})", tmp_path)
+    imported = imported_by(f"from flows.cli.outcome import run_outcome; run_outcome({command.split()})", tmp_path)
     assert "flows.cli.run" in imported
     assert not {"pydantic", "rich", *SLOW.split()} & imported
 
@@ -86,7 +86,7 @@ def test_help_needs_no_library_but_click(command: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_command_that_only_reads_or_refuses_its_input_imports_no_slow_library(command: str, tmp_path: Path) -> None:
-    imported = imported_by(f"from flows.cli.run import run_outcome; run_outcome({command.split()})", tmp_path)
+    imported = imported_by(f"from flows.cli.outcome import run_outcome; run_outcome({command.split()})", tmp_path)
     assert "flows.cli.run" in imported
     assert not set(SLOW.split()) & imported
 
@@ -95,7 +95,7 @@ def test_a_comparison_does_not_import_prefect_which_would_create_its_home(tmp_pa
     with tarfile.open(FIXTURE) as archive:
         archive.extractall(tmp_path, filter="data")
     runs = sorted(path.name for path in (tmp_path / "root" / "runs").iterdir())
-    imported = imported_by(f"from flows.cli.run import run_outcome; run_outcome({['compare', *runs]})", tmp_path)
+    imported = imported_by(f"from flows.cli.outcome import run_outcome; run_outcome({['compare', *runs]})", tmp_path)
     assert "tasks.analysis.paired_comparison" in imported
     assert "prefect" not in imported
 

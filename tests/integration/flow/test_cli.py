@@ -19,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from flows.cli.run import summary_line
+from flows.cli.outcome import summary_line
 from tasks.storage.folders import BY_CONTENT, MARK
 from tests.support import data
 from tests.support.command import Mnist
@@ -57,8 +57,9 @@ def options(folder: Path, toml: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def first(options: list[str], folder: Path) -> dict[str, Any]:
-    """Return the result of a run that draws bars on a terminal."""
-    done = run_on_terminal([MNIST, "run", *options, "--json", "--log-file", folder / "run.log"], columns=160)
+    """Return the result of a run that has a name and a tag, and draws bars on a terminal."""
+    named = ["--flow-run-name", "First: ä/1\n[b]", "--tag", "[b]trial"]
+    done = run_on_terminal([MNIST, "run", *options, *named, "--json", "--log-file", folder / "run.log"], columns=160)
     bar = r"train plain +━+ epoch 1/1, loss [\d.]+, accuracy [\d.]+%, [\d,]+ images/s, \d+ s left"
     assert re.search(bar, done.stderr), done.stderr
     return result(done)
@@ -91,10 +92,14 @@ STEPS = [
 
 
 def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
-    assert set(first) == {"schema_version", "run", "root", "seconds", "dataset", "models", "verdict", "comparisons",
+    assert set(first) == {"schema_version", "run", "url", "needs_serve", "tags",
+                          "root", "seconds", "dataset", "models", "verdict", "comparisons",
                           "decision", "promoted", "report", "cached", "steps", "compared_with", "omitted"}  # fmt: skip
     assert (first["compared_with"], first["omitted"]) == (None, [])
     assert first["promoted"]
+    assert re.fullmatch(r"\d{8}-\d{6}-first-a-1-b", first["run"])
+    assert first["tags"] == ["[b]trial", "dataset:tiny", "recipe:post", "line:main"]
+    assert (first["url"][:36], first["needs_serve"]) == ("http://127.0.0.1:4200/runs/flow-run/", True)
     (comparison,) = first["comparisons"]
     assert f"{100 * abs(comparison['difference']['value']):.2f} points" in first["verdict"]
     assert first["cached"] == []
@@ -112,6 +117,8 @@ def test_one_json_document_and_files_that_exist(first: dict[str, Any]) -> None:
     page = (root / first["report"]["html"]).read_text()
     titles = re.findall(r'<title id="network-\d-wide-t">([^<]+)</title>', page)
     assert titles == ["The layers of plain", "The layers of batch_norm", "The layers of VGG-16"]
+    assert first["url"] in page
+    assert "Tags: [b]trial, dataset:tiny" in page
     assert not list(root.glob("scratch/*"))
     others = {MARK, "champions", "locks", "made", "records", "runs", "scratch", "unfinished"}
     assert {path.name for path in root.iterdir()} - others <= set(BY_CONTENT), "what no run needs any more would stay"
@@ -422,7 +429,9 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(options: list[str], tmp
     assert "File too large" in last
     assert "Traceback" not in done.stderr
     whole = {path.relative_to(tmp_path / "root").parts[0] for path in (tmp_path / "root").rglob("*") if path.is_file()}
-    assert whole <= {MARK, "archives", "records", "locks", "unfinished"}
+    assert whole <= {MARK, "archives", "records", "locks", "unfinished", "made", "runs"}, (
+        "the claim of the name is whole"
+    )
 
 
 @pytest.mark.parametrize("named_in", ["the environment", "a profile"])

@@ -1,10 +1,12 @@
 """Test the flow on a real Prefect server: its states, its artifacts, and its messages."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import tags
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, TaskRun
@@ -111,11 +113,14 @@ def test_a_training_that_fails_is_what_the_run_fails_with(files: data.Files, tmp
 def test_the_run_shows_its_graph_its_progress_and_its_artifacts(tmp_path: Path) -> None:
     files = data.make(tmp_path / "mirror", data.FEW)
     options = {"dataset": str(files.toml()), "root": str(tmp_path / "root"), "epochs": 1}
-    result = mnist(**options)
-    again = mnist(**options)
+    with tags("trial"):
+        result = mnist(**options)
+    again = mnist.with_options(flow_run_name="Again, {epochs} ä/1")(**options)
     with get_client(sync_client=True) as client:
         run = latest(client)
-        assert run.name == "tiny post 1 epoch seed 1"
+        assert run.name == again.run
+        assert re.fullmatch(r"\d{8}-\d{6}-again-1-a-1", again.run)
+        assert set(again.tags) == set(run.tags) == {"dataset:tiny", "recipe:post", "line:main"}
         assert run.state is not None
         assert run.state.message == again.verdict
         tasks = task_runs(client, run)
@@ -149,6 +154,10 @@ def test_the_run_shows_its_graph_its_progress_and_its_artifacts(tmp_path: Path) 
         rows = json.loads(found["results"]["data"])
         assert [row["model"] for row in rows] == ["plain", "batch_norm"]
         earlier = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=2)[1]
+        assert earlier.name == result.run
+        assert set(earlier.tags) == {"trial", *again.tags}
+        assert str(again.url).endswith(f"/runs/flow-run/{run.id}")
+        assert f"[{again.url}]" in found["report"]["data"] or f"<{again.url}>" in found["report"]["data"]
         progress = artifacts(client, earlier)
     for name in ("training-plain", "training-batch-norm"):
         assert float(progress[name]["data"]) == 100

@@ -33,7 +33,8 @@ def options(root: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def first(mnist: Mnist, options: list[str], small: list[str]) -> dict[str, Any]:
-    return mnist.result("study", "--seeds", "2", *options, *small)
+    named = ["--flow-run-name", "Two seeds", "--tag", "trial"]
+    return mnist.result("study", "--seeds", "2", *named, *options, *small)
 
 
 def test_every_model_is_trained_with_every_seed(first: dict[str, Any], root: Path) -> None:
@@ -92,6 +93,10 @@ def test_a_run_finds_what_a_study_has_trained(
 
 
 def test_a_study_is_listed_verified_and_kept(mnist: Mnist, first: dict[str, Any], root: Path) -> None:
+    assert first["run"].endswith("-two-seeds")
+    (listed,) = mnist.result("runs", "--tag", "trial", "--root", root)["studies"]
+    assert (listed["run"], listed["url"]) == (first["run"], first["url"])
+    assert listed["tags"] == first["tags"] == ["trial", "dataset:tiny", "recipe:small"]
     assert first["run"] in mnist("runs", "--root", root).stdout
     links = mnist.result("verify", first["run"], "--root", root)["links"]
     assert {"train plain", "evaluate plain on test", "analyze study", "report", "run"} <= {

@@ -1,5 +1,6 @@
 """Test which jobs the worker rejects, without a server, and the private parts of Prefect that the worker relies on."""
 
+import asyncio
 import inspect
 import os
 import subprocess
@@ -193,3 +194,25 @@ class TestContract:
 
     def test_prefects_own_worker_stays_registered(self) -> None:
         assert BaseWorker.get_worker_class_from_type("process") is ProcessWorker
+
+
+def test_the_hooks_of_a_crashed_run_get_the_name_that_the_run_has_given_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = SimpleNamespace(id=1, name="nightly"), SimpleNamespace(id=1, name="20261127-020000-nightly")
+    made = Configuration()
+    made._deployment = deployment(tmp_path)
+
+    async def run_command(_command: object, flow_run: Any, *, resolve_flow: Any, **_options: object) -> Any:
+        return await resolve_flow(flow_run)
+
+    async def read_flow_run(_identity: object) -> Any:
+        return after
+
+    monkeypatch.setattr("flows.server.process_worker.run_command", run_command)
+    monkeypatch.setattr(MnistWorker, "reasons", lambda *_arguments: [])
+    worker = MnistWorker("mnist")
+    worker._client = SimpleNamespace(read_flow_run=read_flow_run)
+    flow: Any = asyncio.run(worker.run(before, made))
+    assert flow.name == "mnist"
+    assert before.name == after.name

@@ -67,7 +67,8 @@ def completed(served: Serving, api: Api, dataset: str) -> dict[str, Any]:
     """Start a run from the command line, as in the README, and return it."""
     env = {"PREFECT_API_URL": api.url.rstrip("/"), "PREFECT_API_AUTH_STRING": AUTH}
     done = subprocess.run(
-        [PREFECT, "deployment", "run", "mnist/on-demand", "--watch", "--param", f"dataset={dataset}", "--param", "epochs=1"],
+        [PREFECT, "deployment", "run", "mnist/on-demand", "--watch", "--param", f"dataset={dataset}", "--param", "epochs=1",
+         "--flow-run-name", "My night:\n../ä/1", "--tag", "trial"],
         env=without_prefect(os.environ) | env, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -189,11 +190,13 @@ def test_a_taken_port_is_named(served: Serving, tmp_path: Path) -> None:
 
 def test_a_run_completes_and_its_artifacts_are_there(api: Api, completed: dict[str, Any], folder: Path) -> None:
     assert completed["state_name"] == "Completed", completed["state"]
-    assert completed["name"] == "tiny post 1 epoch seed 1"
+    assert re.fullmatch(r"\d{8}-\d{6}-my-night-a-1", completed["name"])
     assert "exact McNemar p" in completed["state"]["message"]
-    assert {"mnist", "on-demand"} <= set(completed["tags"])
+    assert {"mnist", "on-demand", "trial", "dataset:tiny", "recipe:post", "line:main"} == set(completed["tags"])
     assert set(api.artifacts(completed["id"])) >= PARTS
-    assert len(list((folder / "root" / "runs").glob("*/report.html"))) == 1
+    (report,) = (folder / "root" / "runs").glob("*/report.html")
+    assert report.parent.name == completed["name"]
+    assert f"{api.url.removesuffix('/api/')}/runs/flow-run/{completed['id']}" in report.read_text()
 
 
 def test_the_trainings_run_side_by_side(api: Api, completed: dict[str, Any]) -> None:
@@ -224,6 +227,8 @@ def test_a_failed_gate_is_told_to_the_webhook(api: Api, dataset: str, folder: Pa
     assert set(api.artifacts(run["id"])) >= PARTS  # the report is published before the gate fails
     body = until(lambda: next((one for one in told.received if one["run_id"] == run["id"]), None), "the webhook", 30)
     assert "the gate failed" in body["text"]
+    assert body["run"] == run["name"]
+    assert body["url"] == f"{api.url.removesuffix('/api/')}/runs/flow-run/{run['id']}"
 
 
 def test_a_study_can_be_started_from_the_form_too(api: Api, dataset: str, completed: dict[str, Any]) -> None:

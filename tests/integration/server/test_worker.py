@@ -15,7 +15,7 @@ from tasks.history.run_store import finished_runs
 from tasks.storage.backend import open_root
 from tests.reliability.attack_worker import ATTACKS, RACES, TEMPLATES, main
 from tests.support import data, recipes
-from tests.support.serving import QUICK, Api, Serving, serving
+from tests.support.serving import QUICK, Api, Serving, serving, until
 
 AUTH = "mnist:s3cret"
 
@@ -78,7 +78,11 @@ def test_each_nightly_run_trains_again_and_is_compared_with_the_run_before(
     dates = [("nightly", 22, 2), ("weekly", 22, 4), ("nightly", 23, 2), ("nightly", 23, 2)]
     ended = [scheduled(api, name, f"2026-11-{day}T{hour:02}:00:00Z", **given) for name, day, hour in dates]
     assert {run["state_name"] for run in ended} == {"Completed"}, [run["state"]["message"] for run in ended]
-    assert [run["name"] for run in ended] == [f"tiny small 1 epoch seed 202611{day}00" for _, day, _ in dates]
+    names = [run.run for run in finished_runs(open_root(str(root)))]
+    assert [run["name"] for run in ended] == names
+    assert [name[:16] for name in names] == [f"202611{day}-{hour:02}0000-" for _, day, hour in dates]
+    automatic = {"dataset:tiny", "recipe:small", "line:nightly"}
+    assert set(ended[0]["tags"]) == {"mnist", "nightly", *automatic}
 
     states = [{name: task["state_name"] for name, task in api.tasks(run["id"]).items()} for run in ended]
     trained = [found["train plain"] for found in states]
@@ -88,9 +92,16 @@ def test_each_nightly_run_trains_again_and_is_compared_with_the_run_before(
     assert len(data_steps) == 6
     assert {found[name] for found in states[1:] for name in data_steps} == {"Cached"}
 
-    first, _weekly, second, again = (run.run for run in finished_runs(open_root(str(root))))
+    first, _weekly, second, again = names
     before = [
         re.search(r"Compared with run \*\*(\S+)\*\*", (root / "runs" / name / "report.md").read_text())
         for name in (second, again)
     ]
     assert [found and found[1] for found in before] == [first, first], "a retry is not compared with itself"
+
+    state = {"type": "SCHEDULED", "name": "AwaitingRetry"}
+    api.post(f"flow_runs/{ended[3]['id']}/set_state", {"state": state, "force": True}).raise_for_status()
+    retried = until(lambda: (run := api.ended(ended[3]["id"]))["run_count"] == 2 and run, "the retry")
+    assert (retried["name"], retried["tags"]) == (again, ended[3]["tags"])
+    assert [run.run for run in finished_runs(open_root(str(root)))] == names
+    assert sorted(path.name for path in (root / "runs").iterdir()) == sorted(names)

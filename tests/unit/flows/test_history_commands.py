@@ -3,17 +3,19 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner, Result
 
-from flows.cli.run import cli, run_outcome
+from flows.cli.outcome import run_outcome
+from flows.cli.run import cli
 from tasks.config.dataset import Dataset
 from tasks.engine.workspace import Workspace
 from tasks.history.champions import append_entry
 from tasks.history.run_store import save_run
 from tasks.schemas.records import SplitRecord
-from tasks.schemas.runs import Champion, RunRecord, StudyRun, champion_line
+from tasks.schemas.runs import Champion, FlowRun, RunRecord, StudyRun, champion_line
 from tasks.storage.content_files import move_into_store
 from tasks.storage.roots import validate_root
 from tests.support.finished import finished
@@ -157,3 +159,44 @@ def test_verify_lists_every_invalid_file_and_counts_the_others(work: Workspace, 
     assert runs[0].manifest[0].file.path not in done.stdout
     assert f"run {runs[0].run}: {files} files, {files - 2} unchanged" in done.stdout
     assert "(and 1 more, listed above)" in str(done.exception)
+
+
+@pytest.fixture
+def tagged(work: Workspace, runs: list[RunRecord]) -> RunRecord:
+    """Return the second run, with tags."""
+    tags = ("trial", "new data", "line:main")
+    flow_run = FlowRun(id=UUID(int=1), flow=UUID(int=2), at="http://prefect.example/api", root="/root", tags=tags)
+    return save_run(runs[1].model_copy(update={"flow_run": flow_run}), work)
+
+
+def test_runs_are_listed_with_the_tags_that_users_gave(work: Workspace, tagged: RunRecord) -> None:
+    lines = mnist(work, "runs").stdout.splitlines()
+    assert "tags" in lines[1]
+    (line,) = (line for line in lines if tagged.run in line)
+    assert "trial, new data " in line
+    assert "line:main" not in line, "other columns show the parameters"
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        (["trial"], True),
+        (["trial", "new data"], True),
+        (["line:main"], True),
+        (["trial", "nope"], False),
+        (["tri"], False),
+    ],
+)
+def test_runs_are_listed_by_tag(work: Workspace, tagged: RunRecord, tags: list[str], found: bool) -> None:
+    options = [part for tag in tags for part in ("--tag", tag)]
+    listed = json.loads(mnist(work, "runs", "--json", *options).stdout)
+    assert [one["run"] for one in listed["runs"]] == ([tagged.run] if found else [])
+    assert listed["studies"] == []
+
+
+def test_runs_have_their_address_in_the_ui_in_wide_tables_and_in_json(work: Workspace, tagged: RunRecord) -> None:
+    url = f"http://prefect.example/runs/flow-run/{UUID(int=1)}"
+    listed = json.loads(mnist(work, "runs", "--json").stdout)["runs"]
+    assert {one["run"]: one["url"] for one in listed if one["url"]} == {tagged.run: url}
+    assert url in mnist(work, "runs", "--wide").stdout
+    assert "http" not in mnist(work, "runs").stdout

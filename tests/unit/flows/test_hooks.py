@@ -18,7 +18,7 @@ def nothing() -> None:
 
 
 def told(message: str = "the gate failed: plain is not promoted") -> None:
-    run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), flow_id=uuid4(), name="mnist post 3 epochs seed 7"))
+    run = cast("FlowRun", FlowRun.model_construct(id=uuid4(), flow_id=uuid4(), name="20261127-020000-nightly"))
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # there is no server in this test
         notify_webhook(cast("Flow[..., Any]", nothing), run, Failed(message=message))
 
@@ -29,8 +29,10 @@ def test_a_failure_is_posted_with_what_a_person_needs(monkeypatch: pytest.Monkey
         monkeypatch.setenv("MNIST_WEBHOOK", server.url)
         told()
     (body,) = server.received
-    assert body["text"].startswith("mnist, mnist post 3 epochs seed 7: Failed: the gate failed: plain is not promoted")
-    assert (body["flow"], body["run"], body["state"]) == ("mnist", "mnist post 3 epochs seed 7", "Failed")
+    assert body["text"].startswith("mnist, 20261127-020000-nightly: Failed: the gate failed: plain is not promoted")
+    assert (body["flow"], body["run"], body["state"]) == ("mnist", "20261127-020000-nightly", "Failed")
+    assert body["url"] == f"http://127.0.0.1:4200/runs/flow-run/{body['run_id']}"
+    assert body["text"].endswith(f" {body['url']}")
     assert body["message"] == "the gate failed: plain is not promoted"
 
 

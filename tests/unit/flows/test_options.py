@@ -24,13 +24,32 @@ from tests.unit.storage.test_roots import FIXTURE
 def test_the_champion_line_has_its_earlier_name_too(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 
-    def run_flow(_name: str, parameters: dict[str, Any], _console: object) -> None:
+    def run_flow(_name: str, parameters: dict[str, Any], _named: object, _console: object) -> None:
         given.update(parameters)
         raise RuntimeError
 
     monkeypatch.setattr("flows.cli.run._run_flow", run_flow)
     CliRunner().invoke(cli, ["run", option, "nightly"])
     assert given["line"] == "nightly"
+
+
+@pytest.mark.parametrize("command", ["run", "study"])
+def test_the_name_and_the_tags_of_a_run_go_to_prefect_without_secrets(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def run_flow(_name: str, *parts: Any) -> None:
+        given.extend(parts)
+        raise RuntimeError
+
+    monkeypatch.setattr("flows.cli.run._run_flow", run_flow)
+    address = "https://me:s3cret@host/x"
+    named = ["--flow-run-name", f"Ä {address}", "--tag", " new data ", "--tag", address]
+    CliRunner().invoke(cli, [command, *named])
+    parameters, about, _console = given
+    assert about == {"name": "a-https-host-x", "tags": ("new data", "https://***@host/x")}
+    assert not {"flow_run_name", "tags"} & set(parameters)
 
 
 def test_help_shows_only_the_present_name() -> None:

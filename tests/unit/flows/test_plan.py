@@ -24,7 +24,7 @@ from tasks.storage.content_files import write_content_addressed
 
 TENSORFLOW_OR_NOT = """
 import sys
-from flows.cli.run import run_outcome
+from flows.cli.outcome import run_outcome
 code, lines = run_outcome(sys.argv[1:])
 assert code == 0, lines
 print("tensorflow" in sys.modules)

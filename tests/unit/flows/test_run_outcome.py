@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.cli.run import run_outcome
+from flows.cli.outcome import run_outcome
 from flows.server.local_server import check_server, describe_connection_error
 from tasks.errors import ServerError
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from flows.cli.run import run_outcome
+from flows.cli.outcome import run_outcome
 from flows.config import require_allowed_runner, validate_run
 from flows.server.configured_server import require_any_server, require_configured_server
 from tasks.errors import Checks, InputError, ServerError, StorageError
@@ -61,6 +61,16 @@ WRONG: list[tuple[str, list[str]]] = [
             "--mirror 'a' is neither an http, https or file URL nor a folder",
             "--mirror 'b' is neither an http, https or file URL nor a folder",
             "--runner must be process, dask://HOST:PORT, tls://HOST:PORT or ray://HOST:PORT, got 'foo'",
+        ],
+    ),
+    ("run --flow-run-name ...", ["--flow-run-name '...' is not a name: use letters from a to z or digits"]),
+    ("study --tag=", ["--tag '' is not a tag: use 1 to 100 printable characters"]),
+    (
+        "run --tag line:main --flow-run-name= --epochs 0",
+        [
+            "--tag 'line:main' begins with line:, and each run gets this tag from its line",
+            "--flow-run-name '' is not a name: use letters from a to z or digits",
+            "--epochs must be at least 1, got 0",
         ],
     ),
     ("study --seeds 1", ["--seeds must be an integer from 2 to 1,000, got 1: a single seed has no variance"]),

@@ -5,7 +5,7 @@ import pytest
 from tasks.engine.workspace import Workspace
 from tasks.errors import RunError
 from tasks.history.champions import champion_lines, find_line, line_name
-from tasks.schemas.line_names import line_names
+from tasks.schemas.names import line_names
 
 TINY, RELABELED, NIGHTLY = "tiny-24b58f3b7e74", "tiny-000000000000", "tiny-24b58f3b7e74-nightly"
 RENAMED = "tiny-24b58f3b7e74 [old]"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -18,7 +19,7 @@ from tasks.engine.workspace import Workspace, open_workspace
 from tasks.errors import RootError, StorageError
 from tasks.history.champions import champion_history, champion_lines
 from tasks.history.prune import apply_pruning, plan_pruning
-from tasks.history.run_store import read_runs
+from tasks.history.run_store import claim_run_name, read_runs
 from tasks.history.verify import verify_run
 from tasks.schemas.runs import RunRecord
 from tasks.storage import roots
@@ -219,6 +220,7 @@ def restored(tmp_path: Path) -> Path:
         work.scratch() as scratch,
         storage_of(work.root).key_lock(key, "some-run", lambda _line, _level: None),
     ):
+        claim_run_name(work.root, work.run, UUID(int=1))
         (scratch / "images.idx.gz").write_bytes(b"half")
         for place in (
             Workspace(root=work.root, run=work.run, key=key).partial("images.gz"),
@@ -233,7 +235,7 @@ def restored(tmp_path: Path) -> Path:
 
 def test_a_first_run_that_was_killed_and_restored_without_its_mark_is_adopted(restored: Path) -> None:
     before = paths(restored)
-    assert {name.split("/")[0] for name in before} == {"locks", "scratch", "unfinished", "archives"}
+    assert {name.split("/")[0] for name in before} == {"locks", "scratch", "unfinished", "archives", "runs", "made"}
     assert existing_root(restored) == restored
     with open_workspace(validate_root(restored), "another-run"):
         pass
