@@ -107,7 +107,9 @@ def test_altered_objects_are_detected_and_created_again(in_store: StoreMnist, fi
     assert done.returncode == 1
     assert f"failed verification at evaluate plain on test: {ROOT}/{name} was altered" in done.stderr
     again = in_store.run()
-    assert [step["name"] for step in again["steps"] if not step["cached"]] == ["evaluate plain on test"]
+    assert [step["name"] for step in again["steps"] if not step["cached"] and not step["always_runs"]] == [
+        "evaluate plain on test"
+    ]
     assert again["models"] == first["models"]
     assert in_store.content(name) == sound
     assert in_store("verify", first["run"]).returncode == 0
@@ -119,6 +121,10 @@ def test_a_run_in_a_store_is_verified_listed_compared_and_used_to_predict(
     found = in_store.said("verify", first["run"])
     assert found["sound"]
     assert first["run"] in [run["run"] for run in in_store.said("runs")["runs"]]
+    before = in_store.names()
+    planned = in_store.said("run", *in_store.options, "--seed", "2", "--dry-run")
+    assert {step["verdict"] for step in planned["steps"]} == {"cached", "always"}
+    assert in_store.names() == before
     assert in_store.said("compare", first["run"], other["run"])["images"] == data.FEW["test"]
     (champions,) = in_store.said("champion", "list")["lines"].values()
     assert [entry["number"] for entry in champions][:1] == [1]
@@ -144,7 +150,7 @@ def test_prune_removes_what_nobody_needs_and_another_machine_finds_the_rest(
     assert in_store("verify", other["run"]).returncode == 0
     shutil.rmtree(in_store.shadow)
     again = in_store.said("run", *in_store.options, "--seed", "2")  # in another process
-    assert not [step for step in again["steps"] if not step["cached"]]
+    assert not [step for step in again["steps"] if not step["cached"] and not step["always_runs"]]
     assert again["models"] == other["models"]
 
 
