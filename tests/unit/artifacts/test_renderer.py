@@ -242,19 +242,31 @@ COMPARISON = Comparison(
 )  # fmt: skip
 
 
-def test_the_verdict_names_the_better_one_with_its_uncertainty() -> None:
+def test_the_verdict_keeps_the_order_of_the_models_and_states_the_uncertainty() -> None:
     evidence = "+0.41 points (95 % interval +0.13 to +0.69) over 10,000 images, exact McNemar p = 0.0045."
     assert words.verdict(COMPARISON) == f"norm is better than plain: {evidence}"
     turned = COMPARISON.model_copy(
         update={"only_first": 120, "only_second": 79, "difference": Estimate(value=-0.0041, low=-0.0069, high=-0.0013)}
     )
-    assert words.verdict(turned) == f"plain is better than norm: {evidence}"
+    opposite = "-0.41 points (95 % interval -0.69 to -0.13) over 10,000 images, exact McNemar p = 0.0045."
+    assert words.verdict(turned) == f"norm is worse than plain: {opposite}"
 
 
 def test_the_verdict_says_when_a_difference_is_within_error() -> None:
-    said = words.verdict(COMPARISON.model_copy(update={"p": 0.06}))
+    around_0 = Estimate(value=0.0041, low=-0.0003, high=0.0085)
+    said = words.verdict(COMPARISON.model_copy(update={"p": 0.06, "difference": around_0}))
     assert said.startswith("The difference between plain and norm is within error: norm +0.41 points (95 %")
     assert words.verdict(COMPARISON.model_copy(update={"p": 1e-9})).endswith("p < 0.0001.")
+
+
+def test_a_verdict_says_that_the_p_value_decides_if_the_interval_disagrees() -> None:
+    said = words.verdict(COMPARISON.model_copy(update={"p": 0.06}))
+    assert said.startswith("The difference between plain and norm is not significant: norm +0.41 points (95 % interval +0.13")
+    assert said.endswith("exact McNemar p = 0.06; the interval excludes 0, but the p-value decides.")
+    around_0 = Estimate(value=0.0041, low=-0.0003, high=0.0085)
+    said = words.verdict(COMPARISON.model_copy(update={"p": 0.04, "difference": around_0}))
+    assert said.startswith("norm is better than plain: +0.41 points (95 % interval -0.03 to")
+    assert said.endswith("p = 0.04; the interval includes 0, but the p-value decides.")
 
 
 def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Report) -> None:
