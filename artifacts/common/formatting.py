@@ -64,6 +64,11 @@ def interval(share: Share | Estimate, digits: int = 2) -> str:
     return f"{100 * share.low:z.{digits}f} to {100 * share.high:z.{digits}f}"
 
 
+def interval_of_difference(difference: Estimate, digits: int = 2) -> str:
+    """Return the confidence interval of a difference of shares in percentage points, each bound with its sign."""
+    return f"{100 * difference.low:+z.{digits}f} to {100 * difference.high:+z.{digits}f}"
+
+
 def with_interval(share: Share | Estimate) -> str:
     """Return a share as a percentage, with its confidence interval."""
     return f"{percent(share.value)} (95 % interval {interval(share)})"

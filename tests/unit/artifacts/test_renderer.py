@@ -277,6 +277,13 @@ def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Re
     assert words.change_summary(changes_of_two()).startswith("For these two trained models (one seed each), ")
 
 
+def test_intervals_of_differences_have_the_sign_of_each_bound() -> None:
+    changes = changes_of_two()
+    model = changes.models[0].model_copy(update={"comparison": COMPARISON})
+    (row,) = tables.changes(changes.model_copy(update={"models": (model,)}))
+    assert row["95 % interval, points"] == "+0.13 to +0.69"
+
+
 def test_ensembles_are_not_said_to_have_one_seed(analysis: Analysis) -> None:
     first, second = analysis.models
     several = analysis.model_copy(update={"models": (first, second.model_copy(update={"seeds": (1, 2)}))})
