@@ -195,12 +195,19 @@ def show_champions(lines: Mapping[str, Sequence[Champion]], *, where: str, wide:
                 "model": one.model.name,
                 "accuracy": percent(one.predictions.accuracy),
                 "run": one.run,
-                "action": one.action,
+                "state": state,
             }
-            for one in champions
+            for one, state in zip(champions, _states(champions), strict=True)
         ]
-        screen.table(rows, f"champion line {line}", ("since", "action", "accuracy"))
+        screen.table(rows, f"champion line {line}", ("since", "accuracy", "state"))
         for one in rolled_back_models(champions):
             screen.say(f"rolled back, not promoted again: {one.title}")
     if not lines:
         screen.say(f"no champion yet under {where}")
+
+
+def _states(champions: Sequence[Champion]) -> list[str]:
+    """Return for each entry of a champion line how it came about, and whether it is in effect or was rolled back."""
+    came = {"promoted": "promoted", "rolled back": "restored by a rollback", "lifted": "kept, rollback lifted"}
+    later = [*("then rolled back" if one.action == "rolled back" else "" for one in champions[1:]), "in effect"]
+    return [", ".join(filter(None, (came[one.action], after))) for one, after in zip(champions, later, strict=True)]
