@@ -149,9 +149,9 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
         screen.say(f"{done} {counted(history.flow_runs, 'flow run')} from Prefect's history, with logs and artifacts")
 
 
-def show_predictions(result: PredictResult) -> None:
+def show_predictions(result: PredictResult, *, wide: bool = False) -> None:
     """Print the predictions of the models for a user's images, how often they are marked, and where their page is."""
-    screen = Screen()
+    screen = Screen(wide=wide)
     doubtful = any(one.doubtful for one in result.pictures)
     rows = [
         common_rows.row(
@@ -161,7 +161,7 @@ def show_predictions(result: PredictResult) -> None:
         for one in result.pictures
     ]
     if rows:
-        screen.table(rows)
+        screen.table(rows, names=("picture",))
         for line in false_alarms(result):
             screen.say(line)
     if result.page:

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from artifacts.screen import Screen
-from artifacts.terminal import show_changes
+from artifacts.terminal import show_changes, show_predictions
 from tasks.schemas.analysis import Check
+from tasks.schemas.results import ClassifiedPicture, ClassPrediction, PredictResult
 from tests.support.samples import changes_of_two
 
 ROWS = [
@@ -112,3 +113,20 @@ def test_no_heading_of_a_comparison_of_two_models_takes_three_lines(monkeypatch:
     headings = text.partition("┏")[2].partition("┡")[0]
     assert "second-only" in headings
     assert headings.count("\n") == 3, "the frame and two lines"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_file_names_are_never_broken_at_a_space(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("artifacts.screen.sys", SimpleNamespace(stdout=stream))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    name = "my photo of a 7.png"
+    guess = ClassPrediction(label="7", probability=0.9, probabilities={"7": 0.9})
+    models = {"plain": guess, "batch_norm": guess}
+    pictures = (
+        ClassifiedPicture(path=name, pixels="", guesses=models, doubts=("it shows more than one character",)),
+        ClassifiedPicture(path="a.png", pixels="", guesses=models),
+    )
+    show_predictions(PredictResult(run="r", pictures=pictures))
+    assert name in stream.getvalue()
