@@ -261,7 +261,9 @@ def test_the_verdict_says_when_a_difference_is_within_error() -> None:
 
 def test_a_verdict_says_that_the_p_value_decides_if_the_interval_disagrees() -> None:
     said = words.verdict(COMPARISON.model_copy(update={"p": 0.06}))
-    assert said.startswith("The difference between plain and norm is not significant: norm +0.41 points (95 % interval +0.13")
+    assert said.startswith(
+        "The difference between plain and norm is not significant: norm +0.41 points (95 % interval +0.13"
+    )
     assert said.endswith("exact McNemar p = 0.06; the interval excludes 0, but the p-value decides.")
     around_0 = Estimate(value=0.0041, low=-0.0003, high=0.0085)
     said = words.verdict(COMPARISON.model_copy(update={"p": 0.04, "difference": around_0}))

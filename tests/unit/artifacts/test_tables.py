@@ -97,7 +97,10 @@ def test_the_csv_file_tells_predictions_without_doubt_from_those_that_were_not_j
     picture = ClassifiedPicture(path="mine.png", pixels="", guesses={"plain": sure, "old": guess})
     _write_csv([picture], ("7",))
     found = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert [(line["model"], line["doubts"], line["judged"]) for line in found] == [("plain", "", "yes"), ("old", "", "no")]
+    assert [(line["model"], line["doubts"], line["judged"]) for line in found] == [
+        ("plain", "", "yes"),
+        ("old", "", "no"),
+    ]
 
 
 def test_a_share_of_zero_images_is_undefined_rather_than_zero() -> None:
