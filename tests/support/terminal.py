@@ -32,7 +32,10 @@ def run_on_terminal(
                 drawn.append(chunk)
 
     reader = threading.Thread(target=read)
-    env = os.environ | {"TERM": "xterm-256color"}
+    env = {
+        name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}
+    }  # the terminal's size counts
+    env["TERM"] = "xterm-256color"
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, env=env, text=True) as process:
         os.close(theirs)
         reader.start()
