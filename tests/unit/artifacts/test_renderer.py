@@ -425,7 +425,7 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
     assert "<h2" in (html := rendering.html("title"))
     assert re.search(r"<h2[^>]*>Saliency maps</h2>", html)
     assert "| plain | 83.33 % | 43.65 to 96.99 | 63.33 % |" in overview
-    assert "| other minus plain | +0.00 | 0.00 to 0.00 |" in overview
+    assert "| other minus plain | +0.00 | +0.00 to +0.00 |" in overview
     assert "| blur | ![blur](data:image/png;base64," in overview
     assert "| blur | 5 | 50.00 % |" in overview
     assert "Accuracy by corruption and severity" in Page(rendering.html("title")).alts
