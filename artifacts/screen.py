@@ -113,58 +113,63 @@ class Screen(Console):
         """
         self.file.write_drawn(f"{label}{self.plain(path)}\n")  # type: ignore[attr-defined]  # the file is `Unescaped`
 
-    def table(self, rows: Rows, title: str = "", drop: Sequence[str] = ()) -> None:
+    def table(self, rows: Rows, title: str = "", drop: Sequence[str] = (), names: Sequence[str] = ()) -> None:
         """Print rows as a table, or cell by cell if the terminal is too narrow for unbroken numbers and names.
 
         If the terminal is too narrow for all columns, those in `drop` are left out, the first one first, until the
-        others fit. A line names them.
+        others fit. A line names them. The cells of the columns in `names`, such as file names, are never broken, however
+        long, not even at a space.
         """
         cells = {column: [column, *(str(row[column]) for row in rows)] for column in (rows[0] if rows else ())}
         for line in self.lines(title, self.width) if title else ():
             self.print(line, style="italic")
-        dropped = self.columns_to_drop(cells, drop)
+        bounds = {column: self.bounds(of, is_name=column in names) for column, of in cells.items()}
+        dropped = self.columns_to_drop(bounds, drop)
         shown = {column: of for column, of in cells.items() if column not in dropped}
-        widths = self.widths(list(shown.values()))
+        widths = self.widths([(cells[column][0], *bounds[column]) for column in shown])
         if widths is None:
-            self.print_cells(cells)
+            self.print_cells(cells, names)
             return
         table = Table()
         for (column, of), width in zip(shown.items(), widths, strict=True):
             justify: Any = "right" if _NUMBER.fullmatch(of[1]) else "left"
-            table.add_column(column, width=width, justify=justify, overflow="fold")
+            table.add_column(column, width=width, justify=justify, overflow="fold", no_wrap=column in names)
         for row in zip(*(of[1:] for of in shown.values()), strict=True):
             table.add_row(*row)
         self.print(table)
         if dropped:
             self.say(f"not shown: {'; '.join(dropped)} (--wide and --json show all columns)")
 
-    def columns_to_drop(self, cells: Mapping[str, Sequence[str]], drop: Sequence[str]) -> list[str]:
-        """Return the columns that are left out so that the others fit the terminal."""
-        bounds = {column: self.bounds(of) for column, of in cells.items()}
-        dropped: list[str] = []
+    def columns_to_drop(self, bounds: Mapping[str, tuple[int, int]], drop: Sequence[str]) -> list[str]:
+        """Return the columns that are left out so that the others, with their `bounds`, fit the terminal."""
+        kept, dropped = dict(bounds), list[str]()
         for column in drop if self.breaks_lines else ():
-            if self.spare([min(whole, max(_TEXT, least)) for whole, least in bounds.values()]) >= 0:
+            if self.spare([min(whole, max(_TEXT, least)) for whole, least in kept.values()]) >= 0:
                 break
-            if bounds.pop(column, None):
+            if kept.pop(column, None):
                 dropped.append(column)
         return dropped
 
-    def widths(self, columns: Sequence[Sequence[str]]) -> list[int] | None:
-        """Return the widths of the columns of a table in characters, or None if they do not fit side by side."""
-        bounds = [self.bounds(of) for of in columns]
-        found = [least for _, least in bounds]
+    def widths(self, columns: Sequence[tuple[str, int, int]]) -> list[int] | None:
+        """Return the widths of the columns of a table in characters, or None if they do not fit side by side.
+
+        Each column is given by its heading and its bounds.
+        """
+        found = [least for _, _, least in columns]
         spare = self.spare(found)
         if spare < 0:
             return None
-        whole = [max(most, self.width_of(of[0])) for of, (most, _) in zip(columns, bounds, strict=True)]
+        whole = [max(most, self.width_of(heading)) for heading, most, _ in columns]
         for rank in sorted(range(len(found)), key=lambda rank: whole[rank] - found[rank]):
             more = min(spare, whole[rank] - found[rank])
             found[rank] += more
             spare -= more
         return found
 
-    def bounds(self, column: Sequence[str]) -> tuple[int, int]:
+    def bounds(self, column: Sequence[str], *, is_name: bool = False) -> tuple[int, int]:
         """Return the widths at which no cell of a column is broken, and at which no number and no name is.
+
+        If each cell `is_name`, both are the same.
 
         The first cell is the heading, which may be broken between any words.
         """
@@ -172,7 +177,7 @@ class Screen(Console):
         heading = self.longest_word(head)
         whole = max((self.width_of(cell) for cell in cells), default=0)
         word = max((self.longest_word(cell) for cell in cells), default=0)
-        least = whole if whole <= _SHORT else min(whole, max(_MIN_WIDTH, min(word, _NAME)))
+        least = whole if is_name or whole <= _SHORT else min(whole, max(_MIN_WIDTH, min(word, _NAME)))
         return max(heading, whole), max(heading, least)
 
     def spare(self, widths: Sequence[int]) -> int:
@@ -187,16 +192,16 @@ class Screen(Console):
         """Return the number of terminal cells that a text takes."""
         return cell_len(self.plain(text))
 
-    def print_cells(self, cells: Mapping[str, Sequence[str]]) -> None:
+    def print_cells(self, cells: Mapping[str, Sequence[str]], names: Sequence[str]) -> None:
         """Print the cells of a table line by line, one row after the other.
 
-        A terminal breaks only words that are longer than a line.
+        A terminal breaks only words and `names` that are longer than a line.
         """
         indent = max(self.width_of(column) for column in cells) + 2
         for row in zip(*(of[1:] for of in cells.values()), strict=True):
             for column, cell in zip(cells, row, strict=True):
                 if cell:
-                    first, *rest = self.lines(cell, self.width - indent)
+                    first, *rest = [cell] if column in names else self.lines(cell, self.width - indent)
                     self.print(f"{column}{' ' * (indent - self.width_of(column))}{first}")
                     for line in rest:
                         self.print(f"{' ' * indent}{line}")

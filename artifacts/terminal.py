@@ -149,9 +149,9 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
         screen.say(f"{done} {counted(history.flow_runs, 'flow run')} from Prefect's history, with logs and artifacts")
 
 
-def show_predictions(result: PredictResult) -> None:
+def show_predictions(result: PredictResult, *, wide: bool = False) -> None:
     """Print the predictions of the models for a user's images, how often they are marked, and where their page is."""
-    screen = Screen()
+    screen = Screen(wide=wide)
     doubtful = any(one.doubtful for one in result.pictures)
     rows = [
         common_rows.row(
@@ -161,7 +161,7 @@ def show_predictions(result: PredictResult) -> None:
         for one in result.pictures
     ]
     if rows:
-        screen.table(rows)
+        screen.table(rows, names=("picture",))
         for line in false_alarms(result):
             screen.say(line)
     if result.page:
@@ -195,12 +195,19 @@ def show_champions(lines: Mapping[str, Sequence[Champion]], *, where: str, wide:
                 "model": one.model.name,
                 "accuracy": percent(one.predictions.accuracy),
                 "run": one.run,
-                "action": one.action,
+                "state": state,
             }
-            for one in champions
+            for one, state in zip(champions, _states(champions), strict=True)
         ]
-        screen.table(rows, f"champion line {line}", ("since", "action", "accuracy"))
+        screen.table(rows, f"champion line {line}", ("since", "accuracy", "state"))
         for one in rolled_back_models(champions):
             screen.say(f"rolled back, not promoted again: {one.title}")
     if not lines:
         screen.say(f"no champion yet under {where}")
+
+
+def _states(champions: Sequence[Champion]) -> list[str]:
+    """Return for each entry of a champion line how it came about, and whether it is in effect or was rolled back."""
+    came = {"promoted": "promoted", "rolled back": "restored by a rollback", "lifted": "kept, rollback lifted"}
+    later = [*("then rolled back" if one.action == "rolled back" else "" for one in champions[1:]), "in effect"]
+    return [", ".join(filter(None, (came[one.action], after))) for one, after in zip(champions, later, strict=True)]

@@ -64,16 +64,31 @@ def interval(share: Share | Estimate, digits: int = 2) -> str:
     return f"{100 * share.low:z.{digits}f} to {100 * share.high:z.{digits}f}"
 
 
+def interval_of_difference(difference: Estimate, digits: int = 2) -> str:
+    """Return the confidence interval of a difference of shares in percentage points, each bound with its sign."""
+    return f"{100 * difference.low:+z.{digits}f} to {100 * difference.high:+z.{digits}f}"
+
+
 def with_interval(share: Share | Estimate) -> str:
     """Return a share as a percentage, with its confidence interval."""
     return f"{percent(share.value)} (95 % interval {interval(share)})"
 
 
-def verdict_on(first: str, second: str, evidence: str, *, significant: bool, better: bool = True) -> str:
-    """Return the sentence that says whether the second of two models is better than the first, with the evidence."""
-    if not significant:
-        return f"The difference between {first} and {second} is within error: {second} {evidence}."
-    return f"{second} is {'better' if better else 'worse'} than {first}: {evidence}."
+def verdict_on(first: str, second: str, difference: Estimate, evidence: str, *, significant: bool) -> str:
+    """Return the sentence that says whether the second of two models is better than the first, with the evidence.
+
+    The p-value alone decides. If the interval of the difference does not agree, because it comes from another method and
+    is not corrected for several tests, the sentence says so.
+    """
+    excludes = difference.low > 0 or difference.high < 0
+    found = f"{difference.points} {evidence}"
+    if significant:
+        known = f"{second} is {'better' if difference.value > 0 else 'worse'} than {first}: {found}"
+        return f"{known}." if excludes else f"{known}; the interval includes 0, but the p-value decides."
+    if excludes:
+        known = f"The difference between {first} and {second} is not significant: {second} {found}"
+        return f"{known}; the interval excludes 0, but the p-value decides."
+    return f"The difference between {first} and {second} is within error: {second} {found}."
 
 
 def estimate(found: Estimate) -> str:

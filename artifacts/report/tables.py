@@ -5,7 +5,17 @@ A table is a list of rows; a row maps each column to a text or a finite number.
 
 from collections.abc import Sequence
 
-from artifacts.common.formatting import FEW, estimate, interval, p_value, percent, range_of, rate, significant
+from artifacts.common.formatting import (
+    FEW,
+    estimate,
+    interval,
+    interval_of_difference,
+    p_value,
+    percent,
+    range_of,
+    rate,
+    significant,
+)
 from artifacts.common.rows import HOLM, Row, TableArtifact, p_value_cells, row
 from artifacts.report.text import published
 from tasks.schemas.analysis import Analysis, Changes, Decision, StepLine
@@ -51,7 +61,7 @@ def _difference(pair: Comparison | AccuracyGap) -> Row:
     """Return the cells that state the difference of two models."""
     return {
         "difference, points": f"{100 * pair.difference.value:+z.2f}",
-        "95 % interval, points": interval(pair.difference),
+        "95 % interval, points": interval_of_difference(pair.difference),
     }
 
 
@@ -186,7 +196,7 @@ def changes(found: Changes) -> list[Row]:
     only_first, only_second, both = (
         ("newly misclassified", "newly correct", "still misclassified")
         if found.over_time
-        else ("only first correct", "only second correct", "both misclassified")
+        else ("first-only correct", "second-only correct", "both misclassified")
     )
     return [
         {

@@ -19,22 +19,19 @@ from artifacts.common.formatting import (
 )
 from tasks.schemas.analysis import Analysis, Changed, Changes, Decision, ModelAnalysis, ModelChanges
 from tasks.schemas.doubt import DoubtLimits
-from tasks.schemas.findings import Answer, Comparison, Estimate, Explanation, LabelIssue, LabelIssues, Share
+from tasks.schemas.findings import Answer, Comparison, Explanation, LabelIssue, LabelIssues, Share
 from tasks.schemas.records import Omission
 from tasks.schemas.results import ClassifiedPicture, LeftOut, PredictResult
 from tasks.schemas.runs import COMPARISON
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return one sentence that says which of two models is better, or that the difference is within error."""
+    """Return one sentence that says whether the second model is better than the first, in the order of the comparison."""
     first, second, difference = comparison.first, comparison.second, comparison.difference
-    if comparison.better == first:
-        first, second = second, first
-        difference = Estimate(value=-difference.value, low=-difference.high, high=-difference.low)
     test = f"over {counted(comparison.total, 'image')}, exact McNemar p {p_value(comparison.p, sign=True)}"
     if comparison.tests > 1:
         test += f", corrected for {comparison.tests} pairs"
-    return verdict_on(first, second, f"{difference.points} {test}", significant=comparison.significant)
+    return verdict_on(first, second, difference, test, significant=comparison.significant)
 
 
 def headline(analysis: Analysis) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from artifacts.common.formatting import UNDEFINED, interval, percent
+from artifacts.common.formatting import UNDEFINED, interval, interval_of_difference, percent
 from artifacts.common.rows import HOLM, Row, TableArtifact, p_value_cells, row
 from artifacts.study.text import counted_trainings, format_seeds, pairing
 from tasks.schemas.study import Study, StudyModel
@@ -36,9 +36,9 @@ def pair_rows(study: Study) -> list[Row]:
         {
             "models": f"{pair.second} minus {pair.first}",
             "difference, points": f"{100 * pair.over_both.value:+z.3f}",
-            "other seeds": interval(pair.over_seeds, 3),
-            "other images": interval(pair.over_images, 3),
-            "both": interval(pair.over_both, 3),
+            "other seeds": interval_of_difference(pair.over_seeds, 3),
+            "other images": interval_of_difference(pair.over_images, 3),
+            "both": interval_of_difference(pair.over_both, 3),
             **p_value_cells(pair.p),
             "seeds needed": UNDEFINED if pair.seeds_needed is None else pair.seeds_needed,
         }

@@ -58,12 +58,11 @@ def pairing(study: Study) -> str:
 
 def study_verdict(pair: ModelPair, trainings: str, images: int) -> str:
     """Return a sentence on whether two arms differ significantly, over seeds and images together."""
-    found = pair.over_both
     evidence = (
-        f"{found.points} over {trainings} and {counted(images, 'image')}, accounting for the choice of both; "
+        f"over {trainings} and {counted(images, 'image')}, accounting for the choice of both; "
         f"p {p_value(pair.p, sign=True)}"
     )
-    return verdict_on(pair.first, pair.second, evidence, significant=pair.significant, better=found.value > 0)
+    return verdict_on(pair.first, pair.second, pair.over_both, evidence, significant=pair.significant)
 
 
 def _noise_summary(pair: ModelPair) -> str:

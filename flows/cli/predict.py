@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flows.cli.completion import complete_run
-from flows.cli.options import JSON, ROOT
+from flows.cli.options import JSON, ROOT, WIDE_TABLES
 from flows.processes.console import echo, echo_json
 from flows.root_option import root_with_pages, write_optional_page
 from tasks.errors import StorageError, UnreadableError
@@ -38,8 +38,9 @@ _FEW = 3  # names of skipped files to print
     "--csv", "as_csv", is_flag=True, help="Print one CSV line for each image and model, with all probabilities."
 )
 @ROOT
+@WIDE_TABLES
 @JSON
-def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None, as_json: bool) -> None:
+def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None, wide: bool, as_json: bool) -> None:
     """Classify your own images of one character each.
 
     An image may have any size, color and background. It is prepared like the training images, and an HTML page shows
@@ -71,7 +72,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     elif as_csv:
         _write_csv(answered, run.train.classes)
     else:
-        show_predictions(result)
+        show_predictions(result, wide=wide)
     if no_page:
         echo(f"no page: {no_page}", err=True)
     _report_skipped(skipped, unreadable)
@@ -132,7 +133,7 @@ def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) 
     from artifacts.common.rows import distinct_columns
 
     out = csv.writer(sys.stdout, lineterminator="\n")
-    first, last = ["path", "model", "label"], ["doubts"]
+    first, last = ["path", "model", "label"], ["doubts", "judged"]
     out.writerow([*first, *distinct_columns([*map(printable, classes)], [*first, *last], "class"), *last])
     for one in answered:
         for model, guess in one.guesses.items():
@@ -144,6 +145,7 @@ def _write_csv(answered: Sequence["ClassifiedPicture"], classes: Sequence[str]) 
                     printable(guess.label),
                     *probabilities,
                     "; ".join((*one.doubts, *guess.doubts)),
+                    "yes" if guess.judgment else "no",
                 ]
             )
 

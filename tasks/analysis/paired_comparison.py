@@ -39,9 +39,12 @@ def model_pairs(before: RunRecord, now: RunRecord) -> list[PredictionsPair]:
 
 
 def is_repeated_later(before: RunRecord, now: RunRecord) -> bool:
-    """Return whether a finished run repeats another one later: the same dataset, recipe and champion line."""
-    same = (before.dataset, before.recipe.name, before.line) == (now.dataset, now.recipe.name, now.line)
-    return same and (before.number, before.began) < (now.number, now.began)
+    """Return whether a finished run repeats another one later: the same dataset, champion line, and trainings.
+
+    Runs with another seed, another number of epochs or another setting of the training are different trainings.
+    """
+    one, other = ((run.dataset, run.line, _training_settings(run)) for run in (before, now))
+    return one == other and (before.number, before.began) < (now.number, now.began)
 
 
 def changes_between(
@@ -223,9 +226,14 @@ def _settings_between(before: RunRecord, now: RunRecord, work: Workspace) -> Ite
             yield Setting(name=name, before=one.get(name, "-"), now=other.get(name, "-"))
 
 
+def _training_settings(run: RunRecord) -> dict[str, Any]:
+    """Return the values of a run's recipe that affect its models."""
+    return run.recipe.model_dump(mode="json", exclude={"description", "gates"})
+
+
 def _run_settings(run: RunRecord, labels: str) -> dict[str, Any]:
     """Return all settings that affect a run's models, by name; `labels` identifies the training labels."""
-    recipe = run.recipe.model_dump(mode="json", exclude={"description", "gates"})
+    recipe = _training_settings(run)
     networks = {network.pop("name"): network["layers"] for network in recipe.pop("models")}
     return {
         "dataset": run.dataset,

@@ -28,7 +28,7 @@ class Predecessor(NamedTuple):
 def predecessor(root: Root, run: RunRecord) -> Predecessor:
     """Return the last finished run that a run can be compared with.
 
-    The earlier run must have the same dataset, line of champions and test images, and at least one model of the same
+    The earlier run must have the same dataset, champion line and test images, and at least one model of the same
     name. Repetitions of the run are skipped.
     """
     runs, unreadable = read_runs(root, RunRecord)
@@ -56,9 +56,9 @@ def predecessor(root: Root, run: RunRecord) -> Predecessor:
 
 
 def _why_elsewhere(one: RunRecord, other: RunRecord, root: Root) -> str:
-    """Return why two runs do not belong to the same line of champions; empty if they do."""
+    """Return why two runs do not belong to the same champion line; empty if they do."""
     if one.line != other.line:
-        return f"it belongs to the line of champions {one.line}, this run to {other.line}"
+        return f"its champion line is {one.line}, that of this run is {other.line}"
     try:
         if not _same_test_images(one, other, root):
             return "it was evaluated on different test images, labels or classes"

@@ -6,7 +6,8 @@ Files that are not pictures, that are damaged, or that would take too much memor
 import io
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import (  # explicit plugins, since Pillow would load all of them
     Image,
     ImageChops,
+    ImageSequence,
     TiffImagePlugin,  # noqa: F401
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
@@ -30,6 +32,9 @@ from tasks.images.decoder_limits import (
 from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
+_ANIMATED = ("PNG", "GIF", "TIFF", "WEBP")  # formats of files that may have several frames
+_MAX_COUNTED = 4 << 20  # bytes of a file whose frames are counted, which takes a second or two for the most frames
+_MAX_PAGES = 100  # of a TIFF; more are not counted
 _PREVIEW = 160  # pixels of the longer side of a picture on a page, which shows it at half of that
 _WORKING = 512  # pixels of the longer side at which the foreground is detected
 CONTRAST = 24  # of 255; smaller differences are not ink
@@ -154,6 +159,28 @@ def _format_error(content: bytes) -> PictureError:
 def unsupported_format(name: str) -> str:
     """Return the reason why a picture of a known format, but not one of `FORMATS`, is rejected."""
     return f"the format {name} is not supported: export the picture as PNG or JPEG"
+
+
+def unread_frames(content: bytes) -> str | None:
+    """Return which frames or pages of a picture's file `read_picture` leaves unread, or None if there are no others."""
+    with suppress(Exception), warnings.catch_warnings(), _own_limit():  # Pillow raises many types of errors
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(content), formats=_ANIMATED) as image:
+            if getattr(image, "is_animated", False):
+                noun = "pages" if image.format == "TIFF" else "frames"
+                return f"only the first of {_number_of_frames(image, len(content))} {noun} was read"
+    return None
+
+
+def _number_of_frames(image: Image.Image, size: int) -> str:
+    """Return the number of frames or pages of a file of `size` bytes, or "several" if counting them takes too long."""
+    if image.format != "TIFF":
+        return f"{getattr(image, 'n_frames', 0):,}" if size <= _MAX_COUNTED else "several"
+    # Pillow's own count takes a time that is quadratic in the number of pages.
+    with suppress(Exception):
+        pages = sum(1 for _ in islice(ImageSequence.Iterator(image), _MAX_PAGES + 1))
+        return f"{pages}" if pages <= _MAX_PAGES else f"more than {_MAX_PAGES}"
+    return "several"
 
 
 def gray(image: Image.Image) -> Gray:

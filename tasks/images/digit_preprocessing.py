@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tasks.errors import PictureError
-from tasks.images.decoding import CONTRAST, Gray, gray, lay_on_background, preview, read_picture
+from tasks.images.decoding import CONTRAST, Gray, gray, lay_on_background, preview, read_picture, unread_frames
 from tasks.images.strokes import (
     EIGHT,
     SPECK,
@@ -55,13 +55,21 @@ class Character(NamedTuple):
 def read_character(content: bytes, shape: tuple[int, ...]) -> Character:
     """Convert a picture to the network's input, and return it with doubts about it.
 
-    If `shape` has color channels, the input is the largest centered crop of the picture, without doubts.
+    If `shape` has color channels, the input is the largest centered crop of the picture, without doubts about strokes.
 
     Raises:
         PictureError: If the content is not a picture, is too large, or shows nothing.
     """
     if shape[2:]:
-        return read_picture(content, "RGB", lambda image: _crop_to_box(image, shape))
+        found = read_picture(content, "RGB", lambda image: _crop_to_box(image, shape))
+    else:
+        found = _read_strokes(content, shape)
+    unread = unread_frames(content)
+    return found._replace(doubts=(*found.doubts, unread)) if unread else found
+
+
+def _read_strokes(content: bytes, shape: tuple[int, ...]) -> Character:
+    """Convert a picture of one character to a grayscale image of a shape, with doubts whether it shows one character."""
     levels, original = read_picture(content, "RGB", lambda image: (gray(image), preview(image)))
     found, doubts = _find_character(levels)
     if has_many_pieces(found.mask):

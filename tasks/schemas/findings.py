@@ -75,11 +75,6 @@ class Comparison(Frozen):
         """Whether the difference is statistically significant."""
         return self.p < SIGNIFICANT
 
-    @property
-    def better(self) -> str:
-        """The name of the classifier with more correct predictions, or the first in case of a tie."""
-        return self.second if self.only_second > self.only_first else self.first
-
 
 class Bin(Frozen):
     """One bin of a reliability diagram: its bounds, the mean confidence, and the share of correct predictions."""

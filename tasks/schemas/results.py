@@ -154,7 +154,7 @@ class ClassifiedPicture(Frozen):
 
     `pixels` holds the image that the models received, in base64, and `original` the picture as a small JPEG file in
     base64, which is empty after the first `MOST_SHOWN` pictures. `doubts` holds reasons why the picture may not show
-    exactly one character.
+    exactly one character, such as further frames that were not read.
     """
 
     path: str

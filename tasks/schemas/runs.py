@@ -183,7 +183,8 @@ def rolled_back_models(champions: Sequence[Champion]) -> list[Champion]:
 def champion_line(run: RunRecord) -> str:
     """Return the name of the folder with a run's champions.
 
-    Runs on other test images, labels or classes, and runs of another named line, have other champions.
+    Runs of another dataset name, runs on other test images, labels or classes, and runs of another named line have other
+    champions.
     `tasks.history.comparable_runs` finds the folder if an earlier version named it.
     """
     return _line_name(run, run.test.content_sha256)

@@ -87,12 +87,12 @@ def test_a_run_is_compared_with_the_last_of_its_line_images_and_models(make, spl
     weekly = like(night, 2, work, line="weekly")
     assert predecessor(work.root, weekly).run is None
     assert [omission.line for omission in predecessor(work.root, weekly).omitted] == [
-        f"left out: comparison with run {night.run}: it belongs to the line of champions main, this run to weekly"
+        f"left out: comparison with run {night.run}: its champion line is main, that of this run is weekly"
     ]
     inverted = like(night, 3, work, test=night.test.model_copy(update={"pixels_sha256": "1" * 64}))
     found, (omission,) = predecessor(work.root, inverted)
     assert found is None
-    assert omission.why == "it belongs to the line of champions weekly, this run to main"
+    assert omission.why == "its champion line is weekly, that of this run is main"
     other = make(4, one.model_copy(update={"model": "other"}))
     found, (omission,) = predecessor(work.root, other)
     assert found is None

@@ -242,19 +242,33 @@ COMPARISON = Comparison(
 )  # fmt: skip
 
 
-def test_the_verdict_names_the_better_one_with_its_uncertainty() -> None:
+def test_the_verdict_keeps_the_order_of_the_models_and_states_the_uncertainty() -> None:
     evidence = "+0.41 points (95 % interval +0.13 to +0.69) over 10,000 images, exact McNemar p = 0.0045."
     assert words.verdict(COMPARISON) == f"norm is better than plain: {evidence}"
     turned = COMPARISON.model_copy(
         update={"only_first": 120, "only_second": 79, "difference": Estimate(value=-0.0041, low=-0.0069, high=-0.0013)}
     )
-    assert words.verdict(turned) == f"plain is better than norm: {evidence}"
+    opposite = "-0.41 points (95 % interval -0.69 to -0.13) over 10,000 images, exact McNemar p = 0.0045."
+    assert words.verdict(turned) == f"norm is worse than plain: {opposite}"
 
 
 def test_the_verdict_says_when_a_difference_is_within_error() -> None:
-    said = words.verdict(COMPARISON.model_copy(update={"p": 0.06}))
+    around_0 = Estimate(value=0.0041, low=-0.0003, high=0.0085)
+    said = words.verdict(COMPARISON.model_copy(update={"p": 0.06, "difference": around_0}))
     assert said.startswith("The difference between plain and norm is within error: norm +0.41 points (95 %")
     assert words.verdict(COMPARISON.model_copy(update={"p": 1e-9})).endswith("p < 0.0001.")
+
+
+def test_a_verdict_says_that_the_p_value_decides_if_the_interval_disagrees() -> None:
+    said = words.verdict(COMPARISON.model_copy(update={"p": 0.06}))
+    assert said.startswith(
+        "The difference between plain and norm is not significant: norm +0.41 points (95 % interval +0.13"
+    )
+    assert said.endswith("exact McNemar p = 0.06; the interval excludes 0, but the p-value decides.")
+    around_0 = Estimate(value=0.0041, low=-0.0003, high=0.0085)
+    said = words.verdict(COMPARISON.model_copy(update={"p": 0.04, "difference": around_0}))
+    assert said.startswith("norm is better than plain: +0.41 points (95 % interval -0.03 to")
+    assert said.endswith("p = 0.04; the interval includes 0, but the p-value decides.")
 
 
 def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Report) -> None:
@@ -263,6 +277,13 @@ def test_the_headline_is_about_the_trained_models_and_names_the_study(report: Re
     assert said.endswith("Run mnist study to test whether other seeds agree.")
     assert said in rendering_of(report).parts().overview.replace("\\", "")
     assert words.change_summary(changes_of_two()).startswith("For these two trained models (one seed each), ")
+
+
+def test_intervals_of_differences_have_the_sign_of_each_bound() -> None:
+    changes = changes_of_two()
+    model = changes.models[0].model_copy(update={"comparison": COMPARISON})
+    (row,) = tables.changes(changes.model_copy(update={"models": (model,)}))
+    assert row["95 % interval, points"] == "+0.13 to +0.69"
 
 
 def test_ensembles_are_not_said_to_have_one_seed(analysis: Analysis) -> None:
@@ -404,7 +425,7 @@ def test_corrupted_images_are_shown_and_counted_where_they_were_asked_for(report
     assert "<h2" in (html := rendering.html("title"))
     assert re.search(r"<h2[^>]*>Saliency maps</h2>", html)
     assert "| plain | 83.33 % | 43.65 to 96.99 | 63.33 % |" in overview
-    assert "| other minus plain | +0.00 | 0.00 to 0.00 |" in overview
+    assert "| other minus plain | +0.00 | +0.00 to +0.00 |" in overview
     assert "| blur | ![blur](data:image/png;base64," in overview
     assert "| blur | 5 | 50.00 % |" in overview
     assert "Accuracy by corruption and severity" in Page(rendering.html("title")).alts

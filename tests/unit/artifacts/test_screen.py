@@ -7,6 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from artifacts.screen import Screen
+from artifacts.terminal import show_changes, show_predictions
+from tasks.schemas.analysis import Check
+from tasks.schemas.results import ClassifiedPicture, ClassPrediction, PredictResult
+from tests.support.samples import changes_of_two
 
 ROWS = [
     {"model": name, "parameters": "272,234", "epochs": 10, "mean accuracy": "98.25 %", "95 % interval": "97.60 to 98.90",
@@ -96,3 +100,33 @@ def test_sentences_are_broken_between_words_and_never_in_an_interval(
     assert " ".join(lines) == sentence
     for whole in ("+25.00 points", "95 %", "+7.13 to +40.43", "p = 0.013", "0.25 ± 0.13", "2026-11-28 15:58"):
         assert any(whole in line for line in lines), whole
+
+
+def test_no_heading_of_a_comparison_of_two_models_takes_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("artifacts.screen.sys", SimpleNamespace(stdout=stream))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    changes = changes_of_two().model_copy(update={"over_time": False})
+    show_changes(changes, [Check(name="not inferior", passed=True, found="")] * len(changes.models), "")
+    text = re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())
+    headings = text.partition("┏")[2].partition("┡")[0]
+    assert "second-only" in headings
+    assert headings.count("\n") == 3, "the frame and two lines"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_file_names_are_never_broken_at_a_space(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("artifacts.screen.sys", SimpleNamespace(stdout=stream))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    name = "my photo of a 7.png"
+    guess = ClassPrediction(label="7", probability=0.9, probabilities={"7": 0.9})
+    models = {"plain": guess, "batch_norm": guess}
+    pictures = (
+        ClassifiedPicture(path=name, pixels="", guesses=models, doubts=("it shows more than one character",)),
+        ClassifiedPicture(path="a.png", pixels="", guesses=models),
+    )
+    show_predictions(PredictResult(run="r", pictures=pictures))
+    assert name in stream.getvalue()

@@ -192,6 +192,9 @@ def test_arms_and_pairs_hold_what_the_predictions_say(study: Study) -> None:
     assert pair.by_seed == pytest.approx([0.125] * 3)
     assert pair.over_seeds.low == pair.over_seeds.high == pytest.approx(0.125)
     assert pair.over_both.low < 0 < pair.over_both.high
+    signs = r"[+-]\d+\.\d{3} to [+-]\d+\.\d{3}"
+    (row,) = tables.pair_rows(study)
+    assert all(re.fullmatch(signs, str(row[column])) for column in ("other seeds", "other images", "both"))
     assert study.always_wrong == 1
     assert [(one.picture.index, one.wrong, one.predicted) for one in study.hard] == [(0, (3, 3), 1)]
 

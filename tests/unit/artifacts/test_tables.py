@@ -13,6 +13,7 @@ from artifacts.terminal import show_predictions
 from flows.cli.predict import _write_csv
 from tasks.analysis.builder import build_robustness
 from tasks.schemas.analysis import Analysis
+from tasks.schemas.doubt import Judgment
 from tasks.schemas.findings import Share
 from tasks.schemas.results import ClassifiedPicture, ClassPrediction, PredictResult
 from tasks.schemas.robustness import CorruptionCounts
@@ -79,13 +80,27 @@ def test_a_class_named_like_a_column_of_the_csv_file_has_a_column_of_its_own(
     _write_csv([picture], classes)
     (line,) = csv.DictReader(capsys.readouterr().out.splitlines())
     assert (line["path"], line["model"], line["label"], line["doubts"]) == ("mine.png", "plain", "doubts", "no stroke")
-    assert len(line) == 4 + len(classes)
+    assert len(line) == 5 + len(classes)
     assert (line["class path"], line["class class label"], line["class label"], line["7"]) == (
         "0.000000",
         "0.300000",
         "0.200000",
         "0.500000",
     )
+
+
+def test_the_csv_file_tells_predictions_without_doubt_from_those_that_were_not_judged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    guess = ClassPrediction(label="7", probability=0.9, probabilities={"7": 0.9})
+    sure = guess.model_copy(update={"judgment": Judgment(confidence=0.9, distance=1.0)})
+    picture = ClassifiedPicture(path="mine.png", pixels="", guesses={"plain": sure, "old": guess})
+    _write_csv([picture], ("7",))
+    found = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [(line["model"], line["doubts"], line["judged"]) for line in found] == [
+        ("plain", "", "yes"),
+        ("old", "", "no"),
+    ]
 
 
 def test_a_share_of_zero_images_is_undefined_rather_than_zero() -> None:

@@ -95,10 +95,20 @@ def test_only_a_later_repetition_has_new_and_fixed_errors(work: Workspace, runs:
     assert f"plain of {first}, not inferior to plain of {second}" in back
 
 
+@pytest.mark.parametrize("settings", [{"seed": 2}, {"epochs": 2}])
+def test_a_run_with_another_seed_or_other_epochs_is_no_repetition(
+    work: Workspace, runs: list[RunRecord], settings: dict[str, int]
+) -> None:
+    other = save_run(runs[1].model_copy(update={"recipe": runs[1].recipe.model_copy(update=settings)}), work)
+    printed = mnist(work, "compare", runs[0].run, other.run).stdout
+    assert f"{runs[0].run} (first) and {other.run} (second)" in printed
+    assert "newly" not in printed
+
+
 def test_runs_of_two_datasets_are_told_apart_by_dataset(work: Workspace, runs: list[RunRecord]) -> None:
     printed = mnist(work, "compare", runs[0].run, "last").stdout
     assert f"{runs[0].run} (first, dataset tiny) and {runs[2].run} (second, dataset smaller)" in printed
-    assert "only first correct" in printed
+    assert "first-only correct" in printed
     assert "newly" not in printed
 
 
@@ -130,6 +140,8 @@ def test_champion_lines_have_the_names_that_users_gave(work: Workspace, runs: li
         crown(run, work, number)
     assert "champion line main\n" in mnist(work, "champion").stdout
     assert "the champion is again plain" in mnist(work, "champion", "rollback", "main").stdout
+    states = [line.split("│")[-2].strip() for line in mnist(work, "champion").stdout.splitlines() if "│" in line]
+    assert states == ["promoted", "promoted, then rolled back", "restored by a rollback, in effect"]
     crown(runs[2], work)
     crown(runs[2].model_copy(update={"line": "nightly"}), work)
     printed = mnist(work, "champion", "list").stdout

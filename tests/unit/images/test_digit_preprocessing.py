@@ -410,3 +410,30 @@ def test_the_original_is_shown_small_and_in_color_whatever_the_mode(mode: str) -
     assert ink != paper
     if mode in {"P", "RGB", "RGBA"}:
         assert ink[0] > 200 > ink[1]  # type: ignore[index,operator]
+
+
+@pytest.mark.parametrize(
+    ("kind", "noun"), [("GIF", "frames"), ("TIFF", "pages"), ("WEBP", "frames"), ("PNG", "frames")]
+)
+@pytest.mark.parametrize("shape", [SHAPE, (*SHAPE, 3)])
+def test_a_picture_of_several_frames_is_read_as_its_first_with_a_note(
+    kind: str, noun: str, shape: tuple[int, ...]
+) -> None:
+    first, *others = (seven(ink=(level, 0, 0)) for level in range(0, 120, 10))
+    stream = io.BytesIO()
+    first.save(stream, kind, save_all=True, append_images=others)
+    read, alone = (read_character(content, shape) for content in (stream.getvalue(), encoded(first, kind)))
+    assert read.doubts == (*alone.doubts, f"only the first of 12 {noun} was read")
+    assert not any("first of" in doubt for doubt in alone.doubts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames", "added", "counted"),
+    [("GIF", 2, 4 << 20, "several frames"), ("TIFF", 101, 0, "more than 100 pages")],
+)
+def test_the_frames_of_a_large_file_are_not_all_counted(kind: str, frames: int, added: int, counted: str) -> None:
+    first, *others = (seven((28, 28), ink=(number, 0, 0)) for number in range(frames))
+    stream = io.BytesIO()
+    first.save(stream, kind, save_all=True, append_images=others)
+    doubts = read_character(stream.getvalue() + bytes(added), SHAPE).doubts
+    assert doubts == (f"only the first of {counted} was read",)
