@@ -189,7 +189,7 @@ def test_compare_fails_on_a_worse_run_with_fail_if_worse(
     assert mnist("compare", *both, "--margin", "100").returncode == 0
     done = mnist("compare", *both, "--margin", "0.001")  # too few images to prove that it is not inferior
     assert done.returncode == 1
-    assert "not inferior to plain before by 0.001 points or more: no" in done.stderr
+    assert f"not inferior to plain of {first['run']} by 0.001 points or more: no" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
