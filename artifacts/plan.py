@@ -21,7 +21,7 @@ def _row(step: PlannedStep) -> Row:
     """Return the row of a step."""
     return {
         "step": step.name,
-        "plan": step.verdict,
+        "plan": step.plan,
         "reason": step.why or (f"on {', '.join(step.depends_on)}" if step.depends_on else ""),
         "made by run": step.run or "",
         "since": f"{step.at:%Y-%m-%d %H:%M}" if step.at else "",
@@ -31,9 +31,7 @@ def _row(step: PlannedStep) -> Row:
 
 def _summary(plan: Plan) -> Iterator[str]:
     """Yield a sentence that counts the steps, and one that estimates the time."""
-    cached, compute, depends, always = (
-        len(plan.named(verdict)) for verdict in ("cached", "compute", "depends", "always")
-    )
+    cached, compute, depends, always = (len(plan.named(kind)) for kind in ("cached", "compute", "depends", "always"))
     counts = [f"{cached:,} cached", f"{compute:,} to compute", f"{always:,} that always run"]
     if depends:
         counts.append(f"{depends:,} that depend on results that are not computed yet")

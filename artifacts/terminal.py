@@ -132,8 +132,8 @@ def show_verified_files(run: str, files: Sequence[VerifiedFile]) -> None:
     screen.say(f"run {run}: {counted(len(files), 'file')}, {unchanged} unchanged")
 
 
-def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
-    """Print which files, runs and flow runs `mnist prune` removes or would remove."""
+def show_pruning(what: Pruning, history: Cleared, *, where: str, removed: bool) -> None:
+    """Print which files, runs and flow runs `mnist prune` removes or would remove at a place."""
     screen = Screen()
     for path in what.paths:
         screen.path(path)
@@ -144,7 +144,7 @@ def show_pruning(what: Pruning, history: Cleared, *, removed: bool) -> None:
         counted(len(what.files), "other file"),
         counted(len(what.kept), "run"),
     )
-    screen.say(f"{done} {runs} and {files}, {size}; {'kept' if removed else 'would keep'} {kept}")
+    screen.say(f"{done} {runs} and {files}, {size}, under {where}; {'kept' if removed else 'would keep'} {kept}")
     if history.flow_runs:
         screen.say(f"{done} {counted(history.flow_runs, 'flow run')} from Prefect's history, with logs and artifacts")
 

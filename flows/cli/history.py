@@ -45,7 +45,8 @@ def runs(tags: tuple[str, ...], root: str | None, wide: bool, as_json: bool) -> 
             for name, kind in (("runs", found), ("studies", studies))
         })  # fmt: skip
     else:
-        show_runs(found, studies, where=describe_root(root), wide=wide)
+        tagged = "".join(f", with the tag {tag}" for tag in tags)
+        show_runs(found, studies, where=f"{describe_root(root)}{tagged}", wide=wide)
 
 
 @click.command("compare")
@@ -198,7 +199,7 @@ def rollback(line: str | None, lifting: bool, root: str | None, as_json: bool) -
         entries = [one.model_dump(mode="json") for one in found]
         echo_json({"lifted": entries} if lifting else entries[0])
     else:
-        echo(message)
+        echo(f"{message}; under {describe_root(root)}")
 
 
 def _only_line(root: "Root") -> str:

@@ -64,11 +64,13 @@ class RunView:
         found = self.client.read_artifacts(
             flow_run_filter=self.which,
             artifact_filter=kind,
-            sort=ArtifactSort.ID_DESC,
+            sort=ArtifactSort.UPDATED_DESC,
             limit=_LINES,
             offset=0,
         )
-        self.progress = {str(item.task_run_id or ""): (float(str(item.data)), item.description or "") for item in found}
+        self.progress = {  # of several artifacts of a task run, such as those of several mirrors, the latest counts
+            str(item.task_run_id or ""): (float(str(item.data)), item.description or "") for item in reversed(found)
+        }
 
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))

@@ -11,7 +11,7 @@ import click
 from flows.cli.completion import complete_run_or_study
 from flows.cli.options import JSON, ROOT
 from flows.processes.console import echo_json, say
-from flows.root_option import resolve_root, root_to_read, saying_where
+from flows.root_option import describe_root, resolve_root, root_to_read, saying_where
 from tasks.errors import ChecksumError, DiagnosisError, VerificationError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def prune(keep: int, dry_run: bool, root: str | None, as_json: bool) -> None:
     if as_json:
         echo_json(what.model_dump() | {"removed": not dry_run, "history": history.model_dump()})
     else:
-        show_pruning(what, history, removed=not dry_run)
+        show_pruning(what, history, where=describe_root(root), removed=not dry_run)
     if history.left:
         say(_left_in_history(history), logging.WARNING)
 

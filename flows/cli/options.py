@@ -1,6 +1,7 @@
 """Options that several commands share, the check of the parameters of a flow, and the help of groups of commands."""
 # ruff: noqa: PLC0415  # so that `--help` answers immediately
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -15,7 +16,7 @@ from flows.processes.log_file import LOG_FILE, open_log_file
 from tasks.errors import Checks, InputError
 from tasks.safety.plain_text import in_text
 from tasks.safety.redaction import redact
-from tasks.schemas.names import is_automatic, slug_of
+from tasks.schemas.names import is_automatic, slug_without_date
 
 _LONGEST_TAG = 100
 _LONGEST_HELP = 200  # characters of a command's line in the help of its group; a narrow terminal breaks the line
@@ -30,6 +31,7 @@ def seed_or_date(context: click.Context, option: click.Parameter, value: Any) ->
         raise click.BadParameter(f"must be an integer or date, got {value!r}") from error
 
 
+_LOG_FILE = "mnist.log_file"  # the key of the log file that a group's option names in Click's context
 _INVALID = "mnist.invalid"  # the key of the errors of a command's options in Click's context
 
 
@@ -127,7 +129,7 @@ class _RunName(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the part of a path, or fail with a usage error."""
-        slug = slug_of(redact(value))  # the name is stored, printed and published
+        slug = slug_without_date(redact(value))  # the name is stored, printed and published
         if not slug:
             self.fail(f"{value!r} is not a name: use letters from a to z or digits", param, ctx)
         return slug
@@ -140,12 +142,13 @@ class _Tag(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the tag, or fail with a usage error."""
-        if not value.strip() or not value.isprintable() or len(value) > _LONGEST_TAG:
+        value = value.strip()
+        if not value or not value.isprintable() or len(value) > _LONGEST_TAG:
             self.fail(f"{value!r} is not a tag: use 1 to {_LONGEST_TAG} printable characters", param, ctx)
         if is_automatic(value):
             kind = value.partition(":")[0]
             self.fail(f"{value!r} begins with {kind}:, and each run gets this tag from its {kind}", param, ctx)
-        return redact(value.strip())
+        return redact(value)
 
 
 FLOW_RUN_NAME: Callable[[Command], Command] = click.option(
@@ -243,9 +246,20 @@ def _set_verbosity(context: click.Context, option: click.Parameter, given: bool)
 
 
 def _open_log(context: click.Context, _option: click.Parameter, given: str | None) -> None:
-    """Open the log file before the command starts."""
-    if given is not None and not context.resilient_parsing:
+    """Open the log file before the command starts.
+
+    The option of the command itself comes first, then that of a group, then the variable.
+    """
+    if context.resilient_parsing:
+        return
+    if given is None:
+        given = context.meta.get(_LOG_FILE)
+    if isinstance(context.command, click.Group):
+        context.meta[_LOG_FILE] = given
+    elif given is not None:
         open_log_file(given)
+    elif named := os.environ.get(LOG_FILE):
+        open_log_file(named)
 
 
 # Each command takes these options, and so do the groups, for the commands in them.
@@ -259,7 +273,7 @@ _OUTPUT_OPTIONS = (
         help="Print log lines as they come, instead of progress bars.",
     ),
     click.Option(
-        ["--log-file"], metavar="FILE", expose_value=False, callback=_open_log, envvar=LOG_FILE,
+        ["--log-file"], metavar="FILE", expose_value=False, callback=_open_log,
         help="Also append the full log to a file.  [default: MNIST_LOG_FILE]",
     ),
 )  # fmt: skip

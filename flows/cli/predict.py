@@ -13,7 +13,7 @@ import click
 
 from flows.cli.completion import complete_run
 from flows.cli.options import JSON, ROOT, WIDE_TABLES
-from flows.processes.console import echo, echo_json
+from flows.processes.console import VERBOSITY, echo, echo_json
 from flows.root_option import root_with_pages, write_optional_page
 from tasks.errors import StorageError, UnreadableError
 from tasks.safety.plain_text import printable
@@ -79,7 +79,7 @@ def predict(images: tuple[Path, ...], name: str, as_csv: bool, root: str | None,
     if not paths:
         raise UnreadableError(f"no image found in {', '.join(map(str, images))}")
     if unreadable:
-        raise UnreadableError(f"{len(unreadable)} of {len(paths)} images skipped; the lines above say why")
+        raise UnreadableError(f"{len(unreadable)} of {len(paths)} images skipped; {_reasons(unreadable)}")
 
 
 def _judges(run: "RunRecord", place: "Root") -> tuple[dict[str, "DoubtLimits"], dict[str, "Judge"], dict[str, str]]:
@@ -156,6 +156,13 @@ def _report_skipped(skipped: Sequence[Path], unreadable: Sequence["UnreadablePic
         echo(f"skipped, because hidden or not named like an image: {_skipped_names(skipped)}", err=True)
     for one in unreadable:
         echo(f"skipped: {one.path}: {one.why}", err=True)
+
+
+def _reasons(unreadable: Sequence["UnreadablePicture"]) -> str:
+    """Return where the reasons for skipped images are; a quiet command has printed none, and gets the first of them."""
+    if not VERBOSITY.quiet:
+        return "the lines above say why"
+    return f"the first is {unreadable[0].path}: {unreadable[0].why}; omit --quiet to see all"
 
 
 def _skipped_names(paths: Sequence[Path]) -> str:

@@ -26,6 +26,7 @@ from rich.text import Text
 
 from artifacts.screen import Screen
 from flows.processes.console import VERBOSITY, echo
+from flows.processes.log_file import note_in_log_file
 
 if TYPE_CHECKING:
     from tasks.schemas.records import FileRecord
@@ -61,6 +62,7 @@ class ProgressBars:
 
     def tell(self, line: str, level: int) -> None:
         """Print a message above the bars."""
+        note_in_log_file(line, level)
         self.progress.console.print(_prefixed(line, level))
 
 

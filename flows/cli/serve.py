@@ -24,7 +24,7 @@ import click
 
 from flows.cli.options import JSON, ROOT, WORK_POOL, CheckedOption, checks_of_options
 from flows.processes import stop
-from flows.processes.console import VERBOSITY, echo, json_document
+from flows.processes.console import VERBOSITY, echo, json_document, warn
 from flows.root_option import require_usable_root, resolve_root
 from flows.server.serving import ALLOWED, HOST, port_option
 from tasks.errors import InputError, ServerError
@@ -92,10 +92,9 @@ def serve(host: str, port: int, allowed: tuple[str, ...], worker: bool, root: st
     profiles = write_profiles(api, credential)
     served = Served(address, place, credential, profiles, overriding_variables(os.environ, api, credential))
     if url_host(host) not in LOOPBACK and not host.startswith("127."):
-        echo(
+        warn(
             f"mnist: warning: {host}:{port} is open to the network without TLS: anyone who reads the traffic gets the "
             "secret and can start runs on this machine; use a TLS proxy, or omit --host",
-            err=True,
         )
     named = [part for name in allowed for part in ("--allowed-host", name)]
     where = ("--host", host, "--port", str(port), "--fd", str(listener.fileno()))

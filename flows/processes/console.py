@@ -1,5 +1,6 @@
 """Print lines and JSON documents on standard output and standard error."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,6 +52,12 @@ def echo(text: str, *, err: bool = False) -> None:
         if VERBOSITY.quiet:
             return
     click.echo(printable(text, keep="\n"), err=err)
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error, which a quiet command prints as well."""
+    note_in_log_file(text, logging.WARNING)
+    click.echo(printable(text, keep="\n"), err=True)
 
 
 def echo_json(values: Mapping[str, object]) -> None:

@@ -59,7 +59,7 @@ def _open(path: Path) -> None:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         reason = f"there is no folder {path.parent}" if missing else error.strerror
-        raise InputError(f"can't write the log file {path}: {reason}; give another --log-file") from error
+        raise InputError(f"can't write the log file {path}: {reason}; give another --log-file or {LOG_FILE}") from error
     handler.setFormatter(logging.Formatter(_FORMAT))
     close_log_file()
     _opened.append(handler)
@@ -78,7 +78,13 @@ def log_to_file() -> None:
         from prefect.logging.configuration import setup_logging  # noqa: PLC0415  # this process has imported Prefect
 
         if not _opened:
-            _open(Path(path))
+            try:
+                _open(Path(path))
+            except (
+                InputError
+            ) as error:  # the file was there when the command started; the run is worth more than its log
+                sys.stderr.write(f"mnist: warning: {error}\n")
+                return
         setup_logging()  # otherwise, Prefect would do so later and remove the handler
         logging.getLogger().addHandler(_opened[0])
 

@@ -70,14 +70,14 @@ class DryRun(Submitter):
         records, pending = self.records(kind), pending_inputs(parts)
         found = CacheMiss() if pending else task.keyed_lookup(given, dry=True)[1]
         seconds, timed = typical_seconds(parts, name, records, task.hints.grows_with)
-        step = PlannedStep(name=title, kind=kind, verdict="compute", seconds=seconds, timed=timed)
+        step = PlannedStep(name=title, kind=kind, plan="compute", seconds=seconds, timed=timed)
         causes = tuple(dict.fromkeys(cause for one in pending for cause in one.causes))
         if not isinstance(found, CacheMiss):
             origin = found.origin
             made = {"run": origin.run, "at": origin.at} if origin else {}
-            return step.model_copy(update={"verdict": "cached", **made}), found
+            return step.model_copy(update={"plan": "cached", **made}), found
         if pending and may_be_cached(parts, records):
-            step = step.model_copy(update={"verdict": "depends", "depends_on": causes})
+            step = step.model_copy(update={"plan": "depends", "depends_on": causes})
             return step, Pending(task.hints.result_name.format(**given), causes)
         why = found.fault or explain_miss(parts, name, records)
         step = step.model_copy(update={"why": why, "depends_on": causes})
@@ -96,7 +96,7 @@ def _planned_always(task: CachedTask[..., Any] | UncachedTask[..., Any], origins
     return PlannedStep(
         name=str(task.task_run_name),
         kind=task.fn.__name__,
-        verdict="always",
+        plan="always",
         why=always_runs,
         seconds=median(times) if times else None,
         timed=len(times),

@@ -38,7 +38,7 @@ def configured_root() -> str | None:
         if fault := trust_fault(one):
             raise SettingsError(f"can't trust the configuration {path}: {one} {fault}; change its owner or mode")
     try:
-        values = tomllib.loads(read_regular(path, MAX_TEXT).decode())
+        values = tomllib.loads(read_regular(path, MAX_TEXT).decode("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"can't read the configuration {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML

@@ -76,6 +76,8 @@ class TransferProgress:
         while not self.ended.wait(_REFRESH_SECONDS):
             bar = bar or ProgressBar(f"download-{self.name.split('.')[0].lower()}", self.line())
             bar.refresh(min(1.0, self.have / self.total), self.line())
+        if bar:
+            bar.refresh(min(1.0, self.have / self.total), self.line())
 
 
 @contextmanager

@@ -66,9 +66,15 @@ def provenance_of(
 
 
 def _step_lines(steps: Iterable[Record], work: Workspace) -> tuple[StepLine, ...]:
-    """Return the cached steps of a run, each with its origin and whether its record was found in the cache."""
+    """Return the cached steps of a run, each with its origin and whether its record was found in the cache.
+
+    All attempts of a run have its name, and an attempt finds the records of the attempts before it.
+    """
     origins = [step.origin for step in steps if step.origin]
-    return tuple(StepLine(name=origin.step, origin=origin, cached=origin.run != work.run) for origin in origins)
+    return tuple(
+        StepLine(name=origin.step, origin=origin, cached=origin.run != work.run or origin.at < work.began)
+        for origin in origins
+    )
 
 
 def _uncached_lines(origins: Iterable[Origin]) -> tuple[StepLine, ...]:

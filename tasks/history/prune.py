@@ -17,7 +17,7 @@ from tasks.engine.workspace import discard, remove_all_stale_files, stale_files,
 from tasks.errors import ChecksumError, StorageError
 from tasks.history.champions import champion_history, champion_lines, entry_of
 from tasks.history.flow_runs import add_pending_flow_runs, pending_flow_runs
-from tasks.history.run_store import RECORD_NAMES, read_runs, record_path
+from tasks.history.run_store import CLAIM, RECORD_NAMES, read_runs, record_path
 from tasks.schemas.records import FileRecord
 from tasks.schemas.results import Pruning
 from tasks.schemas.runs import Champion, CompletedRun, RunRecord, StudyRun
@@ -83,12 +83,15 @@ def plan_pruning(root: Root, keep: int, *, exclusive: bool = False, watch: Watch
     needed |= {file.path for one in champions for file in (one.model.file, one.predictions.file)}
     names = {run.run for run in kept}
     gone = [run for run in (*runs, *studies) if run.run not in names]
-    planned = _removal_plan(root, gone, names, needed, watch)
+    cache = storage.cache_dir
+    exclusive = exclusive or is_idle(cache)
+    # A run that is in progress has a claim and no record.
+    claims = () if exclusive else matching(root, f"{Folder.RUNS}/*/{CLAIM}")
+    active = {path.parent.name for path in claims} - {run.run for run in gone}
+    planned = _removal_plan(root, gone, names | active, needed, watch)
     # A flow run that Prefect retried belongs to several runs, possibly to one that is newer than the note.
     flow_runs = pending_flow_runs(root) | {run.flow_run for run in gone if run.flow_run}
     stays = {run.flow_run.id for run in (*kept, *_copied(root, gone)) if run.flow_run}
-    cache = storage.cache_dir
-    exclusive = exclusive or is_idle(cache)
     left = tuple(
         dict.fromkeys((*_unfinished(root, kept), *(_root_names(root, stale_files(root)) if exclusive else ())))
     )

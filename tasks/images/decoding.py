@@ -7,7 +7,6 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import (  # explicit plugins, since Pillow would load all of them
     Image,
     ImageChops,
-    ImageSequence,
     TiffImagePlugin,  # noqa: F401
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
@@ -34,7 +32,6 @@ from tasks.images.metadata import DAMAGED, JPEG, strip_metadata, turn_upright
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # Pillow reads more, some through other programs
 _ANIMATED = ("PNG", "GIF", "TIFF", "WEBP")  # formats of files that may have several frames
 _MAX_COUNTED = 4 << 20  # bytes of a file whose frames are counted, which takes a second or two for the most frames
-_MAX_PAGES = 100  # of a TIFF; more are not counted
 _PREVIEW = 160  # pixels of the longer side of a picture on a page, which shows it at half of that
 _WORKING = 512  # pixels of the longer side at which the foreground is detected
 CONTRAST = 24  # of 255; smaller differences are not ink
@@ -173,14 +170,12 @@ def unread_frames(content: bytes) -> str | None:
 
 
 def _number_of_frames(image: Image.Image, size: int) -> str:
-    """Return the number of frames or pages of a file of `size` bytes, or "several" if counting them takes too long."""
-    if image.format != "TIFF":
-        return f"{getattr(image, 'n_frames', 0):,}" if size <= _MAX_COUNTED else "several"
-    # Pillow's own count takes a time that is quadratic in the number of pages.
-    with suppress(Exception):
-        pages = sum(1 for _ in islice(ImageSequence.Iterator(image), _MAX_PAGES + 1))
-        return f"{pages}" if pages <= _MAX_PAGES else f"more than {_MAX_PAGES}"
-    return "several"
+    """Return the number of frames of a file of `size` bytes, or "several" if counting them takes too much.
+
+    To count the pages of a TIFF, Pillow reads the tags of each page, whose size `require_short_tags` has not checked.
+    """
+    counted = image.format != "TIFF" and size <= _MAX_COUNTED
+    return f"{getattr(image, 'n_frames', 0):,}" if counted else "several"
 
 
 def gray(image: Image.Image) -> Gray:

@@ -32,7 +32,12 @@ def run_name(given: str, due: datetime) -> str:
         >>> run_name("20261126-020000-my-night-a-1", datetime(2026, 11, 27, 2, tzinfo=UTC))
         '20261127-020000-my-night-a-1'
     """
-    return f"{due.astimezone(UTC):%Y%m%d-%H%M%S}-{slug_of(_STAMP.sub('', given, count=1)) or _UNNAMED}"
+    return f"{due.astimezone(UTC):%Y%m%d-%H%M%S}-{slug_without_date(given) or _UNNAMED}"
+
+
+def slug_without_date(given: str) -> str:
+    """Return the slug of a name without the date of a run at its beginning."""
+    return slug_of(_STAMP.sub("", given, count=1))
 
 
 def slug_of(text: str) -> str:

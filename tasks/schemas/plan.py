@@ -7,22 +7,22 @@ from pydantic import computed_field
 
 from tasks.base import Frozen
 
-Verdict = Literal["cached", "compute", "depends", "always"]
+StepPlan = Literal["cached", "compute", "depends", "always"]
 
 
 class PlannedStep(Frozen):
     """A step of a flow, and whether it would be computed.
 
-    `name` is the name of the task run, and `kind` that of the step's function. A step whose verdict is `depends` is
-    computed unless its inputs, which are not computed yet, become those of an earlier record. `why` is the reason to compute
-    the step, as far as its inputs are known. `depends_on` names the steps to compute on which the other inputs depend. `run`
-    and `at` say which run computed the record of a cached step, and when. `seconds` is the median time of the step in
-    `timed` earlier runs.
+    `name` is the name of the task run, and `kind` that of the step's function. A step whose plan is `depends` is computed
+    unless an earlier record turns out to have the same inputs, some of which are not computed yet. `why` is the reason to
+    compute the step, as far as its inputs are known. `depends_on` names the steps to compute on which the other inputs
+    depend. `run` and `at` say which run computed the record of a cached step, and when. `seconds` is the median time of the
+    step in `timed` earlier runs.
     """
 
     name: str
     kind: str
-    verdict: Verdict
+    plan: StepPlan
     why: str = ""
     depends_on: tuple[str, ...] = ()
     run: str | None = None
@@ -57,11 +57,11 @@ class Plan(Frozen):
     @property
     def untimed(self) -> tuple[str, ...]:
         """The names of the steps that no earlier run has timed, without those that are cached or always run."""
-        return tuple(one.name for one in self.steps if one.verdict in {"compute", "depends"} and one.seconds is None)
+        return tuple(one.name for one in self.steps if one.plan in {"compute", "depends"} and one.seconds is None)
 
-    def named(self, verdict: Verdict) -> tuple[str, ...]:
-        """Return the names of the steps with a verdict."""
-        return tuple(one.name for one in self.steps if one.verdict == verdict)
+    def named(self, plan: StepPlan) -> tuple[str, ...]:
+        """Return the names of the steps that have a plan."""
+        return tuple(one.name for one in self.steps if one.plan == plan)
 
-    def _sum(self, verdicts: set[Verdict]) -> float:
-        return round(sum(one.seconds or 0 for one in self.steps if one.verdict in verdicts), 3)
+    def _sum(self, plans: set[StepPlan]) -> float:
+        return round(sum(one.seconds or 0 for one in self.steps if one.plan in plans), 3)

@@ -57,7 +57,7 @@ BY_CONTENT = (
 MARK = ROOT_MARK  # the file that makes a folder a root (tasks/storage/root_marker.py)
 PART = ".part"  # suffix of temporary files beside the files that they will replace
 CONTENT_NAME = re.compile(r".+-[0-9a-f]{12}\.[\w.]+")
-RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as flows/config.py creates them
+RUN_NAME = re.compile(r"\d{8}-\d{6}-[\w-]+")  # as tasks/schemas/names.py creates them
 KEY = re.compile(r"[a-z_]+-[0-9a-f]{16}")  # of a step and its inputs, as tasks/engine/cache.py creates it
 
 

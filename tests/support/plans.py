@@ -13,15 +13,15 @@ def require_agreement(plan: Mapping[str, Any], steps: Iterable[Mapping[str, Any]
     done = {step["name"]: step for step in steps}
     assert planned.keys() - {"compare"} == done.keys() - {"compare"}
     for name, step in done.items():
-        verdict, origin = planned[name]["verdict"], step["origin"]
+        expected, origin = planned[name]["plan"], step["origin"]
         found = "always" if step["always_runs"] else "cached" if step["cached"] else "compute"
-        assert found == verdict or (verdict == "depends" and found != "always"), (name, verdict, found)
-        if verdict == "cached":
+        assert found == expected or (expected == "depends" and found != "always"), (name, expected, found)
+        if expected == "cached":
             assert planned[name]["run"] == origin["run"]
         elif not planned[name]["depends_on"]:
             assert origin["why"].removeprefix("always runs: ") == planned[name]["why"]
 
 
-def named(plan: Mapping[str, Any], verdict: str) -> set[str]:
-    """Return the names of the steps of a plan that have a verdict."""
-    return {step["name"] for step in plan["steps"] if step["verdict"] == verdict}
+def named(plan: Mapping[str, Any], which: str) -> set[str]:
+    """Return the names of the steps of a plan that are planned in a way."""
+    return {step["name"] for step in plan["steps"] if step["plan"] == which}

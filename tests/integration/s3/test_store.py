@@ -123,7 +123,7 @@ def test_a_run_in_a_store_is_verified_listed_compared_and_used_to_predict(
     assert first["run"] in [run["run"] for run in in_store.said("runs")["runs"]]
     before = in_store.names()
     planned = in_store.said("run", *in_store.options, "--seed", "2", "--dry-run")
-    assert {step["verdict"] for step in planned["steps"]} == {"cached", "always"}
+    assert {step["plan"] for step in planned["steps"]} == {"cached", "always"}
     assert in_store.names() == before
     assert in_store.said("compare", first["run"], other["run"])["images"] == data.FEW["test"]
     (champions,) = in_store.said("champion", "list")["lines"].values()

@@ -34,6 +34,11 @@ def test_a_path_an_address_and_a_home_are_roots(file: Path, monkeypatch: pytest.
     assert found == ["/var/lib/mnist", "s3://bucket/prefix", "/home/me/mnist"]
 
 
+def test_a_byte_order_mark_is_ignored(file: Path) -> None:
+    file.write_bytes(b'\xef\xbb\xbfroot = "/data"\n')
+    assert configured_root() == "/data"
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

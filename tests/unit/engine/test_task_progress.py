@@ -47,8 +47,13 @@ def test_the_rate_of_a_resumed_download_does_not_count_the_earlier_bytes(clock: 
 
 
 def test_a_slow_download_is_reported_and_a_fast_one_is_not(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    updated = threading.Event()
-    monkeypatch.setattr(task_progress, "update_progress_artifact", lambda *_, **__: updated.set())
+    updated, shown = threading.Event(), list[float]()
+
+    def update(*_: object, progress: float, **__: object) -> None:
+        shown.append(progress)
+        updated.set()
+
+    monkeypatch.setattr(task_progress, "update_progress_artifact", update)
     with transfer_progress("archive.gz", 10) as report:
         report(5, 10)
     assert not updated.is_set()
@@ -56,3 +61,6 @@ def test_a_slow_download_is_reported_and_a_fast_one_is_not(logged: list[str], mo
     with transfer_progress("archive.gz", 10) as report:
         report(5, 10)
         assert updated.wait(10)
+        monkeypatch.setattr(task_progress, "_REFRESH_SECONDS", 60)
+        report(10, 10)
+    assert shown[-1] == 100, "a finished download has no bar of an unfinished one"

@@ -204,6 +204,8 @@ def test_runs_are_listed_by_tag(work: Workspace, tagged: RunRecord, tags: list[s
     listed = json.loads(mnist(work, "runs", "--json", *options).stdout)
     assert [one["run"] for one in listed["runs"]] == ([tagged.run] if found else [])
     assert listed["studies"] == []
+    if not found:
+        assert f"with the tag {tags[-1]}" in mnist(work, "runs", *options).stdout
 
 
 def test_runs_have_their_address_in_the_ui_in_wide_tables_and_in_json(work: Workspace, tagged: RunRecord) -> None:

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
-from flows.cli.live_view import latest_runs
+from artifacts.screen import Screen
+from flows.cli.live_view import RunView, latest_runs
 
 RUNS: list[Any] = [
     SimpleNamespace(id=uuid4(), name=f"step {number}", state_name=state)
@@ -29,3 +30,18 @@ def test_running_steps_and_the_latest_of_the_others_are_shown_in_order() -> None
 
 def test_a_step_with_a_bar_may_take_two_lines() -> None:
     assert shown(7, height=2) == [1, 4, 5]
+
+
+def test_the_latest_progress_of_a_task_run_is_shown() -> None:
+    step, asked = uuid4(), list[str]()
+    newest, oldest = (SimpleNamespace(task_run_id=step, data=share, description=f"x: {share}") for share in (0.9, 0.1))
+
+    def read_artifacts(*, sort: Any, **_: object) -> list[Any]:
+        asked.append(sort.value)
+        return [newest, oldest]
+
+    client: Any = SimpleNamespace(read_task_runs=lambda **_: [], read_artifacts=read_artifacts)
+    view = RunView(client, uuid4(), Screen())
+    view.poll()
+    assert asked == ["UPDATED_DESC"]
+    assert view.progress == {str(step): (0.9, "x: 0.9")}

@@ -52,6 +52,11 @@ def test_the_name_and_the_tags_of_a_run_go_to_prefect_without_secrets(
     assert not {"flow_run_name", "tags"} & set(parameters)
 
 
+def test_a_tag_that_begins_with_spaces_is_still_no_tag_of_a_parameter() -> None:
+    done = CliRunner().invoke(cli, ["run", "--tag", " line:nightly"])
+    assert "begins with line:" in str(done.exception)
+
+
 def test_help_shows_only_the_present_name() -> None:
     text = CliRunner().invoke(cli, ["run", "--help"]).output
     assert "--champion-line NAME" in text

@@ -136,7 +136,7 @@ def test_a_log_file_that_cannot_be_written_is_refused_before_the_command_starts(
     done = invoke("run", "--recipe", "nope", "--log-file", tmp_path / name)
     assert isinstance(done.exception, InputError)
     assert str(done.exception) == (
-        f"can't write the log file {tmp_path / name}: {reason.format(tmp_path)}; give another --log-file"
+        f"can't write the log file {tmp_path / name}: {reason.format(tmp_path)}; give another --log-file or MNIST_LOG_FILE"
     )
 
 
@@ -153,3 +153,23 @@ def test_a_full_disk_is_reported_once_and_does_not_stop_the_command(
     echo("one line", err=True)
     echo("another line", err=True)
     assert capsys.readouterr().err.count("is incomplete: [Errno 28] No space left on device") == 1
+
+
+def test_the_option_of_the_command_precedes_that_of_the_group_and_the_variable(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LOG_FILE, str(tmp_path / "none" / "log"))
+    assert invoke("runs", "--help").exit_code == 0, "a command that prints its help opens no file"
+    for words in (("--log-file", "first", "runs", "--log-file", "last"), ("--log-file", "last", "runs")):
+        paths = [tmp_path / word if word in {"first", "last"} else word for word in words]
+        assert invoke(*paths, "--root", root).exit_code == 0
+    assert (tmp_path / "last").read_text().count("skipped: ") == 2
+    assert not (tmp_path / "first").exists()
+
+
+def test_a_flow_without_its_log_file_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(LOG_FILE, str(tmp_path / "removed" / "log"))
+    log_file.log_to_file()
+    assert capsys.readouterr().err.startswith("mnist: warning: can't write the log file ")

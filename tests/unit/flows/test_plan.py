@@ -1,4 +1,4 @@
-"""Test dry runs: their verdicts for each step, and that they start and write nothing."""
+"""Test dry runs: what they plan for each step, and that they start and write nothing."""
 
 import json
 import os
@@ -68,20 +68,20 @@ def compute(work: Workspace) -> ChangesRecord:
     return found
 
 
-def verdicts(plan: dict[str, PlannedStep]) -> list[str]:
-    return [one.verdict for one in plan.values()]
+def plans(plan: dict[str, PlannedStep]) -> list[str]:
+    return [one.plan for one in plan.values()]
 
 
 def test_all_steps_are_computed_without_earlier_records(work: Workspace) -> None:
     plan = planned(work)
-    assert verdicts(plan) == ["compute"] * 3
+    assert plans(plan) == ["compute"] * 3
     assert {one.why for one in plan.values()} == {"for the first time"}
 
 
 def test_a_cached_step_names_the_run_that_made_its_record(work: Workspace) -> None:
     compute(work)
     plan = planned(work)
-    assert verdicts(plan) == ["cached"] * 3
+    assert plans(plan) == ["cached"] * 3
     assert {one.run for one in plan.values()} == {"this-run"}
     assert all(one.at and one.timed == 1 for one in plan.values())
 
@@ -89,7 +89,7 @@ def test_a_cached_step_names_the_run_that_made_its_record(work: Workspace) -> No
 def test_a_damaged_file_is_computed_and_what_depends_on_it_is_open(work: Workspace) -> None:
     (work.root / compute(work).file.path).write_bytes(b"b")
     plan = planned(work)
-    assert verdicts(plan) == ["compute", "depends", "depends"]
+    assert plans(plan) == ["compute", "depends", "depends"]
     assert "altered" in plan["first"].why
     assert [one.depends_on for one in plan.values()] == [(), ("first a",), ("first a",)]
 
@@ -97,7 +97,7 @@ def test_a_damaged_file_is_computed_and_what_depends_on_it_is_open(work: Workspa
 def test_a_step_with_another_known_input_is_computed_whatever_its_other_inputs_are(work: Workspace) -> None:
     compute(work)
     plan = planned(work, text="b", size=2)
-    assert verdicts(plan) == ["compute", "compute", "depends"]
+    assert plans(plan) == ["compute", "compute", "depends"]
     assert plan["second"].why == "input size: 1 -> 2"
     assert plan["last"].depends_on == ("second",)
 
@@ -112,7 +112,7 @@ def test_a_step_that_always_runs_keeps_its_time_in_the_workspace(work: Workspace
 def test_a_step_that_always_runs_is_planned_last(work: Workspace, tiny: Dataset) -> None:
     plan = DryRun(work.root).plan(tiny, (say,), RunRecord)
     (found,) = plan.steps
-    assert (found.name, found.verdict, found.why) == ("say", "always", "each run says something else")
+    assert (found.name, found.plan, found.why) == ("say", "always", "each run says something else")
 
 
 PLAN = Plan(
@@ -122,7 +122,7 @@ PLAN = Plan(
         PlannedStep(
             name="download train-images-idx3-ubyte.gz",
             kind="download",
-            verdict="cached",
+            plan="cached",
             run="20261128-194240-calm-seahorse",
             seconds=1,
             timed=1,
@@ -130,7 +130,7 @@ PLAN = Plan(
         PlannedStep(
             name="train batch_norm",
             kind="train",
-            verdict="compute",
+            plan="compute",
             why="input training.seed: 1 -> 4",
             seconds=10,
             timed=2,
@@ -138,13 +138,13 @@ PLAN = Plan(
         PlannedStep(
             name="evaluate batch_norm on test",
             kind="evaluate",
-            verdict="depends",
+            plan="depends",
             depends_on=("train batch_norm",),
             seconds=20,
             timed=2,
         ),
-        PlannedStep(name="draw", kind="draw", verdict="compute", why="for the first time"),
-        PlannedStep(name="report", kind="report", verdict="always", why="each run has a report of its own", seconds=3),
+        PlannedStep(name="draw", kind="draw", plan="compute", why="for the first time"),
+        PlannedStep(name="report", kind="report", plan="always", why="each run has a report of its own", seconds=3),
     ),
 )
 
@@ -180,7 +180,7 @@ def test_a_dry_run_starts_and_writes_nothing_and_needs_no_tensorflow(command: st
     document, imported = done.stdout.splitlines()
     plan: dict[str, Any] = json.loads(document)
     assert plan["schema_version"] == SCHEMA_VERSION
-    assert {one["verdict"] for one in plan["steps"]} == {"compute", "always"}
+    assert {one["plan"] for one in plan["steps"]} == {"compute", "always"}
     assert imported == "False"
     assert done.stderr == ""
     assert not [*tmp_path.iterdir()]

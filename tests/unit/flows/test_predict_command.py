@@ -47,3 +47,10 @@ def test_a_run_of_an_earlier_version_says_why_doubt_cannot_be_judged(root: Path,
     said = json.loads(predict(root, tmp_path / "none.png", "--json").stdout)
     assert said["limits"] == {}
     assert "earlier version" in said["not_judged"]["plain"]
+
+
+def test_a_quiet_command_still_says_why_an_image_was_skipped(root: Path, tmp_path: Path) -> None:
+    done = predict(root, tmp_path / "none.png", tmp_path / "other.png", "--quiet")
+    assert done.stderr == ""
+    said = f"2 of 2 images skipped; the first is {tmp_path / 'none.png'}: No such file or directory; omit --quiet to see all"
+    assert str(done.exception) == said

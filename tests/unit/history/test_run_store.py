@@ -12,6 +12,7 @@ from tasks.history.prune import apply_pruning, plan_pruning
 from tasks.history.run_store import CLAIM, claim_run_name
 from tasks.schemas.records import SplitRecord
 from tasks.storage.roots import validate_root
+from tasks.storage.storage import storage_of
 from tests.support.finished import finished
 
 NAME = "20261127-020000-nightly"
@@ -55,6 +56,8 @@ def test_the_claim_of_a_run_that_failed_is_pruned_and_that_of_a_kept_run_is_not(
     claim_run_name(work.root, NAME, ONE)
     report = work.root / "runs" / kept.run
     before = sorted(report.iterdir())
+    with storage_of(work.root).shared_lock(lambda *_: None):
+        assert plan_pruning(work.root, 1).runs == (), "the run may be in progress"
     planned = plan_pruning(work.root, 1)
     assert planned.runs == (NAME,)
     apply_pruning(work.root, planned)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artifacts.screen import _NAME
-from tasks.schemas.names import automatic_tags, is_automatic, run_name, slug_of
+from tasks.schemas.names import automatic_tags, is_automatic, run_name, slug_of, slug_without_date
 from tasks.schemas.root_paths import path_part
 from tasks.storage.folders import RUN_NAME
 
@@ -23,6 +23,12 @@ def test_any_name_becomes_a_name_of_a_folder_that_stays_as_it_is(given_name: str
     assert name.isascii()
     assert len(name) + len("-2") <= _NAME, "tables break longer words"
     assert run_name(name, due) == name, "a retried run keeps its name"
+
+
+def test_the_date_of_another_run_takes_no_room_in_a_name() -> None:
+    long = "a-very-long-name-of-a-run-number"
+    assert slug_without_date(f"20261126-020000-{long}") == long[:30]
+    assert run_name(slug_without_date(f"20261126-020000-{long}"), DUE) == f"20261127-020000-{long[:30]}"
 
 
 @pytest.mark.parametrize(
