@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from tasks.data.predictions_parquet import read_predictions
+from tasks.history.run_store import CLAIM
 from tasks.storage.checksummed_json import checked_body
 from tasks.storage.folders import MARK as ROOT_MARK
 from tests.support import data
@@ -128,7 +129,7 @@ def whole(path: Path, root: Path) -> bool:
         return True
     if top in {"records", "champions", "made", "history"} or path.name in {"run.json", "state.json"}:
         return sound(path.read_bytes())
-    if top in {"comparisons", "pictures"} or path.name in {"report.html", "report.md", "report.json"}:
+    if top in {"comparisons", "pictures"} or path.name in {CLAIM, "report.html", "report.md", "report.json"}:
         return path.read_text().rstrip().endswith(("</html>", "}", "."))
     return named is not None and hashlib.sha256(path.read_bytes()).hexdigest().startswith(named[1])
 
