@@ -78,11 +78,10 @@ def log_to_file() -> None:
         from prefect.logging.configuration import setup_logging  # noqa: PLC0415  # this process has imported Prefect
 
         if not _opened:
+            # The command could open the file when it started. A run is worth more than its log, so it goes on without it.
             try:
                 _open(Path(path))
-            except (
-                InputError
-            ) as error:  # the file was there when the command started; the run is worth more than its log
+            except InputError as error:
                 sys.stderr.write(f"mnist: warning: {error}\n")
                 return
         setup_logging()  # otherwise, Prefect would do so later and remove the handler

@@ -32,7 +32,8 @@ from tasks.storage.root_marker import (
     mark_root,
 )
 
-_KERNEL = (Path("/proc"), Path("/sys"))  # root can write there according to `os.access`, but nobody can create files
+# In these folders of the kernel, no account can create a file, although `os.access` reports them as writable for root.
+_KERNEL = (Path("/proc"), Path("/sys"))
 
 
 @dataclass(frozen=True)
